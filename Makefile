@@ -1,0 +1,86 @@
+# `make run` starts the gateway, `make test` tests it; Python 3.11 or newer is all that either needs.
+# Everything is installed into .venv, from lock files with hashes: by uv where there is one, else by pip.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+IN_VENV := .venv/bin/python
+RUFF := .venv/bin/ruff
+COMPILE := .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --custom-compile-command "make lock" pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run stack stack-stop test bench chaos lint format lock lock-check
+
+help:
+	@echo "make run         start the gateway (settings: docs/configuration.md)"
+	@echo "make stack       start 2 web processes and 2 workers behind nginx (PostgreSQL and Redis of this machine); make stack-stop"
+	@echo "make test        run every test, embedded and, where PostgreSQL and Redis answer, distributed"
+	@echo "make bench       measure, beside the budgets"
+	@echo "make chaos       kill, freeze and restart a fleet's processes at random (CHAOS_SECONDS, CHAOS_SESSIONS, CHAOS_SEED)"
+	@echo "make lint        formatting, lint, types, import layers"
+	@echo "make format      put the code into its form"
+	@echo "make lock        write the lock files anew from pyproject.toml (UPGRADE=1 takes the newest versions)"
+	@echo "make lock-check  fail when the lock files are not what pyproject.toml says"
+
+run: .venv/runtime.stamp
+	@exec $(IN_VENV) manage.py serve
+
+# The processes of docker-compose.yml without Docker: docs/operating.md.
+stack: .venv/runtime.stamp
+	@$(IN_VENV) -m deploy.stack start
+
+stack-stop: .venv/runtime.stamp
+	@$(IN_VENV) -m deploy.stack stop
+
+test: .venv/dev.stamp
+	@$(IN_VENV) -m tests $(ARGS)
+
+bench: .venv/dev.stamp
+	@$(IN_VENV) -m tests.benchmarks $(ARGS)
+
+chaos: .venv/dev.stamp
+	@$(IN_VENV) -m tests.stack.chaos
+
+lint: .venv/dev.stamp
+	$(RUFF) format --check .
+	$(RUFF) check .
+	.venv/bin/mypy .
+	.venv/bin/lint-imports
+
+format: .venv/dev.stamp
+	$(RUFF) format .
+	$(RUFF) check --fix .
+
+lock: .venv/dev.stamp
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+
+# The versions in the lock are kept where they satisfy pyproject.toml, so a new release elsewhere changes nothing.
+lock-check: .venv/dev.stamp
+	@mkdir -p .venv/lock && cp requirements.lock requirements-dev.lock .venv/lock/
+	@$(COMPILE) --output-file .venv/lock/requirements.lock
+	@$(COMPILE) --extra dev --constraints requirements.lock --output-file .venv/lock/requirements-dev.lock
+	@diff -u requirements.lock .venv/lock/requirements.lock && \
+		diff -u requirements-dev.lock .venv/lock/requirements-dev.lock || \
+		{ echo "The lock files are not what pyproject.toml says: run 'make lock'." >&2; exit 1; }
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Agent Gateway needs Python 3.11 or newer: PYTHON=/path/to/it make run" >&2; exit 1; }
+	@rm -rf .venv
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+define install
+	@echo "Installing $(1) into .venv ..."
+	@{ uv --version >/dev/null 2>&1 && uv pip install --quiet --python $(IN_VENV) --require-hashes -r $(1); } || \
+		$(IN_VENV) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $(1)
+endef
+
+.venv/runtime.stamp: requirements.lock .venv/bin/python
+	$(call install,requirements.lock)
+	@touch $@
+
+# What tests need is a superset, so a later `make run` has nothing to install.
+.venv/dev.stamp: requirements-dev.lock .venv/bin/python
+	$(call install,requirements-dev.lock)
+	@touch $@ .venv/runtime.stamp

@@ -1,0 +1,76 @@
+"""Serializer fields that take JSON as it is: DRF's own turn 1 into "1" and "true" into True.
+
+A client that sends the wrong type has a bug, and is told so by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.core.validators import RegexValidator
+from rest_framework import serializers
+
+from core_app import jsontext
+
+
+class StrictString(serializers.CharField):
+    """A JSON string, kept to the letter."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trim_whitespace", False)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictPattern(StrictString):
+    """A JSON string of one form; `pattern` has to match all of it."""
+
+    def __init__(self, pattern: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators.append(RegexValidator(re.compile(rf"\A(?:{pattern})\Z"), f"This must match {pattern}."))
+
+
+class StrictInteger(serializers.IntegerField):
+    """A JSON number without a fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictBoolean(serializers.BooleanField):
+    """JSON's true or false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=type(data).__name__)
+        return data
+
+
+class JSONObject(serializers.Field[dict[str, Any], Any, dict[str, Any], Any]):
+    """A JSON object of at most `max_bytes`, encoded."""
+
+    default_error_messages = {
+        "invalid": "This must be a JSON object.",
+        "too_large": "This must be at most {limit} bytes of JSON.",
+    }
+
+    def __init__(self, *, max_bytes: int = 16 * 1024, **kwargs: Any) -> None:
+        self.max_bytes = max_bytes
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        if len(jsontext.encode(data)) > self.max_bytes:
+            self.fail("too_large", limit=self.max_bytes)
+        return data
+
+    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
+        return value

@@ -1,0 +1,98 @@
+"""JSON at the edges: what comes in is bounded and cleaned, what goes out is encoded once.
+
+orjson refuses lone surrogates and integers beyond 64 bits and writes NaN as null; PostgreSQL refuses NUL
+in text. `clean` makes any value safe for all of them, so one tenant's bad string never fails a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from core_app.errors import BadRequest
+
+MAX_DEPTH = 64
+"""Nesting beyond this is refused: deeper documents are attacks, and recursion has a price."""
+
+_UNSAFE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def clean_text(text: str) -> str:
+    """`text` with NUL and lone surrogates replaced by U+FFFD."""
+    return _UNSAFE.sub(_REPLACEMENT, text) if _UNSAFE.search(text) else text
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """A copy of `value` that every JSON writer and database here accepts; too deep raises BadRequest."""
+    if depth > MAX_DEPTH:
+        raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else float(value) if abs(value) < 2**1023 else str(value)
+    if isinstance(value, float):
+        return value if value == value and value not in (float("inf"), float("-inf")) else None
+    if isinstance(value, dict):
+        return {clean_text(str(key)): clean(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item, depth + 1) for item in value]
+    return clean_text(str(value))
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON of `value`; the slow, cleaning path is taken only when the fast one refuses."""
+    try:
+        encoded = orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError):
+        return orjson.dumps(clean(value))
+    return orjson.dumps(clean(value)) if b"\\u0000" in encoded else encoded
+
+
+def encode_text(value: Any) -> str:
+    """`encode` as `str`, for text columns."""
+    return encode(value).decode()
+
+
+def indented(raw: str) -> str:
+    """A stored JSON text laid out for people; what is none comes back as it is."""
+    try:
+        return orjson.dumps(orjson.loads(raw), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return raw
+
+
+def decode(raw: bytes | str) -> Any:
+    """The value of a trusted JSON text."""
+    return orjson.loads(raw)
+
+
+def decode_untrusted(raw: bytes, *, field: str | None = None) -> Any:
+    """The cleaned value of a client's JSON; anything that is not strict JSON raises BadRequest.
+
+    `json` reads what orjson would round or refuse (lone surrogate escapes, big integers); NaN and
+    Infinity are refused as the RFC does.
+    """
+    try:
+        return clean(json.loads(raw.decode("utf-8", "strict"), parse_constant=_refuse_constant))
+    except RecursionError:
+        raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
+    except ValueError as error:
+        raise BadRequest(f"The body is not valid JSON: {_where(error)}.", field=field) from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _where(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.lower()} at line {error.lineno} column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it holds a number that JSON does not have"

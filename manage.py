@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Django's command line, bound to the gateway's settings; a setting that cannot be read is one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+from environs import EnvError
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  (reads the settings)
+    except (EnvError, ImproperlyConfigured) as error:
+        sys.exit(str(error))
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
