@@ -1,0 +1,58 @@
+"""What a start says to the person in front of it, once: addresses, the first secrets, lines to try.
+
+The secrets of a first start are shown here and nowhere else; a later start shows none.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from tenants_app.services import FirstStart
+
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (shown, not listened on)
+
+
+def announcement(first: FirstStart | None) -> str:
+    """The whole text."""
+    url = base_url(settings.GATEWAY_PORT)
+    lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}", f"  admin    {url}/admin/"]
+    lines += [f"  also on  {base_url(port)}" for port in settings.GATEWAY_EXTRA_PORTS]
+    if first is not None:
+        lines += first_secrets(first)
+    elif not settings.GATEWAY_API_KEYS:
+        lines.append("  keys     as made before; new ones in the admin")
+    return "\n".join([*lines, "", *lines_to_try(url, first)])
+
+
+def base_url(port: int) -> str:
+    """How a client on this machine reaches `port`."""
+    scheme = "https" if settings.GATEWAY_TLS_CERT_FILE else "http"
+    host = settings.GATEWAY_HOST
+    return f"{scheme}://{ANY_ADDRESS.get(host) or (f'[{host}]' if ':' in host else host)}:{port}"
+
+
+def first_secrets(first: FirstStart) -> list[str]:
+    """The key and the admin's password, which nobody can be shown again."""
+    password = first.admin_password or "as it was"
+    return [
+        "",
+        "These are shown once; the gateway keeps their hashes only:",
+        f"  API key        {first.api_key}   (tenant {first.tenant_slug}, every scope)",
+        f"  admin user     {first.admin_username}",
+        f"  its password   {password}",
+    ]
+
+
+def lines_to_try(url: str, first: FirstStart | None) -> list[str]:
+    """A session, a prompt and its events, ready to be pasted into a shell."""
+    key = first.api_key if first is not None else "<your API key>"
+    return [
+        "Try it:",
+        f"  export KEY={key if first is not None else repr(key)}",
+        f"  curl -s {url}/v1/sessions -H \"X-API-Key: $KEY\" -H 'Content-Type: application/json' \\",
+        '    -d \'{"sessionId":"first","model":"demo:tour"}\'',
+        f"  curl -s {url}/v1/sessions/first/prompt -H \"X-API-Key: $KEY\" -H 'Content-Type: application/json' \\",
+        '    -d \'{"text":"Hello, gateway"}\'',
+        f'  curl -N {url}/v1/sessions/first/events -H "X-API-Key: $KEY"',
+        "",
+    ]

@@ -1,0 +1,17 @@
+"""What uvicorn (`manage.py serve`) and daphne (`manage.py runserver`) serve, and a worker's probes."""
+
+from __future__ import annotations
+
+import os
+
+from gateway_project.threaded import django_build
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+
+# Models may be imported from here on.
+django_application = django_build()
+
+from gateway_project.routing import application_build, probes_build  # noqa: E402
+
+application = application_build(django_application)
+probes = probes_build()

@@ -1,0 +1,111 @@
+"""System checks of the settings: each has a stable id and says in a sentence what to set.
+
+`manage.py serve` runs them before anything else and starts nothing when one is an error; combinations that would
+lose events are errors. docs/configuration.md lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+
+from gateway_project.logs import FORMATS, LEVELS
+
+TAG = "gateway"
+RUNNERS = ("inline", "worker")
+SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
+POSITIVE = (
+    "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
+    "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
+    "GATEWAY_FOLLOWER_QUEUE", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
+    "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
+    "GATEWAY_REQUEST_THREADS",
+)  # fmt: skip
+
+
+def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Where state and messages live, and who executes legs."""
+    return list(_deployment())
+
+
+def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Values that the typed reader takes but nothing can work with."""
+    return [*_vocabularies(), *_numbers(), *_tls()]
+
+
+def _deployment() -> Iterator[CheckMessage]:
+    scheme = urlsplit(settings.GATEWAY_REDIS_URL).scheme
+    if settings.GATEWAY_REDIS_URL and scheme not in ("redis", "rediss", "unix"):
+        yield Error(
+            f"GATEWAY_REDIS_URL starts with '{scheme}:'; it takes redis://, rediss:// or unix://.", id="gateway.E001"
+        )
+    if settings.GATEWAY_RUNNER not in RUNNERS:
+        yield Error(f"GATEWAY_RUNNER is '{settings.GATEWAY_RUNNER}'; it is 'inline' or 'worker'.", id="gateway.E002")
+    if settings.GATEWAY_RUNNER == "worker" and not settings.GATEWAY_DATABASE_URL:
+        yield Error(
+            "GATEWAY_RUNNER=worker needs PostgreSQL: set GATEWAY_DATABASE_URL, since SQLite serves one process only.",
+            id="gateway.E003",
+        )
+    elif settings.GATEWAY_RUNNER == "worker" and not settings.GATEWAY_REDIS_URL:
+        yield Error(
+            "GATEWAY_RUNNER=worker needs Redis: set GATEWAY_REDIS_URL, else what workers write reaches no follower.",
+            id="gateway.E004",
+        )
+    if settings.GATEWAY_REDIS_URL and not settings.GATEWAY_DATABASE_URL:
+        yield Warning(
+            "GATEWAY_REDIS_URL is set without GATEWAY_DATABASE_URL: SQLite serves one process, which needs no Redis.",
+            id="gateway.W001",
+        )
+
+
+def _vocabularies() -> Iterator[CheckMessage]:
+    if settings.GATEWAY_SYNCHRONOUS not in SYNCHRONOUS:
+        yield Error(
+            f"GATEWAY_SYNCHRONOUS is '{settings.GATEWAY_SYNCHRONOUS}'; it is NORMAL, FULL or EXTRA"
+            " (with OFF a crash of the machine could destroy the database).",
+            id="gateway.E005",
+        )
+    if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
+        yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_either(LEVELS)}.", id="gateway.E006")
+    if settings.GATEWAY_LOG_FORMAT not in FORMATS:
+        yield Error(
+            f"GATEWAY_LOG_FORMAT is '{settings.GATEWAY_LOG_FORMAT}'; it is {_either(FORMATS)}.", id="gateway.E007"
+        )
+
+
+def _numbers() -> Iterator[CheckMessage]:
+    ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
+    if not all(0 < port < 65_536 for port in ports) or len(set(ports)) < len(ports):
+        yield Error(
+            "GATEWAY_PORT and GATEWAY_EXTRA_PORTS take numbers from 1 to 65535, each once.",
+            id="gateway.E008",
+        )
+    for name in POSITIVE:
+        if getattr(settings, name) <= 0:
+            yield Error(f"{name} is {getattr(settings, name)}; it must be more than 0.", id="gateway.E009")
+    if settings.GATEWAY_RATE_LIMIT_RPM < 0:
+        yield Error("GATEWAY_RATE_LIMIT_RPM is negative; 0 switches the limit off.", id="gateway.E009")
+    if settings.GATEWAY_DRAIN_SECONDS < 0:
+        yield Error("GATEWAY_DRAIN_SECONDS is negative; 0 hands running legs over at once.", id="gateway.E009")
+
+
+def _tls() -> Iterator[CheckMessage]:
+    files = {
+        "GATEWAY_TLS_CERT_FILE": settings.GATEWAY_TLS_CERT_FILE,
+        "GATEWAY_TLS_KEY_FILE": settings.GATEWAY_TLS_KEY_FILE,
+    }
+    if len({bool(value) for value in files.values()}) == 2:
+        yield Error("GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together: set both or none.", id="gateway.E010")
+    for name, value in files.items():
+        if value and not Path(value).is_file():
+            yield Error(f"{name} names '{value}', which is not a file.", id="gateway.E010")
+
+
+def _either(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"

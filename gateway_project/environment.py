@@ -1,0 +1,56 @@
+"""The one typed reader of GATEWAY_* settings: the environment first, then `.env` in the working directory
+(GATEWAY_ENV_FILE names another), then, for SECRETS, the file that `<setting>_FILE` names.
+
+It fails loudly, naming the setting. The secret key is made on the first start and kept in the data directory.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env
+
+from core_app.environment import UnreadableSecret, variable
+
+SECRETS = ("GATEWAY_API_KEYS", "GATEWAY_SECRET_KEY", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL")
+"""Settings that may stand in a file each; GATEWAY_API_KEYS there has a key per line, or commas."""
+
+
+def secrets_read() -> None:
+    """Takes what files hold of SECRETS into the environment, as `.env` is; raises ImproperlyConfigured."""
+    for name in SECRETS:
+        try:
+            value = variable(name)
+        except UnreadableSecret as error:
+            raise ImproperlyConfigured(str(error)) from None
+        if value is not None:
+            os.environ[name] = ",".join(line.strip() for line in value.splitlines())
+
+
+env = Env(prefix="GATEWAY_")
+env.read_env(os.environ.get("GATEWAY_ENV_FILE", ".env"), recurse=False)
+secrets_read()
+
+
+def data_directory() -> Path:
+    """GATEWAY_DATA_DIR, made when it is missing (readable by its owner only)."""
+    directory = Path(env.str("DATA_DIR", "./data")).resolve()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def secret_key(directory: Path) -> str:
+    """GATEWAY_SECRET_KEY, else the one in the data directory, made on first use without a race."""
+    if given := env.str("SECRET_KEY", ""):
+        return given
+    path = directory / "secret_key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text(encoding="ascii")

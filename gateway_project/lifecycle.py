@@ -1,0 +1,101 @@
+"""What runs in a server process beside its requests, started and ended as one.
+
+Under uvicorn the lifespan starts it; under daphne, which knows no lifespan, the first scope does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from django.conf import settings
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from core_app import database
+from core_app.guarded_client import CLIENT
+from core_app.lifecycle import Part
+from events_app.flusher import FLUSHER
+from events_app.hub import HUB
+from events_app.lease import leases_reset
+from events_app.webhooks.sender import WebhookSender
+from gateway_project.health import COUNTS
+from inference_app.metering import METER
+from inference_app.quota import QUOTAS
+from inference_app.relay.budgets import BUDGETS
+from inference_app.relay.upstreams import UPSTREAMS
+from inference_app.rows import ROWS
+from inference_app.shared import SHARED
+from sessions_app.legs.keeper import KEEPER
+from sessions_app.legs.runner import RUNNER
+from sessions_app.legs.sweep import SWEEP
+from sessions_app.selectors import session_names
+from sessions_app.socket.registry import SOCKETS
+from tenants_app.limits import rate_limits
+from tools_app.executors.mcp import SERVERS
+
+_JOBS = "sessions_app.legs.jobs.JOBS"
+"""Named, because its library is installed for PostgreSQL only."""
+
+
+WEBHOOKS = WebhookSender(session_names)
+
+
+class Gateway:
+    """The process's parts. Starting, draining and stopping twice is starting, draining and stopping once."""
+
+    def __init__(self) -> None:
+        self.role: Literal["web", "worker"] = "web"
+        """Set before the start: a web process answers requests, a worker runs legs that the queue brings."""
+        self._started: list[Part] = []
+        self._starting: asyncio.Future[None] | None = None
+        self.draining = False
+        """Whether this process was told to end."""
+
+    def parts(self) -> Sequence[Part]:
+        """In the order they start; they stop in reverse."""
+        if self.role == "worker":
+            return (CLIENT, SERVERS, ROWS, HUB, FLUSHER, KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS), COUNTS)
+        legs: Sequence[Part] = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
+        relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
+        return (CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
+
+    async def ensure_started(self) -> None:
+        """Starts once, however many scopes ask for it at the same time."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._starting)
+
+    start = ensure_started
+
+    async def _start(self) -> None:
+        await database.run(_recover)
+        for part in self.parts():
+            await part.start()
+            self._started.append(part)
+
+    async def drain(self) -> None:
+        """Followers are told to reconnect; running legs finish or are handed over."""
+        if self.draining:
+            return
+        self.draining = True
+        for part in reversed(self._started):
+            await part.drain()
+
+    async def stop(self) -> None:
+        """Ends every part, the limits' connections and the database threads."""
+        while self._started:
+            await self._started.pop().stop()
+        await rate_limits.close()
+        self._starting, self.draining = None, False
+        await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+
+
+def _recover() -> None:
+    """A process that is alone with its database (SQLite) need not wait for the leases of its former life."""
+    if connection.vendor == "sqlite":
+        leases_reset()
+
+
+gateway = Gateway()

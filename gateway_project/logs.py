@@ -1,0 +1,154 @@
+"""Logs: structlog for what the gateway says itself, the standard library's records through the same door.
+
+One line per event on standard error, JSON or, on a terminal, coloured (GATEWAY_LOG_FORMAT auto, json, console).
+Whatever carries a secret by name or by form is replaced before it is written. Django calls `configure` once,
+with the LOGGING setting.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+FORMATS = ("auto", "json", "console")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+REDACTED = "[redacted]"
+SECRET_NAMES = frozenset({
+    "api_key", "apikey", "x_api_key", "authorization", "proxy_authorization", "cookie", "set_cookie", "password",
+    "secret", "secret_key", "token", "access_token", "refresh_token", "signature",
+})  # fmt: skip
+_NAMED = re.compile(
+    r"(?i)\b((?:x-)?api[-_]?key|token|access_token|secret|password)(['\"]?\s*[=:]\s*['\"]?)([^\s&'\",;}]+)"
+)
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
+# The `resultUrl` of a callback ends in its credential.
+_ADDRESS = re.compile(r"(/v1/callbacks/)[^/\s\"'?]+")
+# In the address of a database or of Redis.
+_PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+(?=@)")
+_ISSUED = re.compile(r"\b(ag[wt]_[A-Za-z0-9_-]{2}|whsec_|sk-)[A-Za-z0-9+/=_-]{8,}")
+
+# Each says per request or per start what the gateway's own lines or answers say already.
+QUIET_LOGGERS = {
+    "uvicorn": logging.WARNING,
+    "daphne": logging.WARNING,
+    "django.channels.server": logging.ERROR,
+    "django.request": logging.ERROR,
+    "asyncio": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "httpx": logging.WARNING,
+    # A line per job, and a warning whenever a notification came for a job that another worker took.
+    "procrastinate": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "httpcore2": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "openai": logging.WARNING,
+    "anthropic": logging.WARNING,
+}
+
+
+def configure(options: Mapping[str, str]) -> None:
+    """Sets up both worlds; `options` is the LOGGING setting: `level` and `format`."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Loggers keep what they were first used with, so a second configuration would reach some of them only.
+    if not structlog.is_configured():
+        _configure_own(shared)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(options["format"]))
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(_known_level(options["level"]))
+    for name, level in QUIET_LOGGERS.items():
+        quiet = logging.getLogger(name)
+        quiet.handlers, quiet.propagate = [], True
+        quiet.setLevel(max(level, root.level))
+    logging.captureWarnings(True)
+    # Static files under ASGI: Django reads their iterator in a thread, which is what is wanted.
+    warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+    # Filters of a logger are not asked for what its children say.
+    logging.getLogger("uvicorn.error").filters = [RefusedUpgrade()]
+
+
+class RefusedUpgrade(logging.Filter):
+    """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer."""
+
+    MESSAGE = "ASGI callable returned without completing handshake."
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.msg != self.MESSAGE
+
+
+def redact(value: Any) -> Any:
+    """A copy of `value` without secrets: by the name they stand under, or by their form inside a text."""
+    if isinstance(value, str):
+        return _redact_text(value)
+    if isinstance(value, bytes):
+        return _redact_text(value.decode("utf-8", "replace"))
+    if isinstance(value, Mapping):
+        return {name: REDACTED if _is_secret(name) and item else redact(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value
+
+
+def _configure_own(shared: list[Processor]) -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _rendering(form: str) -> list[Processor]:
+    console = form == "console" or (form != "json" and sys.stderr.isatty())
+    exceptions: Processor = structlog.processors.format_exc_info
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if console
+        else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
+    )
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, renderer]
+
+
+def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    redacted: EventDict = redact(event)
+    return redacted
+
+
+def _redact_text(text: str) -> str:
+    text = _NAMED.sub(rf"\1\2{REDACTED}", text)
+    text = _BEARER.sub(rf"\1 {REDACTED}", text)
+    for form in (_ADDRESS, _PASSWORD, _ISSUED):
+        text = form.sub(rf"\1{REDACTED}", text)
+    return text
+
+
+def _is_secret(name: object) -> bool:
+    text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+    return text.lower().replace("-", "_") in SECRET_NAMES
+
+
+def _known_level(level: str) -> int:
+    # An unknown level is refused by a system check, which needs logging to have been set up.
+    return getattr(logging, level.upper(), logging.INFO) if level.upper() in LEVELS else logging.INFO

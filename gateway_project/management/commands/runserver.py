@@ -1,0 +1,29 @@
+"""`manage.py runserver`: daphne, for development; it reloads code and serves the same application as `serve`.
+
+It shows no first key and has no back-pressure: nothing but a developer's own clients should reach it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daphne.management.commands.runserver import Command as DaphneCommand
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from gateway_project.exclusive import AlreadyServed, deployment_claim
+
+
+class Command(DaphneCommand):  # type: ignore[misc]  # daphne is untyped
+    help = "Serves the gateway for development, with daphne."
+    default_addr = settings.GATEWAY_HOST
+    default_port = str(settings.GATEWAY_PORT)
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        try:
+            claim = deployment_claim()
+        except AlreadyServed as refusal:
+            raise CommandError(str(refusal)) from None
+        super().inner_run(*args, **options)
+        if claim is not None:
+            claim.release()

@@ -1,0 +1,103 @@
+"""`manage.py serve`: the gateway, from whatever state the data is in to answering.
+
+1. check the settings, 2. open the ports, 3. take the lock where only one process may serve, 4. apply migrations,
+5. seed keys or make the first ones, 6. serve, and say once where. What fails is one sentence and exit code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+
+from gateway_project.announcement import announcement
+from gateway_project.checks import TAG
+from gateway_project.exclusive import AlreadyServed, deployment_claim
+from gateway_project.health import migrations_missing
+from gateway_project.lifecycle import gateway
+from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
+
+REACH_SECONDS = 5
+MIGRATION_KEY = 0x6D69677261746573
+"""`migrates` in ASCII: the advisory lock under which one of several starting processes migrates."""
+
+
+class Command(BaseCommand):
+    help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
+    # The other checks load every URL and model admin, which a start has no use for; CI runs them all.
+    requires_system_checks = (TAG,)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
+            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
+            database_reach(settings.GATEWAY_DATABASE_URL)
+            claim = deployment_claim()
+            first = prepare()
+        except (PortTaken, AlreadyServed, ImproperlyConfigured) as refusal:
+            raise CommandError(str(refusal)) from None
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
+
+        def say_where() -> None:
+            self.stdout.write(announcement(first))
+            self.stdout.flush()
+
+        server = GatewayServer(server_config(application()), gateway=gateway, on_ready=say_where)
+        server.run(sockets)
+        if claim is not None:
+            claim.release()
+        if server.force_exit:
+            # Threads in the middle of something would be waited for; their work is taken up after the next start.
+            os._exit(1)
+        if not server.started:
+            sys.exit(1)
+
+
+def application() -> Any:
+    """The ASGI application, loaded once the database can be used."""
+    return "gateway_project.asgi:application"
+
+
+def database_reach(url: str) -> None:
+    """Raises CommandError at once when PostgreSQL does not answer, where the pool would try for half a minute."""
+    if not url:
+        return
+    try:
+        psycopg.connect(url, connect_timeout=REACH_SECONDS).close()
+    except psycopg.Error as error:
+        raise CommandError(f"GATEWAY_DATABASE_URL cannot be reached: {_first_line(error)}") from None
+
+
+def prepare() -> FirstStart | None:
+    """Brings the database to this version and the keys to what the settings say."""
+    migrate()
+    keys_seed(settings.GATEWAY_API_KEYS)
+    return bootstrap_first_start()
+
+
+def migrate() -> None:
+    """Applies what is missing; of several processes that start at once on PostgreSQL one does it."""
+    if not migrations_missing():
+        return
+    if connection.vendor != "postgresql":
+        call_command("migrate", interactive=False, verbosity=0)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_KEY])
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_KEY])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,55 @@
+"""`manage.py worker`: runs the legs that the queue brings, beside web processes with GATEWAY_RUNNER=worker.
+
+It stops as `serve` does: SIGTERM takes no further job, lets running legs end within GATEWAY_DRAIN_SECONDS and hands
+the others over. GATEWAY_WORKER_PORT answers /healthz and /readyz.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from gateway_project.checks import TAG
+from gateway_project.health import migrations_missing
+from gateway_project.lifecycle import gateway
+from gateway_project.management.commands.serve import database_reach
+from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+
+
+class Command(BaseCommand):
+    help = "Runs sessions that web processes (GATEWAY_RUNNER=worker) queue. Needs PostgreSQL and Redis."
+    requires_system_checks = (TAG,)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.GATEWAY_RUNNER != "worker":
+            raise CommandError(
+                f"GATEWAY_RUNNER is '{settings.GATEWAY_RUNNER}': the web processes run their sessions themselves."
+                " Set GATEWAY_RUNNER=worker for them and for this."
+            )
+        try:
+            ports = [settings.GATEWAY_WORKER_PORT] if settings.GATEWAY_WORKER_PORT else []
+            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
+            database_reach(settings.GATEWAY_DATABASE_URL)
+            missing = migrations_missing()
+        except PortTaken as refusal:
+            raise CommandError(str(refusal)) from None
+        except DatabaseError:
+            raise CommandError("The database cannot be used: GATEWAY_DATABASE_URL.") from None
+        if missing:
+            raise CommandError(f"{missing} migrations are not applied; run 'manage.py migrate' or start a web process.")
+        gateway.role = "worker"
+        server = GatewayServer(server_config("gateway_project.asgi:probes"), gateway=gateway, on_ready=self._say_ready)
+        server.run(sockets)
+        if server.force_exit:
+            os._exit(1)
+        if not server.started:
+            sys.exit(1)
+
+    def _say_ready(self) -> None:
+        self.stdout.write(f"Worker {os.getpid()} takes up to {settings.GATEWAY_WORKER_CONCURRENCY} sessions at a time.")
+        self.stdout.flush()

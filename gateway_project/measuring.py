@@ -1,0 +1,88 @@
+"""Counts what the gate and everything behind it answers, by route: the outermost layer, so refusals are counted too.
+
+A route is the pattern that matches, never the path: ids in labels would grow the metrics without end.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from django.urls import URLPattern, URLResolver
+
+from core_app.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from tenants_app.gate.types import Application, Message, Receive, Scope, Send
+
+PAGES = ("admin", "static", "console")
+"""Folders that count as one route each."""
+
+OTHER = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
+
+_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+class Routes:
+    """Finds the route of a path in a few dictionary look-ups: by the words that are left where parameters stand."""
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self._known: dict[tuple[str, ...], str] = {}
+        self._holes: dict[int, dict[frozenset[int], None]] = {}
+        for template in templates:
+            words = template.split("/")
+            holes = frozenset(place for place, word in enumerate(words) if word.startswith("{"))
+            self._known[_with_holes(words, holes)] = template
+            self._holes.setdefault(len(words), {})[holes] = None
+
+    def of(self, path: str) -> str:
+        """The template, the folder of a page, or `other`."""
+        words = path.split("/")
+        for holes in self._holes.get(len(words), ()):
+            if (template := self._known.get(_with_holes(words, holes))) is not None:
+                return template
+        return f"/{words[1]}" if len(words) > 1 and words[1] in PAGES else OTHER
+
+
+class Measured:
+    """Wraps the application that answers everything."""
+
+    def __init__(self, application: Application, routes: Routes) -> None:
+        self._application = application
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), 0
+        route = self._routes.of(scope["path"])
+
+        async def noticed(message: Message) -> None:
+            nonlocal status
+            if not status and (status := _status(message)):
+                HTTP_SECONDS.labels(route).observe(time.perf_counter() - began)
+            await send(message)
+
+        try:
+            await self._application(scope, receive, noticed)
+        finally:
+            method = scope.get("method", "WEBSOCKET")
+            HTTP_REQUESTS.labels(route, method if method in METHODS else OTHER, str(status or "none")).inc()
+
+
+def templates_of(patterns: Sequence[URLPattern | URLResolver], prefix: str = "/") -> Iterator[str]:
+    """The patterns' routes with `{name}` for parameters, those of included patterns too."""
+    for pattern in patterns:
+        route = prefix + _PARAMETER.sub(r"{\1}", str(pattern.pattern))
+        if isinstance(pattern, URLResolver):
+            yield from templates_of(pattern.url_patterns, route)
+        else:
+            yield route
+
+
+def _with_holes(words: Sequence[str], holes: frozenset[int]) -> tuple[str, ...]:
+    return tuple("{}" if place in holes else word for place, word in enumerate(words))
+
+
+def _status(message: Message) -> int:
+    if message["type"] in ("http.response.start", "websocket.http.response.start"):
+        return int(message["status"])
+    return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)

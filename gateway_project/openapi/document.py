@@ -1,0 +1,82 @@
+"""The document: the views' operations, the consumers' and the probes', and what all of them have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.plumbing import normalize_result_object, sanitize_result_object
+
+from gateway_project.openapi import answers, probes
+from gateway_project.openapi.inspect import Inspector, resolver
+from sessions_app.openapi import events, streams
+from sessions_app.openapi.operations import TAGS
+
+Schema = dict[str, Any]
+
+OPENAPI_VERSION = "3.1.0"
+DESCRIPTION = (
+    "Durable sessions of AI agents. Errors are `{error, message}` with a stable code; events are read as server-sent"
+    " events, over a WebSocket or in pages, and resumed from any offset."
+)
+
+
+@functools.cache
+def document() -> Schema:
+    """The whole document, made once."""
+    inspector = Inspector()  # type: ignore[no-untyped-call]
+    paths = inspector.parse(None, True)  # type: ignore[no-untyped-call]
+    paths |= streams.paths(resolver(inspector.registry)) | probes.paths()
+    components = inspector.registry.build({})
+    for method, path, operation in _operations(paths):
+        _complete(method, path, operation)
+    result = {
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": "Agent Gateway", "version": settings.GATEWAY_VERSION, "description": DESCRIPTION},
+        "tags": [{"name": name} for name in (*TAGS, probes.TAG)],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {**components["schemas"], **_schemas()},
+            "responses": answers.error_responses(),
+            "headers": answers.HEADERS,
+            "securitySchemes": answers.SECURITY_SCHEMES,
+        },
+    }
+    made: Schema = _tidied(sanitize_result_object(normalize_result_object(result)))
+    return made
+
+
+def _schemas() -> dict[str, Schema]:
+    return {"Error": answers.error_schema(), **events.schemas(), **streams.components(), **probes.components()}
+
+
+def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:
+    for path, item in paths.items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def _complete(method: str, path: str, operation: Schema) -> None:
+    """Adds credentials, errors and headers, in this order of need: nobody has to repeat them."""
+    keyed = not operation.pop("x-open", False)
+    token = operation.pop("x-stream-token", False)
+    operation["security"] = [] if not keyed else answers.BY_STREAM_TOKEN if token else answers.KEYED
+    statuses = {*answers.EVERYWHERE, *operation.pop("x-errors", ())}
+    statuses |= set(answers.WITH_A_KEY) if keyed else set()
+    statuses |= set(answers.WITH_AN_ID) if "{" in path else set()
+    statuses |= set(answers.WITH_A_BODY) if method in ("post", "patch") else set()
+    common = ("XRequestId", "RateLimit", "RateLimitPolicy") if keyed else ("XRequestId",)
+    for answer in operation["responses"].values():
+        answer["headers"] = {**answers.header_references(*common), **answer.get("headers", {})}
+    operation["responses"] = answers.error_references(sorted(statuses)) | operation["responses"]
+    if (scope := operation.get("x-scope")) is not None:
+        operation["description"] = f"{operation.get('description', '')} Needs the scope `{scope}`.".strip()
+
+
+def _tidied(value: Any) -> Any:
+    """`value` without drf-spectacular's own notes."""
+    if isinstance(value, dict):
+        return {name: _tidied(item) for name, item in value.items() if name != "x-spec-enum-id"}
+    return [_tidied(item) for item in value] if isinstance(value, list) else value

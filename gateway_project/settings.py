@@ -1,0 +1,243 @@
+"""Django settings and every GATEWAY_* setting, each with its default and reason; runs with none set.
+
+docs/configuration.md and .env.example list the same names; a test compares the three.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_project.environment import data_directory, env, secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+GATEWAY_VERSION = "0.1.0"
+
+# --- Where it runs -----------------------------------------------------------------------------------
+GATEWAY_HOST = env.str("HOST", "127.0.0.1")
+GATEWAY_PORT = env.int("PORT", 4000)
+# The same application there too, for clients with built-in ports.
+GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
+GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
+GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
+# Where others reach this gateway; the `resultUrl` of callbacks begins with it.
+GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
+GATEWAY_DATA_DIR = data_directory()
+GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
+GATEWAY_DATABASE_URL = env.str("DATABASE_URL", "")
+GATEWAY_REDIS_URL = env.str("REDIS_URL", "")
+GATEWAY_ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["*"])
+GATEWAY_TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", [])
+GATEWAY_CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", [])
+GATEWAY_LOG_LEVEL = env.str("LOG_LEVEL", "") or env.str("_LOG_LEVEL", "INFO")
+GATEWAY_LOG_FORMAT = env.str("LOG_FORMAT", "auto")
+GATEWAY_DEBUG = env.bool("DEBUG", False)
+
+# --- Keys and limits ---------------------------------------------------------------------------------
+GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
+GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
+GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
+GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
+# Images and documents travel inside the requests of the inference paths.
+GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
+# A revoked key must leave every process within seconds; a look-up costs a query.
+GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
+GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
+GATEWAY_MAX_QUEUED_PROMPTS = env.int("MAX_QUEUED_PROMPTS", 32)
+# Ceilings of one tenant, against one that would fill the database; 0 is without. Its own settings go before these.
+GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
+GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
+GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
+
+# --- Streams -----------------------------------------------------------------------------------------
+GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
+# A follower that does not take one frame for this long is ended; it resumes from its last id.
+GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
+GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
+GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
+
+# --- Runs --------------------------------------------------------------------------------------------
+GATEWAY_RUNNER = env.str("RUNNER", "inline")
+# Sessions that one worker process runs at a time (GATEWAY_RUNNER=worker).
+GATEWAY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 50)
+# Where a worker answers /healthz and /readyz; 0 is nowhere.
+GATEWAY_WORKER_PORT = env.int("WORKER_PORT", 0)
+GATEWAY_MAX_RUNS = env.int("MAX_RUNS", 500)
+# One tenant's share of them: the others' runs begin at once all the same.
+GATEWAY_MAX_RUNS_PER_TENANT = env.int("MAX_RUNS_PER_TENANT", 300)
+GATEWAY_MAX_RUN_SECONDS = env.int("MAX_RUN_SECONDS", 3600)
+GATEWAY_MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", 3)
+# A killed worker's session goes on within 15 s: the lease's 10 s and a sweep.
+GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
+GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
+GATEWAY_DRAIN_SECONDS = env.float("DRAIN_SECONDS", 10.0)
+# Days that sessions, events and ledger rows are kept; 0 is for ever. A tenant's own settings go before these.
+GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
+GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
+GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
+GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
+# Engines beside the gateway's own, as name=module; the module has an ENGINE.
+GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
+# Classes of the operator that look at prompts, tool calls and answers: package.module:Class.
+GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
+GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
+GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
+
+# --- Django ------------------------------------------------------------------------------------------
+SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
+DEBUG = GATEWAY_DEBUG
+ALLOWED_HOSTS = GATEWAY_ALLOWED_HOSTS
+ROOT_URLCONF = "gateway_project.urls"
+ASGI_APPLICATION = "gateway_project.asgi.application"
+AUTH_USER_MODEL = "tenants_app.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+STATIC_URL = "/static/"
+# Served from the packages that bring them: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
+APPEND_SLASH = False
+LOGGING_CONFIG = "gateway_project.logs.configure"
+LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
+# The gateway counts bodies itself, before Django reads them.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+
+INSTALLED_APPS = [
+    # First, so that its `runserver` is daphne's. The app `daphne` itself would load Twisted, 0.45 s, at every start.
+    "gateway_project",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    # The files of Swagger UI; the document itself is `gateway_project.openapi`'s.
+    "drf_spectacular_sidecar",
+    "channels",
+    "core_app",
+    "tenants_app",
+    "events_app",
+    "inference_app",
+    "tools_app",
+    "agents_app",
+    "sessions_app",
+    "responses_app",
+]
+
+if GATEWAY_DATABASE_URL:
+    # Its migrations are PostgreSQL's; an embedded gateway has no queue.
+    INSTALLED_APPS.insert(INSTALLED_APPS.index("core_app"), "procrastinate.contrib.django")
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+
+def _sqlite() -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": GATEWAY_DATA_DIR / "gateway.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            # Read-then-write in deferred mode fails with "database is locked" under load.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={GATEWAY_SYNCHRONOUS};"
+            " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",
+        },
+        # Django's default test database is shared-cache memory, which knows no WAL.
+        "TEST": {"NAME": env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3"},
+    }
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
+    parsed: dict[str, Any] = dict(dj_database_url.parse(url))
+    # One connection per database thread, one per request thread, and a few for the flusher, leases and sweep.
+    size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + 8
+    pool = {"min_size": 2, "max_size": size, "timeout": 30}
+    # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.
+    options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
+    return parsed | {
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {"options": options, **parsed.get("OPTIONS", {}), "pool": pool},
+    }
+
+
+DATABASES = {"default": _postgresql(GATEWAY_DATABASE_URL) if GATEWAY_DATABASE_URL else _sqlite()}
+
+_YEARS = 10 * 365 * 86_400
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    "default": (
+        {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            # A frozen Redis must fail a send, not hold every later one behind its lock.
+            "CONFIG": {
+                "hosts": [{"address": GATEWAY_REDIS_URL, "socket_timeout": 5, "socket_connect_timeout": 2}],
+                "prefix": "gateway",
+            },
+        }
+        if GATEWAY_REDIS_URL
+        else {
+            "BACKEND": "events_app.layer.LocalChannelLayer",
+            # With the defaults one old message takes the hub out of all its groups.
+            "CONFIG": {"expiry": _YEARS, "group_expiry": _YEARS, "capacity": 10_000},
+        }
+    )
+}
+
+# --- REST --------------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants_app.rest_authentication.KeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["core_app.rest.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core_app.rest.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core_app.rest.JSONNegotiation",
+    "EXCEPTION_HANDLER": "core_app.rest.exception_handler",
+    # `?format=` is a parameter of the native API, not a choice of renderers.
+    "URL_FORMAT_OVERRIDE": None,
+    "NON_FIELD_ERRORS_KEY": "non_field_errors",
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "OAS_VERSION": "3.1.0",
+    # Components of requests and answers apart: what may be left out of one is always in the other.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
