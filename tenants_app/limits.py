@@ -1,0 +1,154 @@
+"""How many requests a key may make per minute: a bucket of `rpm` tokens that refills evenly.
+
+The bucket is throttled-py's GCRA, the token bucket in continuous time: its own `token_bucket` counts whole seconds
+and loses the fractions, so a key of 40 rpm that asks every 1.5 seconds runs dry. With GATEWAY_REDIS_URL all processes
+share a bucket; when Redis fails or stands still each goes on with its own, logged, and tries again a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from django.conf import settings
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from throttled.asyncio import RedisStore
+from throttled.asyncio.rate_limiter.gcra import GCRARateLimiter as SharedBuckets
+from throttled.exceptions import StoreUnavailableError
+from throttled.rate_limiter import RateLimitResult, per_min
+from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
+from throttled.store import MemoryStore
+
+from core_app.errors import RateLimited
+from core_app.metrics import RATE_LIMITED
+from tenants_app.principal import Principal
+
+WINDOW_SECONDS = 60
+REDIS_SECONDS = 0.25
+"""A request waits for Redis at most this long; a check takes 0.1 ms when it is well."""
+
+RETRY_SECONDS = 1.0
+_CONNECTIONS = 16
+_LOCAL_KEYS = 100_000
+
+_log = structlog.get_logger("gateway.limits")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A key's bucket after a request. `reset` is in whole seconds until it is full again."""
+
+    quota: int
+    remaining: int
+    reset: int
+    limited: bool
+    retry_after: int
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The IETF draft's two headers, for an ASGI answer."""
+        return [
+            (b"ratelimit-policy", f'"default";q={self.quota};w={WINDOW_SECONDS}'.encode()),
+            (b"ratelimit", f'"default";r={self.remaining};t={self.reset}'.encode()),
+        ]
+
+    def enforce(self) -> None:
+        """Raises RateLimited when there was no token left."""
+        if self.limited:
+            RATE_LIMITED.inc()
+            message = f"This key may make {self.quota} requests per minute; try again in {self.retry_after} s."
+            raise RateLimited(message, retry_after=self.retry_after)
+
+
+class RateLimits:
+    """The buckets of all keys, for one event loop at a time. `close` ends its connections to Redis."""
+
+    def __init__(self) -> None:
+        self._local_store = MemoryStore(options={"MAX_SIZE": _LOCAL_KEYS})
+        self._local: dict[int, LocalBuckets] = {}
+        self._shared: dict[int, SharedBuckets] = {}
+        self._store: RedisStore | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._redis_again = 0.0
+
+    async def take(self, principal: Principal, cost: int = 1) -> RateLimit | None:
+        """Takes `cost` tokens of the principal's key; `None` when it has no limit (`rpm` 0)."""
+        if principal.rpm <= 0:
+            return None
+        return await self.take_from(bucket_name(principal), principal.rpm, cost)
+
+    async def take_from(self, name: str, rpm: int, cost: int = 1) -> RateLimit:
+        """Takes from any bucket of `rpm` tokens a minute."""
+        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
+            result = await self._take_shared(name, rpm, cost)
+        else:
+            result = self._take_local(name, rpm, cost)
+        return _rate_limit(rpm, result)
+
+    async def close(self) -> None:
+        """Closes what is open to Redis; the next `take` opens it anew."""
+        store, self._store = self._store, None
+        self._shared.clear()
+        if store is not None:
+            # The store has no close of its own, and its type hides the client's.
+            await cast("Redis", store._backend.get_client()).connection_pool.disconnect()
+
+    async def _take_shared(self, name: str, rpm: int, cost: int) -> RateLimitResult:
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                return await self._shared_buckets(rpm).limit(name, cost)
+        except (StoreUnavailableError, RedisError, OSError, TimeoutError) as error:
+            self._redis_again = time.monotonic() + RETRY_SECONDS
+            _log.warning("rate limits are counted per process: Redis does not answer", error=type(error).__name__)
+            return self._take_local(name, rpm, cost)
+
+    def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:
+        if rpm not in self._local:
+            self._local[rpm] = LocalBuckets(per_min(rpm), self._local_store)
+        return self._local[rpm].limit(name, cost)
+
+    def _shared_buckets(self, rpm: int) -> SharedBuckets:
+        loop = asyncio.get_running_loop()
+        if self._store is None or self._loop is not loop:
+            self._store, self._loop = _redis_store(), loop
+            self._shared.clear()
+        if rpm not in self._shared:
+            self._shared[rpm] = SharedBuckets(per_min(rpm), self._store, key_prefix="gateway:limit")
+        return self._shared[rpm]
+
+
+def _redis_store() -> RedisStore:
+    options = {
+        "SOCKET_TIMEOUT": REDIS_SECONDS,
+        "SOCKET_CONNECT_TIMEOUT": REDIS_SECONDS,
+        # The default pool refuses what exceeds it, this one lets it wait.
+        "CONNECTION_POOL_CLASS": "redis.asyncio.BlockingConnectionPool",
+        "CONNECTION_POOL_KWARGS": {"max_connections": _CONNECTIONS, "timeout": REDIS_SECONDS},
+    }
+    return RedisStore(server=settings.GATEWAY_REDIS_URL, options=options)
+
+
+def bucket_name(principal: Principal) -> str:
+    """Whose bucket a principal takes from."""
+    if principal.key_id is not None:
+        return f"key {principal.key_id}"
+    return f"user {principal.user_id}" if principal.user_id is not None else f"tenant {principal.tenant_id}"
+
+
+def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:
+    state = result.state
+    return RateLimit(
+        quota=rpm,
+        remaining=0 if result.limited else state.remaining,
+        reset=max(1, math.ceil(state.reset_after)),
+        limited=result.limited,
+        retry_after=max(1, math.ceil(state.retry_after)),
+    )
+
+
+rate_limits = RateLimits()
+"""This process's: requests and the prompts of sockets take from the same buckets."""

@@ -1,0 +1,87 @@
+"""Tenants, the people who look after them, and their API keys.
+
+A key's secret is never stored: `secret_hash` is its SHA-256, which is enough for secrets of high entropy, and
+`prefix` is what people recognise it by. Tenants are disabled, not deleted: their ledger and audit must stay.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser
+from django.core.validators import RegexValidator
+from django.db import models
+
+from core_app import clock
+
+SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z", "A slug has 1 to 63 lower-case letters, digits, '-' and '_'.")
+
+
+class Tenant(models.Model):
+    """Whom data belongs to. `settings` overrides the gateway's defaults for this tenant, key by key."""
+
+    slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
+    name = models.CharField(max_length=200)
+    settings = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.slug
+
+    @property
+    def approvals_in_sessions(self) -> bool:
+        """Whether the scope `sessions` includes deciding approvals (the contract's default)."""
+        return bool(self.settings.get("approvals_in_sessions", True))
+
+    @property
+    def allow_private(self) -> bool:
+        """Whether this tenant's callbacks may go to private addresses, beside GATEWAY_CALLBACK_ALLOW_PRIVATE."""
+        return bool(self.settings.get("allow_private", False))
+
+    @property
+    def default_model(self) -> str | None:
+        """What is used when a client names neither model nor agent; `None` leaves it to the gateway."""
+        return self.settings.get("default_model") or None
+
+    @property
+    def default_agent(self) -> str | None:
+        """The agent that goes before `default_model`; `None` leaves it to the gateway."""
+        return self.settings.get("default_agent") or None
+
+
+class User(AbstractUser):
+    """A person who signs in to the admin or the console; without a tenant, one who runs the gateway."""
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="users")
+    scopes = models.JSONField(default=list, blank=True)
+
+
+class ApiKey(models.Model):
+    """A secret of a tenant. `rpm` is its own rate limit: `None` takes GATEWAY_RATE_LIMIT_RPM, 0 is off."""
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=12, db_index=True)
+    secret_hash = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    rpm = models.PositiveIntegerField(null=True, blank=True)
+    seeded = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def is_good(self, moment: datetime) -> bool:
+        """Neither revoked nor expired at `moment`; the tenant is another question."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > moment)

@@ -1,0 +1,131 @@
+"""Issuing, changing, rotating and revoking API keys.
+
+A secret leaves this module once, in the `IssuedKey` that made it; the database has its hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core_app import clock
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict
+from core_app.jsontext import clean_text
+from tenants_app.models import ApiKey, Tenant
+from tenants_app.principal import SCOPES
+from tenants_app.secret import secret_hash, secret_new, secret_prefix
+from tenants_app.services.audit import SYSTEM, audit_record
+from tenants_app.services.forget import keys_forget
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key and its secret, which nobody can be shown again."""
+
+    key: ApiKey
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"IssuedKey({self.key})"
+
+
+def api_key_issue(
+    *,
+    tenant: Tenant,
+    name: str,
+    scopes: Iterable[str],
+    rpm: int | None = None,
+    expires_at: datetime | None = None,
+    actor: str = SYSTEM,
+) -> IssuedKey:
+    """A new key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry that has passed."""
+    granted = scopes_checked(scopes)
+    name = _name_checked(name)
+    if expires_at is not None and expires_at <= clock.now():
+        raise BadRequest("The key would have expired already.", field="expiresAt")
+    secret = secret_new()
+    with write_transaction():
+        key = ApiKey.objects.create(
+            tenant=tenant,
+            name=name,
+            prefix=secret_prefix(secret),
+            secret_hash=secret_hash(secret),
+            scopes=granted,
+            rpm=rpm,
+            expires_at=expires_at,
+        )
+        _audit(key, "api_key.issue", actor, {"scopes": granted, "rpm": rpm})
+        keys_forget()
+    return IssuedKey(key, secret)
+
+
+def api_key_update(
+    *,
+    key: ApiKey,
+    name: str,
+    scopes: Iterable[str],
+    rpm: int | None,
+    expires_at: datetime | None,
+    actor: str = SYSTEM,
+) -> ApiKey:
+    """Sets what may be changed about a key; its secret and tenant may not."""
+    granted = scopes_checked(scopes)
+    name = _name_checked(name)
+    with write_transaction():
+        locked = ApiKey.objects.select_for_update().get(id=key.id)
+        locked.name, locked.scopes, locked.rpm, locked.expires_at = name, granted, rpm, expires_at
+        locked.save(update_fields=["name", "scopes", "rpm", "expires_at"])
+        _audit(locked, "api_key.update", actor, {"scopes": granted, "rpm": rpm})
+        keys_forget()
+    return locked
+
+
+def api_key_rotate(*, key: ApiKey, actor: str = SYSTEM) -> IssuedKey:
+    """A new secret for the key; the old one stops at once. Raises Conflict for a revoked or a seeded key."""
+    secret = secret_new()
+    with write_transaction():
+        locked = ApiKey.objects.select_for_update().get(id=key.id)
+        if locked.seeded:
+            raise Conflict("The key comes from GATEWAY_API_KEYS: change it there.")
+        if locked.revoked_at is not None:
+            raise Conflict("The key is revoked: issue a new one.")
+        locked.prefix, locked.secret_hash = secret_prefix(secret), secret_hash(secret)
+        locked.save(update_fields=["prefix", "secret_hash"])
+        _audit(locked, "api_key.rotate", actor, {"was": key.prefix})
+        keys_forget()
+    return IssuedKey(locked, secret)
+
+
+def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
+    """Ends the key: at once in this process, in others within GATEWAY_KEY_CACHE_SECONDS. Again is no change."""
+    with write_transaction():
+        revoked = ApiKey.objects.filter(id=key.id, revoked_at=None).update(revoked_at=clock.now())
+        if revoked:
+            _audit(key, "api_key.revoke", actor, {})
+        keys_forget()
+    key.refresh_from_db()
+    return key
+
+
+def scopes_checked(scopes: Iterable[str]) -> list[str]:
+    """The scopes in the contract's order, each once; raises BadRequest naming an unknown one."""
+    wanted = set(scopes)
+    if unknown := sorted(wanted - set(SCOPES)):
+        raise BadRequest(f"There is no scope '{clean_text(unknown[0])}'.", field="scopes")
+    return [scope for scope in SCOPES if scope in wanted]
+
+
+def _name_checked(name: str) -> str:
+    name = clean_text(name).strip()
+    if not 0 < len(name) <= 100:
+        raise BadRequest("A key's name has 1 to 100 characters.", field="name")
+    return name
+
+
+def _audit(key: ApiKey, action: str, actor: str, detail: Mapping[str, Any]) -> None:
+    audit_record(
+        actor=actor, action=action, target=f"{key.name} ({key.prefix})", detail=detail, tenant_id=key.tenant_id
+    )

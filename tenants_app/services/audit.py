@@ -1,0 +1,27 @@
+"""The audit trail's one door. Rows join the caller's transaction, so what was not done is not recorded either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core_app.database import write_transaction
+from core_app.jsontext import clean, clean_text
+from tenants_app.models import AuditEntry
+
+SYSTEM = "system"
+"""The actor of what the gateway does by itself, at start or in a sweep."""
+
+
+def audit_record(
+    *, actor: str, action: str, target: str = "", detail: Mapping[str, Any] | None = None, tenant_id: int | None = None
+) -> AuditEntry:
+    """Notes that `actor` did `action` (`noun.verb`) to `target`. Never give it a secret; too long texts are cut."""
+    with write_transaction():
+        return AuditEntry.objects.create(
+            tenant_id=tenant_id,
+            actor=clean_text(actor)[:200],
+            action=clean_text(action)[:60],
+            target=clean_text(target)[:200],
+            detail=clean(dict(detail or {})),
+        )

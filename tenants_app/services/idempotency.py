@@ -1,0 +1,106 @@
+"""The same POST twice: the first answer again (native contract, `Idempotency-Key`).
+
+A record is claimed before the work and completed after it, or released when the work failed, so that a retry may
+succeed. A claim that a crash left behind can be taken over after PENDING; a record is forgotten after KEPT.
+What crashes between its own commit and `idempotency_complete` is done again by a retry after PENDING.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core_app import clock
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict, Unprocessable
+from core_app.ids import new_id
+from tenants_app.models import IdempotencyRecord
+
+KEPT = timedelta(hours=24)
+PENDING = timedelta(seconds=90)
+"""Longer than any request of the contract takes: `?wait=` is 60 seconds at most."""
+
+_MAX_KEY, _MAX_ROUTE = 255, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A stored answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to answer first; it is given back to `idempotency_complete` or `idempotency_release`."""
+
+    record_id: int
+    name: str
+
+
+def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> Claim | Replay:
+    """A claim for the first request, the answer for a repeated one.
+
+    Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key came with
+    another body, Conflict while the first is still being answered.
+    """
+    if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
+        raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
+    digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
+    route = _bounded(route)
+    fresh = IdempotencyRecord(
+        tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=clock.now()
+    )
+    with write_transaction():
+        IdempotencyRecord.objects.bulk_create([fresh], ignore_conflicts=True)
+        record = IdempotencyRecord.objects.select_for_update().get(tenant_id=tenant_id, key=key, route=route)
+        if record.claim == name:
+            return Claim(record.id, name)
+        return _taken_over(record, digest, name) or _repeated(record, digest)
+
+
+def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str], body: str) -> None:
+    """Keeps the answer, unless the claim was taken over meanwhile."""
+    with write_transaction():
+        IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).update(
+            state="done", status=status, headers=dict(headers), body=body
+        )
+
+
+def idempotency_release(*, claim: Claim) -> None:
+    """Forgets the claim of a request that failed."""
+    with write_transaction():
+        IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).delete()
+
+
+def idempotency_purge(*, limit: int = 1000) -> int:
+    """Removes up to `limit` records older than KEPT; says how many, so that housekeeping may go on."""
+    with write_transaction():
+        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - KEPT).values_list("id", flat=True)
+        return IdempotencyRecord.objects.filter(id__in=list(old[:limit])).delete()[0]
+
+
+def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
+    age = clock.now() - record.created_at
+    if age < (PENDING if record.state == "pending" else KEPT):
+        return None
+    record.body_hash, record.claim, record.created_at = digest, name, clock.now()
+    record.state, record.status, record.headers, record.body = "pending", None, {}, ""
+    record.save()
+    return Claim(record.id, name)
+
+
+def _repeated(record: IdempotencyRecord, digest: str) -> Replay:
+    if record.body_hash != digest:
+        raise Unprocessable("This Idempotency-Key was used with another body.", field="Idempotency-Key")
+    if record.state == "pending" or record.status is None:
+        raise Conflict("The first request with this Idempotency-Key is still being answered.")
+    return Replay(record.status, record.headers, record.body)
+
+
+def _bounded(route: str) -> str:
+    return route if len(route) <= _MAX_ROUTE else hashlib.sha256(route.encode("utf-8", "replace")).hexdigest()

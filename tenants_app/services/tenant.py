@@ -1,0 +1,84 @@
+"""Making and changing tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+
+from core_app import clock
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict
+from tenants_app.models import Tenant
+from tenants_app.models.account import SLUG
+from tenants_app.services.audit import SYSTEM, audit_record
+from tenants_app.services.forget import keys_forget
+
+SETTINGS: Mapping[str, type] = {
+    "approvals_in_sessions": bool,
+    "allow_private": bool,
+    "allow_substitution": bool,
+    "default_model": str,
+    "default_agent": str,
+    "max_sessions": int,
+    "max_waiting": int,
+    "retention_sessions_days": int,
+    "retention_events_days": int,
+    "retention_ledger_days": int,
+}
+"""The settings this version reads. Others are kept as they are: a room above may have its own."""
+
+
+def tenant_create(
+    *, slug: str, name: str = "", settings: Mapping[str, Any] | None = None, actor: str = SYSTEM
+) -> Tenant:
+    """A new tenant. Raises BadRequest for a bad slug or setting, Conflict when the slug is taken."""
+    slug_check(slug)
+    settings_check(settings or {})
+    try:
+        with write_transaction():
+            tenant = Tenant.objects.create(slug=slug, name=name or slug, settings=dict(settings or {}))
+            audit_record(actor=actor, action="tenant.create", target=slug, tenant_id=tenant.id)
+    except IntegrityError:
+        raise Conflict(f"There is a tenant '{slug}' already.", field="slug") from None
+    return tenant
+
+
+def tenant_update(
+    *,
+    tenant: Tenant,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    disabled: bool | None = None,
+    actor: str = SYSTEM,
+) -> Tenant:
+    """Changes what is not `None`. A disabled tenant's keys stop working at once in this process."""
+    settings_check(settings or {})
+    with write_transaction():
+        locked = Tenant.objects.select_for_update().get(id=tenant.id)
+        locked.name = locked.name if name is None else name
+        locked.settings = locked.settings if settings is None else dict(settings)
+        if disabled is not None:
+            locked.disabled_at = (locked.disabled_at or clock.now()) if disabled else None
+        locked.save(update_fields=["name", "settings", "disabled_at"])
+        detail = {"settings": locked.settings, "disabled": locked.disabled_at is not None}
+        audit_record(actor=actor, action="tenant.update", target=locked.slug, tenant_id=locked.id, detail=detail)
+        keys_forget()
+    return locked
+
+
+def slug_check(slug: str) -> None:
+    """Raises BadRequest unless `slug` can name a tenant."""
+    try:
+        SLUG(slug)
+    except ValidationError as error:
+        raise BadRequest(str(error.message), field="slug") from None
+
+
+def settings_check(settings: Mapping[str, Any]) -> None:
+    """Raises BadRequest naming a known setting with a value of the wrong type (`None` is "not set")."""
+    for name, kind in SETTINGS.items():
+        if settings.get(name) is not None and not isinstance(settings[name], kind):
+            raise BadRequest(f"The tenant's setting '{name}' is not a {kind.__name__}.", field="settings")

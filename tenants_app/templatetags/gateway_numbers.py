@@ -1,0 +1,34 @@
+"""Numbers and states as the admin's own pages write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.template import Library
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tenants_app.numbers import dollars
+
+register = Library()
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """1234567 as 1,234,567."""
+    return f"{number:,}"
+
+
+@register.simple_tag
+def cost(row: Any) -> SafeString:
+    """What a row with `cost_usd` and `cost_known` cost; a part without a known price is said."""
+    amount = dollars(float(row.cost_usd))
+    if row.cost_known:
+        return format_html("{}", amount)
+    return format_html('<span title="some of it has no known price">{} + ?</span>', amount)
+
+
+@register.simple_tag
+def badge(state: str) -> SafeString:
+    """A state as a coloured word."""
+    return format_html('<span class="state state-{}">{}</span>', state, state.replace("_", " "))
