@@ -1,0 +1,120 @@
+"""One group commit: the streams of many legs locked in id order, checked against their fences, and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from django.db import connection
+
+from core_app.clock import iso_ms, now
+from core_app.database import now_sql
+from core_app.encoding import bounded
+from events_app.batches import Batch, StoredEvent
+from events_app.lease import Fence, LeaseLost
+from events_app.models import Stream
+from events_app.rows import Row, heads_set, insert
+from events_app.types import Event
+
+
+class Outcome(Enum):
+    """What became of a submission that did not fail."""
+
+    DONE = "done"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What one leg wants committed."""
+
+    fence: Fence
+    run_id: str
+    events: Sequence[Event]
+
+
+class _Locked(NamedTuple):
+    head: int
+    owner: str | None
+    epoch: int
+    alive: bool
+    parent_id: int | None
+
+
+class Commit:
+    """The work of one transaction; `outcome` and `batches` are true once it has committed."""
+
+    def __init__(self, submissions: Sequence[Submission]) -> None:
+        self._submissions = submissions
+        self._rows: list[Row] = []
+        self._heads: dict[int, int] = {}
+        self._gone: set[int] = set()
+        self.outcome: dict[Fence, Outcome | BaseException] = {}
+        self.batches: list[Batch] = []
+        self.count = 0
+
+    def execute(self) -> None:
+        """1. lock the streams, 2. lock their parents, 3. give offsets, 4. write. To be called in a transaction."""
+        streams = self._lock({submission.fence.stream_id for submission in self._submissions})
+        parents = self._lock({row.parent_id for row in streams.values() if row.parent_id is not None})
+        self._gone = self._erased({submission.fence.stream_id for submission in self._submissions} - streams.keys())
+        self._heads = {stream_id: row.head for stream_id, row in (streams | parents).items()}
+        self._at = iso_ms(now())
+        for submission in self._submissions:
+            self._take(submission, streams.get(submission.fence.stream_id), parents)
+        changed = {row.stream_id for row in self._rows}
+        if changed:
+            insert(self._rows)
+            heads_set([(stream_id, self._heads[stream_id]) for stream_id in sorted(changed)])
+
+    def _lock(self, ids: set[int]) -> dict[int, _Locked]:
+        if not ids:
+            return {}
+        suffix = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+        marks = ", ".join(["%s"] * len(ids))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id FROM events_app_stream"
+                f" WHERE id IN ({marks}) ORDER BY id{suffix}",
+                sorted(ids),
+            )
+            return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5]) for row in cursor.fetchall()}
+
+    def _erased(self, missing: set[int]) -> set[int]:
+        """Which of the streams that were not locked are not busy, but no more."""
+        return missing - set(Stream.objects.filter(pk__in=missing).values_list("pk", flat=True)) if missing else missing
+
+    def _take(self, submission: Submission, stream: _Locked | None, parents: dict[int, _Locked]) -> None:
+        fence = submission.fence
+        if fence.stream_id in self._gone:
+            self.outcome[fence] = LeaseLost(fence.stream_id)
+        elif stream is None or (stream.parent_id is not None and stream.parent_id not in parents):
+            self.outcome[fence] = Outcome.BUSY
+        elif stream.owner != fence.owner or stream.epoch != fence.epoch or not stream.alive:
+            self.outcome[fence] = LeaseLost(fence.stream_id)
+        else:
+            self.outcome[fence] = Outcome.DONE
+            self._write(submission, stream.parent_id)
+
+    def _write(self, submission: Submission, parent_id: int | None) -> None:
+        stream_id = submission.fence.stream_id
+        events = [self._stored(stream_id, submission.run_id, event) for event in submission.events]
+        if not events:
+            return
+        self._rows += map(Row.of, events)
+        self.batches.append(Batch(stream_id, events))
+        self.count += len(events)
+        if parent_id is not None:
+            counted = [event.counted_in(parent_id, self._next(parent_id)) for event in events]
+            self._rows += map(Row.pointer, counted, events)
+            self.batches.append(Batch(parent_id, counted))
+
+    def _stored(self, stream_id: int, run_id: str, event: Event) -> StoredEvent:
+        data = bounded(event.encode(request_id=run_id, at=self._at))
+        return StoredEvent(stream_id, self._next(stream_id), event.type, run_id, data)
+
+    def _next(self, stream_id: int) -> int:
+        self._heads[stream_id] += 1
+        return self._heads[stream_id]

@@ -1,0 +1,251 @@
+"""The log's streaming door: what running legs emit, committed for all sessions together (design, decision 1).
+
+One thread per process takes what has gathered from every leg while the previous commit was under way, joins
+waiting deltas of one message, and commits it in one transaction. Streams are locked in id order and with SKIP
+LOCKED, so a busy one waits for the next round and holds nobody up; a bad row costs only its own stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection, connections
+
+from core_app.database import write_transaction
+from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS
+from events_app.commit import Commit, Outcome, Submission
+from events_app.hub import HUB, Hub
+from events_app.lease import Fence, LeaseLost
+from events_app.types import Event, MessageDelta, ThinkingDelta
+
+MAX_PENDING_EVENTS = 2000
+"""A leg that is so far ahead of its commits waits in `emit`."""
+
+MAX_JOINED_CHARACTERS = 32 * 1024
+
+BUSY_PAUSE_SECONDS = 0.002
+"""Before streams that somebody else holds are tried again."""
+
+log = structlog.get_logger("gateway.flusher")
+
+
+class LegWriter:
+    """A leg's way into the log; its methods belong to the leg's loop, `take`, `settle` and `fail` to the flusher."""
+
+    def __init__(self, flusher: Flusher, fence: Fence, run_id: str) -> None:
+        self.fence = fence
+        self.run_id = run_id
+        self._flusher = flusher
+        self._loop = asyncio.get_running_loop()
+        self._guard = threading.Lock()
+        self._pending: list[Event] = []
+        self._taken = 0
+        self._failure: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._taken_waiters: list[asyncio.Future[None]] = []
+
+    async def emit(self, event: Event) -> None:
+        """Queues an event; waits only when MAX_PENDING_EVENTS are not committed yet. Raises LeaseLost."""
+        if self._failure is not None:
+            raise self._failure
+        with self._guard:
+            for part in _parts(event):
+                self._join(part)
+            backlog = len(self._pending)
+        self._flusher.wake(self)
+        if backlog >= MAX_PENDING_EVENTS:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Until everything emitted so far is committed. Raises LeaseLost, or what the commit failed with."""
+        with self._guard:
+            waiter = self._loop.create_future() if self._pending or self._taken else None
+            if waiter is not None:
+                # What is already with the flusher is all that this waits for, unless more has gathered since.
+                (self._waiters if self._pending else self._taken_waiters).append(waiter)
+        if waiter is not None:
+            await waiter
+        if self._failure is not None:
+            raise self._failure
+
+    def _join(self, event: Event) -> None:
+        last = self._pending[-1] if self._pending else None
+        joined = _joined(last, event) if last is not None else None
+        if joined is not None:
+            self._pending[-1] = joined
+        else:
+            self._pending.append(event)
+
+    # -- the flusher's side --------------------------------------------------------------------------
+
+    def take(self) -> Submission:
+        """Everything that waits."""
+        with self._guard:
+            events, self._pending = self._pending, []
+            self._taken = len(events)
+            self._taken_waiters, self._waiters = self._waiters, []
+        return Submission(self.fence, self.run_id, events)
+
+    def give_back(self, events: Sequence[Event]) -> None:
+        """Returns what was not committed, in front of what came since."""
+        with self._guard:
+            self._pending[:0] = events
+            self._taken = 0
+            self._waiters[:0], self._taken_waiters = self._taken_waiters, []
+
+    def settle(self, failure: BaseException | None) -> None:
+        """Notes the outcome of the events taken last, and wakes who waits for them."""
+        with self._guard:
+            self._taken = 0
+            self._failure = self._failure or failure
+            waiters, self._taken_waiters = self._taken_waiters, []
+            if failure is not None:
+                self._pending.clear()
+                waiters += self._waiters
+                self._waiters = []
+        if waiters and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_release, waiters)
+
+
+def _release(waiters: Sequence[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+def _parts(event: Event) -> Sequence[Event]:
+    """The event itself, or, for a delta that would be cut as too large an event, several that join to it."""
+    if not isinstance(event, MessageDelta | ThinkingDelta) or len(event.delta) <= MAX_JOINED_CHARACTERS:
+        return (event,)
+    starts = range(0, len(event.delta), MAX_JOINED_CHARACTERS)
+    return [replace(event, delta=event.delta[start : start + MAX_JOINED_CHARACTERS]) for start in starts]
+
+
+def _joined(last: Event, event: Event) -> Event | None:
+    """Two deltas of one message as one, when both still wait for the same commit."""
+    if isinstance(event, MessageDelta) and isinstance(last, MessageDelta):
+        if last.message_id == event.message_id and len(last.delta) + len(event.delta) <= MAX_JOINED_CHARACTERS:
+            return MessageDelta(message_id=event.message_id, delta=last.delta + event.delta)
+    elif (
+        isinstance(event, ThinkingDelta)
+        and isinstance(last, ThinkingDelta)
+        and len(last.delta) + len(event.delta) <= MAX_JOINED_CHARACTERS
+    ):
+        return ThinkingDelta(delta=last.delta + event.delta)
+    return None
+
+
+class Flusher:
+    """A `core_app.lifecycle.Part`: the thread and the set of legs that have something to commit."""
+
+    def __init__(self, hub: Hub = HUB) -> None:
+        self._hub = hub
+        self._ready = threading.Condition()
+        self._dirty: dict[LegWriter, None] = {}
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.commits = 0
+        self.committed_events = 0
+        self.fenced = 0
+
+    async def start(self) -> None:
+        """Starts the thread."""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="gateway-flusher", daemon=True)
+        self._thread.start()
+
+    async def drain(self) -> None:
+        """Nothing to do: the runner waits for its legs' writers."""
+
+    async def stop(self) -> None:
+        """Commits what waits and ends the thread."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+
+    def writer(self, fence: Fence, run_id: str) -> LegWriter:
+        """A leg's door, to be used from the running loop."""
+        return LegWriter(self, fence, run_id)
+
+    def wake(self, writer: LegWriter) -> None:
+        """Notes that `writer` has something to commit."""
+        with self._ready:
+            if writer not in self._dirty:
+                self._dirty[writer] = None
+                self._ready.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                while not self._dirty and not self._stopping:
+                    self._ready.wait()
+                if not self._dirty:
+                    break
+                writers, self._dirty = list(self._dirty), {}
+            self._round(writers)
+        connections.close_all()
+
+    def _round(self, writers: Sequence[LegWriter]) -> None:
+        """Takes, commits and settles. Whatever goes wrong is settled too: a leg must never wait for ever."""
+        taken = {writer: writer.take() for writer in writers}
+        submissions = [taken[writer] for writer in writers]
+        try:
+            outcome = self._commit(submissions)
+        except Exception as error:  # contains: a bad row, a bug in one event, a database that went away
+            log.warning("commit_failed", error=type(error).__name__, legs=len(writers))
+            outcome = self._commit_again(submissions, error)
+        busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
+        for writer in writers:
+            result = outcome[writer.fence]
+            if result is Outcome.BUSY:
+                writer.give_back(taken[writer].events)
+            else:
+                self.fenced += isinstance(result, LeaseLost)
+                writer.settle(result if isinstance(result, BaseException) else None)
+        if busy:
+            time.sleep(BUSY_PAUSE_SECONDS)
+            for writer in busy:
+                self.wake(writer)
+
+    def _commit(self, submissions: Sequence[Submission]) -> dict[Fence, Outcome | BaseException]:
+        work = Commit(submissions)
+        with COMMIT_SECONDS.time(), write_transaction():
+            work.execute()
+        COMMIT_EVENTS.observe(work.count)
+        self.commits += 1
+        self.committed_events += work.count
+        self._hub.publish(work.batches)
+        return work.outcome
+
+    def _commit_again(
+        self, submissions: Sequence[Submission], error: Exception
+    ) -> dict[Fence, Outcome | BaseException]:
+        """One transaction per stream, so that only the one that cannot be written fails.
+
+        A lost connection is not tried again: nobody knows whether its commit happened, and a retried leg drops
+        the partial text while a repeated batch would double it.
+        """
+        if isinstance(error, OperationalError | InterfaceError) and connection.vendor != "sqlite":
+            connections.close_all()
+            return {submission.fence: error for submission in submissions}
+        outcome: dict[Fence, Outcome | BaseException] = {}
+        for submission in submissions:
+            try:
+                outcome |= self._commit([submission])
+            except Exception as single:  # contains: the one stream that cannot be written
+                log.error("stream_commit_failed", stream=submission.fence.stream_id, error=type(single).__name__)
+                outcome[submission.fence] = single
+        return outcome
+
+
+FLUSHER = Flusher()
+"""The flusher of this process."""

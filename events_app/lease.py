@@ -1,0 +1,87 @@
+"""The lease of a stream: who may stream into it, and the fence that refuses everybody else (design, decision 3).
+
+A claim is a compare-and-set on the stream's row: owner, epoch + 1, expiry by the database's clock. A fence names
+that epoch; it holds only while the lease is unexpired, so a process that was stopped past its lease writes
+nothing even when nobody else has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import connection
+
+from core_app.database import now_sql, write_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to write into one stream, as long as the lease of `epoch` is alive."""
+
+    stream_id: int
+    owner: str
+    epoch: int
+
+
+class LeaseLost(Exception):
+    """The lease was taken over or ran out; nothing was written."""
+
+
+def lease_claim(*, stream_id: int, owner: str, seconds: float) -> Fence | None:
+    """A fresh lease, or None while another one is alive."""
+    with write_transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE events_app_stream SET owner = %s, epoch = epoch + 1, lease_expires = {now_sql()} + %s"
+            f" WHERE id = %s AND (owner IS NULL OR lease_expires <= {now_sql()}) RETURNING epoch",
+            [owner, seconds, stream_id],
+        )
+        row = cursor.fetchone()
+    return Fence(stream_id, owner, row[0]) if row else None
+
+
+def leases_renew(*, fences: Iterable[Fence], seconds: float) -> set[Fence]:
+    """Extends every lease that is still alive, and gives back those that are; an expired one is never revived."""
+    alive = set()
+    with write_transaction(), connection.cursor() as cursor:
+        for fence in sorted(fences, key=lambda held: held.stream_id):
+            cursor.execute(
+                f"UPDATE events_app_stream SET lease_expires = {now_sql()} + %s"
+                f" WHERE id = %s AND owner = %s AND epoch = %s AND lease_expires > {now_sql()} RETURNING id",
+                [seconds, fence.stream_id, fence.owner, fence.epoch],
+            )
+            if cursor.fetchone():
+                alive.add(fence)
+    return alive
+
+
+def leases_held(fences: Iterable[Fence]) -> set[Fence]:
+    """Those of `fences` whose lease is theirs and alive; reads only."""
+    wanted = {fence.stream_id: fence for fence in fences}
+    if not wanted:
+        return set()
+    marks = ", ".join(["%s"] * len(wanted))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, owner, epoch FROM events_app_stream WHERE id IN ({marks}) AND lease_expires > {now_sql()}",
+            list(wanted),
+        )
+        rows = cursor.fetchall()
+    return {fence for id_, owner, epoch in rows if (fence := wanted[id_]).owner == owner and fence.epoch == epoch}
+
+
+def lease_release(*, fence: Fence) -> bool:
+    """Ends the lease; False when it was no longer held. Call it with the stream row locked (`log.lock`)."""
+    with write_transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_app_stream SET owner = NULL, lease_expires = 0"
+            " WHERE id = %s AND owner = %s AND epoch = %s RETURNING id",
+            [fence.stream_id, fence.owner, fence.epoch],
+        )
+        return cursor.fetchone() is not None
+
+
+def leases_reset() -> None:
+    """Ends every lease. Only for a process that is provably alone (SQLite, whose data directory it holds)."""
+    with write_transaction(), connection.cursor() as cursor:
+        cursor.execute("UPDATE events_app_stream SET owner = NULL, lease_expires = 0 WHERE owner IS NOT NULL")

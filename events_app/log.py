@@ -1,0 +1,130 @@
+"""The log's transactional door: `append` inside a service's transaction, and reading back.
+
+Every writer locks the stream's row first and assigns offsets from its head there, so offsets have no gap and
+their order is the order of commits. What a transaction appended is announced after its commit, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from core_app.clock import iso_ms, now
+from core_app.database import now_sql
+from core_app.encoding import bounded
+from events_app.batches import Batch, StoredEvent
+from events_app.hub import HUB
+from events_app.lease import Fence, LeaseLost
+from events_app.models import Stream
+from events_app.positions import StreamPosition
+from events_app.rows import Row, insert
+from events_app.types import Event
+from events_app.webhooks.outbox import SUBSCRIBED, WEBHOOK_EVENTS, deliveries_add
+
+
+def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | None = None) -> Stream:
+    """A new, empty stream. `tenant_id` is whose webhooks are told of its events."""
+    return Stream.objects.create(kind=kind, parent_id=parent_id, tenant_id=tenant_id)
+
+
+def lock(stream_id: int) -> StreamPosition:
+    """Locks the stream's row until the transaction ends: the first statement of every transaction that changes
+    what belongs to it. On SQLite the transaction itself (IMMEDIATE) is the lock."""
+    suffix = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT head, floor FROM events_app_stream WHERE id = %s{suffix}", [stream_id])
+        row = cursor.fetchone()
+    if row is None:
+        raise Stream.DoesNotExist(stream_id)
+    return StreamPosition(*row)
+
+
+def fence_check(fence: Fence) -> None:
+    """Raises LeaseLost unless the lease is alive. For fenced writes that append nothing; lock the row first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM events_app_stream"
+            f" WHERE id = %s AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}",
+            [fence.stream_id, fence.owner, fence.epoch],
+        )
+        if cursor.fetchone() is None:
+            raise LeaseLost(fence.stream_id)
+
+
+def append(
+    stream_id: int, events: Sequence[Event], *, run_id: str | None = None, fence: Fence | None = None
+) -> list[StoredEvent]:
+    """Appends `events` in the caller's transaction and gives them back with their offsets.
+
+    With a `fence` nothing is written unless its lease is alive: LeaseLost. The stream's parent counts each event
+    with a pointer row in the same transaction, and the tenant's webhooks get a delivery of it there.
+    """
+    if not events:
+        return []
+    told = any(event.type in WEBHOOK_EVENTS for event in events)
+    head, parent_id, tenant_id = _advance(stream_id, len(events), fence, told)
+    at = iso_ms(now())
+    first = head - len(events) + 1
+    stored = [
+        StoredEvent(stream_id, first + index, event.type, run_id, bounded(event.encode(request_id=run_id, at=at)))
+        for index, event in enumerate(events)
+    ]
+    insert([Row.of(event) for event in stored])
+    batches = [Batch(stream_id, stored)]
+    if parent_id is not None:
+        batches.append(_count(parent_id, stored))
+    if tenant_id is not None:
+        deliveries_add(tenant_id=tenant_id, stream_id=stream_id, events=stored)
+    transaction.on_commit(lambda: HUB.publish(batches))
+    return stored
+
+
+def _advance(stream_id: int, count: int, fence: Fence | None, told: bool = False) -> tuple[int, int | None, int | None]:
+    """The new head, the parent, and, where webhooks may be `told`, the tenant if it has one."""
+    sql = "UPDATE events_app_stream SET head = head + %s WHERE id = %s"
+    params: list[Any] = [count, stream_id]
+    if fence is not None:
+        sql += f" AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}"
+        params += [fence.owner, fence.epoch]
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} RETURNING head, parent_id, {SUBSCRIBED if told else 'NULL'}", params)
+        row = cursor.fetchone()
+    if row is None:
+        raise LeaseLost(stream_id) if fence is not None else Stream.DoesNotExist(stream_id)
+    return row[0], row[1], row[2]
+
+
+def _count(parent_id: int, events: Sequence[StoredEvent]) -> Batch:
+    head, _, _ = _advance(parent_id, len(events), None)
+    first = head - len(events) + 1
+    counted = [event.counted_in(parent_id, first + index) for index, event in enumerate(events)]
+    insert([Row.pointer(here, source) for here, source in zip(counted, events, strict=True)])
+    return Batch(parent_id, counted)
+
+
+def read(
+    stream_id: int, *, after: int, limit: int, types: frozenset[str] | None = None, through: int | None = None
+) -> list[StoredEvent]:
+    """At most `limit` events with offsets above `after` (and up to `through`), oldest first; pointers resolved."""
+    sql = (
+        'SELECT e."offset", e.type, COALESCE(s.run_id, e.run_id), COALESCE(s.data, e.data), e.source_id'
+        " FROM events_app_event e LEFT JOIN events_app_event s"
+        ' ON s.stream_id = e.source_id AND s."offset" = e.source_offset'
+        ' WHERE e.stream_id = %s AND e."offset" > %s'
+    )
+    params: list[Any] = [stream_id, after]
+    if through is not None:
+        sql += ' AND e."offset" <= %s'
+        params.append(through)
+    if types is not None:
+        sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
+        params += sorted(types)
+    with connection.cursor() as cursor:
+        cursor.execute(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
+        rows = cursor.fetchall()
+    return [
+        StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else b"{}", source)
+        for offset, type_, run_id, data, source in rows
+    ]

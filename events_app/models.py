@@ -1,0 +1,67 @@
+"""Streams and their events: the log that everything a client can come back for is a row of.
+
+`Stream` stays narrow because its row is updated by every commit; `Event` holds the encoded wire data, or, in a
+group's stream, only the position of the session's event that it counts.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+
+__all__ = ["Event", "Stream", "WebhookDelivery", "WebhookEndpoint"]
+
+
+class Stream(models.Model):
+    """One ordered log and the lease of whoever may stream into it (design, decisions 1 and 3).
+
+    `head` is the newest offset, `floor` the newest one that retention removed. `lease_expires` is in seconds
+    since the epoch by the database's clock. `parent` is the stream that counts this one's events too. `tenant` is
+    whose webhooks are told of its events, where there are any.
+    """
+
+    kind = models.CharField(max_length=8)
+    head = models.BigIntegerField(default=0)
+    floor = models.BigIntegerField(default=0)
+    parent = models.ForeignKey("self", models.SET_NULL, null=True, db_index=False, related_name="+")
+    tenant = models.ForeignKey(
+        "tenants_app.Tenant", models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+    )
+    owner = models.CharField(max_length=64, null=True)
+    epoch = models.BigIntegerField(default=0)
+    lease_expires = models.FloatField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="stream_floor_within_head", condition=models.Q(floor__lte=models.F("head"))),
+        ]
+        indexes = [
+            # Looked at when a stream is removed; few have a parent, and it never changes.
+            models.Index(name="stream_children", fields=["parent"], condition=models.Q(parent__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.pk}"
+
+
+class Event(models.Model):
+    """One row of a stream. `data` is the encoded wire object; a pointer row has a `source` position instead.
+
+    No constraint in the database: a check per row would cost the log a quarter of its rate, and rows are only
+    written under the stream's lock.
+    """
+
+    pk = models.CompositePrimaryKey("stream_id", "offset")
+    stream = models.ForeignKey(Stream, models.DO_NOTHING, db_index=False, db_constraint=False, related_name="events")
+    offset = models.BigIntegerField()
+    type = models.CharField(max_length=40)
+    run_id = models.CharField(max_length=40, null=True)
+    data = models.TextField(null=True)
+    source = models.ForeignKey(
+        Stream, models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+    )
+    source_offset = models.BigIntegerField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}@{self.offset} {self.type}"

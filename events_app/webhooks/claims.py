@@ -1,0 +1,152 @@
+"""What senders take from the table of deliveries, and give back: claims with a lease, and their outcomes.
+
+A claim moves `due_at` past the lease in the statement's own transaction (`SKIP LOCKED`: of several senders each
+gets other rows). Outcomes name their claim; one that was lost meanwhile changes nothing. What settles a delivery
+holds the stream's lock, as does what adds one, so the next in line is never overlooked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+
+from core_app import clock, jsontext
+from core_app.database import database_now, write_transaction
+from core_app.ids import new_id
+from events_app import log
+from events_app.models import Event, Stream
+from events_app.webhooks.line import next_in_line
+from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
+from events_app.webhooks.outbox import TEST_EVENT
+from tenants_app.services.audit import SYSTEM, audit_record
+
+LEASE_SECONDS = 60.0
+"""Longer than an attempt can take: `sender.ATTEMPT_SECONDS` and the commit of its outcome."""
+
+SessionNames = Callable[[Collection[int]], Mapping[int, str]]
+"""What sessions are called on the wire, by the ids of their streams; an upper room knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed delivery with all that sending it needs. `body` is None when its event is no longer there."""
+
+    delivery_id: str
+    claim: str
+    number: int
+    stream_id: int | None
+    endpoint: WebhookEndpoint
+    body: str | None
+
+
+def endpoints_due(*, limit: int, besides: Iterable[int] = ()) -> list[WebhookEndpoint]:
+    """Endpoints with something due, who waited longest first; those of `besides` are left out."""
+    due = WebhookDelivery.objects.filter(endpoint_id=OuterRef("pk"), due_at__isnull=False)
+    # Not Min(): PostgreSQL would read every row of a dead endpoint, where this reads the index's first.
+    oldest = Subquery(due.order_by("due_at").values("due_at")[:1])
+    found = WebhookEndpoint.objects.filter(disabled_at__isnull=True, tenant__disabled_at__isnull=True)
+    rows = found.exclude(pk__in=list(besides)).annotate(oldest=oldest).filter(oldest__lte=database_now())
+    return list(rows.select_related("tenant").order_by("oldest")[:limit])
+
+
+def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNames) -> list[Attempt]:
+    """At most `limit` of the endpoint's due deliveries, with this sender's claim on them."""
+    claim = new_id("claim")
+    with write_transaction():
+        moment = database_now()
+        due = WebhookDelivery.objects.filter(endpoint_id=endpoint.pk, due_at__lte=moment).order_by("due_at")
+        rows = list(due.select_for_update(skip_locked=True)[:limit])
+        WebhookDelivery.objects.filter(pk__in=[row.pk for row in rows]).update(
+            due_at=moment + LEASE_SECONDS, claim=claim, attempts=F("attempts") + 1
+        )
+    for row in rows:
+        row.endpoint = endpoint
+    bodies = _bodies(rows, names)
+    return [Attempt(row.pk, claim, row.attempts + 1, row.stream_id, endpoint, bodies.get(row.pk)) for row in rows]
+
+
+def delivery_settle(*, attempt: Attempt, state: DeliveryState, status: int | None, error: str | None) -> bool:
+    """Ends a delivery and lets the next of its session go; False when the claim was lost."""
+    with write_transaction():
+        if not _locked(attempt.stream_id):
+            return False
+        ended = _claimed(attempt).update(
+            state=state, due_at=None, claim=None, last_status=status, last_error=error, settled_at=clock.now()
+        )
+        if ended and attempt.stream_id is not None:
+            next_in_line(endpoint_id=attempt.endpoint.pk, stream_id=attempt.stream_id)
+    return bool(ended)
+
+
+def delivery_postpone(*, attempt: Attempt, seconds: float, status: int | None, error: str | None) -> bool:
+    """Makes the delivery due again in `seconds`; False when the claim was lost."""
+    with write_transaction():
+        return bool(
+            _claimed(attempt).update(due_at=database_now() + seconds, claim=None, last_status=status, last_error=error)
+        )
+
+
+def claims_release(*, attempts: Sequence[Attempt]) -> None:
+    """Gives back what a sender that ends could not finish."""
+    with write_transaction():
+        for attempt in attempts:
+            _claimed(attempt).update(due_at=database_now(), claim=None)
+
+
+def endpoint_gone(*, endpoint: WebhookEndpoint) -> None:
+    """Switches an endpoint off whose receiver answered 410; what is pending for it waits."""
+    with write_transaction():
+        gone = WebhookEndpoint.objects.filter(pk=endpoint.pk, disabled_at__isnull=True).update(
+            disabled_at=clock.now(), disabled_reason="gone"
+        )
+        if gone:
+            audit_record(tenant_id=endpoint.tenant_id, actor=SYSTEM, action="webhook.gone", target=endpoint.public_id)
+
+
+def _claimed(attempt: Attempt) -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(pk=attempt.delivery_id, claim=attempt.claim)
+
+
+def _locked(stream_id: int | None) -> bool:
+    """Locks the stream; False when it was erased, and its deliveries with it."""
+    if stream_id is None:
+        return True
+    try:
+        log.lock(stream_id)
+    except Stream.DoesNotExist:
+        return False
+    return True
+
+
+def _bodies(rows: Sequence[WebhookDelivery], names: SessionNames) -> dict[str, str]:
+    of_events = [row for row in rows if row.stream_id is not None]
+    data = _data_of(of_events)
+    called = names({row.stream_id for row in of_events if row.stream_id is not None})
+    bodies = {row.pk: _test_body(row) for row in rows if row.stream_id is None}
+    for row in of_events:
+        raw, name = data.get((row.stream_id, row.offset)), called.get(row.stream_id or 0)
+        if raw is not None and name is not None:
+            bodies[row.pk] = _event_body(row, jsontext.decode(raw), name)
+    return bodies
+
+
+def _data_of(rows: Sequence[WebhookDelivery]) -> dict[tuple[int | None, int | None], str | None]:
+    if not rows:
+        return {}
+    either = Q(*(Q(stream_id=row.stream_id, offset=row.offset) for row in rows), _connector=Q.OR)
+    found = Event.objects.filter(either).values_list("stream_id", "offset", "data")
+    return {(stream_id, offset): data for stream_id, offset, data in found}
+
+
+def _event_body(row: WebhookDelivery, data: dict[str, Any], name: str) -> str:
+    at = data.get("at") or clock.iso_ms(row.created_at)
+    given = {**data, "sessionId": name, "id": row.offset}
+    return jsontext.encode_text({"type": row.type, "timestamp": at, "data": given})
+
+
+def _test_body(row: WebhookDelivery) -> str:
+    given = {"webhookId": row.endpoint.public_id}
+    return jsontext.encode_text({"type": TEST_EVENT, "timestamp": clock.iso_ms(row.created_at), "data": given})

@@ -1,0 +1,24 @@
+"""The line in which deliveries of one session wait for one endpoint: only its first may be due.
+
+Whoever adds to a line, ends its first or takes rows out holds the stream's lock, so a line with pending rows always
+has one that is due.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from core_app.database import database_now
+from events_app.webhooks.models import DeliveryState, WebhookDelivery
+from events_app.webhooks.outbox import BELL
+
+
+def next_in_line(*, endpoint_id: int, stream_id: int) -> None:
+    """Makes the endpoint's first pending delivery of the stream due, unless one is. The stream is locked."""
+    pending = WebhookDelivery.objects.filter(
+        stream_id=stream_id, endpoint_id=endpoint_id, state=DeliveryState.PENDING
+    ).order_by("offset")
+    rows = list(pending.values_list("pk", "due_at")[:1])
+    if rows and rows[0][1] is None and not pending.filter(due_at__isnull=False).exists():
+        WebhookDelivery.objects.filter(pk=rows[0][0]).update(due_at=database_now())
+        transaction.on_commit(BELL.ring)

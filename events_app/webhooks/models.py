@@ -1,0 +1,114 @@
+"""Webhook endpoints of tenants, and what is to be delivered to them.
+
+A delivery's row is written in the transaction that appends its event (`events_app.webhooks.outbox`), and names the
+event instead of copying it: retention and erasure stay the log's. No foreign key of a delivery is a constraint, so
+that a webhook that is being deleted never makes a run's end fail.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from core_app import clock
+from core_app.ids import new_id
+
+
+def endpoint_id() -> str:
+    """A new endpoint's public id."""
+    return new_id("whk")
+
+
+def delivery_id() -> str:
+    """A new delivery's id: what receivers get as `webhook-id`, at every attempt the same."""
+    return new_id("msg")
+
+
+class DeliveryState(models.TextChoices):
+    """pending → delivered | dead; both may be made pending again (redelivery)."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class WebhookEndpoint(models.Model):
+    """Where a tenant wants to be told of events. `events` are their types; secrets are sealed.
+
+    `former_secret` signs beside the present one until `former_until`. `disabled_reason` is `gone` when the receiver
+    answered 410, `paused` when somebody switched the endpoint off.
+    """
+
+    public_id = models.CharField(max_length=40, unique=True, default=endpoint_id)
+    tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT, db_index=False, related_name="+")
+    url = models.TextField()
+    events = models.JSONField(default=list)
+    description = models.CharField(max_length=200, default="", blank=True)
+    secret = models.TextField()
+    former_secret = models.TextField(null=True)
+    former_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+    disabled_at = models.DateTimeField(null=True)
+    disabled_reason = models.CharField(max_length=20, null=True)
+
+    class Meta:
+        verbose_name = "webhook"
+        indexes = [
+            models.Index(name="webhook_newest", fields=["tenant", "-id"]),
+            # What every such event of every tenant looks at.
+            models.Index(name="webhook_in_use", fields=["tenant"], condition=Q(disabled_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class WebhookDelivery(models.Model):
+    """One event for one endpoint; a `test` has no event.
+
+    `due_at` is when the next attempt may begin, in seconds since the epoch by the database's clock. A sender claims
+    a row by moving it into the future, so what a killed one had is due again by itself; `claim` names who has it.
+    It is null while an earlier event of the same stream is still pending for this endpoint: of these only the
+    first is ever looked at.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=delivery_id)
+    endpoint = models.ForeignKey(WebhookEndpoint, models.DO_NOTHING, db_index=False, db_constraint=False)
+    stream = models.ForeignKey(
+        "events_app.Stream", models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+    )
+    offset = models.BigIntegerField(null=True)
+    type = models.CharField(max_length=40)
+    state = models.CharField(max_length=10, default=DeliveryState.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.FloatField(null=True)
+    claim = models.CharField(max_length=40, null=True)
+    last_status = models.PositiveSmallIntegerField(null=True)
+    last_error = models.CharField(max_length=20, null=True)
+    created_at = models.DateTimeField(default=clock.now)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "webhook delivery"
+        verbose_name_plural = "webhook deliveries"
+        constraints = [
+            models.UniqueConstraint(name="webhook_event_once", fields=["stream", "offset", "endpoint"]),
+            models.CheckConstraint(
+                name="webhook_delivery_state",
+                condition=Q(state=DeliveryState.PENDING, settled_at__isnull=True)
+                | Q(state__in=[DeliveryState.DELIVERED, DeliveryState.DEAD], due_at__isnull=True, claim__isnull=True),
+            ),
+        ]
+        indexes = [
+            models.Index(name="webhook_due", fields=["endpoint", "due_at"], condition=Q(due_at__isnull=False)),
+            models.Index(
+                name="webhook_in_line",
+                fields=["stream", "endpoint", "offset"],
+                condition=Q(state=DeliveryState.PENDING),
+            ),
+            models.Index(name="webhook_delivery_newest", fields=["endpoint", "-id"]),
+            models.Index(name="webhook_settled", fields=["settled_at"], condition=Q(settled_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.id

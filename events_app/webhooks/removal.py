@@ -1,0 +1,81 @@
+"""What of the deliveries is kept how long: what was delivered for a week, what is dead or has nobody for a month."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, Q
+
+from core_app import clock, database
+from core_app.database import turn, write_transaction
+from events_app.models import Event
+from events_app.webhooks.line import next_in_line
+from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
+
+DELIVERED_KEPT = timedelta(days=7)
+DEAD_KEPT = timedelta(days=30)
+"""Also what is pending for an endpoint that is switched off, from then on."""
+
+BATCH = 1000
+ROUND_SECONDS = 600.0
+REMOVAL_KEY = 0x776562686F6F6B
+"""`webhook` in ASCII: the advisory lock that lets one of several processes work."""
+
+
+class RemovalRounds:
+    """Removes now and then what is no longer kept."""
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+
+    async def turn(self) -> None:
+        """One batch when it is time; a full one is followed by the next in the next round."""
+        if time.monotonic() >= self._due_at and await database.run(deliveries_expire) < BATCH:
+            self._due_at = time.monotonic() + ROUND_SECONDS
+
+
+def deliveries_expire() -> int:
+    """A batch of what is too old, when it is this process's turn; how many rows went."""
+    with turn(REMOVAL_KEY) as mine:
+        if not mine:
+            return 0
+        moment = clock.now()
+        old = Q(state=DeliveryState.DELIVERED, settled_at__lt=moment - DELIVERED_KEPT)
+        old |= Q(state=DeliveryState.DEAD, settled_at__lt=moment - DEAD_KEPT)
+        return _delete(old) + _delete(_ownerless(moment - DEAD_KEPT))
+
+
+def endpoint_deliveries_remove(*, endpoint_id: int) -> None:
+    """Removes everything of an endpoint that is no more, in batches."""
+    while _delete(Q(endpoint_id=endpoint_id)) == BATCH:
+        pass
+
+
+def stream_deliveries_remove(*, stream_id: int) -> None:
+    """Removes everything of a stream, in batches: it is being erased."""
+    while _delete(Q(stream_id=stream_id)) == BATCH:
+        pass
+
+
+def run_deliveries_remove(*, stream_id: int, run_id: str) -> None:
+    """Removes what is there of one run: its words are being erased. The caller holds the stream's lock."""
+    of_run = Event.objects.filter(stream_id=stream_id, run_id=run_id).values("offset")
+    rows = WebhookDelivery.objects.filter(stream_id=stream_id, offset__in=of_run)
+    endpoints = set(rows.values_list("endpoint_id", flat=True))
+    rows.delete()
+    for endpoint_id in endpoints:
+        next_in_line(endpoint_id=endpoint_id, stream_id=stream_id)
+
+
+def _ownerless(before: object) -> Q:
+    """Pending for an endpoint that was deleted while the event committed, or that has long been off."""
+    there = WebhookEndpoint.objects.filter(pk=OuterRef("endpoint_id"))
+    off = there.filter(disabled_at__lt=before)
+    return Q(state=DeliveryState.PENDING) & (~Q(Exists(there)) | Q(Exists(off)))
+
+
+def _delete(which: Q) -> int:
+    with write_transaction():
+        keys = list(WebhookDelivery.objects.filter(which).values_list("pk", flat=True)[:BATCH])
+        return WebhookDelivery.objects.filter(pk__in=keys).delete()[0] if keys else 0

@@ -1,0 +1,39 @@
+"""When an attempt is made again: the pauses of Standard Webhooks, and what the receiver asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from core_app import clock
+
+_MINUTE, _HOUR = 60.0, 3600.0
+
+PAUSES = (
+    *(5.0, 5 * _MINUTE, 30 * _MINUTE),
+    *(2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR),
+)
+"""Seconds after each failed attempt: ten attempts within three days, then the delivery is dead."""
+
+LONGEST_PAUSE = 24 * _HOUR
+"""What a receiver's Retry-After is cut to."""
+
+
+def pause_after(attempts: int, retry_after: str | None) -> float | None:
+    """Seconds until the next attempt when `attempts` have failed; None when that was the last one."""
+    if attempts > len(PAUSES):
+        return None
+    return max(PAUSES[attempts - 1], min(_asked_for(retry_after), LONGEST_PAUSE))
+
+
+def _asked_for(retry_after: str | None) -> float:
+    """Seconds that the header's value stands for (a number or an HTTP date); 0 for what is neither."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, IndexError):
+        return 0.0
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - clock.now()).total_seconds())

@@ -1,0 +1,77 @@
+"""Reading webhooks and their deliveries, bound to the principal's tenant; and their shapes on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from core_app import clock
+from core_app.errors import NotFound
+from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+from tenants_app.principal import Principal
+
+
+def webhook_get(principal: Principal, public_id: str, *, for_update: bool = False) -> WebhookEndpoint:
+    """The tenant's endpoint of that id; with `for_update` its row is locked."""
+    rows = WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id, public_id=public_id)
+    endpoint = (rows.select_for_update() if for_update else rows).first()
+    if endpoint is None:
+        raise NotFound(f"There is no webhook {public_id!r}.")
+    return endpoint
+
+
+def webhooks_list(principal: Principal) -> list[WebhookEndpoint]:
+    """The tenant's endpoints, the newest first; there are never many."""
+    return list(WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id).order_by("-id"))
+
+
+def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:
+    """A delivery to the endpoint."""
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint, pk=delivery_id)
+    delivery = (rows.select_for_update() if for_update else rows).first()
+    if delivery is None:
+        raise NotFound(f"The webhook has no delivery {delivery_id!r}.")
+    return delivery
+
+
+def deliveries_page(
+    endpoint: WebhookEndpoint, *, before: str | None, limit: int, state: str | None = None
+) -> tuple[list[WebhookDelivery], str | None]:
+    """The newest deliveries first, and the next page's cursor (None at the end)."""
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint).order_by("-id")
+    rows = rows.filter(pk__lt=before) if before else rows
+    found = list((rows.filter(state=state) if state else rows)[: limit + 1])
+    return found[:limit], found[limit - 1].pk if len(found) > limit else None
+
+
+def webhook_to_wire(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    """An endpoint without its secrets."""
+    until = endpoint.former_until
+    return {
+        "id": endpoint.public_id,
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "description": endpoint.description,
+        "createdAt": clock.iso_ms(endpoint.created_at),
+        "disabledAt": clock.iso_ms(endpoint.disabled_at) if endpoint.disabled_at else None,
+        "disabledReason": endpoint.disabled_reason,
+        "formerSecretUntil": clock.iso_ms(until) if until and until > clock.now() else None,
+    }
+
+
+def delivery_to_wire(delivery: WebhookDelivery, session_id: str | None) -> dict[str, Any]:
+    """A delivery. `session_id` is what its session is called; None for a test."""
+    due = delivery.due_at
+    return {
+        "id": delivery.pk,
+        "type": delivery.type,
+        "sessionId": session_id,
+        "eventId": delivery.offset,
+        "status": delivery.state,
+        "attempts": delivery.attempts,
+        "lastStatusCode": delivery.last_status,
+        "lastError": delivery.last_error,
+        "nextAttemptAt": clock.iso_ms(datetime.fromtimestamp(due, UTC)) if due is not None else None,
+        "createdAt": clock.iso_ms(delivery.created_at),
+        "settledAt": clock.iso_ms(delivery.settled_at) if delivery.settled_at else None,
+    }

@@ -1,0 +1,214 @@
+"""The sender: a part of every process that sends what is due, a bounded number of attempts at a time.
+
+An endpoint, and a tenant, get a share of the slots; an endpoint whose last attempt here failed gets one until an
+attempt succeeds, so dead ones hold next to nothing. Any number of processes may send: each row is claimed by one.
+What a receiver answers is read up to a bound and dropped; only its status is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import structlog
+from django.db import DatabaseError
+
+from core_app import database
+from core_app.errors import GatewayError
+from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
+from core_app.metrics import WEBHOOK_ATTEMPTS
+from core_app.sealing import unseal
+from events_app.webhooks import claims
+from events_app.webhooks.claims import Attempt, SessionNames
+from events_app.webhooks.models import DeliveryState, WebhookEndpoint
+from events_app.webhooks.outbox import BELL
+from events_app.webhooks.removal import RemovalRounds
+from events_app.webhooks.schedule import pause_after
+from events_app.webhooks.signing import headers_of, secrets_of
+
+POLL_SECONDS = 1.0
+"""What another process committed, and what became due, is found this late at most."""
+
+ATTEMPT_SECONDS = 15.0
+MAX_ANSWER_BYTES = 4096
+
+IN_FLIGHT, PER_TENANT, PER_ENDPOINT = 256, 32, 8
+"""Attempts at a time: of this process, of one tenant, of one endpoint."""
+
+GRACE_SECONDS = 2.0
+"""What attempts under way have left when the process stops; what is cut off is due again at once."""
+
+logger = structlog.get_logger("gateway.webhooks")
+
+
+class WebhookSender:
+    """A `core_app.lifecycle.Part`. `names` says what the sessions of streams are called."""
+
+    def __init__(self, names: SessionNames) -> None:
+        self._names = names
+        self._bell = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._sending: dict[asyncio.Task[None], Attempt] = {}
+        self._failing: set[int] = set()
+        self._removal = RemovalRounds()
+
+    async def start(self) -> None:
+        """Begins with a round at once: what a former process left is sent."""
+        loop, bell = asyncio.get_running_loop(), asyncio.Event()
+
+        def ring() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(bell.set)
+
+        self._bell, BELL.listener = bell, ring
+        self._task = asyncio.create_task(self._run(), name="webhooks")
+
+    async def drain(self) -> None:
+        """Claims nothing more; what is under way goes on."""
+        BELL.listener = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Waits GRACE_SECONDS for what is under way and gives the rest back."""
+        await self.drain()
+        if self._sending:
+            await asyncio.wait(list(self._sending), timeout=GRACE_SECONDS)
+        left = dict(self._sending)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            await database.run(claims.claims_release, attempts=list(left.values()))
+
+    async def _run(self) -> None:
+        while True:
+            self._bell.clear()
+            try:
+                await self.round()
+                await self._removal.turn()
+            except DatabaseError as error:
+                logger.warning("webhook_round_failed", error=type(error).__name__)
+            except Exception:  # contains: one endpoint's broken row must not end the deliveries of all the others
+                logger.exception("webhook_round_failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._bell.wait()
+
+    async def round(self) -> None:
+        """Claims what is due, as far as there are slots, and begins to send it."""
+        by_endpoint = Counter(attempt.endpoint.pk for attempt in self._sending.values())
+        full = [pk for pk, count in by_endpoint.items() if count >= self._slots_of(pk)]
+        if len(self._sending) >= IN_FLIGHT:
+            return
+        for endpoint in await database.run(claims.endpoints_due, limit=IN_FLIGHT, besides=full):
+            slots = self._slots_left(endpoint)
+            if slots > 0:
+                await self._begin(endpoint, slots)
+
+    async def _begin(self, endpoint: WebhookEndpoint, slots: int) -> None:
+        # Shielded: what was claimed is sent or given back, also when the round is cut off by a drain.
+        claiming = asyncio.ensure_future(
+            database.run(claims.deliveries_claim, endpoint=endpoint, limit=slots, names=self._names)
+        )
+        try:
+            attempts = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for attempt in await claiming:
+                self._send_soon(attempt)
+            raise
+        for attempt in attempts:
+            self._send_soon(attempt)
+
+    def _send_soon(self, attempt: Attempt) -> None:
+        task = asyncio.create_task(self._send(attempt), name="webhook")
+        self._sending[task] = attempt
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        attempt = self._sending.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The claim's lease ends by itself, and the delivery is due again.
+            logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=type(error).__name__)
+        self._bell.set()
+
+    def _slots_of(self, endpoint_id: int) -> int:
+        return 1 if endpoint_id in self._failing else PER_ENDPOINT
+
+    def _slots_left(self, endpoint: WebhookEndpoint) -> int:
+        busy = [attempt.endpoint for attempt in self._sending.values()]
+        own = sum(other.pk == endpoint.pk for other in busy)
+        tenants = sum(other.tenant_id == endpoint.tenant_id for other in busy)
+        return min(self._slots_of(endpoint.pk) - own, PER_TENANT - tenants, IN_FLIGHT - len(busy))
+
+    async def _send(self, attempt: Attempt) -> None:
+        if attempt.body is None:
+            await self._settle(attempt, DeliveryState.DEAD, None, "event_removed")
+            return
+        answer = await _asked(attempt, attempt.body)
+        if isinstance(answer, str):
+            await self._failed(attempt, None, answer, None)
+        else:
+            await self._answered(attempt, answer)
+
+    async def _answered(self, attempt: Attempt, answer: Answer) -> None:
+        if 200 <= answer.status < 300:
+            self._failing.discard(attempt.endpoint.pk)
+            await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
+        elif answer.status == 410:
+            await database.run(claims.endpoint_gone, endpoint=attempt.endpoint)
+            await self._settle(attempt, DeliveryState.DEAD, answer.status, "gone")
+        else:
+            await self._failed(attempt, answer.status, "status", answer.headers.get("retry-after"))
+
+    async def _failed(self, attempt: Attempt, status: int | None, error: str, retry_after: str | None) -> None:
+        self._failing.add(attempt.endpoint.pk)
+        pause = pause_after(attempt.number, retry_after)
+        if pause is None:
+            await self._settle(attempt, DeliveryState.DEAD, status, error)
+            return
+        WEBHOOK_ATTEMPTS.labels("retry").inc()
+        await database.run(claims.delivery_postpone, attempt=attempt, seconds=pause, status=status, error=error)
+
+    async def _settle(self, attempt: Attempt, state: DeliveryState, status: int | None, error: str | None) -> None:
+        WEBHOOK_ATTEMPTS.labels(state.value).inc()
+        if state == DeliveryState.DEAD:
+            logger.warning("webhook_dead", delivery=attempt.delivery_id, attempts=attempt.number, error=error)
+        await database.run(claims.delivery_settle, attempt=attempt, state=state, status=status, error=error)
+
+
+async def _asked(attempt: Attempt, body: str) -> Answer | str:
+    """The receiver's answer, or a word for why there is none."""
+    try:
+        return await _request(attempt, body)
+    except CallFailed as failure:
+        return _error_of(failure)
+    except GatewayError:
+        logger.error("webhook_secret_unreadable", endpoint=attempt.endpoint.public_id)
+        return "secret_unreadable"
+    except Exception:  # contains: what no attempt survives is tried as often as anything else, then it is dead
+        logger.exception("webhook_attempt_broke", delivery=attempt.delivery_id)
+        return "internal_error"
+
+
+async def _request(attempt: Attempt, body: str) -> Answer:
+    secrets = [unseal(sealed) for sealed in secrets_of(attempt.endpoint)]
+    return await CLIENT.request(
+        "POST",
+        attempt.endpoint.url,
+        headers=headers_of(message_id=attempt.delivery_id, body=body, using=secrets),
+        body=body.encode(),
+        timeout=ATTEMPT_SECONDS,
+        max_bytes=MAX_ANSWER_BYTES,
+        truncate=True,
+        allow_private=attempt.endpoint.tenant.allow_private,
+    )
+
+
+def _error_of(failure: CallFailed) -> str:
+    if isinstance(failure, AddressRefused):
+        return "address_refused"
+    return "timeout" if isinstance(failure, TimedOut) else "unreachable"
