@@ -1,0 +1,61 @@
+"""The last word of a run: is it an answer, and does it fit the session's response format?
+
+The library's structured output is used to ask (`output_type`), in a mode that streams text and needs no hidden
+tool; whether the answer fits is checked here, because the library checks nothing for a plain JSON Schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai import NativeOutput, PromptedOutput, StructuredDict
+from pydantic_ai.exceptions import UserError
+
+from core_app import jsontext
+from core_app.errors import BadRequest
+from tools_app.schema import violation
+
+MAX_ASKED_AGAIN = 2
+"""How often a run asks again after an answer that is empty or does not fit."""
+
+EMPTY = "Your last response had neither text nor a tool call. Answer the user now."
+
+_FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """A response format. `schema` is its JSON text; as the session keeps it, checked when it was set."""
+
+    schema: str
+
+    @classmethod
+    def of(cls, response_format: Mapping[str, Any] | None) -> AnswerFormat | None:
+        return cls(jsontext.encode_text(dict(response_format))) if response_format else None
+
+    def output_type(self, *, json_schema: bool) -> Any:
+        """What to ask the library for; plain text where it cannot express the schema."""
+        try:
+            shape = StructuredDict(jsontext.decode(self.schema), name="answer")
+        except UserError:
+            return str
+        return NativeOutput(shape, name="answer") if json_schema else PromptedOutput(shape, name="answer")
+
+    def instructions(self) -> str:
+        """For a model that is asked in plain text."""
+        return f"Answer with one JSON object alone that fits this JSON Schema, no other text:\n{self.schema}"
+
+    def fitted(self, text: str) -> str:
+        """The JSON text of the answer; ValueError with a sentence for the model when it does not fit."""
+        match = _FENCED.match(text)
+        inner = (match.group(1) if match else text).strip()
+        try:
+            value = jsontext.decode_untrusted(inner.encode())
+        except BadRequest:
+            raise ValueError("Your answer is not JSON. Answer again with one JSON object and no other text.") from None
+        if reason := violation(self.schema, value):
+            raise ValueError(f"Your answer was checked against the response format and refused. {reason}")
+        return jsontext.encode_text(value)

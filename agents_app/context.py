@@ -1,0 +1,130 @@
+"""A conversation that is too long for its model: what to drop, oldest first, and the words to sum it up with.
+
+Whole prompts with all that followed them go first; when only the newest prompt is left, its oldest responses
+go, each with its tools' results, so that no call is ever without its result. The newest exchange always stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+CHARACTERS_PER_TOKEN = 4
+"""A rough figure for every tokenizer; it only decides how much to drop at once."""
+
+ATTACHMENT_TOKENS = 1000
+
+SUMMARY_INSTRUCTIONS = (
+    "Summarize the conversation below for the assistant who will go on with it. Keep every fact, decision, name, "
+    "number, result and open task; leave out greetings and repetitions. Answer with the summary alone."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """`kept` ends as the whole did; `dropped` is what went, oldest first. `lead` system messages come before what
+    was dropped, and `kept_from` is the first kept message after the prompt that leads it."""
+
+    kept: list[ModelMessage]
+    dropped: list[ModelMessage]
+    kept_from: ModelMessage
+    lead: int
+
+
+def estimated_tokens(messages: Sequence[ModelMessage]) -> int:
+    """About how many tokens the messages take."""
+    return sum(_characters(message) for message in messages) // CHARACTERS_PER_TOKEN
+
+
+def shortened(messages: Sequence[ModelMessage], target_tokens: int) -> Shortened | None:
+    """Drops the oldest part until about `target_tokens` are left; None when nothing may be dropped."""
+    lead = next((i for i, message in enumerate(messages) if not _is_system(message)), len(messages))
+    system, rest = list(messages[:lead]), list(messages[lead:])
+    prompts = [index for index, message in enumerate(rest) if _is_prompt(message)]
+    if len(prompts) > 1:
+        at = _first_fitting(rest, prompts[1:], target_tokens, led_by=[])
+        return Shortened(system + rest[at:], rest[:at], rest[at], lead)
+    start = prompts[0] + 1 if prompts else 0
+    steps = [index for index, message in enumerate(rest) if index > start and isinstance(message, ModelResponse)]
+    if not steps:
+        return None
+    leader = rest[:start]
+    at = _first_fitting(rest, steps, target_tokens, led_by=leader)
+    return Shortened(system + leader + rest[at:], rest[start:at], rest[at], lead)
+
+
+def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
+    """The messages as text for a summary; the middle is left out when it is longer than `limit` characters."""
+    text = "\n".join(_lines(messages))
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[…]\n{text[-half:]}"
+
+
+def _first_fitting(
+    rest: Sequence[ModelMessage], places: Sequence[int], target: int, *, led_by: Sequence[ModelMessage]
+) -> int:
+    """The earliest of `places` to begin at so that the remainder fits, else the last of them."""
+    lead = estimated_tokens(led_by)
+    sizes = [_characters(message) for message in rest]
+    remaining = sum(sizes[places[0] :])
+    for place, following in zip(places, [*places[1:], None], strict=True):
+        if following is None or lead + remaining // CHARACTERS_PER_TOKEN <= target:
+            return place
+        remaining -= sum(sizes[place:following])
+    return places[-1]
+
+
+def _is_system(message: ModelMessage) -> bool:
+    return isinstance(message, ModelRequest) and all(isinstance(part, SystemPromptPart) for part in message.parts)
+
+
+def _is_prompt(message: ModelMessage) -> bool:
+    """A user's message that answers no calls; one that came with tool results belongs to their response."""
+    return isinstance(message, ModelRequest) and (
+        any(isinstance(part, UserPromptPart) for part in message.parts)
+        and not any(isinstance(part, ToolReturnPart) for part in message.parts)
+    )
+
+
+def _characters(message: ModelMessage) -> int:
+    total = 0
+    for part in message.parts:
+        content = getattr(part, "content", None)
+        if isinstance(part, ToolCallPart):
+            total += len(part.tool_name) + len(part.args_as_json_str())
+        elif isinstance(content, str):
+            total += len(content)
+        elif isinstance(content, Sequence):
+            total += sum(
+                len(item) if isinstance(item, str) else ATTACHMENT_TOKENS * CHARACTERS_PER_TOKEN for item in content
+            )
+    return total
+
+
+def _lines(messages: Sequence[ModelMessage]) -> Iterator[str]:
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, UserPromptPart):
+                texts = (
+                    [part.content] if isinstance(part.content, str) else [c for c in part.content if isinstance(c, str)]
+                )
+                yield f"User: {' '.join(texts)}"
+            elif isinstance(part, TextPart):
+                yield f"Assistant: {part.content}"
+            elif isinstance(part, ToolCallPart):
+                yield f"Assistant calls {part.tool_name} {part.args_as_json_str()}"
+            elif isinstance(part, ToolReturnPart):
+                yield f"Result of {part.tool_name}: {part.model_response_str()}"

@@ -1,0 +1,263 @@
+"""The stored conversation as the agent library's messages, and back.
+
+An assistant's own payload is given back to the model as it was (thinking, signatures, provider details), with
+the gateway's call ids in the provider's place; what has no payload is built from its text. The results of the
+last, unfinished response are left out: the loop settles those calls again and gets the settled answers at
+once. A payload may say where an earlier leg cut the conversation (`Cut`); the stored history stays whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_ai.messages import (
+    AudioUrl,
+    BinaryContent,
+    DocumentUrl,
+    ImageUrl,
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    ModelResponsePart,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserContent,
+    UserPromptPart,
+)
+from pydantic_core import PydanticSerializationError
+
+from agents_app.engine import Attachment, HistoryMessage
+from core_app import jsontext
+from core_app.errors import BadRequest
+from tools_app.values import PlannedCall, ToolRequest
+
+_HIDDEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+THREAD_BYTES = 256 * 1024
+"""A history larger than this is decoded in a thread: about 10 ms of work that would block the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the conversation begins for one model: at the message `kept_from`, after the summary of the rest."""
+
+    model: str
+    kept_from: str
+    summary: str | None = None
+
+
+def history_bytes(history: Sequence[HistoryMessage]) -> int:
+    """How much there is to decode, roughly."""
+    return sum(len(message.content) + len(message.payload or b"") for message in history)
+
+
+def messages_of(history: Sequence[HistoryMessage], *, model: str) -> list[ModelMessage]:
+    """The conversation to go on from, for the model of this name; CPU-bound, see THREAD_BYTES."""
+    responses, start, cut = _decoded(history, model)
+    built: list[ModelMessage] = _head(history, start, cut)
+    names = {call.call_id: call.name for message in history for call in message.calls}
+    end = _settled_end(history)
+    for index in range(start, end):
+        message = history[index]
+        if message.role == "assistant":
+            # Providers refuse a message that says nothing; the last one is for the loop to judge.
+            if responses[index].parts or index == end - 1:
+                built.append(responses[index])
+        elif message.role == "tool_result":
+            _append_result(built, message, names)
+        else:
+            built.append(_request(message))
+    return built
+
+
+def user_request(texts: Iterable[str]) -> ModelRequest:
+    """What the user says while the run is under way."""
+    return ModelRequest(parts=[UserPromptPart(content=jsontext.clean_text(text)) for text in texts])
+
+
+def message_id_of(message: ModelMessage) -> str | None:
+    """The stored message's id; None for what this leg has said in between."""
+    return (message.metadata or {}).get("id")
+
+
+def answer_text(response: ModelResponse) -> str:
+    """All text of the response, as the client reads it."""
+    return "".join(part.content for part in response.parts if isinstance(part, TextPart))
+
+
+def response_cleaned(response: ModelResponse, message_id: str, cut: Cut | None) -> None:
+    """Makes a response fit to be stored: no NUL, no lone surrogate; names it, and notes the cut it was made after."""
+    response.parts = [_part_cleaned(part) for part in response.parts]
+    note: dict[str, Any] = {"id": message_id}
+    if cut is not None:
+        note["cut"] = {"model": cut.model, "kept_from": cut.kept_from, "summary": cut.summary}
+    response.metadata = note
+
+
+def payload_of(response: ModelResponse) -> bytes:
+    """The response as the library's own JSON; what JSON cannot hold in a provider's details is replaced."""
+    try:
+        return ModelMessagesTypeAdapter.dump_json([response])
+    except PydanticSerializationError:
+        return jsontext.encode(ModelMessagesTypeAdapter.dump_python([response], mode="json"))
+
+
+def tool_requests(parts: Iterable[ToolCallPart]) -> tuple[ToolRequest, ...]:
+    """The calls as the model asked for them."""
+    return tuple(ToolRequest(part.tool_name, parsed_args(part.args), part.tool_call_id) for part in parts)
+
+
+def parsed_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str:
+    """The arguments' object, cleaned; the raw text when it is not a JSON object the gateway accepts."""
+    raw = args if isinstance(args, str) else jsontext.encode_text(args or {})
+    if not raw.strip():
+        return {}
+    text = jsontext.clean_text(raw)
+    try:
+        value = jsontext.decode_untrusted(text.encode())
+    except BadRequest:
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def calls_renamed(response: ModelResponse, planned: Sequence[PlannedCall]) -> None:
+    """Puts the gateway's call ids, in order, where the provider's were (those repeat)."""
+    ids = iter(planned)
+    response.parts = [
+        replace(part, tool_call_id=next(ids).call_id) if isinstance(part, ToolCallPart) else part
+        for part in response.parts
+    ]
+
+
+def _decoded(history: Sequence[HistoryMessage], model: str) -> tuple[dict[int, ModelResponse], int, Cut | None]:
+    """The responses by their place, newest first until the newest cut made for this model; where to begin."""
+    responses: dict[int, ModelResponse] = {}
+    cut: Cut | None = None
+    for index in range(len(history) - 1, -1, -1):
+        message = history[index]
+        if message.role == "assistant":
+            responses[index] = _response(message)
+            cut = cut or _cut_of(responses[index], model)
+        if cut is not None and message.message_id == cut.kept_from:
+            return responses, index, cut
+    return responses, 0, None
+
+
+def _cut_of(response: ModelResponse, model: str) -> Cut | None:
+    note = (response.metadata or {}).get("cut")
+    return Cut(**note) if isinstance(note, dict) and note.get("model") == model else None
+
+
+def _head(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> list[ModelMessage]:
+    """What goes before a cut: system messages, the summary, and the prompt that the first kept message answers."""
+    head: list[ModelMessage] = [_request(message) for message in history[:start] if message.role == "system"]
+    if cut is not None and cut.summary:
+        head.append(summary_request(cut.summary))
+    if start and history[start].role != "user":
+        prompts = (message for message in reversed(history[:start]) if message.role == "user")
+        head += [_request(message) for message in [next(prompts, None)] if message is not None]
+    return head
+
+
+def summary_request(summary: str) -> ModelRequest:
+    """A summary in the place of what it sums up."""
+    return ModelRequest(parts=[UserPromptPart(content=f"Summary of the conversation so far:\n{summary}")])
+
+
+def _settled_end(history: Sequence[HistoryMessage]) -> int:
+    """The end of what is settled: just after the last response when only its tool results follow, else the end."""
+    end = len(history)
+    while end and history[end - 1].role == "tool_result":
+        end -= 1
+    return end if end and history[end - 1].role == "assistant" and history[end - 1].calls else len(history)
+
+
+def _append_result(built: list[ModelMessage], message: HistoryMessage, names: Mapping[str, str]) -> None:
+    call_id = message.call_id or ""
+    part = ToolReturnPart(tool_name=names.get(call_id, "tool"), content=message.content, tool_call_id=call_id)
+    last = built[-1] if built else None
+    if isinstance(last, ModelRequest) and all(isinstance(other, ToolReturnPart) for other in last.parts):
+        built[-1] = replace(last, parts=[*last.parts, part])
+    else:
+        built.append(ModelRequest(parts=[part]))
+
+
+def _request(message: HistoryMessage) -> ModelRequest:
+    if message.role == "system":
+        return ModelRequest(parts=[SystemPromptPart(content=message.content)], metadata={"id": message.message_id})
+    content: str | list[UserContent] = message.content
+    if message.attachments:
+        content = [message.content, *(_attached(attachment) for attachment in message.attachments)]
+    return ModelRequest(parts=[UserPromptPart(content=content)], metadata={"id": message.message_id})
+
+
+def _attached(attachment: Attachment) -> UserContent:
+    if attachment.data is not None:
+        return BinaryContent(data=attachment.data, media_type=attachment.media_type)
+    url = attachment.url or ""
+    if attachment.kind == "image":
+        return ImageUrl(url=url, media_type=attachment.media_type)
+    if attachment.kind == "audio":
+        return AudioUrl(url=url, media_type=attachment.media_type)
+    return DocumentUrl(url=url, media_type=attachment.media_type)
+
+
+def _response(message: HistoryMessage) -> ModelResponse:
+    response = _from_payload(message.payload) if message.payload else None
+    if response is not None and len(response.tool_calls) == len(message.calls):
+        calls_renamed(response, message.calls)
+    else:
+        response = _from_text(message)
+    response.metadata = {**(response.metadata or {}), "id": message.message_id}
+    return response
+
+
+def _from_payload(payload: bytes) -> ModelResponse | None:
+    try:
+        decoded = ModelMessagesTypeAdapter.validate_json(payload)
+    except ValidationError:
+        return None
+    return decoded[0] if len(decoded) == 1 and isinstance(decoded[0], ModelResponse) else None
+
+
+def _from_text(message: HistoryMessage) -> ModelResponse:
+    parts: list[ModelResponsePart] = [TextPart(content=message.content)] if message.content else []
+    parts += [
+        ToolCallPart(
+            tool_name=call.name,
+            args=call.args if isinstance(call.args, str) else dict(call.args),
+            tool_call_id=call.call_id,
+        )
+        for call in message.calls
+    ]
+    return ModelResponse(parts=parts)
+
+
+def _part_cleaned(part: ModelResponsePart) -> ModelResponsePart:
+    if isinstance(part, TextPart):
+        return replace(part, content=jsontext.clean_text(part.content))
+    if isinstance(part, ThinkingPart):
+        return replace(part, content=jsontext.clean_text(part.content))
+    if isinstance(part, ToolCallPart):
+        # Only tools of the library's own have typed arguments, and it offers none here.
+        call: ToolCallPart[Any] = part
+        args = _args_cleaned(call.args) if isinstance(call.args, str) else call.args
+        name, call_id = jsontext.clean_text(call.tool_name), jsontext.clean_text(call.tool_call_id)
+        return replace(call, tool_name=name, args=args, tool_call_id=call_id)
+    return part
+
+
+def _args_cleaned(args: str) -> str:
+    """The arguments as the model wrote them, unless their JSON hides what no provider and no database takes."""
+    if not _HIDDEN.search(args):
+        return jsontext.clean_text(args)
+    parsed = parsed_args(args)
+    return parsed if isinstance(parsed, str) else jsontext.encode_text(parsed)

@@ -1,0 +1,78 @@
+"""The `demo` engine: the real loop on a scripted model, offline and deterministic.
+
+`demo:tour` shows what the gateway does, by words in the prompt; `demo:echo` answers with the prompt's text.
+`providerOpts.delayMs` puts a pause between deltas, so that people can watch it stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+
+from pydantic_ai.exceptions import ModelServerError
+from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
+from pydantic_ai.profiles import ModelProfile
+
+from agents_app.demo_script import Act, Call, Fail, Say, Think, echo, tour
+from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
+from agents_app.loop import AgentLoop
+from agents_app.served import RetryRule, ServedModel
+from inference_app.config import models_config
+from inference_app.resolution import model_candidates
+
+Piece = str | dict[int, DeltaThinkingPart] | dict[int, DeltaToolCall]
+Script = Callable[[list[ModelMessage], AgentInfo], Iterator[Act]]
+
+SCRIPTS: dict[str, Script] = {"tour": tour, "echo": echo}
+
+_PROFILE = ModelProfile(supports_json_schema_output=True, supports_json_object_output=True)
+
+
+class DemoEngine:
+    """Runs a leg on the script that the session's model names."""
+
+    name = "demo"
+    builtin_tools = ("ask_user", "demo_approval")
+
+    async def run_leg(self, leg: Leg) -> LegOutcome:
+        candidates = model_candidates(models_config(), leg.session.model).candidates
+        script = next((SCRIPTS.get(c.model) for c in candidates if c.provider == "demo"), None)
+        if script is None:
+            return Failed("unprocessable", f"There is no demo model called {leg.session.model}.")
+        return await AgentLoop(leg, [_served(leg.session, script)]).run()
+
+
+def _served(session: SessionSpec, script: Script) -> ServedModel:
+    pause = float(session.options.get("delayMs", 0)) / 1000
+    model = FunctionModel(stream_function=_streaming(script, pause), model_name=session.model, profile=_PROFILE)
+    return ServedModel(session.model, model, says_end=False, retry=RetryRule(retries=0), cost_of=_nothing)
+
+
+def _nothing(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal:
+    return Decimal(0)
+
+
+def _streaming(script: Script, pause: float) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Piece]:
+        for number, act in enumerate(script(messages, info)):
+            if number and pause:
+                await asyncio.sleep(pause)
+            yield _piece(act, number)
+
+    return stream
+
+
+def _piece(act: Act, number: int) -> Piece:
+    if isinstance(act, Say):
+        return act.text
+    if isinstance(act, Think):
+        return {0: DeltaThinkingPart(content=act.text)}
+    if isinstance(act, Call):
+        return {number + 1: DeltaToolCall(name=act.name, json_args=act.args, tool_call_id=f"call_{act.number}")}
+    assert isinstance(act, Fail)
+    raise ModelServerError("demo", "The demo was asked to fail.")
+
+
+ENGINE = DemoEngine()

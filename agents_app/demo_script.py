@@ -1,0 +1,162 @@
+"""What the demo's models say: pure functions from the conversation to the acts of the next response.
+
+`tour` reads the newest prompt for words: think, `use <tool>` (its arguments may follow as JSON), ask, approve,
+fail, `long <n>`. It calls the tools first and answers with what they returned; everything it says depends on
+the conversation alone, so a leg that is run again says it again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
+from pydantic_ai.models.function import AgentInfo
+
+from core_app import jsontext
+
+LONGEST = 100_000
+"""Words of the longest answer."""
+
+_WORDS = re.compile(r"\s*\S+\s*")
+_USE = re.compile(r"\buse\s+([A-Za-z_][A-Za-z0-9_-]{0,63})", re.IGNORECASE)
+_LONG = re.compile(r"\blong\s+(\d{1,9})\b", re.IGNORECASE)
+_LETTERS = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit")
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`number` counts from 0 in every response, as providers do."""
+
+    number: int
+    name: str
+    args: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The provider fails."""
+
+
+Act = Say | Think | Call | Fail
+
+
+def echo(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
+    """The prompt's text and nothing else."""
+    prompt, _ = _newest(messages)
+    yield from _spoken(prompt)
+
+
+def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
+    """One response of the tour: calls when the prompt asks for tools that have not answered, else the answer."""
+    prompt, results = _newest(messages)
+    if _has(prompt, "fail"):
+        yield Fail()
+    if _has(prompt, "think") and not results:
+        yield from (Think(text) for text in ("The prompt asks me to think, ", "so I think about it."))
+    calls = _calls(prompt, {tool.name for tool in info.function_tools})
+    if calls and not results:
+        yield from (Call(number, name, args) for number, (name, args) in enumerate(calls))
+        return
+    shape = info.model_request_parameters.output_object
+    if shape is not None:
+        yield from _spoken(jsontext.encode_text(_sample(shape.json_schema)))
+        return
+    yield from _answer(prompt, results)
+
+
+def _answer(prompt: str, results: Sequence[ToolReturnPart]) -> Iterator[Act]:
+    yield from _spoken(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
+    for result in results:
+        yield from _spoken(f"\n{result.tool_name} answered: {result.model_response_str()}")
+    if match := _LONG.search(prompt):
+        yield Say("\n")
+        count = min(int(match.group(1)), LONGEST)
+        yield from (Say(f"{_LETTERS[index % len(_LETTERS)]} ") for index in range(count))
+
+
+def _newest(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
+    """The text of the newest prompt, and what tools returned since."""
+    results: list[ToolReturnPart] = []
+    for message in reversed(messages):
+        if not isinstance(message, ModelRequest):
+            continue
+        said = [part for part in message.parts if isinstance(part, UserPromptPart)]
+        if said:
+            return "\n".join(_text(part) for part in said), results
+        results = [part for part in message.parts if isinstance(part, ToolReturnPart)] + results
+    return "", results
+
+
+def _text(part: UserPromptPart) -> str:
+    if isinstance(part.content, str):
+        return part.content
+    return " ".join(item if isinstance(item, str) else f"[{_kind(item)}]" for item in part.content)
+
+
+def _kind(item: Any) -> str:
+    return str(getattr(item, "media_type", "attachment"))
+
+
+def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
+    """The tools to call with their arguments, in the prompt's order; only those the session has."""
+    calls = [
+        (match.group(1), _args_after(prompt, match.end())) for match in _USE.finditer(prompt) if match.group(1) in tools
+    ]
+    if _has(prompt, "ask") and "ask_user" in tools:
+        question = {"question": "Shall the tour go on?", "options": ["Yes", "No"]}
+        calls.append(("ask_user", jsontext.encode_text(question)))
+    if _has(prompt, "approve") and "demo_approval" in tools:
+        calls.append(("demo_approval", jsontext.encode_text({"action": "demo"})))
+    return calls
+
+
+def _args_after(prompt: str, position: int) -> str:
+    rest = prompt[position:].lstrip()
+    if not rest.startswith("{"):
+        return "{}"
+    try:
+        _, end = json.JSONDecoder().raw_decode(rest)
+    except (ValueError, RecursionError):
+        return "{}"
+    return rest[:end]
+
+
+def _has(prompt: str, word: str) -> bool:
+    return re.search(rf"\b{word}\b", prompt, re.IGNORECASE) is not None
+
+
+def _spoken(text: str) -> Iterator[Act]:
+    """The text word by word; at least one act, because a response has to say something."""
+    return (Say(word) for word in _WORDS.findall(text) or [text or " "]) if text.strip() else iter([Say(text or " ")])
+
+
+def _sample(schema: Mapping[str, Any]) -> Any:
+    """The smallest value of the schema's shape: what a model without a mind would answer."""
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = kind[0] if isinstance(kind, list) and kind else kind
+    if kind == "object":
+        wanted = schema.get("required", schema.get("properties", {}))
+        return {name: _sample(schema.get("properties", {}).get(name, {})) for name in wanted}
+    if kind == "array":
+        return [_sample(schema.get("items") or {}) for _ in range(schema.get("minItems", 0))]
+    if kind in ("integer", "number"):
+        return schema.get("minimum", 0)
+    return {"boolean": False, "null": None}.get(str(kind), "demo")

@@ -1,0 +1,103 @@
+"""What goes wrong at a provider, as codes and sentences of the gateway's own.
+
+The provider's words stay in the log: they may quote the conversation, the key or an internal address. Codes:
+upstream_error, rate_limited, timeout, context_length_exceeded, bad_request, unprocessable.
+"""
+
+from __future__ import annotations
+
+import random
+
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelContextWindowExceededError,
+    ModelHTTPError,
+    ModelNotFoundError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelRequestRejectedError,
+    ModelRequestTimeout,
+    ModelServerError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    UnexpectedModelBehavior,
+    UserError,
+)
+
+from agents_app.engine import Failed
+from agents_app.served import RetryRule
+
+PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError)
+"""What the library raises for a provider that fails, an answer it cannot read and a request it cannot express."""
+
+LONGEST_WAIT = 30.0
+"""Seconds. A provider that asks for a longer pause is given up at once: the run's caller can wait better."""
+
+RETRY_WINDOW = 90.0
+"""Seconds from the first try of a request in which it may be tried again."""
+
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+
+
+def failure(error: BaseException, model: str) -> Failed:
+    """The end of a run for one of PROVIDER_ERRORS."""
+    if isinstance(error, ModelContextWindowExceededError):
+        return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
+    if isinstance(error, ModelTimeoutError | ModelRequestTimeout):
+        return Failed("timeout", f"{model} did not answer in time.", retryable=True)
+    if isinstance(error, ModelRateLimitError):
+        return Failed("rate_limited", f"The provider of {model} limits the gateway's rate.", retryable=True)
+    if isinstance(error, ModelQuotaExceededError):
+        return Failed("upstream_error", f"The gateway's account at the provider of {model} is used up.")
+    if isinstance(error, ModelAuthenticationError):
+        return Failed("upstream_error", f"The provider of {model} refuses the gateway's key.")
+    if isinstance(error, ModelConnectionError):
+        return Failed("upstream_error", f"The connection to the provider of {model} failed or broke.", retryable=True)
+    if isinstance(error, ModelUnavailableError | ModelServerError):
+        return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
+    return _rejected(error, model)
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same request may succeed if it is sent again."""
+    if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError | ModelRequestTimeout):
+        return True
+    status = error.status_code if isinstance(error, ModelHTTPError) else None
+    if status is not None:
+        return status in _TRANSIENT_STATUSES or (status >= 500 and status not in (501, 505))
+    return isinstance(error, ModelServerError)
+
+
+def retry_delay(rule: RetryRule, attempt: int, elapsed: float, error: BaseException) -> float | None:
+    """Seconds before the next try after `attempt` (from 0) failed, `elapsed` seconds after the first began; None
+    when there should be none."""
+    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not transient(error):
+        return None
+    asked: float | None = error.retry_after if isinstance(error, ModelAPIError) else None
+    if asked is not None:
+        return asked if asked <= LONGEST_WAIT else None
+    # A quarter either way, so that a provider's hiccup is not answered by all legs at once.
+    return min(rule.base_delay * (1 << attempt), rule.max_delay) * (0.75 + random.random() / 2)  # noqa: S311
+
+
+def _rejected(error: BaseException, model: str) -> Failed:
+    if isinstance(error, ModelNotFoundError):
+        return Failed("unprocessable", f"The provider knows no model {model}.")
+    status = error.status_code if isinstance(error, ModelHTTPError) else None
+    if isinstance(error, ContentFilterError):
+        return Failed("unprocessable", f"The provider of {model} refused to answer: its content filter objects.")
+    if isinstance(error, UserError):
+        return Failed("unprocessable", f"{model} cannot take a part of this conversation.")
+    if status == 413:
+        return Failed("context_length_exceeded", f"The conversation is larger than {model} can take.")
+    if status is not None and status in _TRANSIENT_STATUSES:
+        return Failed("upstream_error", f"The provider of {model} answered {status}.", retryable=True)
+    if status is not None and 400 <= status < 500:
+        code = "unprocessable" if status == 422 else "bad_request"
+        return Failed(code, f"The provider of {model} refused the request ({status}).")
+    if isinstance(error, ModelRequestRejectedError):
+        return Failed("bad_request", f"The provider of {model} refused the request.")
+    return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)

@@ -1,0 +1,101 @@
+"""The `model` engine: the agent loop on a configured provider's model.
+
+The session's model name is resolved again at every leg, so a changed route or key holds from the next leg on;
+the candidates after the first are what the loop falls back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+from pydantic_ai.settings import ModelSettings
+
+from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
+from agents_app.loop import AgentLoop
+from agents_app.served import CostOf, RetryRule, ServedModel
+from inference_app.config import ModelsConfig, models_config
+from inference_app.prices import response_cost
+from inference_app.providers import BuiltModel, model_built
+from inference_app.resolution import model_candidates
+
+_SAME_NAMES = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "parallel_tool_calls",
+)
+
+
+class ModelEngine:
+    """Runs a leg on the models that the session's model name stands for."""
+
+    name = "model"
+    builtin_tools: tuple[str, ...] = ()
+
+    async def run_leg(self, leg: Leg) -> LegOutcome:
+        config = models_config()
+        candidates = [
+            candidate
+            for candidate in model_candidates(config, leg.session.model).candidates
+            if config.providers[candidate.provider].wire != "demo"
+        ]
+        if not candidates:
+            return Failed("unprocessable", f"No provider is configured for the model {leg.session.model[:200]}.")
+        served = [
+            _served(leg.session, await model_built(candidate, config.providers[candidate.provider]), config)
+            for candidate in candidates
+        ]
+        return await AgentLoop(leg, served).run()
+
+
+def _served(session: SessionSpec, built: BuiltModel, config: ModelsConfig) -> ServedModel:
+    policy = config.defaults.retry
+    return ServedModel(
+        name=built.candidate.name,
+        model=built.model,
+        settings=_settings(session, built),
+        context_window=built.entry.context_window if built.entry else None,
+        json_schema=built.json_schema,
+        first_event_seconds=built.provider.timeout.first_byte,
+        retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
+        cost_of=_cost_of(built),
+    )
+
+
+def _cost_of(built: BuiltModel) -> CostOf:
+    def cost_of(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+        return response_cost(
+            built.provider,
+            built.candidate.model,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cached_tokens=cached_tokens,
+            listed=listed,
+        )
+
+    return cost_of
+
+
+def _settings(session: SessionSpec, built: BuiltModel) -> ModelSettings:
+    options: Mapping[str, Any] = session.options
+    settings: dict[str, Any] = {name: options[name] for name in _SAME_NAMES if name in options}
+    if session.max_tokens is not None:
+        settings["max_tokens"] = session.max_tokens
+    if "stop" in options:
+        stop = options["stop"]
+        settings["stop_sequences"] = stop if isinstance(stop, list) else [stop]
+    if effort := options.get("reasoning_effort"):
+        if built.provider.wire == "anthropic":
+            settings["thinking"] = False if effort == "none" else effort
+        else:
+            settings["openai_reasoning_effort"] = effort
+    return cast(ModelSettings, settings)
+
+
+ENGINE = ModelEngine()

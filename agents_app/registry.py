@@ -1,0 +1,146 @@
+"""Which engine serves what: engines by name, models and configured agents by the names clients use.
+
+Engines are loaded when they are first needed, because the libraries behind them are the slowest part of a
+start. A name that cannot be served is an `Unprocessable` that says why and names the field.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from agents_app.engine import Attachment, Engine
+from core_app.errors import Unprocessable
+from inference_app.config import models_config
+from inference_app.document import Section
+from inference_app.resolution import Resolution, default_candidate, model_candidates, provider_of
+
+SUBSTITUTION_TENANT = "default"
+"""The tenant whose unknown model names may be served by the fallback chain."""
+
+_MODULES = {"demo": "agents_app.demo", "model": "agents_app.model"}
+_loading = threading.Lock()
+
+
+def engine_modules() -> dict[str, str]:
+    """The module of every engine by name: the gateway's own, and the operator's of GATEWAY_ENGINES (`name=module`)."""
+    named = (entry.partition("=") for entry in settings.GATEWAY_ENGINES)
+    return {name.strip(): module.strip() for name, _, module in named} | _MODULES
+
+
+class LoopedEngine(Engine, Protocol):
+    """An engine with the built-in tools that its sessions always have."""
+
+    builtin_tools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """`name` is what a session keeps: as the client gave it, or the substitute's `provider:model`. `provider` and
+    `model` are the first candidate's; the engine resolves the name again at every leg."""
+
+    engine: str
+    name: str
+    provider: str
+    model: str
+
+
+class AgentEntry(BaseModel):
+    """An agent of the configuration's `agents:`; `type` says which engine runs it, the rest is that engine's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = ""
+    type: str = Field(min_length=1)
+    model: str | None = None
+    system_prompt: str = ""
+    tools: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+
+
+_ENTRIES: TypeAdapter[tuple[AgentEntry, ...]] = TypeAdapter(tuple[AgentEntry, ...])
+AGENTS: Section[tuple[AgentEntry, ...]] = Section("agents", lambda section: _ENTRIES.validate_python(section or ()))
+
+
+def engine_get(name: str) -> LoopedEngine:
+    """The engine of this name; Unprocessable when there is none."""
+    modules = engine_modules()
+    if name not in modules:
+        raise Unprocessable(f"There is no engine called {name[:64]!r}.", field="agent")
+    # Two threads that import the same heavy module at once would each wait for the other's half.
+    with _loading:
+        engine: LoopedEngine = import_module(modules[name]).ENGINE
+    return engine
+
+
+def model_resolve(name: str, *, tenant_slug: str) -> ResolvedModel:
+    """Finds what serves a model name for a tenant; Unprocessable with field "model" when nothing can."""
+    config = models_config()
+    resolution = model_candidates(config, name, substitution=tenant_slug == SUBSTITUTION_TENANT)
+    if not resolution.candidates:
+        raise Unprocessable(_why_not(name, resolution), field="model")
+    first = resolution.candidates[0]
+    entry = config.providers[first.provider]
+    if entry.wire == "demo" and entry.model(first.model) is None:
+        raise Unprocessable(f"There is no demo model called {first.model[:64]!r}.", field="model")
+    kept = first.name if resolution.substituted else name
+    return ResolvedModel("demo" if entry.wire == "demo" else "model", kept, first.provider, first.model)
+
+
+def agent_resolve(agent_id: str) -> ResolvedModel:
+    """What serves a configured agent: a model, or the engine that its `type` names. Unprocessable, field "agent"."""
+    entry = agent_get(agent_id)
+    if entry.type != "model" and entry.type in engine_modules():
+        model = entry.model or agent_id
+        return ResolvedModel(entry.type, f"{entry.type}:{model}", entry.type, model)
+    if entry.type != "model":
+        raise Unprocessable(
+            f"The agent {agent_id!r} is of type {entry.type!r}, which cannot be run here.", field="agent"
+        )
+    try:
+        # No tenant's, so never a substitute: the operator named the model.
+        return model_resolve(entry.model or default_model(tenant_slug=""), tenant_slug="")
+    except Unprocessable as error:
+        raise Unprocessable(f"The agent {agent_id!r} cannot be served. {error.message}", field="agent") from None
+
+
+def agent_get(agent_id: str) -> AgentEntry:
+    """The configured agent of this id; Unprocessable with field "agent" when there is none."""
+    entry = next((agent for agent in AGENTS.get() if agent.id == agent_id), None)
+    if entry is None:
+        raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
+    return entry
+
+
+def default_model(*, tenant_slug: str) -> str:
+    """The public name used when a client names neither model nor agent; always one that can be served."""
+    return default_candidate(models_config())
+
+
+def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]) -> None:
+    """Unprocessable with field "attachments" when the model is known not to take one of these types."""
+    entry = models_config().providers[resolved.provider].model(resolved.model)
+    if entry is None or entry.capabilities is None:
+        return
+    refused = next((given for given in attachments if given.kind not in entry.capabilities), None)
+    if refused is not None:
+        raise Unprocessable(
+            f"The model {resolved.name} takes no attachments of type {refused.kind!r}.", field="attachments"
+        )
+
+
+def _why_not(name: str, resolution: Resolution) -> str:
+    shown = name[:200]
+    if resolution.keyless:
+        providers = ", ".join(dict.fromkeys(resolution.keyless))
+        return f"The model {shown!r} cannot be served: no key is configured for {providers}."
+    if provider_of(models_config(), name) is not None:
+        return f"The provider of {shown!r} cannot be used."
+    return f"No provider is configured for the model {shown!r}."

@@ -1,0 +1,52 @@
+"""What an engine hands the loop: a model that is ready to be asked, and what the gateway knows about it.
+
+`served` is a list in the order of preference; the loop goes to the next only when one has failed before its
+first byte and its retries are used up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
+
+from agents_app.engine import SessionSpec
+
+CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
+"""(input, output, cached tokens, public price) → what the response cost, None when nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """How often a request is sent again before its first byte, and how long the pause grows. Seconds."""
+
+    retries: int = 2
+    base_delay: float = 0.5
+    max_delay: float = 10.0
+
+
+def _listed(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+    return listed
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """`name` is `provider:model`, as usage and events call it. `says_end`: a complete response says why it ended, so
+    one that does not was cut off; taken for an answer it would be stored as one."""
+
+    name: str
+    model: Model
+    settings: ModelSettings = field(default_factory=lambda: ModelSettings())
+    context_window: int | None = None
+    json_schema: bool = True
+    says_end: bool = True
+    first_event_seconds: float | None = None
+    retry: RetryRule = RetryRule()
+    cost_of: CostOf = _listed
+
+
+Serve = Callable[[SessionSpec], Sequence[ServedModel]]
+"""Finds the models for a session; raises a GatewayError when there is none."""

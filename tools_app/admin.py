@@ -1,0 +1,95 @@
+"""Tools and tool calls in the operator's admin, for looking: what waits is what is listed first.
+
+Deciding is the upper room's, because it may let a run go on: it registers `ToolCallAdmin` with its actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from core_app import jsontext
+from tenants_app.admin_rows import ReadOnlyRows, TenantFilter
+from tenants_app.admin_site import site
+from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
+from tenants_app.templatetags.gateway_numbers import badge
+from tools_app.models import SessionTool, ToolCall
+from tools_app.states import WAITING, CallState
+
+_SHOWN_ARGS = 80
+
+
+class WaitingFilter(admin.SimpleListFilter):
+    """Calls that somebody outside has to settle, unless all are asked for: the settled ones are many."""
+
+    title = "waiting for"
+    parameter_name = "waiting"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("approval", "an approval"), ("answer", "an answer"), ("all", "nothing or anything")]
+
+    def choices(self, changelist: Any) -> Any:
+        everything, *rest = super().choices(changelist)
+        return [{**everything, "display": "Somebody"}, *rest]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
+        if self.value() == "all":
+            return queryset
+        states = {"approval": [CallState.AWAITING_APPROVAL], "answer": [CallState.AWAITING_ANSWER]}
+        return waiting(queryset).filter(state__in=states.get(self.value() or "", WAITING))
+
+
+def waiting(calls: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
+    """Those that wait for somebody outside, in the words of the index of open calls."""
+    return calls.filter(~Q(state=CallState.SETTLED.value), expires_at__isnull=False, state__in=WAITING)
+
+
+class ToolCallAdmin(ReadOnlyRows):
+    """Tool calls; ids are in the order of time."""
+
+    view_scopes = (OPERATOR, SESSIONS, APPROVALS)
+    list_display = ("tool_name", "asked_for", "doing", "tenant", "created_at", "expires_at")
+    list_filter = (WaitingFilter, TenantFilter)
+    list_select_related = ("tenant",)
+    whole_ids = ("id", "run_id", "approval_id", "ref")
+    search_help_text = (
+        "A whole id: of the call, its run, approval or question. Choose “nothing or anything” for old ones."
+    )
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """What waits by its end, which has an index; all by id."""
+        return ("-id",) if request.GET.get("waiting") == "all" else ("expires_at",)
+
+    @admin.display(description="state")
+    def doing(self, call: ToolCall) -> SafeString:
+        """The state as a badge."""
+        return badge(call.state)
+
+    @admin.display(description="arguments or question")
+    def asked_for(self, call: ToolCall) -> str:
+        """What a decision is about, cut."""
+        text = call.question or call.decided_args or call.args
+        return text if len(text) <= _SHOWN_ARGS else f"{text[:_SHOWN_ARGS]}…"
+
+
+@admin.register(SessionTool, site=site)
+class SessionToolAdmin(ReadOnlyRows):
+    """The tools that were registered for sessions."""
+
+    view_scopes = (OPERATOR, SESSIONS)
+    list_display = ("name", "tenant", "callback_url", "requires_approval", "idempotent", "created_at")
+    list_filter = (TenantFilter, "requires_approval")
+    list_select_related = ("tenant",)
+    ordering = ("-id",)
+    search_fields = ("name", "callback_url")
+    fields = ("tenant", "name", "description", "schema", "callback_url", "timeout_ms", "requires_approval", "hint")
+    readonly_fields = ("schema",)
+
+    @admin.display(description="parameters")
+    def schema(self, tool: SessionTool) -> str:
+        """The JSON Schema, laid out."""
+        return jsontext.indented(tool.parameters)

@@ -1,0 +1,11 @@
+"""Django's handle on this room."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class ToolsConfig(AppConfig):
+    name = "tools_app"
+    verbose_name = "Tools"
+    default_auto_field = "django.db.models.BigAutoField"

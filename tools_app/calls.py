@@ -1,0 +1,242 @@
+"""Tool calls: planned with the response that asked for them, then moved as far as they can go.
+
+This is the room's public face for the runner. Every transition is a transaction fenced by the leg's lease, its
+events inside; what takes time happens between two of them. A settled call is never made again; one that was
+cut off while it ran is made again with the same id, unless its tool says that it must not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from weakref import WeakValueDictionary
+
+from core_app import jsontext
+from core_app.database import run, write_transaction
+from core_app.errors import BadRequest, NotFound
+from core_app.ids import new_id
+from events_app import log
+from events_app.lease import Fence
+from events_app.types import ToolCallUnknown, ToolExecutionStart
+from tenants_app.models import Tenant
+from tools_app.decisions import approval_decide, callback_result, client_result, question_answer
+from tools_app.endings import calls_cancel, calls_expire
+from tools_app.execution import execute
+from tools_app.executors.work import CallWork
+from tools_app.fingerprint import fingerprint
+from tools_app.models import ToolCall
+from tools_app.moves import database_moment, move, result_of, settle
+from tools_app.opening import open_wait, request_approval
+from tools_app.selectors import pending, results, run_blocked, waiting_kind
+from tools_app.signing import result_token, token_hash
+from tools_app.states import WAITING, CallKind, CallState
+from tools_app.targets import Target, known_names, needs_approval, target_of
+from tools_app.values import CallContext, CallResult, Later, OnSettled, Outcome, PlannedCall, ToolRequest
+
+__all__ = [
+    "approval_decide",
+    "call_execute",
+    "call_refuse",
+    "callback_result",
+    "calls_cancel",
+    "calls_expire",
+    "calls_plan",
+    "client_result",
+    "pending",
+    "question_answer",
+    "results",
+    "run_blocked",
+    "waiting_kind",
+]
+
+RESULT_SECONDS = 24 * 3600
+"""How long the `resultUrl` of a callback that answered 202 is good (contract)."""
+
+MAX_NAME_CHARACTERS = 200
+MAX_KNOWN_NAMES = 50
+"""Names that a model which asked for an unknown tool is told."""
+
+_alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+def calls_plan(
+    *, tenant_id: int, stream_id: int, run_id: str, message_id: str, requests: Sequence[ToolRequest]
+) -> tuple[PlannedCall, ...]:
+    """Rows for the calls of one model response, in the caller's transaction; the same calls with ids of our own."""
+    rows = [
+        ToolCall(
+            id=new_id("call"),
+            tenant_id=tenant_id,
+            stream_id=stream_id,
+            run_id=run_id,
+            message_id=message_id,
+            position=position,
+            provider_id=jsontext.clean_text(request.provider_id)[:MAX_NAME_CHARACTERS],
+            tool_name=jsontext.clean_text(request.name)[:MAX_NAME_CHARACTERS],
+            args=(args := _encoded(request.args)),
+            args_hash=fingerprint(jsontext.decode(args)),
+        )
+        for position, request in enumerate(requests)
+    ]
+    ToolCall.objects.bulk_create(rows)
+    return tuple(PlannedCall(row.id, row.tool_name, row.effective_args) for row in rows)
+
+
+async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | None:
+    """Moves a call as far as it goes now; its result, or None while it waits for somebody outside.
+
+    LeaseLost when the fence is stale: nothing was written then. Cancelled in its middle, it leaves the call
+    running, for the next leg to take up. Several ids may be executed at once.
+    """
+    async with _alone.setdefault(call_id, asyncio.Lock()):
+        step = await run(_begin, call_id, fence, context, on_settled)
+        if not isinstance(step, CallWork):
+            return step
+        outcome = await execute(step)
+        return await run(_finish, call_id, fence, outcome, on_settled)
+
+
+async def call_refuse(*, call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
+    """Settles a call that must not be made as rejected, the model told `reason`; None while it is waited for."""
+    return await run(_refuse, call_id, fence, reason, on_settled)
+
+
+def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        call = ToolCall.objects.get(pk=call_id)
+        if call.state == CallState.SETTLED:
+            return result_of(call)
+        if call.state in WAITING:
+            return None
+        return settle(call, status="rejected", content=reason, on_settled=on_settled, fence=fence)
+
+
+def _encoded(args: Mapping[str, Any] | str) -> str:
+    try:
+        return jsontext.encode_text(args if isinstance(args, str) else dict(args))
+    except BadRequest:
+        # Nested too deep to be kept: text is no object, so the model is told that its arguments are none.
+        return jsontext.encode_text("[nested too deep]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at a call, with what was found out before its transaction."""
+
+    call: ToolCall
+    target: Target | None
+    violation: str | None
+    known: list[str]
+    fence: Fence
+    context: CallContext
+    on_settled: OnSettled
+
+    def settle(self, content: str, **more: Any) -> CallResult:
+        return settle(self.call, status="error", content=content, on_settled=self.on_settled, fence=self.fence, **more)
+
+
+def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | CallWork | None:
+    looked = ToolCall.objects.filter(pk=call_id, stream_id=fence.stream_id).first()
+    if looked is None:
+        raise NotFound("The session has no call of that id.", field="callId")
+    if looked.state == CallState.SETTLED:
+        return result_of(looked)
+    # Checking arguments and asking an MCP server take a while: before the transaction, which holds the stream.
+    target = target_of(looked, context.builtins)
+    violation = target.violation(looked.effective_args) if target else None
+    known = [] if target else known_names(looked.stream_id, context.builtins)[:MAX_KNOWN_NAMES]
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        call = ToolCall.objects.get(pk=call_id)
+        return _advance(_Attempt(call, target, violation, known, fence, context, on_settled))
+
+
+def _advance(attempt: _Attempt) -> CallResult | CallWork | None:
+    call, target = attempt.call, attempt.target
+    if call.state == CallState.SETTLED:
+        return result_of(call)
+    if call.state in WAITING:
+        return None
+    if call.state == CallState.RUNNING:
+        return _again(attempt)
+    if target is None:
+        return _unknown(attempt)
+    if attempt.violation is not None:
+        return attempt.settle(attempt.violation, kind=target.kind)
+    context = attempt.context
+    if call.state == CallState.PLANNED and needs_approval(target, context.approvals):
+        request_approval(call, target, seconds=context.approval_timeout_seconds, fence=attempt.fence)
+        return None
+    if target.kind is CallKind.CLIENT or target.is_question:
+        if call.state == CallState.APPROVED:
+            return attempt.settle("The tool was replaced while its approval was awaited; call it again.")
+        open_wait(call, target, seconds=context.approval_timeout_seconds, fence=attempt.fence)
+        return None
+    return _start(attempt, target)
+
+
+def _start(attempt: _Attempt, target: Target) -> CallWork:
+    call = attempt.call
+    move(
+        call,
+        CallState.RUNNING,
+        kind=target.kind,
+        epoch=attempt.fence.epoch,
+        starts=1,
+        started_at=database_moment(),
+        expires_at=None,
+        token_hash=token_hash(result_token(call.id)) if target.kind is CallKind.CALLBACK else None,
+    )
+    event = ToolExecutionStart(call_id=call.id, tool_name=call.tool_name, args=call.effective_args)
+    log.append(call.stream_id, [event], run_id=call.run_id, fence=attempt.fence)
+    return _work(attempt, target)
+
+
+def _again(attempt: _Attempt) -> CallResult | CallWork:
+    """The call was running and nobody runs it: its attempt died, or was cancelled, in the middle."""
+    call, target = attempt.call, attempt.target
+    if target is None or not target.idempotent or call.kind != target.kind:
+        return attempt.settle("The call was interrupted; whether it took effect is unknown, and it was not repeated.")
+    ToolCall.objects.filter(pk=call.pk).update(epoch=attempt.fence.epoch, starts=call.starts + 1)
+    return _work(attempt, target)
+
+
+def _unknown(attempt: _Attempt) -> CallResult:
+    call = attempt.call
+    known = f"The tools are: {', '.join(attempt.known)}." if attempt.known else "There are no tools."
+    return attempt.settle(
+        f"There is no tool of that name. {known}",
+        before=[ToolCallUnknown(call_id=call.id, tool_name=call.tool_name)],
+        kind=CallKind.UNKNOWN,
+    )
+
+
+def _work(attempt: _Attempt, target: Target) -> CallWork:
+    tenant = Tenant.objects.get(pk=attempt.call.tenant_id)
+    return CallWork(
+        call_id=attempt.call.id,
+        args=attempt.call.effective_args,
+        target=target,
+        tenant=tenant,
+        context=replace(attempt.context, allow_private=tenant.allow_private),
+    )
+
+
+def _finish(call_id: str, fence: Fence, outcome: Outcome | Later, on_settled: OnSettled) -> CallResult | None:
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        call = ToolCall.objects.get(pk=call_id)
+        if call.state == CallState.SETTLED:
+            # Its late result came before the 202 itself, or its run was aborted.
+            return result_of(call)
+        if isinstance(outcome, Later):
+            move(call, CallState.ACCEPTED, expires_at=database_moment() + timedelta(seconds=RESULT_SECONDS))
+            return None
+        return settle(call, status=outcome.status, content=outcome.content, on_settled=on_settled, fence=fence)

@@ -1,0 +1,152 @@
+"""One connection to an MCP server: opened, kept and closed by one task, used by many.
+
+The library's contexts must be left by the task that entered them, so a task of its own owns them. A connection
+that broke stays broken; `tools_app.executors.mcp` makes a new one at the next use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from core_app.environment import variable
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+MAX_TOOLS = 256
+MAX_PAGES = 20
+
+
+class Unreachable(Exception):
+    """The server did not start, did not answer, or broke off."""
+
+
+class Refused(Exception):
+    """The server is there and answers the call with an error of the protocol."""
+
+
+class Connection:
+    """`tools` is filled by `open`. All of it runs on one loop."""
+
+    def __init__(self, server: str, section: Mapping[str, Any]) -> None:
+        self.tools: list[Any] = []
+        self.broken = False
+        self._server = server
+        self._section = section
+        self._client: Client | None = None
+        self._ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connects and lists the tools; Unreachable when that fails or takes too long."""
+        self._task = asyncio.create_task(self._own(), name=f"mcp:{self._server}")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._ready.wait()
+        except TimeoutError:
+            await self.close()
+        if self._client is None:
+            raise Unreachable(self._server)
+
+    async def call(self, tool: str, args: Mapping[str, Any]) -> Any:
+        """The server's answer; Unreachable when the connection broke, Refused when the server refuses the call."""
+        from mcp import MCPError  # noqa: PLC0415  (loaded by `open`)
+        from mcp_types import CONNECTION_CLOSED  # noqa: PLC0415
+
+        if self._client is None or self.broken:
+            raise Unreachable(self._server)
+        call = asyncio.ensure_future(self._client.call_tool(tool, dict(args)))
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({call, over}, return_when=asyncio.FIRST_COMPLETED)
+            if call.done():
+                return call.result()
+            raise Unreachable(self._server)
+        except MCPError as error:
+            if error.error.code != CONNECTION_CLOSED:
+                raise Refused(self._server) from None
+            self._drop()
+            raise Unreachable(self._server) from None
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self._drop()
+            raise Unreachable(self._server) from None
+        finally:
+            call.cancel()
+            over.cancel()
+
+    async def close(self) -> None:
+        """Ends the owning task, and with it the process or the HTTP session."""
+        self._drop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _drop(self) -> None:
+        self.broken = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _own(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                client = await self._enter(stack)
+                self.tools = await _listed(client)
+                self._client = client
+                self._ready.set()
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # the operator's server; whatever is wrong with it is one thing here: it is not there
+            logger.warning("MCP server failed", extra={"server": self._server}, exc_info=True)
+        finally:
+            self.broken = True
+            self._over.set()
+            self._ready.set()
+
+    async def _enter(self, stack: AsyncExitStack) -> Client:
+        # At first use: a gateway without MCP servers does not pay 0.9 s of imports at its start.
+        from mcp import Client, StdioServerParameters  # noqa: PLC0415
+        from mcp.client.stdio import stdio_client  # noqa: PLC0415
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+        from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415
+
+        if url := self._section.get("url"):
+            http = await stack.enter_async_context(create_mcp_http_client(headers=_headers(self._section)))
+            return await stack.enter_async_context(Client(streamable_http_client(url, http_client=http)))
+        command, *args = self._section["command"]
+        parameters = StdioServerParameters(
+            command=command, args=args, env=_environment(self._section), cwd=self._section.get("cwd")
+        )
+        return await stack.enter_async_context(Client(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)))
+
+
+async def _listed(client: Client) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page = await client.list_tools(cursor=cursor)
+        found += page.tools
+        cursor = page.next_cursor
+        if cursor is None or len(found) >= MAX_TOOLS:
+            break
+    return found[:MAX_TOOLS]
+
+
+def _environment(section: Mapping[str, Any]) -> dict[str, str]:
+    passed = {name: value for name in section.get("env_from", ()) if (value := variable(name)) is not None}
+    return {**passed, **{name: str(value) for name, value in (section.get("env") or {}).items()}}
+
+
+def _headers(section: Mapping[str, Any]) -> dict[str, str]:
+    named = {name: variable(source) or "" for name, source in (section.get("headers_env") or {}).items()}
+    return {**{name: str(value) for name, value in (section.get("headers") or {}).items()}, **named}

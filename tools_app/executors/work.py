@@ -1,0 +1,22 @@
+"""One execution, as it is handed from the database's side to an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tenants_app.models import Tenant
+from tools_app.targets import Target
+from tools_app.values import CallContext
+
+
+@dataclass(frozen=True, slots=True)
+class CallWork:
+    """`call_id` is the idempotency key: the same at every attempt."""
+
+    call_id: str
+    args: Mapping[str, Any]
+    target: Target
+    tenant: Tenant
+    context: CallContext

@@ -1,0 +1,25 @@
+"""What a tool says of itself: `{"result": …}` or `{"error": "…"}`, whoever ran it (contract: native, "Tools")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from core_app import jsontext
+from core_app.errors import BadRequest
+
+
+def outcome_of(body: Any) -> tuple[Literal["ok", "error"], str]:
+    """Status and text of `{"result": …}` or `{"error": "…"}`; BadRequest for anything else."""
+    if not isinstance(body, Mapping) or ("result" in body) == ("error" in body):
+        raise BadRequest('The body must be {"result": …} or {"error": "…"}.', field="result")
+    if "error" not in body:
+        return "ok", as_text(body["result"])
+    if not isinstance(body["error"], str):
+        raise BadRequest("error must be text.", field="error")
+    return "error", body["error"] or "The tool failed without saying why."
+
+
+def as_text(value: Any) -> str:
+    """A result as the model reads it: text as it is, anything else as JSON."""
+    return jsontext.clean_text(value) if isinstance(value, str) else jsontext.encode_text(value)

@@ -1,0 +1,72 @@
+"""The states of a tool call and the moves between them (contracts: native, "Tools").
+
+    planned ─┬─▶ awaiting_approval ─┬─▶ approved ─▶ running ─┬─▶ accepted ─▶ settled
+             ├─▶ running            ├─▶ requested            └─▶ settled
+             ├─▶ requested          ├─▶ awaiting_answer
+             ├─▶ awaiting_answer    └─▶ settled
+             └─▶ settled
+
+A call is moved by a conditional UPDATE whose count says who won (`tools_app.moves`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CallState(StrEnum):
+    PLANNED = "planned"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    RUNNING = "running"
+    REQUESTED = "requested"
+    AWAITING_ANSWER = "awaiting_answer"
+    ACCEPTED = "accepted"
+    SETTLED = "settled"
+
+
+class CallKind(StrEnum):
+    CALLBACK = "callback"
+    CLIENT = "client"
+    BUILTIN = "builtin"
+    MCP = "mcp"
+    UNKNOWN = "unknown"
+
+
+class CallStatus(StrEnum):
+    OK = "ok"
+    ERROR = "error"
+    REJECTED = "rejected"
+    TIMEOUT = "timeout"
+
+
+class ApprovalState(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+WAITING = (CallState.AWAITING_APPROVAL, CallState.REQUESTED, CallState.AWAITING_ANSWER, CallState.ACCEPTED)
+"""States in which a call waits for an outsider: its run's leg has ended, and each has an expiry."""
+
+MOVES: dict[CallState, frozenset[CallState]] = {
+    CallState.PLANNED: frozenset(
+        {
+            CallState.AWAITING_APPROVAL,
+            CallState.RUNNING,
+            CallState.REQUESTED,
+            CallState.AWAITING_ANSWER,
+            CallState.SETTLED,
+        }
+    ),
+    CallState.AWAITING_APPROVAL: frozenset(
+        {CallState.APPROVED, CallState.REQUESTED, CallState.AWAITING_ANSWER, CallState.SETTLED}
+    ),
+    CallState.APPROVED: frozenset({CallState.RUNNING, CallState.SETTLED}),
+    CallState.RUNNING: frozenset({CallState.ACCEPTED, CallState.SETTLED}),
+    CallState.REQUESTED: frozenset({CallState.SETTLED}),
+    CallState.AWAITING_ANSWER: frozenset({CallState.SETTLED}),
+    CallState.ACCEPTED: frozenset({CallState.SETTLED}),
+    CallState.SETTLED: frozenset(),
+}
