@@ -1,0 +1,126 @@
+"""The model gateway in the operator's admin: for superusers, because it is the whole gateway's.
+
+Every change goes through `inference_app.services`; a provider's key is taken and never shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
+from inference_app.services import provider_save, row_remove, row_save
+from tenants_app.admin_access import actor_of, user_of
+from tenants_app.admin_rows import TenantRows
+from tenants_app.admin_site import site
+
+
+class ConfigurationRows(TenantRows):
+    """Rows of the whole gateway."""
+
+    def of_tenant(self, queryset: QuerySet[Any], tenant: Any) -> QuerySet[Any]:
+        return queryset.none()
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        user = user_of(request)
+        return user is not None and user.is_active and user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        row_save(row=obj, actor=actor_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        row_remove(row=obj, actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for row in queryset:
+            row_remove(row=row, actor=actor_of(request))
+
+
+class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A provider and, to be set, its key."""
+
+    key = forms.CharField(
+        required=False,
+        strip=True,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Stored encrypted and never shown. Empty leaves it as it is.",
+    )
+    forget_key = forms.BooleanField(required=False, help_text="Takes the stored key away.")
+
+    class Meta:
+        model = Provider
+        fields = ("name", "entry", "enabled")
+
+    def clean_entry(self) -> dict[str, Any]:
+        given = self.cleaned_data["entry"] or {}
+        if not isinstance(given, dict):
+            raise forms.ValidationError("The entry is a JSON object.")
+        return given
+
+
+@admin.register(Provider, site=site)
+class ProviderAdmin(ConfigurationRows):
+    """Providers over the file."""
+
+    form = ProviderForm
+    list_display = ("name", "enabled", "has_key", "updated_at")
+
+    @admin.display(boolean=True, description="key")
+    def has_key(self, provider: Provider) -> bool:
+        """Whether a key is stored."""
+        return bool(provider.sealed_key)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        key = "" if form.cleaned_data["forget_key"] else form.cleaned_data["key"] or None
+        provider_save(provider=obj, actor=actor_of(request), key=key)
+
+
+@admin.register(Route, site=site)
+class RouteAdmin(ConfigurationRows):
+    """Routes by the beginning of a name."""
+
+    list_display = ("prefix", "providers", "updated_at")
+
+
+@admin.register(Alias, site=site)
+class AliasAdmin(ConfigurationRows):
+    """Names of the operator's own."""
+
+    list_display = ("name", "targets", "updated_at")
+
+
+@admin.register(Price, site=site)
+class PriceAdmin(ConfigurationRows):
+    """Prices, which go before the public list."""
+
+    list_display = ("provider", "model", "input", "output", "cached")
+
+
+@admin.register(TenantModels, site=site)
+class TenantModelsAdmin(ConfigurationRows):
+    """What tenants may use."""
+
+    list_display = ("tenant", "patterns", "substitution")
+    list_select_related = ("tenant",)
+
+
+@admin.register(Budget, site=site)
+class BudgetAdmin(ConfigurationRows):
+    """Budgets of tenants, keys and models."""
+
+    list_display = ("tenant", "api_key", "model", "period", "tokens", "usd")
+    list_select_related = ("tenant", "api_key")
+    list_filter = ("period",)

@@ -1,0 +1,207 @@
+"""One request's way from a client's dialect to a provider's wire, and the answer's way back.
+
+Requests go by way of chat: every dialect has a module to it and every wire one from it. Answers go by way of steps:
+a reader of the wire makes them, a writer of the dialect takes them, streamed or whole. A converter serves one attempt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Literal
+
+import orjson
+
+from core_app import jsontext
+from core_app.errors import BadRequest
+from core_app.ids import new_id as random_id
+from inference_app.config import Wire
+from inference_app.conversion.failures import AnswerFailed
+from inference_app.conversion.names import ToolNames
+from inference_app.conversion.readers.chat import ChatReader
+from inference_app.conversion.readers.messages import MessagesReader
+from inference_app.conversion.readers.responses import ResponsesReader
+from inference_app.conversion.requests.chat_to_messages import chat_to_messages
+from inference_app.conversion.requests.chat_to_responses import chat_to_responses
+from inference_app.conversion.requests.messages_to_chat import messages_to_chat
+from inference_app.conversion.requests.responses_to_chat import responses_to_chat
+from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
+from inference_app.conversion.steps import Failed, Json, Over, Reader, Step, Used, Writer, malformed
+from inference_app.conversion.usage import Usage
+from inference_app.conversion.writers.chat import ChatWriter
+from inference_app.conversion.writers.messages import MessagesWriter
+from inference_app.conversion.writers.responses import ResponsesWriter
+
+ClientDialect = Literal["chat", "messages", "responses"]
+
+MAX_HEADER = 1000
+"""Characters of `x-gateway-dropped-tools`: clients bound their headers."""
+
+_WRITERS: dict[ClientDialect, Callable[..., Writer]] = {
+    "chat": ChatWriter,
+    "messages": MessagesWriter,
+    "responses": ResponsesWriter,
+}
+_MISREAD = (AttributeError, KeyError, TypeError, ValueError, IndexError)
+"""What reading a provider's JSON raises that has another shape than its wire's."""
+
+
+class RequestConverter:
+    """Between `client`'s dialect and `wire`, which is another one. The answer may be `answer` or `feed` … `finish`."""
+
+    def __init__(
+        self,
+        client: ClientDialect,
+        wire: Wire,
+        *,
+        new_id: Callable[[str], str] = random_id,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._wire = wire
+        self._new_id = new_id
+        self._now = now
+        self._names = ToolNames()
+        self._writer = self._new_writer({})
+        self._reader = self._new_reader()
+        self._events = EventParser()
+        self._failed: Failed | None = None
+        self._over = False
+        self.dropped_tools: tuple[str, ...] = ()
+        self.usage: Usage | None = None
+
+    def converted(self, body: Json) -> Json:
+        """The provider's request. Raises BadRequest for what the wire cannot say."""
+        self._names = ToolNames()
+        chat, dropped = self._as_chat(body)
+        if self._wire == "anthropic":
+            chat, more = chat_to_messages(chat)
+            dropped += more
+        elif self._wire == "openai-responses":
+            chat = chat_to_responses(chat)
+        self.dropped_tools = dropped
+        self._writer = self._new_writer(body)
+        return chat
+
+    def converted_answer(self, body: Json) -> Json:
+        """The client's answer. Raises AnswerFailed, a ValueError, for what is no answer."""
+        for _ in self._written(lambda: self._reader.answer(body)):
+            pass
+        if self._failed is not None:
+            raise AnswerFailed(self._failed)
+        return self._writer.whole()
+
+    def request(self, body: bytes) -> bytes:
+        """`converted` over JSON."""
+        value = _loaded(body)
+        if not isinstance(value, dict):
+            raise BadRequest("The body must be a JSON object.")
+        return jsontext.encode(self.converted(value))
+
+    def answer(self, body: bytes) -> bytes:
+        """`converted_answer` over JSON."""
+        return jsontext.encode(self.converted_answer(_decoded(body)))
+
+    def feed(self, data: bytes) -> bytes:
+        """The client's events for these bytes of the provider's stream, cut anywhere. Raises AnswerFailed once the
+        stream has failed and what came before has been handed out."""
+        self._check()
+        try:
+            return self._encoded(self._events.feed(data))
+        except EventTooLarge:
+            raise AnswerFailed(malformed()) from None
+
+    def finish(self) -> bytes:
+        """The last events, when the provider's stream has ended. Raises AnswerFailed unless its answer had."""
+        self._check()
+        rest = self._encoded(self._events.end())
+        if not self._over and self._failed is None:
+            rest += b"".join(self._bytes(event) for event in self._written(self._reader.end))
+        self._check()
+        return rest
+
+    def fail(self, failed: Failed) -> bytes:
+        """The events that end the client's stream when the provider's broke; nothing after its end."""
+        if self._over:
+            return b""
+        self._over = True
+        return b"".join(map(self._bytes, self._writer.write(failed)))
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """`x-gateway-dropped-tools`, when there are any."""
+        if not self.dropped_tools:
+            return []
+        named = ", ".join(self.dropped_tools)[:MAX_HEADER]
+        printable = "".join(letter if " " <= letter <= "~" else "?" for letter in named)
+        return [(b"x-gateway-dropped-tools", printable.encode())]
+
+    def _as_chat(self, body: Json) -> tuple[Json, tuple[str, ...]]:
+        if self._client == "responses":
+            return responses_to_chat(body, self._names)
+        if self._client == "messages":
+            return messages_to_chat(body, self._names)
+        return body, ()
+
+    def _new_writer(self, body: Json) -> Writer:
+        return _WRITERS[self._client](body, self._names, self._new_id, self._now)
+
+    def _new_reader(self) -> Reader:
+        if self._wire == "anthropic":
+            return MessagesReader()
+        return ResponsesReader() if self._wire == "openai-responses" else ChatReader(self._new_id)
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise AnswerFailed(self._failed)
+
+    def _encoded(self, datas: Iterable[bytes]) -> bytes:
+        written = []
+        for data in datas:
+            if self._over or self._failed is not None:
+                break
+            written += [self._bytes(event) for event in self._written(partial(self._steps, data))]
+        return b"".join(written)
+
+    def _steps(self, data: bytes) -> Iterable[Step]:
+        if data.strip() == DONE:
+            return self._reader.end()
+        return self._reader.read(_decoded(data))
+
+    def _written(self, steps: Callable[[], Iterable[Step]]) -> Iterator[Json]:
+        """The events of the steps, up to a failure, which is remembered."""
+        try:
+            for step in steps():
+                if isinstance(step, Failed):
+                    self._failed = step
+                    return
+                if isinstance(step, Used):
+                    self.usage = step.usage
+                self._over = self._over or isinstance(step, Over)
+                yield from self._writer.write(step)
+        except AnswerFailed as error:
+            self._failed = error.failed
+        except _MISREAD:
+            self._failed = malformed()
+
+    def _bytes(self, event: Json) -> bytes:
+        return bare_event(event) if self._client == "chat" else typed_event(event)
+
+
+def _loaded(data: bytes) -> Any:
+    """JSON of any kind; what orjson refuses (lone surrogates, huge integers) is cleaned, or BadRequest is raised."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return jsontext.decode_untrusted(data)
+
+
+def _decoded(data: bytes) -> Json:
+    """A provider's JSON object."""
+    try:
+        value = _loaded(data)
+    except BadRequest:
+        raise AnswerFailed(malformed()) from None
+    if not isinstance(value, dict):
+        raise AnswerFailed(malformed())
+    return value

@@ -1,0 +1,39 @@
+"""A failed answer as each dialect's error object; what a stream that has begun ends with.
+
+Before a stream has begun, errors are the relay's.
+"""
+
+from __future__ import annotations
+
+from inference_app.conversion.steps import Failed, Json
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def openai_error(failed: Failed) -> Json:
+    """Chat's: OpenAI's clients raise at a chunk that has an `error`."""
+    kind = "rate_limit_error" if failed.status == 429 else "server_error"
+    return {"error": {"message": failed.message, "type": kind, "param": None, "code": failed.code}}
+
+
+def anthropic_error(failed: Failed) -> Json:
+    """Anthropic's `error` event."""
+    kind = _ANTHROPIC_TYPES.get(failed.status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": failed.message}}
+
+
+def response_error(failed: Failed) -> Json:
+    """The `error` of a failed response. Clients know few codes: what is no limit is the server's."""
+    code = "rate_limit_exceeded" if failed.status == 429 else "server_error"
+    return {"code": code, "message": failed.message}

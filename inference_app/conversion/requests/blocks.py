@@ -1,0 +1,80 @@
+"""Anthropic's content blocks as chat's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app.errors import BadRequest
+from inference_app.conversion.requests.content import file_part, image_part, text_part
+from inference_app.conversion.shape import Json, filled, mapping, mappings, refused, string
+
+LEFT_OUT = frozenset(
+    {
+        "thinking", "redacted_thinking", "server_tool_use", "web_search_tool_result", "web_fetch_tool_result",
+        "code_execution_tool_result", "bash_code_execution_tool_result", "text_editor_code_execution_tool_result",
+        "tool_search_tool_result", "tool_reference", "container_upload", "mcp_tool_use", "mcp_tool_result",
+        "compaction", "browser_state",
+    }
+)  # fmt: skip
+"""Blocks without which the conversation still reads: thoughts, and what the provider's own tools did."""
+
+
+def blocks_of(content: Any, field: str) -> Iterator[tuple[str, Json]]:
+    """Content as blocks with their paths; a string is one block of text."""
+    if isinstance(content, str):
+        yield field, {"type": "text", "text": content}
+        return
+    for path, block in mappings(content, field):
+        string(block.get("type"), f"{path}.type")
+        yield path, block
+
+
+def parts_of(content: Any, field: str) -> Iterator[Json]:
+    """Chat's parts of content that holds no calls and no results."""
+    for path, block in blocks_of(content, field):
+        yield from block_parts(path, block)
+
+
+def block_parts(path: str, block: Json) -> Iterator[Json]:
+    """Chat's parts of one such block."""
+    kind = block["type"]
+    if kind == "text":
+        yield text_part(string(block.get("text"), f"{path}.text"))
+    elif kind == "image":
+        yield _image(path, block)
+    elif kind == "document":
+        yield from _document(path, block)
+    elif kind == "search_result":
+        yield _search_result(path, block)
+    elif kind not in LEFT_OUT:
+        raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
+
+
+def _image(path: str, block: Json) -> Json:
+    source = mapping(block.get("source"), f"{path}.source")
+    if source.get("type") == "url":
+        return image_part(filled(source.get("url"), f"{path}.source.url"))
+    return image_part(_data_url(path, source))
+
+
+def _data_url(path: str, source: Json) -> str:
+    if source.get("type") != "base64":
+        raise refused(f"{path}.source", "names what the provider cannot read: send base64.")
+    media_type = filled(source.get("media_type"), f"{path}.source.media_type")
+    return f"data:{media_type};base64,{filled(source.get('data'), f'{path}.source.data')}"
+
+
+def _document(path: str, block: Json) -> Iterator[Json]:
+    source = mapping(block.get("source"), f"{path}.source")
+    if source.get("type") == "text":
+        yield text_part(string(source.get("data"), f"{path}.source.data"))
+    elif source.get("type") == "content":
+        yield from parts_of(source.get("content"), f"{path}.source.content")
+    else:
+        yield file_part(filename=str(block.get("title") or "document.pdf"), file_data=_data_url(path, source))
+
+
+def _search_result(path: str, block: Json) -> Json:
+    texts = [part["text"] for part in parts_of(block.get("content"), f"{path}.content") if part["type"] == "text"]
+    return text_part("\n\n".join([f"{block.get('title', '')} ({block.get('source', '')})", *texts]))

@@ -1,0 +1,68 @@
+"""Chat's content parts and arguments as Anthropic's blocks and inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from core_app import jsontext
+from core_app.errors import BadRequest
+from inference_app.conversion.shape import Json, filled, given, mapping, mappings, refused, string
+
+_DATA_URL = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
+
+
+def blocks_of(content: Any, field: str) -> Iterator[Json]:
+    """The blocks of a message's content; empty texts, which Anthropic refuses, are left out."""
+    if isinstance(content, str):
+        if content:
+            yield {"type": "text", "text": content}
+        return
+    for path, part in mappings(content, field):
+        block = _block(path, part)
+        if block.get("text") != "":
+            yield {**block, **cached(part)}
+
+
+def cached(part: Json) -> Json:
+    """The mark of Anthropic's cache, which some clients of chat set too."""
+    return given(part, ("cache_control",))
+
+
+def arguments_of(arguments: Any) -> Json:
+    """A call's arguments as an object; what is none is kept under a name of its own."""
+    text = string(arguments or "{}", "arguments")
+    try:
+        value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))
+    except BadRequest:
+        value = None
+    return value if isinstance(value, dict) else {"invalid_json": text}
+
+
+def _block(path: str, part: Json) -> Json:
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": "text", "text": string(part.get("text"), f"{path}.text")}
+    if kind == "refusal":
+        return {"type": "text", "text": string(part.get("refusal"), f"{path}.refusal")}
+    if kind == "image_url":
+        url = filled(mapping(part.get("image_url"), f"{path}.image_url").get("url"), f"{path}.image_url.url")
+        return {"type": "image", "source": _source(url, f"{path}.image_url.url")}
+    if kind == "file":
+        return _document(path, mapping(part.get("file"), f"{path}.file"))
+    raise BadRequest(f"{path} is of a type that this provider does not take.", field=f"{path}.type")
+
+
+def _source(url: str, field: str) -> Json:
+    if (head := _DATA_URL.match(url)) is not None:
+        return {"type": "base64", "media_type": head.group(1), "data": url[head.end() :]}
+    if url.startswith(("http://", "https://")):
+        return {"type": "url", "url": url}
+    raise refused(field, "must be a base64 data URL or an http(s) address.")
+
+
+def _document(path: str, file: Json) -> Json:
+    source = _source(filled(file.get("file_data"), f"{path}.file.file_data"), f"{path}.file.file_data")
+    titled = {"title": file["filename"]} if file.get("filename") else {}
+    return {"type": "document", "source": source, **titled}

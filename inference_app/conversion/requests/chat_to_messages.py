@@ -1,0 +1,190 @@
+"""A request of chat completions as one of Anthropic Messages.
+
+Leading system messages become `system`; later ones stay where they are, as the user's words between `<system>` tags,
+for older models refuse the role there. Tools' answers join the user's turn that follows. `cache_control` on a part
+or a tool is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app.errors import BadRequest
+from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, cached
+from inference_app.conversion.shape import Json, filled, given, listed, mapping, mappings, optional_mapping, refused
+
+DEFAULT_MAX_TOKENS = 8192
+"""Anthropic wants a limit where chat has none; every model since 2024 can write that much."""
+
+MAPPED = frozenset(
+    {
+        "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "max_tokens",
+        "max_completion_tokens", "reasoning_effort", "stop", "user", "stream", "temperature",
+    }
+)  # fmt: skip
+LEFT_OUT = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "modalities",
+        "moderation", "n", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention", "safety_identifier", "seed", "service_tier", "store", "stream_options",
+        "top_logprobs", "verbosity", "web_search_options",
+    }
+)  # fmt: skip
+"""Fields without a word in Messages."""
+
+_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+
+
+def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
+    """The Messages request, and the names of the tools that were left out."""
+    tools, dropped = _tools(chat)
+    system, spoken = _system(list(mappings(chat.get("messages"), "messages")))
+    limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or DEFAULT_MAX_TOKENS
+    body: Json = {"model": chat.get("model"), "max_tokens": limit, **system, "messages": _turns(spoken)}
+    if tools:
+        body |= {"tools": tools, **_choice(chat)}
+    body |= _fields(chat)
+    body |= {name: value for name, value in chat.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    return ({**body, "stream": True} if chat.get("stream") else body), dropped
+
+
+def _system(messages: list[tuple[str, Json]]) -> tuple[Json, list[tuple[str, Json]]]:
+    """`system` from the leading messages, and the messages that follow them."""
+    leading = 0
+    while leading < len(messages) and messages[leading][1].get("role") in ("system", "developer"):
+        leading += 1
+    blocks = [
+        block for path, message in messages[:leading] for block in blocks_of(message.get("content"), f"{path}.content")
+    ]
+    if not blocks:
+        return {}, messages[leading:]
+    plain = len(blocks) == 1 and set(blocks[0]) == {"type", "text"}
+    return {"system": blocks[0]["text"] if plain else blocks}, messages[leading:]
+
+
+def _turns(messages: list[tuple[str, Json]]) -> list[Json]:
+    turns: list[Json] = []
+    for path, message in messages:
+        role = message.get("role")
+        if role == "tool":
+            _add(turns, [_result(path, message)])
+        elif role == "assistant":
+            if blocks := list(_said(path, message)):
+                turns.append({"role": "assistant", "content": _plain(blocks)})
+        elif role == "user":
+            _follow(turns, list(blocks_of(message.get("content"), f"{path}.content")))
+        elif role in ("system", "developer"):
+            _follow(turns, list(_between_tags(blocks_of(message.get("content"), f"{path}.content"))))
+        else:
+            raise refused(f"{path}.role", "must be system, developer, user, assistant or tool.")
+    return turns
+
+
+def _add(turns: list[Json], blocks: list[Json]) -> None:
+    """A tool's answer: with the answers before it, in one turn of the user."""
+    if turns and turns[-1]["role"] == "user" and _is_result(turns[-1]["content"]):
+        turns[-1]["content"] += blocks
+    else:
+        turns.append({"role": "user", "content": blocks})
+
+
+def _follow(turns: list[Json], blocks: list[Json]) -> None:
+    """The user's words: behind the answers of tools where there are any, else in a turn of their own."""
+    if not blocks:
+        return
+    if turns and turns[-1]["role"] == "user" and _is_result(turns[-1]["content"]):
+        turns[-1]["content"] += blocks
+    else:
+        turns.append({"role": "user", "content": _plain(blocks)})
+
+
+def _is_result(content: Any) -> bool:
+    return isinstance(content, list) and content[-1]["type"] == "tool_result"
+
+
+def _plain(blocks: list[Json]) -> str | list[Json]:
+    only = blocks[0]
+    return only["text"] if len(blocks) == 1 and set(only) == {"type", "text"} else blocks
+
+
+def _between_tags(blocks: Iterator[Json]) -> Iterator[Json]:
+    for block in blocks:
+        yield {**block, "text": f"<system>\n{block.get('text', '')}\n</system>"}
+
+
+def _result(path: str, message: Json) -> Json:
+    call_id = filled(message.get("tool_call_id"), f"{path}.tool_call_id")
+    content = _plain(list(blocks_of(message.get("content"), f"{path}.content")) or [{"type": "text", "text": ""}])
+    return {"type": "tool_result", "tool_use_id": call_id, "content": content, **cached(message)}
+
+
+def _said(path: str, message: Json) -> Iterator[Json]:
+    yield from blocks_of(message.get("content"), f"{path}.content")
+    if message.get("refusal"):
+        yield {"type": "text", "text": message["refusal"]}
+    for place, call in mappings(message.get("tool_calls"), f"{path}.tool_calls"):
+        function = mapping(call.get("function"), f"{place}.function")
+        yield {
+            "type": "tool_use",
+            "id": filled(call.get("id"), f"{place}.id"),
+            "name": filled(function.get("name"), f"{place}.function.name"),
+            "input": arguments_of(function.get("arguments")),
+        }
+
+
+def _tools(chat: Json) -> tuple[list[Json], tuple[str, ...]]:
+    tools, dropped = [], []
+    for path, tool in mappings(chat.get("tools"), "tools"):
+        if tool.get("type") != "function":
+            inner = tool.get(str(tool.get("type")))
+            dropped.append(str(inner.get("name")) if isinstance(inner, dict) else str(tool.get("type")))
+            continue
+        function = mapping(tool.get("function"), f"{path}.function")
+        name = filled(function.get("name"), f"{path}.function.name")
+        schema = function.get("parameters") or {"type": "object", "properties": {}}
+        tools.append(
+            {
+                "name": name,
+                **given(function, ("description",)),
+                "input_schema": schema,
+                **given(function, ("strict",)),
+                **cached(tool),
+            }
+        )
+    return tools, tuple(dict.fromkeys(dropped))
+
+
+def _choice(chat: Json) -> Json:
+    wanted = chat.get("tool_choice")
+    choice: Json | None = None
+    if isinstance(wanted, dict) and wanted.get("type") == "function":
+        function = mapping(wanted.get("function"), "tool_choice.function")
+        choice = {"type": "tool", "name": filled(function.get("name"), "tool_choice.function.name")}
+    elif isinstance(wanted, str):
+        if wanted not in _CHOICES:
+            raise BadRequest("tool_choice must be auto, none, required or a function.", field="tool_choice")
+        choice = {"type": _CHOICES[wanted]}
+    if chat.get("parallel_tool_calls") is False and (choice or {}).get("type") != "none":
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return {} if choice is None else {"tool_choice": choice}
+
+
+def _fields(chat: Json) -> Json:
+    fields: Json = {}
+    if (stop := chat.get("stop")) is not None:
+        fields["stop_sequences"] = [stop] if isinstance(stop, str) else listed(stop, "stop")
+    if chat.get("user"):
+        fields["metadata"] = {"user_id": chat["user"]}
+    if isinstance(temperature := chat.get("temperature"), int | float):
+        # Chat's scale ends at 2.
+        fields["temperature"] = min(temperature, 1)
+    output: Json = {}
+    if isinstance(effort := chat.get("reasoning_effort"), str) and effort in _EFFORTS:
+        output["effort"] = _EFFORTS[effort]
+    wanted = optional_mapping(chat.get("response_format"), "response_format")
+    if wanted.get("type") == "json_schema":
+        schema = mapping(wanted.get("json_schema"), "response_format.json_schema").get("schema")
+        output["format"] = {"type": "json_schema", "schema": schema}
+    return {**fields, **({"output_config": output} if output else {})}

@@ -1,0 +1,157 @@
+"""A request of chat completions as one of the Responses API, for providers that speak only that.
+
+The first system message becomes the instructions. Nothing is stored, as chat's own default has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app.errors import BadRequest
+from inference_app.conversion.requests.content import text_of
+from inference_app.conversion.shape import Json, given, mapping, mappings, optional_mapping, refused, string
+
+MAPPED = frozenset(
+    {
+        "model", "messages", "tools", "tool_choice", "response_format", "verbosity", "max_tokens",
+        "max_completion_tokens", "reasoning_effort", "logprobs", "store", "stream",
+    }
+)  # fmt: skip
+LEFT_OUT = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "modalities", "moderation", "n",
+        "prediction", "presence_penalty", "seed", "stop", "stream_options", "web_search_options",
+        "prompt_cache_options",
+    }
+)  # fmt: skip
+"""Fields without a word in the Responses API."""
+
+
+def chat_to_responses(chat: Json) -> Json:
+    """The Responses request."""
+    items = [item for path, message in mappings(chat.get("messages"), "messages") for item in _items(path, message)]
+    body: Json = {"model": chat.get("model"), "input": items, "store": chat.get("store") is True}
+    if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
+        body["instructions"] = items.pop(0)["content"]
+    body |= _tools(chat) | _text(chat) | _limits(chat)
+    body |= {name: value for name, value in chat.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    return {**body, "stream": True} if chat.get("stream") else body
+
+
+def _items(path: str, message: Json) -> Iterator[Json]:
+    role = message.get("role")
+    if role == "tool":
+        content = message.get("content")
+        output = content if isinstance(content, str) else text_of(list(_texts(content, f"{path}.content")))
+        call_id = string(message.get("tool_call_id"), f"{path}.tool_call_id")
+        yield {"type": "function_call_output", "call_id": call_id, "output": output}
+    elif role == "assistant":
+        yield from _assistant(path, message)
+    elif role in ("system", "developer", "user"):
+        yield {"type": "message", "role": role, "content": _content(message.get("content"), f"{path}.content")}
+    else:
+        raise refused(f"{path}.role", "must be system, developer, user, assistant or tool.")
+
+
+def _texts(content: Any, field: str) -> Iterator[Json]:
+    for path, part in mappings(content, field):
+        if part.get("type") == "text":
+            yield {"type": "text", "text": string(part.get("text"), f"{path}.text")}
+
+
+def _assistant(path: str, message: Json) -> Iterator[Json]:
+    content = message.get("content")
+    text = content if isinstance(content, str) else "".join(p["text"] for p in _texts(content, f"{path}.content"))
+    parts: list[Json] = [{"type": "output_text", "text": text, "annotations": []}] if text else []
+    if message.get("refusal"):
+        parts.append({"type": "refusal", "refusal": message["refusal"]})
+    if parts or not message.get("tool_calls"):
+        yield {"type": "message", "role": "assistant", "content": parts}
+    for place, call in mappings(message.get("tool_calls"), f"{path}.tool_calls"):
+        yield _call(place, call)
+
+
+def _call(path: str, call: Json) -> Json:
+    call_id = string(call.get("id"), f"{path}.id")
+    if call.get("type") == "custom":
+        custom = mapping(call.get("custom"), f"{path}.custom")
+        return {"type": "custom_tool_call", "call_id": call_id, **given(custom, ("name", "input"))}
+    function = mapping(call.get("function"), f"{path}.function")
+    return {"type": "function_call", "call_id": call_id, **given(function, ("name", "arguments"))}
+
+
+def _content(content: Any, field: str) -> str | list[Json]:
+    if isinstance(content, str):
+        return content
+    return [_part(path, part) for path, part in mappings(content, field)]
+
+
+def _part(path: str, part: Json) -> Json:
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": "input_text", "text": string(part.get("text"), f"{path}.text")}
+    if kind == "image_url":
+        image = mapping(part.get("image_url"), f"{path}.image_url")
+        return {"type": "input_image", "image_url": image.get("url"), **given(image, ("detail",))}
+    if kind == "file":
+        return {"type": "input_file", **mapping(part.get("file"), f"{path}.file")}
+    if kind == "input_audio":
+        return {"type": "input_audio", "input_audio": part.get("input_audio")}
+    raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
+
+
+def _tools(chat: Json) -> Json:
+    tools = [_tool(path, tool) for path, tool in mappings(chat.get("tools"), "tools")]
+    choice = chat.get("tool_choice")
+    if not tools:
+        return {}
+    return {"tools": tools, **({"tool_choice": _choice(choice)} if choice is not None else {})}
+
+
+def _tool(path: str, tool: Json) -> Json:
+    if tool.get("type") == "custom":
+        custom = mapping(tool.get("custom"), f"{path}.custom")
+        form = custom.get("format")
+        if isinstance(form, dict) and isinstance(form.get("grammar"), dict):
+            custom = {**custom, "format": {"type": "grammar", **form["grammar"]}}
+        return {"type": "custom", **custom}
+    if tool.get("type") == "function":
+        function = mapping(tool.get("function"), f"{path}.function")
+        # The Responses API makes functions strict unless it is told not to; chat does not.
+        return {"type": "function", "strict": False, **function}
+    return tool
+
+
+def _choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    inner = choice.get(choice.get("type") or "")
+    if not isinstance(inner, dict):
+        return choice
+    if isinstance(inner.get("tools"), list):
+        inner = {**inner, "tools": [_choice(tool) for tool in inner["tools"]]}
+    return {"type": choice["type"], **inner}
+
+
+def _text(chat: Json) -> Json:
+    text = given(chat, ("verbosity",))
+    wanted = optional_mapping(chat.get("response_format"), "response_format")
+    if wanted.get("type") == "json_schema":
+        schema = mapping(wanted.get("json_schema"), "response_format.json_schema")
+        text["format"] = {"type": "json_schema", **schema}
+    elif wanted and wanted.get("type") != "text":
+        text["format"] = wanted
+    return {"text": text} if text else {}
+
+
+def _limits(chat: Json) -> Json:
+    fields: Json = {}
+    limit = chat.get("max_completion_tokens") or chat.get("max_tokens")
+    if limit is not None:
+        fields["max_output_tokens"] = limit
+    if chat.get("reasoning_effort"):
+        fields["reasoning"] = {"effort": chat["reasoning_effort"]}
+    if chat.get("logprobs"):
+        fields["include"] = ["message.output_text.logprobs"]
+    return fields

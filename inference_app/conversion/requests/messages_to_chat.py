@@ -1,0 +1,146 @@
+"""A request of Anthropic Messages as one of chat completions.
+
+Blocks become parts; tool results become answers, before what else the user's message holds. Thinking, blocks of the
+provider's own tools and `cache_control` stay out. Fields that neither wire knows go as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app import jsontext
+from inference_app.conversion.names import Origin, ToolNames
+from inference_app.conversion.requests.blocks import block_parts, blocks_of, parts_of
+from inference_app.conversion.requests.content import content_of, media_of, shown, text_of, text_part, tool_message
+from inference_app.conversion.requests.order import answers_behind_calls
+from inference_app.conversion.requests.token_limit import token_limit
+from inference_app.conversion.shape import Json, filled, given, mapping, mappings, optional_mapping, refused, string
+
+MAPPED = frozenset(
+    {
+        "model", "messages", "system", "tools", "tool_choice", "stop_sequences", "max_tokens", "metadata",
+        "output_config", "stream",
+    }
+)  # fmt: skip
+LEFT_OUT = frozenset(
+    {
+        "cache_control", "container", "context_management", "diagnostics", "fallbacks", "inference_geo", "mcp_servers",
+        "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id",
+    }
+)  # fmt: skip
+"""Fields without a word in chat. `thinking` is a budget, and models that do not reason refuse to be asked for it."""
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
+    """The chat request, and the names of the tools that were left out."""
+    tools, dropped = _tools(body, names)
+    system = text_of(list(parts_of(body.get("system") or [], "system")))
+    messages: list[Json] = [{"role": "system", "content": system}] if system else []
+    for path, message in mappings(body.get("messages"), "messages"):
+        messages += _messages(path, message, names)
+    chat: Json = {"model": body.get("model"), "messages": answers_behind_calls(messages)}
+    if body.get("max_tokens") is not None:
+        chat |= token_limit(body.get("model"), body["max_tokens"])
+    chat |= _fields(body)
+    if tools:
+        chat |= {"tools": tools, **_choice(body.get("tool_choice"), names)}
+    chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    if body.get("stream"):
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return chat, tuple(dict.fromkeys(dropped))
+
+
+def _messages(path: str, message: Json, names: ToolNames) -> list[Json]:
+    role = message.get("role")
+    blocks = list(blocks_of(message.get("content"), f"{path}.content"))
+    if role == "assistant":
+        return list(_assistant(blocks, names))
+    if role == "user":
+        return list(_user(blocks))
+    if role == "system":
+        parts = list(parts_of(message.get("content"), f"{path}.content"))
+        return [{"role": "system", "content": text_of(parts)}]
+    raise refused(f"{path}.role", "must be user, assistant or system.")
+
+
+def _assistant(blocks: list[tuple[str, Json]], names: ToolNames) -> Iterator[Json]:
+    said = "".join(string(block.get("text"), f"{path}.text") for path, block in blocks if block["type"] == "text")
+    calls = [_call(path, block, names) for path, block in blocks if block["type"] == "tool_use"]
+    if said or calls:
+        yield {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
+
+
+def _call(path: str, block: Json, names: ToolNames) -> Json:
+    arguments = jsontext.encode_text(optional_mapping(block.get("input"), f"{path}.input"))
+    name = names.of(filled(block.get("name"), f"{path}.name"))
+    call_id = filled(block.get("id"), f"{path}.id")
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _user(blocks: list[tuple[str, Json]]) -> Iterator[Json]:
+    parts: list[Json] = []
+    for path, block in blocks:
+        if block["type"] == "tool_result":
+            answer, media = _result(path, block)
+            yield answer
+            parts += shown(answer["tool_call_id"], media)
+        else:
+            parts += block_parts(path, block)
+    if parts:
+        yield {"role": "user", "content": content_of(parts)}
+
+
+def _result(path: str, block: Json) -> tuple[Json, list[Json]]:
+    """Chat has no mark for a tool that failed: the answer says so."""
+    parts = list(parts_of(block.get("content") or [], f"{path}.content"))
+    if block.get("is_error") is True and not text_of(parts).lower().startswith("error"):
+        parts = [text_part(f"Error: {text_of(parts)}"), *media_of(parts)]
+    return tool_message(filled(block.get("tool_use_id"), f"{path}.tool_use_id"), parts), media_of(parts)
+
+
+def _fields(body: Json) -> Json:
+    fields: Json = {}
+    if body.get("stop_sequences"):
+        fields["stop"] = body["stop_sequences"]
+    if user := optional_mapping(body.get("metadata"), "metadata").get("user_id"):
+        fields["user"] = user
+    output = optional_mapping(body.get("output_config"), "output_config")
+    if output.get("effort"):
+        fields["reasoning_effort"] = output["effort"]
+    wanted = optional_mapping(output.get("format"), "output_config.format")
+    if wanted.get("type") == "json_schema":
+        schema = {"name": "answer", **given(wanted, ("schema",))}
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return fields
+
+
+def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:
+    """Functions for the client's own tools; those that the provider defines are left out and named."""
+    tools, dropped = [], []
+    for path, tool in mappings(body.get("tools"), "tools"):
+        if tool.get("type") not in (None, "custom"):
+            dropped.append(string(tool["type"], f"{path}.type"))
+            continue
+        name = names.add(Origin(filled(tool.get("name"), f"{path}.name")))
+        schema = mapping(tool.get("input_schema"), f"{path}.input_schema")
+        function = {"name": name, **given(tool, ("description",)), "parameters": schema, **given(tool, ("strict",))}
+        tools.append({"type": "function", "function": function})
+    return tools, dropped
+
+
+def _choice(wanted: Any, names: ToolNames) -> Json:
+    choice = optional_mapping(wanted, "tool_choice")
+    fields: Json = {}
+    if choice.get("type") == "tool":
+        name = names.of(filled(choice.get("name"), "tool_choice.name"))
+        fields["tool_choice"] = {"type": "function", "function": {"name": name}}
+    elif choice:
+        if string(choice.get("type"), "tool_choice.type") not in _CHOICES:
+            raise refused("tool_choice.type", "must be auto, any, tool or none.")
+        fields["tool_choice"] = _CHOICES[choice["type"]]
+    if choice.get("disable_parallel_tool_use") is True:
+        fields["parallel_tool_calls"] = False
+    return fields

@@ -1,0 +1,166 @@
+"""The Responses API's input as chat's messages.
+
+Calls that stand together join the assistant's message before them, answers follow, whoever else speaks is kept in
+order; a developer's message becomes a system's, which every provider takes. Reasoning and the items of hosted tools
+stay out: no other wire has words for them. What only a store could resolve is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app import jsontext
+from core_app.errors import BadRequest
+from inference_app.conversion.names import ToolNames
+from inference_app.conversion.requests.content import (
+    content_of,
+    file_part,
+    image_part,
+    media_of,
+    shown,
+    text_of,
+    text_part,
+    tool_message,
+)
+from inference_app.conversion.requests.order import answers_behind_calls
+from inference_app.conversion.shape import Json, mapping, mappings, refused, string
+
+LEFT_OUT = frozenset(
+    f"{kind}{suffix}"
+    for kind in (
+        "web_search", "file_search", "code_interpreter", "image_generation", "computer", "mcp", "tool_search", "shell",
+        "local_shell", "apply_patch",
+    )
+    for suffix in ("_call", "_call_output", "_output")
+) | {"reasoning", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "program_output",
+     "additional_tools", "configuration_update", "compaction_trigger"}  # fmt: skip
+"""Types of items without which the conversation still reads: what hosted tools did, and what they are."""
+
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+
+
+class MessagesOfInput:
+    """Collects messages while the items go by."""
+
+    def __init__(self, names: ToolNames) -> None:
+        self._names = names
+        self._messages: list[Json] = []
+        self._shown: list[Json] = []
+
+    def messages(self, given: Any) -> list[Json]:
+        """The messages of an `input`."""
+        if isinstance(given, str):
+            return [{"role": "user", "content": given}]
+        for path, item in mappings(given, "input"):
+            self._item(path, item)
+        self._show()
+        return answers_behind_calls(self._messages)
+
+    def _item(self, path: str, item: Json) -> None:
+        kind = string(item.get("type") or ("message" if "role" in item else None), f"{path}.type")
+        if kind == "message":
+            self._message(path, item)
+        elif kind in ("function_call", "custom_tool_call"):
+            self._call(path, item, custom=kind == "custom_tool_call")
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            self._output(path, item)
+        elif kind == "item_reference":
+            raise refused(path, "refers to a stored item, and this gateway stores no responses: send the item itself.")
+        elif kind not in LEFT_OUT:
+            raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
+
+    def _message(self, path: str, item: Json) -> None:
+        role = _ROLES.get(string(item.get("role"), f"{path}.role"))
+        if role is None:
+            raise refused(f"{path}.role", "must be user, assistant, system or developer.")
+        if role == "assistant":
+            self._said(path, item)
+            return
+        self._show()
+        parts = list(content_parts(item.get("content"), f"{path}.content"))
+        self._messages.append({"role": role, "content": content_of(parts)})
+
+    def _said(self, path: str, item: Json) -> None:
+        """The assistant's own words: in the message that its calls opened, else in one of their own."""
+        parts = list(content_parts(item.get("content"), f"{path}.content"))
+        text = "".join(part["text"] for part in parts if part["type"] == "text")
+        refusal = "".join(part["refusal"] for part in parts if part["type"] == "refusal")
+        last = self._messages[-1] if self._messages else {}
+        if last.get("tool_calls"):
+            last["content"] = (last["content"] or "") + text or None
+            return
+        self._show()
+        message: Json = {"role": "assistant", "content": text if text or not refusal else None}
+        self._messages.append({**message, **({"refusal": refusal} if refusal else {})})
+
+    def _call(self, path: str, item: Json, *, custom: bool) -> None:
+        namespace = item.get("namespace")
+        if namespace is not None:
+            namespace = string(namespace, f"{path}.namespace")
+        name = self._names.of(string(item.get("name"), f"{path}.name"), namespace)
+        if custom:
+            arguments = jsontext.encode_text({"input": string(item.get("input"), f"{path}.input")})
+        else:
+            arguments = string(item.get("arguments"), f"{path}.arguments")
+        call_id = string(item.get("call_id"), f"{path}.call_id")
+        if not self._messages or self._messages[-1]["role"] != "assistant":
+            self._show()
+            self._messages.append({"role": "assistant", "content": None})
+        calls = self._messages[-1].setdefault("tool_calls", [])
+        calls.append({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+
+    def _output(self, path: str, item: Json) -> None:
+        call_id = string(item.get("call_id"), f"{path}.call_id")
+        parts = list(content_parts(item.get("output"), f"{path}.output"))
+        self._messages.append(tool_message(call_id, parts))
+        self._shown += shown(call_id, media_of(parts))
+
+    def _show(self) -> None:
+        """Pictures that tools gave back, once all answers stand."""
+        if self._shown:
+            self._messages.append({"role": "user", "content": self._shown})
+            self._shown = []
+
+
+def content_parts(content: Any, field: str) -> Iterator[Json]:
+    """Chat's parts of a message's or a tool's content."""
+    if isinstance(content, str):
+        yield text_part(content)
+        return
+    for path, part in mappings(content, field):
+        yield _part(path, part)
+
+
+def instructions_text(given: Any) -> str:
+    """The `instructions`: text, or items of which the text counts."""
+    if isinstance(given, str):
+        return given
+    texts = []
+    for path, item in mappings(given, "instructions"):
+        texts.append(text_of(list(content_parts(item.get("content"), f"{path}.content"))))
+    return "\n\n".join(texts)
+
+
+def _part(path: str, part: Json) -> Json:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text", "text", "summary_text"):
+        return text_part(string(part.get("text"), f"{path}.text"))
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": string(part.get("refusal"), f"{path}.refusal")}
+    if kind == "input_image":
+        if part.get("file_id"):
+            raise refused(f"{path}.file_id", "names a stored file, which the provider cannot read: send image_url.")
+        return image_part(string(part.get("image_url"), f"{path}.image_url"), part.get("detail"))
+    if kind == "input_file":
+        return _file(path, part)
+    if kind == "input_audio":
+        return {"type": "input_audio", "input_audio": mapping(part.get("input_audio"), f"{path}.input_audio")}
+    raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
+
+
+def _file(path: str, part: Json) -> Json:
+    if part.get("file_url") or part.get("file_id"):
+        raise refused(path, "names a file that the provider cannot read: send file_data.")
+    named = {"filename": string(part["filename"], f"{path}.filename")} if part.get("filename") else {}
+    return file_part(**named, file_data=string(part.get("file_data"), f"{path}.file_data"))

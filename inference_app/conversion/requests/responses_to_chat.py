@@ -1,0 +1,98 @@
+"""A request of the Responses API as one of chat completions.
+
+Fields that both have go as they are; fields that neither knows do too, for they are the provider's. What chat cannot
+say is listed in LEFT_OUT and in the documentation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference_app.conversion.names import ToolNames
+from inference_app.conversion.requests.responses_items import MessagesOfInput, instructions_text
+from inference_app.conversion.requests.responses_tools import ChatTools
+from inference_app.conversion.requests.token_limit import token_limit
+from inference_app.conversion.shape import Json, given, mapping, mappings, optional_mapping, refused
+
+MAPPED = frozenset(
+    {
+        "model", "input", "instructions", "tools", "tool_choice", "text", "max_output_tokens", "reasoning",
+        "parallel_tool_calls", "store", "include", "stream",
+    }
+)  # fmt: skip
+LEFT_OUT = frozenset(
+    {
+        "background", "client_metadata", "context_management", "image", "max_tool_calls", "moderation",
+        "previous_response_id", "prompt_cache_options", "stream_options", "truncation", "access_programs",
+    }
+)  # fmt: skip
+"""Fields without a word in chat: they say how the Responses API itself goes about its work."""
+
+_STORED = ("conversation", "prompt")
+_LOGPROBS = "message.output_text.logprobs"
+
+
+def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
+    """The chat request, and the names of the tools that were left out."""
+    for name in _STORED:
+        if body.get(name) is not None:
+            raise refused(name, "refers to something stored, and this gateway stores no responses.")
+    tools = _tools(body, names)
+    chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
+    chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
+    chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    if body.get("stream"):
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return chat, tuple(dict.fromkeys(tools.dropped))
+
+
+def _messages(body: Json, names: ToolNames) -> list[Json]:
+    spoken = MessagesOfInput(names).messages(body.get("input"))
+    instructions = instructions_text(body.get("instructions"))
+    return [{"role": "system", "content": instructions}, *spoken] if instructions else spoken
+
+
+def _tools(body: Json, names: ToolNames) -> ChatTools:
+    """Those of the request, and those that items of the input bring along."""
+    tools = ChatTools(names)
+    tools.add(body.get("tools"), "tools")
+    if isinstance(body.get("input"), list):
+        for path, item in mappings(body["input"], "input"):
+            if item.get("type") == "additional_tools":
+                tools.add(item.get("tools"), f"{path}.tools")
+    return tools
+
+
+def _tool_fields(body: Json, tools: ChatTools) -> Json:
+    """Nothing without tools: some providers refuse the other fields then."""
+    choice = tools.choice(body.get("tool_choice"))
+    if not tools.tools:
+        return {}
+    return {"tools": tools.tools, **choice, **given(body, ("parallel_tool_calls",))}
+
+
+def _limits(body: Json) -> Json:
+    fields: Json = {}
+    if body.get("max_output_tokens") is not None:
+        fields |= token_limit(body.get("model"), body["max_output_tokens"])
+    if effort := optional_mapping(body.get("reasoning"), "reasoning").get("effort"):
+        fields["reasoning_effort"] = effort
+    if body.get("store") is True:
+        # Chat's own default is not to store.
+        fields["store"] = True
+    include = body.get("include")
+    if isinstance(include, list) and _LOGPROBS in include:
+        fields["logprobs"] = True
+    return fields
+
+
+def _format(body: Json) -> Json:
+    text = optional_mapping(body.get("text"), "text")
+    fields = given(text, ("verbosity",))
+    wanted: Any = text.get("format")
+    if wanted is None or mapping(wanted, "text.format").get("type") == "text":
+        return fields
+    if wanted.get("type") == "json_schema":
+        schema = given(wanted, ("name", "description", "schema", "strict"))
+        return {**fields, "response_format": {"type": "json_schema", "json_schema": schema}}
+    return {**fields, "response_format": wanted}

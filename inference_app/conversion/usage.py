@@ -1,0 +1,106 @@
+"""The tokens of one answer as each wire counts them.
+
+`input_tokens` here is everything that was read, from a cache or not, as OpenAI counts; Anthropic's own figure leaves
+the cache's tokens out. What a provider does not say is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_CHAT = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_RESPONSES = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens; `cached_tokens` and `cache_write_tokens` are part of the input, `reasoning_tokens` of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def as_chat(self) -> dict[str, Any]:
+        """Chat's `usage`."""
+        return self._openai(_CHAT)
+
+    def as_responses(self) -> dict[str, Any]:
+        """The Responses API's `usage`."""
+        return self._openai(_RESPONSES)
+
+    def as_messages(self) -> dict[str, Any]:
+        """Anthropic's `usage`."""
+        fresh = max(0, self.input_tokens - self.cached_tokens - self.cache_write_tokens)
+        counted: dict[str, Any] = {
+            "input_tokens": fresh,
+            "cache_creation_input_tokens": self.cache_write_tokens,
+            "cache_read_input_tokens": self.cached_tokens,
+            "output_tokens": self.output_tokens,
+        }
+        if self.reasoning_tokens:
+            counted["output_tokens_details"] = {"thinking_tokens": self.reasoning_tokens}
+        return counted
+
+    def _openai(self, names: tuple[str, str, str, str]) -> dict[str, Any]:
+        input_details: dict[str, int] = {"cached_tokens": self.cached_tokens}
+        if self.cache_write_tokens:
+            input_details["cache_write_tokens"] = self.cache_write_tokens
+        return {
+            names[0]: self.input_tokens,
+            names[2]: input_details,
+            names[1]: self.output_tokens,
+            names[3]: {"reasoning_tokens": self.reasoning_tokens},
+            "total_tokens": self.total_tokens,
+        }
+
+
+def usage_of_chat(usage: Any) -> Usage | None:
+    """From chat's `usage`; DeepSeek says `prompt_cache_hit_tokens` instead of details."""
+    read = _of_openai(usage, _CHAT)
+    if read is None or read.cached_tokens or not (hit := _count(usage, "prompt_cache_hit_tokens")):
+        return read
+    return Usage(read.input_tokens, read.output_tokens, hit, read.cache_write_tokens, read.reasoning_tokens)
+
+
+def usage_of_responses(usage: Any) -> Usage | None:
+    """From the Responses API's `usage`."""
+    return _of_openai(usage, _RESPONSES)
+
+
+def usage_of_messages(usage: Any) -> Usage | None:
+    """From Anthropic's `usage`."""
+    if not isinstance(usage, Mapping):
+        return None
+    cached, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    return Usage(
+        input_tokens=_count(usage, "input_tokens") + cached + written,
+        output_tokens=_count(usage, "output_tokens"),
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=_count(usage.get("output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def _of_openai(usage: Any, names: tuple[str, str, str, str]) -> Usage | None:
+    if not isinstance(usage, Mapping):
+        return None
+    return Usage(
+        input_tokens=_count(usage, names[0]),
+        output_tokens=_count(usage, names[1]),
+        cached_tokens=_count(usage.get(names[2]), "cached_tokens"),
+        cache_write_tokens=_count(usage.get(names[2]), "cache_write_tokens"),
+        reasoning_tokens=_count(usage.get(names[3]), "reasoning_tokens"),
+    )
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,51 @@
+"""The response object before anything is in it: what the client asked for, said back to it with the defaults."""
+
+from __future__ import annotations
+
+from inference_app.conversion.steps import Json
+
+_DEFAULTS: Json = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "safety_identifier": None,
+    "service_tier": "default",
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+
+
+def response_shape(request: Json, response_id: str, created_at: int) -> Json:
+    """A response in progress. Nothing is stored, whatever was asked."""
+    reasoning = request.get("reasoning") if isinstance(request.get("reasoning"), dict) else {}
+    asked = {name: request[name] for name in _DEFAULTS if request.get(name) is not None}
+    text = asked.get("text")
+    if isinstance(text, dict):
+        asked["text"] = {**_DEFAULTS["text"], **text}
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": created_at,
+        "completed_at": None,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": str(request.get("model") or ""),
+        "output": [],
+        "reasoning": {"effort": None, "summary": None, **(reasoning or {})},
+        "store": False,
+        "usage": None,
+        **_DEFAULTS,
+        **asked,
+    }

@@ -1,0 +1,98 @@
+"""GET /v1/models and /v1/models/:id: what this key may use, in OpenAI's list shape or in Anthropic's.
+
+Listed are the models that usable providers name, their defaults and the operator's aliases. A local provider that
+nobody has said is there is not listed, though it may be asked by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from inference_app.access import allowed
+from inference_app.config import ModelEntry, ModelsConfig, models_config
+from inference_app.endpoints.answering import Endpoint, Visit
+from inference_app.relay.dialect import ANTHROPIC
+from inference_app.relay.plan import PLANS
+from inference_app.relay.refusal import model_not_found
+from inference_app.resolution import Candidate
+from tenants_app.principal import Principal
+
+EPOCH = 0
+EPOCH_ISO = "1970-01-01T00:00:00Z"
+"""Nobody says when a model was made, and the clients' types want a moment."""
+
+
+async def listed(visit: Visit) -> None:
+    """The list; Anthropic's has its page's ends."""
+    models = list(_models(models_config(), visit.principal))
+    if visit.dialect is not ANTHROPIC:
+        await visit.answer(200, {"object": "list", "data": [_openai(*model) for model in models]})
+        return
+    data = [_anthropic(model_id) for model_id, _, _ in models]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    await visit.answer(200, {"data": data, "has_more": False, **ends})
+
+
+def one(name: str) -> Endpoint:
+    """One model, of the list or any other name that would be served."""
+
+    async def endpoint(visit: Visit) -> None:
+        model_id = unquote(name)
+        found = next((m for m in _models(models_config(), visit.principal) if m[0] == model_id), None)
+        model = found or _resolved(models_config(), visit.principal, model_id)
+        await visit.answer(200, _openai(*model) if visit.dialect is not ANTHROPIC else _anthropic(model_id))
+
+    return endpoint
+
+
+_Model = tuple[str, str, ModelEntry | None]
+
+
+def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
+    seen: set[str] = set()
+    for model_id, owner, entry in _all(config):
+        if model_id not in seen and allowed(principal.tenant_id, Candidate(owner, model_id), model_id):
+            seen.add(model_id)
+            yield model_id, owner, entry
+
+
+def _all(config: ModelsConfig) -> Iterator[_Model]:
+    for name, provider in config.providers.items():
+        if not provider.usable or provider.assumed or provider.wire == "demo":
+            continue
+        for entry in provider.models:
+            yield entry.id, name, entry
+        if provider.default_model:
+            yield provider.default_model, name, provider.model(provider.default_model)
+    for alias in config.model_aliases:
+        resolution = PLANS.resolution(config, alias, substitution=False)
+        if resolution.candidates:
+            first = resolution.candidates[0]
+            yield alias, first.provider, config.providers[first.provider].model(first.model)
+
+
+def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
+    resolution = PLANS.resolution(config, name, substitution=False)
+    for candidate in resolution.candidates:
+        if allowed(principal.tenant_id, candidate, name):
+            return name, candidate.provider, config.providers[candidate.provider].model(candidate.model)
+    raise model_not_found(name)
+
+
+def _openai(model_id: str, owner: str, entry: ModelEntry | None) -> dict[str, Any]:
+    shape: dict[str, Any] = {"id": model_id, "object": "model", "created": EPOCH, "owned_by": owner}
+    if entry is None:
+        return shape
+    if entry.context_window is not None:
+        shape["context_window"] = entry.context_window
+    if entry.capabilities is not None:
+        shape["capabilities"] = list(entry.capabilities)
+    if entry.price is not None:
+        shape["pricing"] = entry.price.model_dump(exclude_none=True)
+    return shape
+
+
+def _anthropic(model_id: str) -> dict[str, Any]:
+    return {"type": "model", "id": model_id, "display_name": model_id, "created_at": EPOCH_ISO}

@@ -1,0 +1,127 @@
+"""What an operator configures in the admin, over the file: providers, routes, aliases, prices, what tenants may use,
+and budgets.
+
+Rows hold what the file would say, in its words; they are checked together with it before they are kept
+(`inference_app.services`), and every process reads them again within seconds of a change.
+"""
+
+from __future__ import annotations
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+from tenants_app.models import ApiKey, Tenant
+
+NAME = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z", "A name has 1 to 64 lower-case letters, digits, '-' and '_'.")
+
+
+class Row(models.Model):
+    """Something configured; `updated_at` is what processes look for."""
+
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+
+
+class Provider(Row):
+    """A provider, or changes to one of the file or the shipped table. `sealed_key` is never shown again."""
+
+    name = models.CharField(max_length=64, unique=True, validators=[NAME])
+    entry = models.JSONField(
+        default=dict, blank=True, help_text="As in the file: base_url, wire, models, headers, timeout, …"
+    )
+    sealed_key = models.TextField(blank=True, default="", editable=False)
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(Row):
+    """Who serves the names that begin so, in order."""
+
+    prefix = models.CharField(max_length=100, unique=True)
+    providers = models.JSONField(help_text='A list of providers: ["openai", "openrouter"].')
+
+    class Meta:
+        ordering = ("prefix",)
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+class Alias(Row):
+    """A public name of the operator's own."""
+
+    name = models.CharField(max_length=100, unique=True)
+    targets = models.JSONField(help_text='A model, or a list: [{"model": "openai:gpt-4o", "weight": 2}, …].')
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name_plural = "aliases"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Price(Row):
+    """US dollars for a million tokens of a provider's model; `cached` empty: as input."""
+
+    provider = models.CharField(max_length=64)
+    model = models.CharField(max_length=200)
+    input = models.DecimalField(max_digits=14, decimal_places=6)
+    output = models.DecimalField(max_digits=14, decimal_places=6)
+    cached = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+
+    class Meta:
+        ordering = ("provider", "model")
+        constraints = [models.UniqueConstraint(name="price_once", fields=["provider", "model"])]
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+
+class TenantModels(Row):
+    """Which models a tenant may use; without a row, all."""
+
+    tenant = models.OneToOneField(Tenant, models.CASCADE, related_name="+")
+    patterns = models.JSONField(
+        default=list, blank=True, help_text='A list: ["gpt-4o*", "local:*"]; empty allows every model.'
+    )
+    substitution = models.BooleanField(
+        null=True, blank=True, help_text="Whether an unknown model is served by the fallback chain."
+    )
+
+    class Meta:
+        verbose_name_plural = "tenants' models"
+
+    def __str__(self) -> str:
+        return str(self.tenant)
+
+
+class Budget(Row):
+    """What a tenant, one of its keys, or either for one model may spend in a minute, a day or a month (UTC)."""
+
+    PERIODS = [("minute", "minute"), ("day", "day"), ("month", "month")]
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, blank=True, related_name="+")
+    model = models.CharField(max_length=200, blank=True, default="", help_text="Empty: all models together.")
+    period = models.CharField(max_length=10, choices=PERIODS)
+    tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    usd = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+
+    class Meta:
+        ordering = ("tenant", "period")
+        constraints = [
+            models.CheckConstraint(
+                name="budget_limits_something", condition=models.Q(tokens__isnull=False) | models.Q(usd__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} per {self.period}"

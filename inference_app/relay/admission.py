@@ -1,0 +1,61 @@
+"""Whether a request may be made at all: the key's limit on the path, then the budgets, of which it holds its share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from inference_app.config import ModelsConfig
+from inference_app.price_list import known_rates
+from inference_app.prices import estimated_cost
+from inference_app.relay.budgets import BUDGETS, Reservation, names_of
+from inference_app.relay.envelope import Envelope
+from inference_app.relay.kinds import Kind
+from inference_app.relay.path_limits import PATH_LIMITS
+from inference_app.relay.refusal import limited
+from inference_app.resolution import Candidate
+from inference_app.usage import Usage
+from tenants_app.gate.types import Headers
+from tenants_app.principal import Principal
+
+OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 1000, 32_000
+"""What is held for an answer: when the client sets no bound, and at most."""
+
+
+@dataclass(slots=True)
+class Admission:
+    """`headers` say what is left; `reservation` is settled with the call."""
+
+    headers: Headers = field(default_factory=list)
+    reservation: Reservation | None = None
+
+    def settling(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
+        """Told what the call used and cost, at whom."""
+        if self.reservation is None:
+            return None
+        self.reservation.candidate = candidate
+        return self.reservation.settle
+
+    def release(self) -> None:
+        """The call was not made."""
+        if self.reservation is not None:
+            self.reservation.release()
+
+
+async def admitted(
+    config: ModelsConfig, principal: Principal, kind: Kind, envelope: Envelope, first: Candidate
+) -> Admission:
+    """Takes a token of the path and holds the estimate in every budget; raises Refusal."""
+    limit = await PATH_LIMITS.take(config, principal, kind)
+    headers = [] if limit is None else limit.headers()
+    if limit is not None and limit.limited:
+        raise limited(limit)
+    if not BUDGETS.any_for(principal):
+        return Admission(headers)
+    output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
+    provider, rates = config.providers[first.provider], known_rates(first)
+    usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
+    names = (envelope.model, *names_of(first))
+    reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
+    return Admission(headers if reservation is None else [*headers, *reservation.headers()], reservation)

@@ -1,0 +1,367 @@
+"""A request to the providers that can serve it: retries and failover until the first byte, then bytes through.
+
+`async with upstream_call(request) as answer` gives an answer that has begun, or raises Refusal. What comes after the
+first byte is never asked for again: a stream that breaks ends with an error event in the caller's dialect. However
+the block is left, the provider's connection ends with it and the call is metered once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+
+from inference_app.config import ModelsConfig, models_config
+from inference_app.metering import METER, CallRecord, Outcome
+from inference_app.relay.admission import Admission, admitted
+from inference_app.relay.attempt import Failed, Opened, attempt, error_code, shown
+from inference_app.relay.circuits import CIRCUITS
+from inference_app.relay.converter import Converter, Converters
+from inference_app.relay.dialect import Dialect
+from inference_app.relay.envelope import Envelope
+from inference_app.relay.kinds import Kind
+from inference_app.relay.plan import PLANS, Step
+from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
+from inference_app.relay.refusal import Refusal, no_provider, provider_failed
+from inference_app.relay.stream import StreamObserver
+from inference_app.relay.upstreams import UPSTREAMS
+from inference_app.resolution import Candidate
+from inference_app.usage import Usage
+from tenants_app.gate.types import Headers
+from tenants_app.principal import Principal
+
+_log = structlog.get_logger("gateway.relay")
+_PROCESS = secrets.token_hex(4)
+_NUMBERS = itertools.count()
+_JSON = (b"content-type", b"application/json")
+_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """`converters` are asked for when a candidate does not take the request's own wire; `passed_on` are the client's
+    headers that a provider of that wire gets."""
+
+    kind: Kind
+    envelope: Envelope
+    principal: Principal
+    request_id: str
+    dialect: Dialect
+    converters: Converters = field(default_factory=dict)
+    passed_on: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def streamed(self) -> bool:
+        return self.envelope.streamed
+
+
+class UpstreamAnswer:
+    """What the client gets. `usage` is what the provider has said so far, whole once `chunks` is through."""
+
+    status = 200
+
+    def __init__(self, call: UpstreamCall, step: Step, opened: Opened, converter: Converter | None) -> None:
+        self._call = call
+        self._step = step
+        self._opened = opened
+        self._converter = converter
+        self.candidate: Candidate = step.candidate
+        self.wire = step.wire
+        self.attempts = call.attempts
+        self.outcome: Outcome = "left"
+        self.first = b""
+
+    @property
+    def usage(self) -> Usage | None:
+        observer = self._opened.observer
+        return self._opened.usage if observer is None else observer.usage
+
+    @property
+    def output_estimate(self) -> int:
+        """Tokens of the answer so far, by its length: for a provider that does not count."""
+        observer = self._opened.observer
+        return len(self._opened.first) // 4 if observer is None else observer.output_estimate
+
+    @property
+    def headers(self) -> Headers:
+        """Nothing of them comes from the provider."""
+        headers: Headers = [*_STREAM] if self._opened.observer is not None else [_JSON]
+        headers += (
+            (b"x-gateway-provider", self.candidate.provider.encode()),
+            (b"x-gateway-model", quote(self.candidate.model[:200], safe="/:.@+ ").encode()),
+            (b"x-gateway-attempts", b"%d" % self.attempts),
+            *self._call.admission.headers,
+        )
+        return headers if self._converter is None else headers + self._converter.headers()
+
+    def begin(self) -> None:
+        """The first bytes, converted where need be; ValueError when they cannot be."""
+        opened, converter = self._opened, self._converter
+        if opened.observer is None:
+            self.first = opened.first if converter is None else converter.answer(opened.first)
+        else:
+            self.first = opened.first if converter is None else converter.feed(opened.first)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body. Read as slowly as the client reads: nothing is gathered in between."""
+        if self.first:
+            yield self.first
+        if (observer := self._opened.observer) is not None:
+            async for chunk in self._rest(observer):
+                yield chunk
+        else:
+            self.outcome = "ok"
+
+    async def _rest(self, observer: StreamObserver) -> AsyncIterator[bytes]:
+        content, converter = self._opened.response.content, self._converter
+        try:
+            while observer.failed is None and (data := await content.readany()):
+                if (data := observer.feed(data)) and converter is not None:
+                    data = converter.feed(data)
+                if data:
+                    yield data
+            rest = observer.finish()
+            ended = observer.ended
+            if ended and converter is not None:
+                rest = (converter.feed(rest) if rest else b"") + converter.finish()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            ended, rest = False, self._broken(type(error).__name__)
+        else:
+            rest = rest if ended else self._broken("stream_error" if observer.failed else "stream_ended")
+        self.outcome = "ok" if ended else "broken"
+        if rest:
+            yield rest
+
+    def _broken(self, reason: str) -> bytes:
+        """The last event of a stream that the provider did not bring to its end."""
+        observer = self._opened.observer
+        said = observer.failed if observer is not None else None
+        code = (error_code(said) if said else None) or "stream_interrupted"
+        _log.warning(
+            "stream broke",
+            candidate=self.candidate.name,
+            reason=reason,
+            request_id=self._call.request.request_id,
+            body=shown(said or b""),
+        )
+        return self._call.request.dialect.event(provider_failed(self.candidate.provider, code))
+
+    def close(self) -> None:
+        """Ends the provider's connection, unless the answer was read to its end."""
+        self._opened.response.close()
+
+
+def upstream_call(request: UpstreamRequest) -> UpstreamCall:
+    """The one way to a provider; raises Refusal when the block is entered."""
+    return UpstreamCall(request)
+
+
+class UpstreamCall:
+    """One request under way."""
+
+    def __init__(self, request: UpstreamRequest) -> None:
+        self.request = request
+        self.attempts = 0
+        self._began = time.monotonic()
+        self._first_byte: float | None = None
+        self._answer: UpstreamAnswer | None = None
+        self._asking: Candidate | None = None
+        self._in_flight = False
+        self._failed: tuple[Candidate, str] | None = None
+        self.admission = Admission()
+
+    async def __aenter__(self) -> UpstreamAnswer:
+        try:
+            config, request = models_config(), self.request
+            steps = PLANS.steps(config, request.envelope.model, request.kind, request.converters, request.principal)
+            first = steps[0].candidate
+            self.admission = await admitted(config, request.principal, request.kind, request.envelope, first)
+            self._answer = await self._walked(config, steps)
+        except BaseException as error:
+            self._ended_without_answer(error)
+            raise
+        self._first_byte = time.monotonic()
+        return self._answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        answer = self._answer
+        assert answer is not None
+        answer.close()
+        if answer.outcome == "ok":
+            CIRCUITS.succeeded(answer.candidate)
+        elif answer.outcome == "broken":
+            CIRCUITS.failed(answer.candidate, models_config().defaults.circuit_breaker)
+        else:
+            CIRCUITS.left(answer.candidate)
+        self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
+
+    async def _walked(self, config: ModelsConfig, steps: list[Step]) -> UpstreamAnswer:
+        """Candidate after candidate; raises Refusal when none gave an answer."""
+        request = self.request
+        breaker = config.defaults.circuit_breaker
+        resting: list[float] = []
+        failed: Failed | None = None
+        for index, step in enumerate(steps):
+            if (rest := CIRCUITS.blocked_for(step.candidate, breaker)) is not None:
+                self._skipped(step, rest)
+                resting.append(rest)
+                continue
+            others = any(CIRCUITS.blocked_for(later.candidate, breaker) is None for later in steps[index + 1 :])
+            try:
+                return await self._tried(config, step, others)
+            except Failed as error:
+                failed = error
+                self._failed = (step.candidate, error.fault.code)
+            if self._elapsed() > deadline_seconds(streamed=request.streamed):
+                break
+        raise self._refusal(failed, resting)
+
+    async def _tried(self, config: ModelsConfig, step: Step, others: bool) -> UpstreamAnswer:
+        """One candidate, as often as its policy says; raises Failed, or Refusal for the caller's own fault."""
+        policy, breaker = config.defaults.retry, config.defaults.circuit_breaker
+        retry, stale = 0, True
+        while True:
+            try:
+                return await self._once(config, step, others)
+            except Failed as failed:
+                fault = failed.fault
+                # The provider may have closed an idle connection at the very moment it was used.
+                free = stale and fault.kind == "disconnected" and fault.code == "disconnected"
+                self._noted(step, failed, free=free)
+                if failed.refusal is not None:
+                    CIRCUITS.succeeded(step.candidate)
+                    raise failed.refusal from None
+                if fault.cooling:
+                    CIRCUITS.cool(step.candidate, cooling(fault, policy))
+                    CIRCUITS.left(step.candidate)
+                elif free:
+                    CIRCUITS.left(step.candidate)
+                else:
+                    CIRCUITS.failed(step.candidate, breaker)
+                delay = 0.0 if free else pause(fault, policy, retry, random.random)
+                spent = retry >= policy.max_retries or not again(fault, policy) or (fault.cooling and others)
+                if not free and (spent or self._too_late(delay, policy.max_delay_ms) or self._is_open(step)):
+                    raise
+                stale, retry = False, retry + (not free)
+                await asyncio.sleep(delay)
+
+    async def _once(self, config: ModelsConfig, step: Step, others: bool) -> UpstreamAnswer:
+        request = self.request
+        upstream = UPSTREAMS.upstream(config, step.candidate, step.kind, step.wire)
+        converter = None if step.converter is None else step.converter()
+        body, observer = self._prepared(step, converter)
+        self.attempts += 1
+        self._asking, self._in_flight = step.candidate, True
+        CIRCUITS.begin(step.candidate)
+        seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
+        passed_on = request.passed_on if converter is None else {}
+        opened = await attempt(upstream, body, passed_on=passed_on, observer=observer, seconds=seconds)
+        answer = UpstreamAnswer(self, step, opened, converter)
+        try:
+            answer.begin()
+        except ValueError:
+            opened.response.close()
+            raise Failed(Fault("garbage", "invalid_answer")) from None
+        if CIRCUITS.state(step.candidate) == "HALF_OPEN":
+            CIRCUITS.succeeded(step.candidate)
+        return answer
+
+    def _prepared(self, step: Step, converter: Converter | None) -> tuple[bytes, StreamObserver | None]:
+        envelope = self.request.envelope
+        counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
+        if converter is None:
+            body = envelope.directed(step.candidate.model, include_usage=counts)
+            strip = counts and not envelope.usage_asked
+        else:
+            converted = Envelope.open(converter.request(envelope.directed(step.candidate.model)))
+            body, strip = converted.directed(converted.model, include_usage=counts), False
+        return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
+
+    def _refusal(self, failed: Failed | None, resting: list[float]) -> Refusal:
+        if failed is None or self._failed is None:
+            seconds = math.ceil(min(resting, default=1.0)) or 1
+            return no_provider("Every provider of this model rests after failures; try again later.", seconds)
+        candidate, code = self._failed
+        wait = failed.fault.retry_after
+        return provider_failed(candidate.provider, code, None if wait is None else max(1, math.ceil(wait)))
+
+    def _too_late(self, delay: float, max_delay_ms: int) -> bool:
+        limit = deadline_seconds(streamed=self.request.streamed)
+        return delay > max_delay_ms / 1000 or self._elapsed() + delay > limit
+
+    def _is_open(self, step: Step) -> bool:
+        return CIRCUITS.state(step.candidate) == "OPEN"
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def _skipped(self, step: Step, rest: float) -> None:
+        _log.info(
+            "candidate skipped",
+            candidate=step.candidate.name,
+            seconds=round(rest, 1),
+            request_id=self.request.request_id,
+        )
+
+    def _noted(self, step: Step, failed: Failed, *, free: bool) -> None:
+        fault, self._in_flight = failed.fault, False
+        METER.failed_attempt(step.candidate, fault.code)
+        _log.warning(
+            "attempt failed",
+            candidate=step.candidate.name,
+            attempt=self.attempts,
+            reason=fault.kind,
+            code=fault.code,
+            status=fault.status,
+            counted=not (free or fault.cooling or failed.refusal is not None),
+            request_id=self.request.request_id,
+        )
+
+    def _ended_without_answer(self, error: BaseException) -> None:
+        candidate = self._asking
+        if candidate is None or not isinstance(error, asyncio.CancelledError | Refusal):
+            self.admission.release()
+            return
+        if isinstance(error, asyncio.CancelledError):
+            if self._in_flight:
+                CIRCUITS.left(candidate)
+            self._meter(candidate, "left", None, 0)
+        else:
+            self._meter(candidate, "refused" if error.status < 500 else "failed", Usage(0, 0), 0)
+
+    def _meter(self, candidate: Candidate, outcome: Outcome, usage: Usage | None, output_estimate: int) -> None:
+        request, now = self.request, time.monotonic()
+        if usage is None:
+            usage = Usage(request.envelope.input_estimate, output_estimate, estimated=True)
+        METER.record(
+            CallRecord(
+                settle=self.admission.settling(candidate),
+                principal=request.principal,
+                request_id=request.request_id,
+                kind=request.kind,
+                candidate=candidate,
+                outcome=outcome,
+                attempts=self.attempts,
+                usage=usage,
+                first_byte_ms=None if self._first_byte is None else (self._first_byte - self._began) * 1000,
+                total_ms=(now - self._began) * 1000,
+                # The request's id may be the client's own, which may come twice; a call is charged once, not never.
+                ledger_id=f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}",
+            )
+        )

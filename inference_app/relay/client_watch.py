@@ -1,0 +1,53 @@
+"""Notices at once that a client has gone away, and ends what is done for it by cancelling its task.
+
+Used around everything that happens after the request's body was read: `async with ClientWatch(receive): …`.
+Raises ClientGone in place of the cancellation; a cancellation from elsewhere stays one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from tenants_app.gate.body import ClientGone
+from tenants_app.gate.types import Receive
+
+
+class ClientWatch:
+    """Watches one connection."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+
+    async def __aenter__(self) -> ClientWatch:
+        self._task = asyncio.current_task()
+        # Ends with the block; awaiting its end would cost every request a turn of the loop.
+        self._watcher = asyncio.ensure_future(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watcher.cancel()
+        if not self._gone or self._task is None:
+            return
+        if error is None:
+            await self._swallow()
+        self._task.uncancel()
+        if error is None or isinstance(error, asyncio.CancelledError):
+            raise ClientGone from None
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _swallow(self) -> None:
+        """The cancellation that came after the last await."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return

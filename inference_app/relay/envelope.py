@@ -1,0 +1,101 @@
+"""A request's body, opened no further than routing needs: its top-level fields as the bytes they came in.
+
+Numbers, unknown fields, escapes and nested JSON are never decoded and encoded again; only the model's name is
+replaced, `stream_options.include_usage` added and an empty `tools` taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from core_app.errors import BadRequest
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ESTIMATED_BYTES_PER_TOKEN = 4
+_USAGE_OPTION = b'{"include_usage":true}'
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """`fields` are raw JSON by name, in the order they came."""
+
+    raw: bytes
+    fields: Mapping[str, msgspec.Raw]
+    model: str
+    streamed: bool
+
+    @classmethod
+    def open(cls, raw: bytes) -> Envelope:
+        """Raises BadRequest for what is no JSON object with a `model`."""
+        try:
+            fields = _FIELDS.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest("The body is not a valid JSON object.") from None
+        model = _value(fields, "model")
+        if not isinstance(model, str) or not model:
+            raise BadRequest("'model' is required and must be a text.", field="model")
+        streamed = _value(fields, "stream")
+        if streamed not in (None, True, False):
+            raise BadRequest("'stream' must be true or false.", field="stream")
+        return cls(raw, fields, model, streamed is True)
+
+    @property
+    def usage_asked(self) -> bool:
+        """Whether the client itself wants the chunk with the usage."""
+        options = _value(self.fields, "stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def input_estimate(self) -> int:
+        """Tokens of the request, from its length: what is reserved, and what is charged when nobody counts."""
+        return len(self.raw) // _ESTIMATED_BYTES_PER_TOKEN + 1
+
+    @property
+    def output_bound(self) -> int | None:
+        """The tokens that the client itself allows for the answer."""
+        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+            value = _value(self.fields, name)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+    def directed(self, model: str, *, include_usage: bool = False) -> bytes:
+        """The body for a provider: the same bytes when nothing has to change."""
+        changes: dict[str, bytes | None] = {}
+        if model != self.model:
+            changes["model"] = orjson.dumps(model)
+        if self._tools_empty():
+            changes["tools"] = changes["tool_choice"] = None
+        if include_usage and not self.usage_asked:
+            changes["stream_options"] = self._with_usage()
+        return self._changed(changes) if changes else self.raw
+
+    def _tools_empty(self) -> bool:
+        tools = self.fields.get("tools")
+        return tools is not None and len(tools) < 16 and _value(self.fields, "tools") == []
+
+    def _with_usage(self) -> bytes:
+        options = _value(self.fields, "stream_options")
+        return orjson.dumps({**options, "include_usage": True}) if isinstance(options, dict) else _USAGE_OPTION
+
+    def _changed(self, changes: Mapping[str, bytes | None]) -> bytes:
+        parts: list[bytes | msgspec.Raw] = []
+        for name, value in {**self.fields, **changes}.items():
+            if value is not None:
+                parts += (orjson.dumps(name), b":", value, b",")
+        return b"".join((b"{", *parts[:-1], b"}"))
+
+
+def _value(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        raise BadRequest(f"'{name}' is not valid JSON.", field=name) from None

@@ -1,0 +1,149 @@
+"""A provider's stream of events as it passes: whole events go on untouched, usage and errors are read off them.
+
+What has no blank line after it yet is held back, so that a stream which breaks in the middle of an event can still
+be ended with one that a client can read. Only the few events that say `usage` or `error` are looked into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from inference_app.config import Wire
+from inference_app.usage import BODY, Usage
+
+MAX_HELD = 1024 * 1024
+"""An event larger than this (an image) is handed on in pieces: holding it back would cost memory and time."""
+
+_RECENT = 8
+_SPLIT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
+_FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "openai-responses": 200}
+"""What an event weighs beside its text, to estimate a stream that nobody counted."""
+
+_BEGINS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+_ENDS: Mapping[Wire, re.Pattern[bytes]] = {
+    "openai-chat": re.compile(rb'data: ?\[DONE\]|"finish_reason"\s*:\s*"'),
+    "anthropic": re.compile(rb"message_stop"),
+    "openai-responses": re.compile(rb"response\.(?:completed|failed|incomplete)"),
+}
+
+
+class _Chunk(msgspec.Struct):
+    """What tells the extra chunk with the usage, and an error in the midst of a stream."""
+
+    choices: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+    type: str | None = None
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+def begins_like_events(first: bytes) -> bool:
+    """Whether the first bytes of an answer can be a stream of events, whatever its headers say."""
+    return first.startswith(_BEGINS) or any(begin.startswith(first) for begin in _BEGINS)
+
+
+class StreamObserver:
+    """`strip_usage`: the gateway asked for the usage and the client did not, so the extra chunk is taken out."""
+
+    def __init__(self, wire: Wire, *, strip_usage: bool) -> None:
+        self._wire = wire
+        self._strip_usage = strip_usage
+        self._held = b""
+        self._recent: deque[bytes] = deque(maxlen=_RECENT)
+        self.usage: Usage | None = None
+        self.failed: bytes | None = None
+        """The provider's error event, once it sent one: for the log, never for the client."""
+        self.events = 0
+        self.bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that are complete now, as they came."""
+        whole = self._complete(data)
+        if not whole or self.failed is not None:
+            return b""
+        self.bytes += len(whole)
+        self.events += whole.count(b"\n\n") or whole.count(b"\r\n\r\n")
+        if b'"error"' in whole or b"event: error" in whole or _USAGE.search(whole):
+            whole = b"".join(filter(None, map(self._passed, _SPLIT.split(whole))))
+        self._recent.append(whole)
+        return whole
+
+    def finish(self) -> bytes:
+        """What was held back, when the provider has ended its stream; empty for a broken end."""
+        rest, self._held = self._held, b""
+        self._recent.append(rest)
+        return rest if rest and self.ended else b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream said that it is over; one that just stops was cut off."""
+        pattern = _ENDS.get(self._wire)
+        return self.failed is None and (pattern is None or pattern.search(b"".join(self._recent)) is not None)
+
+    @property
+    def output_estimate(self) -> int:
+        """Tokens so far, for a stream nobody counted: events, or a quarter of the bytes that are not their frame."""
+        frames = self.events * _FRAME_BYTES.get(self._wire, 160)
+        return max(self.events, (self.bytes - frames) // 4, 0)
+
+    def _complete(self, data: bytes) -> bytes:
+        if self._held:
+            data, self._held = self._held + data, b""
+        if data.endswith((b"\n\n", b"\r\n\r\n")):
+            return data
+        cut = max(_after(data, b"\n\n"), _after(data, b"\r\n\r\n"))
+        if len(data) - cut > MAX_HELD:
+            return data
+        self._held = data[cut:]
+        return data[:cut]
+
+    def _passed(self, event: bytes) -> bytes:
+        if not event or self.failed is not None:
+            return b""
+        if (b'"error"' in event or b"event: error" in event) and self._is_error(event):
+            self.failed = event
+            return b""
+        if _USAGE.search(event) and self._is_extra(event) and self._strip_usage:
+            return b""
+        return event
+
+    def _is_error(self, event: bytes) -> bool:
+        chunk = _decoded(event)
+        if chunk is None:
+            return event.startswith(b"event: error")
+        if self._wire == "openai-chat":
+            return bytes(chunk.error) not in (b"", b"null", b'""', b"{}")
+        return chunk.type == "error"
+
+    def _is_extra(self, event: bytes) -> bool:
+        """Notes the usage of the event; whether there is nothing but usage in it."""
+        for data in _DATA.findall(event):
+            try:
+                counted = BODY.decode(data).counted()
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            if counted is not None:
+                self.usage = counted.usage(self.usage)
+        chunk = _decoded(event)
+        return chunk is not None and bytes(chunk.choices) in (b"[]", b"null")
+
+
+def _after(data: bytes, mark: bytes) -> int:
+    """Where the last `mark` ends; 0 without one."""
+    at = data.rfind(mark)
+    return 0 if at < 0 else at + len(mark)
+
+
+def _decoded(event: bytes) -> _Chunk | None:
+    data = b"".join(_DATA.findall(event))
+    try:
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None

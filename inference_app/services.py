@@ -1,0 +1,76 @@
+"""What changes the operator's rows: checked together with the file before it is kept, and written into the audit.
+
+A row that would make the configuration unusable is refused with a sentence, and the old one stays.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Model
+
+from core_app import sealing
+from core_app.database import write_transaction
+from core_app.errors import Unprocessable
+from inference_app.config import MODELS, parse
+from inference_app.document import ConfigurationError
+from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
+from inference_app.rows import overlay_read
+from tenants_app.services import audit_record
+
+MAX_KEY_CHARACTERS = 4000
+
+
+def provider_save(*, provider: Provider, actor: str, key: str | None = None) -> None:
+    """Keeps a provider; `key` None leaves its key, empty takes it away."""
+    if {"api_key_env", "api_key"} & set(provider.entry) and (key or (key is None and provider.sealed_key)):
+        raise Unprocessable("The entry names a key and the row has one: leave one of them out.", field="entry")
+    if key is not None:
+        provider.sealed_key = sealing.seal(_checked(key)) if key else ""
+    row_save(row=provider, actor=actor)
+
+
+def row_save(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
+    """Keeps a row when the configuration with it can be used; raises Unprocessable."""
+    if isinstance(row, Budget) and row.api_key is not None and row.api_key.tenant_id != row.tenant_id:
+        raise Unprocessable("The key is another tenant's.", field="api_key")
+    if isinstance(row, TenantModels) and not _texts(row.patterns):
+        raise Unprocessable("The patterns are a list of texts.", field="patterns")
+    with write_transaction():
+        row.save()
+        _check()
+        audit_record(actor=actor, action=f"{_noun(row)}.save", target=str(row), tenant_id=_tenant_id(row))
+
+
+def row_remove(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
+    """Takes a row away, unless another one needs it; raises Unprocessable."""
+    with write_transaction():
+        target, tenant_id = str(row), _tenant_id(row)
+        row.delete()
+        _check()
+        audit_record(actor=actor, action=f"{_noun(row)}.remove", target=target, tenant_id=tenant_id)
+
+
+def _check() -> None:
+    overlay = overlay_read()
+    try:
+        MODELS.check(lambda section: parse(section, overlay))
+    except ConfigurationError as error:
+        raise Unprocessable(f"Not kept: {error}") from None
+
+
+def _checked(key: str) -> str:
+    if len(key) > MAX_KEY_CHARACTERS or not key.isprintable() or not key.isascii():
+        raise Unprocessable("A key is a line of ASCII text.", field="key")
+    return key.strip()
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _noun(row: Model) -> str:
+    return str(row._meta.model_name)
+
+
+def _tenant_id(row: Model) -> int | None:
+    tenant_id: int | None = getattr(row, "tenant_id", None)
+    return tenant_id

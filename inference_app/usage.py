@@ -1,0 +1,130 @@
+"""What a provider says it used, read from the answers of every wire without decoding anything else of them.
+
+`cached` tokens are part of the input, `reasoning` of the output. Anthropic counts what it read from and wrote to its
+cache beside the input; here they are put back into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `estimated` says that the provider did not say it."""
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Counted(msgspec.Struct):
+    """The usage object of any wire; what a wire does not have is None."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+    def usage(self, before: Usage | None = None) -> Usage:
+        """As one value; `before` is what the stream said earlier (Anthropic says the input first, the output last)."""
+        if before is None and self.prompt_tokens is not None and self.completion_tokens is not None:
+            return self._of_chat(self.prompt_tokens, self.completion_tokens)
+        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        cached = _first(read, _detail(self.prompt_tokens_details), _detail(self.input_tokens_details))
+        cached = _first(cached, self.prompt_cache_hit_tokens)
+        given = _first(self.prompt_tokens, self.input_tokens)
+        taken_in = None if given is None else given + (read or 0) + (written or 0)
+        put_out = _first(self.completion_tokens, self.output_tokens)
+        reasoning = _first(_thought(self.completion_tokens_details), _thought(self.output_tokens_details))
+        earlier = before or Usage(0, 0)
+        total = max(0, _first(taken_in, earlier.input) or 0)
+        return Usage(
+            input=total,
+            output=max(0, _first(put_out, earlier.output) or 0),
+            cached=min(max(0, _first(cached, earlier.cached) or 0), total),
+            reasoning=max(0, _first(reasoning, earlier.reasoning) or 0),
+        )
+
+    def _of_chat(self, given: int, put_out: int) -> Usage:
+        """The most frequent shape by far."""
+        details, thought = self.prompt_tokens_details, self.completion_tokens_details
+        cached = self.prompt_cache_hit_tokens if details is None else details.cached_tokens
+        reasoning = None if thought is None else thought.reasoning_tokens
+        given = max(0, given)
+        return Usage(given, max(0, put_out), min(max(0, cached or 0), given), max(0, reasoning or 0))
+
+
+class _Message(msgspec.Struct):
+    usage: Counted | None = None
+
+
+class Body(msgspec.Struct):
+    """A whole answer, or one event of a stream, as far as its usage goes."""
+
+    usage: Counted | None = None
+    message: _Message | None = None
+    response: _Message | None = None
+    input_tokens: int | None = None
+
+    def counted(self) -> Counted | None:
+        """The usage wherever the wire has it."""
+        for holder in (self, self.message, self.response):
+            if holder is not None and holder.usage is not None:
+                return holder.usage
+        return None
+
+
+BODY = msgspec.json.Decoder(Body)
+
+
+def usage_of_answer(body: bytes) -> Usage | None:
+    """The usage of a whole answer; ValueError when it is no JSON object."""
+    try:
+        found = BODY.decode(body)
+    except msgspec.ValidationError:
+        return _unusual(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("no JSON") from None
+    counted = found.counted()
+    return None if counted is None else counted.usage()
+
+
+def _unusual(body: bytes) -> Usage | None:
+    """A JSON object whose usage has other types than any wire's."""
+    try:
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("no JSON object") from None
+    return None
+
+
+def _detail(details: _InputDetails | None) -> int | None:
+    return None if details is None else details.cached_tokens
+
+
+def _thought(details: _OutputDetails | None) -> int | None:
+    return None if details is None else details.reasoning_tokens
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
