@@ -1,0 +1,177 @@
+"""Tool calls that wait for somebody, in the operator's admin: approve, reject, answer.
+
+Each asks first and shows what the decision is about; the arguments that were shown are the ones that are approved,
+or it is refused. The services are those of the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from core_app import jsontext
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict
+from sessions_app.models import AgentSession
+from sessions_app.services.decisions import approval_decide, question_answer
+from tenants_app.admin_access import actor_of, may, principal_in
+from tenants_app.admin_rows import Question
+from tenants_app.admin_site import site
+from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.services import audit_record
+from tools_app.admin import ToolCallAdmin
+from tools_app.models import ToolCall
+from tools_app.states import CallState
+
+_TEMPLATE = "admin/sessions_app/decide.html"
+_LONGEST = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call as the page that asks shows it."""
+
+    pk: str
+    call: ToolCall
+    session: AgentSession | None
+    args: str
+    options: list[dict[str, str]]
+
+    @classmethod
+    def about(cls, call: ToolCall, session: AgentSession | None) -> Asked:
+        """The call, with its JSON read."""
+        options = jsontext.decode(call.options or "[]")
+        return cls(call.pk, call, session, jsontext.indented(call.args)[:_LONGEST], options)
+
+
+@admin.register(ToolCall, site=site)
+class DecidingAdmin(ToolCallAdmin):
+    """The list of calls, with what can be done about them."""
+
+    actions = ("approve", "reject", "answer")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Who may approve and reject."""
+        return may(request, APPROVALS)
+
+    def has_answer_permission(self, request: HttpRequest) -> bool:
+        """Who may speak for the user of a session."""
+        return may(request, SESSIONS)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The call's page; it has no form."""
+        call = self.get_object(request, unquote(object_id))
+        assert isinstance(call, ToolCall)
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, call):
+            raise PermissionDenied
+        shown = {
+            **self.admin_site.each_context(request),
+            "title": f"{call.tool_name} · {call.pk}",
+            "opts": self.opts,
+            "call": call,
+            "session": AgentSession.objects.filter(stream_id=call.stream_id).first(),
+            "texts": _texts(call),
+            "may_decide": call.state == CallState.AWAITING_APPROVAL and self.has_decide_permission(request),
+            "may_answer": call.state == CallState.AWAITING_ANSWER and self.has_answer_permission(request),
+        }
+        return TemplateResponse(request, "admin/sessions_app/call.html", shown)
+
+    @admin.action(description="Approve", permissions=["decide"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
+        question = Question(
+            "approve", "Approve calls", "These calls will be made:", "Yes, approve", "Comment", _TEMPLATE
+        )
+        return self._decided(request, queryset, question, approve=True)
+
+    @admin.action(description="Reject", permissions=["decide"])
+    def reject(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
+        says = "These calls will not be made; the model is told so, and why:"
+        question = Question("reject", "Reject calls", says, "Yes, reject", "Reason", _TEMPLATE)
+        return self._decided(request, queryset, question, approve=False)
+
+    @admin.action(description="Answer", permissions=["answer"])
+    def answer(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
+        def one(call: ToolCall, text: str) -> str:
+            given = request.POST.get(f"answer_{call.pk}", "")
+            if not given.strip():
+                raise BadRequest("It was given no answer.")
+            session = _session(call)
+            with write_transaction():
+                principal = principal_in(request, call.tenant)
+                question_answer(
+                    principal=principal, public_id=session.public_id, ref=call.ref or "", response=given.strip()
+                )
+                audit_record(
+                    actor=actor_of(request),
+                    action="question.answer",
+                    target=call.pk,
+                    tenant_id=call.tenant_id,
+                    detail={"session": session.public_id},
+                )
+            return f"The question of {session.public_id} is answered."
+
+        question = Question(
+            "answer", "Answer questions", "The answer is given to the model:", "Answer", None, _TEMPLATE
+        )
+        return self._asked_about(request, queryset, CallState.AWAITING_ANSWER, question, one)
+
+    def _decided(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], question: Question, *, approve: bool
+    ) -> HttpResponse | None:
+        def one(call: ToolCall, text: str) -> str:
+            session = _session(call)
+            approval_decide(
+                principal=principal_in(request, call.tenant),
+                public_id=session.public_id,
+                approval_id=call.approval_id or "",
+                approve=approve,
+                args_hash=request.POST.get(f"hash_{call.pk}", ""),
+                comment=text or None,
+            )
+            return f"{call.tool_name} of {session.public_id} is {'approved' if approve else 'rejected'}."
+
+        return self._asked_about(request, queryset, CallState.AWAITING_APPROVAL, question, one)
+
+    def _asked_about(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], state: CallState, question: Question, act: Any
+    ) -> HttpResponse | None:
+        if "confirmed" in request.POST:
+            return self.confirmed(request, queryset, question, act)
+        fitting = queryset.filter(state=state)
+        if not fitting.exists():
+            messages.warning(request, f"None of the chosen calls can be taken to {question.action}.")
+            return None
+        return self.confirmed(request, fitting, question, act)
+
+    def asked_about(self, rows: Sequence[ToolCall]) -> list[Asked]:
+        sessions = AgentSession.objects.in_bulk([call.stream_id for call in rows], field_name="stream_id")
+        return [Asked.about(call, sessions.get(call.stream_id)) for call in rows]
+
+
+def _session(call: ToolCall) -> AgentSession:
+    """Whose call it is; raises Conflict when the session was erased meanwhile."""
+    session = AgentSession.objects.filter(stream_id=call.stream_id).first()
+    if session is None:
+        raise Conflict("Its session is gone.")
+    return session
+
+
+def _texts(call: ToolCall) -> list[tuple[str, str]]:
+    """The call's long texts, where there are any."""
+    given = (
+        ("Question", call.question),
+        ("Arguments", jsontext.indented(call.args)),
+        ("Arguments it was approved with", jsontext.indented(call.decided_args) if call.decided_args else None),
+        ("Hint of the tool", call.approval_hint),
+        ("Comment", call.comment),
+        ("Result", call.result),
+    )
+    return [(name, text[:_LONGEST]) for name, text in given if text]

@@ -1,0 +1,132 @@
+"""This room's part of the front page: how much runs, waits and fails now, and what waits for somebody.
+
+Each reads a bounded number of rows through an index: unfinished runs and open calls have one of their own, and of
+the rest only the newest are looked at.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.admin.utils import quote
+from django.db import connection
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from core_app import clock
+from sessions_app.models import AgentSession, Run, RunState
+from tenants_app.admin_access import may, tenant_of
+from tenants_app.admin_site import Figure, Table
+from tenants_app.models import Tenant
+from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
+from tools_app.admin import waiting
+from tools_app.models import ToolCall
+from tools_app.states import CallState
+
+LOOKED_AT = 5_000
+"""The newest rows that are looked at; a number that reaches it is shown with a plus."""
+
+
+# In the very words of the index of unfinished runs: SQLite does not recognise its condition among parameters.
+_UNFINISHED = "SELECT state, COUNT(*) FROM sessions_app_run WHERE state IN ('queued', 'ready', 'running', 'waiting')"
+_UNFINISHED_OF_ALL = _UNFINISHED + " GROUP BY state"
+_UNFINISHED_OF_TENANT = _UNFINISHED + " AND tenant_id = %s GROUP BY state"
+
+_PANEL_ROWS = 8
+_SHOWN = 100
+
+
+def panel(request: HttpRequest) -> list[Figure | Table]:
+    """What the signed-in person may know of."""
+    tenant = tenant_of(request)
+    shown: list[Figure | Table] = []
+    if may(request, SESSIONS, OPERATOR):
+        shown += _session_figures(tenant)
+    if may(request, SESSIONS, OPERATOR, APPROVALS):
+        shown += _call_figures(tenant)
+    return shown
+
+
+def _session_figures(tenant: Tenant | None) -> list[Figure]:
+    sessions = reverse("admin:sessions_app_agentsession_changelist")
+    runs = _unfinished(tenant)
+    failed = _failed_lately(tenant)
+    return [
+        Figure("running", str(runs.get(RunState.RUNNING, 0)), f"{sessions}?state=working"),
+        Figure("queued", str(runs.get(RunState.QUEUED, 0) + runs.get(RunState.READY, 0))),
+        Figure("waiting", str(runs.get(RunState.WAITING, 0))),
+        Figure("failed in the last hour", _plus(failed), None, "alarm" if failed else ""),
+        Figure("sessions today (UTC)", _sessions_today(tenant), sessions),
+    ]
+
+
+def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
+    calls = reverse("admin:tools_app_toolcall_changelist")
+    approvals, answers = _waiting(tenant)
+    return [
+        Figure("approvals to decide", str(approvals), f"{calls}?waiting=approval", "alarm" if approvals else ""),
+        Figure("questions to answer", str(answers), f"{calls}?waiting=answer"),
+        *_calls(tenant, calls),
+    ]
+
+
+def _calls(tenant: Tenant | None, address: str) -> list[Table]:
+    """What somebody has to see to; nothing when there is nothing."""
+    found = _of(waiting(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[:_PANEL_ROWS]
+    rows = [
+        (
+            reverse("admin:tools_app_toolcall_change", args=[quote(call.pk)]),
+            (
+                call.tool_name,
+                (call.question or call.args)[:_SHOWN],
+                call.state.replace("_", " "),
+                f"{call.expires_at:%Y-%m-%d %H:%M:%S}",
+                call.tenant.slug,
+            ),
+        )
+        for call in found
+    ]
+    heads = ("Tool", "Arguments or question", "State", "Expires (UTC)", "Tenant")
+    return [Table("Waiting for somebody", address, heads, rows)] if rows else []
+
+
+def _unfinished(tenant: Tenant | None) -> dict[str, int]:
+    with connection.cursor() as cursor:
+        if tenant is None:
+            cursor.execute(_UNFINISHED_OF_ALL)
+        else:
+            cursor.execute(_UNFINISHED_OF_TENANT, [tenant.pk])
+        return dict(cursor.fetchall())
+
+
+def _waiting(tenant: Tenant | None) -> tuple[int, int]:
+    counted = _of(waiting(ToolCall.objects.all()), tenant).aggregate(
+        approvals=Count("pk", filter=Q(state=CallState.AWAITING_APPROVAL)),
+        answers=Count("pk", filter=Q(state=CallState.AWAITING_ANSWER)),
+    )
+    return counted["approvals"], counted["answers"]
+
+
+def _sessions_today(tenant: Tenant | None) -> str:
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return _plus(_newest(_of(AgentSession.objects.all(), tenant)).filter(created_at__gte=midnight).count())
+
+
+def _failed_lately(tenant: Tenant | None) -> int:
+    since = clock.now() - timedelta(hours=1)
+    return _of(_newest(Run.objects.all()), tenant).filter(state=RunState.FAILED, ended_at__gte=since).count()
+
+
+def _newest(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]
+    """The last LOOKED_AT rows, by a position in the primary key: PostgreSQL makes a hash join of the ids themselves."""
+    before = list(rows.order_by("-pk").values_list("pk", flat=True)[LOOKED_AT : LOOKED_AT + 1])
+    return rows.filter(pk__gt=before[0]) if before else rows
+
+
+def _of(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: ignore[type-arg]
+    return rows if tenant is None else rows.filter(tenant=tenant)
+
+
+def _plus(number: int) -> str:
+    return f"{number}+" if number >= LOOKED_AT else str(number)

@@ -1,0 +1,216 @@
+"""Sessions in the operator's admin: to be found, looked into, and ended.
+
+Nothing is edited. Closing, aborting and erasing ask first, call the services that the API calls, and are in the
+audit trail.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from core_app import jsontext
+from core_app.database import write_transaction
+from sessions_app.admin import reading
+from sessions_app.models import AgentSession, Run, SessionState
+from sessions_app.services.control import run_abort
+from sessions_app.services.erasure import session_erase
+from sessions_app.services.session import session_close
+from tenants_app.admin_access import actor_of, may, principal_in, tenant_of
+from tenants_app.admin_rows import Question, ReadOnlyRows, TenantFilter
+from tenants_app.admin_site import site
+from tenants_app.models import Tenant
+from tenants_app.principal import ADMIN, OPERATOR, SESSIONS
+from tenants_app.services import audit_record
+from tenants_app.templatetags.gateway_numbers import badge, cost, grouped
+
+_RECENT = 1_000
+"""Among this many of the newest sessions the models are looked for that can be filtered by."""
+
+_BY_OPERATOR = "Aborted by an operator."
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Sessions that are doing one thing."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, state.value.replace("_", " ")) for state in SessionState]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
+        if not self.value():
+            return queryset
+        # The index of states begins with the tenant.
+        return queryset.filter(state=self.value(), tenant_id__in=Tenant.objects.values("pk"))
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """Sessions with one of the models that were lately in use."""
+
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tenant = tenant_of(request)
+        rows = AgentSession.objects.all() if tenant is None else AgentSession.objects.filter(tenant=tenant)
+        newest = rows.order_by("-id").values("pk", "model")[:_RECENT]
+        models = {row["model"] for row in newest} | set(filter(None, [request.GET.get(self.parameter_name)]))
+        return [(model, model) for model in sorted(models)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+@admin.register(AgentSession, site=site)
+class AgentSessionAdmin(ReadOnlyRows):
+    """Found by the whole id of the session or of one of its runs: nothing here reads the whole table."""
+
+    view_scopes = (SESSIONS, OPERATOR)
+    list_display = ("known_as", "doing", "tenant", "turns", "tokens", "costs", "updated")
+    list_filter = (StateFilter, ModelFilter, TenantFilter)
+    list_select_related = ("tenant",)
+    ordering = ("-id",)
+    whole_ids = ("public_id",)
+    search_help_text = "A whole session id or run id (requestId)."
+    actions = ("close", "abort", "erase")
+
+    @admin.display(description="session")
+    def known_as(self, session: AgentSession) -> SafeString:
+        """The id, and under it the model and the client's title, cut."""
+        under = " · ".join(filter(None, [session.model, session.title]))[:80]
+        return format_html("{}<span class='under'>{}</span>", session.public_id, under)
+
+    @admin.display
+    def updated(self, session: AgentSession) -> str:
+        """When something last happened, to the minute."""
+        return f"{session.updated_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="state")
+    def doing(self, session: AgentSession) -> SafeString:
+        """The state as a badge."""
+        return badge(session.state)
+
+    @admin.display
+    def tokens(self, session: AgentSession) -> str:
+        """In and out together."""
+        return grouped(session.input_tokens + session.output_tokens)
+
+    @admin.display(description="cost")
+    def costs(self, session: AgentSession) -> SafeString:
+        """What is known of it."""
+        return cost(session)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AgentSession]:
+        texts = ("system_prompt", "options", "response_format", "user_data", "metadata", "builtins", "approvals")
+        return super().get_queryset(request).defer(*texts)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AgentSession], search_term: str
+    ) -> tuple[QuerySet[AgentSession], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        named = AgentSession.objects.filter(public_id=term, tenant_id__in=Tenant.objects.values("pk"))
+        found = {*named.values_list("pk", flat=True), *Run.objects.filter(pk=term).values_list("session_id", flat=True)}
+        return queryset.filter(pk__in=found), False
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Who may end what runs."""
+        return may(request, SESSIONS, OPERATOR)
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Who may erase what was said."""
+        return may(request, ADMIN)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The session's page; it has no form."""
+        session = self.get_object(request, unquote(object_id))
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, session):
+            raise PermissionDenied
+        found = AgentSession.objects.select_related("tenant", "api_key", "group", "stream").get(pk=session.pk)
+        shown = {
+            **self.admin_site.each_context(request),
+            "title": found.public_id,
+            "opts": self.opts,
+            "session": found,
+            "calls": reading.calls_waiting(found),
+            "runs": reading.runs(found, request.GET),
+            "messages_page": reading.messages(found, request.GET),
+            "events": reading.events(found, request.GET),
+            "texts": _texts(found),
+            "may_act": self.has_act_permission(request) and found.closed_at is None,
+            "may_erase": self.has_erase_permission(request),
+            "runs_now": found.state not in (SessionState.IDLE, SessionState.CLOSED),
+        }
+        return TemplateResponse(request, "admin/sessions_app/session.html", shown)
+
+    @admin.action(description="Close", permissions=["act"])
+    def close(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
+        def one(session: AgentSession, text: str) -> str:
+            with write_transaction():
+                session_close(principal=principal_in(request, session.tenant), public_id=session.public_id)
+                _audit(request, "session.close", session)
+            return f"{session.public_id} is closed."
+
+        says = "What runs or waits in these sessions is aborted, and nothing can be written to them any more:"
+        return self.confirmed(request, queryset, Question("close", "Close sessions", says, "Yes, close"), one)
+
+    @admin.action(description="Abort the run", permissions=["act"])
+    def abort(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
+        def one(session: AgentSession, text: str) -> str:
+            principal = principal_in(request, session.tenant)
+            with write_transaction():
+                run = run_abort(principal=principal, public_id=session.public_id, reason=text or _BY_OPERATOR)
+                _audit(request, "run.abort", session, run=run.pk)
+            return f"The run of {session.public_id} is aborted."
+
+        says = "The active run of these sessions ends at once, with whatever it waits for; queued prompts go on:"
+        question = Question("abort", "Abort runs", says, "Yes, abort", asks="Reason, told to the client (optional)")
+        return self.confirmed(request, queryset, question, one)
+
+    @admin.action(description="Erase for good", permissions=["erase"])
+    def erase(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
+        def one(session: AgentSession, text: str) -> str:
+            actor = actor_of(request)
+            removed = session_erase(tenant_id=session.tenant_id, public_id=session.public_id, actor=actor)
+            return f"{session.public_id} is erased, with {removed} events."
+
+        says = (
+            "These sessions are ended and removed with their messages, events and tool calls. This cannot be undone; "
+            "what they cost stays in the ledger, without their name:"
+        )
+        return self.confirmed(request, queryset, Question("erase", "Erase sessions", says, "Yes, erase for good"), one)
+
+
+def _texts(session: AgentSession) -> list[tuple[str, str]]:
+    """What the client gave at creation, where it gave something."""
+    given = (
+        ("System prompt", session.system_prompt),
+        ("Model options", session.options),
+        ("Built-in tools", session.builtins),
+        ("Approval rules", session.approvals),
+        ("Response format", session.response_format or ""),
+        ("User data", session.user_data),
+        ("Metadata", session.metadata),
+    )
+    return [
+        (name, (text if name == "System prompt" else jsontext.indented(text))[: reading.LONGEST_TEXT])
+        for name, text in given
+        if text not in ("", "{}", "[]")
+    ]
+
+
+def _audit(request: HttpRequest, action: str, session: AgentSession, **detail: str) -> None:
+    audit_record(
+        actor=actor_of(request), action=action, target=session.public_id, tenant_id=session.tenant_id, detail=detail
+    )

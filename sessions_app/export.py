@@ -1,0 +1,49 @@
+"""Everything the gateway keeps of a session, as lines of JSON: for a tenant that leaves, or a person who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core_app import clock, jsontext
+from events_app import log
+from sessions_app import wire
+from sessions_app.models import AgentSession, Message, Run
+from tools_app import registry as tools
+
+PAGE = 500
+
+
+def session_export(session: AgentSession) -> Iterator[bytes]:
+    """One line for the session, then its tools, runs, messages and events; `kind` says which."""
+    yield _line("session", wire.session_to_wire(session) | {"systemPrompt": session.system_prompt})
+    for tool in tools.tools_list(session.stream_id):
+        yield _line("tool", tool)
+    for run in Run.objects.filter(session=session).order_by("number").iterator():
+        yield _line("run", wire.run_to_wire(run) | {"text": run.text})
+    for message in Message.objects.filter(session=session).order_by("number").defer("payload").iterator():
+        yield _line("message", wire.message_to_wire(message))
+    yield from _events(session)
+
+
+def sessions_of(tenant_id: int, *, session_id: str | None, end_user: str | None) -> Iterator[AgentSession]:
+    """The tenant's sessions, all of them or those asked for, oldest first."""
+    found = AgentSession.objects.select_related("group").filter(tenant_id=tenant_id).order_by("pk")
+    if session_id is not None:
+        found = found.filter(public_id=session_id)
+    if end_user is not None:
+        found = found.filter(pk__in=Run.objects.filter(tenant_id=tenant_id, end_user=end_user).values("session_id"))
+    return found.iterator()
+
+
+def _events(session: AgentSession) -> Iterator[bytes]:
+    after = 0
+    while events := log.read(session.stream_id, after=after, limit=PAGE):
+        for event in events:
+            data = jsontext.decode(event.data)
+            yield _line("event", {"id": event.offset, "event": event.type, "data": data})
+        after = events[-1].offset
+
+
+def _line(kind: str, value: dict[str, Any]) -> bytes:
+    return jsontext.encode({"kind": kind, "exportedAt": clock.iso_ms(clock.now()), **value}) + b"\n"

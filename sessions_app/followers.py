@@ -1,0 +1,34 @@
+"""How many streams a tenant may have open in this process: reading is not counted as requests, followers are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+
+from core_app.errors import RateLimited
+from tenants_app.principal import Principal
+
+
+class Followers:
+    """Counts open streams by tenant; belongs to the loop."""
+
+    def __init__(self) -> None:
+        self._open: Counter[int] = Counter()
+
+    @contextmanager
+    def counted(self, principal: Principal) -> Iterator[None]:
+        """Holds a place for a stream. Raises RateLimited at GATEWAY_MAX_FOLLOWERS_PER_TENANT."""
+        limit = settings.GATEWAY_MAX_FOLLOWERS_PER_TENANT
+        if self._open[principal.tenant_id] >= limit:
+            raise RateLimited(f"The tenant has {limit} open streams (GATEWAY_MAX_FOLLOWERS_PER_TENANT).", retry_after=5)
+        self._open[principal.tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._open[principal.tenant_id] -= 1
+
+
+FOLLOWERS = Followers()

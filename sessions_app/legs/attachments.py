@@ -1,0 +1,54 @@
+"""Attachments that a client gave by address: fetched once, through the guarded client, before the model is asked.
+
+What came is kept in the attachment's row, so a retried leg asks nobody again and a model's provider is never sent
+to an address that a tenant chose.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from core_app import database
+from core_app.database import write_transaction
+from core_app.errors import Unprocessable
+from core_app.guarded_client import CLIENT, CallFailed
+from events_app import log
+from events_app.lease import Fence
+from sessions_app.models import PromptAttachment
+from tenants_app.models import Tenant
+
+FETCH_SECONDS = 30.0
+
+
+async def attachments_fetch(*, run_id: str, fence: Fence, tenant_id: int) -> None:
+    """Fetches what the run's prompt gave by address. Raises Unprocessable, naming the address that gave nothing."""
+    for pk, url in await database.run(_missing, run_id):
+        data = await _fetched(url, await database.run(_allow_private, tenant_id))
+        await database.run(_keep, fence, pk, data)
+
+
+async def _fetched(url: str, allow_private: bool) -> bytes:
+    limit = settings.GATEWAY_MAX_ATTACHMENT_BYTES
+    try:
+        answer = await CLIENT.request("GET", url, timeout=FETCH_SECONDS, max_bytes=limit, allow_private=allow_private)
+    except CallFailed as error:
+        raise Unprocessable(f"The attachment at {url} {error.reason}", field="attachments") from None
+    if answer.status != 200:
+        raise Unprocessable(f"The attachment at {url} answered {answer.status}.", field="attachments")
+    return answer.body
+
+
+def _missing(run_id: str) -> list[tuple[int, str]]:
+    rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=True, url__isnull=False)
+    return [(pk, url) for pk, url in rows.values_list("pk", "url") if url is not None]
+
+
+def _allow_private(tenant_id: int) -> bool:
+    return Tenant.objects.get(pk=tenant_id).allow_private
+
+
+def _keep(fence: Fence, pk: int, data: bytes) -> None:
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        PromptAttachment.objects.filter(pk=pk).update(data=data, url=None)

@@ -1,0 +1,250 @@
+"""The inline runner: legs as asyncio tasks of this process (design, decision 4, embedded).
+
+A wake-up only says where to look. Per session there is at most one task here; it claims the lease, runs legs while
+there is work and lets go. At most GATEWAY_MAX_RUNS sessions at once, and
+GATEWAY_MAX_RUNS_PER_TENANT of one tenant; the others wait their turn, one tenant after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter, OrderedDict
+from functools import partial
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from agents_app import registry as agents
+from agents_app.engine import Engine, Failed, LegOutcome
+from core_app import database
+from core_app.errors import GatewayError
+from core_app.ids import new_id
+from events_app.lease import Fence, LeaseLost, lease_claim
+from inference_app.providers import clients_closed
+from sessions_app.legs.begin import LegStart, leg_begin, leg_hand_over
+from sessions_app.legs.keeper import KEEPER, LeaseKeeper
+from sessions_app.legs.leg import RunnerLeg
+from sessions_app.legs.observed import leg_observed
+from sessions_app.legs.progress import leg_end, leg_time_out
+from sessions_app.models import AgentSession
+from sessions_app.wakeup import WAKEUPS, Work
+
+WARM_AFTER_SECONDS = 0.5
+
+log = structlog.get_logger("gateway.runner")
+
+
+class Runner:
+    """A `core_app.lifecycle.Part`; every method but `wake` belongs to its loop."""
+
+    def __init__(self, keeper: LeaseKeeper = KEEPER) -> None:
+        self._keeper = keeper
+        self._tasks: dict[Work, asyncio.Task[None]] = {}
+        self._checks: set[asyncio.Task[None]] = set()
+        self._again: set[Work] = set()
+        self._running: Counter[int] = Counter()
+        self._waiting: OrderedDict[int, dict[Work, None]] = OrderedDict()
+        self._holding: dict[Work, LegStart] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining = False
+        self.owner = ""
+
+    @property
+    def running(self) -> int:
+        """Sessions with a task here."""
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Listens for wake-ups."""
+        self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{new_id('own')[-8:]}"
+        self._loop, self._draining = asyncio.get_running_loop(), False
+        WAKEUPS.listener = self.wake
+        self._warming = asyncio.create_task(_warm(), name="warm-engines")
+
+    async def drain(self) -> None:
+        """Begins nothing new; what still runs after GATEWAY_DRAIN_SECONDS is handed over."""
+        self._draining = True
+        tasks = list(self._tasks.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=settings.GATEWAY_DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Ends what is left."""
+        WAKEUPS.listener, self._loop = None, None
+        tasks = [*self._tasks.values(), *self._checks, self._warming]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await clients_closed()
+        self._waiting.clear()
+        self._again.clear()
+
+    def wake(self, work: Work) -> None:
+        """Looks at a session soon; from any thread."""
+        if (loop := self._loop) is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._consider, work)
+
+    async def run(self, work: Work) -> None:
+        """Looks at a session and waits until its task, if this began it, has ended; for jobs, whose slot it is."""
+        begun = work not in self._tasks
+        self._consider(work)
+        task = self._tasks.get(work)
+        if begun and task is not None:
+            await asyncio.wait([task])
+
+    def _consider(self, work: Work) -> None:
+        if self._loop is None or self._draining:
+            return
+        if work in self._tasks:
+            self._again.add(work)
+            # An abort took the lease: the leg notices at its next write, or here at once.
+            checking = self._loop.create_task(self._check_holding(work), name=f"check-{work.session_id}")
+            self._checks.add(checking)
+            checking.add_done_callback(self._checks.discard)
+        elif self._room_for(work.tenant_id):
+            self._begin(work)
+        else:
+            self._waiting.setdefault(work.tenant_id, {})[work] = None
+
+    def _room_for(self, tenant_id: int) -> bool:
+        return (
+            len(self._tasks) < settings.GATEWAY_MAX_RUNS
+            and self._running[tenant_id] < settings.GATEWAY_MAX_RUNS_PER_TENANT
+        )
+
+    def _fill(self) -> None:
+        """Begins what waits: one session of each tenant in turn, as long as there is room for any of them."""
+        passed = 0
+        while self._waiting and passed < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
+            tenant_id, queue = self._waiting.popitem(last=False)
+            if not self._room_for(tenant_id):
+                self._waiting[tenant_id] = queue
+                passed += 1
+                continue
+            passed = 0
+            work = next(iter(queue))
+            del queue[work]
+            if queue:
+                self._waiting[tenant_id] = queue
+            if work not in self._tasks:
+                self._begin(work)
+
+    def _begin(self, work: Work) -> None:
+        self._running[work.tenant_id] += 1
+        task = asyncio.get_running_loop().create_task(self._work(work), name=f"session-{work.session_id}")
+        self._tasks[work] = task
+        task.add_done_callback(lambda _: self._done(work))
+
+    def _done(self, work: Work) -> None:
+        del self._tasks[work]
+        self._running[work.tenant_id] -= 1
+        if work in self._again:
+            self._again.discard(work)
+            self._consider(work)
+        if not self._draining:
+            self._fill()
+
+    async def _check_holding(self, work: Work) -> None:
+        start = self._holding.get(work)
+        if start is not None and not await database.run(_holds, start.fence):
+            task = self._tasks.get(work)
+            if task is not None and self._holding.get(work) is start:
+                log.info("leg_lost", session=work.session_id)
+                task.cancel()
+
+    async def _work(self, work: Work) -> None:
+        """Claims the session and runs its legs. Nothing escapes: what fails is found again by the sweep."""
+        try:
+            fence = await database.run(self._claim, work.session_id)
+            if fence is not None:
+                await self._hold(work, fence)
+        except LeaseLost:
+            log.info("leg_lost", session=work.session_id)
+        except DatabaseError as error:
+            log.warning("leg_database_failed", session=work.session_id, error=type(error).__name__)
+        except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
+            log.exception("session_failed", session=work.session_id)
+
+    def _claim(self, session_id: int) -> Fence | None:
+        stream_id = AgentSession.objects.values_list("stream_id", flat=True).get(pk=session_id)
+        return lease_claim(stream_id=stream_id, owner=self.owner, seconds=settings.GATEWAY_LEASE_SECONDS)
+
+    async def _hold(self, work: Work, fence: Fence) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._keeper.hold(fence, partial(_cancel, task))
+        run_id = None
+        try:
+            while (start := await database.run(leg_begin, session_id=work.session_id, fence=fence)) is not None:
+                self._holding[work], run_id = start, start.run.pk
+                with leg_observed(start):
+                    await self._leg(start)
+                if self._draining:
+                    break
+            if start is not None:
+                await database.run(leg_hand_over, fence=fence, run_id=start.run.pk)
+        except asyncio.CancelledError:
+            await database.run(leg_hand_over, fence=fence, run_id=run_id)
+            if self._draining:
+                raise
+        finally:
+            self._holding.pop(work, None)
+            self._keeper.release(fence)
+
+    async def _leg(self, start: LegStart) -> None:
+        """Runs one leg; an engine that raises leaves the run to be retried from its last checkpoint."""
+        leg = RunnerLeg(start)
+        limit = settings.GATEWAY_MAX_RUN_SECONDS
+        timer = asyncio.timeout(max(0.001, limit - start.run.active_ms / 1000))
+        try:
+            async with timer:
+                outcome = await self._outcome(leg, start)
+                await leg.drain()
+            await database.run(leg_end, start, outcome)
+        except LeaseLost:
+            raise
+        except Exception:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
+            await leg.flush()
+            if timer.expired():
+                await database.run(leg_time_out, start, limit)
+                return
+            log.exception("leg_failed", session=start.session.public_id, run=start.run.pk, attempt=start.run.attempt)
+
+    async def _outcome(self, leg: RunnerLeg, start: LegStart) -> LegOutcome:
+        try:
+            await leg.load()
+        except GatewayError as error:
+            # What the leg needs cannot be had: an attachment's address, an engine that was taken out.
+            return Failed(error.code, error.message, error.retryable)
+        return await leg.judged(await self._engine(start).run_leg(leg))
+
+    def _engine(self, start: LegStart) -> Engine:
+        return agents.engine_get(start.session.engine)
+
+
+async def _warm() -> None:
+    """Imports the agent loop (over a second of work) before the first prompt needs it, after the server answers."""
+    await asyncio.sleep(WARM_AFTER_SECONDS)
+    for name in ("demo", "model"):
+        await asyncio.to_thread(agents.engine_get, name)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+def _holds(fence: Fence) -> bool:
+    from_stream = AgentSession.objects.filter(
+        stream_id=fence.stream_id, stream__owner=fence.owner, stream__epoch=fence.epoch
+    )
+    return from_stream.exists()
+
+
+RUNNER = Runner()
+"""The runner of this process."""

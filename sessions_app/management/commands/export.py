@@ -1,0 +1,27 @@
+"""`manage.py export`: a tenant's sessions as lines of JSON on standard output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sessions_app.export import session_export, sessions_of
+from tenants_app.models import Tenant
+
+
+class Command(BaseCommand):
+    help = "Writes sessions with their runs, messages and events as JSON lines."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", default="default", help="the tenant's slug")
+        parser.add_argument("--session", help="only this session")
+        parser.add_argument("--end-user", help="only sessions in which this end user spoke")
+
+    def handle(self, *args: Any, tenant: str, session: str | None, end_user: str | None, **options: Any) -> None:
+        owner = Tenant.objects.filter(slug=tenant).first()
+        if owner is None:
+            raise CommandError(f"There is no tenant {tenant!r}.")
+        for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
+            for line in session_export(found):
+                self.stdout.write(line.decode(), ending="")

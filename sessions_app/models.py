@@ -1,0 +1,260 @@
+"""Sessions, their runs and their messages.
+
+The session's identity in lower rooms is its stream. JSON that belongs to a client is stored as the text that was
+accepted, so key order and numbers come back as they came. At most one run of a session is active; the database
+holds that too.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from core_app.ids import new_id
+
+
+def run_id() -> str:
+    """A new `requestId`."""
+    return new_id("run")
+
+
+class SessionState(models.TextChoices):
+    """What a session is doing (native contract, "Session object")."""
+
+    IDLE = "idle"
+    WORKING = "working"
+    WAITING_APPROVAL = "waiting_approval"
+    WAITING_INPUT = "waiting_input"
+    WAITING_TOOL = "waiting_tool"
+    CLOSED = "closed"
+
+
+class RunState(models.TextChoices):
+    """queued → running ⇄ waiting → ready → running → completed | aborted | failed; `ready`: its next leg is queued."""
+
+    QUEUED = "queued"
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+ACTIVE = (RunState.READY, RunState.RUNNING, RunState.WAITING)
+UNFINISHED = (RunState.QUEUED, *ACTIVE)
+WORKABLE = (RunState.QUEUED, RunState.READY, RunState.RUNNING)
+"""What the sweep looks for: a leg to begin, or one that somebody should be executing."""
+
+
+class SessionGroup(models.Model):
+    """Sessions that a client follows together; its stream counts their events."""
+
+    tenant = models.ForeignKey("tenants_app.Tenant", models.CASCADE)
+    public_id = models.CharField(max_length=64)
+    stream = models.OneToOneField("events_app.Stream", models.PROTECT)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "public_id"], name="group_public_id_unique")]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class AgentSession(models.Model):
+    """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts."""
+
+    tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
+    api_key = models.ForeignKey("tenants_app.ApiKey", models.SET_NULL, null=True, db_index=False)
+    public_id = models.CharField(max_length=64)
+    stream = models.OneToOneField("events_app.Stream", models.PROTECT)
+    group = models.ForeignKey(SessionGroup, models.SET_NULL, null=True)
+    state = models.CharField(max_length=20, default=SessionState.IDLE)
+
+    engine = models.CharField(max_length=20)
+    model = models.CharField(max_length=200)
+    agent = models.CharField(max_length=200, null=True)
+    title = models.CharField(max_length=200, null=True)
+    system_prompt = models.TextField(default="")
+    max_turns = models.PositiveIntegerField(default=100)
+    max_tokens = models.PositiveIntegerField(null=True)
+    options = models.TextField(default="{}")
+    response_format = models.TextField(null=True)
+    history_policy = models.CharField(max_length=10, default="truncate")
+    builtins = models.TextField(default="[]")
+    approvals = models.TextField(default="{}")
+    user_data = models.TextField(default="{}")
+    metadata = models.TextField(default="{}")
+
+    prompt_count = models.PositiveIntegerField(default=0)
+    message_count = models.PositiveIntegerField(default=0)
+    turns = models.PositiveIntegerField(default=0)
+    tool_calls = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
+    cost_known = models.BooleanField(default=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "public_id"], name="session_public_id_unique")]
+        indexes = [
+            models.Index(fields=["tenant", "-id"], name="session_newest"),
+            models.Index(fields=["tenant", "state", "-id"], name="session_by_state"),
+            models.Index(fields=["tenant", "agent", "-id"], name="session_by_agent"),
+            models.Index(fields=["tenant", "group", "-id"], name="session_by_group"),
+            models.Index(fields=["tenant"], condition=Q(closed_at__isnull=True), name="session_open"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class Run(models.Model):
+    """What one prompt sets off. `attempt` counts all tries, `stalled` those since the last progress that died.
+
+    `urgent` runs (whenBusy: interrupt) go before the other queued ones. `last_offset` is the terminal event's.
+    """
+
+    id = models.CharField(max_length=40, primary_key=True, default=run_id)
+    tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT, db_index=False)
+    session = models.ForeignKey(AgentSession, models.CASCADE, related_name="runs", db_index=False)
+    api_key = models.ForeignKey("tenants_app.ApiKey", models.SET_NULL, null=True, db_index=False)
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, default=RunState.QUEUED)
+    text = models.TextField()
+    metadata = models.TextField(default="{}")
+    end_user = models.CharField(max_length=200, null=True)
+
+    leg = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0)
+    stalled = models.PositiveIntegerField(default=0)
+    turns = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
+    cost_known = models.BooleanField(default=True)
+    active_ms = models.BigIntegerField(default=0)
+
+    urgent = models.BooleanField(default=False)
+    end_reason = models.CharField(max_length=20, null=True)
+    error_code = models.CharField(max_length=60, null=True)
+    error_reason = models.TextField(null=True)
+    last_message = models.TextField(null=True)
+    first_offset = models.BigIntegerField(default=0)
+    last_offset = models.BigIntegerField(null=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    leg_started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "number"], name="run_number_unique"),
+            models.UniqueConstraint(fields=["session"], condition=Q(state__in=ACTIVE), name="run_one_active"),
+            models.CheckConstraint(name="run_state_known", condition=Q(state__in=RunState.values)),
+            models.CheckConstraint(
+                name="run_ends_once",
+                condition=Q(state__in=UNFINISHED, ended_at__isnull=True, last_offset__isnull=True)
+                | (~Q(state__in=UNFINISHED) & Q(ended_at__isnull=False, last_offset__gte=F("first_offset"))),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["session", "number"], condition=Q(state__in=UNFINISHED), name="run_unfinished"),
+            models.Index(fields=["created_at"], condition=Q(state__in=WORKABLE), name="run_workable"),
+            models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Message(models.Model):
+    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's."""
+
+    id = models.CharField(max_length=40, primary_key=True)
+    session = models.ForeignKey(AgentSession, models.CASCADE, related_name="messages", db_index=False)
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="messages")
+    number = models.PositiveIntegerField()
+    role = models.CharField(max_length=12)
+    content = models.TextField()
+    calls = models.TextField(null=True)
+    call_id = models.CharField(max_length=40, null=True)
+    payload = models.TextField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["session", "number"], name="message_number_unique")]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class PromptAttachment(models.Model):
+    """A part of a prompt that is not text: `data`, or the `url` where the model's provider finds it.
+
+    It belongs to its run, and from the run's beginning to the message that the prompt has become.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, null=True, related_name="attachments")
+    message = models.ForeignKey(Message, models.CASCADE, null=True, related_name="attachments")
+    position = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=5)
+    media_type = models.CharField(max_length=100)
+    name = models.CharField(max_length=200, null=True)
+    data = models.BinaryField(null=True)
+    url = models.TextField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="attachment_data_or_url",
+                condition=Q(data__isnull=False, url__isnull=True) | Q(data__isnull=True, url__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.kind} {self.position}"
+
+
+class SteeringNote(models.Model):
+    """A text that joins a run before its next model call; delivered once."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="steering")
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    delivered_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class StreamToken(models.Model):
+    """What a browser reads one session's events with. `expires_at` is early until the first connection."""
+
+    secret_hash = models.CharField(max_length=64, unique=True)
+    session = models.ForeignKey(AgentSession, models.CASCADE, related_name="stream_tokens")
+    api_key = models.ForeignKey("tenants_app.ApiKey", models.CASCADE, null=True, related_name="+")
+    user = models.ForeignKey("tenants_app.User", models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    connected_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="stream_token_has_a_holder",
+                condition=Q(api_key__isnull=False, user__isnull=True) | Q(api_key__isnull=True, user__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"token {self.pk}"

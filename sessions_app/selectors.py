@@ -1,0 +1,91 @@
+"""Reading sessions and runs; every look-up is bound to the principal's tenant.
+
+Another tenant's id is answered exactly like an unknown one: SessionNotFound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from django.db.models import Model, Q, QuerySet
+
+from core_app.errors import NotFound, SessionNotFound
+from sessions_app.models import ACTIVE, UNFINISHED, AgentSession, Message, Run, SessionGroup
+from tenants_app.principal import Principal
+
+Row = TypeVar("Row", bound=Model)
+
+
+def session_get(principal: Principal, public_id: str) -> AgentSession:
+    """The tenant's session of that id, closed ones too."""
+    session = (
+        AgentSession.objects.select_related("group").filter(tenant_id=principal.tenant_id, public_id=public_id).first()
+    )
+    if session is None:
+        raise SessionNotFound(f"There is no session {public_id!r}.")
+    return session
+
+
+def session_names(stream_ids: Collection[int]) -> Mapping[int, str]:
+    """What sessions are called on the wire, by their streams; for who has streams of one tenant already."""
+    return dict(AgentSession.objects.filter(stream_id__in=stream_ids).values_list("stream_id", "public_id"))
+
+
+def sessions_page(
+    principal: Principal, *, before: int | None, limit: int, filters: Q, group: str | None = None
+) -> tuple[list[AgentSession], int | None]:
+    """The newest sessions first, and the cursor of the next page (None at the end); of a group if it is named."""
+    rows = AgentSession.objects.select_related("group", "stream").filter(filters, tenant_id=principal.tenant_id)
+    if group is not None:
+        # By its number: through a join the sessions of the whole tenant would be read for the few of the group.
+        of_tenant = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=group)
+        rows = rows.filter(group_id=of_tenant.values_list("pk", flat=True).first() or 0)
+    return _page(rows.filter(id__lt=before) if before is not None else rows, "-id", limit)
+
+
+def run_get(session: AgentSession, run_id: str) -> Run:
+    """A run of the session."""
+    run = Run.objects.filter(session=session, pk=run_id).first()
+    if run is None:
+        raise NotFound(f"The session has no run {run_id!r}.")
+    return run
+
+
+def run_active(session_id: int) -> Run | None:
+    """The run that is under way or waits; at most one."""
+    return Run.objects.filter(session_id=session_id, state__in=ACTIVE).first()
+
+
+def runs_unfinished(session_id: int) -> QuerySet[Run]:
+    """The active run and the queued ones."""
+    return Run.objects.filter(session_id=session_id, state__in=UNFINISHED)
+
+
+def run_newest(session_id: int) -> Run | None:
+    """The run of the newest prompt."""
+    return Run.objects.filter(session_id=session_id).order_by("-number").first()
+
+
+def run_to_come(session_id: int, after: int) -> Run | None:
+    """The newest run whose terminal event lies beyond `after`, or is still to be written."""
+    ahead = Q(last_offset__isnull=True) | Q(last_offset__gt=after)
+    return Run.objects.filter(ahead, session_id=session_id).order_by("-number").first()
+
+
+def runs_page(session: AgentSession, *, before: int | None, limit: int) -> tuple[list[Run], int | None]:
+    """The newest runs first, and the next page's cursor."""
+    rows = Run.objects.filter(session=session)
+    return _page(rows.filter(number__lt=before) if before is not None else rows, "-number", limit)
+
+
+def messages_page(session: AgentSession, *, after: int, limit: int) -> tuple[list[Message], int | None]:
+    """The conversation from its beginning, and the next page's cursor."""
+    rows = Message.objects.filter(session=session, number__gt=after).defer("payload")
+    return _page(rows, "number", limit)
+
+
+def _page(rows: QuerySet[Row], order: str, limit: int) -> tuple[list[Row], int | None]:
+    found = list(rows.order_by(order)[: limit + 1])
+    more = len(found) > limit
+    return found[:limit], getattr(found[limit - 1], order.lstrip("-")) if more else None

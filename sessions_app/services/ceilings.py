@@ -1,0 +1,45 @@
+"""What one tenant may hold at most, so that none fills the database for the others.
+
+Counting stops at the ceiling and reads an index of just what counts, so a check costs no more for a large tenant
+than its ceiling allows. Two requests at once may each pass the last place: a ceiling is no budget.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import connection
+
+from core_app.errors import QuotaExceeded
+from tenants_app.models import Tenant
+
+# SQLite uses a partial index only where its condition stands in the query to the letter.
+# The row at the ceiling is looked for, not the number of rows.
+OPEN_SESSIONS = "SELECT 1 FROM sessions_app_agentsession WHERE closed_at IS NULL AND tenant_id = %s LIMIT 1 OFFSET %s"
+WAITING_RUNS = "SELECT 1 FROM sessions_app_run WHERE state = 'waiting' AND tenant_id = %s LIMIT 1 OFFSET %s"
+
+
+def sessions_ceiling_check(tenant_id: int) -> None:
+    """Raises QuotaExceeded when the tenant has as many open sessions as it may."""
+    limit = _ceiling(tenant_id, "max_sessions", settings.GATEWAY_MAX_SESSIONS_PER_TENANT)
+    if _reached(OPEN_SESSIONS, tenant_id, limit):
+        raise QuotaExceeded(f"The tenant has {limit} open sessions (GATEWAY_MAX_SESSIONS_PER_TENANT); delete some.")
+
+
+def waiting_ceiling_check(tenant_id: int) -> None:
+    """Raises QuotaExceeded when as many of the tenant's runs wait as may."""
+    limit = _ceiling(tenant_id, "max_waiting", settings.GATEWAY_MAX_WAITING_PER_TENANT)
+    if _reached(WAITING_RUNS, tenant_id, limit):
+        raise QuotaExceeded(f"{limit} runs of the tenant wait for somebody (GATEWAY_MAX_WAITING_PER_TENANT).")
+
+
+def _ceiling(tenant_id: int, name: str, default: int) -> int:
+    own = Tenant.objects.values_list("settings", flat=True).get(pk=tenant_id).get(name)
+    return default if own is None else int(own)
+
+
+def _reached(query: str, tenant_id: int, limit: int) -> bool:
+    if limit <= 0:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(query, [tenant_id, limit - 1])
+        return cursor.fetchone() is not None

@@ -1,0 +1,49 @@
+"""Forking: a new session that knows what another one knew up to a message."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+
+from core_app.database import write_transaction
+from core_app.errors import Conflict
+from core_app.ids import new_id
+from events_app import log
+from sessions_app.models import AgentSession
+from sessions_app.services.history import messages_copy
+from sessions_app.services.session import session_locked
+from tenants_app.principal import Principal
+from tools_app import registry as tools
+
+_COPIED = (
+    *("tenant_id", "group_id", "engine", "model", "agent", "system_prompt", "max_turns", "max_tokens", "options"),
+    *("response_format", "history_policy", "builtins", "approvals", "user_data", "metadata"),
+)
+
+
+def session_fork(
+    *, principal: Principal, public_id: str, message_id: str, fork_id: str | None = None, title: str | None = None
+) -> AgentSession:
+    """A new session with the settings and tools of `public_id` and its history up to `message_id`.
+
+    Closed sessions may be forked: only the new one is written. Raises NotFound, Conflict.
+    """
+    with write_transaction():
+        source = session_locked(principal, public_id, writing=False)
+        values = {name: getattr(source, name) for name in _COPIED}
+        stream = log.stream_create(kind="session", parent_id=source.stream.parent_id, tenant_id=principal.tenant_id)
+        identity = fork_id or new_id("ses")
+        try:
+            with transaction.atomic():
+                fork = AgentSession.objects.create(
+                    stream=stream,
+                    public_id=identity,
+                    api_key_id=principal.key_id,
+                    title=title if title is not None else source.title,
+                    **values,
+                )
+        except IntegrityError:
+            raise Conflict(f"The session id {identity!r} is in use.", field="sessionId") from None
+        messages_copy(source=source, target=fork, message_id=message_id)
+        tools.tools_copy(source_id=source.stream_id, target_id=fork.stream_id)
+        fork.refresh_from_db()
+    return fork

@@ -1,0 +1,103 @@
+"""Conversations that did not begin here: imported history, and the copy that a fork starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from core_app import jsontext
+from core_app.errors import BadRequest, Conflict, NotFound
+from sessions_app.models import AgentSession, Message, PromptAttachment
+from sessions_app.services.messages import message_add
+from tools_app.values import PlannedCall
+
+MAX_IMPORTED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMessage:
+    """A message of earlier history; `calls` of an assistant's, `call_id` of a tool result."""
+
+    role: Literal["user", "assistant", "tool_result"]
+    content: str
+    calls: tuple[PlannedCall, ...] = ()
+    call_id: str | None = None
+
+
+def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage]) -> None:
+    """Adds earlier history to a new session. Raises BadRequest where calls and their results do not fit together:
+    an open call would be taken for one to be executed."""
+    _pairs_check(messages)
+    for message in messages:
+        message_add(
+            session_id=session.pk,
+            run_id=None,
+            role=message.role,
+            content=message.content,
+            calls=_calls_text(message.calls),
+            call_id=message.call_id,
+        )
+
+
+def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str) -> None:
+    """Copies the history up to and with a message. Raises NotFound, or Conflict for one in the middle of a turn."""
+    last = Message.objects.filter(session=source, pk=message_id).first()
+    if last is None:
+        raise NotFound(f"The session has no message {message_id!r}.", field="messageId")
+    if last.role not in ("user", "assistant") or last.calls is not None:
+        raise Conflict("A fork starts at a user's message or at a final answer.", field="messageId")
+    for row in Message.objects.filter(session=source, number__lte=last.number).order_by("number"):
+        copy = message_add(
+            session_id=target.pk,
+            run_id=None,
+            role=row.role,
+            content=row.content,
+            calls=row.calls,
+            call_id=row.call_id,
+            payload=row.payload,
+        )
+        _attachments_copy(row, copy)
+
+
+def _attachments_copy(source: Message, target: Message) -> None:
+    for part in PromptAttachment.objects.filter(message=source).order_by("position"):
+        PromptAttachment.objects.create(
+            message=target,
+            position=part.position,
+            kind=part.kind,
+            media_type=part.media_type,
+            name=part.name,
+            data=part.data,
+            url=part.url,
+        )
+
+
+def _calls_text(calls: tuple[PlannedCall, ...]) -> str | None:
+    if not calls:
+        return None
+    return jsontext.encode_text([{"callId": call.call_id, "name": call.name, "arguments": call.args} for call in calls])
+
+
+def _pairs_check(messages: Sequence[ImportedMessage]) -> None:
+    """Every call is answered once, before the conversation goes on."""
+    opened: set[str] = set()
+    seen: set[str] = set()
+    for index, message in enumerate(messages):
+        field = f"messages.{index}"
+        if message.role == "tool_result":
+            if message.call_id not in opened:
+                raise BadRequest(f"{field}.callId names no open call of an assistant before it.", field=field)
+            opened.discard(message.call_id)
+            continue
+        if opened:
+            raise BadRequest(f"{field} comes before the result of the call {min(opened)!r}.", field=field)
+        if message.call_id is not None or (message.calls and message.role != "assistant"):
+            raise BadRequest(f"{field}: 'callId' is for tool_result, 'toolCalls' for assistant.", field=field)
+        ids = [call.call_id for call in message.calls]
+        if len(set(ids)) < len(ids) or seen.intersection(ids):
+            raise BadRequest(f"{field}.toolCalls uses a callId twice.", field=field)
+        opened.update(ids)
+        seen.update(ids)
+    if opened:
+        raise BadRequest(f"The call {min(opened)!r} has no result among the messages.", field="messages")

@@ -1,0 +1,48 @@
+"""Adding messages to a conversation; the caller holds the stream's lock, which is what numbers them."""
+
+from __future__ import annotations
+
+from django.db.models import F
+
+from core_app.ids import new_id
+from sessions_app.models import AgentSession, Message
+from tools_app.values import SettledCall
+
+
+def message_add(
+    *,
+    session_id: int,
+    run_id: str | None,
+    role: str,
+    content: str,
+    message_id: str | None = None,
+    calls: str | None = None,
+    call_id: str | None = None,
+    payload: str | None = None,
+) -> Message:
+    """Appends one message; `calls` is the JSON text of what an assistant asked for."""
+    AgentSession.objects.filter(pk=session_id).update(message_count=F("message_count") + 1)
+    number = AgentSession.objects.values_list("message_count", flat=True).get(pk=session_id)
+    return Message.objects.create(
+        id=message_id or new_id("msg"),
+        session_id=session_id,
+        run_id=run_id,
+        number=number,
+        role=role,
+        content=content,
+        calls=calls,
+        call_id=call_id,
+        payload=payload,
+    )
+
+
+def tool_result_store(settled: SettledCall) -> None:
+    """Stores what a tool answered; called in the transaction that settled the call."""
+    session_id = AgentSession.objects.values_list("pk", flat=True).get(stream_id=settled.stream_id)
+    message_add(
+        session_id=session_id,
+        run_id=settled.run_id,
+        role="tool_result",
+        content=settled.content,
+        call_id=settled.call_id,
+    )

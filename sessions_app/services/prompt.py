@@ -1,0 +1,154 @@
+"""Accepting prompts: the run, its `prompt_received` and the wake-up in one transaction. 202 means committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.conf import settings
+
+from agents_app import registry as agents
+from agents_app.engine import Attachment
+from agents_app.guardrails import Subject, prompt_refusal
+from core_app import clock, jsontext
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict, QueueFull, Unprocessable
+from core_app.guarded_client import AddressRefused, address_check
+from events_app import log
+from events_app.types import PromptReceived
+from sessions_app.models import (
+    AgentSession,
+    PromptAttachment,
+    Run,
+    RunState,
+    SessionState,
+    SteeringNote,
+    run_id,
+)
+from sessions_app.selectors import run_active, runs_unfinished, session_get
+from sessions_app.services.ceilings import waiting_ceiling_check
+from sessions_app.services.ending import run_stop
+from sessions_app.services.session import session_locked
+from sessions_app.wakeup import WAKEUPS, Work
+from tenants_app.principal import Principal
+
+WhenBusy = Literal["enqueue", "reject", "interrupt", "steer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a client sends; shapes already checked."""
+
+    text: str
+    attachments: Sequence[Attachment] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    when_busy: WhenBusy = "enqueue"
+    end_user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReceipt:
+    """The answer to an accepted prompt; `run_pk` is the `requestId`."""
+
+    run_pk: str
+    session_pk: int
+    session_id: str
+    queued: bool
+
+    def to_wire(self) -> dict[str, Any]:
+        """The contract's 202 body."""
+        return {"requestId": self.run_pk, "sessionId": self.session_id, "queued": self.queued}
+
+
+def prompt_accept(*, principal: Principal, public_id: str, prompt: Prompt) -> PromptReceipt:
+    """Queues a run, or steers the present one. Raises Conflict (`reject`, closed), QueueFull, Unprocessable."""
+    _guard(principal, public_id, prompt)
+    _addresses_check(principal, prompt)
+    waiting_ceiling_check(principal.tenant_id)
+    with write_transaction():
+        session = session_locked(principal, public_id)
+        if prompt.attachments:
+            resolved = agents.model_resolve(session.model, tenant_slug=principal.tenant_slug)
+            agents.attachments_check(resolved, prompt.attachments)
+        busy = runs_unfinished(session.pk).exists()
+        if busy:
+            steered = _make_room(session, prompt)
+            if steered is not None:
+                return PromptReceipt(steered.pk, session.pk, session.public_id, queued=False)
+            busy = runs_unfinished(session.pk).exists()
+        run = _run_create(principal, session, prompt, queued=busy)
+        WAKEUPS.announce(Work(session.pk, session.tenant_id))
+    return PromptReceipt(run.pk, session.pk, session.public_id, queued=busy)
+
+
+def _guard(principal: Principal, public_id: str, prompt: Prompt) -> None:
+    """Asks the operator's guardrails, before the session is locked: they may take their time."""
+    if settings.GATEWAY_GUARDRAILS:
+        model = session_get(principal, public_id).model
+        refusal = prompt_refusal(Subject(principal.tenant_slug, public_id, model, prompt.end_user), prompt.text)
+        if refusal is not None:
+            raise Unprocessable(refusal, field="text")
+
+
+def _addresses_check(principal: Principal, prompt: Prompt) -> None:
+    for part in prompt.attachments:
+        if part.url is not None:
+            try:
+                address_check(part.url, allow_private=principal.allow_private)
+            except AddressRefused as error:
+                raise BadRequest(f"The attachment's url {error.reason}", field="attachments") from None
+
+
+def _make_room(session: AgentSession, prompt: Prompt) -> Run | None:
+    """What a busy session does with a prompt; a run is given back when the prompt joined it."""
+    if prompt.when_busy == "reject":
+        raise Conflict("The session is busy, and whenBusy is 'reject'.", field="whenBusy")
+    active = run_active(session.pk)
+    if active is not None and prompt.when_busy == "steer":
+        if prompt.attachments:
+            raise Conflict("Attachments cannot join a run that is under way.", field="attachments")
+        SteeringNote.objects.create(run=active, text=prompt.text)
+        return active
+    if active is not None and prompt.when_busy == "interrupt":
+        run_stop(session=session, run=active, reason="aborted", message="Interrupted by a new prompt.")
+    queued = runs_unfinished(session.pk).filter(state=RunState.QUEUED).count()
+    if queued >= settings.GATEWAY_MAX_QUEUED_PROMPTS:
+        raise QueueFull(f"{queued} prompts are waiting (GATEWAY_MAX_QUEUED_PROMPTS); try again when one has ended.")
+    return None
+
+
+def _run_create(principal: Principal, session: AgentSession, prompt: Prompt, *, queued: bool) -> Run:
+    identity = run_id()
+    stored = log.append(session.stream_id, [PromptReceived(text=prompt.text, queued=queued)], run_id=identity)
+    session.prompt_count += 1
+    run = Run.objects.create(
+        id=identity,
+        tenant_id=session.tenant_id,
+        session=session,
+        api_key_id=principal.key_id,
+        number=session.prompt_count,
+        text=prompt.text,
+        metadata=jsontext.encode_text(prompt.metadata),
+        end_user=prompt.end_user,
+        urgent=prompt.when_busy == "interrupt",
+        first_offset=stored[0].offset,
+    )
+    if prompt.attachments:
+        PromptAttachment.objects.bulk_create(
+            PromptAttachment(
+                run=run,
+                position=position,
+                kind=part.kind,
+                media_type=part.media_type,
+                name=part.name,
+                data=part.data,
+                url=part.url,
+            )
+            for position, part in enumerate(prompt.attachments)
+        )
+    if session.state == SessionState.IDLE:
+        session.state = SessionState.WORKING
+    session.updated_at = clock.now()
+    session.save(update_fields=["prompt_count", "state", "updated_at"])
+    return run

@@ -1,0 +1,123 @@
+"""Retention: what is older than a tenant keeps it goes, in batches that lock nothing for long.
+
+Whole sessions that are closed or have been quiet, events of runs that ended long ago (their readers are told
+`events_dropped`), and ledger rows. The gateway's GATEWAY_RETENTION_*_DAYS hold where a tenant's settings
+(`retention_sessions_days`, `retention_events_days`, `retention_ledger_days`) say nothing; 0 keeps for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Exists, Max, Min, OuterRef, Q
+
+from core_app import clock
+from core_app.database import write_transaction
+from events_app.removal import events_remove
+from sessions_app.models import UNFINISHED, AgentSession, Run, SessionGroup
+from sessions_app.services.erasure import session_remove
+from tenants_app.models import LedgerEntry, Tenant
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one round took away."""
+
+    sessions: int = 0
+    events: int = 0
+    ledger: int = 0
+
+
+def retention_apply(*, tenant: Tenant) -> Removed:
+    """Removes everything that is too old, of one tenant."""
+    moment = clock.now()
+    return Removed(
+        sessions=_older(tenant, "sessions", moment, _sessions_remove),
+        events=_older(tenant, "events", moment, _events_remove),
+        ledger=_older(tenant, "ledger", moment, _ledger_remove),
+    )
+
+
+def retention_apply_all() -> Removed:
+    """The same for every tenant, one after the other."""
+    rounds = [retention_apply(tenant=tenant) for tenant in Tenant.objects.order_by("pk")]
+    return Removed(
+        sessions=sum(done.sessions for done in rounds),
+        events=sum(done.events for done in rounds),
+        ledger=sum(done.ledger for done in rounds),
+    )
+
+
+def days_kept(tenant: Tenant, what: str) -> int:
+    """How many days a tenant keeps `what`; 0 is for ever."""
+    own = tenant.settings.get(f"retention_{what}_days")
+    return int(own if own is not None else getattr(settings, f"GATEWAY_RETENTION_{what.upper()}_DAYS"))
+
+
+def _older(tenant: Tenant, what: str, moment: datetime, remove: Callable[[Tenant, datetime], int]) -> int:
+    days = days_kept(tenant, what)
+    return remove(tenant, moment - timedelta(days=days)) if days > 0 else 0
+
+
+def _sessions_remove(tenant: Tenant, before: datetime) -> int:
+    """Closed sessions, and those that nobody has touched; never one with a run that is under way or waits."""
+    busy = Run.objects.filter(session_id=OuterRef("pk"), state__in=UNFINISHED)
+    old = AgentSession.objects.filter(Q(closed_at__lt=before) | Q(updated_at__lt=before), tenant=tenant)
+    due = old.exclude(Exists(busy))
+    removed = 0
+    # The ids first: SQLite refuses to write where a reading cursor is open and others have written since.
+    for key in list(due.order_by("pk").values_list("pk", flat=True)):
+        session = due.filter(pk=key).first()
+        if session is not None:
+            session_remove(session)
+            removed += 1
+    return removed
+
+
+def _events_remove(tenant: Tenant, before: datetime) -> int:
+    old = Run.objects.filter(tenant=tenant, ended_at__lt=before)
+    ends = old.values("session_id", "session__stream_id", "session__stream__floor").annotate(through=Max("last_offset"))
+    removed = 0
+    for row in list(ends):
+        through = min(row["through"], _begun_at(row["session_id"]) - 1)
+        if through > row["session__stream__floor"]:
+            removed += events_remove(stream_id=row["session__stream_id"], through=through)
+    for stream_id in list(SessionGroup.objects.filter(tenant=tenant).values_list("stream_id", flat=True)):
+        removed += events_remove(stream_id=stream_id, through=_hollow_through(stream_id))
+    return removed
+
+
+def _begun_at(session_id: int) -> int:
+    """The first offset that an unfinished run still needs."""
+    first = Run.objects.filter(session_id=session_id, state__in=UNFINISHED).aggregate(Min("first_offset"))
+    return first["first_offset__min"] or 2**62
+
+
+def _hollow_through(stream_id: int) -> int:
+    """The newest offset of a group whose event its session no longer has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT COALESCE(MAX(e."offset"), 0) FROM events_app_event e'
+            " JOIN events_app_stream s ON s.id = e.source_id"
+            " WHERE e.stream_id = %s AND e.source_offset <= s.floor",
+            [stream_id],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _ledger_remove(tenant: Tenant, before: datetime) -> int:
+    removed = 0
+    while True:
+        keys = list(
+            LedgerEntry.objects.filter(tenant=tenant, created_at__lt=before).values_list("pk", flat=True)[:BATCH]
+        )
+        if not keys:
+            return removed
+        with write_transaction():
+            removed += LedgerEntry.objects.filter(pk__in=keys).delete()[0]

@@ -1,0 +1,181 @@
+"""Making, changing and closing sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from agents_app import registry as agents
+from agents_app.options import provider_options_check
+from core_app import clock, jsontext
+from core_app.database import write_transaction
+from core_app.errors import BadRequest, Conflict
+from core_app.ids import new_id
+from events_app import log
+from events_app.types import SessionClosed, SessionUpdated
+from sessions_app.models import AgentSession, SessionGroup, SessionState
+from sessions_app.selectors import runs_unfinished, session_get
+from sessions_app.services.ceilings import sessions_ceiling_check
+from sessions_app.services.ending import run_stop
+from sessions_app.services.history import ImportedMessage, messages_import
+from tenants_app.principal import Principal
+from tools_app import registry as tools
+from tools_app.schema import parameters_checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """What a client asked for at creation; the contract's fields ("Create"), shapes already checked."""
+
+    model: str | None = None
+    agent: str | None = None
+    public_id: str | None = None
+    system_prompt: str = ""
+    max_turns: int = 100
+    max_tokens: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tools: Sequence[str | Mapping[str, Any]] = ()
+    user_data: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    group_id: str | None = None
+    title: str | None = None
+    response_format: Mapping[str, Any] | None = None
+    history_policy: str = "truncate"
+    approvals: Mapping[str, str] = field(default_factory=dict)
+    messages: Sequence[ImportedMessage] = ()
+
+
+def session_create(*, principal: Principal, request: SessionRequest) -> AgentSession:
+    """A new session. Raises Unprocessable for a model or agent that cannot be had, Conflict for an id in use."""
+    if request.model is None and request.agent is None:
+        raise BadRequest("A session needs a 'model' or an 'agent'.", field="model")
+    agent = agents.agent_get(request.agent) if request.agent is not None else None
+    resolved = _resolved(principal, request)
+    options = provider_options_check(resolved.engine, request.options)
+    if request.response_format is not None:
+        parameters_checked(dict(request.response_format), field="responseFormat")
+    names = [tool for tool in request.tools if isinstance(tool, str)]
+    tools.builtins_check(names)
+    values = {
+        "tenant_id": principal.tenant_id,
+        "api_key_id": principal.key_id,
+        "public_id": request.public_id or new_id("ses"),
+        "engine": resolved.engine,
+        "model": resolved.name,
+        "agent": request.agent,
+        "title": request.title,
+        "system_prompt": request.system_prompt or (agent.system_prompt if agent else ""),
+        "max_turns": request.max_turns,
+        "max_tokens": request.max_tokens,
+        "options": jsontext.encode_text(options),
+        "response_format": jsontext.encode_text(request.response_format) if request.response_format else None,
+        "history_policy": request.history_policy,
+        "builtins": jsontext.encode_text(sorted({*names, *(agent.tools if agent else ())})),
+        "approvals": jsontext.encode_text(request.approvals),
+        "user_data": jsontext.encode_text(request.user_data),
+        "metadata": jsontext.encode_text(request.metadata),
+    }
+    sessions_ceiling_check(principal.tenant_id)
+    inline = [tool for tool in request.tools if not isinstance(tool, str)]
+    with write_transaction():
+        session = _insert(values, _group(principal, request.group_id))
+        for registration in inline:
+            tools.tool_attach(tenant_id=principal.tenant_id, stream_id=session.stream_id, registration=registration)
+        messages_import(session=session, messages=request.messages)
+    return session
+
+
+def _resolved(principal: Principal, request: SessionRequest) -> agents.ResolvedModel:
+    if request.model is not None:
+        return agents.model_resolve(request.model, tenant_slug=principal.tenant_slug)
+    assert request.agent is not None
+    return agents.agent_resolve(request.agent)
+
+
+def _insert(values: dict[str, Any], group: SessionGroup | None) -> AgentSession:
+    parent_id = group.stream_id if group else None
+    stream = log.stream_create(kind="session", parent_id=parent_id, tenant_id=values["tenant_id"])
+    try:
+        with transaction.atomic():
+            return AgentSession.objects.create(stream=stream, group=group, **values)
+    except IntegrityError:
+        raise Conflict(f"The session id {values['public_id']!r} is in use.", field="sessionId") from None
+
+
+def _group(principal: Principal, public_id: str | None) -> SessionGroup | None:
+    if public_id is None:
+        return None
+    found = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=public_id).first()
+    if found is not None:
+        return found
+    try:
+        with transaction.atomic():
+            return SessionGroup.objects.create(
+                tenant_id=principal.tenant_id, public_id=public_id, stream=log.stream_create(kind="group")
+            )
+    except IntegrityError:
+        return SessionGroup.objects.get(tenant_id=principal.tenant_id, public_id=public_id)
+
+
+def session_locked(principal: Principal, public_id: str, *, writing: bool = True) -> AgentSession:
+    """The session with its stream locked, as it is after the lock. Closed ones refuse writing: Conflict.
+
+    To be called in a write transaction, before anything else in it.
+    """
+    session = session_get(principal, public_id)
+    log.lock(session.stream_id)
+    session.refresh_from_db()
+    if writing and session.closed_at is not None:
+        raise Conflict("The session is closed.")
+    return session
+
+
+def session_change(*, principal: Principal, public_id: str, changes: Mapping[str, Any]) -> AgentSession:
+    """Changes `system_prompt`, `user_data`, `group_id`, `title`, `tools`; keys that are absent stay as they are."""
+    with write_transaction():
+        session = session_locked(principal, public_id)
+        changed = _apply(principal, session, changes)
+        session.updated_at = clock.now()
+        session.save(update_fields=["system_prompt", "user_data", "title", "builtins", "group", "updated_at"])
+        if changed:
+            log.append(session.stream_id, [SessionUpdated(changed=changed)])
+    return session
+
+
+def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, Any]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    if "system_prompt" in changes:
+        session.system_prompt = changed["systemPrompt"] = changes["system_prompt"]
+    if "title" in changes:
+        session.title = changed["title"] = changes["title"]
+    if "user_data" in changes:
+        changed["userData"] = changes["user_data"]
+        session.user_data = jsontext.encode_text(changes["user_data"])
+    if "tools" in changes:
+        tools.builtins_check(changes["tools"])
+        changed["tools"] = changes["tools"]
+        session.builtins = jsontext.encode_text(sorted(set(changes["tools"])))
+    if "group_id" in changes:
+        session.group = _group(principal, changes["group_id"])
+        changed["groupId"] = changes["group_id"]
+        session.stream.parent_id = session.group.stream_id if session.group else None
+        session.stream.save(update_fields=["parent"])
+    return changed
+
+
+def session_close(*, principal: Principal, public_id: str) -> None:
+    """Aborts what runs and waits (reason `deleted`), withdraws what is queued, and closes; closing twice is nothing."""
+    with write_transaction():
+        session = session_locked(principal, public_id, writing=False)
+        if session.closed_at is not None:
+            return
+        session.closed_at = clock.now()
+        session.save(update_fields=["closed_at"])
+        for run in runs_unfinished(session.pk).order_by("number"):
+            run_stop(session=session, run=run, reason="deleted", message="The session was deleted.")
+        session.state = SessionState.CLOSED
+        session.save(update_fields=["state"])
+        log.append(session.stream_id, [SessionClosed()])

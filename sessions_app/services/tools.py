@@ -1,0 +1,25 @@
+"""Registering and removing the tools of one session, as long as it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core_app.database import write_transaction
+from sessions_app.services.session import session_locked
+from tenants_app.principal import Principal
+from tools_app import registry
+
+
+def tool_register(*, principal: Principal, public_id: str, registration: Mapping[str, Any]) -> dict[str, Any]:
+    """Registers a tool, or replaces the client's own of that name (`tool_attached`); the tool object."""
+    with write_transaction():
+        session = session_locked(principal, public_id)
+        return registry.tool_attach(tenant_id=session.tenant_id, stream_id=session.stream_id, registration=registration)
+
+
+def tool_remove(*, principal: Principal, public_id: str, name: str) -> None:
+    """Removes a tool (`tool_detached`); calls under way settle as they would."""
+    with write_transaction():
+        session = session_locked(principal, public_id)
+        registry.tool_detach(stream_id=session.stream_id, name=name)

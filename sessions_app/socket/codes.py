@@ -1,0 +1,29 @@
+"""Why a socket is closed (native contract, "WebSocket"): 4000–4499 reconnect and resume, 4500–4999 do not."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    """1011 is the protocol's own, for a failure inside the gateway."""
+
+    FAILED = 1011
+    RESTART = 4000
+    SLOW_CONSUMER = 4001
+    TOO_MANY = 4002
+    SESSION_CLOSED = 4500
+    UNAUTHORIZED = 4501
+    PROTOCOL_VIOLATION = 4502
+
+
+REASONS = {
+    CloseCode.FAILED: "failed inside the gateway, reconnect and resume",
+    CloseCode.RESTART: "restarting, reconnect and resume",
+    CloseCode.SLOW_CONSUMER: "too slow, reconnect and resume",
+    CloseCode.TOO_MANY: "too many connections, try later",
+    CloseCode.SESSION_CLOSED: "the session is closed",
+    CloseCode.UNAUTHORIZED: "the key is no longer good",
+    CloseCode.PROTOCOL_VIOLATION: "a frame is larger than 1 MiB",
+}
+"""What goes beside the code; a close frame has room for 123 bytes."""

@@ -1,0 +1,113 @@
+"""The shapes of the native contract: one function per shape, no queries beyond what a shape names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core_app import clock, jsontext
+from events_app.positions import position
+from sessions_app.models import AgentSession, Message, Run, RunState
+from sessions_app.services.ending import token_usage
+from tenants_app.selectors.ledger import LedgerTotals
+from tools_app.selectors import pending
+
+RUN_STATUS = {RunState.READY.value: RunState.RUNNING.value}
+"""On the wire a run between two legs is running; that a leg is queued is our affair."""
+
+
+def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[str, Any]:
+    """The session object. `head` is the stream's newest offset, where the caller has it already."""
+    until = session.closed_at or clock.now()
+    return {
+        "sessionId": session.public_id,
+        "state": session.state,
+        "model": session.model,
+        "agent": session.agent,
+        "title": session.title,
+        "turns": session.turns,
+        "toolCalls": session.tool_calls,
+        "totalTokens": session.input_tokens + session.output_tokens,
+        "uptimeMs": int((until - session.created_at).total_seconds() * 1000),
+        "createdAt": clock.iso_ms(session.created_at),
+        "updatedAt": clock.iso_ms(session.updated_at),
+        "lastEventIndex": position(session.stream_id).head if head is None else head,
+        "userData": jsontext.decode(session.user_data),
+        "groupId": session.group.public_id if session.group else None,
+    }
+
+
+def run_to_wire(run: Run) -> dict[str, Any]:
+    """A run."""
+    error = {"code": run.error_code, "reason": run.error_reason} if run.error_code else None
+    return {
+        "requestId": run.pk,
+        "status": RUN_STATUS.get(run.state, run.state),
+        "attempt": run.attempt,
+        "turns": run.turns,
+        "tokenUsage": token_usage(run),
+        "costUsd": float(run.cost_usd),
+        "costKnown": run.cost_known,
+        "endReason": run.end_reason,
+        "error": error,
+        "lastMessage": {"role": "assistant", "content": run.last_message} if run.last_message is not None else None,
+        "endUser": run.end_user,
+        "metadata": jsontext.decode(run.metadata),
+        "createdAt": clock.iso_ms(run.created_at),
+        "startedAt": clock.iso_ms(run.started_at) if run.started_at else None,
+        "endedAt": clock.iso_ms(run.ended_at) if run.ended_at else None,
+    }
+
+
+def message_to_wire(message: Message) -> dict[str, Any]:
+    """A message of the conversation."""
+    wire: dict[str, Any] = {"id": message.pk, "role": message.role, "content": message.content}
+    if message.calls is not None:
+        wire["toolCalls"] = jsontext.decode(message.calls)
+    if message.call_id is not None:
+        wire["callId"] = message.call_id
+    return wire | {"createdAt": clock.iso_ms(message.created_at), "requestId": message.run_id}
+
+
+def stats_to_wire(session: AgentSession, by_model: dict[str, LedgerTotals]) -> dict[str, Any]:
+    """The session's statistics; `by_model` comes from the ledger."""
+    here = position(session.stream_id)
+    return {
+        "sessionId": session.public_id,
+        "turns": session.turns,
+        "totalTokens": session.input_tokens + session.output_tokens,
+        "costUsd": float(session.cost_usd),
+        "costKnown": session.cost_known,
+        "promptCount": session.prompt_count,
+        "tokenUsage": token_usage(session),
+        "toolCalls": session.tool_calls,
+        "lastEventIndex": here.head,
+        "eventBufferCount": here.head - here.floor,
+        "byModel": {model: _totals(totals) for model, totals in by_model.items()},
+    }
+
+
+def _totals(totals: LedgerTotals) -> dict[str, Any]:
+    return {
+        "turns": totals.responses,
+        "promptTokens": totals.input_tokens,
+        "completionTokens": totals.output_tokens,
+        "totalTokens": totals.input_tokens + totals.output_tokens,
+        "cachedTokens": totals.cached_tokens,
+        "reasoningTokens": totals.reasoning_tokens,
+        "costUsd": float(totals.cost_usd),
+        "costKnown": totals.cost_known,
+    }
+
+
+def status_to_wire(session: AgentSession, run: Run | None, queued: int) -> dict[str, Any]:
+    """What the session does and waits for."""
+    waiting = pending(session.stream_id)
+    return {
+        "state": session.state,
+        "pendingApprovals": list(waiting.approvals),
+        "pendingQuestions": list(waiting.questions),
+        "pendingTools": list(waiting.tools),
+        "queue": queued,
+        "lastEventIndex": position(session.stream_id).head,
+        "run": run_to_wire(run) if run is not None else None,
+    }
