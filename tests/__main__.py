@@ -1,0 +1,139 @@
+"""`python -m tests`: the whole suite on each deployment it concerns, then one line that sums the runs.
+
+Embedded (SQLite, in-memory layer) always runs. Distributed runs where PostgreSQL and Redis answer, at
+GATEWAY_TEST_DATABASE_URL and GATEWAY_TEST_REDIS_URL or at their standard local ports; else one line says
+that it was skipped, which GATEWAY_REQUIRE_SERVICES=1 turns into a failure. Arguments are pytest's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psycopg
+import redis
+
+DATABASE_URLS = (
+    "postgresql://postgres@127.0.0.1:5432/postgres",
+    "postgresql://postgres:postgres@127.0.0.1:5432/postgres",
+    "postgresql:///postgres",
+)
+REDIS_URL = "redis://127.0.0.1:6379/0"
+ANSWER_SECONDS = 3
+ALONE = ("tests/stack", "tests/browser", "tests/deploy")
+"""Tests of real processes, which kill them and wait for them: nothing else runs beside."""
+
+NO_DATABASE = ("tests/agents", "tests/conversion", "tests/inference", "tests/contract", "tests/browser")
+"""What the deployment makes no difference to; it is tested once."""
+
+PARALLEL = ("-n", "2", "--dist", "loadfile", *(f"--ignore={folder}" for folder in ALONE))
+"""The others run in two processes, each with a database of its own; the tests of one file stay together."""
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one or more runs came to; an error in a fixture or a crashed run counts as a failure."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def main(arguments: list[str]) -> int:
+    total = deployment_run("embedded", {}, arguments)
+    services, missing = services_find(os.environ)
+    if services:
+        total += deployment_run("distributed", services, arguments)
+    elif os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1":
+        print(f"distributed: failed, GATEWAY_REQUIRE_SERVICES=1 and {missing}")
+        total += Tally(failed=1)
+    else:
+        print(f"distributed: skipped, {missing}")
+    print(total, flush=True)
+    return 1 if total.failed else 0
+
+
+def deployment_run(deployment: str, services: dict[str, str], arguments: list[str]) -> Tally:
+    """Runs pytest on one deployment and counts its results: what is named by `arguments`, else everything."""
+    print(f"--- {deployment} ---", flush=True)
+    environment = {**os.environ, **services, "GATEWAY_TEST_DEPLOYMENT": deployment}
+    if arguments:
+        return pytest_run(environment, arguments)
+    left_out = NO_DATABASE if deployment == "distributed" else ()
+    together = (*PARALLEL, *(f"--ignore={folder}" for folder in left_out))
+    alone = tuple(folder for folder in ALONE if folder not in left_out)
+    return pytest_run(environment, together) + pytest_run(environment, alone)
+
+
+def pytest_run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:
+    """One run of pytest in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="gateway-tally-") as directory:
+        report = Path(directory) / "report.xml"
+        command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
+        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+        tally = tally_read(report) if report.exists() else Tally()
+    if code not in (0, NO_TESTS_COLLECTED) and not tally.failed:
+        tally += Tally(failed=1)
+    return tally
+
+
+def tally_read(report: Path) -> Tally:
+    """The counts of a JUnit report that pytest wrote."""
+    total = Tally()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        total += Tally(max(0, int(suite.get("tests", 0)) - failed - skipped), failed, skipped)
+    return total
+
+
+def services_find(environment: os._Environ[str] | dict[str, str]) -> tuple[dict[str, str], str]:
+    """The variables that name both services, or none and the sentence's end that says what does not answer."""
+    given = environment.get("GATEWAY_TEST_DATABASE_URL")
+    database_url = first_answering([given] if given else DATABASE_URLS)
+    redis_url = environment.get("GATEWAY_TEST_REDIS_URL") or REDIS_URL
+    if not database_url:
+        return {}, "no PostgreSQL that may create databases answers (GATEWAY_TEST_DATABASE_URL)"
+    if not redis_answers(redis_url):
+        return {}, "no Redis answers (GATEWAY_TEST_REDIS_URL)"
+    return {"GATEWAY_TEST_DATABASE_URL": database_url, "GATEWAY_TEST_REDIS_URL": redis_url}, ""
+
+
+def first_answering(urls: Iterable[str]) -> str | None:
+    return next((url for url in urls if database_answers(url)), None)
+
+
+def database_answers(url: str) -> bool:
+    """Whether a connection works and its role may make the test database."""
+    query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+    try:
+        with psycopg.connect(url, connect_timeout=ANSWER_SECONDS) as connection:
+            row = connection.execute(query).fetchone()
+    except psycopg.Error:
+        return False
+    return bool(row and row[0])
+
+
+def redis_answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""Roles: nobody hands on more than they hold, and secrets are shown once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+
+from core_app.errors import Unauthorized
+from tenants_app.authentication import principal_for_secret
+from tenants_app.models import ApiKey, AuditEntry, Tenant, User
+from tenants_app.principal import SCOPES, TENANT_SCOPES
+from tests.admin.conftest import Scoped, act
+from tests.conftest import Caller, caller
+
+pytestmark = pytest.mark.django_db
+
+KEYS = "/admin/tenants_app/apikey/"
+USERS = "/admin/tenants_app/user/"
+SECRET = re.compile(r"agw_[A-Za-z0-9_-]{43}")
+
+
+def test_a_new_keys_secret_is_on_one_page_and_in_no_cookie(person: Client, tenant: Tenant) -> None:
+    answer = person.post(f"{KEYS}add/", {"tenant": tenant.pk, "name": "builds", "scopes": ["sessions"], "rpm": ""})
+    secret = SECRET.search(answer.content.decode())
+    assert secret is not None
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert secret[0] not in str(answer.cookies) + str(dict(person.session))
+    assert principal_for_secret(secret[0]).scopes == {"sessions"}
+    for page in (
+        "/admin/",
+        KEYS,
+        f"{KEYS}{ApiKey.objects.get().pk}/change/",
+        f"{KEYS}{ApiKey.objects.get().pk}/history/",
+    ):
+        assert secret[0] not in person.get(page).content.decode()
+    assert secret[0] not in str(list(AuditEntry.objects.values()))
+
+
+def test_nobody_gives_a_key_more_than_they_hold(scoped: Scoped, tenant: Tenant) -> None:
+    client = scoped("admin", "sessions")
+    assert "platform" not in client.get(f"{KEYS}add/").content.decode()
+    for scopes in (["platform"], ["sessions", "operator"]):
+        client.post(f"{KEYS}add/", {"tenant": tenant.pk, "name": "x", "scopes": scopes, "rpm": ""})
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_made_in_the_own_tenant_only(person: Client, other_tenant: Tenant) -> None:
+    person.post(f"{KEYS}add/", {"tenant": other_tenant.pk, "name": "x", "scopes": ["sessions"], "rpm": ""})
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_that_may_more_is_not_got_hold_of_but_can_be_revoked(person: Client, tenant: Tenant) -> None:
+    mighty = caller(tenant, SCOPES)
+    key = ApiKey.objects.get()
+    page = act(person, KEYS, "rotate", key)
+    assert "may do more than you" in page.content.decode()
+    assert SECRET.search(page.content.decode()) is None
+    assert person.post(f"{KEYS}{key.pk}/change/", {"name": "mine", "scopes": ["sessions"]}).status_code == 403
+    assert principal_for_secret(mighty.secret).scopes == set(SCOPES)
+    act(person, KEYS, "revoke", key)
+    with pytest.raises(Unauthorized):
+        principal_for_secret(mighty.secret)
+
+
+def test_another_tenants_key_is_neither_rotated_nor_revoked(outsider: Client, owner: Caller) -> None:
+    for action in ("rotate", "revoke"):
+        act(outsider, KEYS, action, ApiKey.objects.get())
+    assert principal_for_secret(owner.secret)
+
+
+def test_an_expiry_that_has_passed_is_an_error_of_the_form(root: Client, tenant: Tenant) -> None:
+    data = {"tenant": tenant.pk, "name": "x", "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
+    answer = root.post(f"{KEYS}add/", data)
+    assert answer.status_code == 200
+    assert "would have expired already" in answer.content.decode()
+
+
+def test_a_tenants_person_changes_neither_tenants_nor_users(person: Client, tenant: Tenant) -> None:
+    ann = User.objects.get(username="ann")
+    pages = [f"/admin/tenants_app/tenant/{tenant.pk}/change/", f"{USERS}{ann.pk}/change/"]
+    for page in pages:
+        assert person.post(page, {"is_superuser": "on", "slug": "x", "name": "x"}).status_code == 403
+    assert person.get(f"{USERS}add/").status_code == 403
+    assert person.post(f"{USERS}{ann.pk}/password/", {"password1": "pass-word-17"}).status_code == 403
+    assert person.post("/admin/tenants_app/tenant/add/", {"slug": "x", "name": "x"}).status_code == 403
+    ann.refresh_from_db()
+    assert not ann.is_superuser
+    assert ann.password not in person.get(f"{USERS}{ann.pk}/change/").content.decode()
+
+
+def test_scopes_of_a_person_are_check_boxes(root: Client, tenant: Tenant) -> None:
+    user = User.objects.create_user("joe", tenant=tenant, scopes=["admin"])
+    text = root.get(f"{USERS}{user.pk}/change/").content.decode()
+    assert len(re.findall(r'<input type="checkbox" name="scopes"', text)) == len(SCOPES)
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    data = {"username": "joe", "is_active": "on", "is_staff": "on", "tenant": tenant.pk, **joined}
+    root.post(f"{USERS}{user.pk}/change/", {**data, "scopes": ["operator", "sessions"]})
+    user.refresh_from_db()
+    assert sorted(user.scopes) == ["operator", "sessions"]
+    assert sorted(AuditEntry.objects.get(action="user.update").detail["scopes"]) == ["operator", "sessions"]
+
+
+def test_a_changed_password_is_audited_and_not_told(root: Client, tenant: Tenant) -> None:
+    user = User.objects.create_user("joe", tenant=tenant)
+    words = {"password1": "pass-word-17", "password2": "pass-word-17", "usable_password": "true"}
+    root.post(f"{USERS}{user.pk}/password/", words)
+    user.refresh_from_db()
+    assert user.check_password("pass-word-17")
+    entry = AuditEntry.objects.get(action="user.password")
+    assert (entry.actor, entry.target, entry.detail) == ("user:root", "joe", {"usable": True})
+
+
+def test_who_runs_the_gateway_cannot_be_deleted_by_themselves(root: Client) -> None:
+    own = User.objects.get(username="root")
+    assert root.post(f"{USERS}{own.pk}/delete/", {"post": "yes"}).status_code == 403
+    root.post(USERS, {"action": "delete_selected", "_selected_action": [own.pk], "post": "yes"})
+    assert User.objects.filter(username="root").exists()
+
+
+def test_every_scope_but_the_platforms_is_a_tenants(person: Client) -> None:
+    text = person.get(f"{KEYS}add/").content.decode()
+    assert all(f'value="{scope}"' in text for scope in TENANT_SCOPES)

@@ -1,0 +1,212 @@
+"""What can be done in the admin: everything asks first, calls the service, is audited, and stays in its tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from sessions_app.models import AgentSession, Run, RunState, SessionState
+from sessions_app.services.control import run_abort
+from tenants_app.models import AuditEntry
+from tests.admin.conftest import CALLS, SESSIONS, Scoped, Waiting, act, session_made, waiting_made
+from tests.conftest import Caller
+from tools_app.models import ToolCall
+
+pytestmark = pytest.mark.django_db
+
+ALL = f"{CALLS}?waiting=all"
+
+
+def audited(action: str) -> AuditEntry:
+    return AuditEntry.objects.get(action=action)
+
+
+def state_of(row: Any) -> str:
+    row.refresh_from_db()
+    return str(row.state)
+
+
+def as_shown(call: ToolCall) -> dict[str, Any]:
+    return {f"hash_{call.pk}": call.args_hash}
+
+
+def shown_otherwise(call: ToolCall) -> dict[str, Any]:
+    return {f"hash_{call.pk}": "0" * 64}
+
+
+def answered(call: ToolCall, text: str) -> dict[str, Any]:
+    return {f"answer_{call.pk}": text}
+
+
+@pytest.mark.parametrize("action", ["close", "abort", "erase"])
+def test_ending_a_session_asks_first(root: Client, waiting: Waiting, action: str) -> None:
+    page = act(root, SESSIONS, action, waiting.session, confirmed=False)
+    assert waiting.session.public_id in page.content.decode()
+    assert 'name="confirmed"' in page.content.decode()
+    assert state_of(waiting.session) == SessionState.WAITING_APPROVAL
+    assert state_of(waiting.run) == RunState.WAITING
+    assert not AuditEntry.objects.filter(actor="user:root").exists()
+
+
+def test_closing_ends_what_runs(person: Client, waiting: Waiting) -> None:
+    page = act(person, SESSIONS, "close", waiting.session, from_page="1")
+    assert page.redirect_chain == [(waiting.page, 302)]
+    assert state_of(waiting.session) == SessionState.CLOSED
+    assert state_of(waiting.run) == RunState.ABORTED
+    assert state_of(waiting.approval) == "settled"
+    entry = audited("session.close")
+    assert (entry.actor, entry.target, entry.tenant_id) == (
+        "user:ann",
+        waiting.session.public_id,
+        waiting.session.tenant_id,
+    )
+    assert 'value="close"' not in person.get(waiting.page).content.decode()
+
+
+def test_aborting_tells_the_reason(root: Client, waiting: Waiting) -> None:
+    act(root, SESSIONS, "abort", waiting.session, text="Too dear.")
+    assert state_of(waiting.run) == RunState.ABORTED
+    assert state_of(waiting.session) == SessionState.IDLE
+    assert audited("run.abort").detail == {"run": waiting.run.pk}
+    assert "Too dear." in root.get(waiting.page).content.decode()
+
+
+def test_what_a_service_refuses_is_a_message_and_the_others_are_done(
+    root: Client, owner: Caller, waiting: Waiting
+) -> None:
+    idle = session_made(owner)
+    run_abort(principal=owner.principal, public_id=idle.public_id, run_id=Run.objects.get(session=idle).pk)
+    page = act(root, SESSIONS, "abort", idle, waiting.session).content.decode()
+    assert "Nothing runs in this session." in page
+    assert state_of(waiting.run) == RunState.ABORTED
+
+
+def test_erasing_leaves_nothing_but_the_record(root: Client, waiting: Waiting) -> None:
+    page = act(root, SESSIONS, "erase", waiting.session, from_page="1")
+    assert page.redirect_chain == [(SESSIONS, 302)]
+    assert not AgentSession.objects.exists()
+    assert not ToolCall.objects.exists()
+    assert audited("session.erased").actor == "user:root"
+    assert root.get(waiting.page).status_code == 404
+
+
+def test_erasing_needs_the_scope_for_it(scoped: Scoped, waiting: Waiting) -> None:
+    client = scoped("sessions", "operator")
+    assert 'value="erase"' not in client.get(SESSIONS).content.decode()
+    act(client, SESSIONS, "erase", waiting.session)
+    assert state_of(waiting.session) == SessionState.WAITING_APPROVAL
+
+
+def test_nothing_of_another_tenant_can_be_ended_or_decided(outsider: Client, waiting: Waiting) -> None:
+    for action in ("close", "abort", "erase"):
+        act(outsider, SESSIONS, action, waiting.session)
+    for action, call in (("approve", waiting.approval), ("reject", waiting.approval), ("answer", waiting.question)):
+        act(outsider, ALL, action, call, **as_shown(call), **answered(call, "a"))
+    assert state_of(waiting.session) == SessionState.WAITING_APPROVAL
+    assert state_of(waiting.approval) == "awaiting_approval"
+    assert state_of(waiting.question) == "awaiting_answer"
+
+
+@pytest.mark.parametrize("page", [SESSIONS, CALLS])
+def test_a_page_that_only_shows_takes_no_post(root: Client, waiting: Waiting, page: str) -> None:
+    row = waiting.session if page == SESSIONS else waiting.approval
+    assert root.post(f"{page}{row.pk}/change/", {"state": "closed"}).status_code == 403
+    assert root.get(f"{page}add/").status_code == 403
+    assert root.post(f"{page}{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert AgentSession.objects.filter(state=SessionState.WAITING_APPROVAL).exists()
+
+
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_deciding_asks_first_and_shows_what_about(root: Client, waiting: Waiting, action: str) -> None:
+    text = act(root, CALLS, action, waiting.approval, waiting.question, confirmed=False).content.decode()
+    assert "&quot;action&quot;: &quot;&lt;script&gt;" in text
+    assert waiting.approval.args_hash in text
+    assert waiting.question.pk not in text
+    assert state_of(waiting.approval) == "awaiting_approval"
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "told"), [("approve", "approved", "approved"), ("reject", "settled", "rejected")]
+)
+def test_a_decision_is_taken_with_its_comment_and_audited(
+    root: Client, waiting: Waiting, action: str, state: str, told: str
+) -> None:
+    page = act(root, CALLS, action, waiting.approval, text="Because.", **as_shown(waiting.approval))
+    assert f"is {told}" in page.content.decode()
+    assert state_of(waiting.approval) == state
+    assert (waiting.approval.approval_state, waiting.approval.decided_by, waiting.approval.comment) == (
+        told,
+        "user:root",
+        "Because.",
+    )
+    entry = audited(f"approval.{action}")
+    assert (entry.actor, entry.target) == ("user:root", waiting.approval.pk)
+
+
+def test_other_arguments_than_were_shown_are_not_approved(root: Client, waiting: Waiting) -> None:
+    page = act(root, CALLS, "approve", waiting.approval, **shown_otherwise(waiting.approval))
+    assert "other arguments were shown" in page.content.decode()
+    assert state_of(waiting.approval) == "awaiting_approval"
+    act(root, CALLS, "approve", waiting.approval)
+    assert state_of(waiting.approval) == "awaiting_approval"
+
+
+def test_deciding_again_the_other_way_is_refused(root: Client, waiting: Waiting) -> None:
+    act(root, ALL, "approve", waiting.approval, **as_shown(waiting.approval))
+    page = act(root, ALL, "reject", waiting.approval, **as_shown(waiting.approval))
+    assert "already approved" in page.content.decode()
+    assert AuditEntry.objects.filter(action__startswith="approval.").count() == 1
+
+
+def test_deciding_needs_the_scope_for_it(scoped: Scoped, waiting: Waiting) -> None:
+    client = scoped("operator")
+    assert 'value="approve"' not in client.get(f"{CALLS}{waiting.approval.pk}/change/").content.decode()
+    act(client, CALLS, "approve", waiting.approval, **as_shown(waiting.approval))
+    assert state_of(waiting.approval) == "awaiting_approval"
+    act(scoped("approvals"), CALLS, "approve", waiting.approval, **as_shown(waiting.approval))
+    assert state_of(waiting.approval) == "approved"
+
+
+def test_a_question_is_answered_by_its_option(root: Client, waiting: Waiting) -> None:
+    text = act(root, CALLS, "answer", waiting.question, confirmed=False).content.decode()
+    assert "Apples" in text
+    act(root, CALLS, "answer", waiting.question)
+    assert state_of(waiting.question) == "awaiting_answer"
+    act(root, CALLS, "answer", waiting.question, **answered(waiting.question, "b"))
+    assert state_of(waiting.question) == "settled"
+    assert waiting.question.result == "Pears"
+    assert audited("question.answer").detail == {"session": waiting.session.public_id}
+
+
+def test_the_last_decision_lets_the_run_go_on(root: Client, waiting: Waiting) -> None:
+    act(root, CALLS, "answer", waiting.question, **answered(waiting.question, "a"))
+    assert state_of(waiting.run) == RunState.WAITING
+    act(root, CALLS, "approve", waiting.approval, **as_shown(waiting.approval))
+    assert state_of(waiting.run) == RunState.READY
+
+
+def test_a_superuser_decides_for_every_tenant_at_once(root: Client, owner: Caller, stranger: Caller) -> None:
+    here, there = waiting_made(owner), waiting_made(stranger)
+    shown = as_shown(here.approval) | as_shown(there.approval)
+    act(root, CALLS, "approve", here.approval, there.approval, **shown)
+    assert [state_of(one.approval) for one in (here, there)] == ["approved", "approved"]
+
+
+def test_too_many_rows_at_once_are_refused(
+    root: Client, waiting: Waiting, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenants_app.admin_rows.AT_ONCE", 1)
+    other = session_made(owner)
+    assert "At most 1 rows" in act(root, SESSIONS, "close", waiting.session, other).content.decode()
+    assert state_of(waiting.session) == SessionState.WAITING_APPROVAL
+
+
+def test_a_session_is_found_by_its_id_or_a_runs(root: Client, owner: Caller, waiting: Waiting) -> None:
+    other = session_made(owner)
+    for term in (waiting.session.public_id, waiting.run.pk, f" {waiting.run.pk} "):
+        text = root.get(SESSIONS, {"q": term}).content.decode()
+        assert waiting.session.public_id in text
+        assert other.public_id not in text
+    assert "0 agent sessions" in root.get(SESSIONS, {"q": "nothing"}).content.decode()

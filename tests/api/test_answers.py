@@ -1,0 +1,240 @@
+"""Every documented operation is called, and every answer it gives is what the document says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from core_app import clock, database
+from events_app.models import WebhookDelivery
+from tests.api.conftest import checking
+from tests.api.contract import CheckingClient, Contract
+from tests.conftest import Caller
+from tests.gateway_harness import WAIT, Frame
+
+STREAMED = {"followGroup", "openSocket"}
+"""What has no whole answer: held against the document by its frames, below."""
+
+SUCCESSES = {"prompt": {200, 202}, "followSession": {200, 204}, "ready": {200}}
+
+
+class Callback:
+    """A callback that takes every call and answers later; `addresses` are where."""
+
+    def __init__(self) -> None:
+        self.addresses: asyncio.Queue[str] = asyncio.Queue()
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        await self.addresses.put((await request.json())["resultUrl"])
+        return web.Response(status=202)
+
+
+@asynccontextmanager
+async def callback_serving() -> AsyncIterator[Callback]:
+    callback, application = Callback(), web.Application()
+    application.router.add_post("/", callback.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        callback.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        yield callback
+    finally:
+        await runner.cleanup()
+
+
+async def next_of(client: CheckingClient, session: str, request: str, event: str) -> Frame:
+    """The first event of that type of a run."""
+    async with client.events(session, requestId=request) as reader:
+        return await reader.next_of(event)
+
+
+async def test_every_operation_answers_as_documented(
+    checked: CheckingClient, contract: Contract, settings: Any
+) -> None:
+    settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
+    await sessions_and_runs(checked)
+    await decisions(checked)
+    async with callback_serving() as callback:
+        await tools(checked, callback)
+    await reading(checked)
+    await waiting_runs(checked)
+    await webhooks(checked)
+    expected = {
+        operation.name: SUCCESSES.get(
+            operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
+        )
+        for operation in contract.operations()
+        if operation.name not in STREAMED
+    }
+    called = {name: statuses & expected.get(name, set()) for name, statuses in contract.seen.items()}
+    assert called == expected
+
+
+async def sessions_and_runs(client: CheckingClient) -> None:
+    inline = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
+    history = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "hi", "toolCalls": [{"callId": "c1", "name": "look", "arguments": {}}]},
+        {"role": "tool_result", "content": "seen", "callId": "c1"},
+        {"role": "assistant", "content": "done"},
+    ]
+    session = await client.session(
+        sessionId="one", title="One", groupId="all", userData={"a": 1}, messages=history, tools=[inline]
+    )
+    await client.patch(f"/v1/sessions/{session}", {"title": None, "userData": {}})
+    answer = await client.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello", "endUser": "ann"})
+    assert answer.status == 200
+    messages = (await client.get(f"/v1/sessions/{session}/messages")).json["messages"]
+    fork = await client.post(f"/v1/sessions/{session}/fork", {"messageId": messages[-1]["id"]})
+    assert fork.status == 201
+    await client.post(f"/v1/sessions/{session}/switch_model", {"model": "demo:tour"})
+    failed = await client.run(session, "fail please")
+    assert failed["error"] is not None
+    await client.post(f"/v1/sessions/{session}/stream-token")
+
+
+async def decisions(client: CheckingClient) -> None:
+    session = await client.session(model="demo:tour")
+    path = f"/v1/sessions/{session}"
+    for decision in ("approve", "reject"):
+        request = await client.prompt(session, "please approve")
+        asked = await next_of(client, session, request, "approval_required")
+        assert (await client.get(f"{path}/status")).json["pendingApprovals"] != []
+        await client.post(f"{path}/{decision}", {"approvalId": asked.data["approvalId"]})
+        await client.ended(session, request)
+    request = await client.prompt(session, "ask me")
+    asked = await next_of(client, session, request, "ask_user")
+    assert (await client.get(f"{path}/status")).json["pendingQuestions"] != []
+    await client.post(f"{path}/respond", {"ref": asked.data["ref"], "response": "Yes"})
+    await client.ended(session, request)
+
+
+async def tools(client: CheckingClient, callback: Callback) -> None:
+    session = await client.session(model="demo:tour", tools=["current_time"])
+    path = f"/v1/sessions/{session}"
+    await client.post(f"{path}/tools", {"name": "mine", "parameters": {"type": "object"}, "hint": "Mine."})
+    await client.post(f"{path}/tools", {"name": "later", "callbackUrl": callback.url})
+    await client.get(f"{path}/tools")
+    tried = await client.post(f"{path}/tools/later/test", {"args": {}})
+    assert tried.json["status"] == "accepted"
+    await callback.addresses.get()
+    request = await client.prompt(session, "use mine")
+    asked = await next_of(client, session, request, "tool_call_requested")
+    assert (await client.get(f"{path}/status")).json["pendingTools"] != []
+    await client.post(f"{path}/tool-results", {"callId": asked.data["callId"], "result": {"found": [1]}})
+    await client.ended(session, request)
+    request = await client.prompt(session, "use later")
+    async with asyncio.timeout(WAIT):
+        address = await callback.addresses.get()
+    placed = await client.post("/v1/callbacks/" + address.rpartition("/")[2], {"result": "late"})
+    assert placed.status == 200
+    await client.ended(session, request)
+    await client.delete(f"{path}/tools/mine")
+
+
+async def reading(client: CheckingClient) -> None:
+    await client.get("/v1/sessions?limit=1")
+    await client.get("/v1/sessions?state=idle&groupId=all&since=2020-01-01T00:00:00Z")
+    for part in ("", "/stats", "/status", "/messages?limit=1", "/runs"):
+        assert (await client.get(f"/v1/sessions/one{part}")).status == 200
+    for run in (await client.get("/v1/sessions/one/runs")).json["runs"]:
+        await client.get(f"/v1/sessions/one/runs/{run['requestId']}")
+    for groups in ("day,key,model", "day", "", "model"):
+        assert (await client.get(f"/v1/usage?groupBy={groups}")).json["usage"] != []
+    await client.get("/v1/sessions/one/events?format=json")
+    await client.get("/v1/sessions/one/events?format=json&since=99999&limit=1")
+    for probe in ("/healthz", "/readyz", "/metrics"):
+        assert (await client.get(probe)).status == 200
+
+
+async def waiting_runs(client: CheckingClient) -> None:
+    session = await client.session(model="demo:tour", tools=[{"name": "mine"}])
+    path = f"/v1/sessions/{session}"
+    for abort in ("abort", "runs/{}/abort"):
+        request = await client.prompt(session, "use mine")
+        await next_of(client, session, request, "tool_call_requested")
+        assert (await client.post(f"{path}/steer", {"text": "hurry"})).status == 202
+        assert (await client.post(f"{path}/prompt", {"text": "next", "whenBusy": "steer"})).status == 202
+        await client.post(f"{path}/{abort.format(request)}", {"reason": "enough"})
+    await client.delete(path)
+    head = (await client.get(f"{path}/status")).json["lastEventIndex"]
+    assert (await client.get(f"{path}/events?since={head}")).status == 204
+    assert (await client.delete(f"{path}?purge=true")).status == 204
+    assert (await client.get(path)).status == 404
+
+
+async def webhooks(client: CheckingClient) -> None:
+    # Port 1: nobody answers there, so that every delivery stays.
+    made = await client.post("/v1/webhooks", {"url": "http://127.0.0.1:1/", "events": ["agent_end"]})
+    path = f"/v1/webhooks/{made.json['id']}"
+    assert (await client.get("/v1/webhooks")).json["webhooks"] != []
+    await client.get(path)
+    await client.patch(path, {"description": "mine", "events": ["agent_end", "ask_user"]})
+    await client.post(f"{path}/rotate")
+    await client.run(await client.session(), "hello")
+    assert (await client.post(f"{path}/test")).json["type"] == "test"
+    test, end = (await client.get(f"{path}/deliveries?status=pending&limit=2")).json["deliveries"]
+    assert {test["type"], end["type"]} == {"test", "agent_end"}
+    await dead(end["id"])
+    assert (await client.post(f"{path}/deliveries/{end['id']}/redeliver")).json["status"] == "pending"
+    await dead(end["id"])
+    assert (await client.post(f"{path}/redeliver")).json == {"redelivered": 1}
+    await client.delete(path)
+
+
+async def dead(delivery_id: str) -> None:
+    """The last attempt has failed."""
+
+    def change() -> None:
+        with database.write_transaction():
+            WebhookDelivery.objects.filter(pk=delivery_id).update(
+                state="dead", due_at=None, claim=None, last_error="unreachable", settled_at=clock.now()
+            )
+
+    await database.run(change)
+
+
+@pytest.mark.parametrize("who", ["colleague", "stranger", "nobody"])
+async def test_who_may_not_is_answered_as_documented(
+    who: str, checked: CheckingClient, contract: Contract, colleague: Caller, stranger: Caller
+) -> None:
+    session = await checked.session(model="demo:echo", groupId="all")
+    client = checking({"colleague": colleague, "stranger": stranger, "nobody": None}[who], contract)
+    refused = {"colleague": {403}, "stranger": {400, 404}, "nobody": {401}}[who]
+    for operation in contract.operations():
+        path = operation.path.format(
+            session_id=session,
+            request_id="run_x",
+            name="mine",
+            group_id="all",
+            token="no-token",
+            webhook_id="whk_x",
+            delivery_id="msg_x",
+        )
+        answer = await client.ask(operation.method, path, {} if operation.method == "POST" else None)
+        if operation.path.startswith("/v1/sessions/{session_id}") and operation.name not in STREAMED:
+            assert answer.status in refused, operation.name
+
+
+async def test_events_are_as_documented(checked: CheckingClient, contract: Contract) -> None:
+    session = await checked.session(model="demo:tour", groupId="all", tools=[{"name": "mine"}])
+    async with checked.events(session, path="/v1/groups/all/events") as group:
+        request = await checked.prompt(session, "think and use mine")
+        asked = await next_of(checked, session, request, "tool_call_requested")
+        await checked.post(f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "error": "no"})
+        await checked.ended(session, request)
+        of_group = [await group.next()]
+        while of_group[-1].event != "agent_end":
+            of_group.append(await group.next())
+    of_session = await checked.log(session)
+    assert {frame.event for frame in of_group} < {frame.event for frame in of_session}
+    for frame in (*of_group, *of_session):
+        value = {"id": frame.id, "event": frame.event, "data": frame.data}
+        contract.validate({"$ref": "#/components/schemas/Event"}, value, frame.event)

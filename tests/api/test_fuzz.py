@@ -1,0 +1,113 @@
+"""Whatever is sent, by whomever: no failure of the server, and no answer outside the document.
+
+Requests are made by schemathesis from the document, valid and invalid ones, and sent over the wire. Streams are
+fuzzed here by hand: only their heads are waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import strategies
+from schemathesis.openapi import from_dict
+from schemathesis.specs.openapi import checks
+
+from gateway_project.openapi import document
+from tests.api.served import Served, gateway_served
+
+THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
+"""Minutes instead of seconds: more requests, new ones every time, and one for every boundary in the document."""
+
+EXAMPLES = 100 if THOROUGH else 10
+STREAMS = ["followSession", "followGroup", "openSocket"]
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+SETTINGS = hypothesis.settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=not THOROUGH,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+operations = from_dict(document()).exclude(operation_id=STREAMS)
+operations.config.phases.coverage.enabled = THOROUGH
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with gateway_served(tmp_path_factory.mktemp("fuzzed")) as served:
+        yield served
+
+
+@pytest.fixture
+def session_id(served: Served) -> str:
+    """A session of the owner's with a run behind it."""
+    with served.client() as client:
+        made = client.post("/v1/sessions", json={"model": "demo:echo", "groupId": "fuzzed"})
+        name = str(made.json()["sessionId"])
+        assert client.post(f"/v1/sessions/{name}/prompt?wait=5", json={"text": "hello"}).status_code == 200
+    return name
+
+
+@pytest.mark.timeout(600)
+@operations.parametrize()
+@SETTINGS
+def test_no_request_is_answered_outside_the_document(
+    case: schemathesis.Case[Any], served: Served, session_id: str
+) -> None:
+    places: list[dict[str, Any]] = [{}]
+    if "session_id" in (case.path_parameters or {}):
+        places.append({"session_id": session_id})
+    # Only the owner's answer depends on what is there; the others get as far as their key.
+    sent = [("owner", place) for place in places] + [(who, places[-1]) for who in ("colleague", "stranger")]
+    with requests.Session() as http:
+        for who, place in sent:
+            case.path_parameters.update(place)
+            given = {**dict(case.headers or {}), "X-API-Key": served.keys[who]}
+            response = case.call(base_url=served.url, headers=given, session=http)
+            case.validate_response(response, checks=CHECKS)
+
+
+NUMBERS = strategies.one_of(strategies.integers(-2, 2**70).map(str), strategies.text(max_size=20))
+QUERIES = strategies.fixed_dictionaries(
+    {},
+    optional={
+        "since": NUMBERS,
+        "limit": NUMBERS,
+        "types": strategies.text(max_size=40),
+        "follow": strategies.one_of(strategies.just("session"), strategies.text(max_size=8)),
+        "requestId": strategies.text(max_size=50),
+        "format": strategies.one_of(strategies.just("json"), strategies.text(max_size=8)),
+        "token": strategies.text(max_size=50),
+    },
+)
+LAST_IDS = strategies.one_of(strategies.none(), strategies.text(strategies.characters(codec="latin-1"), max_size=20))
+
+
+@pytest.mark.timeout(600)
+@hypothesis.settings(SETTINGS, max_examples=60)
+@hypothesis.given(query=QUERIES, last_id=LAST_IDS, who=strategies.sampled_from(["owner", "colleague", "stranger"]))
+@pytest.mark.parametrize("path", ["/v1/sessions/{session_id}/events", "/v1/groups/{group_id}/events"])
+def test_no_stream_begins_outside_the_document(
+    path: str, served: Served, session_id: str, query: dict[str, str], last_id: str | None, who: str
+) -> None:
+    described = document()["paths"][path]["get"]["responses"]
+    headers = {b"Last-Event-ID": last_id.encode("latin-1")} if last_id and last_id.isprintable() else {}
+    target = path.format(session_id=session_id, group_id="fuzzed")
+    with served.client(who) as client, client.stream("GET", target, params=query, headers=headers) as answer:
+        assert answer.status_code < 500
+        assert str(answer.status_code) in described
+        if answer.status_code == 200:
+            assert answer.headers["content-type"].partition(";")[0] in described["200"]["content"]

@@ -1,0 +1,141 @@
+"""What `/metrics` says, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import OperationalError
+from prometheus_client.parser import text_string_to_metric_families
+
+from core_app import database
+from gateway_project.asgi import probes
+from gateway_project.measuring import Routes, templates_of
+from gateway_project.routing import MODEL_ROUTES, STREAMS, is_inference
+from sessions_app.urls import urlpatterns
+from tests.api.contract import CheckingClient
+from tests.conftest import Caller, caller
+from tests.gateway_harness import Client, GatewayHarness
+
+
+async def read(client: Client) -> dict[str, float]:
+    """Every sample by its name and labels."""
+    answer = await client.get("/metrics")
+    assert answer.status == 200
+    return {
+        sample.name + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+    }
+
+
+def grown(before: dict[str, float], after: dict[str, float], name: str) -> float:
+    return after[name] - before.get(name, 0.0)
+
+
+async def test_a_run_is_counted(checked: CheckingClient) -> None:
+    session = await checked.session(model="demo:tour")
+    before = await read(checked)
+    await checked.run(session, "hello")
+    after = await read(checked)
+    for name in (
+        "gateway_runs_ended_total state=completed",
+        "gateway_leg_seconds_count engine=demo",
+        "gateway_first_token_seconds_count engine=demo",
+        "gateway_http_requests_total method=POST route=/v1/sessions/{session_id}/prompt status=202",
+        "gateway_http_answer_seconds_count route=/v1/sessions/{session_id}/prompt",
+    ):
+        assert grown(before, after, name) == 1, name
+    for name in (
+        "gateway_flusher_commits_total",
+        "gateway_flusher_events_total",
+        "gateway_commit_seconds_count",
+        "gateway_tokens_total direction=out model=demo:tour",
+    ):
+        assert grown(before, after, name) > 0, name
+    assert grown(before, after, "gateway_commit_events_sum") == grown(before, after, "gateway_flusher_events_total")
+
+
+async def test_what_is_going_on_is_shown(checked: CheckingClient, gateway: GatewayHarness) -> None:
+    session = await checked.session(model="demo:tour")
+    async with checked.events(session, follow="session") as reader:
+        await checked.prompt(session, "please approve")
+        await reader.next_of("approval_required")
+        await gateway.quiet()
+        shown = await read(checked)
+    assert shown["gateway_runs state=waiting"] == 1
+    assert shown["gateway_runs state=queued"] == 0
+    assert shown["gateway_followers"] == 1
+    assert shown["gateway_sockets"] == 0
+    assert shown["process_open_fds"] > 0
+
+
+async def test_refusals_are_counted_by_code_and_route(
+    checked: CheckingClient, gateway: GatewayHarness, owner: Caller
+) -> None:
+    before = await read(checked)
+    await gateway.client(None).get("/v1/sessions")
+    await checked.ask("GET", "/v1/sessions/none")
+    await gateway.client(None).get("/somewhere/else")
+    after = await read(checked)
+    assert grown(before, after, "gateway_errors_total code=unauthorized") == 1
+    assert grown(before, after, "gateway_errors_total code=session_not_found") == 1
+    assert grown(before, after, "gateway_http_requests_total method=GET route=/v1/sessions status=401") == 1
+    assert grown(before, after, "gateway_http_requests_total method=GET route=other status=404") == 1
+
+
+async def test_a_limited_request_is_counted(checked: CheckingClient, gateway: GatewayHarness, tenant: Any) -> None:
+    limited = gateway.client(await caller_of(tenant))
+    before = await read(checked)
+    statuses = [(await limited.get("/v1/sessions")).status for _ in range(2)]
+    assert statuses == [200, 429]
+    assert grown(before, await read(checked), "gateway_rate_limited_total") == 1
+
+
+async def caller_of(tenant: Any) -> Caller:
+    return await database.run(lambda: caller(tenant, ("sessions",), rpm=1))
+
+
+async def test_metrics_are_the_platforms(gateway: GatewayHarness, colleague: Caller) -> None:
+    refused = await gateway.client(colleague).get("/metrics")
+    assert refused.error == (403, "forbidden")
+    assert (await gateway.client(None).get("/metrics")).status == 401
+
+
+async def test_runs_are_left_out_while_the_database_does_not_answer(checked: CheckingClient, monkeypatch: Any) -> None:
+    def broken() -> dict[str, int]:
+        raise OperationalError
+
+    monkeypatch.setattr("gateway_project.metrics._unfinished", broken)
+    shown = await read(checked)
+    assert not [name for name in shown if name.startswith("gateway_runs ")]
+    assert "gateway_followers" in shown
+
+
+def test_a_route_is_found_by_its_words() -> None:
+    routes = Routes(templates_of([*STREAMS, *urlpatterns]))
+    assert routes.of("/v1/sessions/abort/abort") == "/v1/sessions/{session_id}/abort"
+    assert routes.of("/v1/sessions/a/runs/b/abort") == "/v1/sessions/{session_id}/runs/{request_id}/abort"
+    assert routes.of("/v1/sessions/a/tools/x/test") == "/v1/sessions/{session_id}/tools/{name}/test"
+    assert routes.of("/admin/tenants_app/apikey/") == "/admin"
+    assert routes.of("/v1/sessions/a/nothing") == "other"
+    assert routes.of("*") == "other"
+
+
+def test_every_route_of_the_model_gateway_is_one_of_its_paths() -> None:
+    assert [route for route in MODEL_ROUTES if not is_inference(route)] == []
+
+
+async def test_a_worker_has_metrics_of_its_own(gateway: GatewayHarness, owner: Caller) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    for path, headers in (("/metrics", [(b"x-api-key", owner.secret.encode())]), ("/metrics", []), ("/healthz", [])):
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+        await probes(scope, receive, send)
+    starts = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    assert starts == [200, 401, 200]

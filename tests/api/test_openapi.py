@@ -1,0 +1,112 @@
+"""The document itself: valid, whole, and shown without anything from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+from django.urls import URLPattern
+from drf_spectacular.validation import validate_schema
+
+from events_app.types import REGISTRY
+from gateway_project import routing
+from gateway_project.openapi import document
+from sessions_app import urls
+from sessions_app.openapi.operations import OPERATIONS
+from sessions_app.socket.actions import ACTIONS
+from tests.api.contract import Contract
+
+UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
+
+
+def template(pattern: URLPattern) -> str:
+    return "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate_schema(document())
+
+
+def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
+    for name in contract.components["schemas"]:
+        contract.validator({"$ref": f"#/components/schemas/{name}"})
+
+
+def test_every_path_is_documented_and_no_other() -> None:
+    views = {template(pattern) for pattern in urls.urlpatterns}
+    consumers = {template(pattern) for pattern in (*routing.PROBES, *routing.STREAMS, *routing.SOCKETS)}
+    assert set(document()["paths"]) == views | consumers
+
+
+def test_every_method_of_every_view_is_in_the_table_and_no_other() -> None:
+    views: list[Any] = [vars(pattern.callback)["view_class"] for pattern in urls.urlpatterns]
+    methods = {
+        (view, method.upper())
+        for view in views
+        for method in ("get", "post", "put", "patch", "delete")
+        if hasattr(view, method)
+    }
+    assert set(OPERATIONS) == methods
+
+
+def test_operations_have_ids_of_their_own(contract: Contract) -> None:
+    names = [operation.name for operation in contract.operations()]
+    assert len(set(names)) == len(names)
+
+
+def test_every_event_type_has_its_schema() -> None:
+    schemas = document()["components"]["schemas"]
+    listed = [schemas[item["$ref"].rpartition("/")[2]] for item in schemas["Event"]["oneOf"]]
+    types = {item["properties"]["event"]["const"] for item in listed}
+    assert types == {name for name in REGISTRY if name} | {"events_dropped"}
+
+
+def test_every_action_of_the_socket_is_described() -> None:
+    socket = document()["paths"]["/v1/sessions/{session_id}/ws"]["get"]["x-websocket"]
+    actions = {frame["allOf"][0]["properties"]["action"]["const"] for frame in socket["receives"]["oneOf"]}
+    assert actions == {*ACTIONS, "ping"}
+    assert {"4000", "4001", "4500", "4501", "4502", "4002"} <= set(socket["closeCodes"])
+
+
+def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> None:
+    honoured = {
+        operation.name
+        for operation in contract.operations()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.described.get("parameters", ()))
+    }
+    of_sessions = {"createSession", "forkSession", "prompt", "registerTool"}
+    assert honoured == of_sessions | {"createWebhook", "rotateWebhookSecret", "testWebhook"}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])
+def test_the_document_and_its_pages_need_no_key(client: Client, path: str) -> None:
+    assert client.get(path).status_code == HTTPStatus.OK
+    assert client.head(path).status_code == HTTPStatus.OK
+    assert client.post(path).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+
+
+def test_the_document_is_not_sent_twice(client: Client) -> None:
+    first = client.get("/openapi.json")
+    assert first.json() == document()
+    again = client.get("/openapi.json", headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (HTTPStatus.NOT_MODIFIED, b"")
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/docs")
+    assert UNSAFE_ASSET.search(page.content.decode()) is None
+    assert "default-src 'none'" in page["Content-Security-Policy"]
+    assert "<script>" not in page.content.decode()
+    for asset in re.findall(r'(?:src|href)="/static/([^"]+)"', page.content.decode()):
+        assert finders.find(asset) is not None
+
+
+def test_a_field_that_is_not_documented_is_noticed(contract: Contract) -> None:
+    schema = {"$ref": "#/components/schemas/SteerReceipt"}
+    contract.validate(schema, {"requestId": "run_1", "sessionId": "a"}, "a receipt")
+    with pytest.raises(AssertionError):
+        contract.validate(schema, {"requestId": "run_1", "sessionId": "a", "more": 1}, "a receipt")

@@ -1,0 +1,69 @@
+"""`python -m tests.benchmarks [name …] [--json]`: each figure beside its reference and its budget.
+
+Benchmarks measure; they never fail a build. Load goes to loopback only. The names are those of `REGISTRY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+
+from tests.benchmarks import (
+    at_scale,
+    fan_out,
+    group_commit,
+    idle_followers,
+    latency,
+    model_engine,
+    prompt_acceptance,
+    relay,
+    start_up,
+)
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.serving import machine_prepare
+
+REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
+    "group_commit": group_commit.measure,
+    "latency": latency.measure,
+    "fan_out": fan_out.measure,
+    "idle_followers": idle_followers.measure,
+    "prompt_acceptance": prompt_acceptance.measure,
+    "start_up": start_up.measure,
+    "model_engine": model_engine.measure,
+    "relay": relay.measure,
+    "at_scale": at_scale.measure,
+}
+ON_REQUEST = frozenset({"at_scale"})
+"""Run only when they are named: they take minutes to prepare."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(REGISTRY))
+    parser.add_argument("--json", action="store_true", help="one JSON object per figure, on standard output")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in REGISTRY]:
+        parser.error(f"there is no benchmark called {unknown[0]}; there are {', '.join(REGISTRY)}")
+    machine_prepare()
+    names = arguments.names or [name for name in REGISTRY if name not in ON_REQUEST]
+    asyncio.run(run(names, as_json=arguments.json))
+    return 0
+
+
+async def run(names: list[str], *, as_json: bool) -> None:
+    for name in names:
+        began = time.perf_counter()
+        if not as_json:
+            print(name, flush=True)
+        async for figure in REGISTRY[name]():
+            print(json.dumps(figure.to_wire()) if as_json else figure.line(), flush=True)
+        if not as_json:
+            print(f"  ({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What the relay costs: chat completions, whole and streamed, beside the provider and a relay that knows nothing.
+
+Counted is what a core can do: answers for each second of the relay's own processor time, so that neither the load nor
+the provider on the other core bounds the figure. One second of warming up goes before each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from tests.benchmarks.figures import Figure, percentile
+from tests.benchmarks.http_load import load
+from tests.benchmarks.serving import deployment, reference, resident_kib, serving
+from tests.stack.deployment import KEY
+from tests.stack.process import GatewayProcess
+
+SECONDS = 3.0
+CONNECTIONS = (1, 32, 256)
+IDLE_STREAMS = 500
+PROMPT = b'{"model":"%b","messages":[{"role":"user","content":"Say hello to the whole world, please."}]%b}'
+CONFIG = """
+models:
+  providers:
+    bench: {{base_url: "{url}/v1", api_key: none, models: [{{id: m, price: {{input: 1, output: 2}}}}, idle]}}
+  defaults:
+    rate_limit: {{"/v1/chat/completions": {{rpm: 100000000, enabled: true}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Answers for a second of the server's processor, answers per second of the clock, the median's milliseconds."""
+
+    capacity: float
+    rate: float
+    p50: float
+
+
+def body_of(*, stream: bool, model: bytes = b"m") -> bytes:
+    return PROMPT % (model, b',"stream":true' if stream else b"")
+
+
+async def measure() -> AsyncIterator[Figure]:
+    for distributed, name in ((False, "embedded"), (True, "PostgreSQL and Redis")):
+        with deployment(distributed=distributed) as state:
+            if state is None:
+                continue
+            async with AsyncExitStack() as stack:
+                provider = await stack.enter_async_context(reference("bare_provider", core=1))
+                config = Path(state.directory) / "bench.yaml"
+                config.write_text(CONFIG.format(url=provider.url))
+                state.settings["CONFIG"] = str(config)
+                path = "/v1/chat/completions"
+                bare = await stack.enter_async_context(reference("bare_relay", provider.url + path))
+                gateway = await stack.enter_async_context(serving(state))
+                async for figure in compared(name, provider, bare, gateway, path, direct=not distributed):
+                    yield figure
+                if not distributed:
+                    async for figure in open_streams(bare, gateway, path):
+                        yield figure
+
+
+async def compared(
+    name: str, provider: GatewayProcess, bare: GatewayProcess, gateway: GatewayProcess, path: str, *, direct: bool
+) -> AsyncIterator[Figure]:
+    for stream in (False, True):
+        kind = "streams" if stream else "answers"
+        budget = 0.8 if stream else 0.4
+        for connections in CONNECTIONS:
+            body = body_of(stream=stream)
+            at = f"{kind}, {connections} connections"
+            beside = await asked(bare, path, body, connections)
+            found = await asked(gateway, path, body, connections)
+            if direct:
+                straight = await asked(provider, path, body, connections)
+                yield Figure(f"the provider itself, {at}", straight.rate, "per s", better="higher")
+            yield Figure(f"relay, {name}, {at}", found.capacity, "per CPU s", beside.capacity, "bare", better="higher")
+            share = found.capacity / beside.capacity
+            yield Figure(f"relay, {name}, {at}: share of bare", share, "", None, "", budget, "higher")
+            yield Figure(f"relay, {name}, {at}, p50", found.p50, "ms", beside.p50, "bare")
+
+
+async def asked(process: GatewayProcess, path: str, body: bytes, connections: int) -> Measured:
+    await load(process.url + path, body, connections=connections, seconds=1.0, key=KEY)
+    before = cpu_seconds(process)
+    found = await load(process.url + path, body, connections=connections, seconds=SECONDS, key=KEY)
+    spent = cpu_seconds(process) - before
+    assert not found.failed, f"{found.failed} of {found.answers} answers were errors"
+    return Measured(found.answers / spent, found.answers / found.seconds, percentile(found.latencies, 0.5) * 1000)
+
+
+def cpu_seconds(process: GatewayProcess) -> float:
+    times = psutil.Process(process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+async def open_streams(bare: GatewayProcess, gateway: GatewayProcess, path: str) -> AsyncIterator[Figure]:
+    """Memory of a stream that is open and waits."""
+    beside = await held(bare, path)
+    found = await held(gateway, path)
+    yield Figure("relay, memory of an open stream", found, "KiB", beside, "bare")
+
+
+async def held(process: GatewayProcess, path: str) -> float:
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        before = resident_kib(process)
+        for _ in range(IDLE_STREAMS):
+            body = body_of(stream=True, model=b"idle")
+            answer = await stack.enter_async_context(session.post(process.url + path, data=body, headers=headers))
+            await answer.content.readany()
+        await asyncio.sleep(0.5)
+        return (resident_kib(process) - before) / IDLE_STREAMS

@@ -1,0 +1,57 @@
+"""`manage.py serve` with a demo engine whose every word is the time it was said: how long events take shows at once.
+
+The rest is the demo engine's: the real agent loop, the real leg. Words come alternately as thinking and as text, so
+that none is joined with its neighbour. The prompt is `count N`, and `at T` for the monotonic time of the first one in
+milliseconds, so that many runs stream together; `providerOpts.delayMs` is the pause between two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import django
+from django.core.management import execute_from_command_line
+
+PROMPT = re.compile(r"count (\d+)(?: at (\d+))?")
+
+
+def stamped(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
+    """The demo's stream, with its script replaced; keeps to its times however long a word takes to be said."""
+
+    async def stream(messages: Any, info: Any) -> AsyncIterator[Any]:
+        from pydantic_ai.models.function import DeltaThinkingPart
+
+        match = PROMPT.search(str(messages[-1]))
+        assert match is not None
+        loop = asyncio.get_running_loop()
+        # Not all in one turn of the loop: clients do not speak in chorus.
+        begin = int(match.group(2) or 0) / 1000 - time.monotonic() + random.uniform(0, pause)
+        due = loop.time() + max(0.0, begin)
+        yield "- "
+        for number in range(int(match.group(1))):
+            due += pause
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            word = f"{time.monotonic_ns()} "
+            yield {0: DeltaThinkingPart(content=word)} if number % 2 == 0 else word
+
+    return stream
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+    django.setup()
+    from agents_app import demo
+
+    demo._streaming = stamped
+    execute_from_command_line([sys.argv[0], "serve"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""docker-compose.yml: valid by the schema of compose files, hardened, and waiting for the right things."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from deploy.composition import services
+from deploy.secret_files import main as secrets_make
+from gateway_project.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
+
+ROOT = settings.BASE_DIR
+SERVICES = services({})
+OURS = ("migrate", "web", "worker")
+ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+
+
+def seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def test_it_is_valid_by_the_schema_of_compose_files() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    result = subprocess.run([*command, "docker-compose.yml"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_it_has_everything_that_a_distributed_gateway_is() -> None:
+    assert set(SERVICES) == {"secrets", "postgres", "redis", "migrate", "web", "worker", "nginx"}
+    assert SERVICES["web"]["deploy"] == SERVICES["worker"]["deploy"] == {"replicas": 2}
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_is_read_only_and_without_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    # Of the gateway's own image the Dockerfile says it.
+    assert "build" in service or service["user"] == name
+
+
+def test_up_waits_for_health_or_the_end_of_every_service() -> None:
+    assert {"secrets", "migrate"} == ONE_SHOT
+    for name in set(SERVICES) - ONE_SHOT:
+        assert "test" in SERVICES[name]["healthcheck"]
+    # What has ended counts as up only when a service that goes on depends on its success.
+    for name in ONE_SHOT:
+        assert SERVICES["web"]["depends_on"][name] == {"condition": "service_completed_successfully"}
+
+
+def test_nobody_but_nginx_is_reached_from_outside_and_it_reaches_no_database() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+    assert SERVICES["nginx"]["networks"] == ["default"]
+    assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["inside"]
+
+
+def test_a_stop_takes_longer_than_a_drain() -> None:
+    drain = settings.GATEWAY_DRAIN_SECONDS + DRAIN_GRACE_SECONDS + CLOSE_SECONDS
+    for name in ("web", "worker"):
+        assert seconds(SERVICES[name]["stop_grace_period"]) > drain
+
+
+def test_no_secret_stands_in_the_file_or_in_an_environment() -> None:
+    for name in OURS:
+        named = {key for key in SERVICES[name]["environment"] if re.search("KEY|URL|PASSWORD", key)}
+        assert {key for key in named if not key.endswith("_FILE")} == {"GATEWAY_PUBLIC_URL"}
+    assert {key for key in SERVICES["postgres"]["environment"] if "PASSWORD" in key} == {"POSTGRES_PASSWORD_FILE"}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """What the service `secrets` makes."""
+    secrets_make(tmp_path, SERVICES["secrets"]["command"][1:])
+    return tmp_path
+
+
+def test_every_file_that_a_service_names_is_made(made: Path) -> None:
+    named = set(re.findall(r"/secrets/([\w.]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    assert named <= {path.name for path in made.iterdir()}
+
+
+def test_secrets_are_made_once_and_readable_for_owner_and_group_only(made: Path) -> None:
+    before = {path.name: path.read_text() for path in made.iterdir()}
+    (made / "openai_api_key").chmod(0o600)
+    (made / "openai_api_key").write_text("sk-mine\n")
+    secrets_make(made, SERVICES["secrets"]["command"][1:])
+    assert {path.name: path.read_text() for path in made.iterdir()} == before | {"openai_api_key": "sk-mine\n"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir() if path.name != "openai_api_key"} == {0o440}
+
+
+def test_the_addresses_name_the_services_and_the_passwords_that_these_are_given(made: Path) -> None:
+    def text(name: str) -> str:
+        return (made / name).read_text().strip()
+
+    user, database = (SERVICES["postgres"]["environment"][name] for name in ("POSTGRES_USER", "POSTGRES_DB"))
+    assert text("database_url") == f"postgresql://{user}:{text('database_password')}@postgres:5432/{database}"
+    assert text("redis_url") == f"redis://:{text('redis_password')}@redis:6379/0"
+    assert f"requirepass {text('redis_password')}\n" in (made / "redis.conf").read_text()
+
+
+def test_two_installations_have_nothing_in_common(tmp_path: Path) -> None:
+    made: list[dict[str, Any]] = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        secrets_make(tmp_path / name, [])
+        made.append({path.name: path.read_text() for path in (tmp_path / name).iterdir()})
+    assert not set(made[0].values()) & set(made[1].values())

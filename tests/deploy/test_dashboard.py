@@ -1,0 +1,81 @@
+"""The dashboard asks for metrics that /metrics has, by labels that they carry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from core_app.metrics import REGISTRY
+from gateway_project.metrics import RUN_STATES
+
+DASHBOARD: dict[str, Any] = json.loads(
+    (settings.BASE_DIR / "deploy" / "grafana" / "agent-gateway.json").read_text(encoding="utf-8")
+)
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
+OF_PROMETHEUS = {"job", "instance", "le"}
+
+
+def exposed() -> dict[str, set[str]]:
+    """Every series that /metrics can have, with the labels it carries; RUN_STATES has been asked."""
+    families = {family.name: family for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())}
+    return {
+        f"{name}{suffix}": labels_of(name, family)
+        for name, family in families.items()
+        for suffix in SUFFIXES.get(family.type, ())
+    }
+
+
+def labels_of(name: str, family: Metric) -> set[str]:
+    """From the instrument where there is one: without a measurement there is no series to look at."""
+    instrument = REGISTRY._names_to_collectors.get(name)
+    declared = set(getattr(instrument, "_labelnames", ()))
+    return declared | {label for sample in family.samples for label in sample.labels}
+
+
+def expressions() -> Iterator[str]:
+    for panel in DASHBOARD["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
+    yield from (found["definition"] for found in DASHBOARD["templating"]["list"] if found["type"] == "query")
+
+
+def asked(expression: str) -> dict[str, set[str]]:
+    """The metrics in an expression, each with every label that the expression speaks of."""
+    names = re.findall(r"\b((?:gateway|process|python)_\w+)", expression)
+    matched = re.findall(r'(\w+)\s*(?:=~|!~|!=|=)"', expression)
+    grouped = [label.strip() for labels in re.findall(r"by \(([^)]*)\)", expression) for label in labels.split(",")]
+    return {name: {*matched, *grouped} - OF_PROMETHEUS for name in names}
+
+
+def test_every_metric_and_label_that_the_dashboard_asks_for_exists() -> None:
+    RUN_STATES.counts = {"queued": 1}
+    known = exposed()
+    wanted = [(name, labels) for expression in expressions() for name, labels in asked(expression).items()]
+    assert len(wanted) > 30
+    assert [(name, labels) for name, labels in wanted if not labels <= known.get(name, {"nothing of the name"})] == []
+    assert {name for name, _ in wanted} <= set(known)
+
+
+def test_every_metric_of_the_gateway_is_on_the_dashboard() -> None:
+    RUN_STATES.counts = {"queued": 1}
+    shown = " ".join(expressions())
+    families = text_string_to_metric_families(generate_latest(REGISTRY).decode())
+    own = {family.name for family in families if family.name.startswith("gateway_")}
+    assert {name for name in own if name.removesuffix("_created") == name and name not in shown} == set()
+
+
+def test_panels_do_not_lie_on_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

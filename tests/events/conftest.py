@@ -1,0 +1,99 @@
+"""Streams with leases, and a flusher whose rounds the test turns itself."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from core_app.database import write_transaction
+from core_app.jsontext import decode
+from events_app import lease, log
+from events_app.flusher import Flusher, LegWriter
+from events_app.lease import Fence
+from events_app.models import Stream
+
+
+@dataclass
+class Leased:
+    """A stream and the right to write into it."""
+
+    stream: Stream
+    fence: Fence
+
+    @property
+    def pk(self) -> int:
+        return int(self.stream.pk)
+
+    def events(self) -> list[tuple[int, str, dict[str, Any]]]:
+        return [(event.offset, event.type, decode(event.data)) for event in log.read(self.pk, after=0, limit=10_000)]
+
+    def types(self) -> list[str]:
+        return [type_ for _, type_, _ in self.events()]
+
+    def head(self) -> int:
+        return int(Stream.objects.values_list("head", flat=True).get(pk=self.pk))
+
+
+def leased(*, parent: Stream | None = None, owner: str = "here", seconds: float = 60) -> Leased:
+    """A new stream, held by `owner`."""
+    with write_transaction():
+        stream = log.stream_create(kind="session", parent_id=parent.pk if parent else None)
+    fence = lease.lease_claim(stream_id=stream.pk, owner=owner, seconds=seconds)
+    assert fence is not None
+    return Leased(stream, fence)
+
+
+def lease_expire(stream: Leased) -> None:
+    """The lease's time is over, and nobody has come yet."""
+    with write_transaction():
+        Stream.objects.filter(pk=stream.pk).update(lease_expires=1.0)
+
+
+class Rounds(Flusher):
+    """A flusher without its thread: `turn` is one round over everything that waits."""
+
+    def turn(self) -> None:
+        writers, self._dirty = list(self._dirty), {}
+        self._round(writers)
+
+    @property
+    def waiting(self) -> list[LegWriter]:
+        return list(self._dirty)
+
+
+class Holder:
+    """Another process that holds a row's lock until it is let go; PostgreSQL only."""
+
+    def __init__(self, stream_id: int) -> None:
+        self._stream_id = stream_id
+        self._held, self._let_go = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Holder:
+        self._thread.start()
+        assert self._held.wait(5)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        self._let_go.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        from django.db import connections
+
+        with write_transaction():
+            log.lock(self._stream_id)
+            self._held.set()
+            self._let_go.wait(5)
+        connections.close_all()
+
+
+@pytest.fixture
+def rounds(transactional_db: None) -> Rounds:
+    return Rounds()

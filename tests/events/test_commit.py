@@ -1,0 +1,287 @@
+"""Group commit and fences: what is written together, what is refused, and what nobody else pays for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from core_app import database
+from core_app.database import write_transaction
+from events_app import lease, log
+from events_app.flusher import Flusher
+from events_app.lease import Fence, LeaseLost
+from events_app.models import Event, Stream
+from events_app.types import MessageDelta, SessionClosed, SessionUpdated, ToolDetached
+from tests.events.conftest import Holder, Leased, Rounds, lease_expire, leased
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks the database, not rows")
+
+
+def delta(text: str, message: str = "m") -> MessageDelta:
+    return MessageDelta(message_id=message, delta=text)
+
+
+class Bad(SessionUpdated):
+    """An event that cannot be encoded."""
+
+    def encode(self, **given: Any) -> bytes:
+        raise ValueError("a bug in one event")
+
+
+def bad() -> Bad:
+    return Bad.__new__(Bad)
+
+
+async def test_events_of_many_legs_are_one_commit(rounds: Rounds) -> None:
+    streams = [await database.run(leased) for _ in range(5)]
+    writers = [rounds.writer(stream.fence, "run_1") for stream in streams]
+    for writer in writers:
+        await writer.emit(delta("a"))
+        await writer.emit(delta("b"))
+        await writer.emit(ToolDetached(tool_name="t"))
+    await database.run(rounds.turn)
+    assert (rounds.commits, rounds.committed_events) == (1, 10)
+    for stream in streams:
+        found = await database.run(stream.events)
+        assert [(offset, type_) for offset, type_, _ in found] == [(1, "message_delta"), (2, "tool_detached")]
+        assert found[0][2]["delta"] == "ab"
+        assert await database.run(stream.head) == 2
+
+
+async def test_deltas_of_two_messages_are_not_joined(rounds: Rounds) -> None:
+    stream = await database.run(leased)
+    writer = rounds.writer(stream.fence, "run_1")
+    for text, message in (("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")):
+        await writer.emit(delta(text, message))
+    await database.run(rounds.turn)
+    assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bc", "d"]
+
+
+async def test_one_bad_event_costs_only_its_own_stream(rounds: Rounds) -> None:
+    well, ill, other = [await database.run(leased) for _ in range(3)]
+    writers = {stream.pk: rounds.writer(stream.fence, "run_1") for stream in (well, ill, other)}
+    await writers[well.pk].emit(delta("kept"))
+    await writers[ill.pk].emit(delta("lost with it"))
+    await writers[ill.pk].emit(bad())
+    await writers[other.pk].emit(delta("kept too"))
+    await database.run(rounds.turn)
+    await writers[well.pk].drain()
+    await writers[other.pk].drain()
+    with pytest.raises(ValueError, match="a bug in one event"):
+        await writers[ill.pk].drain()
+    with pytest.raises(ValueError, match="a bug in one event"):
+        await writers[ill.pk].emit(delta("no more"))
+    assert await database.run(well.types) == ["message_delta"]
+    assert await database.run(other.types) == ["message_delta"]
+    assert await database.run(ill.types) == []
+    assert await database.run(ill.head) == 0
+
+
+async def test_a_row_that_the_database_refuses_costs_only_its_own_stream(rounds: Rounds) -> None:
+    """Offset 1 is taken: the insert of the whole group fails, and each stream is written by itself."""
+    well, ill = await database.run(leased), await database.run(leased)
+    await database.run(lambda: Event.objects.create(stream=ill.stream, offset=1, type="session_updated", data="{}"))
+    writers = [rounds.writer(stream.fence, "run_1") for stream in (well, ill)]
+    for writer in writers:
+        await writer.emit(delta("x"))
+    await database.run(rounds.turn)
+    await writers[0].drain()
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await writers[1].drain()
+    assert await database.run(well.head) == 1
+    assert await database.run(ill.head) == 0
+
+
+@pytest.mark.parametrize("how", ["expired", "taken", "released", "stale epoch", "other owner", "erased"])
+async def test_whoever_has_lost_the_lease_writes_nothing(rounds: Rounds, how: str) -> None:
+    stream, other = await database.run(leased), await database.run(leased)
+    fence = await database.run(_lost, stream, how)
+    writer, well = rounds.writer(fence, "run_1"), rounds.writer(other.fence, "run_2")
+    await writer.emit(delta("too late"))
+    await well.emit(delta("in time"))
+    await database.run(rounds.turn)
+    await well.drain()
+    with pytest.raises(LeaseLost):
+        await writer.drain()
+    with pytest.raises(LeaseLost):
+        await writer.emit(delta("again"))
+    assert rounds.waiting == []
+    assert rounds.fenced == 1
+    assert await database.run(Event.objects.filter(stream_id=stream.pk).count) == 0
+    assert await database.run(other.types) == ["message_delta"]
+
+
+def _lost(stream: Leased, how: str) -> Fence:
+    fence = stream.fence
+    if how == "expired":
+        lease_expire(stream)
+    elif how == "taken":
+        lease_expire(stream)
+        assert lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60)
+    elif how == "released":
+        assert lease.lease_release(fence=fence)
+    elif how == "stale epoch":
+        fence = Fence(fence.stream_id, fence.owner, fence.epoch - 1)
+    elif how == "other owner":
+        fence = Fence(fence.stream_id, "somebody", fence.epoch)
+    else:
+        Stream.objects.filter(pk=stream.pk).delete()
+    return fence
+
+
+@pytest.mark.parametrize("how", ["expired", "taken", "released", "stale epoch", "other owner"])
+def test_a_service_with_a_lost_lease_writes_nothing(how: str) -> None:
+    stream = leased()
+    fence = _lost(stream, how)
+    with pytest.raises(LeaseLost):
+        _append(stream.pk, SessionClosed(), fence)
+    with pytest.raises(LeaseLost):
+        log.fence_check(fence)
+    assert stream.events() == []
+    assert stream.head() == 0
+
+
+def test_an_expired_lease_is_never_revived() -> None:
+    stream, alive = leased(), leased()
+    lease_expire(stream)
+    assert lease.leases_renew(fences=[stream.fence, alive.fence], seconds=60) == {alive.fence}
+    taken = lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60)
+    assert taken is not None
+    assert taken.epoch == stream.fence.epoch + 1
+    assert lease.leases_renew(fences=[stream.fence, taken], seconds=60) == {taken}
+    assert not lease.lease_release(fence=stream.fence)
+
+
+def test_a_live_lease_is_claimed_by_nobody_else() -> None:
+    stream = leased()
+    assert lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60) is None
+    assert lease.lease_claim(stream_id=stream.pk, owner="here", seconds=60) is None
+
+
+async def test_a_group_counts_its_sessions_events_in_the_order_of_their_commits(rounds: Rounds) -> None:
+    parent = await database.run(lambda: log.stream_create(kind="group"))
+    one, two = [await database.run(lambda: leased(parent=parent)) for _ in range(2)]
+    writers = [rounds.writer(stream.fence, f"run_{stream.pk}") for stream in (one, two)]
+    for writer in writers:
+        await writer.emit(delta("a"))
+        await writer.emit(ToolDetached(tool_name="t"))
+    await database.run(rounds.turn)
+    await database.run(_append, one.pk, SessionUpdated(changed={"title": "x"}))
+    await writers[1].emit(delta("b"))
+    await database.run(rounds.turn)
+    counted = await database.run(lambda: log.read(parent.pk, after=0, limit=100))
+    assert [event.offset for event in counted] == list(range(1, 7))
+    for stream in (one, two):
+        own = await database.run(log.read, stream.pk, after=0, limit=100)
+        mine = [event for event in counted if event.source == stream.pk]
+        assert [(event.type, event.data, event.run_id) for event in mine] == [
+            (event.type, event.data, event.run_id) for event in own
+        ]
+    rows = await database.run(lambda: list(Event.objects.filter(stream_id=parent.pk).values_list("data", flat=True)))
+    assert set(rows) == {None}
+
+
+def _append(stream_id: int, event: Any, fence: Fence | None = None) -> None:
+    with write_transaction():
+        log.lock(stream_id)
+        log.append(stream_id, [event], fence=fence)
+
+
+def _append_and_fail(stream_id: int) -> None:
+    with transaction.atomic():
+        log.append(stream_id, [SessionClosed()])
+        raise RuntimeError
+
+
+def test_what_is_rolled_back_is_neither_counted_nor_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[Any] = []
+    monkeypatch.setattr("events_app.log.HUB.publish", announced.extend)
+    stream = leased()
+    with pytest.raises(RuntimeError):
+        _append_and_fail(stream.pk)
+    assert (stream.head(), stream.events(), announced) == (0, [], [])
+    _append(stream.pk, SessionClosed())
+    assert [(batch.first, batch.last) for batch in announced] == [(1, 1)]
+
+
+async def test_an_announcement_that_fails_does_not_write_the_batch_again(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed:
+        def call_soon_threadsafe(self, *given: Any) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    monkeypatch.setattr(rounds._hub, "_loop", Closed())
+    stream = await database.run(leased)
+    writer = rounds.writer(stream.fence, "run_1")
+    await writer.emit(delta("once"))
+    await database.run(rounds.turn)
+    await writer.drain()
+    assert await database.run(stream.types) == ["message_delta"]
+
+
+@postgresql
+async def test_a_stream_that_somebody_holds_waits_for_the_next_round_and_holds_nobody_up(rounds: Rounds) -> None:
+    busy, free = await database.run(leased), await database.run(leased)
+    writers = [rounds.writer(stream.fence, "run_1") for stream in (busy, free)]
+    with Holder(busy.pk) as holder:
+        for writer in writers:
+            await writer.emit(delta("a"))
+        await database.run(rounds.turn)
+        await writers[1].drain()
+        assert await database.run(free.types) == ["message_delta"]
+        assert await database.run(busy.types) == []
+        assert rounds.waiting == [writers[0]]
+        await writers[0].emit(delta("b"))
+        holder.let_go()
+    await database.run(rounds.turn)
+    await writers[0].drain()
+    assert [data["delta"] for _, _, data in await database.run(busy.events)] == ["ab"]
+
+
+@postgresql
+async def test_a_session_whose_group_somebody_holds_waits_too(rounds: Rounds) -> None:
+    parent = await database.run(lambda: log.stream_create(kind="group"))
+    stream = await database.run(lambda: leased(parent=parent))
+    writer = rounds.writer(stream.fence, "run_1")
+    with Holder(parent.pk):
+        await writer.emit(delta("a"))
+        await database.run(rounds.turn)
+        assert await database.run(stream.types) == []
+    await database.run(rounds.turn)
+    await writer.drain()
+    assert await database.run(stream.types) == ["message_delta"]
+
+
+async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("events_app.flusher.MAX_PENDING_EVENTS", 3)
+    stream = await database.run(leased)
+    writer = rounds.writer(stream.fence, "run_1")
+
+    async def emitting() -> None:
+        for number in range(4):
+            await writer.emit(ToolDetached(tool_name=str(number)))
+
+    task = asyncio.create_task(emitting())
+    done, _ = await asyncio.wait([task], timeout=0.05)
+    assert not done
+    await database.run(rounds.turn)
+    await asyncio.wait_for(task, 5)
+    await database.run(rounds.turn)
+    assert [data["toolName"] for _, _, data in await database.run(stream.events)] == ["0", "1", "2", "3"]
+
+
+async def test_a_flusher_that_stops_has_committed_everything() -> None:
+    flusher = Flusher()
+    await flusher.start()
+    stream = await database.run(leased)
+    writer = flusher.writer(stream.fence, "run_1")
+    for number in range(50):
+        await writer.emit(ToolDetached(tool_name=str(number)))
+    await flusher.stop()
+    assert await database.run(stream.head) == 50

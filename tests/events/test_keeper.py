@@ -1,0 +1,81 @@
+"""Leases are kept by a thread, given up by a loop that stands still, and their loss is told to the leg."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from core_app import database
+from events_app import lease
+from events_app.models import Stream
+from sessions_app.legs import keeper as keeper_module
+from sessions_app.legs.keeper import LeaseKeeper
+from tests.events.conftest import Leased, lease_expire, leased
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def quick(settings: Any) -> None:
+    settings.GATEWAY_LEASE_SECONDS = 0.4
+
+
+async def expires(stream: Leased) -> float:
+    return await database.run(lambda: Stream.objects.values_list("lease_expires", flat=True).get(pk=stream.pk))
+
+
+async def changed(stream: Leased, before: float) -> None:
+    async with asyncio.timeout(5):
+        while await expires(stream) == before:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_lease_is_renewed_while_its_leg_runs(quick: None) -> None:
+    keeper = LeaseKeeper()
+    stream = await database.run(leased)
+    await keeper.start()
+    keeper.hold(stream.fence, lambda: None)
+    await changed(stream, await expires(stream))
+    keeper.release(stream.fence)
+    await keeper.stop()
+
+
+async def test_a_lost_lease_is_told_to_the_leg_once(quick: None) -> None:
+    keeper = LeaseKeeper()
+    stream = await database.run(leased)
+    told: list[str] = []
+    lost = asyncio.Event()
+    await keeper.start()
+    await database.run(lease_expire, stream)
+
+    def tell() -> None:
+        told.append("lost")
+        lost.set()
+
+    keeper.hold(stream.fence, tell)
+    await asyncio.wait_for(lost.wait(), 5)
+    await keeper.stop()
+    assert told == ["lost"]
+
+
+async def test_a_loop_that_stands_still_gives_its_leases_up(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread goes on, but the beat is old: it renews nothing, and the lease can be taken."""
+    looked = asyncio.Event()
+    keeper = LeaseKeeper()
+    stream = await database.run(leased)
+    await keeper.start()
+    loop = asyncio.get_running_loop()
+    assert keeper._beat_timer is not None
+    keeper._beat_timer.cancel()
+    keeper._beat_at -= keeper_module.STALL_SECONDS + 1
+    monkeypatch.setattr(keeper_module.log, "error", lambda *a, **k: loop.call_soon_threadsafe(looked.set))
+    before = await expires(stream)
+    keeper.hold(stream.fence, lambda: None)
+    await asyncio.wait_for(looked.wait(), 5)
+    assert await expires(stream) == before
+    await database.run(lease_expire, stream)
+    taken = await database.run(lambda: lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60))
+    assert taken is not None
+    await keeper.stop()

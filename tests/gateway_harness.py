@@ -1,0 +1,385 @@
+"""The whole gateway in the test's own process: its ASGI application, its parts, and clients that read as people do.
+
+`gateway` starts and ends everything; `gateway.client(caller)` asks and follows. Nothing sleeps: every wait is for
+something that happens, and lasts at most WAIT seconds. When a test ends, every session it ran is held against its
+events (`tests.fold`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+from channels.layers import channel_layers
+
+from core_app import database
+from gateway_project.asgi import application
+from gateway_project.lifecycle import gateway as parts
+from sessions_app.legs.runner import RUNNER
+from tenants_app.limits import rate_limits
+from tests.conftest import Caller
+from tests.fold import sessions_check
+
+WAIT = 15.0
+UNSET: Any = object()
+
+
+@dataclass
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        return self.status, self.json["error"]
+
+    @property
+    def field(self) -> str | None:
+        found: str | None = self.json.get("field")
+        return found
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One event of a stream, with the bytes it came in."""
+
+    id: int
+    event: str
+    data: dict[str, Any]
+    raw: bytes = field(compare=False, default=b"")
+
+
+class EventReader:
+    """A client of text/event-stream. `raw` has every byte; a `stalled` reader takes none until `resume`.
+
+    `last_id` is what a client would resume from that has seen what the test has taken.
+    """
+
+    def __init__(self, scope: dict[str, Any], *, stalled: bool = False) -> None:
+        self._scope = scope
+        self._gone = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._open = asyncio.Event()
+        self._over = asyncio.Event()
+        if not stalled:
+            self._open.set()
+        self._frames: deque[Frame] = deque()
+        self._arrived_id = 0
+        self._partial = b""
+        self._asked = False
+        self.raw = b""
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.comments: list[bytes] = []
+        self.heartbeats: list[int] = []
+        self.last_id = 0
+        self.ended = False
+        self.patience = WAIT
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            await self._open.wait()
+            self._take(message.get("body", b""))
+            self.ended = not message.get("more_body", False)
+        self._changed.set()
+
+    def _take(self, chunk: bytes) -> None:
+        self.raw += chunk
+        if "event-stream" not in self.headers.get("content-type", ""):
+            return
+        *whole, self._partial = (self._partial + chunk).split(b"\n\n")
+        for block in whole:
+            self._block(block)
+
+    def _block(self, block: bytes) -> None:
+        fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if line[:1] != b":" and b": " in line)
+        self.comments += [line for line in block.split(b"\n") if line.startswith(b":")]
+        if b"id" in fields:
+            self._arrived_id = int(fields[b"id"])
+        if b"event" in fields:
+            data = json.loads(fields[b"data"])
+            self._frames.append(Frame(self._arrived_id, fields[b"event"].decode(), data, block + b"\n\n"))
+        elif b"id" in fields:
+            self.heartbeats.append(self._arrived_id)
+
+    async def run(self) -> None:
+        """The connection from its beginning to its end."""
+        try:
+            await application(self._scope, self._receive, self._send)
+        finally:
+            self.ended = True
+            self._over.set()
+            self._changed.set()
+
+    async def end(self) -> None:
+        """Until the connection is over, whether or not anything was read."""
+        async with asyncio.timeout(WAIT):
+            await self._over.wait()
+
+    async def until(self, seen: Callable[[], Any]) -> None:
+        """Until `seen()` is true; AssertionError after `patience` seconds or when the stream ends without it."""
+        try:
+            async with asyncio.timeout(self.patience):
+                while not seen():
+                    assert not self.ended, f"the stream ended: {self.raw[-2000:]!r}"
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"nothing came in {self.patience} s; so far: {self.raw[-2000:]!r}") from None
+
+    async def next(self) -> Frame:
+        """The next event."""
+        await self.until(lambda: self._frames)
+        frame = self._frames.popleft()
+        self.last_id = frame.id
+        return frame
+
+    async def next_of(self, *types: str) -> Frame:
+        """The next event of one of these types; those before it are skipped."""
+        while True:
+            frame = await self.next()
+            if frame.event in types:
+                return frame
+
+    async def rest(self) -> list[Frame]:
+        """Every event until the stream ends by itself."""
+        await self.until(lambda: self.ended)
+        frames, self._frames = list(self._frames), deque()
+        self.last_id = self._arrived_id
+        return frames
+
+    async def answer(self) -> Answer:
+        """The answer of a request that was no stream."""
+        await self.until(lambda: self.ended)
+        assert self.status is not None
+        return Answer(self.status, self.headers, self.raw)
+
+    def resume(self) -> None:
+        """Begins to read."""
+        self._open.set()
+
+    def leave(self) -> None:
+        """The client goes away."""
+        self._gone.set()
+        self._open.set()
+
+
+class Client:
+    """Somebody with a key, speaking HTTP to the application."""
+
+    def __init__(self, caller: Caller | None) -> None:
+        self._headers = caller.headers if caller is not None else {}
+
+    async def ask(
+        self, method: str, path: str, payload: Any = UNSET, *, body: bytes | None = None, headers: Any = None
+    ) -> Answer:
+        """One request and its answer; `payload` is sent as JSON, `body` as it is."""
+        content = body if body is not None else b"" if payload is UNSET else json.dumps(payload).encode()
+        given = {"content-type": "application/json", **self._headers, **(headers or {})}
+        scope = _scope(method, path, given)
+        sent: list[dict[str, Any]] = []
+        pending = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if pending:
+                return pending.pop()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        async with asyncio.timeout(WAIT * 4):
+            await application(scope, receive, send)
+        start, *chunks = sent
+        names = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], names, b"".join(chunk.get("body", b"") for chunk in chunks))
+
+    async def get(self, path: str, **more: Any) -> Answer:
+        return await self.ask("GET", path, **more)
+
+    async def post(self, path: str, payload: Any = UNSET, **more: Any) -> Answer:
+        return await self.ask("POST", path, payload, **more)
+
+    async def patch(self, path: str, payload: Any = UNSET, **more: Any) -> Answer:
+        return await self.ask("PATCH", path, payload, **more)
+
+    async def delete(self, path: str, **more: Any) -> Answer:
+        return await self.ask("DELETE", path, **more)
+
+    async def session(self, **fields: Any) -> str:
+        """A new session's id; the model is `demo:echo` unless given."""
+        answer = await self.post("/v1/sessions", {"model": "demo:echo", **fields})
+        assert answer.status == 201, answer.body
+        return str(answer.json["sessionId"])
+
+    async def prompt(self, session: str, text: str, **fields: Any) -> str:
+        """The `requestId` of an accepted prompt."""
+        answer = await self.post(f"/v1/sessions/{session}/prompt", {"text": text, **fields})
+        assert answer.status == 202, answer.body
+        return str(answer.json["requestId"])
+
+    async def run(self, session: str, text: str, **fields: Any) -> dict[str, Any]:
+        """A prompt and the end of its run: the run as REST shows it."""
+        request_id = await self.prompt(session, text, **fields)
+        return await self.ended(session, request_id)
+
+    async def ended(self, session: str, request_id: str) -> dict[str, Any]:
+        """The run, when it has ended."""
+        async with self.events(session, requestId=request_id) as reader:
+            if reader.status != 204:
+                await reader.rest()
+        return dict((await self.get(f"/v1/sessions/{session}/runs/{request_id}")).json)
+
+    async def done(self, session: str, request_id: str) -> dict[str, Any]:
+        """The run, when REST says that it has ended; for tests that follow nothing."""
+        async with asyncio.timeout(WAIT):
+            while True:
+                run = (await self.get(f"/v1/sessions/{session}/runs/{request_id}")).json
+                if run["endedAt"] is not None:
+                    return dict(run)
+
+    @asynccontextmanager
+    async def events(
+        self,
+        session: str,
+        *,
+        last_id: Any = None,
+        stalled: bool = False,
+        path: str | None = None,
+        patience: float = WAIT,
+        **query: Any,
+    ) -> AsyncIterator[EventReader]:
+        """Follows a session (or `path`); the client goes away at the end of the block."""
+        headers = {**self._headers, **({"last-event-id": str(last_id)} if last_id is not None else {})}
+        target = path or f"/v1/sessions/{session}/events"
+        reader = EventReader(_scope("GET", f"{target}?{urlencode(query)}", headers), stalled=stalled)
+        reader.patience = patience
+        task = asyncio.create_task(reader.run())
+        try:
+            await reader.until(lambda: reader.status)
+            yield reader
+        finally:
+            reader.leave()
+            async with asyncio.timeout(patience):
+                await task
+
+    async def log(self, session: str) -> list[Frame]:
+        """Everything in the session's log."""
+        frames: list[Frame] = []
+        cursor = 0
+        while cursor is not None:
+            page = (await self.get(f"/v1/sessions/{session}/events?format=json&limit=1000&since={cursor}")).json
+            frames += [Frame(event["id"], event["event"], event["data"]) for event in page["events"]]
+            cursor = page["nextCursor"]
+        return frames
+
+
+def _scope(method: str, target: str, headers: dict[str, str]) -> dict[str, Any]:
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode("utf-8", "replace"),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [(b"host", b"gateway.test")]
+        + [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+
+async def eventually(true: Callable[[], Any]) -> None:
+    """Until `true()`, asked at every turn of the loop: for what has no event to wait for."""
+    async with asyncio.timeout(WAIT):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+class GatewayHarness:
+    """The gateway of a test."""
+
+    def client(self, caller: Caller | None) -> Client:
+        """A client with that caller's key; None has none."""
+        return Client(caller)
+
+    async def start(self) -> None:
+        """A new life of the process."""
+        channel_layers.backends.clear()
+        await parts.start()
+
+    async def stop(self) -> None:
+        """The process ends without warning its followers; its legs are handed over."""
+        await parts.stop()
+        await self._close()
+
+    async def drain(self) -> None:
+        """The process is told to end."""
+        await parts.drain()
+
+    async def restart(self) -> None:
+        """Ends and begins again on the same database."""
+        await self.drain()
+        await self.stop()
+        await self.start()
+
+    async def quiet(self) -> None:
+        """Until no leg runs in this process."""
+        async with asyncio.timeout(WAIT):
+            while tasks := list(RUNNER._tasks.values()):
+                await asyncio.wait(tasks)
+                await asyncio.sleep(0)
+
+    async def _close(self) -> None:
+        await rate_limits.close()
+        channel_layers.backends.clear()
+
+
+@pytest_asyncio.fixture
+async def gateway(transactional_db: None, settings: Any) -> AsyncIterator[GatewayHarness]:
+    """The gateway, started; ended with the test, and its sessions held against their events."""
+    settings.GATEWAY_RATE_LIMIT_RPM = 0
+    settings.GATEWAY_DRAIN_SECONDS = 1.0
+    harness = GatewayHarness()
+    await harness.start()
+    yield harness
+    await harness.drain()
+    await harness.stop()
+    await database.run(sessions_check)
+    await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+
+
+@pytest.fixture
+def api(gateway: GatewayHarness, owner: Caller) -> Client:
+    """A client with every scope."""
+    return gateway.client(owner)

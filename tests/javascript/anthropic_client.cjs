@@ -1,0 +1,43 @@
+// Anthropic's own JavaScript client against the gateway: node anthropic_client.cjs BASE_URL KEY. Prints what it saw.
+const Anthropic = require("@anthropic-ai/sdk").default;
+const [baseURL, apiKey] = process.argv.slice(2);
+const client = new Anthropic({ baseURL, apiKey, maxRetries: 0 });
+const tools = [{ name: "echo", input_schema: { type: "object", properties: {} } }];
+const image = { type: "image", source: { type: "base64", media_type: "image/png", data: "iVBORw0KGgo=" } };
+
+const ask = (model, messages, more = {}) => ({ model, max_tokens: 100, messages, ...more });
+const user = (content) => ({ role: "user", content });
+
+async function main() {
+  const seen = {};
+  seen.message = (await client.messages.create(ask("plain:hello", [user("Hi")]))).content[0].text;
+
+  const stream = client.messages.stream(ask("plain:reasoning", [user("Hi")]));
+  const final = await stream.finalMessage();
+  seen.blocks = final.content.map((block) => block.type);
+  seen.usage = [final.usage.input_tokens, final.usage.output_tokens];
+
+  const first = await client.messages.stream(ask("plain:parallel:2", [user("go")], { tools })).finalMessage();
+  const uses = first.content.filter((block) => block.type === "tool_use");
+  seen.calls = uses.map((use) => use.input.x);
+  const results = uses.map((use, n) => ({ type: "tool_result", tool_use_id: use.id, content: `r${n}` }));
+  const messages = [user("go"), { role: "assistant", content: first.content }, user(results)];
+  seen.answered = (await client.messages.create(ask("plain:parallel:2", messages, { tools }))).content[0].text;
+
+  const see = [{ type: "text", text: "What?" }, image];
+  seen.image = (await client.messages.create(ask("plain:vision", [user(see)]))).content[0].text;
+
+  try {
+    await client.messages.stream(ask("plain:drop:2", [user("Hi")])).finalMessage();
+  } catch (error) {
+    seen.broken = String(error.message).includes("SECRET") ? "leaked" : "raised";
+  }
+  try {
+    await client.messages.create(ask("plain:status:500", [user("Hi")]));
+  } catch (error) {
+    seen.error = error.status;
+  }
+  console.log(JSON.stringify(seen));
+}
+
+main();

@@ -1,0 +1,48 @@
+// OpenAI's own JavaScript client against the gateway: node openai_client.cjs BASE_URL KEY. Prints what it saw as JSON.
+const OpenAI = require("openai").default;
+const [baseURL, apiKey] = process.argv.slice(2);
+const client = new OpenAI({ baseURL: `${baseURL}/v1`, apiKey, maxRetries: 0 });
+const echo = { type: "function", name: "echo", parameters: { type: "object", properties: {} }, strict: false };
+
+async function main() {
+  const seen = {};
+  const chat = await client.chat.completions.create({ model: "plain:hello", messages: [{ role: "user", content: "Hi" }] });
+  seen.chat = chat.choices[0].message.content;
+
+  const chunks = await client.chat.completions.create({
+    model: "claude:hello", messages: [{ role: "user", content: "Hi" }], stream: true,
+  });
+  seen.chatStream = "";
+  for await (const chunk of chunks) seen.chatStream += chunk.choices[0]?.delta?.content ?? "";
+
+  const whole = await client.responses.create({ model: "plain:hello", input: "Hi" });
+  seen.response = whole.output_text;
+
+  const stream = client.responses.stream({ model: "plain:reasoning", input: "Hi" });
+  seen.numbers = [];
+  for await (const event of stream) seen.numbers.push(event.sequence_number);
+  seen.streamed = (await stream.finalResponse()).output_text;
+
+  const input = [{ role: "user", content: "go" }];
+  const first = await client.responses.create({ model: "plain:parallel:2", input, tools: [echo] });
+  const calls = first.output.filter((item) => item.type === "function_call");
+  seen.calls = calls.map((call) => JSON.parse(call.arguments).x);
+  const outputs = calls.map((call, n) => ({ type: "function_call_output", call_id: call.call_id, output: `r${n}` }));
+  const second = await client.responses.create({
+    model: "plain:parallel:2", input: [...input, ...first.output, ...outputs], tools: [echo],
+  });
+  seen.answered = second.output_text;
+
+  const aborted = await client.responses.create({ model: "plain:slow:5:1000", input: "Hi", stream: true });
+  for await (const event of aborted) if (event.type === "response.output_text.delta") break;
+  seen.aborted = true;
+
+  try {
+    await client.responses.create({ model: "plain:status:500", input: "Hi" });
+  } catch (error) {
+    seen.error = [error.status, error.code];
+  }
+  console.log(JSON.stringify(seen));
+}
+
+main();

@@ -1,0 +1,73 @@
+"""The settings' checks: each refusal has its id, and the documentation lists them all."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from gateway_project.checks import TAG
+
+EMBEDDED = {"GATEWAY_DATABASE_URL": "", "GATEWAY_REDIS_URL": "", "GATEWAY_RUNNER": "inline"}
+POSTGRESQL, REDIS = "postgresql://postgres@127.0.0.1/gateway", "redis://127.0.0.1:6379/0"
+
+
+def ids(**changed: Any) -> list[str | None]:
+    with override_settings(**{**EMBEDDED, **changed}):
+        return [message.id for message in run_checks(tags=[TAG])]
+
+
+def test_the_defaults_pass() -> None:
+    assert ids() == []
+
+
+def test_a_distributed_deployment_with_workers_passes() -> None:
+    assert ids(GATEWAY_DATABASE_URL=POSTGRESQL, GATEWAY_REDIS_URL=REDIS, GATEWAY_RUNNER="worker") == []
+
+
+@pytest.mark.parametrize(
+    ("check", "changed"),
+    [
+        ("gateway.E001", {"GATEWAY_DATABASE_URL": POSTGRESQL, "GATEWAY_REDIS_URL": "http://127.0.0.1"}),
+        ("gateway.E002", {"GATEWAY_RUNNER": "elsewhere"}),
+        ("gateway.E003", {"GATEWAY_RUNNER": "worker"}),
+        ("gateway.E004", {"GATEWAY_RUNNER": "worker", "GATEWAY_DATABASE_URL": POSTGRESQL}),
+        ("gateway.E005", {"GATEWAY_SYNCHRONOUS": "OFF"}),
+        ("gateway.E006", {"GATEWAY_LOG_LEVEL": "LOUD"}),
+        ("gateway.E007", {"GATEWAY_LOG_FORMAT": "xml"}),
+        ("gateway.E008", {"GATEWAY_PORT": 65_536}),
+        ("gateway.E008", {"GATEWAY_EXTRA_PORTS": [4001, 4001]}),
+        ("gateway.E009", {"GATEWAY_MAX_RUNS": 0}),
+        ("gateway.E009", {"GATEWAY_RATE_LIMIT_RPM": -1}),
+        ("gateway.E009", {"GATEWAY_DRAIN_SECONDS": -1.0}),
+        ("gateway.W001", {"GATEWAY_REDIS_URL": REDIS}),
+    ],
+)
+def test_what_cannot_work_is_named(check: str, changed: dict[str, Any]) -> None:
+    assert ids(**changed) == [check]
+
+
+def test_a_certificate_needs_its_key_and_both_must_be_there(tmp_path: Path) -> None:
+    there = tmp_path / "certificate.pem"
+    there.touch()
+    assert ids(GATEWAY_TLS_CERT_FILE=str(there)) == ["gateway.E010"]
+    assert ids(GATEWAY_TLS_CERT_FILE=str(there), GATEWAY_TLS_KEY_FILE=str(tmp_path / "gone")) == ["gateway.E010"]
+
+
+def test_every_check_is_documented() -> None:
+    source = (settings.BASE_DIR / "gateway_project" / "checks.py").read_text(encoding="utf-8")
+    raised = {
+        keyword.value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "id" and isinstance(keyword.value, ast.Constant)
+    }
+    page = (settings.BASE_DIR / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert raised == set(re.findall(r"^\| `(gateway\.[EW]\d+)`", page, re.MULTILINE))

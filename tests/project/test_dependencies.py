@@ -1,0 +1,63 @@
+"""What the code imports is declared in pyproject.toml: what another package happens to bring may leave with it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from django.conf import settings
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+OWN = {path.parent.name for path in settings.BASE_DIR.glob("*/__init__.py")}
+OF_EXTRAS = {"pydantic-ai-slim": {"openai", "anthropic"}}
+"""Packages that a declared extra stands for."""
+
+
+def imported(folder: str) -> dict[str, Path]:
+    """Every foreign top-level module that `folder` imports, with one place that does."""
+    found: dict[str, Path] = {}
+    for path in settings.BASE_DIR.glob(folder):
+        for name in modules(ast.parse(path.read_text(encoding="utf-8"))):
+            if name not in OWN and name not in sys.stdlib_module_names:
+                found.setdefault(name, path)
+    return found
+
+
+def modules(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def declared(*lists: list[str]) -> set[str]:
+    requirements = [Requirement(text) for texts in lists for text in texts]
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
+    return names.union(*(OF_EXTRAS.get(name, set()) for name in names))
+
+
+def undeclared(folder: str, names: set[str]) -> list[str]:
+    owners = packages_distributions()
+    return [
+        f"{module} in {path.relative_to(settings.BASE_DIR)}"
+        for module, path in imported(folder).items()
+        if not names & {canonicalize_name(owner) for owner in owners.get(module, [])}
+    ]
+
+
+def test_the_gateway_imports_only_what_it_declares() -> None:
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    runtime = declared(project["dependencies"])
+    assert undeclared("*_app/**/*.py", runtime) + undeclared("gateway_project/**/*.py", runtime) == []
+
+
+def test_the_tests_import_only_what_is_declared() -> None:
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = declared(project["dependencies"], project["optional-dependencies"]["dev"])
+    assert undeclared("tests/**/*.py", everything) == []

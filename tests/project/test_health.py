@@ -1,0 +1,108 @@
+"""`/healthz` and `/readyz`, asked as a server asks them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from gateway_project.health import (
+    COUNTS,
+    HealthCounts,
+    Healthz,
+    MigrationsProbe,
+    NotReady,
+    Probe,
+    Readyz,
+    WorkersProbe,
+    channel_layer_probe,
+    database_probe,
+)
+from tests.conftest import Caller
+
+
+class Gateway:
+    """Stands for the process's parts."""
+
+    def __init__(self, *, draining: bool) -> None:
+        self.draining = draining
+
+
+async def ask(application: Any, method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await application({"type": "http", "method": method, "path": "/", "headers": []}, receive, send)
+    start, body = sent
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+async def test_healthz_answers_without_a_database() -> None:
+    status, headers, body = await ask(Healthz(HealthCounts()))
+    answer = json.loads(body)
+    assert (status, headers[b"content-type"]) == (200, b"application/json")
+    assert answer.pop("timestamp").endswith("Z")
+    assert answer == {
+        "status": "ok",
+        "version": settings.GATEWAY_VERSION,
+        "sessions": {"active": 0},
+        "meter": {"tracked_keys": 0},
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_counts_are_those_of_the_last_refresh(owner: Caller, stranger: Caller) -> None:
+    counts = HealthCounts()
+    await counts.refresh()
+    _, _, body = await ask(Healthz(counts))
+    assert json.loads(body)["meter"] == {"tracked_keys": 2}
+
+
+async def test_a_head_request_has_no_body_and_a_post_is_refused() -> None:
+    status, headers, body = await ask(Healthz(COUNTS), "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers[b"content-length"]) > 0
+    status, headers, body = await ask(Healthz(COUNTS), "POST")
+    assert (status, json.loads(body)["error"], headers[b"allow"]) == (405, "method_not_allowed", b"GET, HEAD")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_readyz_has_a_line_per_part() -> None:
+    probes: dict[str, Probe] = {
+        "database": database_probe,
+        "channel layer": channel_layer_probe,
+        "workers": WorkersProbe(Gateway(draining=False)),
+        "migrations": MigrationsProbe(),
+    }
+    status, _, body = await ask(Readyz(probes))
+    assert (status, body) == (200, b"database: ok\nchannel layer: ok\nworkers: ok\nmigrations: ok\n")
+
+
+async def test_a_draining_process_is_not_ready() -> None:
+    status, _, body = await ask(Readyz({"workers": WorkersProbe(Gateway(draining=True))}))
+    assert (status, body) == (503, b"workers: draining\n")
+
+
+async def test_a_part_that_fails_or_hangs_is_named_without_its_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing() -> str:
+        raise OSError("password of the database")
+
+    async def hanging() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async def refusing() -> str:
+        raise NotReady("3 not applied")
+
+    monkeypatch.setattr("gateway_project.health.PROBE_SECONDS", 0.01)
+    status, _, body = await ask(Readyz({"a": failing, "b": hanging, "c": refusing}))
+    assert status == 503
+    assert body == b"a: failed; the log says why\nb: no answer within 0 s\nc: 3 not applied\n"

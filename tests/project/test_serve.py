@@ -1,0 +1,142 @@
+"""`manage.py serve` as a process: from nothing to answering, refused twice over, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from django.conf import settings
+from django.db import connection
+
+BOUND_SECONDS = 30
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def database_url_under_test() -> str:
+    """The address of the database that this test run made, or none for SQLite."""
+    if not settings.GATEWAY_DATABASE_URL:
+        return ""
+    base, _, _ = settings.GATEWAY_DATABASE_URL.rpartition("/")
+    return f"{base}/{connection.settings_dict['NAME']}"
+
+
+class Served:
+    """A started process and what it said when it was ready."""
+
+    def __init__(self, directory: Path, port: int, **given: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "gateway_project.settings",
+            "GATEWAY_DATA_DIR": str(directory),
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_DATABASE_URL": database_url_under_test(),
+            **given,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve"],
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def announcement(self) -> str:
+        """Everything it says about where and with what it can be reached."""
+        lines: list[str] = []
+        assert self.process.stdout is not None
+        deadline = threading.Timer(BOUND_SECONDS, self.process.kill)
+        deadline.start()
+        for line in self.process.stdout:
+            lines.append(line)
+            if "curl -N" in line:
+                break
+        deadline.cancel()
+        assert lines, self.stop()[1]
+        return "".join(lines)
+
+    def stop(self) -> tuple[int, str]:
+        """Its exit code after a SIGTERM, and its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=BOUND_SECONDS)
+        return self.process.returncode, log
+
+    def refusal(self) -> tuple[int, str]:
+        """The exit code and last line of a process that does not start."""
+        _, log = self.process.communicate(timeout=BOUND_SECONDS)
+        return self.process.returncode, log.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Served]:
+    served = Served(tmp_path, free_port(), GATEWAY_RATE_LIMIT_RPM="1000")
+    yield served
+    if served.process.poll() is None:
+        served.process.kill()
+    served.process.communicate(timeout=BOUND_SECONDS)
+
+
+def test_a_first_start_shows_a_key_that_works_and_stops_without_an_error(started: Served) -> None:
+    said = started.announcement()
+    key = re.search(r"agw_[\w-]+", said)
+    assert key is not None
+    assert httpx.get(f"{started.url}/healthz").json()["status"] == "ok"
+    ready = httpx.get(f"{started.url}/readyz")
+    assert (ready.status_code, ready.text.count(": ok\n")) == (200, 4)
+    assert httpx.get(f"{started.url}/v1/sessions").status_code == 401
+    assert httpx.get(f"{started.url}/v1/sessions", headers={"X-API-Key": key[0]}).json()["sessions"] == []
+    assert httpx.get(f"{started.url}/static/admin/css/base.css").status_code == 200
+    code, log = started.stop()
+    assert code == 0
+    assert key[0] not in log
+    assert '"level": "error"' not in log
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = Served(tmp_path, int(taken.getsockname()[1])).refusal()
+    assert code == 1
+    assert "GATEWAY_PORT" in said
+
+
+@pytest.mark.skipif(bool(settings.GATEWAY_DATABASE_URL), reason="PostgreSQL and Redis take several processes")
+def test_a_second_process_on_the_data_directory_is_one_sentence(started: Served, tmp_path: Path) -> None:
+    started.announcement()
+    code, said = Served(tmp_path, free_port()).refusal()
+    assert code == 1
+    assert "GATEWAY_DATA_DIR" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("GATEWAY_PORT", "many"),
+        ("GATEWAY_DATABASE_URL", "mysql://127.0.0.1/gateway"),
+        ("GATEWAY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none"),
+        ("GATEWAY_API_KEYS", "one two"),
+        ("GATEWAY_RUNNER", "elsewhere"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_sentence(tmp_path: Path, setting: str, value: str) -> None:
+    code, said = Served(tmp_path, free_port(), **{setting: value}).refusal()
+    assert code == 1
+    assert setting in said
+    assert "Traceback" not in said

@@ -1,0 +1,121 @@
+"""How the server stops, and how it takes its ports."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+
+
+class RecordingGateway:
+    """Notes what it is asked for; `drain` waits until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.draining = asyncio.Event()
+        self.drained = asyncio.Event()
+
+    async def drain(self) -> None:
+        self.calls.append("drain")
+        self.draining.set()
+        await self.drained.wait()
+        self.calls.append("drained")
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """A lifespan that notes its end in the gateway; anything else is answered 200."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        application.calls.append("stopped")  # type: ignore[attr-defined]
+        await send({"type": "lifespan.shutdown.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+class Running:
+    """A server on a free port of this process."""
+
+    def __init__(self) -> None:
+        self.gateway = RecordingGateway()
+        application.calls = self.gateway.calls  # type: ignore[attr-defined]
+        self.ready = asyncio.Event()
+        self.sockets = sockets_bind("127.0.0.1", [0])
+        self.port = self.sockets[0].getsockname()[1]
+        self.server = GatewayServer(server_config(application), gateway=self.gateway, on_ready=self.ready.set)  # type: ignore[arg-type]
+        self.task = asyncio.create_task(self.server.serve(self.sockets))
+
+    async def answers(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.write(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        line = await reader.readline()
+        writer.close()
+        return b"200" in line
+
+
+@pytest.fixture
+async def running() -> Any:
+    server = Running()
+    await asyncio.wait_for(server.ready.wait(), 5)
+    yield server
+    server.server.force_exit = True
+    server.gateway.drained.set()
+    await asyncio.wait_for(server.task, 5)
+
+
+async def test_the_first_signal_drains_before_anything_is_closed(running: Running) -> None:
+    assert await running.answers()
+    running.server.handle_exit(signal.SIGTERM, None)
+    await asyncio.wait_for(running.gateway.draining.wait(), 5)
+    assert not await running.answers()
+    assert running.gateway.calls == ["drain"]
+    running.gateway.drained.set()
+    await asyncio.wait_for(running.task, 5)
+    assert running.gateway.calls == ["drain", "drained", "stopped"]
+
+
+async def test_a_second_signal_waits_for_nothing(running: Running) -> None:
+    running.server.handle_exit(signal.SIGINT, None)
+    await asyncio.wait_for(running.gateway.draining.wait(), 5)
+    running.server.handle_exit(signal.SIGINT, None)
+    await asyncio.wait_for(running.task, 5)
+    assert running.gateway.calls == ["drain"]
+
+
+async def test_a_drain_that_fails_does_not_keep_the_server(running: Running) -> None:
+    async def failing() -> None:
+        raise RuntimeError("a part broke")
+
+    running.gateway.drain = failing  # type: ignore[method-assign]
+    running.server.handle_exit(signal.SIGTERM, None)
+    await asyncio.wait_for(running.task, 5)
+    assert running.gateway.calls == ["stopped"]
+
+
+def test_a_taken_port_is_refused_and_leaves_no_other_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=str(port)):
+            sockets_bind("127.0.0.1", [0, port])
+
+
+def test_a_host_that_is_none_is_refused() -> None:
+    with pytest.raises(PortTaken, match="GATEWAY_HOST"):
+        sockets_bind("no.such.host.invalid", [0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("access_log", False), ("ws_per_message_deflate", False), ("log_config", None)]
+)
+def test_uvicorn_runs_without_what_leaks_or_costs(name: str, value: object) -> None:
+    assert getattr(server_config(application), name) is value

@@ -1,0 +1,127 @@
+"""The circuit breaker as a state machine, and what processes tell each other of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference_app.config import BreakerPolicy
+from inference_app.relay.circuits import CIRCUITS, Circuits
+from inference_app.resolution import Candidate
+from inference_app.shared import SharedState
+from inference_app.stats import Stats
+from tests.settings import DEPLOYMENT
+
+ONE = Candidate("p", "m:1")
+POLICY = BreakerPolicy()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_three_faults_in_a_row_open_and_one_probe_closes() -> None:
+    clock = Clock()
+    circuits = Circuits(clock)
+    for _ in range(2):
+        circuits.failed(ONE, POLICY)
+    circuits.succeeded(ONE)
+    for _ in range(3):
+        assert circuits.blocked_for(ONE, POLICY) is None
+        circuits.failed(ONE, POLICY)
+    assert circuits.blocked_for(ONE, POLICY) == 30
+    clock.now += 30
+    assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("HALF_OPEN", None)
+    circuits.begin(ONE)
+    assert circuits.blocked_for(ONE, POLICY) is not None
+    circuits.succeeded(ONE)
+    assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("CLOSED", None)
+
+
+def test_a_probe_that_fails_opens_again_at_once_and_one_whose_client_leaves_makes_room() -> None:
+    clock = Clock()
+    circuits = Circuits(clock)
+    for _ in range(3):
+        circuits.failed(ONE, POLICY)
+    clock.now += 30
+    circuits.begin(ONE)
+    circuits.left(ONE)
+    assert circuits.blocked_for(ONE, POLICY) is None
+    circuits.begin(ONE)
+    circuits.failed(ONE, POLICY)
+    assert circuits.blocked_for(ONE, POLICY) == 30
+
+
+@given(st.lists(st.sampled_from(["begin", "failed", "succeeded", "left", "cool", "wait"]), max_size=60))
+def test_whatever_happens_a_circuit_ends_closed_after_rest_and_success(steps: list[str]) -> None:
+    clock = Clock()
+    circuits = Circuits(clock)
+    for step in steps:
+        if step == "wait":
+            clock.now += 10
+        elif step == "failed":
+            circuits.failed(ONE, POLICY)
+        elif step == "cool":
+            circuits.cool(ONE, 5)
+        else:
+            getattr(circuits, step)(ONE)
+    clock.now += 200
+    assert circuits.blocked_for(ONE, POLICY) is None
+    circuits.begin(ONE)
+    circuits.succeeded(ONE)
+    assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("CLOSED", None)
+
+
+@asynccontextmanager
+async def process() -> AsyncIterator[tuple[Circuits, Stats, SharedState]]:
+    circuits, stats = Circuits(), Stats()
+    shared = SharedState(circuits, stats)
+    await shared.start()
+    try:
+        yield circuits, stats, shared
+    finally:
+        await shared.stop()
+
+
+@pytest_asyncio.fixture
+async def two(transactional_db: None) -> AsyncIterator[list[tuple[Circuits, Stats, SharedState]]]:
+    if DEPLOYMENT == "embedded":
+        pytest.skip("the embedded deployment is one process")
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(process()) for _ in range(2)]
+
+
+async def test_processes_agree_about_circuits_cooling_and_statistics(
+    two: list[tuple[Circuits, Stats, SharedState]],
+) -> None:
+    (mine, my_stats, me), (theirs, their_stats, they) = two
+    for _ in range(3):
+        mine.failed(ONE, POLICY)
+    mine.cool(Candidate("p", "cooling"), 60)
+    my_stats.ended("p", "m", "ok", 5.0)
+    their_stats.ended("p", "m", "failed", 7.0)
+    await me.share()
+    await they.share()
+    assert theirs.state(ONE) == "OPEN"
+    assert (theirs.blocked_for(Candidate("p", "cooling"), POLICY) or 0) > 50
+    assert their_stats.to_wire()["providers"]["p"]["requests"] == 2
+    theirs.succeeded(ONE)
+    await they.share()
+    await me.share()
+    assert mine.state(ONE) == "CLOSED"
+    assert my_stats.to_wire()["total_failures"] == 1
+
+
+def test_this_processs_circuits_are_its_own_without_redis() -> None:
+    CIRCUITS.failed(ONE, POLICY)
+    CIRCUITS.reset()
+    assert CIRCUITS.state(ONE) == "CLOSED"

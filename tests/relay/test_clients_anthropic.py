@@ -1,0 +1,129 @@
+"""Anthropic's official Python client over a real gateway process, on its own wire and on OpenAI's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic import Anthropic
+
+from tests.agents.conftest import Upstream
+from tests.relay.served import served
+from tests.stack.deployment import KEY
+
+USER: Any = [{"role": "user", "content": "Hi"}]
+ECHO: Any = {"name": "echo", "input_schema": {"type": "object", "properties": {"x": {"type": "integer"}}}}
+PIXEL: Any = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+
+PROVIDERS = ["messages", "chat"]
+
+
+@pytest.fixture(scope="module")
+def client(upstream_process: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anthropic]:
+    with (
+        served(tmp_path_factory.mktemp("anthropic"), upstream_process) as (process,),
+        Anthropic(base_url=process.url, api_key=KEY, max_retries=0) as made,
+    ):
+        yield made
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_message_is_answered(client: Anthropic, provider: str) -> None:
+    answer = client.messages.create(model=f"{provider}:hello", max_tokens=50, messages=USER)
+    assert answer.content[0].type == "text"
+    assert answer.content[0].text == "Hello, world."
+    assert answer.stop_reason == "end_turn"
+    assert answer.usage.output_tokens == 7
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_message_is_streamed(client: Anthropic, provider: str) -> None:
+    with client.messages.stream(model=f"{provider}:words:50", max_tokens=500, messages=USER) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == "".join(f"word{number} " for number in range(50))
+    assert final.usage.output_tokens == 7
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_parallel_tool_uses_arrive_whole(client: Anthropic, provider: str, stream: bool) -> None:
+    asked: Any = {"model": f"{provider}:parallel:3", "max_tokens": 500, "messages": USER, "tools": [ECHO]}
+    if stream:
+        with client.messages.stream(**asked) as events:
+            answer: Any = events.get_final_message()
+    else:
+        answer = client.messages.create(**asked)
+    used = [block for block in answer.content if block.type == "tool_use"]
+    assert [(block.name, block.input) for block in used] == [("echo", {"x": number}) for number in range(3)]
+    assert answer.stop_reason == ("tool_use")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_turn_with_results_of_tools_goes_on(client: Anthropic, provider: str) -> None:
+    first = client.messages.create(model=f"{provider}:tool", max_tokens=500, messages=USER, tools=[ECHO])
+    (used,) = [block for block in first.content if block.type == "tool_use"]
+    result: Any = {"type": "tool_result", "tool_use_id": used.id, "content": "seven"}
+    messages: Any = [*USER, {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
+    second = client.messages.create(model=f"{provider}:tool", max_tokens=500, messages=messages, tools=[ECHO])
+    assert second.content[0].type == "text"
+    assert second.content[0].text == "Tools said: seven"
+
+
+def test_images_reach_a_provider_of_the_other_wire(client: Anthropic) -> None:
+    parts: Any = [{"type": "text", "text": "What?"}, {"type": "image", "source": PIXEL}]
+    answer = client.messages.create(model="chat:vision", max_tokens=50, messages=[{"role": "user", "content": parts}])
+    assert answer.content[0].type == "text"
+    assert answer.content[0].text == "text,image_url"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_reasoning_is_thinking(client: Anthropic, provider: str) -> None:
+    answer = client.messages.create(model=f"{provider}:reasoning", max_tokens=500, messages=USER)
+    assert [block.type for block in answer.content] == ["thinking", "text"]
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        ("nobody-has-this", anthropic.NotFoundError),
+        ("messages:status:400", anthropic.BadRequestError),
+        ("chat:status:400", anthropic.BadRequestError),
+        ("messages:status:500", anthropic.InternalServerError),
+    ],
+)
+def test_errors_have_the_clients_own_types(
+    client: Anthropic, model: str, error: type[anthropic.APIStatusError]
+) -> None:
+    with pytest.raises(error) as caught:
+        client.messages.create(model=model, max_tokens=50, messages=USER)
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["type"] == "error"
+
+
+def test_a_wrong_key_is_an_authentication_error(client: Anthropic) -> None:
+    with pytest.raises(anthropic.AuthenticationError):
+        client.with_options(api_key="wrong").messages.create(model="messages:hello", max_tokens=5, messages=USER)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_stream_that_breaks_raises_in_the_client(client: Anthropic, provider: str) -> None:
+    said: list[str] = []
+    with (
+        pytest.raises(anthropic.APIError) as caught,
+        client.messages.stream(model=f"{provider}:drop:2", max_tokens=50, messages=USER) as stream,
+    ):
+        said.extend(stream.text_stream)
+    assert said == ["piece0 ", "piece1 "]
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_tokens_are_counted(client: Anthropic, provider: str) -> None:
+    assert client.messages.count_tokens(model=f"{provider}:hello", messages=USER).input_tokens > 0
+
+
+def test_models_are_listed(client: Anthropic) -> None:
+    assert "claude-hello" in {model.id for model in client.models.list()}

@@ -1,0 +1,103 @@
+"""A provider that speaks chat completions and nothing else, and insists on the order of its messages.
+
+`python -m tests.responses.upstream` as `tests.relay.upstream`. The scenario `coder` works on a task with whatever
+tools it is shown: it reads and looks around in parallel, edits, runs the tests and reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from tests.agents import upstream
+from tests.agents.upstream import Body, Chunk, Send, call, error, text
+from tests.relay.upstream import app as relayed_app
+from tests.relay.upstream import replaying, whole_body
+
+PATCH = "*** Begin Patch\n*** Update File: sum.py\n-return a - b\n+return a + b\n*** End Patch"
+
+
+def coder(body: Body, rest: str) -> Iterator[Chunk]:
+    """The next step of the task, by what has been done so far."""
+    tools = {tool["function"]["name"]: tool["function"] for tool in body["tools"]}
+    read, shell, edit = (_named(tools, word) for word in ("read", "shell", "patch"))
+    done = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    if not done:
+        yield {"reasoning_content": "I should look first."}
+        yield from text("Looking ", "around.")
+        yield from call(0, read, json.dumps({"path": "sum.py"}), "call_0")
+        yield from call(1, shell, json.dumps({"command": "ls"}), "call_1")
+    elif len(done) == 2:
+        yield from call(0, edit, json.dumps({"input": PATCH}), "call_0")
+    elif len(done) == 3:
+        yield from call(0, shell, json.dumps({"command": "pytest"}), "call_0")
+    else:
+        yield from text("Fixed: ", str(done[-1]))
+
+
+def _named(tools: dict[str, Any], word: str) -> str:
+    return next(name for name in tools if word in name.lower())
+
+
+def city(body: Body, rest: str) -> Iterator[Chunk]:
+    """Answers in a shape, if it was asked for one."""
+    asked = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    yield from text('{"name"', ': "Rome"}' if asked else ': "nobody asked"}')
+
+
+def cut_short(body: Body, rest: str) -> Iterator[Chunk]:
+    """Refuses in so many words."""
+    yield {"refusal": "I will "}
+    yield {"refusal": "not."}
+
+
+upstream.SCENARIOS |= {"coder": coder, "city": city, "declining": cut_short}
+
+
+def order_check(messages: list[Body]) -> None:
+    """Every call is answered directly behind it, as real providers demand."""
+    awaited: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in awaited:
+                raise error(400, "invalid_request_error", "An answer without its call.")
+            awaited.discard(message["tool_call_id"])
+        elif awaited:
+            raise error(400, "invalid_request_error", "A call without its answer.")
+        awaited |= {called["id"] for called in message.get("tool_calls") or ()}
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
+    """Bare ASGI."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        await relayed_app(scope, receive, send)
+        return
+    if not scope["path"].endswith("/chat/completions"):
+        await upstream.answer(send, 404, {"error": {"message": "no such path", "type": "not_found", "code": None}})
+        return
+    raw = await whole_body(receive)
+    try:
+        order_check(json.loads(raw)["messages"])
+    except upstream.Respond as refusal:
+        await upstream.answer(send, refusal.status, refusal.body)
+        return
+    await relayed_app(scope, replaying(raw, receive), send)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    listener = socket.create_server(("127.0.0.1", parser.parse_args().port))
+    print(listener.getsockname()[1], flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off"))
+    asyncio.run(server.serve(sockets=[listener]))
+
+
+if __name__ == "__main__":
+    main()

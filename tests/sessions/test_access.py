@@ -1,0 +1,152 @@
+"""Owner, colleague, stranger and nobody at every endpoint of the native face; a new route is covered by being one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, get_resolver
+
+from core_app import database
+from gateway_project.routing import STREAMS
+from sessions_app.models import AgentSession
+from tests.conftest import Caller, caller
+from tests.gateway_harness import Client, GatewayHarness
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+METHODS = ("get", "post", "put", "patch", "delete")
+BODIES: dict[str, dict[str, Any]] = {
+    "prompt": {"text": "hello"},
+    "steer": {"text": "hello"},
+    "switch_model": {"model": "demo:tour"},
+    "approve": {"approvalId": "apr_1"},
+    "reject": {"approvalId": "apr_1"},
+    "respond": {"ref": "ref_1", "response": "yes"},
+    "tool-results": {"callId": "call_1", "result": 1},
+    "tools": {"name": "mine"},
+    "fork": {"messageId": "msg_1"},
+    "test": {"args": {}},
+}
+"""What is valid where; everywhere else an empty object is."""
+
+
+def native(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLPattern):
+            if route.startswith("v1/sessions"):
+                yield route, pattern.callback
+        else:
+            yield from native(pattern.url_patterns, route)
+
+
+def endpoints() -> Iterator[tuple[str, str]]:
+    for route, view in native(get_resolver().url_patterns):
+        for method in METHODS:
+            if hasattr(view.view_class, method):
+                yield method.upper(), route
+    for stream in STREAMS:
+        if str(stream.pattern).startswith("v1/sessions"):
+            yield "POST" if str(stream.pattern).endswith("/test") else "GET", str(stream.pattern)
+
+
+ENDPOINTS = sorted(set(endpoints()))
+OF_A_SESSION = [(method, route) for method, route in ENDPOINTS if "session_id" in route]
+
+
+def filled(route: str, session: str, run: str) -> str:
+    known = {"session_id": session, "request_id": run, "name": "lookup"}
+    return "/" + re.sub(r"<\w+:(\w+)>", lambda match: known[match[1]], route)
+
+
+def body_for(method: str, route: str) -> Any:
+    return BODIES.get(route.rpartition("/")[2], {}) if method in ("POST", "PATCH") else {}
+
+
+@pytest.fixture
+async def place(api: Client) -> tuple[str, str]:
+    """The owner's session with a finished run and a tool."""
+    session = await api.session()
+    run = await api.run(session, "hello")
+    assert (await api.post(f"/v1/sessions/{session}/tools", {"name": "lookup"})).status == 201
+    return session, str(run["requestId"])
+
+
+def test_the_routes_are_found() -> None:
+    assert ("POST", "v1/sessions/<str:session_id>/prompt") in ENDPOINTS
+    assert ("GET", "v1/sessions/<str:session_id>/events") in ENDPOINTS
+    assert len(ENDPOINTS) > 20
+
+
+@pytest.mark.parametrize(("method", "route"), OF_A_SESSION)
+async def test_a_stranger_is_answered_as_if_the_session_did_not_exist(
+    gateway: GatewayHarness, stranger: Caller, place: tuple[str, str], method: str, route: str
+) -> None:
+    client = gateway.client(stranger)
+    before = await database.run(_everything)
+    answers = [
+        await client.ask(method, filled(route, session, place[1]), body_for(method, route))
+        for session in (place[0], "ses_that_is_not")
+    ]
+    assert answers[0].error == (404, "session_not_found")
+    assert answers[0].body.replace(place[0].encode(), b"ses_that_is_not") == answers[1].body
+    assert await database.run(_everything) == before
+
+
+def _everything() -> Any:
+    return list(AgentSession.objects.order_by("pk").values_list("pk", "state", "title", "stream__head"))
+
+
+@pytest.mark.parametrize(("method", "route"), ENDPOINTS)
+async def test_a_colleague_without_the_scope_is_forbidden(
+    gateway: GatewayHarness, colleague: Caller, place: tuple[str, str], method: str, route: str
+) -> None:
+    before = await database.run(_everything)
+    answer = await gateway.client(colleague).ask(method, filled(route, *place), body_for(method, route))
+    assert answer.error == (403, "forbidden")
+    assert await database.run(_everything) == before
+
+
+@pytest.mark.parametrize(("method", "route"), ENDPOINTS)
+async def test_nobody_gets_in_without_a_key(
+    gateway: GatewayHarness, place: tuple[str, str], method: str, route: str
+) -> None:
+    answer = await gateway.client(None).ask(method, filled(route, *place), body_for(method, route))
+    assert answer.error == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(("method", "route"), OF_A_SESSION)
+async def test_a_colleague_with_the_scope_is_let_in(
+    gateway: GatewayHarness, tenant: Any, place: tuple[str, str], method: str, route: str
+) -> None:
+    friend = await database.run(caller, tenant, ("sessions",))
+    answer = await gateway.client(friend).ask(method, filled(route, *place), body_for(method, route))
+    assert answer.status not in (401, 403, 405)
+    assert answer.status < 500
+    if answer.status == 404:
+        assert answer.json["error"] != "session_not_found"
+
+
+async def test_a_stranger_sees_nothing_in_lists(
+    gateway: GatewayHarness, stranger: Caller, place: tuple[str, str]
+) -> None:
+    assert (await gateway.client(stranger).get("/v1/sessions")).json == {"sessions": [], "nextCursor": None}
+    mine = (await gateway.client(stranger).post("/v1/sessions", {"model": "demo:echo", "sessionId": place[0]})).json
+    assert mine["sessionId"] == place[0]
+
+
+async def test_deciding_needs_its_scope_where_the_tenant_says_so(
+    gateway: GatewayHarness, tenant: Any, place: tuple[str, str]
+) -> None:
+    from tenants_app.key_cache import cache
+    from tenants_app.models import Tenant
+
+    friend = await database.run(caller, tenant, ("sessions",))
+    await database.run(lambda: Tenant.objects.filter(pk=tenant.pk).update(settings={"approvals_in_sessions": False}))
+    cache.clear()
+    for verb in ("approve", "reject"):
+        answer = await gateway.client(friend).post(f"/v1/sessions/{place[0]}/{verb}", {"approvalId": "apr_1"})
+        assert answer.error == (403, "forbidden")

@@ -1,0 +1,156 @@
+"""Erasing and exporting: sessions, end users, tenants; the ledger and the audit stay."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from core_app import database
+from events_app.models import Event
+from sessions_app.models import AgentSession, Run
+from sessions_app.services.erasure import end_user_erase, session_erase, tenant_erase
+from tenants_app.models import AuditEntry, LedgerEntry, Tenant
+from tests.conftest import Caller
+from tests.gateway_harness import Client, GatewayHarness
+from tests.scripted_engine import Gate, ScriptedEngine, paused
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECRET = "Rumpelstiltskin"
+KEPT = {"LedgerEntry", "AuditEntry"}
+
+
+def found_anywhere(word: str) -> set[str]:
+    """The tables in which some text holds `word`."""
+    tables = set()
+    for model in apps.get_models():
+        for field in model._meta.get_fields():
+            column = getattr(field, "column", None)
+            if column is None or field.get_internal_type() not in ("CharField", "TextField", "JSONField"):
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f'SELECT 1 FROM {model._meta.db_table} WHERE CAST("{column}" AS text) LIKE %s LIMIT 1',
+                    [f"%{word}%"],
+                )
+                if cursor.fetchone():
+                    tables.add(model.__name__)
+    return tables
+
+
+async def test_a_purged_session_leaves_its_words_nowhere(api: Client, tenant: Tenant) -> None:
+    session = await api.session(sessionId=f"of-{SECRET}", systemPrompt=SECRET, groupId="together", title=SECRET)
+    await api.run(session, f"my name is {SECRET}", endUser=SECRET)
+    assert "Event" in await database.run(found_anywhere, SECRET)
+    assert (await api.delete(f"/v1/sessions/{session}?purge=true")).status == 204
+    assert (await api.get(f"/v1/sessions/{session}")).status == 404
+    left = await database.run(found_anywhere, SECRET)
+    assert left <= {"AuditEntry", "IdempotencyRecord"}, left
+    assert await database.run(LedgerEntry.objects.filter(tenant=tenant).count) == 1
+    assert await database.run(AuditEntry.objects.filter(action="session.erased").count) == 1
+    assert await database.run(Event.objects.count) == 0
+
+
+async def test_purging_needs_the_scope_admin(api: Client, gateway: GatewayHarness, tenant: Tenant) -> None:
+    from tests.conftest import caller
+
+    session = await api.session()
+    limited = gateway.client(await database.run(caller, tenant, ("sessions",)))
+    assert (await limited.delete(f"/v1/sessions/{session}?purge=true")).error == (403, "forbidden")
+    assert (await limited.delete(f"/v1/sessions/{session}")).status == 204
+
+
+async def test_a_running_session_is_purged_and_its_followers_end(api: Client, script: ScriptedEngine) -> None:
+    gate = Gate()
+    script.behaviour = paused(gate)
+    session = await api.session()
+    await api.prompt(session, "hello")
+    await gate.arrival()
+    async with api.events(session) as reader:
+        assert (await api.delete(f"/v1/sessions/{session}?purge=true")).status == 204
+        await reader.until(lambda: reader.ended)
+    gate.open()
+    assert await database.run(Run.objects.count) == 0
+
+
+async def test_an_end_user_is_erased_from_shared_sessions_and_with_own_ones(api: Client, tenant: Tenant) -> None:
+    own, shared = await api.session(), await api.session()
+    await api.run(own, f"I am {SECRET}", endUser="u-1")
+    await api.run(shared, f"I am {SECRET}", endUser="u-1")
+    await api.run(shared, "I am somebody else", endUser="u-2")
+    erased = await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test")
+    assert erased == (1, 1)
+    assert not await database.run(found_anywhere, SECRET)
+    assert (await api.get(f"/v1/sessions/{own}")).status == 404
+    texts = [row["content"] for row in (await api.get(f"/v1/sessions/{shared}/messages")).json["messages"]]
+    assert texts == ["[erased]", "[erased]", "I am somebody else", "I am somebody else"]
+    await api.delete(f"/v1/sessions/{shared}?purge=true")
+
+
+async def test_a_tenant_is_erased_and_its_neighbour_is_not(
+    api: Client, gateway: GatewayHarness, stranger: Caller, tenant: Tenant
+) -> None:
+    await api.run(await api.session(groupId="g"), "hello")
+    kept = await gateway.client(stranger).session()
+    assert await database.run(tenant_erase, tenant=tenant, actor="test") == 1
+    assert await database.run(lambda: list(AgentSession.objects.values_list("public_id", flat=True))) == [kept]
+
+
+async def test_an_erasure_that_was_cut_off_is_finished_by_asking_again(
+    api: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sessions_app.services import erasure
+
+    session = await api.session()
+    await api.run(session, SECRET)
+    deletes = erasure._delete
+
+    def dying(rows: Any) -> None:
+        deletes(rows)
+        if rows.model.__name__ == "Message":
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(erasure, "_delete", dying)
+    with pytest.raises(RuntimeError):
+        await database.run(session_erase, tenant_id=tenant.pk, public_id=session, actor="test")
+    monkeypatch.setattr(erasure, "_delete", deletes)
+    await database.run(session_erase, tenant_id=tenant.pk, public_id=session, actor="test")
+    assert not await database.run(found_anywhere, SECRET)
+
+
+async def test_an_export_has_everything_that_was_said(api: Client) -> None:
+    session = await api.session(systemPrompt="Be brief.")
+    await api.run(session, "hello there", endUser="u-1")
+    await api.session()
+    output = StringIO()
+    await database.run(call_command, "export", tenant="acme", end_user="u-1", stdout=output)
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds[0] == "session"
+    assert {kind: kinds.count(kind) for kind in ("session", "run", "message")} == {"session": 1, "run": 1, "message": 2}
+    events = [line for line in lines if line["kind"] == "event"]
+    assert [(line["id"], line["event"], line["data"]) for line in events] == [
+        (frame.id, frame.event, frame.data) for frame in await api.log(session)
+    ]
+
+
+async def test_the_erase_command_asks_first_and_names_what_is_missing(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await api.session()
+    monkeypatch.setattr("builtins.input", lambda prompt: "no")
+    with pytest.raises(CommandError, match="Nothing was erased"):
+        await database.run(call_command, "erase", "session", session, tenant="acme")
+    with pytest.raises(CommandError, match="no tenant"):
+        await database.run(call_command, "erase", "session", session, tenant="nobody", yes=True)
+    with pytest.raises(CommandError, match="There is no session"):
+        await database.run(call_command, "erase", "session", "nothing", tenant="acme", yes=True)
+    output = StringIO()
+    await database.run(call_command, "erase", "session", session, tenant="acme", yes=True, stdout=output)
+    assert "Erased the session" in output.getvalue()

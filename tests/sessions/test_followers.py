@@ -1,0 +1,386 @@
+"""Followers: whatever is cut, lost, late or slow, each sees every event once, in order, in the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
+from core_app import database
+from events_app import hub as hub_module
+from events_app.flusher import FLUSHER
+from events_app.follow import Follower
+from events_app.hub import HUB
+from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
+from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, paused, saying, stream
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def in_steps(leg: Leg, pieces: Sequence[str] = ("Es ", "war ", "einmal ", "…")) -> LegOutcome:
+    """Streams with every delta in a commit of its own, so that a run can be cut between any two."""
+    message_id, text = await stream(leg, [])
+    for piece in pieces:
+        text += piece
+        await leg.emit(_delta(message_id, piece))
+        await leg.drain()  # type: ignore[attr-defined]
+    await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+    return Finished(text)
+
+
+def _delta(message_id: str, piece: str) -> Any:
+    from events_app.types import MessageDelta
+
+    return MessageDelta(message_id=message_id, delta=piece)
+
+
+def use_layer(settings: Any, name: str) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.unruly_layer.{name}"}}
+
+
+def check_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub compares heads often: the tests wait for its work, not for its pauses."""
+    monkeypatch.setattr(hub_module, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(hub_module, "RETRY_SECONDS", 0.01)
+
+
+async def test_a_replay_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, script: ScriptedEngine) -> None:
+    script.behaviour = in_steps
+    session = await api.session()
+    await api.run(session, "tell")
+    whole = await api.log(session)
+    assert len(whole) >= 9
+    for cut in range(len(whole)):
+        async with api.events(session, since=0) as reader:
+            seen = [await reader.next() for _ in range(cut)]
+        async with api.events(session, last_id=reader.last_id if cut else 0) as reader:
+            assert seen + await reader.rest() == whole, cut
+
+
+async def test_a_live_stream_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, script: ScriptedEngine) -> None:
+    script.behaviour = in_steps
+    length = len(await _watched(api, 1))
+    for cut in range(2, length):
+        assert len(await _watched(api, cut)) == length
+
+
+async def _watched(api: Client, cut: int) -> list[Frame]:
+    """A run of a new session, watched live, with the connection cut after so many events."""
+    session = await api.session()
+    async with api.events(session) as reader:
+        await api.prompt(session, "tell")
+        seen = [await reader.next() for _ in range(cut)]
+    async with api.events(session, last_id=seen[-1].id) as reader:
+        frames = seen + await reader.rest()
+    assert frames == await api.log(session), cut
+    return frames
+
+
+async def test_a_stream_cut_again_and_again_is_whole(api: Client, script: ScriptedEngine) -> None:
+    script.behaviour = in_steps
+    session = await api.session()
+    for _ in range(3):
+        await api.run(session, "tell")
+    whole = await api.log(session)
+    dice = random.Random(20)
+    for _ in range(10):
+        seen: list[Frame] = []
+        while not seen or seen[-1] != whole[-1]:
+            async with api.events(session, last_id=seen[-1].id if seen else 0) as reader:
+                for _ in range(min(dice.randint(1, 7), len(whole) - len(seen))):
+                    seen.append(await reader.next())
+        assert seen == whole
+
+
+async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, script: ScriptedEngine) -> None:
+    gate = Gate()
+    script.behaviour = paused(gate, before=["a ", "b "], after=[f"{n} " for n in range(200)])
+    session = await api.session()
+    await api.prompt(session, "go")
+    await gate.arrival()
+    async with asyncio.TaskGroup() as group:
+        readings = [group.create_task(_read_all(api, session)) for _ in range(50)]
+        await _attached(50)
+        gate.open()
+    first, *others = [reading.result() for reading in readings]
+    assert all(other == first for other in others)
+    assert b"event: agent_end" in first
+
+
+async def _read_all(api: Client, session: str) -> bytes:
+    async with api.events(session) as reader:
+        await reader.rest()
+    head, _, events = reader.raw.partition(b"\n\n")
+    assert head.startswith(b"retry: ")
+    return events
+
+
+async def _attached(count: int) -> None:
+    await eventually(lambda: HUB.follower_count >= count)
+
+
+async def test_deltas_coalesce_under_load_and_lose_no_character(
+    api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flusher stands still while the engine streams; the fixture compares every delta with its message."""
+    free = threading.Event()
+    commit = FLUSHER._commit
+    monkeypatch.setattr(FLUSHER, "_commit", lambda given: (free.wait(5), commit(given))[1])
+    dice = random.Random(7)
+    pieces = [dice.choice(["a", "ß", "漢", "🎈", "\n", '"', "\\", "\x07", "e\u0301"]) for _ in range(5000)]
+
+    async def flood(leg: Leg) -> LegOutcome:
+        message_id, text = await stream(leg, pieces)
+        free.set()
+        await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+        return Finished(text)
+
+    script.behaviour = flood
+    session = await api.session()
+    async with api.events(session) as reader:
+        await api.prompt(session, "go")
+        frames = await reader.rest()
+    deltas = [frame.data["delta"] for frame in frames if frame.event == "message_delta"]
+    assert "".join(deltas) == "".join(pieces)
+    assert len(deltas) < 10
+
+
+async def test_one_delta_larger_than_an_event_may_be_loses_no_character(api: Client, script: ScriptedEngine) -> None:
+    text = "🎈\x01ab" * 100_000
+    script.behaviour = saying(text)
+    session = await api.session()
+    await api.run(session, "go")
+    deltas = [frame.data["delta"] for frame in await api.log(session) if frame.event == "message_delta"]
+    assert "".join(deltas) == text
+
+
+async def test_a_delta_that_no_database_takes_is_cleaned_and_harms_nobody(api: Client, script: ScriptedEngine) -> None:
+    script.behaviour = saying("nul \x00 and lone \ud800 surrogate")
+    session = await api.session()
+    run = await api.run(session, "go")
+    assert run["status"] == "completed"
+    assert run["lastMessage"]["content"] == "nul \ufffd and lone \ufffd surrogate"
+
+
+@pytest.mark.parametrize("layer", ["LosingLayer", "UnrulyLayer", "RaisingLayer"])
+async def test_a_channel_layer_that_misbehaves_costs_no_event(
+    api: Client,
+    gateway: GatewayHarness,
+    script: ScriptedEngine,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    layer: str,
+) -> None:
+    use_layer(settings, layer)
+    check_often(monkeypatch)
+    await gateway.restart()
+    script.behaviour = in_steps
+    session = await api.session(groupId="crowd")
+    async with api.events(session, follow="session") as one, api.events(session, follow="session") as two:
+        for _ in range(3):
+            await api.prompt(session, "tell")
+        await api.delete(f"/v1/sessions/{session}")
+        frames = await one.rest()
+        assert await two.rest() == frames
+    assert frames == await api.log(session)
+
+
+async def test_what_one_follower_reads_hides_no_loss_from_another(
+    api: Client, gateway: GatewayHarness, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last event's message is lost; a second reader comes and finds it in the log, the first must as well."""
+    use_layer(settings, "LosingLayer")
+    monkeypatch.setattr(hub_module, "CHECK_SECONDS", 3600)
+    await gateway.restart()
+    session = await api.session()
+    async with api.events(session, follow="session") as first:
+        await HUB.check(full=True)
+        await api.done(session, await api.prompt(session, "hello"))
+        async with api.events(session) as second:
+            await second.rest()
+        await HUB.check(full=True)
+        await HUB.check(full=True)
+        assert (await first.next_of("agent_end")).data["lastMessage"]["content"] == "hello"
+
+
+async def test_a_reader_that_takes_nothing_is_ended_and_the_others_are_not(
+    api: Client, script: ScriptedEngine, settings: Any
+) -> None:
+    # Far fewer than the batches to come, and far more than a reader that reads is ever behind.
+    settings.GATEWAY_FOLLOWER_QUEUE = 40
+    gate = Gate()
+
+    async def many(leg: Leg) -> LegOutcome:
+        await gate.passed()
+        return await in_steps(leg, ["word "] * 120)
+
+    script.behaviour = many
+    session = await api.session()
+    await api.prompt(session, "tell")
+    await gate.arrival()
+    async with api.events(session, stalled=True) as slow, api.events(session) as quick:
+        await _attached(2)
+        (subscription, *_) = HUB._streams[next(iter(HUB._streams))].subscriptions
+        gate.open()
+        frames = await quick.rest()
+        assert frames[-1].event == "agent_end"
+        assert subscription.overflowed
+        assert not subscription.batches
+        slow.resume()
+        seen = await slow.rest()
+        assert len(seen) < len(frames)
+    async with api.events(session, last_id=slow.last_id) as reader:
+        assert seen + await reader.rest() == frames
+
+
+async def test_a_reader_that_takes_no_frame_in_time_is_cut_off(api: Client, settings: Any) -> None:
+    settings.GATEWAY_SLOW_FOLLOWER_SECONDS = 0.02
+    session = await api.session()
+    await api.run(session, "hello")
+    async with api.events(session, stalled=True) as reader:
+        await reader.end()
+        assert reader.raw == b""
+
+
+async def test_a_client_that_goes_leaves_nothing_behind(api: Client) -> None:
+    session = await api.session()
+    async with api.events(session, follow="session"):
+        await _attached(1)
+    assert HUB.follower_count == 0
+    await HUB.check(full=True)
+    assert not HUB._streams
+
+
+async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(stream_id: int, followed: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(HUB, "_join", never)
+    task = asyncio.create_task(Follower(1, after=0).__aenter__())
+    await _attached(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert HUB.follower_count == 0
+
+
+async def test_a_draining_server_tells_followers_to_come_back_and_they_miss_nothing(
+    api: Client, gateway: GatewayHarness, script: ScriptedEngine
+) -> None:
+    gate = Gate()
+    script.legs = [paused(gate)]
+    session = await api.session()
+    request_id = await api.prompt(session, "go")
+    await gate.arrival()
+    async with api.events(session) as reader:
+        await reader.next_of("message_delta")
+        draining = asyncio.create_task(gateway.drain())
+        await reader.rest()
+        assert reader.comments[-1] == b": restarting, reconnect and resume"
+        await draining
+    await gateway.stop()
+    await gateway.start()
+    async with api.events(session, last_id=reader.last_id) as again:
+        frames = await again.rest()
+    assert frames[-1].event == "agent_end"
+    assert (await api.ended(session, request_id))["status"] == "completed"
+
+
+async def test_a_leg_that_ends_while_the_server_drains_is_not_handed_over(
+    api: Client, gateway: GatewayHarness, script: ScriptedEngine
+) -> None:
+    gate = Gate()
+    script.behaviour = paused(gate)
+    session = await api.session()
+    request_id = await api.prompt(session, "go")
+    queued = await api.prompt(session, "next")
+    await gate.arrival()
+    draining = asyncio.create_task(gateway.drain())
+    await asyncio.sleep(0)
+    gate.open()
+    await draining
+    await gateway.stop()
+    await gateway.start()
+    run = await api.ended(session, request_id)
+    assert (run["status"], run["attempt"]) == ("completed", 1)
+    assert (await api.ended(session, queued))["status"] == "completed"
+
+
+async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the_log(
+    api: Client, script: ScriptedEngine
+) -> None:
+    async def chatty(leg: Leg) -> LegOutcome:
+        message_id, text = await stream(leg, [])
+        for number in range(20):
+            text += f"{number} "
+            await leg.emit(_delta(message_id, f"{number} "))
+            await asyncio.sleep(0)
+        await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+        return Finished(text)
+
+    script.behaviour = chatty
+    sessions = [await api.session(groupId="all" if number % 2 else None) for number in range(200)]
+
+    async def watched(session: str) -> list[Frame]:
+        # Two hundred runs share the machine with whatever else it does.
+        async with api.events(session, patience=40.0) as reader:
+            await api.prompt(session, "go")
+            return await reader.rest()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = {session: group.create_task(watched(session)) for session in sessions}
+    for session in sessions[::10]:
+        assert tasks[session].result() == await api.log(session)
+    assert all(task.result()[-1].event == "agent_end" for task in tasks.values())
+    grouped = await database.run(_group_log, "all")
+    assert [event.offset for event in grouped] == list(range(1, len(grouped) + 1))
+    wanted = sum(len(tasks[session].result()) for session in sessions[1::2])
+    assert len(grouped) == wanted
+
+
+def _group_log(public_id: str) -> list[Any]:
+    from events_app import log
+    from sessions_app.models import SessionGroup
+
+    return log.read(SessionGroup.objects.get(public_id=public_id).stream_id, after=0, limit=100_000)
+
+
+async def test_a_group_is_followed_in_one_stream_and_resumed(api: Client, script: ScriptedEngine) -> None:
+    script.behaviour = echo
+    one, two = await api.session(groupId="pair"), await api.session(groupId="pair")
+    async with api.events("", path="/v1/groups/pair/events") as live:
+        await api.run(one, "first of pair")
+        await api.run(two, "second of pair")
+        frames = [await live.next_of("agent_end"), await live.next_of("agent_end")]
+    assert [frame.data["sessionId"] for frame in frames] == [one, two]
+    async with api.events("", path="/v1/groups/pair/events", since=0) as replay:
+        seen = [await replay.next() for _ in range(frames[-1].id)]
+    assert [frame.id for frame in seen] == list(range(1, frames[-1].id + 1))
+    for session in (one, two):
+        own = [(frame.event, frame.data) for frame in seen if frame.data["sessionId"] == session]
+        assert own == [(frame.event, {"sessionId": session, **frame.data}) for frame in await api.log(session)]
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.booleans()), max_size=40))
+def test_joined_deltas_are_the_same_text(pieces: list[tuple[str, bool]]) -> None:
+    """Whatever is emitted in whatever order of commits, the deltas of a message join to its text."""
+    from events_app.flusher import _joined, _parts
+
+    pending: list[Any] = []
+    committed: list[Any] = []
+    for text, commit in pieces:
+        for part in _parts(_delta("m", text)):
+            joined = _joined(pending[-1], part) if pending else None
+            pending[-1:] = [joined] if joined is not None else [*pending[-1:], part]
+        if commit:
+            committed += pending
+            pending = []
+    assert "".join(event.delta for event in committed + pending) == "".join(text for text, _ in pieces)

@@ -1,0 +1,163 @@
+"""Retention: old sessions, events and ledger rows go; readers of removed offsets are told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from core_app import clock, database
+from sessions_app.legs import sweep as sweeping
+from sessions_app.models import AgentSession, Run
+from sessions_app.services.retention import Removed, retention_apply
+from tenants_app.models import LedgerEntry, Tenant
+from tests.conftest import Caller
+from tests.gateway_harness import WAIT, Client, GatewayHarness
+from tests.scripted_engine import Gate, ScriptedEngine, echo, paused
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def aged(session: str, days: int) -> None:
+    """Everything about the session happened so many days ago."""
+    moment = clock.now() - timedelta(days=days)
+
+    def age() -> None:
+        AgentSession.objects.filter(public_id=session).update(updated_at=moment)
+        Run.objects.filter(session__public_id=session, ended_at__isnull=False).update(ended_at=moment)
+        LedgerEntry.objects.filter(session_ref=session).update(created_at=moment)
+
+    await database.run(age)
+
+
+async def applied(tenant: Tenant, **kept: int) -> Removed:
+    tenant.settings = {f"retention_{what}_days": days for what, days in kept.items()}
+    await database.run(tenant.save)
+    return await database.run(retention_apply, tenant=tenant)
+
+
+async def test_nothing_goes_unless_somebody_says_so(api: Client, tenant: Tenant) -> None:
+    session = await api.session()
+    await api.run(session, "hello")
+    await aged(session, 5000)
+    assert await applied(tenant) == Removed()
+
+
+async def test_quiet_sessions_go_and_younger_ones_stay(api: Client, tenant: Tenant) -> None:
+    old, young = await api.session(), await api.session()
+    for session in (old, young):
+        await api.run(session, "hello")
+    await aged(old, 31)
+    await aged(young, 29)
+    assert (await applied(tenant, sessions=30)).sessions == 1
+    assert (await api.get(f"/v1/sessions/{old}")).status == 404
+    assert (await api.get(f"/v1/sessions/{young}")).status == 200
+
+
+async def test_a_session_that_waits_or_runs_is_never_too_old(
+    api: Client, tenant: Tenant, script: ScriptedEngine
+) -> None:
+    gate = Gate()
+    script.behaviour = paused(gate)
+    session = await api.session()
+    request_id = await api.prompt(session, "hello")
+    await gate.arrival()
+    await aged(session, 100)
+    assert (await applied(tenant, sessions=1)).sessions == 0
+    gate.open()
+    assert (await api.ended(session, request_id))["status"] == "completed"
+
+
+async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: Client, tenant: Tenant) -> None:
+    session = await api.session()
+    await api.run(session, "one")
+    kept_from = len(await api.log(session)) + 1
+    await aged(session, 8)
+    await api.run(session, "two")
+    done = await applied(tenant, events=7)
+    assert done.events == kept_from - 1
+    async with api.events(session, since=0) as reader:
+        frames = await reader.rest()
+    assert (frames[0].event, frames[0].data) == ("events_dropped", {"from": 1, "to": kept_from - 1})
+    assert [frame.id for frame in frames[1:]] == list(range(kept_from, kept_from + len(frames) - 1))
+    messages = (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]
+    assert len(messages) == 4
+
+
+async def test_the_events_that_a_running_prompt_needs_stay(api: Client, tenant: Tenant, script: ScriptedEngine) -> None:
+    gate = Gate()
+    script.legs = [paused(gate), echo]
+    session = await api.session()
+    first = await api.prompt(session, "one")
+    await gate.arrival()
+    second = await api.prompt(session, "two")
+    gate.open()
+    await api.ended(session, first)
+    await api.ended(session, second)
+    queued_at = next(frame.id for frame in await api.log(session) if frame.data.get("text") == "two")
+
+    def unfinished() -> None:
+        Run.objects.filter(pk=second).update(state="queued", ended_at=None, last_offset=None)
+        Run.objects.filter(pk=first).update(ended_at=clock.now() - timedelta(days=9))
+
+    last = await database.run(lambda: Run.objects.values("state", "ended_at", "last_offset").get(pk=second))
+    await database.run(unfinished)
+    await applied(tenant, events=7)
+    await database.run(lambda: Run.objects.filter(pk=second).update(**last))
+    assert (await api.log(session))[0].id == queued_at
+
+
+async def test_a_group_says_so_too(api: Client, tenant: Tenant) -> None:
+    session = await api.session(groupId="together")
+    await api.run(session, "one")
+    total = len(await api.log(session))
+    await aged(session, 8)
+    await applied(tenant, events=7)
+    async with api.events("", path="/v1/groups/together/events", since=0) as reader:
+        frame = await reader.next()
+    assert (frame.event, frame.data) == ("events_dropped", {"from": 1, "to": total})
+
+
+async def test_old_ledger_rows_go(api: Client, tenant: Tenant) -> None:
+    session = await api.session()
+    await api.run(session, "hello")
+    await aged(session, 400)
+    assert (await applied(tenant, ledger=365)).ledger == 1
+    # Its runs say more than the ledger now, which every other test forbids.
+    await api.delete(f"/v1/sessions/{session}?purge=true")
+
+
+async def test_the_command_applies_the_gateways_own_days_to_every_tenant(
+    api: Client, gateway: GatewayHarness, stranger: Caller, settings: Any
+) -> None:
+    settings.GATEWAY_RETENTION_SESSIONS_DAYS = 10
+    for client in (api, gateway.client(stranger)):
+        await aged(await client.session(), 11)
+    output = StringIO()
+    await database.run(call_command, "retention", stdout=output)
+    assert output.getvalue() == "Removed 2 sessions, 0 events and 0 ledger rows.\n"
+
+
+async def test_the_sweep_goes_its_rounds_while_retention_removes(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, transactional_db: None
+) -> None:
+    settings.GATEWAY_SWEEP_SECONDS = 0
+    through, loop = threading.Event(), asyncio.get_running_loop()
+    rounds: asyncio.Queue[None] = asyncio.Queue()
+    monkeypatch.setattr(sweeping, "retention_turn", through.wait)
+    monkeypatch.setattr(sweeping, "sweep", lambda: loop.call_soon_threadsafe(rounds.put_nowait, None))
+    sweep = sweeping.Sweep()
+    await sweep.start()
+    try:
+        async with asyncio.timeout(WAIT):
+            for _ in range(3):
+                await rounds.get()
+        assert not through.is_set()
+    finally:
+        through.set()
+        await sweep.stop()

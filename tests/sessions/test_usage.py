@@ -1,0 +1,60 @@
+"""GET /v1/usage: what the ledger says, for the tenant that asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from core_app import clock
+from tests.conftest import Caller
+from tests.gateway_harness import Client, GatewayHarness
+from tests.scripted_engine import ScriptedEngine
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_usage_sums_runs_by_day_key_and_model(api: Client, script: ScriptedEngine) -> None:
+    session = await api.session()
+    await api.run(session, "one", endUser="u-1")
+    await api.run(session, "two", endUser="u-2")
+    rows = (await api.get("/v1/usage")).json["usage"]
+    assert rows == [
+        {
+            "day": clock.now().date().isoformat(),
+            "key": "test key",
+            "model": "scripted",
+            "prompts": 2,
+            "turns": 2,
+            "promptTokens": 6,
+            "completionTokens": 10,
+            "cachedTokens": 0,
+            "reasoningTokens": 0,
+            "costUsd": 0.5,
+            "costKnown": True,
+        }
+    ]
+    own = (await api.get("/v1/usage?endUser=u-1&groupBy=model")).json["usage"]
+    assert [(row["prompts"], "day" in row) for row in own] == [(1, False)]
+
+
+async def test_usage_is_of_the_days_asked_for(api: Client, script: ScriptedEngine) -> None:
+    await api.run(await api.session(), "one")
+    today = clock.now().date().isoformat()
+    assert len((await api.get(f"/v1/usage?from={today}&to={today}")).json["usage"]) == 1
+    assert (await api.get("/v1/usage?to=2020-01-01")).json["usage"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("from=yesterday", "from"), ("to=2020-13-01", "to"), ("groupBy=colour", "groupBy"), ("from=9999-12-31", None)],
+)
+async def test_a_bad_parameter_is_named(api: Client, query: str, field: str | None) -> None:
+    answer = await api.get(f"/v1/usage?{query}")
+    assert (answer.status, answer.json.get("field")) == ((400, field) if field else (200, None))
+
+
+async def test_usage_is_the_operators_and_the_tenants_own(
+    api: Client, gateway: GatewayHarness, colleague: Caller, stranger: Caller, script: ScriptedEngine
+) -> None:
+    await api.run(await api.session(), "one")
+    assert (await gateway.client(colleague).get("/v1/usage")).error == (403, "forbidden")
+    assert (await gateway.client(stranger).get("/v1/usage")).json["usage"] == []

@@ -1,0 +1,141 @@
+"""Runs of the `model` engine through the whole gateway: every scenario of a provider ends as a client should see it.
+
+The harness holds each session's events against what REST says of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.gateway_harness import Client, GatewayHarness
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ECHO = {"name": "echo", "description": "echoes", "parameters": {"type": "object"}}
+
+
+async def run_of(api: Client, model: str, text: str = "hello", **session: Any) -> tuple[str, dict[str, Any]]:
+    session_id = await api.session(model=f"scripted:{model}", **session)
+    return session_id, await api.run(session_id, text)
+
+
+async def types_of(api: Client, session: str) -> list[str]:
+    return [frame.event for frame in await api.log(session)]
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        ("hello", "Hello, world."),
+        ("words:300", "".join(f"word{number} " for number in range(300))),
+        ("reasoning", "Then I answer."),
+        ("flaky:503:2", "Hello, world."),
+        ("flaky:429:1", "Hello, world."),
+        ("empty:1", "At last."),
+        ("unknown-tool", None),
+        ("malformed", None),
+    ],
+)
+async def test_a_run_completes_with_its_answer(api: Client, model: str, answer: str | None) -> None:
+    session, run = await run_of(api, model)
+    assert run["status"] == "completed"
+    if answer is not None:
+        assert run["lastMessage"]["content"] == answer
+    assert (await types_of(api, session))[-1] == "agent_end"
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("status:500", "upstream_error"),
+        ("status:400", "bad_request"),
+        ("drop:2", "upstream_error"),
+        ("in-stream-error", "upstream_error"),
+        ("cut", "upstream_error"),
+        ("limited:3600", "rate_limited"),
+        ("many-calls:1000", "unprocessable"),
+    ],
+)
+async def test_a_providers_failure_ends_the_run_once_and_tells_no_secret(api: Client, model: str, code: str) -> None:
+    session, run = await run_of(api, model)
+    assert (run["status"], run["error"]["code"]) == ("failed", code)
+    events = await api.log(session)
+    assert [frame.event for frame in events][-2:] == ["error", "agent_abort"]
+    assert "SECRET" not in str([frame.data for frame in events])
+
+
+async def test_a_provider_that_says_nothing_ends_in_time(api: Client) -> None:
+    session = await api.session(model="hasty:hang:1")
+    run = await api.run(session, "hello")
+    assert (run["status"], run["error"]["code"]) == ("failed", "timeout")
+
+
+async def test_reasoning_is_shown_and_kept_out_of_the_answer(api: Client) -> None:
+    session, run = await run_of(api, "reasoning")
+    thought = [frame.data["delta"] for frame in await api.log(session) if frame.event == "thinking_delta"]
+    assert "".join(thought) == "First, I think."
+    assert "I think" not in run["lastMessage"]["content"]
+
+
+async def test_parallel_calls_with_one_repeated_id_are_told_apart(api: Client, server: Any) -> None:
+    tool = {**ECHO, "callbackUrl": server.url}
+    session, run = await run_of(api, "parallel:3", tools=[tool])
+    events = await api.log(session)
+    ids = [frame.data["callId"] for frame in events if frame.event == "tool_execution_end"]
+    assert run["status"] == "completed"
+    assert len(set(ids)) == 3
+    assert [frame.data["count"] for frame in events if frame.event == "tool_calls"] == [3]
+
+
+async def test_usage_and_price_are_of_the_providers_last_chunk(api: Client) -> None:
+    session, run = await run_of(api, "hello")
+    stats = (await api.get(f"/v1/sessions/{session}/stats")).json
+    assert run["tokenUsage"]["totalTokens"] > 0
+    assert stats["costKnown"]
+    assert stats["costUsd"] == run["costUsd"] > 0
+
+
+async def test_a_model_that_calls_tools_for_ever_stops_at_its_turns(api: Client, server: Any) -> None:
+    tool = {**ECHO, "callbackUrl": server.url}
+    _, run = await run_of(api, "endless", tools=[tool], maxTurns=5)
+    assert (run["status"], run["endReason"], run["turns"]) == ("aborted", "max_turns", 5)
+
+
+async def test_a_client_tool_is_run_by_the_client_and_the_run_goes_on_after_a_restart(
+    api: Client, gateway: GatewayHarness
+) -> None:
+    session = await api.session(model="scripted:tool:echo", tools=[ECHO])
+    request_id = await api.prompt(session, "use it")
+    async with api.events(session) as reader:
+        asked = await reader.next_of("tool_call_requested")
+    await gateway.restart()
+    result = {"callId": asked.data["callId"], "result": {"y": 2}}
+    assert (await api.post(f"/v1/sessions/{session}/tool-results", result)).status == 200
+    run = await api.ended(session, request_id)
+    assert run["status"] == "completed"
+    assert '{"y":2}' in run["lastMessage"]["content"]
+
+
+async def test_a_response_format_gives_json_that_fits(api: Client) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    _, run = await run_of(api, "structured:1", responseFormat=schema)
+    assert (run["status"], run["lastMessage"]["content"]) == ("completed", '{"city":"Rome"}')
+
+
+async def test_a_full_context_is_truncated_as_the_policy_says(api: Client) -> None:
+    long = [{"role": role, "content": "x" * 900} for _ in range(4) for role in ("user", "assistant")]
+    session, run = await run_of(api, "context-full:3000", messages=long)
+    assert run["status"] == "completed"
+    assert "context_truncated" in await types_of(api, session)
+    assert len((await api.get(f"/v1/sessions/{session}/messages")).json["messages"]) == len(long) + 2
+    _, refused = await run_of(api, "context-full:3000", messages=long, historyPolicy="error")
+    assert refused["error"]["code"] == "context_length_exceeded"
+
+
+async def test_the_model_is_switched_from_the_next_leg_on(api: Client) -> None:
+    session, _ = await run_of(api, "hello")
+    assert (await api.post(f"/v1/sessions/{session}/switch_model", {"model": "scripted:echo"})).status == 202
+    assert (await api.run(session, "say this"))["lastMessage"]["content"] == "say this"
+    assert (await api.post(f"/v1/sessions/{session}/switch_model", {"model": "nobody:nothing"})).status == 422

@@ -1,0 +1,155 @@
+"""Callbacks that answer 202: the run waits, and goes on with what is posted to the call's `resultUrl`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from core_app import clock, database
+from sessions_app.legs.sweep import sweep
+from sessions_app.models import AgentSession
+from tests.gateway_harness import Client, GatewayHarness
+from tests.tools.conftest import CallbackServer
+from tools_app.models import ToolCall
+
+
+@dataclass
+class Waiting:
+    """A run whose callback was accepted; `poster` is the other side, which has no key."""
+
+    session: str
+    request_id: str
+    call_id: str
+    address: str
+    api: Client
+    poster: Client
+
+    async def post(self, body: Any) -> Any:
+        return await self.poster.post(self.address, body)
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.api.get(f"/v1/sessions/{self.session}/status")).json)
+
+    async def text(self) -> str:
+        return str((await self.api.ended(self.session, self.request_id))["lastMessage"]["content"])
+
+
+@pytest.fixture
+def accepted(api: Client, gateway: GatewayHarness, server: CallbackServer, settings: Any) -> Any:
+    """A run that waits for a late result."""
+    settings.GATEWAY_PUBLIC_URL = "https://gateway.test"
+    server.replies = [(202, b"")]
+
+    @asynccontextmanager
+    async def begin(prompt: str = "use lookup") -> AsyncIterator[Waiting]:
+        session = await api.session(model="demo:tour", tools=[{"name": "lookup", "callbackUrl": server.url}])
+        request_id = await api.prompt(session, prompt)
+        await gateway.quiet()
+        body = server.received[-1].json
+        assert body["resultUrl"].startswith("https://gateway.test/v1/callbacks/")
+        yield Waiting(session, request_id, body["callId"], urlsplit(body["resultUrl"]).path, api, gateway.client(None))
+
+    return begin
+
+
+def late(session: str) -> None:
+    stream_id = AgentSession.objects.get(public_id=session).stream_id
+    assert ToolCall.objects.filter(stream_id=stream_id).update(expires_at=clock.now() - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ({"result": "found it"}, "ok", "found it"),
+        ({"result": [1, None]}, "ok", "[1,null]"),
+        ({"error": "not there"}, "error", "not there"),
+    ],
+)
+async def test_a_late_result_lets_the_run_go_on(accepted: Any, body: Any, status: str, told: str) -> None:
+    async with accepted() as run:
+        before = await run.status()
+        assert (before["state"], before["run"]["status"]) == ("waiting_tool", "waiting")
+        answer = await run.post(body)
+        assert (answer.status, answer.json) == (200, {"callId": run.call_id, "status": "accepted"})
+        assert (await run.text()).endswith(f"lookup answered: {told}")
+        [end] = [frame.data for frame in await run.api.log(run.session) if frame.event == "tool_execution_end"]
+        assert (end["status"], end["result"]) == (status, told)
+
+
+async def test_the_address_is_good_for_one_result(accepted: Any, server: CallbackServer) -> None:
+    async with accepted() as run:
+        first = await run.post({"result": 1})
+        again = await run.post({"result": 1})
+        assert (again.status, again.json) == (200, first.json)
+        assert (await run.post({"result": 2})).error == (409, "conflict")
+        assert (await run.post({"error": "no"})).error == (409, "conflict")
+        assert (await run.text()).endswith("lookup answered: 1")
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"result": 1, "error": "x"}, {"error": 7}, [], "text"])
+async def test_what_is_no_result_is_refused_and_the_address_stays_good(accepted: Any, body: Any) -> None:
+    async with accepted() as run:
+        assert (await run.post(body)).error == (400, "bad_request")
+        assert (await run.post({"result": 1})).status == 200
+        await run.text()
+
+
+async def test_an_address_that_is_nobodys_is_not_found(accepted: Any) -> None:
+    async with accepted() as run:
+        for address in (f"{run.address}x", "/v1/callbacks/", "/v1/callbacks/x", "/v1/callbacks/x/y"):
+            assert (await run.poster.post(address, {"result": 1})).error == (404, "not_found")
+        assert (await run.poster.get(run.address)).error == (405, "method_not_allowed")
+        assert (await run.poster.post(run.address, body=b"x" * (1024 * 1024 + 1))).error == (413, "payload_too_large")
+        await run.post({"result": 1})
+        await run.text()
+
+
+async def test_a_result_after_its_time_is_gone(accepted: Any) -> None:
+    async with accepted() as run:
+        await database.run(late, run.session)
+        assert (await run.post({"result": 1})).error == (410, "gone")
+        await database.run(sweep)
+        assert "did not come in time" in await run.text()
+        assert (await run.post({"result": 1})).error == (410, "gone")
+
+
+async def test_a_result_after_an_abort_is_gone(accepted: Any) -> None:
+    async with accepted() as run:
+        await run.api.post(f"/v1/sessions/{run.session}/abort")
+        assert (await run.post({"result": 1})).error == (410, "gone")
+
+
+async def test_a_late_result_and_a_question_are_both_awaited(accepted: Any) -> None:
+    async with accepted("use lookup and ask") as run:
+        await run.post({"result": 1})
+        status = await run.status()
+        assert (status["state"], status["run"]["status"]) == ("waiting_input", "waiting")
+        ref = status["pendingQuestions"][0]["ref"]
+        await run.api.post(f"/v1/sessions/{run.session}/respond", {"ref": ref, "response": "Yes"})
+        assert "lookup answered: 1\nask_user answered: Yes" in await run.text()
+
+
+async def test_of_two_results_at_once_one_counts(accepted: Any) -> None:
+    async with accepted() as run:
+        answers = await asyncio.gather(*(run.post({"result": number}) for number in range(4)))
+        assert sorted(answer.status for answer in answers) == [200, 409, 409, 409]
+        winner = next(number for number, answer in enumerate(answers) if answer.status == 200)
+        assert (await run.text()).endswith(f"lookup answered: {winner}")
+
+
+async def test_a_waiting_callback_survives_a_restart_and_is_not_made_again(
+    accepted: Any, gateway: GatewayHarness, server: CallbackServer
+) -> None:
+    async with accepted() as run:
+        await gateway.restart()
+        assert (await run.post({"result": "after"})).status == 200
+        assert (await run.text()).endswith("lookup answered: after")
+        assert len(server.received) == 1

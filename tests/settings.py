@@ -1,0 +1,38 @@
+"""The settings under test: a deployment of its own, untouched by the developer's environment and `.env`.
+
+GATEWAY_TEST_DEPLOYMENT is `embedded` (SQLite, in-memory layer; the default) or `distributed` (PostgreSQL at
+GATEWAY_TEST_DATABASE_URL, Redis at GATEWAY_TEST_REDIS_URL, else their standard local ports).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from urllib.parse import urlsplit, urlunsplit
+
+DEPLOYMENT = os.environ.get("GATEWAY_TEST_DEPLOYMENT", "embedded")
+
+
+def own_redis(url: str) -> str:
+    """`url`, or, for a process among several that test at once, the same server's next databases."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    parts = urlsplit(url)
+    number = int(parts.path.strip("/") or 0) + worker
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+for name in [name for name in os.environ if name.startswith("GATEWAY_") and not name.startswith("GATEWAY_TEST_")]:
+    if name != "GATEWAY_REQUIRE_SERVICES":
+        del os.environ[name]
+os.environ["GATEWAY_ENV_FILE"] = os.devnull
+os.environ["GATEWAY_DATA_DIR"] = tempfile.mkdtemp(prefix="gateway-test-")
+os.environ["GATEWAY_SECRET_KEY"] = "not-a-secret-of-anything-but-these-tests"
+if DEPLOYMENT == "distributed":
+    os.environ["GATEWAY_DATABASE_URL"] = os.environ.get(
+        "GATEWAY_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres"
+    )
+    os.environ["GATEWAY_REDIS_URL"] = own_redis(os.environ.get("GATEWAY_TEST_REDIS_URL", "redis://127.0.0.1:6379/0"))
+
+from gateway_project.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

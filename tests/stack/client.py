@@ -1,0 +1,140 @@
+"""A client as somebody outside would write it: it posts, looks, and follows a session through its server's deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from tests.stack.deployment import KEY
+
+TERMINAL = frozenset({"agent_end", "agent_abort"})
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it came over the wire."""
+
+    id: int
+    type: str
+    data: dict[str, Any]
+
+
+class Client:
+    """One client of one server; `url` may move to another."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self.url = url
+
+    async def create(self, session_id: str, **more: Any) -> None:
+        await self.post("/v1/sessions", {"sessionId": session_id, "model": "demo:tour", **more}, expect=201)
+
+    async def prompt(self, session_id: str, text: str) -> str:
+        """The `requestId` of an accepted prompt."""
+        answer = await self.post(f"/v1/sessions/{session_id}/prompt", {"text": text}, expect=202)
+        return str(answer["requestId"])
+
+    async def post(self, path: str, body: dict[str, Any], *, expect: int) -> dict[str, Any]:
+        async with self._http.post(self.url + path, json=body, headers={"X-API-Key": KEY}) as answer:
+            found = await answer.json()
+            assert answer.status == expect, found
+            return dict(found)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        async with self._http.get(self.url + path, headers={"X-API-Key": KEY}) as answer:
+            found = await answer.json()
+            assert answer.status == 200, found
+            return dict(found)
+
+    async def log(self, session_id: str) -> list[Event]:
+        """The session's whole log, by pages."""
+        events: list[Event] = []
+        while True:
+            since = events[-1].id if events else 0
+            page = await self.get(f"/v1/sessions/{session_id}/events?format=json&limit=1000&since={since}")
+            events += [Event(item["id"], item["event"], item["data"]) for item in page["events"]]
+            if page["nextCursor"] is None:
+                return events
+
+    async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Event | str]:
+        """Everything of the session after `after`, and the text of comments; ends when the server ends it."""
+        headers = {"X-API-Key": KEY, "Last-Event-ID": str(after)}
+        address = f"{self.url}/v1/sessions/{session_id}/events?follow=session"
+        async with self._http.get(address, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            async for frame in _frames(answer):
+                shown = _event(frame)
+                if shown is not None:
+                    yield shown
+
+
+class Watcher:
+    """Follows a session whatever happens to its server, resuming from the last id it took."""
+
+    def __init__(self, client: Client, session_id: str) -> None:
+        self.events: list[Event] = []
+        self.comments: list[str] = []
+        self.connections = 0
+        self._client = client
+        self._session_id = session_id
+        self._task = asyncio.create_task(self._run())
+
+    def ended(self, request_ids: set[str]) -> bool:
+        """Whether it has seen the end of all these runs."""
+        return request_ids <= {event.data["requestId"] for event in self.events if event.type in TERMINAL}
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            # The server is dead, or is about to be: the next connection resumes.
+            with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+                await self._connection()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _connection(self) -> None:
+        self.connections += 1
+        after = self.events[-1].id if self.events else 0
+        async for event in self._client.follow(self._session_id, after):
+            if isinstance(event, Event):
+                self.events.append(event)
+            else:
+                self.comments.append(event)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:
+    """Waits for the condition, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await _holds(condition()):  # noqa: ASYNC110  (another process says nothing when it changes)
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {seconds} s") from None
+
+
+async def _holds(found: bool | Awaitable[bool]) -> bool:
+    return found if isinstance(found, bool) else await found
+
+
+async def _frames(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    buffer = b""
+    async for chunk in answer.content.iter_any():
+        *frames, buffer = (buffer + chunk).split(b"\n\n")
+        for frame in frames:
+            yield frame
+
+
+def _event(frame: bytes) -> Event | str | None:
+    fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line)
+    if b"data" in fields:
+        return Event(int(fields[b"id"]), fields[b"event"].decode(), json.loads(fields[b"data"]))
+    return fields[b""].decode() if b"" in fields else None

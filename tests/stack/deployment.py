@@ -1,0 +1,77 @@
+"""Where the processes under test keep their state: a data directory, or a PostgreSQL database of the test's own.
+
+`environment` is everything a `manage.py serve` needs to know, and nothing of the developer's; `rows` looks at what is
+committed past every process, which is the only way to say what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+KEY = "stack-key"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One state; any number of processes where there is a database server. `settings` are for all of them."""
+
+    directory: Path
+    database_url: str = ""
+    redis_url: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, port: int) -> dict[str, str]:
+        """The whole environment of a process that serves this state at `port`."""
+        base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        gateway = {
+            "ENV_FILE": os.devnull,
+            "DATA_DIR": str(self.directory),
+            "SECRET_KEY": "not-a-secret-of-anything-but-these-tests",
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "API_KEYS": KEY,
+            "PORT": str(port),
+            "RATE_LIMIT_RPM": "0",
+            "CALLBACK_ALLOW_PRIVATE": "true",
+            "LEASE_SECONDS": "2",
+            "SWEEP_SECONDS": "0.3",
+            **self.settings,
+        }
+        return base | {f"GATEWAY_{name}": value for name, value in gateway.items()}
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds among what is committed; its parameters are written `?`."""
+        if self.database_url:
+            with psycopg.connect(self.database_url) as connection:
+                return connection.execute(query.replace("?", "%s"), parameters).fetchall()
+        with closing(sqlite3.connect(self.directory / "gateway.sqlite3", timeout=20)) as file:
+            return file.execute(query, parameters).fetchall()
+
+
+@contextmanager
+def database_of_its_own(server_url: str) -> Iterator[str]:
+    """The URL of a new database on the server, which is dropped afterwards."""
+    name = f"gateway_stack_{secrets.token_hex(4)}"
+    parts = conninfo_to_dict(server_url)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield _url(parts | {"dbname": name})
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url(parts: dict[str, Any]) -> str:
+    password = f":{parts['password']}" if parts.get("password") else ""
+    return f"postgresql://{parts['user']}{password}@{parts['host']}:{parts.get('port', 5432)}/{parts['dbname']}"

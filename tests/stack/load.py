@@ -1,0 +1,205 @@
+"""Clients of many sessions on several web processes, any of which may die under them.
+
+A prompt whose answer was lost may have been accepted: the log says. Everybody else's account is held against
+the log by `check`, with the laws that hold whatever was killed when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from tests.stack import laws
+from tests.stack.callbacks import Callbacks
+from tests.stack.client import TERMINAL, Client, Event, Watcher, until
+from tests.stack.deployment import Deployment
+
+ANSWER_SECONDS = 5.0
+"""A process that is frozen answers nothing: the client goes to another."""
+
+AT_ONCE = 16
+TRIES = 40
+
+KINDS: dict[str, Callable[[int], str]] = {
+    "long": lambda number: f"long {60 + number % 40}",
+    "again": lambda number: f"use again and say long {30 + number % 40}",
+    "once": lambda number: f"use once and say long {30 + number % 40}",
+    "both": lambda number: f"use again, use once, think {number}",
+    "human": lambda number: f"approve and say long {30 + number % 40}",
+}
+
+
+class Refused(aiohttp.ClientError):
+    """A process answered, but not what was asked for."""
+
+
+class Roamer(Client):
+    """A client that asks any of several processes, and follows wherever it gets in."""
+
+    def __init__(self, http: aiohttp.ClientSession, urls: Sequence[str], chance: random.Random) -> None:
+        super().__init__(http, urls[0])
+        self.urls = urls
+        self._chance = chance
+
+    async def insist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Asks until somebody answers; only for what may be asked twice."""
+        for _ in range(TRIES):
+            with contextlib.suppress(Refused, aiohttp.ClientError, ConnectionError, TimeoutError):
+                return await self.attempt(ask)
+            await asyncio.sleep(0.5)
+        return await self.attempt(ask)
+
+    async def attempt(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Asks one process once."""
+        self.url = self._chance.choice(self.urls)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await ask()
+        except AssertionError as answer:
+            raise Refused(str(answer)) from answer
+
+    async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Event | str]:
+        self.url = self._chance.choice(self.urls)
+        try:
+            async for event in super().follow(session_id, after):
+                yield event
+        except AssertionError as answer:
+            raise Refused(str(answer)) from answer
+
+
+class Load:
+    """Sessions of every kind, each watched."""
+
+    def __init__(self, client: Roamer, callbacks: Callbacks, prefix: str) -> None:
+        self.client = client
+        self.callbacks = callbacks
+        self.accepted: dict[str, set[str]] = {}
+        self.watchers: dict[str, Watcher] = {}
+        self.unanswered = 0
+        self._prefix = prefix
+        self._sent: Counter[str] = Counter()
+        self._approved: set[str] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def create(self, count: int, delay_ms: int = 25) -> None:
+        """`count` sessions, of each kind in turn."""
+        tools = [
+            self.callbacks.registration("again", idempotent=True),
+            self.callbacks.registration("once", idempotent=False),
+        ]
+        kinds = list(KINDS)
+        names = [f"{kinds[number % len(kinds)]}-{self._prefix}-{number}" for number in range(count)]
+        await self._each(names, lambda name: self._create(name, tools, delay_ms))
+
+    async def keep_busy(self) -> None:
+        """An unfinished prompt for every session, and a decision for every approval; who fails tries again later."""
+        await self._each(list(self.accepted), self._go_on)
+
+    async def finish(self, seconds: float) -> None:
+        """Decides what is asked until every accepted prompt has its end, and every watcher has seen it."""
+
+        async def over() -> bool:
+            await self._each(list(self.accepted), self._decide)
+            return all(watcher.ended(self.accepted[name]) for name, watcher in self.watchers.items())
+
+        try:
+            await until(over, seconds, "every accepted prompt has ended")
+        except AssertionError as late:
+            open_ = [name for name, watcher in self.watchers.items() if not watcher.ended(self.accepted[name])]
+            raise AssertionError(f"{late}: {len(open_)} sessions, among them {open_[:10]}") from None
+
+    async def check(self, deployment: Deployment) -> None:
+        """Every law of every session."""
+        for name, accepted in self.accepted.items():
+            await self._settled(name)
+            events: list[Event] = await self.client.insist(partial(self.client.log, name))
+            received = {event.data["requestId"] for event in events if event.type == "prompt_received"}
+            assert accepted <= received, f"{name} lost {accepted - received}"
+            laws.offsets_have_no_gap(events)
+            laws.every_run_ends_once(events, received)
+            laws.texts_are_whole(events)
+            await until(lambda n=name, e=events: self.watchers[n].events[-1:] == e[-1:], 20, f"{name} watched")  # type: ignore[misc]
+            assert self.watchers[name].events == events, name
+            approvals_are_resolved_once(events)
+            calls_were_made_once(events, self.callbacks)
+        laws.usage_is_counted_once(deployment)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(watcher.stop() for watcher in self.watchers.values()))
+
+    def unfinished(self, name: str) -> set[str]:
+        """The accepted prompts whose end its watcher has not seen."""
+        over = {event.data["requestId"] for event in self.watchers[name].events if event.type in TERMINAL}
+        return self.accepted[name] - over
+
+    async def _create(self, name: str, tools: list[dict[str, object]], delay_ms: int) -> None:
+        await self.client.insist(
+            lambda: self.client.create(name, providerOpts={"delayMs": delay_ms}, tools=tools),
+        )
+        self.accepted[name] = set()
+        self.watchers[name] = Watcher(self.client, name)
+
+    async def _go_on(self, name: str) -> None:
+        await self._decide(name)
+        if not self.unfinished(name):
+            self._sent[name] += 1
+            text = KINDS[name.split("-")[0]](self._sent[name])
+            try:
+                self.accepted[name].add(await self.client.attempt(lambda: self.client.prompt(name, text)))
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):
+                self.unanswered += 1
+
+    async def _decide(self, name: str) -> None:
+        asked = {event.data["approvalId"] for event in self.watchers[name].events if event.type == "approval_required"}
+        for approval in asked - self._approved:
+            body = {"approvalId": approval}
+            with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
+                path = f"/v1/sessions/{name}/approve"
+                await self.client.attempt(partial(self.client.post, path, body, expect=200))
+                self._approved.add(approval)
+
+    async def _settled(self, name: str) -> None:
+        """Prompts whose answer was lost run too."""
+
+        async def idle() -> bool:
+            await self._decide(name)
+            path = f"/v1/sessions/{name}/status"
+            return bool((await self.client.insist(lambda: self.client.get(path)))["state"] == "idle")
+
+        await until(idle, 60, f"{name} idle")
+
+    async def _each(self, names: list[str], work: Callable[[str], Awaitable[None]]) -> None:
+        async def one(name: str) -> None:
+            async with self._gate:
+                await work(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(one(name))
+
+
+def approvals_are_resolved_once(events: Sequence[Event]) -> None:
+    """What was asked was decided, once, unless its run was ended before."""
+    asked = Counter(event.data["approvalId"] for event in events if event.type == "approval_required")
+    resolved = Counter(event.data["approvalId"] for event in events if event.type == "approval_resolved")
+    assert asked == resolved
+    assert set(asked.values()) <= {1}
+
+
+def calls_were_made_once(events: Sequence[Event], callbacks: Callbacks) -> None:
+    """No request was made for a call after the one whose answer settled it; never two for `idempotent: false`."""
+    for event in events:
+        if event.type != "tool_execution_end" or event.data["toolName"] not in ("again", "once"):
+            continue
+        made = callbacks.requests[event.data["callId"]]
+        if event.data["status"] == "ok":
+            assert event.data["result"] == f"{event.data['callId']}#{made}"
+        if event.data["toolName"] == "once":
+            assert made <= 1

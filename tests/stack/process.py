@@ -1,0 +1,112 @@
+"""A `manage.py serve` in a process of its own: started until it answers, killed, stopped, frozen and thawed by its id.
+
+Whatever a test does to it, `end` leaves nothing of it behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.stack.deployment import Deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVE = (sys.executable, "manage.py", "serve")
+START_SECONDS = 30.0
+EXIT_SECONDS = 30.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class GatewayProcess:
+    """One process, of `command`; `start` may be called again after it ended, and takes the same port."""
+
+    def __init__(self, deployment: Deployment, name: str = "serve", command: Sequence[str] = SERVE) -> None:
+        self.deployment = deployment
+        self.command = command
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = deployment.directory.parent / f"{name}-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended; a frozen one is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def spawn(self) -> None:
+        """Starts it and does not wait."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self.deployment.environment(self.port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def start(self, seconds: float = START_SECONDS) -> None:
+        """Starts it and waits until it answers; fails with its log when it ends or takes longer."""
+        self.spawn()
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
+            while not await _answers(session, f"{self.url}/healthz"):
+                assert self._process is not None
+                assert self._process.poll() is None, self.log_path.read_text(encoding="utf-8")
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        """`kill -9`, and waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        await self.exited()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def exited(self, seconds: float = EXIT_SECONDS) -> int:
+        """Its exit code, waited for."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, seconds)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines it logged."""
+        lines = self.log_path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def output(self) -> str:
+        """Everything it said."""
+        return self.log_path.read_text(encoding="utf-8")
+
+    def end(self) -> None:
+        """Nothing of it is left."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait(EXIT_SECONDS)
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False

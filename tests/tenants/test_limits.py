@@ -1,0 +1,147 @@
+"""Rate limits: a bucket per key, shared over Redis when there is one, and never a reason to stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from throttled import utils
+
+from core_app.errors import RateLimited
+from tenants_app import limits as limits_module
+from tenants_app.limits import RateLimit, RateLimits
+from tenants_app.principal import Principal
+from tests.tenants.hands import Hands
+from tests.tenants.logged import lines
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    hands = Hands()
+    monkeypatch.setattr(utils, "now_mono_f", hands)
+    return hands
+
+
+@pytest.fixture
+async def limits() -> AsyncIterator[RateLimits]:
+    limits = RateLimits()
+    yield limits
+    await limits.close()
+
+
+def holder(rpm: int) -> Principal:
+    """Somebody whose bucket nobody has used: Redis keeps them from one test to the next."""
+    return Principal(1, "acme", random.getrandbits(62), "k", frozenset(), rpm=rpm)
+
+
+async def test_a_key_makes_its_requests_per_minute_and_no_more(limits: RateLimits) -> None:
+    who = holder(3)
+    taken = [await limits.take(who) for _ in range(4)]
+    assert [limit and limit.limited for limit in taken] == [False, False, False, True]
+    last = taken[3]
+    assert last is not None
+    with pytest.raises(RateLimited) as refused:
+        last.enforce()
+    assert 1 <= refused.value.retry_after <= 20
+
+
+async def test_keys_have_buckets_of_their_own(limits: RateLimits) -> None:
+    one, two = holder(1), holder(1)
+    for who in (one, two):
+        limit = await limits.take(who)
+        assert limit is not None
+        assert not limit.limited
+
+
+async def test_no_limit_is_no_limit(limits: RateLimits) -> None:
+    assert await limits.take(holder(0)) is None
+
+
+async def test_the_headers_are_the_drafts(limits: RateLimits) -> None:
+    limit = await limits.take(holder(600))
+    assert limit is not None
+    assert limit.headers() == [
+        (b"ratelimit-policy", b'"default";q=600;w=60'),
+        (b"ratelimit", b'"default";r=599;t=1'),
+    ]
+
+
+def test_retry_after_is_never_less_than_a_second() -> None:
+    with pytest.raises(RateLimited) as refused:
+        RateLimit(quota=6000, remaining=0, reset=1, limited=True, retry_after=1).enforce()
+    assert refused.value.retry_after == 1
+
+
+async def test_a_bucket_refills_evenly_and_not_beyond_its_size(settings: Any, limits: RateLimits, hands: Hands) -> None:
+    settings.GATEWAY_REDIS_URL = ""
+    who = holder(60)
+    for _ in range(60):
+        await limits.take(who)
+    assert await taken(limits, who, 2) == [False, False]
+    hands.now += 1.001
+    assert await taken(limits, who, 2) == [True, False]
+    hands.now += 3600
+    assert (await taken(limits, who, 61)).count(True) == 60
+
+
+async def test_a_slow_key_that_keeps_below_its_rate_is_never_limited(
+    settings: Any, limits: RateLimits, hands: Hands
+) -> None:
+    settings.GATEWAY_REDIS_URL = ""
+    who = holder(50)
+    passed = []
+    for _ in range(500):
+        passed += await taken(limits, who, 1)
+        hands.now += 1.5
+    assert all(passed)
+
+
+async def taken(limits: RateLimits, who: Principal, times: int) -> list[bool]:
+    """Whether each of so many requests passed."""
+    results = [await limits.take(who) for _ in range(times)]
+    return [limit is not None and not limit.limited for limit in results]
+
+
+async def test_two_processes_share_a_bucket_over_redis(settings: Any, limits: RateLimits) -> None:
+    if not settings.GATEWAY_REDIS_URL:
+        pytest.skip("the embedded deployment is one process")
+    other, who = RateLimits(), holder(2)
+    try:
+        assert await taken(limits, who, 1) == [True]
+        assert await taken(other, who, 2) == [True, False]
+    finally:
+        await other.close()
+
+
+@pytest.fixture
+async def frozen() -> AsyncIterator[str]:
+    """A Redis that accepts connections and says nothing."""
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda reader, writer: held.append(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield f"redis://127.0.0.1:{port}/0"
+    for writer in held:
+        writer.close()
+    server.close()
+
+
+async def test_a_frozen_redis_is_waited_for_once_and_the_process_counts_by_itself(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, limits: RateLimits, frozen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits_module, "REDIS_SECONDS", 0.01)
+    monkeypatch.setattr(limits_module, "RETRY_SECONDS", 3600)
+    settings.GATEWAY_REDIS_URL = frozen
+    who = holder(2)
+    assert await taken(limits, who, 3) == [True, True, False]
+    assert [line["level"] for line in lines(caplog)] == ["warning"]
+
+
+async def test_a_redis_that_is_down_lets_requests_pass(
+    settings: Any, limits: RateLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
+    assert await taken(limits, holder(5), 1) == [True]
+    assert len(lines(caplog)) == 1

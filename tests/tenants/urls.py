@@ -1,0 +1,86 @@
+"""URLs of these tests: the admin, and views that show what the REST base does."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core_app.errors import Conflict
+from tenants_app.admin_site import site
+from tenants_app.rest import GatewayAPIView, idempotent
+
+
+class ItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    role_name = serializers.ChoiceField(choices=["user", "assistant"])
+
+
+class ThingSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    text = serializers.CharField()
+    max_turns = serializers.IntegerField(required=False, max_value=100)
+    items = ItemSerializer(many=True, required=False)
+
+
+class EchoView(GatewayAPIView):
+    """Gives back who asked and what was sent."""
+
+    scopes = {"DELETE": "admin"}
+
+    def get(self, request: Request) -> Response:
+        return Response({"tenant": self.principal.tenant_slug})
+
+    def post(self, request: Request) -> Response:
+        return Response({"data": request.data})
+
+    def delete(self, request: Request) -> Response:
+        return Response(status=204)
+
+
+class ThingView(GatewayAPIView):
+    """Validates; `calls` counts how often it did its work."""
+
+    scope = "sessions"
+    calls = 0
+
+    @idempotent
+    def post(self, request: Request) -> Response:
+        serializer = ThingSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        type(self).calls += 1
+        if serializer.validated_data["text"] == "taken":
+            raise Conflict("It is taken.")
+        return Response({"number": type(self).calls}, status=201, headers={"Location": "/things/1"})
+
+
+class FailingView(GatewayAPIView):
+    """Fails as no view should."""
+
+    def get(self, request: Request) -> Response:
+        raise RuntimeError("the password is hunter2")
+
+
+class MissingView(GatewayAPIView):
+    """Fails as Django's shortcuts do."""
+
+    def get(self, request: Request) -> Response:
+        raise Http404
+
+
+def crash(request: HttpRequest) -> HttpResponse:
+    """A plain Django view that fails."""
+    raise RuntimeError("the password is hunter2")
+
+
+urlpatterns = [
+    path("admin/", site.urls),
+    path("echo", EchoView.as_view()),
+    path("things", ThingView.as_view()),
+    path("failing", FailingView.as_view()),
+    path("missing", MissingView.as_view()),
+    path("crash", crash),
+]
+handler400 = "core_app.rest.bad_request_page"
+handler404 = "core_app.rest.not_found_page"
+handler500 = "core_app.rest.server_error_page"

@@ -1,0 +1,9 @@
+"""The operator's admin alone."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from tenants_app.admin_site import site
+
+urlpatterns = [path("admin/", site.urls)]

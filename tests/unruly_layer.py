@@ -1,0 +1,43 @@
+"""A channel layer that keeps none of its promises, on purpose: it loses, repeats and reorders what it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events_app.layer import LocalChannelLayer
+
+
+class LosingLayer(LocalChannelLayer):
+    """Delivers nothing at all."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Lost."""
+
+
+class UnrulyLayer(LocalChannelLayer):
+    """Loses every third message, repeats every second one, and lets each overtake the one before it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sent = 0
+        self._kept: list[tuple[str, dict[str, Any]]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Some of it, later, twice."""
+        self._sent += 1
+        if self._sent % 3 == 0:
+            return
+        self._kept += [(group, message)] * (1 + self._sent % 2)
+        if len(self._kept) >= 3:
+            kept, self._kept = self._kept, []
+            for late in reversed(kept):
+                await super().group_send(*late)
+
+
+class RaisingLayer(LocalChannelLayer):
+    """Fails at every send and receives what is no message."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Fails."""
+        await super().group_send(group, {"type": "stream.batch", "batch": b"\x00 not a batch"})
+        raise OSError("the layer is away")
