@@ -63,6 +63,8 @@ class Fleet:
     async def heal(self) -> None:
         """Everything runs and answers: what is frozen is thawed, what is dead is started."""
         await self.redis_heal()
+        if isinstance(self.postgres, PostgresProcess) and not self.postgres.alive:
+            await asyncio.to_thread(self.postgres.start)
         # The first web process applies the migrations that workers wait for.
         first = self.webs[0]
         await self.revive(first)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import psycopg
 
 from tests.stack.process import free_port
 
 INSTALLED = Path("/usr/lib/postgresql")
 USER = "postgres"
 SECONDS = 60
+STOP_SECONDS = 30
+SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class PostgresMissing(Exception):
@@ -21,7 +28,11 @@ class PostgresMissing(Exception):
 
 
 class PostgresProcess:
-    """A cluster below `within`, which its user must be able to reach. Raises PostgresMissing."""
+    """A cluster below `within`, which its user must be able to reach. Raises PostgresMissing.
+
+    It is our child rather than pg_ctl's: its end is known by its exit, and not by whether whoever inherits orphans
+    on this machine has waited for it yet.
+    """
 
     def __init__(self, within: Path) -> None:
         directory = within / "postgres"
@@ -32,28 +43,71 @@ class PostgresProcess:
         self._log = directory / "postgresql.log"
         self._programs = _programs()
         self._as_user = _as_user(directory)
-        self._run("initdb", "--auth=trust", f"--username={USER}", "--no-sync", "--pgdata", str(self._data))
+        self._process: subprocess.Popen[bytes] | None = None
+        initdb = ("initdb", "--auth=trust", f"--username={USER}", "--no-sync", "--pgdata", str(self._data))
+        subprocess.run(self._command(*initdb), check=True, timeout=SECONDS, cwd="/", stdout=subprocess.DEVNULL)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=300"
-        self._control("start", "--log", str(self._log), "--options", f"{options} -c fsync=off")
+        """Starts it and waits until it takes connections; fails with its log when it ends instead."""
+        self._spawn()
+        until = time.monotonic() + SECONDS
+        while not self._answers():
+            assert self._process is not None
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.05)
 
-    def stop(self, mode: str = "fast") -> None:
-        """`fast` ends every connection, `immediate` is a crash."""
-        self._control("stop", "--mode", mode)
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """`fast` ends every connection, `immediate` is a crash; fails with its log when it goes on."""
+        assert self._process is not None
+        self._process.send_signal(SIGNALS[mode])
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            left = subprocess.run(["ps", "-efH"], capture_output=True, text=True, check=False).stdout
+            raise AssertionError(f"PostgreSQL goes on after a stop that is {mode}.\n{self.log()}\n{left}") from None
+
+    def log(self) -> str:
+        """What it said, the last of it."""
+        return self._log.read_text(encoding="utf-8", errors="replace")[-5_000:]
 
     def end(self) -> None:
-        if (self._data / "postmaster.pid").exists():
-            self.stop("immediate")
+        """Nothing of it is left: its children end when they see that their parent has."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGQUIT)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(STOP_SECONDS)
 
-    def _control(self, *arguments: str) -> None:
-        self._run("pg_ctl", "--wait", "--silent", "--pgdata", str(self._data), *arguments)
+    def _spawn(self) -> None:
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": 300,
+            "fsync": "off",
+        }
+        options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+        command = self._command("postgres", "-D", str(self._data), *options)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [*self._as_user, str(self._programs / program), *arguments]
-        subprocess.run(
-            command, check=True, timeout=SECONDS, cwd="/", stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-        )
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url, connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        return [*self._as_user, str(self._programs / program), *arguments]
 
 
 def _programs() -> Path:
