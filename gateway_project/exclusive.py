@@ -17,6 +17,8 @@ from django.conf import settings
 ADVISORY_KEY = 0x67617465776179
 """`gateway` in ASCII: the advisory lock of the one process that serves a PostgreSQL without Redis."""
 
+CONNECT_SECONDS = 5
+
 
 class AlreadyServed(Exception):
     """Another process serves this; the text says which setting to change."""
@@ -63,7 +65,9 @@ def directory_claim(directory: Path) -> Claim:
 
 def database_claim(url: str) -> Claim:
     """A lock that PostgreSQL keeps for one connection; without Redis followers hear of their own process only."""
-    connection = psycopg.connect(url, autocommit=True, application_name="gateway exclusive")
+    connection = psycopg.connect(
+        url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="gateway exclusive"
+    )
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_KEY]).fetchone()
     if not (row and row[0]):
         connection.close()

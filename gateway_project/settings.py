@@ -184,6 +184,19 @@ def _sqlite() -> dict[str, Any]:
     }
 
 
+_PATIENCE = {
+    # psycopg 3.3 waits for ever on a socket that libpq opened anew under the same number, as it does when a server
+    # that goes down hangs up on the first try with TLS; its own bound is 130 s, and the server waits for its client.
+    "connect_timeout": 5,
+    # A server whose machine is gone says nothing; the system's own bounds are a quarter of an hour and two hours.
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""libpq's parameters; those in GATEWAY_DATABASE_URL win."""
+
+
 def _postgresql(url: str) -> dict[str, Any]:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
@@ -195,7 +208,7 @@ def _postgresql(url: str) -> dict[str, Any]:
     options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
     return parsed | {
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"options": options, **parsed.get("OPTIONS", {}), "pool": pool},
+        "OPTIONS": {"options": options, **_PATIENCE, **parsed.get("OPTIONS", {}), "pool": pool},
     }
 
 
