@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import psycopg
 
@@ -62,7 +61,7 @@ class PostgresProcess:
             assert time.monotonic() < until, self.log()
             time.sleep(0.05)
 
-    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+    def stop(self, mode: str = "fast") -> None:
         """`fast` ends every connection, `immediate` is a crash; fails with its log when it goes on."""
         assert self._process is not None
         self._process.send_signal(SIGNALS[mode])
