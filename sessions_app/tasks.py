@@ -9,7 +9,7 @@ from procrastinate.jobs import Status
 from core_app import database
 from sessions_app.legs.jobs import HOUSEKEEPING, LEGS, WAKE
 from sessions_app.legs.runner import RUNNER
-from sessions_app.legs.sweep import retention_turn
+from sessions_app.legs.sweep import SWEEP, fold_turn, retention_turn
 from sessions_app.wakeup import Work
 
 log = structlog.get_logger("gateway.jobs")
@@ -35,4 +35,11 @@ async def stalled_jobs_remove(timestamp: int) -> None:
 @app.task(name="housekeeping.retention", queue=HOUSEKEEPING, queueing_lock="housekeeping.retention")
 async def retention(timestamp: int) -> None:
     """Removes what tenants no longer keep."""
-    await database.run(retention_turn)
+    await database.run(retention_turn, SWEEP.goes_on)
+
+
+@app.periodic(cron="* * * * * */15")
+@app.task(name="housekeeping.usage", queue=HOUSEKEEPING, queueing_lock="housekeeping.usage")
+async def usage(timestamp: int) -> None:
+    """Folds the ledger's new rows into their days."""
+    await database.run(fold_turn, SWEEP.goes_on)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
 from events_app import log
-from events_app.removal import stream_erase
+from events_app.removal import GoOn, stream_empty, stream_remove
 from events_app.types import SessionClosed
 from events_app.webhooks.removal import run_deliveries_remove
 from sessions_app.models import (
@@ -45,7 +45,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
     session = AgentSession.objects.filter(tenant_id=tenant_id, public_id=public_id).first()
     if session is None:
         raise SessionNotFound(f"There is no session {public_id!r}.")
-    _close(session)
+    session_end(session)
     removed = session_remove(session)
     audit_record(
         tenant_id=tenant_id, actor=actor, action="session.erased", target=public_id, detail={"events": removed}
@@ -61,10 +61,10 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
         if Run.objects.filter(session=session).exclude(end_user=end_user).exists():
             runs_only += _redact(session, end_user)
         else:
-            _close(session)
+            session_end(session)
             session_remove(session)
             sessions += 1
-    LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user).update(end_user=None)
+    _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
     audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erased", target="", detail=detail)
     return sessions, runs_only
@@ -74,14 +74,14 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     """Erases all sessions and groups of a tenant; how many sessions. The tenant itself stays, for its ledger."""
     erased = 0
     for session in _each(AgentSession.objects.filter(tenant=tenant)):
-        _close(session)
+        session_end(session)
         session_remove(session)
         erased += 1
     for group in SessionGroup.objects.filter(tenant=tenant):
-        stream_id = group.stream_id
+        stream_empty(stream_id=group.stream_id)
         with write_transaction():
             group.delete()
-        stream_erase(stream_id=stream_id)
+            stream_remove(stream_id=group.stream_id)
     audit_record(
         tenant_id=tenant.pk, actor=actor, action="tenant.erased", target=tenant.slug, detail={"sessions": erased}
     )
@@ -96,37 +96,47 @@ def _each(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
             yield session
 
 
-def _close(session: AgentSession) -> None:
-    """Ends what runs and tells the followers, who would wait for ever otherwise."""
+def session_end(session: AgentSession, *, where: Q | None = None) -> bool:
+    """Ends what runs and tells the followers, who would wait for ever otherwise; no prompt is accepted any more.
+
+    False, and nothing happens, where `where` does not hold (any more).
+    """
     with write_transaction():
         log.lock(session.stream_id)
+        if where is not None and not AgentSession.objects.filter(where, pk=session.pk).exists():
+            return False
         session.refresh_from_db()
         if session.closed_at is not None:
-            return
+            return True
         session.closed_at = clock.now()
         session.save(update_fields=["closed_at"])
         for run in runs_unfinished(session.pk).order_by("number"):
             run_stop(session=session, run=run, reason="deleted", message="The session was erased.")
         AgentSession.objects.filter(pk=session.pk).update(state=SessionState.CLOSED)
         log.append(session.stream_id, [SessionClosed()])
+    return True
 
 
-def session_remove(session: AgentSession) -> int:
-    """Removes a session on which nothing runs any more; how many events went. The ledger's rows lose its name."""
-    LedgerEntry.objects.filter(tenant_id=session.tenant_id, session_ref=session.public_id).update(
-        session_ref="", end_user=None
-    )
+def session_remove(session: AgentSession, *, go_on: GoOn = lambda: True) -> int:
+    """Removes a session on which nothing runs any more; how many events went. The ledger's rows lose its name.
+
+    The session's own row goes last, so that one whose removal was cut off is still found.
+    """
+    spent = LedgerEntry.objects.filter(tenant_id=session.tenant_id, session_ref=session.public_id)
+    _ledger_update(spent, session_ref="", end_user=None)
     _delete(PromptAttachment.objects.filter(message__session=session))
     _delete(PromptAttachment.objects.filter(run__session=session))
     _delete(SteeringNote.objects.filter(run__session=session))
     _delete(Message.objects.filter(session=session))
     _delete(ToolCall.objects.filter(stream_id=session.stream_id))
     _delete(SessionTool.objects.filter(stream_id=session.stream_id))
-    _delete(Run.objects.filter(session=session))
-    stream_id = session.stream_id
-    with write_transaction():
-        AgentSession.objects.filter(pk=session.pk).delete()
-    return stream_erase(stream_id=stream_id)
+    removed = stream_empty(stream_id=session.stream_id, go_on=go_on)
+    if go_on():
+        _delete(Run.objects.filter(session=session))
+        with write_transaction():
+            AgentSession.objects.filter(pk=session.pk).delete()
+            stream_remove(stream_id=session.stream_id)
+    return removed
 
 
 def _redact(session: AgentSession, end_user: str) -> int:
@@ -153,6 +163,13 @@ def _blank_events(stream_id: int, run_id: str) -> None:
             "UPDATE events_app_event SET data = %s WHERE stream_id = %s AND run_id = %s",
             ['{"erased":true,"requestId":"' + run_id + '"}', stream_id, run_id],
         )
+
+
+def _ledger_update(entries: QuerySet[LedgerEntry], **values: str | None) -> None:
+    """Takes session or person out of ledger rows, in batches. What is folded of them knows neither."""
+    while keys := list(entries.values_list("pk", flat=True)[:BATCH]):
+        with write_transaction():
+            LedgerEntry.objects.filter(pk__in=keys).update(**values)
 
 
 def _delete(rows: QuerySet[Model]) -> None:

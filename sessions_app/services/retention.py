@@ -16,13 +16,11 @@ from django.db import connection
 from django.db.models import Exists, Max, Min, OuterRef, Q
 
 from core_app import clock
-from core_app.database import write_transaction
-from events_app.removal import events_remove
+from events_app.removal import GoOn, events_remove
 from sessions_app.models import UNFINISHED, AgentSession, Run, SessionGroup
-from sessions_app.services.erasure import session_remove
-from tenants_app.models import LedgerEntry, Tenant
-
-BATCH = 500
+from sessions_app.services.erasure import session_end, session_remove
+from tenants_app.models import Tenant
+from tenants_app.services.usage import ledger_remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +32,19 @@ class Removed:
     ledger: int = 0
 
 
-def retention_apply(*, tenant: Tenant) -> Removed:
+def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> Removed:
     """Removes everything that is too old, of one tenant."""
     moment = clock.now()
     return Removed(
-        sessions=_older(tenant, "sessions", moment, _sessions_remove),
-        events=_older(tenant, "events", moment, _events_remove),
-        ledger=_older(tenant, "ledger", moment, _ledger_remove),
+        sessions=_older(tenant, "sessions", moment, _sessions_remove, go_on),
+        events=_older(tenant, "events", moment, _events_remove, go_on),
+        ledger=_older(tenant, "ledger", moment, _ledger_remove, go_on),
     )
 
 
-def retention_apply_all() -> Removed:
+def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
     """The same for every tenant, one after the other."""
-    rounds = [retention_apply(tenant=tenant) for tenant in Tenant.objects.order_by("pk")]
+    rounds = [retention_apply(tenant=tenant, go_on=go_on) for tenant in Tenant.objects.order_by("pk")]
     return Removed(
         sessions=sum(done.sessions for done in rounds),
         events=sum(done.events for done in rounds),
@@ -60,36 +58,44 @@ def days_kept(tenant: Tenant, what: str) -> int:
     return int(own if own is not None else getattr(settings, f"GATEWAY_RETENTION_{what.upper()}_DAYS"))
 
 
-def _older(tenant: Tenant, what: str, moment: datetime, remove: Callable[[Tenant, datetime], int]) -> int:
+def _older(
+    tenant: Tenant, what: str, moment: datetime, remove: Callable[[Tenant, datetime, GoOn], int], go_on: GoOn
+) -> int:
     days = days_kept(tenant, what)
-    return remove(tenant, moment - timedelta(days=days)) if days > 0 else 0
+    return remove(tenant, moment - timedelta(days=days), go_on) if days > 0 else 0
 
 
-def _sessions_remove(tenant: Tenant, before: datetime) -> int:
+def _sessions_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     """Closed sessions, and those that nobody has touched; never one with a run that is under way or waits."""
     busy = Run.objects.filter(session_id=OuterRef("pk"), state__in=UNFINISHED)
-    old = AgentSession.objects.filter(Q(closed_at__lt=before) | Q(updated_at__lt=before), tenant=tenant)
-    due = old.exclude(Exists(busy))
+    due = (Q(closed_at__lt=before) | Q(updated_at__lt=before)) & ~Q(Exists(busy))
     removed = 0
     # The ids first: SQLite refuses to write where a reading cursor is open and others have written since.
-    for key in list(due.order_by("pk").values_list("pk", flat=True)):
-        session = due.filter(pk=key).first()
-        if session is not None:
-            session_remove(session)
+    for key in list(AgentSession.objects.filter(due, tenant=tenant).order_by("pk").values_list("pk", flat=True)):
+        if not go_on():
+            break
+        session = AgentSession.objects.filter(pk=key).first()
+        # Ended first, if it is still due under its stream's lock: a prompt that came in between keeps it.
+        if session is not None and session_end(session, where=due):
+            session_remove(session, go_on=go_on)
             removed += 1
     return removed
 
 
-def _events_remove(tenant: Tenant, before: datetime) -> int:
+def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     old = Run.objects.filter(tenant=tenant, ended_at__lt=before)
     ends = old.values("session_id", "session__stream_id", "session__stream__floor").annotate(through=Max("last_offset"))
     removed = 0
     for row in list(ends):
+        if not go_on():
+            break
         through = min(row["through"], _begun_at(row["session_id"]) - 1)
         if through > row["session__stream__floor"]:
-            removed += events_remove(stream_id=row["session__stream_id"], through=through)
+            removed += events_remove(stream_id=row["session__stream_id"], through=through, go_on=go_on)
     for stream_id in list(SessionGroup.objects.filter(tenant=tenant).values_list("stream_id", flat=True)):
-        removed += events_remove(stream_id=stream_id, through=_hollow_through(stream_id))
+        if not go_on():
+            break
+        removed += events_remove(stream_id=stream_id, through=_hollow_through(stream_id), go_on=go_on)
     return removed
 
 
@@ -111,13 +117,5 @@ def _hollow_through(stream_id: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _ledger_remove(tenant: Tenant, before: datetime) -> int:
-    removed = 0
-    while True:
-        keys = list(
-            LedgerEntry.objects.filter(tenant=tenant, created_at__lt=before).values_list("pk", flat=True)[:BATCH]
-        )
-        if not keys:
-            return removed
-        with write_transaction():
-            removed += LedgerEntry.objects.filter(pk__in=keys).delete()[0]
+def _ledger_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
+    return ledger_remove(tenant_id=tenant.pk, before=before, go_on=go_on)

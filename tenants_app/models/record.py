@@ -17,6 +17,7 @@ class LedgerEntry(models.Model):
     """The spend of one model response; unique, so that a leg executed again is counted once.
 
     `run_id` is the run's id, or the request's on the inference paths. `cost_usd` is `None` for an unknown price.
+    `folded` says that `UsageDay` has it. A mark on the row, because no id tells: rows commit out of their order.
     """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, db_index=False, related_name="ledger")
@@ -33,6 +34,7 @@ class LedgerEntry(models.Model):
     end_user = models.CharField(max_length=200, null=True, blank=True)
     kind = models.CharField(max_length=20, default="session")
     created_at = models.DateTimeField(default=clock.now)
+    folded = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         verbose_name_plural = "ledger"
@@ -40,6 +42,12 @@ class LedgerEntry(models.Model):
         indexes = [
             models.Index(name="ledger_by_day", fields=["tenant", "created_at"]),
             models.Index(name="ledger_by_session", fields=["tenant", "session_ref"]),
+            models.Index(
+                name="ledger_by_end_user",
+                fields=["tenant", "end_user", "created_at"],
+                condition=models.Q(end_user__isnull=False),
+            ),
+            models.Index(name="ledger_unfolded", fields=["tenant", "created_at"], condition=models.Q(folded=False)),
         ]
 
     def __str__(self) -> str:

@@ -11,13 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from core_app.errors import BadRequest
 from tenants_app.models import LedgerEntry
-from tenants_app.selectors.days import UtcDay
+from tenants_app.selectors.usage_parts import Asked, added, cost_usd, parts, sums
 
-GROUPS = {"day": "day", "key": "api_key__name", "model": "model"}
+GROUPS = {"day": "p.day", "key": "k.name", "model": "p.model"}
 
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -77,16 +77,15 @@ def usage_rows(
     """The tenant's spend in [since, until), newest day first (UTC); raises BadRequest for an unknown group."""
     if unknown := [name for name in group_by if name not in GROUPS]:
         raise BadRequest(f"Usage is grouped by day, key and model, not by '{unknown[0]}'.", field="groupBy")
-    entries = LedgerEntry.objects.filter(tenant_id=tenant_id)
-    entries = entries.filter(created_at__gte=since) if since else entries
-    entries = entries.filter(created_at__lt=until) if until else entries
-    entries = entries.filter(end_user=end_user) if end_user is not None else entries
-    if not group_by:
-        return [_usage_row(entries.aggregate(**_SUMS))]
     columns = [GROUPS[name] for name in GROUPS if name in group_by]
-    order = [F(column).desc() if column == "day" else F(column).asc() for column in columns]
-    rows = entries.annotate(day=UtcDay("created_at")).values(*columns).annotate(**_SUMS).order_by(*order)
-    return [_usage_row(row) for row in rows]
+    named, parameters = parts(Asked(tenant_id, since, until, end_user=end_user), runs=True)
+    # Keys by their names: several may share one, and are one line then.
+    keyed = "p LEFT JOIN tenants_app_apikey k ON k.id = p.key" if "key" in group_by else "p"
+    grouped = ", ".join(columns)
+    order = ", ".join(f"{column} DESC" if column == GROUPS["day"] else f"{column} ASC" for column in columns)
+    groups = f" GROUP BY {grouped} ORDER BY {order}" if columns else ""
+    rows = added(f"{named} SELECT {', '.join([*columns, sums()])} FROM {keyed}{groups}", parameters)
+    return [_usage_row([name for name in GROUPS if name in group_by], row) for row in rows]
 
 
 def _entries(tenant_id: int, session_ref: str | None, run_id: str | None) -> QuerySet[LedgerEntry]:
@@ -105,5 +104,9 @@ def _totals(row: Mapping[str, Any]) -> LedgerTotals:
     )
 
 
-def _usage_row(row: Mapping[str, Any]) -> UsageRow:
-    return UsageRow(row.get("day"), row.get("api_key__name"), row.get("model"), _totals(row))
+def _usage_row(groups: Sequence[str], row: Sequence[Any]) -> UsageRow:
+    by = {name: None if value is None else str(value) for name, value in zip(groups, row, strict=False)}
+    responses, unpriced, *tokens, cost, runs = (int(value) for value in row[len(groups) :])
+    by_kind = dict(zip(_TOKENS, tokens, strict=True))
+    totals = LedgerTotals(responses=responses, runs=runs, **by_kind, cost_usd=cost_usd(cost), cost_known=unpriced == 0)
+    return UsageRow(by.get("day"), by.get("key"), by.get("model"), totals)

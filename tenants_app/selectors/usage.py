@@ -1,4 +1,4 @@
-"""Spending per day and one other thing: what the charts of the admin are drawn from, in one pass over the ledger.
+"""Spending per day and one other thing: what the charts of the admin are drawn from, from the ledger's folded days.
 
 Days are UTC's.
 """
@@ -10,13 +10,11 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Literal
 
-from django.db.models import Count, F, Q, QuerySet, Sum
-
-from tenants_app.models import ApiKey, LedgerEntry, Tenant
-from tenants_app.selectors.days import UtcDay
+from tenants_app.models import ApiKey, Tenant
+from tenants_app.selectors.usage_parts import Asked, added, cost_usd, parts, sums
 
 By = Literal["model", "key", "tenant"]
-_COLUMNS = {"model": "model", "key": "api_key_id", "tenant": "tenant_id"}
+_COLUMNS = {"model": "model", "key": "key", "tenant": "tenant_id"}
 
 NO_KEY = "without a key"
 
@@ -39,52 +37,45 @@ def usage_daily(
     *, tenant_id: int | None, since: date, until: date, by: By, key_id: int | None = None
 ) -> list[DailyUsage]:
     """The spend from `since` to `until`, both included. `tenant_id` None is all tenants: for the gateway's operator."""
-    column = _COLUMNS[by]
-    rows = (
-        _entries(tenant_id, key_id)
-        .filter(created_at__gte=_midnight(since), created_at__lt=_midnight(until, next_day=True))
-        .values(name=F(column), day=UtcDay("created_at"))
-        .annotate(
-            responses=Count("id"),
-            unpriced=Count("id", filter=Q(cost_usd=None)),
-            tokens_in=Sum("input_tokens"),
-            tokens_out=Sum("output_tokens"),
-            tokens_cached=Sum("cached_tokens"),
-            cost=Sum("cost_usd", default=Decimal(0)),
-        )
-        .order_by("day", "name")
-    )
-    found: list[Any] = list(rows)
-    names = _names(by, {row["name"] for row in found})
-    return [_daily(row, names) for row in found]
-
-
-def _entries(tenant_id: int | None, key_id: int | None) -> QuerySet[LedgerEntry]:
-    # All tenants by name: the ledger's index begins with the tenant.
-    of_all = Q(tenant_id__in=Tenant.objects.values("pk"))
-    entries = LedgerEntry.objects.filter(of_all if tenant_id is None else Q(tenant_id=tenant_id))
-    return entries if key_id is None else entries.filter(api_key_id=key_id)
+    asked = Asked(tenant_id, _midnight(since), _midnight(until, next_day=True), key_id=key_id)
+    named, parameters = parts(asked, runs=False)
+    column = f"p.{_COLUMNS[by]}"
+    grouped = f"GROUP BY {column}, p.day ORDER BY p.day, {column}"
+    rows = added(f"{named} SELECT {column}, p.day, {sums()} FROM p {grouped}", parameters)
+    names = _names(by, {row[0] for row in rows})
+    return [_daily(names[name], str(day), *map(int, amounts)) for name, day, *amounts in rows]
 
 
 def _names(by: By, found: set[Any]) -> dict[Any, str]:
     if by == "tenant":
         return dict(Tenant.objects.filter(pk__in=found).values_list("pk", "slug"))
     if by == "key":
-        keys = ApiKey.objects.filter(pk__in=found - {None}).values_list("pk", "name", "prefix")
-        return {None: NO_KEY} | {pk: f"{name} ({prefix}…)" for pk, name, prefix in keys}
+        keys = ApiKey.objects.filter(pk__in=found - {0}).values_list("pk", "name", "prefix")
+        return dict.fromkeys(found, NO_KEY) | {pk: f"{name} ({prefix}…)" for pk, name, prefix in keys}
     return {name: name for name in found}
 
 
-def _daily(row: dict[str, Any], names: dict[Any, str]) -> DailyUsage:
+def _daily(
+    name: str,
+    day: str,
+    responses: int,
+    unpriced: int,
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int,
+    reasoning_tokens: int,
+    cost: int,
+    runs: int,
+) -> DailyUsage:
     return DailyUsage(
-        day=date.fromisoformat(row["day"]),
-        name=names[row["name"]],
-        responses=row["responses"],
-        input_tokens=row["tokens_in"],
-        output_tokens=row["tokens_out"],
-        cached_tokens=row["tokens_cached"],
-        cost_usd=row["cost"],
-        cost_known=row["unpriced"] == 0,
+        day=date.fromisoformat(day),
+        name=name,
+        responses=responses,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached_tokens,
+        cost_usd=cost_usd(cost),
+        cost_known=unpriced == 0,
     )
 
 

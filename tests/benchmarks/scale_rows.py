@@ -287,6 +287,7 @@ class Filler:
             input_tokens="100 + n % 50",
             output_tokens="20 + n % 10",
             cost_usd="0.00001 * (n % 100)",
+            end_user="'user-' || (n % 1000)",
             created_at=self.ago("n", own),
         )
         self.rows(

@@ -149,7 +149,7 @@ async def test_the_sweep_goes_its_rounds_while_retention_removes(
     settings.GATEWAY_SWEEP_SECONDS = 0
     through, loop = threading.Event(), asyncio.get_running_loop()
     rounds: asyncio.Queue[None] = asyncio.Queue()
-    monkeypatch.setattr(sweeping, "retention_turn", through.wait)
+    monkeypatch.setattr(sweeping, "retention_turn", lambda go_on: through.wait())
     monkeypatch.setattr(sweeping, "sweep", lambda: loop.call_soon_threadsafe(rounds.put_nowait, None))
     sweep = sweeping.Sweep()
     await sweep.start()
