@@ -11,6 +11,7 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from core_app.postgresql import PromptConnection
 from gateway_project.environment import data_directory, env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -185,8 +186,7 @@ def _sqlite() -> dict[str, Any]:
 
 
 _PATIENCE = {
-    # psycopg 3.3 waits for ever on a socket that libpq opened anew under the same number, as it does when a server
-    # that goes down hangs up on the first try with TLS; its own bound is 130 s, and the server waits for its client.
+    # psycopg's own bound is 130 s.
     "connect_timeout": 5,
     # A server whose machine is gone says nothing; the system's own bounds are a quarter of an hour and two hours.
     "tcp_user_timeout": 30_000,
@@ -203,7 +203,7 @@ def _postgresql(url: str) -> dict[str, Any]:
     parsed: dict[str, Any] = dict(dj_database_url.parse(url))
     # One connection per database thread, one per request thread, and a few for the flusher, leases and sweep.
     size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + 8
-    pool = {"min_size": 2, "max_size": size, "timeout": 30}
+    pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": PromptConnection}
     # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.
     options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
     return parsed | {

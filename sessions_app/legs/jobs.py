@@ -16,10 +16,12 @@ from django.conf import settings
 from django.db import transaction
 from procrastinate import App
 from procrastinate.contrib.django import app
-from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
+from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
 
 LEGS = "legs"
@@ -53,9 +55,9 @@ class JobWorkers:
 
     async def start(self) -> None:
         """Begins to take jobs."""
-        connector = app.connector
-        assert isinstance(connector, DjangoConnector)  # as its Django integration makes it
-        self._worker_app = app.with_connector(connector.get_worker_connector())
+        # As DjangoConnector.get_worker_connector makes it, but for the class.
+        connector = PsycopgConnector(kwargs=connector_params(), connection_class=PromptAsyncConnection)
+        self._worker_app = app.with_connector(connector)
         await self._worker_app.open_async()
         self._tasks = [
             asyncio.create_task(self._run(LEGS, settings.GATEWAY_WORKER_CONCURRENCY), name="jobs-legs"),
