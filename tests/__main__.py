@@ -26,14 +26,14 @@ DATABASE_URLS = (
 )
 REDIS_URL = "redis://127.0.0.1:6379/0"
 ANSWER_SECONDS = 3
-ALONE = ("tests/stack", "tests/browser", "tests/deploy")
-"""Tests of real processes, which kill them and wait for them: nothing else runs beside."""
+PROCESSES = ("tests/stack", "tests/browser", "tests/deploy")
+"""Tests of real processes, which kill them and wait for them: they run after the others, which keep both cores busy."""
 
 NO_DATABASE = ("tests/agents", "tests/conversion", "tests/inference", "tests/contract", "tests/browser")
 """What the deployment makes no difference to; it is tested once."""
 
-PARALLEL = ("-n", "2", "--dist", "loadfile", *(f"--ignore={folder}" for folder in ALONE))
-"""The others run in two processes, each with a database of its own; the tests of one file stay together."""
+PARALLEL = ("-n", "2", "--dist", "loadfile")
+"""Two processes, each with a database of its own; the tests of one file stay together."""
 NO_TESTS_COLLECTED = 5
 
 
@@ -73,9 +73,9 @@ def deployment_run(deployment: str, services: dict[str, str], arguments: list[st
     if arguments:
         return pytest_run(environment, arguments)
     left_out = NO_DATABASE if deployment == "distributed" else ()
-    together = (*PARALLEL, *(f"--ignore={folder}" for folder in left_out))
-    alone = tuple(folder for folder in ALONE if folder not in left_out)
-    return pytest_run(environment, together) + pytest_run(environment, alone)
+    in_process = tuple(f"--ignore={folder}" for folder in (*PROCESSES, *left_out))
+    processes = tuple(folder for folder in PROCESSES if folder not in left_out)
+    return pytest_run(environment, (*PARALLEL, *in_process)) + pytest_run(environment, (*PARALLEL, *processes))
 
 
 def pytest_run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:
