@@ -32,7 +32,7 @@ stack: .venv/runtime.stamp
 stack-stop: .venv/runtime.stamp
 	@$(IN_VENV) -m deploy.stack stop
 
-test: .venv/dev.stamp
+test: .venv/dev.stamp .venv/javascript.stamp
 	@$(IN_VENV) -m tests $(ARGS)
 
 bench: .venv/dev.stamp
@@ -79,6 +79,15 @@ endef
 .venv/runtime.stamp: requirements.lock .venv/bin/python
 	$(call install,requirements.lock)
 	@touch $@
+
+# The JavaScript clients that tests run, where there is a node for them; without it they are skipped.
+.venv/javascript.stamp: tests/javascript/package.json tests/javascript/package-lock.json .venv/bin/python
+	@if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 20)'; then \
+		echo "JavaScript clients: skipped, they need node 20 or newer with npm"; \
+	elif (cd tests/javascript && npm ci --silent --ignore-scripts --no-audit --no-fund); then touch $@; \
+	elif [ "$$GATEWAY_REQUIRE_SERVICES" = 1 ]; then \
+		echo "JavaScript clients: failed, GATEWAY_REQUIRE_SERVICES=1 and npm ci does not install them" >&2; exit 1; \
+	else echo "JavaScript clients: skipped, npm ci does not install them"; fi
 
 # What tests need is a superset, so a later `make run` has nothing to install.
 .venv/dev.stamp: requirements-dev.lock .venv/bin/python

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from django.urls import URLPattern, URLResolver
+from prometheus_client import Counter, Histogram
 
 from core_app.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from tenants_app.gate.types import Application, Message, Receive, Scope, Send
@@ -27,6 +29,8 @@ class Routes:
     """Finds the route of a path in a few dictionary look-ups: by the words that are left where parameters stand."""
 
     def __init__(self, templates: Iterable[str]) -> None:
+        templates = list(templates)
+        self._fixed = {template: template for template in templates if "{" not in template}
         self._known: dict[tuple[str, ...], str] = {}
         self._holes: dict[int, dict[frozenset[int], None]] = {}
         for template in templates:
@@ -37,6 +41,8 @@ class Routes:
 
     def of(self, path: str) -> str:
         """The template, the folder of a page, or `other`."""
+        if (template := self._fixed.get(path)) is not None:
+            return template
         words = path.split("/")
         for holes in self._holes.get(len(words), ()):
             if (template := self._known.get(_with_holes(words, holes))) is not None:
@@ -55,17 +61,18 @@ class Measured:
         began, status = time.perf_counter(), 0
         route = self._routes.of(scope["path"])
 
-        async def noticed(message: Message) -> None:
+        # Not a coroutine of its own: a stream has thousands of messages.
+        def noticed(message: Message) -> Awaitable[None]:
             nonlocal status
             if not status and (status := _status(message)):
-                HTTP_SECONDS.labels(route).observe(time.perf_counter() - began)
-            await send(message)
+                _seconds_of(route).observe(time.perf_counter() - began)
+            return send(message)
 
         try:
             await self._application(scope, receive, noticed)
         finally:
             method = scope.get("method", "WEBSOCKET")
-            HTTP_REQUESTS.labels(route, method if method in METHODS else OTHER, str(status or "none")).inc()
+            _requests_of(route, method if method in METHODS else OTHER, status).inc()
 
 
 def templates_of(patterns: Sequence[URLPattern | URLResolver], prefix: str = "/") -> Iterator[str]:
@@ -76,6 +83,16 @@ def templates_of(patterns: Sequence[URLPattern | URLResolver], prefix: str = "/"
             yield from templates_of(pattern.url_patterns, route)
         else:
             yield route
+
+
+@lru_cache(maxsize=1024)
+def _seconds_of(route: str) -> Histogram:
+    return HTTP_SECONDS.labels(route)
+
+
+@lru_cache(maxsize=4096)
+def _requests_of(route: str, method: str, status: int) -> Counter:
+    return HTTP_REQUESTS.labels(route, method, str(status or "none"))
 
 
 def _with_holes(words: Sequence[str], holes: frozenset[int]) -> tuple[str, ...]:

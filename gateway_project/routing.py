@@ -7,7 +7,7 @@ ASGI in front of Django, whose middleware costs a thread per request.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -41,7 +41,7 @@ from sessions_app.tool_trial import ToolTrial
 from sessions_app.waiting import PromptWait
 from tenants_app.gate import Gate
 from tenants_app.gate.exchange import default_body
-from tenants_app.gate.types import Scope
+from tenants_app.gate.types import Application, Receive, Scope, Send
 from tools_app.executors.callback import RESULT_PATH
 
 
@@ -93,14 +93,23 @@ STREAMS: list[URLPattern] = [
     asgi("v1/sessions/<str:session_id>/tools/<str:name>/test", ToolTrial()),
 ]
 SOCKETS: list[URLPattern] = [asgi("v1/sessions/<str:session_id>/ws", SessionSocket())]
+_FREQUENT: Mapping[str, Application] = {
+    "/v1/chat/completions": INFERENCE_PATHS,
+    "/v1/embeddings": INFERENCE_PATHS,
+    "/v1/messages": INFERENCE_PATHS,
+    "/v1/responses": RESPONSES_PATHS,
+}
+"""What MODELS would find too, for a tenth of the time: a router tries its expressions and copies the scope."""
+
 PROMPT_PATH = re.compile(r"/v1/sessions/[^/]+/prompt\Z")
 
 
 def application_build(django_application: Any) -> Any:
     """The whole application; `django_application` takes what nothing in front of it does."""
+    http = URLRouter([*MODELS, *PROBES, *STREAMS, *waits(django_application), rest(django_application)])
     router = ProtocolTypeRouter(
         {
-            "http": URLRouter([*MODELS, *PROBES, *STREAMS, *waits(django_application), rest(django_application)]),
+            "http": frequent_first(http),
             "websocket": URLRouter([*SOCKETS, rest(unknown_socket)]),
         }
     )
@@ -118,6 +127,15 @@ def application_build(django_application: Any) -> Any:
     routes = Routes([*templates_of(known), *MODEL_ROUTES])
     served = StartedFirst(Measured(gate, routes), gateway)
     return ProtocolTypeRouter({"http": served, "websocket": served, "lifespan": Lifespan(gateway)})
+
+
+def frequent_first(application: Application) -> Application:
+    """What is asked most goes past the router."""
+
+    def served(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return _FREQUENT.get(scope["path"], application)(scope, receive, send)
+
+    return served
 
 
 def probes_build() -> Any:
@@ -138,7 +156,7 @@ def known_path(path: str) -> bool:
 
 def is_inference(path: str) -> bool:
     """Whether the model gateway takes the path."""
-    return INFERENCE_PATH.match(path) is not None or RESPONSES_PATH.match(path) is not None
+    return path in _FREQUENT or INFERENCE_PATH.match(path) is not None or RESPONSES_PATH.match(path) is not None
 
 
 def is_counted(scope: Scope) -> bool:

@@ -39,7 +39,7 @@ COUNTED, ESTIMATED = "inference", "inference_estimate"
 _log = structlog.get_logger("gateway.metering")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallRecord:
     """One call, whatever became of it. Milliseconds; `first_byte_ms` None when there was none."""
 

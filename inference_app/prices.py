@@ -6,6 +6,7 @@ Prices are US dollars for a million tokens. A model that neither knows costs Non
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from inference_app.config import Price, ProviderEntry
 
@@ -42,8 +43,13 @@ def estimated_cost(
 def _charged(price: Price, input_tokens: int, output_tokens: int, cached_tokens: int) -> Decimal:
     cached = price.input if price.cached is None else price.cached
     total = (
-        Decimal(str(price.input)) * (input_tokens - cached_tokens)
-        + Decimal(str(cached)) * cached_tokens
-        + Decimal(str(price.output)) * output_tokens
+        _exact(price.input) * (input_tokens - cached_tokens)
+        + _exact(cached) * cached_tokens
+        + _exact(price.output) * output_tokens
     )
     return total / _MILLION
+
+
+@lru_cache(maxsize=1024)
+def _exact(price: float) -> Decimal:
+    return Decimal(str(price))

@@ -33,7 +33,7 @@ async def response_create(visit: Visit) -> None:
         if answer.wire == NATIVE["responses"]:
             dialect.passing_through()
         visit.begun = True
-        await sent(replace(visit, send=dialect.watching(visit.send)), request, answer)
+        await sent(replace(visit, send=dialect.watching(visit.send), send_body=None), request, answer)
 
 
 async def response_missing(visit: Visit) -> None:

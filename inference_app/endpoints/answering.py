@@ -43,13 +43,15 @@ def refusal_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
 
 @dataclass(slots=True)
 class Visit:
-    """One request at an endpoint."""
+    """One request at an endpoint. `send_body` is the server's own way to send what follows an answer's head, past the
+    layers that only look at heads; what it raises for a client that has gone is an OSError."""
 
     scope: Scope
     receive: Receive
     send: Send
     dialect: Dialect
     begun: bool = False
+    send_body: Send | None = None
 
     @property
     def principal(self) -> Principal:
@@ -85,7 +87,7 @@ class Paths:
         self._scope = scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(scope, receive, send, dialect_of(scope))
+        visit = Visit(scope, receive, send, dialect_of(scope), send_body=scope.get("gateway.send"))
         try:
             visit.principal.require(self._scope)
             methods = self._route(scope["path"])

@@ -8,6 +8,7 @@ from inference_app.conversion_table import CONVERTERS
 from inference_app.endpoints.answering import Endpoint, Visit
 from inference_app.relay import ClientWatch, Envelope, Kind, UpstreamAnswer, UpstreamRequest, upstream_call
 from inference_app.relay.upstreams import PASSED_ON
+from tenants_app.gate.body import ClientGone
 
 
 def relayed(kind: Kind) -> Endpoint:
@@ -43,13 +44,19 @@ def passed_on(visit: Visit) -> Mapping[str, str]:
 
 async def sent(visit: Visit, request: UpstreamRequest, answer: UpstreamAnswer) -> None:
     """The answer to the client, as it comes and no faster than the client takes it."""
-    send = visit.send
+    send, send_body = visit.send, visit.send_body or visit.send
     headers = answer.headers
     if not request.streamed:
         headers.append((b"content-length", b"%d" % len(answer.first)))
     visit.begun = True
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    async for chunk in answer.chunks():
-        await send({"type": "http.response.body", "body": chunk, "more_body": request.streamed})
-    if request.streamed:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    data = answer.first or await answer.more()
+    while data:
+        try:
+            await send_body({"type": "http.response.body", "body": data, "more_body": request.streamed})
+        except OSError:
+            raise ClientGone from None
+        if not request.streamed:
+            return
+        data = await answer.more()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,7 +6,6 @@ gone to the client while another candidate may still be asked. A provider's erro
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from core_app.running import Deadline
 from inference_app.relay.policy import CALLERS_FAULT, Fault, retry_after_seconds
 from inference_app.relay.refusal import Refusal
 from inference_app.relay.stream import StreamObserver, begins_like_events
@@ -56,7 +56,7 @@ async def attempt(
 ) -> Opened:
     """Asks once; `observer` for a stream. Raises Failed."""
     try:
-        async with asyncio.timeout(seconds):
+        async with Deadline(seconds):
             return await _asked(upstream, body, passed_on, observer)
     except aiohttp.ServerDisconnectedError:
         raise Failed(Fault("disconnected", "disconnected")) from None

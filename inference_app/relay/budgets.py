@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from core_app import clock, database
+from core_app.running import running_loop
 from inference_app.relay.ledger_sums import Spent, spent_between
 from inference_app.relay.refusal import Refusal
 from inference_app.resolution import Candidate
@@ -184,7 +185,7 @@ class Budgets:
 
     async def sync(self) -> None:
         """Looks at the ledger for every window in use."""
-        now = asyncio.get_running_loop().time()
+        now = running_loop().time()
         for key, window in list(self._windows.items()):
             if now - window.used_at > IDLE_SECONDS and not window.reserved:
                 del self._windows[key]
@@ -194,7 +195,7 @@ class Budgets:
     async def _window(self, rule: BudgetRule) -> Window:
         start, end = _bounds(rule.period, self._now())
         window = self._windows.get((rule, start))
-        now = asyncio.get_running_loop().time()
+        now = running_loop().time()
         if window is None:
             window = self._windows[(rule, start)] = Window(rule, start, end, now)
         window.used_at = now

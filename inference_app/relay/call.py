@@ -13,8 +13,9 @@ import math
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from urllib.parse import quote
 
@@ -51,7 +52,15 @@ _STREAM = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(maxsize=1024)
+def _served_by(candidate: Candidate) -> Headers:
+    return [
+        (b"x-gateway-provider", candidate.provider.encode()),
+        (b"x-gateway-model", quote(candidate.model[:200], safe="/:.@+ ").encode()),
+    ]
+
+
+@dataclass(slots=True)
 class UpstreamRequest:
     """`converters` are asked for when a candidate does not take the request's own wire; `passed_on` are the client's
     headers that a provider of that wire gets."""
@@ -70,7 +79,8 @@ class UpstreamRequest:
 
 
 class UpstreamAnswer:
-    """What the client gets. `usage` is what the provider has said so far, whole once `chunks` is through."""
+    """What the client gets: `first`, then of a stream all that `more` gives. `usage` is what the provider has said so
+    far, whole once the stream is over."""
 
     status = 200
 
@@ -84,6 +94,7 @@ class UpstreamAnswer:
         self.attempts = call.attempts
         self.outcome: Outcome = "left"
         self.first = b""
+        self._over = False
 
     @property
     def usage(self) -> Usage | None:
@@ -101,8 +112,7 @@ class UpstreamAnswer:
         """Nothing of them comes from the provider."""
         headers: Headers = [*_STREAM] if self._opened.observer is not None else [_JSON]
         headers += (
-            (b"x-gateway-provider", self.candidate.provider.encode()),
-            (b"x-gateway-model", quote(self.candidate.model[:200], safe="/:.@+ ").encode()),
+            *_served_by(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
             *self._call.admission.headers,
         )
@@ -113,27 +123,23 @@ class UpstreamAnswer:
         opened, converter = self._opened, self._converter
         if opened.observer is None:
             self.first = opened.first if converter is None else converter.answer(opened.first)
+            self.outcome = "ok"
         else:
             self.first = opened.first if converter is None else converter.feed(opened.first)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body. Read as slowly as the client reads: nothing is gathered in between."""
-        if self.first:
-            yield self.first
-        if (observer := self._opened.observer) is not None:
-            async for chunk in self._rest(observer):
-                yield chunk
-        else:
-            self.outcome = "ok"
-
-    async def _rest(self, observer: StreamObserver) -> AsyncIterator[bytes]:
+    async def more(self) -> bytes:
+        """The next of a stream after `first`, empty when it is over. Read as slowly as the client reads: nothing is
+        gathered in between."""
+        observer = self._opened.observer
+        if observer is None or self._over:
+            return b""
         content, converter = self._opened.response.content, self._converter
         try:
             while observer.failed is None and (data := await content.readany()):
                 if (data := observer.feed(data)) and converter is not None:
                     data = converter.feed(data)
                 if data:
-                    yield data
+                    return data
             rest = observer.finish()
             ended = observer.ended
             if ended and converter is not None:
@@ -142,9 +148,8 @@ class UpstreamAnswer:
             ended, rest = False, self._broken(type(error).__name__)
         else:
             rest = rest if ended else self._broken("stream_error" if observer.failed else "stream_ended")
-        self.outcome = "ok" if ended else "broken"
-        if rest:
-            yield rest
+        self.outcome, self._over = "ok" if ended else "broken", True
+        return rest
 
     def _broken(self, reason: str) -> bytes:
         """The last event of a stream that the provider did not bring to its end."""
@@ -200,7 +205,8 @@ class UpstreamCall:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        answer = self._answer
+        # The answer names its call: without the way back nothing of them waits for the collector.
+        answer, self._answer = self._answer, None
         assert answer is not None
         answer.close()
         if answer.outcome == "ok":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from core_app.running import running_loop
 from tenants_app.gate.body import ClientGone
 from tenants_app.gate.types import Receive
 
@@ -19,22 +20,29 @@ class ClientWatch:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._task: asyncio.Task[object] | None = None
+        self._watcher: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> ClientWatch:
-        self._task = asyncio.current_task()
+        loop = running_loop()
+        self._task = asyncio.current_task(loop)
         # Ends with the block; awaiting its end would cost every request a turn of the loop.
-        self._watcher = asyncio.ensure_future(self._watch())
+        self._watcher = loop.create_task(self._watch())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._watcher.cancel()
-        if not self._gone or self._task is None:
+        task, watcher = self._task, self._watcher
+        # A cancelled task remembers its frame, and with it this watch: the circle would wait for the collector.
+        self._task = self._watcher = None
+        if watcher is not None:
+            watcher.cancel()
+        if not self._gone or task is None:
             return
         if error is None:
             await self._swallow()
-        self._task.uncancel()
+        task.uncancel()
         if error is None or isinstance(error, asyncio.CancelledError):
             raise ClientGone from None
 

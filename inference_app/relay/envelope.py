@@ -20,7 +20,7 @@ _ESTIMATED_BYTES_PER_TOKEN = 4
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """`fields` are raw JSON by name, in the order they came."""
 

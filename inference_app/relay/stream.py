@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -19,18 +19,26 @@ MAX_HELD = 1024 * 1024
 """An event larger than this (an image) is handed on in pieces: holding it back would cost memory and time."""
 
 _RECENT = 8
-_SPLIT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
 _FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "openai-responses": 200}
 """What an event weighs beside its text, to estimate a stream that nobody counted."""
+_LINES: Mapping[Wire, int] = {"openai-chat": 2, "anthropic": 3, "openai-responses": 3}
+"""Of an event, with the empty one after it: counted instead of events, in a third of the time."""
 
 _BEGINS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
 _ENDS: Mapping[Wire, re.Pattern[bytes]] = {
-    "openai-chat": re.compile(rb'data: ?\[DONE\]|"finish_reason"\s*:\s*"'),
+    "openai-chat": re.compile(rb'^data: ?\[DONE\]|"finish_reason"\s*:\s*"', re.MULTILINE),
     "anthropic": re.compile(rb"message_stop"),
     "openai-responses": re.compile(rb"response\.(?:completed|failed|incomplete)"),
 }
+
+_LAST: Mapping[Wire, bytes] = {
+    "openai-chat": b"\ndata: [DONE]",
+    "anthropic": b"event: message_stop",
+    "openai-responses": b"event: response.completed",
+}
+"""How a good end looks as a rule; found without an expression."""
 
 
 class _Chunk(msgspec.Struct):
@@ -60,7 +68,7 @@ class StreamObserver:
         self.usage: Usage | None = None
         self.failed: bytes | None = None
         """The provider's error event, once it sent one: for the log, never for the client."""
-        self.events = 0
+        self._lines = 0
         self.bytes = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -69,9 +77,10 @@ class StreamObserver:
         if not whole or self.failed is not None:
             return b""
         self.bytes += len(whole)
-        self.events += whole.count(b"\n\n") or whole.count(b"\r\n\r\n")
-        if b'"error"' in whole or b"event: error" in whole or _USAGE.search(whole):
-            whole = b"".join(filter(None, map(self._passed, _SPLIT.split(whole))))
+        self._lines += whole.count(b"\n")
+        # These two words are found sooner than the marks they are in, which end with a sign that is everywhere.
+        if b"usage" in whole or b"error" in whole:
+            whole = self._looked_into(whole)
         self._recent.append(whole)
         return whole
 
@@ -84,29 +93,51 @@ class StreamObserver:
     @property
     def ended(self) -> bool:
         """Whether the stream said that it is over; one that just stops was cut off."""
-        pattern = _ENDS.get(self._wire)
-        return self.failed is None and (pattern is None or pattern.search(b"".join(self._recent)) is not None)
+        pattern, last = _ENDS.get(self._wire), _LAST.get(self._wire, b"")
+        if self.failed is not None:
+            return False
+        if pattern is None or any(last in piece for piece in reversed(self._recent)):
+            return True
+        return pattern.search(b"".join(self._recent)) is not None
 
     @property
     def output_estimate(self) -> int:
         """Tokens so far, for a stream nobody counted: events, or a quarter of the bytes that are not their frame."""
-        frames = self.events * _FRAME_BYTES.get(self._wire, 160)
-        return max(self.events, (self.bytes - frames) // 4, 0)
+        events = self._lines // _LINES.get(self._wire, 2)
+        frames = events * _FRAME_BYTES.get(self._wire, 160)
+        return max(events, (self.bytes - frames) // 4, 0)
 
     def _complete(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
         if data.endswith((b"\n\n", b"\r\n\r\n")):
             return data
-        cut = max(_after(data, b"\n\n"), _after(data, b"\r\n\r\n"))
+        cut = max(_after(data, b"\n\n"), _after(data, b"\r\n\r\n") if b"\r" in data else 0)
         if len(data) - cut > MAX_HELD:
             return data
         self._held = data[cut:]
         return data[:cut]
 
+    def _looked_into(self, whole: bytes) -> bytes:
+        """The events without those that the client is not to have; only those with a mark in them are taken out of
+        the rest and read."""
+        kept: list[bytes] = []
+        done, returns = 0, b"\r" in whole
+        for at in _marked(whole):
+            if at < done:
+                continue
+            begin = max(done, _after(whole, b"\n\n", done, at))
+            end = _end(whole, b"\n\n", at)
+            if returns:
+                begin = max(begin, _after(whole, b"\r\n\r\n", done, at))
+                end = min(end, _end(whole, b"\r\n\r\n", at))
+            kept += (whole[done:begin], self._passed(whole[begin:end]))
+            done = end
+            if self.failed is not None:
+                return b"".join(kept)
+        return b"".join((*kept, whole[done:])) if done else whole
+
     def _passed(self, event: bytes) -> bytes:
-        if not event or self.failed is not None:
-            return b""
         if (b'"error"' in event or b"event: error" in event) and self._is_error(event):
             self.failed = event
             return b""
@@ -135,10 +166,31 @@ class StreamObserver:
         return chunk is not None and bytes(chunk.choices) in (b"[]", b"null")
 
 
-def _after(data: bytes, mark: bytes) -> int:
+def _after(data: bytes, mark: bytes, since: int = 0, until: int | None = None) -> int:
     """Where the last `mark` ends; 0 without one."""
-    at = data.rfind(mark)
+    at = data.rfind(mark, since, until)
     return 0 if at < 0 else at + len(mark)
+
+
+def _end(data: bytes, mark: bytes, since: int) -> int:
+    """Where the next `mark` ends; the data's end without one."""
+    at = data.find(mark, since)
+    return len(data) if at < 0 else at + len(mark)
+
+
+def _marked(data: bytes) -> list[int]:
+    """Where there may be an error, or usage that is not null; finding them costs less than an expression would."""
+    found = [at for at in _places(data, b'"usage"') if _USAGE.match(data, at)]
+    for mark in (b'"error"', b"event: error"):
+        found += _places(data, mark)
+    return sorted(found)
+
+
+def _places(data: bytes, mark: bytes) -> Iterator[int]:
+    at = data.find(mark)
+    while at >= 0:
+        yield at
+        at = data.find(mark, at + len(mark))
 
 
 def _decoded(event: bytes) -> _Chunk | None:

@@ -16,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from core_app.running import running_loop
 from inference_app.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.relay.kinds import Kind, upstream_url
 from inference_app.resolution import Candidate
@@ -74,7 +75,7 @@ class Upstreams:
 
     def session(self) -> aiohttp.ClientSession:
         """The running loop's."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         latest, session = self._latest
         if latest is loop and session is not None and not session.closed:
             return session

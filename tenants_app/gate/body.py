@@ -6,9 +6,8 @@ streams count while they read.
 
 from __future__ import annotations
 
-import asyncio
-
 from core_app.errors import BadRequest, PayloadTooLarge
+from core_app.running import Deadline
 from tenants_app.gate.types import Headers, Message, Receive, Scope
 
 SENDER_SECONDS = 60.0
@@ -20,8 +19,12 @@ class ClientGone(Exception):
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that (lower-case) name."""
-    return next((value for key, value in scope.get("headers", ()) if key.lower() == name), None)
+    """The first header of that name, in lower case as ASGI's names are."""
+    for key, value in scope.get("headers", ()):
+        if key == name:
+            assert isinstance(value, bytes)
+            return value
+    return None
 
 
 def declared_length(scope: Scope) -> int | None:
@@ -109,7 +112,7 @@ def too_large(limit: int) -> PayloadTooLarge:
 
 async def _next(receive: Receive) -> Message:
     try:
-        async with asyncio.timeout(SENDER_SECONDS):
+        async with Deadline(SENDER_SECONDS):
             return await receive()
     except TimeoutError:
         raise BadRequest("The body did not arrive in time.") from None

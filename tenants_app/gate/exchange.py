@@ -6,17 +6,17 @@ or bodies.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, encode
+from core_app.loglines import line_write
 from core_app.rest import error_body, error_headers
 from tenants_app.gate.body import ClientGone, header, may_be_long
 from tenants_app.gate.cors import origin_headers
@@ -33,7 +33,7 @@ CLIENT_GONE = 499
 _CLIENTS_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 _STARTS = ("http.response.start", "websocket.http.response.start")
 
-_log = structlog.get_logger("gateway.access")
+_log = logging.getLogger("gateway.access")
 
 
 def default_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
@@ -57,6 +57,7 @@ class Exchange:
     headers: Headers = field(default_factory=list)
     status: int | None = None
     principal: Principal | None = None
+    send: Send | None = None
 
     @classmethod
     def of(cls, scope: Scope, render_error: RenderError) -> Exchange:
@@ -111,8 +112,9 @@ class Exchange:
     def log(self) -> None:
         """The access line; probes at debug level."""
         path = clean_text(self.scope["path"])
-        write = _log.debug if path in PROBES else _log.info
-        write(
+        line_write(
+            _log,
+            logging.DEBUG if path in PROBES else logging.INFO,
             "request",
             method=self.scope.get("method", "WEBSOCKET"),
             path=path[:200],

@@ -1,7 +1,8 @@
 """The outermost ASGI application: whoever gets past it has a good key, a token in its bucket and a bounded body.
 
 In this order: host, path (unknown ones are 404 without a key), key, rate limit, body. A body is not read before the
-key was checked. What the applications below need stands in the scope: `gateway.principal`, `gateway.request_id`.
+key was checked. What the applications below need stands in the scope: `gateway.principal`, `gateway.request_id`,
+and `gateway.send`, past the gate, for the bodies of long streams.
 Exceptions that they let through are answered here, once, with an error id.
 """
 
@@ -85,6 +86,7 @@ class Gate:
         clear_contextvars()
         bind_contextvars(request_id=exchange.request_id)
         try:
+            exchange.send = send
             await handle(exchange, receive, exchange.stamping(send))
         except ClientGone:
             exchange.status = exchange.status or CLIENT_GONE
@@ -210,7 +212,7 @@ class Gate:
             raise BadRequest("The query string holds a NUL.")
 
     def _extended(self, exchange: Exchange) -> Scope:
-        extended = {**exchange.scope, "gateway.request_id": exchange.request_id}
+        extended = {**exchange.scope, "gateway.request_id": exchange.request_id, "gateway.send": exchange.send}
         if exchange.principal is not None:
             extended["gateway.principal"] = exchange.principal
         return extended

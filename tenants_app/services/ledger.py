@@ -12,11 +12,11 @@ from django.db import connection
 
 from core_app import clock
 from core_app.database import write_transaction
-from core_app.jsontext import clean_text
+from core_app.jsontext import clean_text, encode_text
 from tenants_app.models import ApiKey, LedgerEntry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LedgerRow:
     """One response's spend, as `ledger_record` takes it; `created_at` is when it happened."""
 
@@ -46,9 +46,12 @@ def ledger_record_many(rows: Sequence[LedgerRow]) -> None:
     keys = {row.api_key_id for row in rows if row.api_key_id is not None}
     with write_transaction(), connection.cursor() as cursor:
         known = set(ApiKey.objects.filter(id__in=keys).values_list("id", flat=True)) if keys else set()
-        values = [_values(row, row.api_key_id in known) for row in rows]
-        if connection.vendor == "sqlite":
-            cursor.executemany(f"{_INSERT} VALUES ({_MARKS}) ON CONFLICT DO NOTHING", values)
+        sqlite = connection.vendor == "sqlite"
+        values = [_values(row, row.api_key_id in known, sqlite=sqlite) for row in rows]
+        if sqlite:
+            # One statement, not one for each row: between two statements the interpreter changes threads, and each
+            # change is waited for by what the event loop has to do.
+            cursor.execute(f"{_INSERT} {_FROM_JSON} ON CONFLICT DO NOTHING", [encode_text(values)])
         else:
             columns = [list(column) for column in zip(*values, strict=True)]
             cursor.execute(f"{_INSERT} SELECT * FROM unnest({_ARRAYS}) ON CONFLICT DO NOTHING", columns)
@@ -71,13 +74,14 @@ _COLUMNS = {
     "created_at": "timestamptz",
 }
 _INSERT = f"INSERT INTO tenants_app_ledgerentry ({', '.join(_COLUMNS)})"
-_MARKS = ", ".join("%s" for _ in _COLUMNS)
+_FROM_JSON = "SELECT {} FROM json_each(%s) WHERE true".format(
+    ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))
+)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())
 
 
-def _values(row: LedgerRow, key_known: bool) -> tuple[Any, ...]:
+def _values(row: LedgerRow, key_known: bool, *, sqlite: bool) -> tuple[Any, ...]:
     cost, moment = row.cost_usd, row.created_at
-    sqlite = connection.vendor == "sqlite"
     return (
         row.tenant_id,
         row.api_key_id if key_known else None,

@@ -1,13 +1,14 @@
 """What the relay costs: chat completions, whole and streamed, beside the provider and a relay that knows nothing.
 
 Counted is what a core can do: answers for each second of the relay's own processor time, so that neither the load nor
-the provider on the other core bounds the figure. One second of warming up goes before each.
+the provider on the other core bounds the figure. Everything is on: keys, limits, the ledger, metrics, a log line for
+every request. The relay and its reference take turns within seconds, because a shared machine changes its speed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ import aiohttp
 import psutil
 
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.http_load import load
+from tests.benchmarks.http_load import Load, load
 from tests.benchmarks.serving import deployment, reference, resident_kib, serving
 from tests.stack.deployment import KEY
 from tests.stack.process import GatewayProcess
 
-SECONDS = 3.0
+ROUNDS, SECONDS, WARM_SECONDS = 3, 1.0, 1.0
 CONNECTIONS = (1, 32, 256)
 IDLE_STREAMS = 500
 PROMPT = b'{"model":"%b","messages":[{"role":"user","content":"Say hello to the whole world, please."}]%b}'
@@ -49,7 +50,7 @@ def body_of(*, stream: bool, model: bytes = b"m") -> bytes:
 
 async def measure() -> AsyncIterator[Figure]:
     for distributed, name in ((False, "embedded"), (True, "PostgreSQL and Redis")):
-        with deployment(distributed=distributed) as state:
+        with deployment(distributed=distributed, LOG_LEVEL="INFO") as state:
             if state is None:
                 continue
             async with AsyncExitStack() as stack:
@@ -60,11 +61,11 @@ async def measure() -> AsyncIterator[Figure]:
                 path = "/v1/chat/completions"
                 bare = await stack.enter_async_context(reference("bare_relay", provider.url + path))
                 gateway = await stack.enter_async_context(serving(state))
+                # First, while nothing that was freed could be used again.
+                async for figure in open_streams(name, bare, gateway, path):
+                    yield figure
                 async for figure in compared(name, provider, bare, gateway, path, direct=not distributed):
                     yield figure
-                if not distributed:
-                    async for figure in open_streams(bare, gateway, path):
-                        yield figure
 
 
 async def compared(
@@ -76,10 +77,9 @@ async def compared(
         for connections in CONNECTIONS:
             body = body_of(stream=stream)
             at = f"{kind}, {connections} connections"
-            beside = await asked(bare, path, body, connections)
-            found = await asked(gateway, path, body, connections)
+            beside, found = await in_turns((bare, gateway), path, body, connections)
             if direct:
-                straight = await asked(provider, path, body, connections)
+                (straight,) = await in_turns((provider,), path, body, connections)
                 yield Figure(f"the provider itself, {at}", straight.rate, "per s", better="higher")
             yield Figure(f"relay, {name}, {at}", found.capacity, "per CPU s", beside.capacity, "bare", better="higher")
             share = found.capacity / beside.capacity
@@ -87,13 +87,24 @@ async def compared(
             yield Figure(f"relay, {name}, {at}, p50", found.p50, "ms", beside.p50, "bare")
 
 
-async def asked(process: GatewayProcess, path: str, body: bytes, connections: int) -> Measured:
-    await load(process.url + path, body, connections=connections, seconds=1.0, key=KEY)
-    before = cpu_seconds(process)
-    found = await load(process.url + path, body, connections=connections, seconds=SECONDS, key=KEY)
-    spent = cpu_seconds(process) - before
-    assert not found.failed, f"{found.failed} of {found.answers} answers were errors"
-    return Measured(found.answers / spent, found.answers / found.seconds, percentile(found.latencies, 0.5) * 1000)
+async def in_turns(processes: Sequence[GatewayProcess], path: str, body: bytes, connections: int) -> Sequence[Measured]:
+    """Each asked in every round, and summed up over the rounds."""
+    for process in processes:
+        await load(process.url + path, body, connections=connections, seconds=WARM_SECONDS, key=KEY)
+    sums, spent = [Load() for _ in processes], [0.0 for _ in processes]
+    for _ in range(ROUNDS):
+        for place, process in enumerate(processes):
+            before = cpu_seconds(process)
+            found = await load(process.url + path, body, connections=connections, seconds=SECONDS, key=KEY)
+            spent[place] += cpu_seconds(process) - before
+            assert not found.failed, f"{found.failed} of {found.answers} answers were errors"
+            sums[place].answers += found.answers
+            sums[place].seconds += found.seconds
+            sums[place].latencies += found.latencies
+    return [
+        Measured(every.answers / cpu, every.answers / every.seconds, percentile(every.latencies, 0.5) * 1000)
+        for every, cpu in zip(sums, spent, strict=True)
+    ]
 
 
 def cpu_seconds(process: GatewayProcess) -> float:
@@ -101,11 +112,14 @@ def cpu_seconds(process: GatewayProcess) -> float:
     return float(times.user + times.system)
 
 
-async def open_streams(bare: GatewayProcess, gateway: GatewayProcess, path: str) -> AsyncIterator[Figure]:
+async def open_streams(name: str, bare: GatewayProcess, gateway: GatewayProcess, path: str) -> AsyncIterator[Figure]:
     """Memory of a stream that is open and waits."""
+    for process in (bare, gateway):
+        # What a process loads and makes at its first requests is no stream's.
+        await load(process.url + path, body_of(stream=True), connections=1, seconds=WARM_SECONDS, key=KEY)
     beside = await held(bare, path)
     found = await held(gateway, path)
-    yield Figure("relay, memory of an open stream", found, "KiB", beside, "bare")
+    yield Figure(f"relay, {name}, memory of an open stream", found, "KiB", beside, "bare")
 
 
 async def held(process: GatewayProcess, path: str) -> float:

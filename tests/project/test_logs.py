@@ -6,11 +6,14 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 import structlog
 from django.conf import settings
+from structlog.contextvars import bound_contextvars
 
+from core_app.loglines import line_write
 from gateway_project import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
@@ -71,3 +74,33 @@ def test_a_secret_in_a_traceback_is_replaced(written: io.StringIO) -> None:
     line = json.loads(written.getvalue())
     assert "ValueError" in line["exception"]
     assert SECRET not in line["exception"]
+
+
+def test_lines_of_requests_are_written_together_and_before_what_comes_after_them(written: io.StringIO) -> None:
+    with bound_contextvars(session_id="ses_1"):
+        line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, path="/v1/messages")
+    line_write(logging.getLogger("gateway.access"), logging.DEBUG, "request", status=201, path="/healthz")
+    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=202, path=f"/v1/callbacks/{SECRET}")
+    assert not written.getvalue()
+    structlog.get_logger("gateway.test").info("later")
+    first, second, later = map(json.loads, written.getvalue().splitlines())
+    assert (first["event"], first["status"], first["session_id"]) == ("request", 200, "ses_1")
+    assert (first["logger"], first["level"]) == ("gateway.access", "info")
+    assert datetime.fromisoformat(first["timestamp"]).tzinfo is not None
+    assert second["path"] == "/v1/callbacks/[redacted]"
+    assert later["event"] == "later"
+
+
+def test_lines_of_requests_are_written_when_the_process_ends(written: io.StringIO) -> None:
+    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200)
+    logging.getLogger().handlers[0].flush()
+    assert json.loads(written.getvalue())["status"] == 200
+
+
+def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
+    monkeypatch.setattr("sys.stderr", written)
+    logs.configure({"level": "INFO", "format": "console"})
+    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, token=SECRET)
+    assert "request" in written.getvalue()
+    assert "status" in written.getvalue()
+    assert SECRET not in written.getvalue()

@@ -1,0 +1,30 @@
+"""A log line that comes with every request, made without structlog's chain of processors, which takes 150 µs for it.
+
+It has what the chain would give it: what the context is bound to, the logger, the level and the time. It is a record
+of the standard library like any other; the handler knows it by its type and redacts it by the same rules.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from structlog.contextvars import get_contextvars
+
+
+class Line(dict[str, Any]):
+    """The fields of one line, flat and plain; `timestamp` is a datetime."""
+
+
+def line_write(logger: logging.Logger, level: int, event: str, **fields: Any) -> None:
+    """Writes the line where the logger is enabled for `level`."""
+    if not logger.isEnabledFor(level):
+        return
+    name = logging.getLevelName(level).lower()
+    line = Line(get_contextvars())
+    line.update(fields, event=event, logger=logger.name, level=name, timestamp=datetime.now(UTC))
+    record = logging.LogRecord(logger.name, level, "", 0, line, None, None)
+    # What structlog's formatter knows its own lines by, for the forms that it renders.
+    record.__dict__.update(_logger=logger, _name=name)
+    logger.handle(record)

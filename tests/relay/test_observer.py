@@ -1,0 +1,50 @@
+"""What passes the observer of a stream, however the provider's events are cut into reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference_app.relay.stream import StreamObserver
+
+TEXT = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"the usage of \\"error\\""},"finish_reason":null}],"usage":null}'
+)
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}'
+EXTRA = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7}}'
+DONE = b"data: [DONE]"
+FAILED = b'data: {"error":{"message":"secret of the provider","code":"overloaded"}}'
+
+
+def events(*every: bytes, end: bytes = b"\n\n") -> bytes:
+    return b"".join(event + end for event in every)
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_only_the_usage_that_the_client_did_not_ask_for_is_taken_out(end: bytes, size: int) -> None:
+    given = events(TEXT, TEXT, STOP, EXTRA, DONE, end=end)
+    observer = StreamObserver("openai-chat", strip_usage=True)
+    passed = b"".join(observer.feed(given[at : at + size]) for at in range(0, len(given), size)) + observer.finish()
+    assert passed == events(TEXT, TEXT, STOP, DONE, end=end)
+    assert observer.usage is not None
+    assert (observer.usage.input, observer.usage.output) == (11, 7)
+    assert observer.ended
+
+
+def test_usage_that_the_client_asked_for_stays() -> None:
+    observer = StreamObserver("openai-chat", strip_usage=False)
+    assert observer.feed(events(STOP, EXTRA, DONE)) == events(STOP, EXTRA, DONE)
+
+
+def test_nothing_passes_from_an_error_on() -> None:
+    observer = StreamObserver("openai-chat", strip_usage=True)
+    assert observer.feed(events(TEXT, FAILED, TEXT, DONE)) == events(TEXT)
+    assert observer.failed == events(FAILED)
+    assert not observer.ended
+
+
+def test_a_stream_that_only_talks_of_its_end_has_not_ended() -> None:
+    observer = StreamObserver("openai-chat", strip_usage=True)
+    observer.feed(events(b'data: {"choices":[{"delta":{"content":"then comes data: [DONE]"},"finish_reason":null}]}'))
+    assert not observer.ended
+    assert observer.output_estimate >= 1
