@@ -34,6 +34,8 @@ def events_remove(*, stream_id: int, through: int, go_on: GoOn = lambda: True) -
             Stream.objects.filter(pk=stream_id).update(floor=floor)
             cursor.execute('DELETE FROM events_app_event WHERE stream_id = %s AND "offset" <= %s', [stream_id, floor])
             removed += cursor.rowcount
+        if floor == min(through, here.head):
+            break
     return removed
 
 

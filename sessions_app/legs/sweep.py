@@ -33,6 +33,8 @@ RETENTION_KEY = 0x72657461696E
 FOLD_SECONDS = 15.0
 """What is not folded yet is read row by row by every report: 15,000 rows at 1,000 responses a second."""
 
+GIVE_WAY_SECONDS = 0.0005
+
 FOLD_KEY = 0x726F6C6C7570
 """`rollup` in ASCII."""
 
@@ -103,8 +105,11 @@ class Sweep:
         await self.stop()
 
     def goes_on(self) -> bool:
-        """Whether what works in batches may begin another one; asked by the threads that do."""
-        return not self._ending.is_set()
+        """Whether what works in batches may begin another one; asked by the threads that do.
+
+        It takes GIVE_WAY_SECONDS: a lock that is taken again at once goes to none of those that wait for it.
+        """
+        return not self._ending.wait(GIVE_WAY_SECONDS)
 
     async def stop(self) -> None:
         """Ends the tasks; a thread that removes or folds ends with its batch."""

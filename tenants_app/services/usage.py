@@ -22,7 +22,8 @@ from tenants_app.models import LedgerEntry, UsageDay, UsageRun
 from tenants_app.selectors.days import UtcDay
 from tenants_app.selectors.usage_parts import AMOUNTS, COST_DIGITS
 
-BATCH = 500
+BATCH = 200
+"""SQLite's other writers wait for one of these."""
 
 FOLD_LOCK = 0x666F6C64
 """`fold` in ASCII: two transactions that fold or remove rows of the same run would each miss the other's."""

@@ -1,4 +1,5 @@
-"""Every list endpoint and admin page over 100,000 sessions and 5 million events; then retention while prompts go on.
+"""Every list endpoint and admin page over 100,000 sessions and 5 million events; folding the ledger before and
+retention after it, while prompts go on.
 
 Not among those that run when none is named: it fills SQLite and PostgreSQL first, which takes minutes and gigabytes.
 GATEWAY_BENCH_SESSIONS makes it smaller. Each page is asked for 20 times over one connection; its figure is the median.
@@ -18,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import psutil
+import psycopg
 
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.serving import deployment, serving
@@ -44,6 +46,9 @@ async def measure() -> AsyncIterator[Figure]:
             seconds = time.perf_counter() - began
             print(f"  {name}: {SESSIONS:,} sessions, {found['events']:,} events in {seconds:.0f} s", flush=True)
             async with serving(state) as server:
+                async for figure in folded(state, server, name):
+                    yield figure
+                await asyncio.to_thread(statistics_collect, state)
                 for figure in await pages_asked(server, found, name):
                     yield figure
                 alone = await prompted(server.url, "alone")
@@ -101,6 +106,7 @@ def endpoints() -> list[str]:
         "/v1/usage?groupBy=",
         "/v1/usage?endUser=user-7",
         "/v1/webhooks",
+        *(f"/v1/webhooks/whk_1/deliveries{query}" for query in ("", "?limit=200", "?status=dead", "?status=pending")),
         "/v1/models",
     ]
 
@@ -128,6 +134,10 @@ def admin_pages(found: dict[str, Any]) -> list[str]:
         *(f"{calls}{query}" for query in ("", "?waiting=all", "?waiting=answer", f"?waiting=all&{tenant}")),
         f"{calls}call_1000000009/change/",
         "tools_app/sessiontool/",
+        *(f"events_app/{model}/" for model in ("webhookendpoint", "webhookdelivery")),
+        "events_app/webhookdelivery/?state=dead",
+        "events_app/webhookendpoint/1/change/",
+        *(f"inference_app/{model}/" for model in ("provider", "route", "alias", "price", "tenantmodels", "budget")),
         *(f"tenants_app/{model}/" for model in ("tenant", "apikey", "user", "ledgerentry", "auditentry")),
         f"tenants_app/ledgerentry/?{tenant}",
         "tenants_app/ledgerentry/?q=session-77",
@@ -196,18 +206,42 @@ def processor_ms(server: GatewayProcess) -> float:
     return float(times.user + times.system) * 1000
 
 
-async def prompted(url: str, kind: str) -> list[float]:
+async def prompted(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float]:
     """Milliseconds that prompts waited for their 202, one after the other."""
     async with aiohttp.ClientSession() as http:
         client = Client(http, url)
         taken = []
-        for number in range(PROMPTS):
+        for number in range(prompts):
             await client.create(f"{kind}-{number}", model="demo:echo")
             began = time.perf_counter()
             await client.prompt(f"{kind}-{number}", "hello")
             taken.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.05)
         return taken
+
+
+async def folded(state: Deployment, server: GatewayProcess, name: str) -> AsyncIterator[Figure]:
+    """The server begins to fold with its start; prompts come in until nothing is left of what the filling wrote."""
+    count = "SELECT COUNT(*) FROM tenants_app_ledgerentry WHERE NOT folded"
+    before, began = (await asyncio.to_thread(state.rows, count))[0][0], time.perf_counter()
+    taken: list[float] = []
+    while (left := (await asyncio.to_thread(state.rows, count))[0][0]) > PROMPTS:
+        taken += await prompted(server.url, f"folding-{len(taken)}", prompts=10)
+        if time.perf_counter() - began > LONGEST_RETENTION:
+            print("  the ledger was not folded in time", flush=True)
+            break
+    seconds = time.perf_counter() - began
+    yield Figure(f"ledger rows folded beside prompts, {name}", (before - left) / seconds, "rows/s", better="higher")
+    for share in (0.5, 0.99):
+        label = f"prompt accepted while the ledger is folded, {name}, p{share * 100:.0f}"
+        yield Figure(label, percentile(taken, share) if taken else 0.0, "ms")
+
+
+def statistics_collect(state: Deployment) -> None:
+    """What autovacuum does by itself within minutes."""
+    if state.database_url:
+        with psycopg.connect(state.database_url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
 
 
 async def retained(state: Deployment, name: str) -> AsyncIterator[Figure]:

@@ -76,6 +76,7 @@ class Filler:
         self._messages()
         self._calls()
         self._records()
+        self._deliveries()
 
     def _streams(self) -> None:
         from events_app.models import Stream
@@ -300,6 +301,39 @@ class Filler:
             target="'session-' || n",
             detail="'{}'",
             at=self.ago("n", self.sessions // 2),
+        )
+
+    def _deliveries(self) -> None:
+        """Of a webhook that is switched off by now; none is old enough to be removed."""
+        from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+
+        moment = "now()" if self.vendor == "postgresql" else "datetime('now')"
+        self.rows(
+            WebhookEndpoint,
+            1,
+            id="1",
+            public_id="'whk_1'",
+            tenant_id=str(self.tenant_id),
+            url="'https://example.com/hook'",
+            events="""'["agent_end"]'""",
+            secret="''",
+            created_at=moment,
+            disabled_at=moment,
+            disabled_reason="'paused'",
+        )
+        self.rows(
+            WebhookDelivery,
+            2 * self.sessions,
+            id="'msg_' || (1000000000 + n)",
+            endpoint_id="1",
+            stream_id="(n + 1) / 2",
+            offset=f"{EVENTS // 2} * (2 - n % 2)",
+            type="'agent_end'",
+            state="CASE WHEN n % 50 = 0 THEN 'dead' ELSE 'delivered' END",
+            attempts="1",
+            last_status="200",
+            created_at=moment,
+            settled_at=moment,
         )
 
 

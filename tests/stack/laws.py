@@ -44,7 +44,8 @@ def texts_are_whole(events: Sequence[Event]) -> None:
 
 
 def usage_is_counted_once(deployment: Deployment) -> None:
-    """The ledger has each response once; it, the runs and the sessions come to the same sums."""
+    """The ledger has each response once; it, the runs and the sessions come to the same sums, and the days to those
+    of the ledger's rows that are marked as folded."""
     doubled = "SELECT run_id, response_no FROM tenants_app_ledgerentry GROUP BY run_id, response_no HAVING COUNT(*) > 1"
     assert deployment.rows(doubled) == []
     ledger = deployment.rows(f"SELECT run_id, {_SUMS} FROM tenants_app_ledgerentry GROUP BY run_id ORDER BY run_id")
@@ -52,3 +53,8 @@ def usage_is_counted_once(deployment: Deployment) -> None:
     assert [tuple(map(str, row)) for row in ledger] == [tuple(map(str, row)) for row in deployment.rows(of_runs)]
     sums = "SELECT SUM(input_tokens), SUM(output_tokens), SUM(turns) FROM "
     assert deployment.rows(sums + "sessions_app_run") == deployment.rows(sums + "sessions_app_agentsession")
+    marked = "COUNT(*), SUM(input_tokens), COUNT(DISTINCT run_id) FROM tenants_app_ledgerentry WHERE folded"
+    several = "(SELECT COUNT(DISTINCT run_id) FROM tenants_app_usagerun)"
+    of_days = f"SUM(responses), SUM(input_tokens), SUM(runs) + {several} FROM tenants_app_usageday"
+    [days], [rows] = deployment.rows(f"SELECT {of_days}"), deployment.rows(f"SELECT {marked}")
+    assert [int(value or 0) for value in days] == [int(value or 0) for value in rows]

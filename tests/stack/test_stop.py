@@ -79,3 +79,44 @@ async def test_what_was_handed_over_is_no_failure_of_the_run(
         await server.start()
     answer = await client.get(f"/v1/sessions/s/runs/{run}")
     assert answer["status"] == "running"
+
+
+LEDGER_ROWS = 100_000
+"""Removing so many takes seconds; a stop must not wait for them."""
+
+
+async def test_a_stop_ends_a_long_retention_at_a_batch(
+    deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
+) -> None:
+    server = process()
+    await server.start()
+    await asyncio.to_thread(ledger_fill, deployment)
+    server.signal(signal.SIGTERM)
+    assert await server.exited() == 0
+    deployment.settings["RETENTION_LEDGER_DAYS"] = "30"
+    await server.start()
+    await until(lambda: rows_left(deployment) < LEDGER_ROWS, 20, "retention has begun")
+    server.signal(signal.SIGTERM)
+    assert await server.exited(CLOSING_SECONDS) == 0
+    left = rows_left(deployment)
+    assert 0 < left < LEDGER_ROWS
+    await server.start()
+    await until(lambda: rows_left(deployment) < left, 20, "retention goes on")
+
+
+def rows_left(deployment: Deployment) -> int:
+    return int(deployment.rows("SELECT COUNT(*) FROM tenants_app_ledgerentry")[0][0])
+
+
+def ledger_fill(deployment: Deployment) -> None:
+    """Old rows, as sessions that are long gone left them."""
+    columns = "tenant_id, session_ref, run_id, response_no, model, input_tokens, output_tokens, cached_tokens"
+    columns += ", reasoning_tokens, kind, created_at"
+    numbers = f"WITH RECURSIVE seq(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < {LEDGER_ROWS})"
+    values = "(SELECT MIN(id) FROM tenants_app_tenant), '', 'old-' || n, 1, 'm', 1, 1, 0, 0, 'session'"
+    deployment.write(
+        f"INSERT INTO tenants_app_ledgerentry ({columns}) {numbers} SELECT {values}, '2026-01-01 00:00:00' FROM seq"
+        if not deployment.database_url
+        else f"INSERT INTO tenants_app_ledgerentry ({columns}) SELECT {values}, '2026-01-01'"
+        f" FROM generate_series(1, {LEDGER_ROWS}) AS seq(n)"
+    )
