@@ -5,9 +5,10 @@ FROM python:3.12-slim AS build
 WORKDIR /app
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
-COPY requirements.lock ./
+# With the packages that GATEWAY_OTEL needs; they are loaded when it is on.
+COPY requirements-otel.lock ./
 # There is no compiler here: what has no wheel for this Python fails at once and by its name.
-RUN /opt/venv/bin/python -m pip install --only-binary :all: --require-hashes -r requirements.lock
+RUN /opt/venv/bin/python -m pip install --only-binary :all: --require-hashes -r requirements-otel.lock
 # .dockerignore lets nothing but the gateway in.
 COPY . .
 # Compiled here, since a read-only file system keeps no bytecode.

@@ -53,14 +53,18 @@ format: .venv/dev.stamp
 
 lock: .venv/dev.stamp
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel --constraints requirements.lock --output-file requirements-otel.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel --extra dev --constraints requirements-otel.lock \
+		--output-file requirements-dev.lock
 
 # The versions in the lock are kept where they satisfy pyproject.toml, so a new release elsewhere changes nothing.
 lock-check: .venv/dev.stamp
-	@mkdir -p .venv/lock && cp requirements.lock requirements-dev.lock .venv/lock/
+	@mkdir -p .venv/lock && cp requirements.lock requirements-otel.lock requirements-dev.lock .venv/lock/
 	@$(COMPILE) --output-file .venv/lock/requirements.lock
-	@$(COMPILE) --extra dev --constraints requirements.lock --output-file .venv/lock/requirements-dev.lock
+	@$(COMPILE) --extra otel --constraints requirements.lock --output-file .venv/lock/requirements-otel.lock
+	@$(COMPILE) --extra otel --extra dev --constraints requirements-otel.lock --output-file .venv/lock/requirements-dev.lock
 	@diff -u requirements.lock .venv/lock/requirements.lock && \
+		diff -u requirements-otel.lock .venv/lock/requirements-otel.lock && \
 		diff -u requirements-dev.lock .venv/lock/requirements-dev.lock || \
 		{ echo "The lock files are not what pyproject.toml says: run 'make lock'." >&2; exit 1; }
 

@@ -56,7 +56,9 @@ from agents_app.settling import calls_settled
 from agents_app.shortening import fitted
 from agents_app.spending import added, usage_of
 from agents_app.streaming import MAX_CALLS, ResponseStream
+from agents_app.traced import model_span, response_noted
 from core_app.ids import new_id
+from core_app.tracing import tracing
 from events_app.types import ModelFallback
 
 logger = logging.getLogger(__name__)
@@ -173,9 +175,20 @@ class AgentLoop:
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
         try:
-            await self._stream_through(graph, node, stream)
+            with model_span(self._leg, self._served, self._messages) as asking:
+                following = await self._response(graph, node, stream)
+                if tracing():
+                    response_noted(asking, following.model_response, self._usage(following.model_response))
         except _RunsAway as error:
             return await self._cut_off(error.response, message_id, stream)
+        self._stream, self._tries = None, 0
+        await self._checkpoint(following.model_response, message_id, stream)
+        return following
+
+    async def _response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
+        """The model's response to the node, whole; raises what a provider failed with, and _RunsAway."""
+        try:
+            await self._stream_through(graph, node, stream)
         except (AssertionError, NotImplementedError, ValueError) as error:
             # How the library says that a part of the conversation cannot be put in the provider's form.
             if stream.began:
@@ -186,8 +199,6 @@ class AgentLoop:
             raise TypeError(f"After a model request came {type(following).__name__}.")
         if following.model_response.finish_reason is None and self._served.says_end:
             raise ModelConnectionError(self._served.name, "The stream ended in the middle of the answer.")
-        self._stream, self._tries = None, 0
-        await self._checkpoint(following.model_response, message_id, stream)
         return following
 
     async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream) -> None:
@@ -229,12 +240,15 @@ class AgentLoop:
         response_cleaned(response, message_id, self._cut)
         text = self._visible_text(response)
         await stream.release(text)
-        usage = added(usage_of(response, self._served, self._messages), self._spent)
+        usage = added(self._usage(response), self._spent)
         turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response))
         calls_renamed(response, await self._leg.checkpoint(turn))
         self._turns += 1
         self._spent = None
         self._messages.append(response)
+
+    def _usage(self, response: ModelResponse) -> Usage:
+        return usage_of(response, self._served, self._messages)
 
     def _visible_text(self, response: ModelResponse) -> str:
         """What the client reads: with a response format only an answer that fits, in its canonical form."""

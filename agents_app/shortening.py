@@ -26,7 +26,9 @@ from agents_app.engine import Leg, Usage
 from agents_app.failures import PROVIDER_ERRORS
 from agents_app.served import ServedModel
 from agents_app.spending import usage_of
+from agents_app.traced import model_span, response_noted
 from core_app.jsontext import clean_text
+from core_app.tracing import tracing
 from events_app.types import ContextSummarized, ContextTruncated
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ async def fitted(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]
         return None
     summary = spent = None
     if leg.session.history_policy == "summarize":
-        summary, spent = await _summary(served, short.dropped, before)
+        summary, spent = await _summary(leg, served, short.dropped, before)
     tokens = estimated_tokens(short.dropped)
     if summary is None:
         await leg.emit(ContextTruncated(messages=len(short.dropped), tokens=tokens))
@@ -77,7 +79,7 @@ def _cut(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summary:
 
 
 async def _summary(
-    served: ServedModel, dropped: Sequence[ModelMessage], tokens: int
+    leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int
 ) -> tuple[str, Usage] | tuple[None, None]:
     """The model's own summary of what goes; nothing when it gives none, then the conversation is truncated."""
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
@@ -86,7 +88,10 @@ async def _summary(
             parts=[UserPromptPart(content=transcript(dropped, limit))], instructions=SUMMARY_INSTRUCTIONS
         )
         try:
-            response = await _asked(served, request)
+            with model_span(leg, served, [request]) as asking:
+                response = await _asked(served, request)
+                if tracing():
+                    response_noted(asking, response, usage_of(response, served, [request]))
         except PROVIDER_ERRORS:
             logger.warning("%s gave no summary of %d characters.", served.name, limit, exc_info=True)
             limit //= 2

@@ -24,6 +24,7 @@ from django.conf import settings
 from yarl import URL
 
 from core_app import addresses
+from core_app.tracing import current
 
 MAX_URL_CHARACTERS = 4000
 CONNECT_SECONDS = 10.0
@@ -126,7 +127,7 @@ class GuardedClient:
                 session.request(
                     method,
                     checked,
-                    headers={"Accept-Encoding": "identity", **(headers or {})},
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **current().headers(checked.host)},
                     data=body,
                     allow_redirects=False,
                 ) as response,

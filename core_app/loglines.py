@@ -12,6 +12,8 @@ from typing import Any
 
 from structlog.contextvars import get_contextvars
 
+from core_app.tracing import trace_ids
+
 
 class Line(dict[str, Any]):
     """The fields of one line, flat and plain; `timestamp` is a datetime."""
@@ -23,6 +25,8 @@ def line_write(logger: logging.Logger, level: int, event: str, **fields: Any) ->
         return
     name = logging.getLevelName(level).lower()
     line = Line(get_contextvars())
+    if (ids := trace_ids()) is not None:
+        line["trace_id"], line["span_id"] = ids
     line.update(fields, event=event, logger=logger.name, level=name, timestamp=datetime.now(UTC))
     record = logging.LogRecord(logger.name, level, "", 0, line, None, None)
     # What structlog's formatter knows its own lines by, for the forms that it renders.

@@ -58,3 +58,9 @@ WEBHOOK_ATTEMPTS = Counter(
     "gateway_webhook_attempts", "Webhook attempts by what came of them.", ["outcome"], registry=REGISTRY
 )
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
+SPANS = Counter(
+    "gateway_spans",
+    "Spans of traces by what became of them: exported, failed, dropped.",
+    ["outcome"],
+    registry=REGISTRY,
+)

@@ -6,7 +6,9 @@ lose events are errors. docs/configuration.md lists them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +30,14 @@ POSITIVE = (
     "GATEWAY_REQUEST_THREADS",
 )  # fmt: skip
 
+OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+OTEL_PROTOCOL = "http/protobuf"
+OTEL_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+OTEL_MISSING = (
+    "GATEWAY_OTEL is on and the OpenTelemetry packages are not installed: install the extra 'otel'"
+    " (pip install 'agent-gateway[otel]'), or switch GATEWAY_OTEL off."
+)
+
 
 def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Where state and messages live, and who executes legs."""
@@ -36,7 +46,7 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Values that the typed reader takes but nothing can work with."""
-    return [*_vocabularies(), *_numbers(), *_tls()]
+    return [*_vocabularies(), *_numbers(), *_tls(), *_traces()]
 
 
 def _deployment() -> Iterator[CheckMessage]:
@@ -105,6 +115,27 @@ def _tls() -> Iterator[CheckMessage]:
     for name, value in files.items():
         if value and not Path(value).is_file():
             yield Error(f"{name} names '{value}', which is not a file.", id="gateway.E010")
+
+
+def _traces() -> Iterator[CheckMessage]:
+    if not settings.GATEWAY_OTEL:
+        return
+    if otel_missing():
+        yield Error(OTEL_MISSING, id="gateway.E011")
+    for name in OTEL_PROTOCOLS:
+        if os.environ.get(name, OTEL_PROTOCOL) != OTEL_PROTOCOL:
+            yield Warning(
+                f"{name} is '{os.environ[name]}'; the gateway exports traces over {OTEL_PROTOCOL} and nothing else.",
+                id="gateway.W002",
+            )
+
+
+def otel_missing() -> bool:
+    """Whether the packages of the extra `otel` are not installed."""
+    try:
+        return any(find_spec(name) is None for name in OTEL_PACKAGES)
+    except ModuleNotFoundError:
+        return True
 
 
 def _either(words: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from events_app.hub import HUB
 from events_app.lease import leases_reset
 from events_app.webhooks.sender import WebhookSender
 from gateway_project.health import COUNTS
+from gateway_project.telemetry import TELEMETRY
 from inference_app.metering import METER
 from inference_app.quota import QUOTAS
 from inference_app.relay.budgets import BUDGETS
@@ -55,11 +56,13 @@ class Gateway:
 
     def parts(self) -> Sequence[Part]:
         """In the order they start; they stop in reverse."""
+        legs: Sequence[Part]
         if self.role == "worker":
-            return (CLIENT, SERVERS, ROWS, HUB, FLUSHER, KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS), COUNTS)
-        legs: Sequence[Part] = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
+            legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
+            return (TELEMETRY, CLIENT, SERVERS, ROWS, HUB, FLUSHER, *legs, COUNTS)
+        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
         relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
-        return (CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
+        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
 
     async def ensure_started(self) -> None:
         """Starts once, however many scopes ask for it at the same time."""
@@ -71,6 +74,7 @@ class Gateway:
 
     async def _start(self) -> None:
         await database.run(_recover)
+        TELEMETRY.role = self.role
         for part in self.parts():
             await part.start()
             self._started.append(part)

@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core_app.jsontext import encode_text
 from core_app.loglines import Line
+from core_app.tracing import trace_ids
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -74,6 +75,7 @@ def configure(options: Mapping[str, str]) -> None:
     """Sets up both worlds; `options` is the LOGGING setting: `level` and `format`."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        trace_named,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -175,6 +177,13 @@ def _rendered(line: Line) -> str:
 def _stamp(moment: datetime) -> str:
     """As structlog writes it."""
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Adds the trace and the span that the line belongs to, where there are any."""
+    if (ids := trace_ids()) is not None:
+        event["trace_id"], event["span_id"] = ids
+    return event
 
 
 class RefusedUpgrade(logging.Filter):

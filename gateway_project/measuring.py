@@ -64,7 +64,7 @@ class Measured:
         # Not a coroutine of its own: a stream has thousands of messages.
         def noticed(message: Message) -> Awaitable[None]:
             nonlocal status
-            if not status and (status := _status(message)):
+            if not status and (status := status_of(message)):
                 _seconds_of(route).observe(time.perf_counter() - began)
             return send(message)
 
@@ -99,7 +99,8 @@ def _with_holes(words: Sequence[str], holes: frozenset[int]) -> tuple[str, ...]:
     return tuple("{}" if place in holes else word for place, word in enumerate(words))
 
 
-def _status(message: Message) -> int:
+def status_of(message: Message) -> int:
+    """The status that a message begins the answer with; 0 for every other one."""
     if message["type"] in ("http.response.start", "websocket.http.response.start"):
         return int(message["status"])
     return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)

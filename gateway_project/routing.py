@@ -30,6 +30,7 @@ from gateway_project.lifespan import Lifespan, StartedFirst
 from gateway_project.measuring import Measured, Routes, templates_of
 from gateway_project.metrics import Metrics
 from gateway_project.refusals import unknown_socket
+from gateway_project.telemetry import Traced
 from inference_app.endpoints.answering import refusal_body
 from inference_app.endpoints.routes import INFERENCE_PATH, INFERENCE_PATHS
 from responses_app.routes import RESPONSES_PATH, RESPONSES_PATHS
@@ -125,7 +126,7 @@ def application_build(django_application: Any) -> Any:
     )
     known: list[Any] = [*PROBES, *STREAMS, *SOCKETS, *waits(None), *urls.urlpatterns]
     routes = Routes([*templates_of(known), *MODEL_ROUTES])
-    served = StartedFirst(Measured(gate, routes), gateway)
+    served = StartedFirst(Traced(Measured(gate, routes), routes), gateway)
     return ProtocolTypeRouter({"http": served, "websocket": served, "lifespan": Lifespan(gateway)})
 
 

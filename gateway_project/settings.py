@@ -36,6 +36,12 @@ GATEWAY_CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", [])
 GATEWAY_LOG_LEVEL = env.str("LOG_LEVEL", "") or env.str("_LOG_LEVEL", "INFO")
 GATEWAY_LOG_FORMAT = env.str("LOG_FORMAT", "auto")
 GATEWAY_DEBUG = env.bool("DEBUG", False)
+# Traces; where they go, how they are sampled and how many may wait are the standard OTEL_* variables.
+GATEWAY_OTEL = env.bool("OTEL", False)
+# What people, models and tools say stays out of them otherwise.
+GATEWAY_OTEL_CONTENT = env.bool("OTEL_CONTENT", False)
+# Hosts that are sent `traceparent`: it tells them which of our requests belong together.
+GATEWAY_OTEL_PROPAGATE: list[str] = env.list("OTEL_PROPAGATE", [])
 
 # --- Keys and limits ---------------------------------------------------------------------------------
 GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])

@@ -16,6 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
+
+from core_app.tracing import current
 from inference_app.config import ModelEntry, ProviderEntry
 from inference_app.resolution import Candidate
 
@@ -143,16 +146,24 @@ def _built(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltM
 def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
     def made(provider: ProviderEntry) -> Any:
         timeout = _timeout(provider)
+        http_client = import_module("pydantic_ai.models").create_async_httpx2_client(timeout=timeout)
+        if settings.GATEWAY_OTEL and settings.GATEWAY_OTEL_PROPAGATE:
+            http_client.event_hooks["request"].append(_traced)
         return getattr(import_module(library), name)(
             base_url=provider.base_url,
             api_key=provider.key or _NO_KEY,
             max_retries=0,
             timeout=timeout,
             default_headers=dict(provider.headers) or None,
-            http_client=import_module("pydantic_ai.models").create_async_httpx2_client(timeout=timeout),
+            http_client=http_client,
         )
 
     return made
+
+
+async def _traced(request: Any) -> None:
+    """Tells a provider that GATEWAY_OTEL_PROPAGATE names which span its request belongs to."""
+    request.headers.update(current().headers(request.url.host))
 
 
 def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:

@@ -118,7 +118,8 @@ class AgentSession(models.Model):
 class Run(models.Model):
     """What one prompt sets off. `attempt` counts all tries, `stalled` those since the last progress that died.
 
-    `urgent` runs (whenBusy: interrupt) go before the other queued ones. `last_offset` is the terminal event's.
+    `urgent` runs (whenBusy: interrupt) go before the other queued ones. `last_offset` is the terminal event's. `trace`
+    is the place of the run's span in its trace (`core_app.tracing.span_reserve`), where there is one.
     """
 
     id = models.CharField(max_length=40, primary_key=True, default=run_id)
@@ -130,6 +131,7 @@ class Run(models.Model):
     text = models.TextField()
     metadata = models.TextField(default="{}")
     end_user = models.CharField(max_length=200, null=True)
+    trace = models.CharField(max_length=80, null=True)
 
     leg = models.PositiveIntegerField(default=0)
     attempt = models.PositiveIntegerField(default=0)

@@ -18,6 +18,7 @@ from core_app import jsontext
 from core_app.database import run, write_transaction
 from core_app.errors import BadRequest, NotFound
 from core_app.ids import new_id
+from core_app.tracing import Attributes, content, span
 from events_app import log
 from events_app.lease import Fence
 from events_app.types import ToolCallUnknown, ToolExecutionStart
@@ -95,8 +96,31 @@ async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_s
         step = await run(_begin, call_id, fence, context, on_settled)
         if not isinstance(step, CallWork):
             return step
-        outcome = await execute(step)
+        outcome = await _executed(step)
         return await run(_finish, call_id, fence, outcome, on_settled)
+
+
+async def _executed(work: CallWork) -> Outcome | Later:
+    attributes: Attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": work.target.name,
+        "gen_ai.tool.call.id": work.call_id,
+        "gen_ai.tool.type": "function",
+        "gen_ai.conversation.id": work.context.session_id,
+        "gateway.run.id": work.context.request_id,
+        "gateway.tool.kind": work.target.kind,
+        **content("gen_ai.tool.call.arguments", lambda: jsontext.encode_text(work.args)),
+    }
+    with span(f"execute_tool {work.target.name}", attributes) as tool:
+        outcome = await execute(work)
+        if isinstance(outcome, Later):
+            tool.note({"gateway.tool.status": "accepted"})
+            return outcome
+        tool.note({"gateway.tool.status": outcome.status})
+        tool.note(content("gen_ai.tool.call.result", lambda: outcome.content))
+        if outcome.status != "ok":
+            tool.failed(outcome.status)
+        return outcome
 
 
 async def call_refuse(*, call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:

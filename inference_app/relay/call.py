@@ -22,6 +22,7 @@ from urllib.parse import quote
 import aiohttp
 import structlog
 
+from core_app.tracing import NOTHING
 from inference_app.config import ModelsConfig, models_config
 from inference_app.metering import METER, CallRecord, Outcome
 from inference_app.relay.admission import Admission, admitted
@@ -35,6 +36,7 @@ from inference_app.relay.plan import PLANS, Step
 from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
 from inference_app.relay.refusal import Refusal, no_provider, provider_failed
 from inference_app.relay.stream import StreamObserver
+from inference_app.relay.traced import attempt_begun, attempt_ended, attempt_failed, attempt_opened
 from inference_app.relay.upstreams import UPSTREAMS
 from inference_app.resolution import Candidate
 from inference_app.usage import Usage
@@ -187,6 +189,7 @@ class UpstreamCall:
         self._asking: Candidate | None = None
         self._in_flight = False
         self._failed: tuple[Candidate, str] | None = None
+        self._span = NOTHING
         self.admission = Admission()
 
     async def __aenter__(self) -> UpstreamAnswer:
@@ -215,6 +218,7 @@ class UpstreamCall:
             CIRCUITS.failed(answer.candidate, models_config().defaults.circuit_breaker)
         else:
             CIRCUITS.left(answer.candidate)
+        attempt_ended(self._span, None if answer.outcome == "ok" else answer.outcome, answer.usage)
         self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
 
     async def _walked(self, config: ModelsConfig, steps: list[Step]) -> UpstreamAnswer:
@@ -277,6 +281,15 @@ class UpstreamCall:
         CIRCUITS.begin(step.candidate)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         passed_on = request.passed_on if converter is None else {}
+        self._span = attempt_begun(
+            step.candidate,
+            step.kind,
+            number=self.attempts,
+            streamed=request.streamed,
+            request_id=request.request_id,
+        )
+        if carried := self._span.headers(upstream.url.host):
+            passed_on = {**passed_on, **carried}
         opened = await attempt(upstream, body, passed_on=passed_on, observer=observer, seconds=seconds)
         answer = UpstreamAnswer(self, step, opened, converter)
         try:
@@ -284,6 +297,7 @@ class UpstreamCall:
         except ValueError:
             opened.response.close()
             raise Failed(Fault("garbage", "invalid_answer")) from None
+        attempt_opened(self._span, opened.first)
         if CIRCUITS.state(step.candidate) == "HALF_OPEN":
             CIRCUITS.succeeded(step.candidate)
         return answer
@@ -327,6 +341,7 @@ class UpstreamCall:
 
     def _noted(self, step: Step, failed: Failed, *, free: bool) -> None:
         fault, self._in_flight = failed.fault, False
+        attempt_failed(self._span, failed)
         METER.failed_attempt(step.candidate, fault.code)
         _log.warning(
             "attempt failed",
@@ -341,6 +356,7 @@ class UpstreamCall:
 
     def _ended_without_answer(self, error: BaseException) -> None:
         candidate = self._asking
+        attempt_ended(self._span, type(error).__name__, None)
         if candidate is None or not isinstance(error, asyncio.CancelledError | Refusal):
             self.admission.release()
             return

@@ -22,6 +22,7 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
+from core_app.tracing import apart, current
 from events_app.lease import Fence, LeaseLost, lease_claim
 from inference_app.providers import clients_closed
 from sessions_app.legs.begin import LegStart, leg_begin, leg_hand_over
@@ -161,9 +162,11 @@ class Runner:
     async def _work(self, work: Work) -> None:
         """Claims the session and runs its legs. Nothing escapes: what fails is found again by the sweep."""
         try:
-            fence = await database.run(self._claim, work.session_id)
-            if fence is not None:
-                await self._hold(work, fence)
+            # Whoever woke the session, perhaps for another run, is no parent of its legs.
+            with apart():
+                fence = await database.run(self._claim, work.session_id)
+                if fence is not None:
+                    await self._hold(work, fence)
         except LeaseLost:
             log.info("leg_lost", session=work.session_id)
         except DatabaseError as error:
@@ -206,11 +209,15 @@ class Runner:
             async with timer:
                 outcome = await self._outcome(leg, start)
                 await leg.drain()
+            current().note({"gateway.leg.outcome": type(outcome).__name__.lower()})
+            if isinstance(outcome, Failed):
+                current().failed(outcome.code)
             await database.run(leg_end, start, outcome)
         except LeaseLost:
             raise
-        except Exception:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
+        except Exception as error:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
             await leg.flush()
+            current().failed("timeout" if timer.expired() else type(error).__name__)
             if timer.expired():
                 await database.run(leg_time_out, start, limit)
                 return

@@ -20,6 +20,7 @@ from events_app.types import AgentAbort, AgentEnd, ErrorEvent, Event
 from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
+from sessions_app.services.traces import run_traced
 from sessions_app.wakeup import WAKEUPS, Work
 from tools_app import calls
 
@@ -113,6 +114,7 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     session.updated_at = moment
     session.save(update_fields=["state", "updated_at"])
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
+    run_traced(session, run)
     if fence is None:
         # A leg that ends its own run looks for the next one itself.
         WAKEUPS.announce(Work(session.pk, session.tenant_id))

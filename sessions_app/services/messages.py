@@ -6,6 +6,7 @@ from django.db.models import F
 
 from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
+from sessions_app.services.traces import wait_traced
 from tools_app.values import SettledCall
 
 
@@ -46,3 +47,4 @@ def tool_result_store(settled: SettledCall) -> None:
         content=settled.content,
         call_id=settled.call_id,
     )
+    wait_traced(settled)

@@ -16,6 +16,7 @@ from django.conf import settings
 from core_app import database
 from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Unauthorized
 from core_app.rest import as_gateway_error, internal_error
+from core_app.tracing import span
 from events_app.follow import Follower, FollowerReleased, FollowerSlow
 from events_app.types import SessionClosed
 from sessions_app.socket.actions import ACTIONS, action_perform
@@ -204,6 +205,11 @@ class Connection:
                 self._end(CloseCode.UNAUTHORIZED)
 
     async def _perform(self, principal: Principal, frame: Frame) -> None:
+        attributes = {"gen_ai.conversation.id": self._session_id, "gateway.action": frame.action}
+        with span(f"socket {frame.action}", attributes, kind="server"):
+            await self._answer(principal, frame)
+
+    async def _answer(self, principal: Principal, frame: Frame) -> None:
         async with self._order.acting():
             result = await database.run(action_perform, principal=principal, session_id=self._session_id, frame=frame)
             self._outbox.put_answer(answer(frame, result))

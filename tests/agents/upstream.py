@@ -315,6 +315,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     wire = next((wire for path, wire in WIRES.items() if scope["path"].endswith(path)), None)
     body = wire[0](body) if wire else body
     body["__authorization"] = dict(scope["headers"]).get(b"authorization", b"").decode()
+    if (traceparent := dict(scope["headers"]).get(b"traceparent")) is not None:
+        body["__traceparent"] = traceparent.decode()
     REQUESTS.append(body)
     try:
         if body.get("stream"):

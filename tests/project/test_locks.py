@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-RUNTIME, DEVELOPMENT = "requirements.lock", "requirements-dev.lock"
+RUNTIME, TRACING, DEVELOPMENT = "requirements.lock", "requirements-otel.lock", "requirements-dev.lock"
 PIN = re.compile(r"^([a-z0-9-]+)==([^ \\;]+)(.*)$", re.MULTILINE)
 FOREIGN = re.compile(r"https?:|file:|--find-links|--(extra-)?index-url|@ |(^|\s)/[a-z]", re.MULTILINE)
 
@@ -40,22 +40,25 @@ def unsatisfied(dependencies: Iterable[str], locked: dict[str, list[Version]]) -
 def test_every_dependency_is_locked_at_a_version_that_satisfies_it() -> None:
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert unsatisfied(project["dependencies"], pins(RUNTIME)) == []
-    development = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    tracing = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
+    assert unsatisfied(tracing, pins(TRACING)) == []
+    development = [*tracing, *project["optional-dependencies"]["dev"]]
     assert unsatisfied(development, pins(DEVELOPMENT)) == []
 
 
 def test_tests_run_on_the_versions_that_the_gateway_runs_on() -> None:
     development = pins(DEVELOPMENT)
-    assert {name: versions for name, versions in pins(RUNTIME).items() if development.get(name) != versions} == {}
+    for lock in (RUNTIME, TRACING):
+        assert {name: versions for name, versions in pins(lock).items() if development.get(name) != versions} == {}
 
 
-@pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT])
+@pytest.mark.parametrize("name", [RUNTIME, TRACING, DEVELOPMENT])
 def test_every_locked_package_has_hashes(name: str) -> None:
     entries = re.split(r"\n(?=[a-z0-9-]+==)", lock_text(name))[1:]
     assert len(entries) == sum(len(versions) for versions in pins(name).values()) > 20
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-@pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT])
+@pytest.mark.parametrize("name", [RUNTIME, TRACING, DEVELOPMENT])
 def test_a_lock_names_no_host_and_no_path(name: str) -> None:
     assert FOREIGN.search(lock_text(name)) is None

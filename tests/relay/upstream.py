@@ -94,6 +94,8 @@ async def answered(scope: dict[str, Any], body: Body, send: Send) -> None:
     asked = upstream_wires.from_messages(body) if messages else body
     headers = dict(scope["headers"])
     asked["__authorization"] = headers.get(b"authorization", b"").decode()
+    if (traceparent := headers.get(b"traceparent")) is not None:
+        asked["__traceparent"] = traceparent.decode()
     upstream.REQUESTS.append(asked)
     pieces = upstream.chunks_of(asked)
     try:

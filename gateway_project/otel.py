@@ -1,0 +1,312 @@
+"""OpenTelemetry behind `core_app.tracing`: loaded only when GATEWAY_OTEL is on, like the packages of the extra `otel`.
+
+Spans wait in a bounded queue and leave in batches from a thread of their own, so a collector that hangs or is gone
+costs spans, which are counted, and never a request. Where to export, how to sample and how long the queue is are the
+SDK's standard OTEL_* variables; the SDK reads them itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace import Span as LibrarySpan
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from core_app.metrics import SPANS
+from core_app.tracing import TRACEPARENT_CHARACTERS, Attributes, Kind, Span, Value
+
+_KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
+_WIRE = TraceContextTextMapPropagator()
+_EMPTY = Context()
+
+ATTRIBUTE_CHARACTERS = 16_384
+"""Longest attribute unless OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT says otherwise: a prompt may have megabytes."""
+
+QUEUE_LENGTH = 2048
+BATCH_SPANS = 512
+"""The defaults of OTEL_BSP_MAX_QUEUE_SIZE and OTEL_BSP_MAX_EXPORT_BATCH_SIZE."""
+
+
+class OtelSpan:
+    """A `core_app.tracing.Span`."""
+
+    def __init__(self, span: LibrarySpan, hosts: Sequence[str]) -> None:
+        self.span = span
+        self._hosts = hosts
+        self._failed = False
+
+    def note(self, attributes: Attributes) -> None:
+        """See `Span.note`."""
+        if self.span.is_recording():
+            self.span.set_attributes(_known(attributes))
+
+    def failed(self, error_type: str) -> None:
+        """See `Span.failed`."""
+        if not self._failed and self.span.is_recording():
+            self._failed = True
+            self.span.set_attribute("error.type", error_type)
+            self.span.set_status(Status(StatusCode.ERROR))
+
+    def end(self) -> None:
+        """See `Span.end`."""
+        if self.span.is_recording():
+            self.span.end()
+
+    def headers(self, host: str | None) -> dict[str, str]:
+        """See `Span.headers`."""
+        carrier: dict[str, str] = {}
+        if host is not None and any(fnmatchcase(host.lower(), pattern) for pattern in self._hosts):
+            _WIRE.inject(carrier, set_span_in_context(self.span, _EMPTY))
+        return carrier
+
+
+class OtelTracer:
+    """A `core_app.tracing.Tracer`. `hosts` are the patterns of GATEWAY_OTEL_PROPAGATE."""
+
+    def __init__(self, provider: TracerProvider, ids: PlacedIds, *, content: bool, hosts: Sequence[str]) -> None:
+        self.content = content
+        self._tracer = provider.get_tracer("agent_gateway")
+        self._ids = ids
+        self._hosts = [host.lower() for host in hosts]
+
+    def begin(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
+        """See `Tracer.begin`."""
+        context = None if parent is None else _WIRE.extract(parent, _EMPTY)
+        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=_known(attributes))
+        return OtelSpan(span, self._hosts)
+
+    @contextmanager
+    def within(self, span: Span) -> Iterator[None]:
+        """See `Tracer.within`."""
+        assert isinstance(span, OtelSpan)
+        token = attach(set_span_in_context(span.span))
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def current(self) -> Span | None:
+        """See `Tracer.current`."""
+        span = get_current_span()
+        return None if span is INVALID_SPAN else OtelSpan(span, self._hosts)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """See `Tracer.apart`."""
+        token = attach(_EMPTY)
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def ids(self) -> tuple[str, str] | None:
+        """See `Tracer.ids`."""
+        context = get_current_span().get_span_context()
+        return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else None
+
+    def reserve(self) -> str:
+        """See `span_reserve`: `00-<trace>-<own id>-<flags>-<parent's id>`; without a parent the last one is empty."""
+        above = get_current_span().get_span_context()
+        # A span that is never ended: it makes the decision to sample, as every span of its place will.
+        place = self._tracer.start_span("run").get_span_context()
+        carrier: dict[str, str] = {}
+        _WIRE.inject(carrier, set_span_in_context(NonRecordingSpan(place), _EMPTY))
+        return f"{carrier['traceparent']}-{above.span_id:016x}" if above.is_valid else f"{carrier['traceparent']}-"
+
+    def report(
+        self, name: str, attributes: Attributes, parent: str, began: datetime, ended: datetime, error: str | None
+    ) -> None:
+        """See `Tracer.report`."""
+        self._over(_WIRE.extract({"traceparent": parent}, _EMPTY), name, attributes, began, ended, error)
+
+    def report_reserved(
+        self, reserved: str, name: str, attributes: Attributes, began: datetime, ended: datetime, error: str | None
+    ) -> None:
+        """See `Tracer.report_reserved`."""
+        place = get_current_span(_WIRE.extract({"traceparent": reserved[:TRACEPARENT_CHARACTERS]}, _EMPTY))
+        own, above = place.get_span_context(), reserved[TRACEPARENT_CHARACTERS + 1 :]
+        if not own.is_valid or not own.trace_flags.sampled:
+            return
+        context = _EMPTY
+        if above:
+            parent = SpanContext(own.trace_id, int(above, 16), is_remote=True, trace_flags=own.trace_flags)
+            context = set_span_in_context(NonRecordingSpan(parent), _EMPTY)
+        with self._ids.placed(own):
+            self._over(context, name, attributes, began, ended, error)
+
+    def _over(
+        self, context: Context, name: str, attributes: Attributes, began: datetime, ended: datetime, error: str | None
+    ) -> None:
+        span = self._tracer.start_span(name, context, attributes=_known(attributes), start_time=_nanoseconds(began))
+        if error is not None:
+            span.set_attribute("error.type", error)
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(_nanoseconds(ended))
+
+
+class PlacedIds(RandomIdGenerator):
+    """Random ids, and for a span whose place was reserved the ones that were given out then."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    @contextmanager
+    def placed(self, own: SpanContext) -> Iterator[None]:
+        """The next span of this thread has this place."""
+        self._own.place = own
+        try:
+            yield
+        finally:
+            self._own.place = None
+
+    def generate_span_id(self) -> int:
+        """See the base."""
+        place: SpanContext | None = getattr(self._own, "place", None)
+        return super().generate_span_id() if place is None else place.span_id
+
+    def generate_trace_id(self) -> int:
+        """See the base."""
+        place: SpanContext | None = getattr(self._own, "place", None)
+        return super().generate_trace_id() if place is None else place.trace_id
+
+
+class Waiting:
+    """How many spans wait for the exporter's thread; past the queue's length they are dropped, and counted."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._guard = threading.Lock()
+        self.count = 0
+
+    def admitted(self) -> bool:
+        """Whether there is room for one more, which it then takes."""
+        with self._guard:
+            if self.count >= self._limit:
+                return False
+            self.count += 1
+            return True
+
+    def taken(self, spans: int) -> None:
+        """So many have left."""
+        with self._guard:
+            self.count -= spans
+
+
+class BoundedProcessor(BatchSpanProcessor):
+    """The SDK's batches; what would overflow its queue, which drops without a number, is not let in."""
+
+    def __init__(self, exporter: CountedExporter, waiting: Waiting, limit: int) -> None:
+        batch = os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "")
+        size = int(batch) if batch.isdecimal() and int(batch) > 0 else BATCH_SPANS
+        super().__init__(exporter, max_queue_size=limit, max_export_batch_size=min(size, limit))
+        self._waiting = waiting
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """See the base."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self._waiting.admitted():
+            super().on_end(span)
+        else:
+            SPANS.labels("dropped").inc()
+
+
+class CountedExporter(SpanExporter):
+    """Counts what became of the spans."""
+
+    def __init__(self, exporter: SpanExporter, waiting: Waiting) -> None:
+        self.inner = exporter
+        self._waiting = waiting
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See the base."""
+        self._waiting.taken(len(spans))
+        outcome = "failed"
+        try:
+            result = self.inner.export(spans)
+            outcome = "exported" if result is SpanExportResult.SUCCESS else outcome
+            return result
+        finally:
+            SPANS.labels(outcome).inc(len(spans))
+
+    def shutdown(self) -> None:
+        """See the base."""
+        self.inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See the base."""
+        return self.inner.force_flush(timeout_millis)
+
+
+class Exporting:
+    """A process's provider and its queue. The provider is nobody's but the gateway's: no global one is set."""
+
+    def __init__(self, exporter: SpanExporter | None, *, version: str, role: str) -> None:
+        os.environ.setdefault("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", str(ATTRIBUTE_CHARACTERS))
+        limit = _queue_length()
+        self.waiting = Waiting(limit)
+        self.ids = PlacedIds()
+        self.provider = TracerProvider(resource=_resource(version, role), shutdown_on_exit=False, id_generator=self.ids)
+        self.exporter = CountedExporter(exporter or OTLPSpanExporter(), self.waiting)
+        self.provider.add_span_processor(BoundedProcessor(self.exporter, self.waiting, limit))
+
+    def tracer(self, *, content: bool, hosts: Sequence[str]) -> OtelTracer:
+        """The tracer of the process."""
+        return OtelTracer(self.provider, self.ids, content=content, hosts=hosts)
+
+    def close(self, seconds: float) -> int:
+        """Exports what waits, for `seconds` at most; how many spans are lost with it."""
+        # In a thread that nobody waits for at the exit: an exporter that hangs must not keep the process.
+        closing = threading.Thread(target=self.provider.shutdown, name="gateway-otel-close", daemon=True)
+        closing.start()
+        closing.join(seconds)
+        lost = self.waiting.count
+        SPANS.labels("dropped").inc(lost)
+        return lost
+
+
+def _resource(version: str, role: str) -> Resource:
+    own = {
+        "service.name": "agent-gateway",
+        "service.version": version,
+        "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
+        "gateway.role": role,
+    }
+    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before it.
+    return Resource.create(own).merge(OTELResourceDetector().detect())
+
+
+def _queue_length() -> int:
+    """OTEL_BSP_MAX_QUEUE_SIZE, as the SDK takes it; what is no number is its default."""
+    given = os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else QUEUE_LENGTH
+
+
+def _known(attributes: Attributes) -> dict[str, Value]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e9)

@@ -1,0 +1,26 @@
+"""The whole gateway with tracing on, over the scripted provider; spans are gathered in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agents_app.registry import engine_get
+from tests.agents.conftest import upstream, upstream_process
+from tests.gateway_harness import api, gateway
+from tests.sessions_socket.conftest import served
+from tests.tools.conftest import server
+from tests.tracing.tree import Spans, spans_gathered
+
+__all__ = ["api", "gateway", "served", "server", "upstream", "upstream_process"]
+
+
+@pytest.fixture
+def spans(settings: Any, upstream: Any) -> Iterator[Spans]:
+    """What is exported; to be asked for before the gateway, which starts with it."""
+    settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
+    engine_get("model")
+    with spans_gathered(settings) as gathered:
+        yield gathered
