@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, cast
 
 from django.http import HttpResponse
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from structlog.contextvars import bind_contextvars
 
+from core_app.database import write_transaction
 from core_app.jsontext import clean_text, encode_text
 from core_app.sealing import seal, unseal
 from tenants_app.principal import Principal
@@ -45,10 +47,32 @@ class GatewayAPIView(APIView):
     scopes: ClassVar[Mapping[str, str | None]] = {}
     answers_secret: ClassVar[bool] = False
 
+    claim: Claim | None = None
+    """The right to answer an `Idempotency-Key` first, when the request has one."""
+
+    kept: bool = False
+
     @property
     def principal(self) -> Principal:
         """Who asks."""
         return cast("Principal", self.request.auth)
+
+    def once(self) -> AbstractContextManager[None]:
+        """The transaction in which the work is done and its answer kept; none for a request without a key."""
+        return nullcontext() if self.claim is None else write_transaction()
+
+    def keep(self, response: Response) -> Response:
+        """Keeps the answer for the request's `Idempotency-Key`; raises Conflict when somebody else answers it now."""
+        if self.claim is not None and not self.kept:
+            body = "" if response.data is None else encode_text(response.data)
+            idempotency_complete(
+                claim=self.claim,
+                status=response.status_code,
+                headers={name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers},
+                body=seal(body) if self.answers_secret else body,
+            )
+            self.kept = True
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Binds what the path names to every line that is logged for this request."""
@@ -65,7 +89,8 @@ class GatewayAPIView(APIView):
 def idempotent(handler: Handler) -> Handler:
     """Makes a view's `post` honour `Idempotency-Key`; failures are not kept, so that a retry may succeed.
 
-    Put it on a method of GatewayAPIView that has not read `request.data` yet.
+    Put it on a method of GatewayAPIView that has not read `request.data` yet, and that calls `keep` in the transaction
+    of its work: what is kept after the work is lost with a process that dies between the two.
     """
 
     @functools.wraps(handler)
@@ -81,26 +106,21 @@ def idempotent(handler: Handler) -> Handler:
         )
         if isinstance(found, Replay):
             return _replayed(found, view.answers_secret)
-        return _kept(found, lambda: handler(view, request, *args, **kwargs), view.answers_secret)
+        view.claim = found
+        try:
+            response = handler(view, request, *args, **kwargs)
+            if response.status_code < 300 and isinstance(response, Response):
+                view.keep(response)
+        except BaseException:
+            # An answer that is kept stays.
+            idempotency_release(claim=found)
+            raise
+        if not view.kept:
+            idempotency_release(claim=found)
+        return response
 
     once.idempotent = True  # type: ignore[attr-defined]  # for the document of the API
     return once
-
-
-def _kept(claim: Claim, answer: Callable[[], HttpResponseBase], sealed: bool) -> HttpResponseBase:
-    kept = False
-    try:
-        response = answer()
-        if response.status_code < 300 and isinstance(response, Response):
-            body = "" if response.data is None else encode_text(response.data)
-            headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-            kept_body = seal(body) if sealed else body
-            idempotency_complete(claim=claim, status=response.status_code, headers=headers, body=kept_body)
-            kept = True
-        return response
-    finally:
-        if not kept:
-            idempotency_release(claim=claim)
 
 
 def _replayed(replay: Replay, sealed: bool) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,24 +62,39 @@ class PromptReceipt:
         return {"requestId": self.run_pk, "sessionId": self.session_id, "queued": self.queued}
 
 
-def prompt_accept(*, principal: Principal, public_id: str, prompt: Prompt) -> PromptReceipt:
-    """Queues a run, or steers the present one. Raises Conflict (`reject`, closed), QueueFull, Unprocessable."""
+def prompt_accept(
+    *,
+    principal: Principal,
+    public_id: str,
+    prompt: Prompt,
+    on_accepted: Callable[[PromptReceipt], object] | None = None,
+) -> PromptReceipt:
+    """Queues a run, or steers the present one. Raises Conflict (`reject`, closed), QueueFull, Unprocessable.
+
+    `on_accepted` is called in the prompt's transaction: what it writes is there exactly when the prompt is.
+    """
     _guard(principal, public_id, prompt)
     _addresses_check(principal, prompt)
     waiting_ceiling_check(principal.tenant_id)
     with write_transaction():
-        session = session_locked(principal, public_id)
-        if prompt.attachments:
-            resolved = agents.model_resolve(session.model, tenant_slug=principal.tenant_slug)
-            agents.attachments_check(resolved, prompt.attachments)
+        receipt = _accepted(principal, session_locked(principal, public_id), prompt)
+        if on_accepted is not None:
+            on_accepted(receipt)
+    return receipt
+
+
+def _accepted(principal: Principal, session: AgentSession, prompt: Prompt) -> PromptReceipt:
+    if prompt.attachments:
+        resolved = agents.model_resolve(session.model, tenant_slug=principal.tenant_slug)
+        agents.attachments_check(resolved, prompt.attachments)
+    busy = runs_unfinished(session.pk).exists()
+    if busy:
+        steered = _make_room(session, prompt)
+        if steered is not None:
+            return PromptReceipt(steered.pk, session.pk, session.public_id, queued=False)
         busy = runs_unfinished(session.pk).exists()
-        if busy:
-            steered = _make_room(session, prompt)
-            if steered is not None:
-                return PromptReceipt(steered.pk, session.pk, session.public_id, queued=False)
-            busy = runs_unfinished(session.pk).exists()
-        run = _run_create(principal, session, prompt, queued=busy)
-        WAKEUPS.announce(Work(session.pk, session.tenant_id))
+    run = _run_create(principal, session, prompt, queued=busy)
+    WAKEUPS.announce(Work(session.pk, session.tenant_id))
     return PromptReceipt(run.pk, session.pk, session.public_id, queued=busy)
 
 

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from sessions_app.selectors import session_get
 from sessions_app.serializers import AbortSerializer, PromptSerializer, SteerSerializer, SwitchModelSerializer
 from sessions_app.services.control import model_switch, run_abort, run_steer
-from sessions_app.services.prompt import prompt_accept
+from sessions_app.services.prompt import PromptReceipt, prompt_accept
 from tenants_app.principal import SESSIONS
 from tenants_app.rest import GatewayAPIView, idempotent
 
@@ -23,8 +23,17 @@ class PromptView(GatewayAPIView):
         session_get(self.principal, session_id)
         serializer = PromptSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        receipt = prompt_accept(principal=self.principal, public_id=session_id, prompt=serializer.to_prompt())
-        return Response(receipt.to_wire(), status=202)
+        receipt = prompt_accept(
+            principal=self.principal,
+            public_id=session_id,
+            prompt=serializer.to_prompt(),
+            on_accepted=lambda receipt: self.keep(_accepted(receipt)),
+        )
+        return _accepted(receipt)
+
+
+def _accepted(receipt: PromptReceipt) -> Response:
+    return Response(receipt.to_wire(), status=202)
 
 
 class AbortView(GatewayAPIView):

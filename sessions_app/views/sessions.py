@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from core_app.errors import BadRequest
 from sessions_app import wire
-from sessions_app.models import RunState, SessionState
+from sessions_app.models import AgentSession, RunState, SessionState
 from sessions_app.selectors import (
     messages_page,
     run_active,
@@ -51,9 +51,9 @@ class SessionList(GatewayAPIView):
     def post(self, request: Request) -> Response:
         serializer = SessionCreateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        session = session_create(principal=self.principal, request=serializer.to_request())
-        location = f"/v1/sessions/{session.public_id}"
-        return Response(wire.session_to_wire(session), status=201, headers={"Location": location})
+        with self.once():
+            session = session_create(principal=self.principal, request=serializer.to_request())
+            return self.keep(_created(session))
 
 
 class SessionDetail(GatewayAPIView):
@@ -126,15 +126,15 @@ class SessionFork(GatewayAPIView):
         serializer = ForkSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
-        fork = session_fork(
-            principal=self.principal,
-            public_id=session_id,
-            message_id=data["messageId"],
-            fork_id=data.get("sessionId"),
-            title=data.get("title"),
-        )
-        location = f"/v1/sessions/{fork.public_id}"
-        return Response(wire.session_to_wire(fork), status=201, headers={"Location": location})
+        with self.once():
+            fork = session_fork(
+                principal=self.principal,
+                public_id=session_id,
+                message_id=data["messageId"],
+                fork_id=data.get("sessionId"),
+                title=data.get("title"),
+            )
+            return self.keep(_created(fork))
 
 
 class RunList(GatewayAPIView):
@@ -183,3 +183,8 @@ def _moment(text: str) -> datetime:
     except (ValueError, OverflowError):  # 0001-01-01T00:00+23:00 is before every instant of ours
         pass
     raise BadRequest("'since' must be an ISO 8601 date and time.", field="since")
+
+
+def _created(session: AgentSession) -> Response:
+    location = f"/v1/sessions/{session.public_id}"
+    return Response(wire.session_to_wire(session), status=201, headers={"Location": location})

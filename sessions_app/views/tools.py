@@ -29,8 +29,9 @@ class ToolList(GatewayAPIView):
         session_get(self.principal, session_id)
         if not isinstance(request.data, dict):
             raise BadRequest("A registration is a JSON object.")
-        tool = tool_register(principal=self.principal, public_id=session_id, registration=request.data)
-        return Response(tool, status=201)
+        with self.once():
+            tool = tool_register(principal=self.principal, public_id=session_id, registration=request.data)
+            return self.keep(Response(tool, status=201))
 
 
 class ToolDetail(GatewayAPIView):

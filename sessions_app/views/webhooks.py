@@ -41,9 +41,10 @@ class WebhookList(GatewayAPIView):
     def post(self, request: Request) -> Response:
         serializer = WebhookCreateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        issued = services.webhook_create(principal=self.principal, **serializer.validated_data)
-        location = f"/v1/webhooks/{issued.endpoint.public_id}"
-        return Response(_issued(issued), status=201, headers={"Location": location})
+        with self.once():
+            issued = services.webhook_create(principal=self.principal, **serializer.validated_data)
+            location = f"/v1/webhooks/{issued.endpoint.public_id}"
+            return self.keep(Response(_issued(issued), status=201, headers={"Location": location}))
 
 
 class WebhookDetail(GatewayAPIView):
@@ -76,7 +77,9 @@ class WebhookRotate(GatewayAPIView):
 
     @idempotent
     def post(self, request: Request, webhook_id: str) -> Response:
-        return Response(_issued(services.webhook_rotate(principal=self.principal, public_id=webhook_id)))
+        with self.once():
+            issued = services.webhook_rotate(principal=self.principal, public_id=webhook_id)
+            return self.keep(Response(_issued(issued)))
 
 
 class WebhookTest(GatewayAPIView):
@@ -86,8 +89,9 @@ class WebhookTest(GatewayAPIView):
 
     @idempotent
     def post(self, request: Request, webhook_id: str) -> Response:
-        delivery = services.webhook_test(principal=self.principal, public_id=webhook_id)
-        return Response(delivery_to_wire(delivery, None), status=202)
+        with self.once():
+            delivery = services.webhook_test(principal=self.principal, public_id=webhook_id)
+            return self.keep(Response(delivery_to_wire(delivery, None), status=202))
 
 
 class WebhookDeliveries(GatewayAPIView):

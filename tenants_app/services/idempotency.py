@@ -1,8 +1,8 @@
 """The same POST twice: the first answer again (native contract, `Idempotency-Key`).
 
-A record is claimed before the work and completed after it, or released when the work failed, so that a retry may
-succeed. A claim that a crash left behind can be taken over after PENDING; a record is forgotten after KEPT.
-What crashes between its own commit and `idempotency_complete` is done again by a retry after PENDING.
+A record is claimed before the work and completed in the work's own transaction, or released when the work failed, so
+that a retry may succeed. What crashes before its commit has done nothing, and its claim can be taken over after
+PENDING; what crashes after it has its answer kept. A record is forgotten after KEPT.
 """
 
 from __future__ import annotations
@@ -64,17 +64,22 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
 
 
 def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str], body: str) -> None:
-    """Keeps the answer, unless the claim was taken over meanwhile."""
+    """Keeps the answer, in the transaction of the work where there is one.
+
+    Raises Conflict when the claim was taken over meanwhile: the work is somebody else's, and must not be done twice.
+    """
     with write_transaction():
-        IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).update(
+        kept = IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).update(
             state="done", status=status, headers=dict(headers), body=body
         )
+        if not kept:
+            raise Conflict("Another request with this Idempotency-Key has taken over.")
 
 
 def idempotency_release(*, claim: Claim) -> None:
-    """Forgets the claim of a request that failed."""
+    """Forgets the claim of a request that failed; an answer that was kept stays."""
     with write_transaction():
-        IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).delete()
+        IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name, state="pending").delete()
 
 
 def idempotency_purge(*, limit: int = 1000) -> int:

@@ -119,12 +119,20 @@ def test_a_claim_that_a_crash_left_behind_is_taken_over(monkeypatch: pytest.Monk
         begin(tenant)
     pass_time(monkeypatch, timedelta(seconds=2))
     living = claim(tenant)
-    idempotency_complete(claim=dead, status=201, headers={}, body="late")
+    with pytest.raises(Conflict):
+        idempotency_complete(claim=dead, status=201, headers={}, body="late")
     idempotency_release(claim=dead)
     with pytest.raises(Conflict):
         begin(tenant)
     idempotency_complete(claim=living, status=201, headers={}, body="right")
     assert begin(tenant) == Replay(201, {}, "right")
+
+
+def test_an_answer_that_was_kept_is_not_released(tenant: Tenant) -> None:
+    answered = claim(tenant)
+    idempotency_complete(claim=answered, status=201, headers={}, body="{}")
+    idempotency_release(claim=answered)
+    assert begin(tenant) == Replay(201, {}, "{}")
 
 
 def test_an_answer_is_kept_for_a_day(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:

@@ -1,0 +1,150 @@
+"""A POST with an `Idempotency-Key` is done once, wherever its process dies: its answer is kept by the work's commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from core_app import database
+from sessions_app.models import AgentSession, Run
+from sessions_app.views import prompts
+from tenants_app import rest
+from tenants_app.models import IdempotencyRecord
+from tests.conftest import Caller
+from tests.gateway_harness import Client, GatewayHarness
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = {"Idempotency-Key": "once"}
+
+
+class Died(BaseException):
+    """The process is gone: nothing that comes behind this is done."""
+
+
+@contextmanager
+def death_after(place: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the block, whoever calls `place.name` dies when it has returned."""
+    work: Callable[..., Any] = getattr(place, name)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        work(*args, **kwargs)
+        patch.setattr(rest, "idempotency_complete", _too_late)
+        patch.setattr(rest, "idempotency_release", _too_late)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, dying)
+        yield
+
+
+def _too_late(**ignored: Any) -> None:
+    pass
+
+
+async def runs() -> int:
+    return await database.run(lambda: Run.objects.count())
+
+
+async def test_a_prompt_whose_process_died_after_its_commit_is_answered_again_and_not_run_again(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await api.session()
+    path = f"/v1/sessions/{session}/prompt"
+    with death_after(prompts, "prompt_accept", monkeypatch), pytest.raises(Died):
+        await api.post(path, {"text": "hello"}, headers=KEY)
+    again = await api.post(path, {"text": "hello"}, headers=KEY)
+    assert (again.status, again.headers["idempotent-replayed"]) == (202, "true")
+    assert (await api.ended(session, again.json["requestId"]))["status"] == "completed"
+    assert await runs() == 1
+
+
+async def test_a_prompt_whose_process_died_before_its_commit_was_never_made(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await api.session()
+    path = f"/v1/sessions/{session}/prompt"
+    # The answer is kept in the prompt's transaction, which this death rolls back.
+    with death_after(rest.GatewayAPIView, "keep", monkeypatch), pytest.raises(Died):
+        await api.post(path, {"text": "hello"}, headers=KEY)
+    assert await runs() == 0
+    # Nobody knows that the first one is dead; after a while its claim is taken over.
+    assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
+    await database.run(lambda: IdempotencyRecord.objects.update(created_at="2020-01-01T00:00:00Z"))
+    assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 202
+    assert await runs() == 1
+
+
+async def test_a_slow_prompt_whose_claim_was_taken_over_is_not_made_beside_the_other(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await api.session()
+    path = f"/v1/sessions/{session}/prompt"
+    keep = rest.GatewayAPIView.keep
+
+    def taken_over(view: rest.GatewayAPIView, response: Any) -> Any:
+        IdempotencyRecord.objects.update(claim="somebody-elses")
+        return keep(view, response)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rest.GatewayAPIView, "keep", taken_over)
+        assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
+    assert await runs() == 0
+
+
+@pytest.mark.parametrize("when_busy", ["enqueue", "steer"])
+async def test_a_prompt_with_a_key_is_made_once(api: Client, when_busy: str) -> None:
+    session = await api.session()
+    path = f"/v1/sessions/{session}/prompt"
+    body = {"text": "hello", "whenBusy": when_busy}
+    first, second = [await api.post(path, body, headers=KEY) for _ in range(2)]
+    assert first.json == second.json
+    assert "idempotent-replayed" not in first.headers
+    assert await runs() == 1
+
+
+async def test_a_session_whose_process_died_after_its_commit_is_made_once(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"model": "demo:echo"}
+    with death_at_commit(monkeypatch), pytest.raises(Died):
+        await api.post("/v1/sessions", body, headers=KEY)
+    again = await api.post("/v1/sessions", body, headers=KEY)
+    assert (again.status, again.headers["idempotent-replayed"]) == (201, "true")
+    assert await database.run(lambda: AgentSession.objects.get().public_id) == again.json["sessionId"]
+
+
+async def test_a_webhooks_secret_is_shown_again_when_its_process_died_after_its_commit(
+    gateway: GatewayHarness, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = gateway.client(owner)
+    body = {"url": "https://hooks.example.com/a", "events": ["agent_end"]}
+    with death_at_commit(monkeypatch), pytest.raises(Died):
+        await api.post("/v1/webhooks", body, headers=KEY)
+    again = await api.post("/v1/webhooks", body, headers=KEY)
+    assert (again.status, again.headers["idempotent-replayed"]) == (201, "true")
+    assert again.json["secret"].startswith("whsec_")
+    assert len((await api.get("/v1/webhooks")).json["webhooks"]) == 1
+
+
+@contextmanager
+def death_at_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the block, a request dies as soon as the transaction in which its answer was kept is committed."""
+    keep = rest.GatewayAPIView.keep
+
+    def kept(view: rest.GatewayAPIView, response: Any) -> Any:
+        answer = keep(view, response)
+        transaction.on_commit(_die)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rest.GatewayAPIView, "keep", kept)
+        yield
+
+
+def _die() -> None:
+    raise Died
