@@ -48,7 +48,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
     session_end(session)
     removed = session_remove(session)
     audit_record(
-        tenant_id=tenant_id, actor=actor, action="session.erased", target=public_id, detail={"events": removed}
+        tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed}
     )
     return removed
 
@@ -66,7 +66,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
             sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
-    audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erased", target="", detail=detail)
+    audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erase", target="", detail=detail)
     return sessions, runs_only
 
 
@@ -83,7 +83,7 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
             group.delete()
             stream_remove(stream_id=group.stream_id)
     audit_record(
-        tenant_id=tenant.pk, actor=actor, action="tenant.erased", target=tenant.slug, detail={"sessions": erased}
+        tenant_id=tenant.pk, actor=actor, action="tenant.erase", target=tenant.slug, detail={"sessions": erased}
     )
     return erased
 

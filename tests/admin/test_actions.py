@@ -88,7 +88,7 @@ def test_erasing_leaves_nothing_but_the_record(root: Client, waiting: Waiting) -
     assert page.redirect_chain == [(SESSIONS, 302)]
     assert not AgentSession.objects.exists()
     assert not ToolCall.objects.exists()
-    assert audited("session.erased").actor == "user:root"
+    assert audited("session.erase").actor == "user:root"
     assert root.get(waiting.page).status_code == 404
 
 

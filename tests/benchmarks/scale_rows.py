@@ -297,7 +297,7 @@ class Filler:
             id="1000 + n",
             tenant_id=self.tenant.format(n="n"),
             actor="'key:' || (n % 40)",
-            action="CASE WHEN n % 3 = 0 THEN 'approval.approve' ELSE 'session.erased' END",
+            action="CASE WHEN n % 3 = 0 THEN 'approval.approve' ELSE 'session.erase' END",
             target="'session-' || n",
             detail="'{}'",
             at=self.ago("n", self.sessions // 2),

@@ -53,7 +53,7 @@ async def test_a_purged_session_leaves_its_words_nowhere(api: Client, tenant: Te
     left = await database.run(found_anywhere, SECRET)
     assert left <= {"AuditEntry", "IdempotencyRecord"}, left
     assert await database.run(LedgerEntry.objects.filter(tenant=tenant).count) == 1
-    assert await database.run(AuditEntry.objects.filter(action="session.erased").count) == 1
+    assert await database.run(AuditEntry.objects.filter(action="session.erase").count) == 1
     assert await database.run(Event.objects.count) == 0
 
 
