@@ -7,6 +7,7 @@ in text. `clean` makes any value safe for all of them, so one tenant's bad strin
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -76,10 +77,10 @@ def decode_untrusted(raw: bytes, *, field: str | None = None) -> Any:
     """The cleaned value of a client's JSON; anything that is not strict JSON raises BadRequest.
 
     `json` reads what orjson would round or refuse (lone surrogate escapes, big integers); NaN and
-    Infinity are refused as the RFC does.
+    Infinity are refused as the RFC does, and so is 1e400, of which no reader would make the number that was meant.
     """
     try:
-        return clean(json.loads(raw.decode("utf-8", "strict"), parse_constant=_refuse_constant))
+        return clean(json.loads(raw.decode("utf-8", "strict"), parse_constant=_refuse_constant, parse_float=_finite))
     except RecursionError:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
     except ValueError as error:
@@ -90,9 +91,16 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
 def _where(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.lower()} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
-    return "it holds a number that JSON does not have"
+    return "it holds a number that JSON does not have, or one that is too large"

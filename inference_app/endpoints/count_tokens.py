@@ -5,6 +5,8 @@ An estimate asks nobody and costs nothing; `x-gateway-estimated: true` tells it 
 
 from __future__ import annotations
 
+import asyncio
+
 from core_app.jsontext import decode_untrusted
 from inference_app.config import models_config
 from inference_app.conversion import messages_tokens
@@ -12,6 +14,7 @@ from inference_app.conversion_table import CONVERTERS
 from inference_app.endpoints.answering import Visit
 from inference_app.endpoints.relayed import relayed_body
 from inference_app.relay import Envelope, Refusal
+from inference_app.relay.call import AT_ONCE_BYTES
 from inference_app.relay.plan import PLANS
 
 
@@ -21,8 +24,13 @@ async def count_tokens(visit: Visit) -> None:
     if _is_counted(visit, envelope):
         await relayed_body("count_tokens", visit, envelope)
         return
-    estimate = messages_tokens(decode_untrusted(envelope.raw))
+    raw = envelope.raw
+    estimate = await asyncio.to_thread(_estimated, raw) if len(raw) > AT_ONCE_BYTES else _estimated(raw)
     await visit.answer(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
+
+
+def _estimated(raw: bytes) -> int:
+    return messages_tokens(decode_untrusted(raw))
 
 
 def _is_counted(visit: Visit, envelope: Envelope) -> bool:

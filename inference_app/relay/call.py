@@ -13,7 +13,7 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import TracebackType
@@ -52,6 +52,21 @@ _STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+AT_ONCE_BYTES = 64 * 1024
+"""What is larger is converted in a thread: a megabyte takes tens of milliseconds, in which no other stream moves."""
+
+
+def _unknown_to(config: ModelsConfig, step: Step) -> Collection[str]:
+    """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
+    be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
+    entry = config.providers[step.candidate.provider].model(step.candidate.model)
+    known = None if entry is None else entry.capabilities
+    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+
+
+_EFFORT = ("reasoning", "reasoning_effort")
 
 
 @lru_cache(maxsize=1024)
@@ -275,7 +290,7 @@ class UpstreamCall:
         request = self.request
         upstream = UPSTREAMS.upstream(config, step.candidate, step.kind, step.wire)
         converter = None if step.converter is None else step.converter()
-        body, observer = self._prepared(step, converter)
+        body, observer = await self._prepared(config, step, converter)
         self.attempts += 1
         self._asking, self._in_flight = step.candidate, True
         CIRCUITS.begin(step.candidate)
@@ -293,7 +308,10 @@ class UpstreamCall:
         opened = await attempt(upstream, body, passed_on=passed_on, observer=observer, seconds=seconds)
         answer = UpstreamAnswer(self, step, opened, converter)
         try:
-            answer.begin()
+            if converter is not None and len(opened.first) > AT_ONCE_BYTES:
+                await asyncio.to_thread(answer.begin)
+            else:
+                answer.begin()
         except ValueError:
             opened.response.close()
             raise Failed(Fault("garbage", "invalid_answer")) from None
@@ -302,14 +320,19 @@ class UpstreamCall:
             CIRCUITS.succeeded(step.candidate)
         return answer
 
-    def _prepared(self, step: Step, converter: Converter | None) -> tuple[bytes, StreamObserver | None]:
+    async def _prepared(
+        self, config: ModelsConfig, step: Step, converter: Converter | None
+    ) -> tuple[bytes, StreamObserver | None]:
         envelope = self.request.envelope
         counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
         if converter is None:
             body = envelope.directed(step.candidate.model, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:
-            converted = Envelope.open(converter.request(envelope.directed(step.candidate.model)))
+            directed = envelope.directed(step.candidate.model, leave_out=_unknown_to(config, step))
+            large = len(directed) > AT_ONCE_BYTES
+            body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
+            converted = Envelope.open(body)
             body, strip = converted.directed(converted.model, include_usage=counts), False
         return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
 

@@ -6,7 +6,7 @@ replaced, `stream_options.include_usage` added and an empty `tools` taken out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,9 @@ class Envelope:
                 return value
         return None
 
-    def directed(self, model: str, *, include_usage: bool = False) -> bytes:
-        """The body for a provider: the same bytes when nothing has to change."""
-        changes: dict[str, bytes | None] = {}
+    def directed(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
+        """The body for a provider, without the fields of `leave_out`: the same bytes when nothing has to change."""
+        changes: dict[str, bytes | None] = {name: None for name in leave_out if name in self.fields}
         if model != self.model:
             changes["model"] = orjson.dumps(model)
         if self._tools_empty():

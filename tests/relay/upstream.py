@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -90,8 +90,9 @@ async def embedded(send: Send, body: Body) -> None:
 
 async def answered(scope: dict[str, Any], body: Body, send: Send) -> None:
     """A whole answer, of the wire that the path names."""
-    messages = scope["path"].endswith("/messages")
-    asked = upstream_wires.from_messages(body) if messages else body
+    wire = scope["path"].rpartition("/")[2]
+    asked_as, shaped = WHOLE.get(wire, (dict, completion))
+    asked = asked_as(body)
     headers = dict(scope["headers"])
     asked["__authorization"] = headers.get(b"authorization", b"").decode()
     if (traceparent := headers.get(b"traceparent")) is not None:
@@ -99,7 +100,7 @@ async def answered(scope: dict[str, Any], body: Body, send: Send) -> None:
     upstream.REQUESTS.append(asked)
     pieces = upstream.chunks_of(asked)
     try:
-        shape = await message(asked, pieces) if messages else await completion(asked, pieces)
+        shape = await shaped(asked, pieces)
     except Respond as response:
         await upstream.answer(send, response.status, response.body, response.headers)
     else:
@@ -142,6 +143,33 @@ async def message(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
         elif event["type"] == "message_delta":
             shape |= event["delta"]
     return {**shape, "content": content}
+
+
+async def response(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
+    """The Responses API's object, folded from the events of its stream."""
+    output: list[Body] = []
+    said = ""
+    async for event in upstream_wires.as_responses(body, pieces):
+        if event["type"] == "response.output_item.added":
+            said = ""
+        elif event["type"].endswith("text.delta"):
+            said += event["delta"]
+        elif event["type"] == "response.output_item.done":
+            item = dict(event["item"])
+            if item["type"] == "message":
+                item |= {"status": "completed", "content": [{"type": "output_text", "text": said, "annotations": []}]}
+            elif item["type"] == "reasoning":
+                item["summary"] = [{"type": "summary_text", "text": said}]
+            output.append(item)
+        elif event["type"] == "response.completed":
+            return {**event["response"], "output": output}
+    raise AssertionError("a stream ends with its response")
+
+
+WHOLE: dict[str, tuple[Callable[[Body], Body], Callable[[Body, Any], Awaitable[Body]]]] = {
+    "messages": (upstream_wires.from_messages, message),
+    "responses": (upstream_wires.from_responses, response),
+}
 
 
 def fold(block: Body, delta: Body, partial: list[str]) -> None:

@@ -17,7 +17,11 @@ models:
   providers:
     plain: {{base_url: "{plain}", api_key: none}}
     everything: {{base_url: "{everything}", api_key: none, also: [openai-responses, anthropic]}}
-    claude: {{base_url: "{root}", api_key: none, wire: anthropic}}
+    claude:
+      base_url: "{root}"
+      api_key: none
+      wire: anthropic
+      models: [{{id: hello, capabilities: [text, tools]}}]
     gpt: {{base_url: "{everything}", api_key: none, wire: openai-responses}}
     closed: {{base_url: "http://127.0.0.1:9/v1", api_key: none}}
   model_aliases:

@@ -204,3 +204,13 @@ def test_a_client_of_chat_is_served_by_a_provider_of_another_wire(
     else:
         assert answer.choices[0].message.content == "Hello, world."
         assert answer.usage.prompt_tokens == 14
+
+
+def test_a_model_that_is_known_not_to_reason_is_not_told_how_hard(
+    openai_client: openai.OpenAI, everything: Upstream
+) -> None:
+    for model in ("claude:hello", "claude:reasoning"):
+        openai_client.responses.create(model=model, input="Hi", reasoning={"effort": "high"})
+    known, unknown = everything.requests()
+    assert "output_config" not in known
+    assert unknown["output_config"] == {"effort": "high"}

@@ -79,6 +79,8 @@ def test_an_empty_body_is_an_empty_object(client: Client, owner: Caller) -> None
         b"{'a':1}",
         b'{"a":NaN}',
         b'{"a":Infinity}',
+        b'{"a":1e400}',
+        b'{"a":[-1E999]}',
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"a":1}x',

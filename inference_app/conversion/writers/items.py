@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from core_app import jsontext
 from core_app.errors import BadRequest
 from inference_app.conversion.names import Origin
 from inference_app.conversion.steps import CallBegan, Json
 
 
-class Item:
+class Item(ABC):
     """What all items have in common."""
 
     def __init__(self, value: Json, index: int) -> None:
@@ -21,8 +23,9 @@ class Item:
     def opened(self) -> list[Json]:
         return [self._item_event("response.output_item.added")]
 
+    @abstractmethod
     def closed(self, status: str) -> list[Json]:
-        raise NotImplementedError
+        """The events that end the item."""
 
     def _item_event(self, kind: str) -> Json:
         copied = {name: list(value) if isinstance(value, list) else value for name, value in self.value.items()}
