@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.plumbing import normalize_result_object, sanitize_result_object
 
-from gateway_project.openapi import answers, probes
+from gateway_project.openapi import answers, models, probes
 from gateway_project.openapi.inspect import Inspector, resolver
 from sessions_app.openapi import events, streams
 from sessions_app.openapi.operations import TAGS
@@ -18,7 +18,8 @@ Schema = dict[str, Any]
 
 OPENAPI_VERSION = "3.1.0"
 DESCRIPTION = (
-    "Durable sessions of AI agents. Errors are `{error, message}` with a stable code; events are read as server-sent"
+    "Durable sessions of AI agents, and models behind the APIs of OpenAI and Anthropic. Errors of the gateway's own API"
+    " are `{error, message}` with a stable code; events are read as server-sent"
     " events, over a WebSocket or in pages, and resumed from any offset."
 )
 
@@ -28,14 +29,14 @@ def document() -> Schema:
     """The whole document, made once."""
     inspector = Inspector()  # type: ignore[no-untyped-call]
     paths = inspector.parse(None, True)  # type: ignore[no-untyped-call]
-    paths |= streams.paths(resolver(inspector.registry)) | probes.paths()
+    paths |= streams.paths(resolver(inspector.registry)) | probes.paths() | models.paths()
     components = inspector.registry.build({})
     for method, path, operation in _operations(paths):
         _complete(method, path, operation)
     result = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "Agent Gateway", "version": settings.GATEWAY_VERSION, "description": DESCRIPTION},
-        "tags": [{"name": name} for name in (*TAGS, probes.TAG)],
+        "tags": [{"name": name} for name in (*TAGS, models.TAG, models.TAG_OPERATORS, probes.TAG)],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": {**components["schemas"], **_schemas()},
@@ -49,7 +50,13 @@ def document() -> Schema:
 
 
 def _schemas() -> dict[str, Schema]:
-    return {"Error": answers.error_schema(), **events.schemas(), **streams.components(), **probes.components()}
+    return {
+        "Error": answers.error_schema(),
+        **events.schemas(),
+        **streams.components(),
+        **probes.components(),
+        **models.components(),
+    }
 
 
 def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:
@@ -63,6 +70,7 @@ def _complete(method: str, path: str, operation: Schema) -> None:
     keyed = not operation.pop("x-open", False)
     token = operation.pop("x-stream-token", False)
     operation["security"] = [] if not keyed else answers.BY_STREAM_TOKEN if token else answers.KEYED
+    own = operation.pop("x-dialect", None)
     statuses = {*answers.EVERYWHERE, *operation.pop("x-errors", ())}
     statuses |= set(answers.WITH_A_KEY) if keyed else set()
     statuses |= set(answers.WITH_AN_ID) if "{" in path else set()
@@ -70,7 +78,8 @@ def _complete(method: str, path: str, operation: Schema) -> None:
     common = ("XRequestId", "RateLimit", "RateLimitPolicy") if keyed else ("XRequestId",)
     for answer in operation["responses"].values():
         answer["headers"] = {**answers.header_references(*common), **answer.get("headers", {})}
-    operation["responses"] = answers.error_references(sorted(statuses)) | operation["responses"]
+    if own is None:
+        operation["responses"] = answers.error_references(sorted(statuses)) | operation["responses"]
     if (scope := operation.get("x-scope")) is not None:
         operation["description"] = f"{operation.get('description', '')} Needs the scope `{scope}`.".strip()
 

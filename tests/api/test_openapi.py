@@ -14,7 +14,8 @@ from drf_spectacular.validation import validate_schema
 
 from events_app.types import REGISTRY
 from gateway_project import routing
-from gateway_project.openapi import document
+from gateway_project.openapi import document, models
+from inference_app.endpoints.routes import _FIXED
 from sessions_app import urls
 from sessions_app.openapi.operations import OPERATIONS
 from sessions_app.socket.actions import ACTIONS
@@ -39,7 +40,25 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 def test_every_path_is_documented_and_no_other() -> None:
     views = {template(pattern) for pattern in urls.urlpatterns}
     consumers = {template(pattern) for pattern in (*routing.PROBES, *routing.STREAMS, *routing.SOCKETS)}
-    assert set(document()["paths"]) == views | consumers
+    assert set(document()["paths"]) - set(models.paths()) == views | consumers
+
+
+def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
+    documented = models.paths()
+    fixed = {name for name in _FIXED if "{" not in name}
+    assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
+    for path, item in documented.items():
+        assert routing.is_inference(path.replace("{", "").replace("}", ""))
+        if path in _FIXED:
+            assert {method.upper() for method in item} == set(_FIXED[path])
+
+
+def test_errors_of_the_model_gateway_are_in_the_dialect_of_its_clients(contract: Contract) -> None:
+    for path, error in (("/v1/chat/completions", "OpenAIError"), ("/v1/messages", "AnthropicError")):
+        answers = contract.operation("POST", path).described["responses"]
+        assert {"400", "401", "402", "404", "429", "502", "503"} <= set(answers)
+        for status in ("400", "502"):
+            assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{error}")
 
 
 def test_every_method_of_every_view_is_in_the_table_and_no_other() -> None:
