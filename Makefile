@@ -86,7 +86,7 @@ endef
 
 # The JavaScript clients that tests run, where there is a node for them; without it they are skipped.
 .venv/javascript.stamp: tests/javascript/package.json tests/javascript/package-lock.json .venv/bin/python
-	@if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 20)'; then \
+	@if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then \
 		echo "JavaScript clients: skipped, they need node 20 or newer with npm"; \
 	elif (cd tests/javascript && npm ci --silent --ignore-scripts --no-audit --no-fund); then touch $@; \
 	elif [ "$$GATEWAY_REQUIRE_SERVICES" = 1 ]; then \
