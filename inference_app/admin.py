@@ -12,11 +12,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from inference_app.admin_relayed import relayed_page
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from inference_app.services import provider_save, row_remove, row_save
 from tenants_app.admin_access import actor_of, user_of
 from tenants_app.admin_rows import TenantRows
-from tenants_app.admin_site import site
+from tenants_app.admin_site import Page, site
 
 
 class ConfigurationRows(TenantRows):
@@ -124,3 +125,6 @@ class BudgetAdmin(ConfigurationRows):
     list_display = ("tenant", "api_key", "model", "period", "tokens", "usd")
     list_select_related = ("tenant", "api_key")
     list_filter = ("period",)
+
+
+site.page_add(Page(route="relayed", name="Relayed", key="Relayed", view=relayed_page))

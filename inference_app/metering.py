@@ -19,6 +19,7 @@ from core_app import clock, database
 from inference_app.config import models_config
 from inference_app.price_list import listed_price
 from inference_app.prices import response_cost
+from inference_app.relayed_days import Counts, counts_write
 from inference_app.resolution import Candidate
 from inference_app.stats import STATS
 from inference_app.usage import Usage
@@ -67,6 +68,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._gathered: list[CallRecord] = []
+        self._counts = Counts()
         self._task: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -91,6 +93,8 @@ class Meter:
     def record(self, call: CallRecord) -> None:
         """Takes a call that has ended."""
         STATS.ended(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
+        tenant_id, day = call.principal.tenant_id, call.at.date()
+        self._counts.ended(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
         if not call.spent:
             if call.settle is not None:
                 call.settle(call.usage, Decimal(0))
@@ -104,15 +108,21 @@ class Meter:
         if len(self._gathered) >= BATCH:
             self._full.set()
 
-    def failed_attempt(self, candidate: Candidate, code: str) -> None:
+    def failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
         """An attempt that another one may make good."""
+        self._counts.attempt_failed(principal.tenant_id, clock.now().date(), candidate)
         STATS.failed_attempt(candidate.provider, candidate.model, code)
 
     async def flush(self) -> None:
         """Writes everything gathered so far; what could not be written stays gathered."""
         async with self._writing:
-            while batch := self._gathered[:BATCH]:
-                costs = await database.run(_written, batch)
+            while (batch := self._gathered[:BATCH]) or self._counts:
+                counts, self._counts = self._counts, Counts()
+                try:
+                    costs = await database.run(_written, batch, counts)
+                except Exception:
+                    self._counts.add(counts)
+                    raise
                 # The same calls again, should this have been cancelled: the ledger counts each once.
                 del self._gathered[: len(batch)]
                 for call, cost in zip(batch, costs, strict=True):
@@ -134,10 +144,17 @@ class Meter:
                 await asyncio.sleep(1)
 
 
-def _written(batch: Sequence[CallRecord]) -> list[Decimal | None]:
+def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
     """Writes a batch in one transaction; what each call cost."""
     costs = [_cost(call) for call in batch]
-    ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
+    # What fails is counted again without these, and its calls bring their costs along again.
+    costly = Counts()
+    costly.add(counts)
+    for call, cost in zip(batch, costs, strict=True):
+        costly.cost(call.principal.tenant_id, call.at.date(), call.candidate, cost)
+    with database.write_transaction():
+        ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
+        counts_write(costly)
     return costs
 
 

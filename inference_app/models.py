@@ -125,3 +125,32 @@ class Budget(Row):
 
     def __str__(self) -> str:
         return f"{self.tenant} per {self.period}"
+
+
+class RelayedDay(models.Model):
+    """What came of a tenant's calls to one provider and model on one UTC day; the ledger has what they spent one by
+    one. Sums of milliseconds are of answered calls (`answer_ms`) and of those that had a first byte."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, db_index=False, related_name="+")
+    day = models.DateField()
+    provider = models.CharField(max_length=64)
+    model = models.CharField(max_length=200)
+    requests = models.PositiveBigIntegerField(default=0)
+    answered = models.PositiveBigIntegerField(default=0)
+    errors = models.PositiveBigIntegerField(default=0)
+    refused = models.PositiveBigIntegerField(default=0)
+    abandoned = models.PositiveBigIntegerField(default=0)
+    failed_attempts = models.PositiveBigIntegerField(default=0)
+    answer_ms = models.PositiveBigIntegerField(default=0)
+    begun = models.PositiveBigIntegerField(default=0)
+    first_byte_ms = models.PositiveBigIntegerField(default=0)
+    cost_nanos = models.PositiveBigIntegerField(
+        default=0, help_text="Billionths of a US dollar, where prices are known."
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="relayed_day_once", fields=["tenant", "day", "provider", "model"])]
+        indexes = [models.Index(name="relayed_by_day", fields=["day"])]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.provider}:{self.model}"

@@ -23,7 +23,7 @@ from tenants_app.services import audit_record
 _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Work", ("AgentSession", "ToolCall", "SessionTool")),
     ("Spending", ("Usage", "LedgerEntry")),
-    ("Models", ("Provider", "Route", "Alias", "Price", "TenantModels", "Budget")),
+    ("Models", ("Relayed", "Provider", "Route", "Alias", "Price", "TenantModels", "Budget")),
     ("Access", ("Tenant", "ApiKey", "User")),
     ("Webhooks", ("WebhookEndpoint", "WebhookDelivery")),
     ("Record", ("AuditEntry",)),
@@ -59,6 +59,16 @@ class Table:
     rows: Sequence[tuple[str, Sequence[str]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a room's own: its address beneath the admin's, its name, and its key in the navigation."""
+
+    route: str
+    name: str
+    key: str
+    view: Callable[[HttpRequest, dict[str, Any]], HttpResponse]
+
+
 Panel = Callable[[HttpRequest], Sequence[Figure | Table]]
 
 
@@ -73,16 +83,25 @@ class GatewayAdminSite(AdminSite):
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
         self._panels: list[Panel] = []
+        self._pages: list[Page] = []
 
     def panel_add(self, panel: Panel) -> None:
         """Puts a room's numbers and tables on the front page; the upper rooms, which come last, are shown first."""
         self._panels.append(panel)
 
+    def page_add(self, page: Page) -> None:
+        """Puts a room's own page into the navigation, for who holds the scope `operator`."""
+        self._pages.append(page)
+
     def has_permission(self, request: HttpRequest) -> bool:
         return is_let_in(request)
 
     def get_urls(self) -> list[Any]:
-        return [path("usage/", self.admin_view(self.usage), name="usage"), *super().get_urls()]
+        own = [path(f"{page.route}/", self.admin_view(self._serving(page)), name=page.route) for page in self._pages]
+        return [path("usage/", self.admin_view(self.usage), name="usage"), *own, *super().get_urls()]
+
+    def _serving(self, page: Page) -> Callable[[HttpRequest], HttpResponse]:
+        return lambda request: page.view(request, self.each_context(request))
 
     def usage(self, request: HttpRequest) -> HttpResponse:
         """The page of charts."""
@@ -103,6 +122,10 @@ class GatewayAdminSite(AdminSite):
         if may(request, OPERATOR):
             usage = {"name": "Usage", "object_name": "Usage", "admin_url": reverse("admin:usage"), "view_only": True}
             entries["Usage"] = usage
+            for page in self._pages:
+                address = reverse(f"admin:{page.route}")
+                shown = {"name": page.name, "object_name": page.key, "admin_url": address, "view_only": True}
+                entries[page.key] = shown
         listed = [(name, [entries.pop(key) for key in keys if key in entries]) for name, keys in _SECTIONS]
         return [self._section(name, models) for name, models in (*listed, ("More", list(entries.values()))) if models]
 

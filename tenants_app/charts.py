@@ -84,6 +84,42 @@ def stacked(
     )
 
 
+def beside(
+    title: str,
+    days: Sequence[date],
+    values: Mapping[str, Mapping[date, float]],
+    shown: Format,
+    order: Sequence[str],
+    *,
+    total: str,
+) -> Chart:
+    """Bars beside each other on every day, for what does not add up; only the first series have room. `total` is
+    what stands for all of it."""
+    kept = order[:MAX_SERIES]
+    series = {name: values.get(name, {}) for name in kept}
+    step, top = _scale(max((amount for amounts in series.values() for amount in amounts.values()), default=0.0), 0.0)
+    slot = _slot(days)
+    width = slot * 0.8 / max(1, len(kept))
+    bars = [
+        Bar(
+            _number(LEFT + place * slot + slot * 0.1 + colour * width),
+            _number(_height_at(amount, top)),
+            _number(max(1.0, min(width, 48.0))),
+            _number(_height_at(0, top) - _height_at(amount, top)),
+            colour,
+            f"{day.isoformat()} · {name}: {shown(amount)}",
+        )
+        for place, day in enumerate(days)
+        for colour, (name, amounts) in enumerate(series.items())
+        if (amount := amounts.get(day, 0.0)) > 0
+    ]
+    ticks = [index * step for index in range(round(top / step) + 1)]
+    scale = [Mark(_number(_height_at(tick, top)), shown(tick)) for tick in ticks]
+    return Chart(
+        title=title, total=total, bars=bars, scale=scale, days=_day_marks(days), legend=list(enumerate(series))
+    )
+
+
 def _folded(values: Mapping[str, Mapping[date, float]], order: Sequence[str]) -> dict[str, Mapping[date, float]]:
     """The first series as they are, the rest added up."""
     kept = order if len(order) <= MAX_SERIES else order[: MAX_SERIES - 1]

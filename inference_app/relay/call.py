@@ -13,11 +13,9 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import TracebackType
-from urllib.parse import quote
 
 import aiohttp
 import structlog
@@ -32,7 +30,7 @@ from inference_app.relay.converter import Converter, Converters
 from inference_app.relay.dialect import Dialect
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.kinds import Kind
-from inference_app.relay.plan import PLANS, Step
+from inference_app.relay.plan import PLANS, Step, served_by, unknown_fields
 from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
 from inference_app.relay.refusal import Refusal, no_provider, provider_failed
 from inference_app.relay.stream import StreamObserver
@@ -56,25 +54,6 @@ _STREAM = [
 
 AT_ONCE_BYTES = 64 * 1024
 """What is larger is converted in a thread: a megabyte takes tens of milliseconds, in which no other stream moves."""
-
-
-def _unknown_to(config: ModelsConfig, step: Step) -> Collection[str]:
-    """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
-    be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
-    entry = config.providers[step.candidate.provider].model(step.candidate.model)
-    known = None if entry is None else entry.capabilities
-    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
-
-
-_EFFORT = ("reasoning", "reasoning_effort")
-
-
-@lru_cache(maxsize=1024)
-def _served_by(candidate: Candidate) -> Headers:
-    return [
-        (b"x-gateway-provider", candidate.provider.encode()),
-        (b"x-gateway-model", quote(candidate.model[:200], safe="/:.@+ ").encode()),
-    ]
 
 
 @dataclass(slots=True)
@@ -129,7 +108,7 @@ class UpstreamAnswer:
         """Nothing of them comes from the provider."""
         headers: Headers = [*_STREAM] if self._opened.observer is not None else [_JSON]
         headers += (
-            *_served_by(self.candidate),
+            *served_by(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
             *self._call.admission.headers,
         )
@@ -329,7 +308,7 @@ class UpstreamCall:
             body = envelope.directed(step.candidate.model, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:
-            directed = envelope.directed(step.candidate.model, leave_out=_unknown_to(config, step))
+            directed = envelope.directed(step.candidate.model, leave_out=unknown_fields(config, step))
             large = len(directed) > AT_ONCE_BYTES
             body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
             converted = Envelope.open(body)
@@ -365,7 +344,7 @@ class UpstreamCall:
     def _noted(self, step: Step, failed: Failed, *, free: bool) -> None:
         fault, self._in_flight = failed.fault, False
         attempt_failed(self._span, failed)
-        METER.failed_attempt(step.candidate, fault.code)
+        METER.failed_attempt(self.request.principal, step.candidate, fault.code)
         _log.warning(
             "attempt failed",
             candidate=step.candidate.name,

@@ -6,7 +6,10 @@ Pure over the configuration. A candidate whose wire is neither the client's nor 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
 
 from inference_app.access import allowed, substitution
 from inference_app.config import ModelsConfig, Wire
@@ -15,6 +18,7 @@ from inference_app.relay.converter import ConverterFactory, Converters
 from inference_app.relay.kinds import CONVERTED, NATIVE, Kind, speaks
 from inference_app.relay.refusal import Refusal, model_not_found, no_provider
 from inference_app.resolution import Candidate, Resolution, model_candidates
+from tenants_app.gate.types import Headers
 from tenants_app.principal import Principal
 
 MAX_REMEMBERED = 1024
@@ -84,6 +88,26 @@ def _none(name: str, resolution: Resolution) -> Refusal:
     if resolution.keyless and not resolution.candidates:
         return no_provider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
     return model_not_found(name)
+
+
+def unknown_fields(config: ModelsConfig, step: Step) -> Collection[str]:
+    """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
+    be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
+    entry = config.providers[step.candidate.provider].model(step.candidate.model)
+    known = None if entry is None else entry.capabilities
+    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+
+
+_EFFORT = ("reasoning", "reasoning_effort")
+
+
+@lru_cache(maxsize=1024)
+def served_by(candidate: Candidate) -> Headers:
+    """The headers that name a candidate."""
+    return [
+        (b"x-gateway-provider", candidate.provider.encode()),
+        (b"x-gateway-model", quote(candidate.model[:200], safe="/:.@+ ").encode()),
+    ]
 
 
 PLANS = Plans()

@@ -47,9 +47,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
         raise SessionNotFound(f"There is no session {public_id!r}.")
     session_end(session)
     removed = session_remove(session)
-    audit_record(
-        tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed}
-    )
+    audit_record(tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed})
     return removed
 
 

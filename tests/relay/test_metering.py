@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from core_app import database
+from inference_app import metering
+from inference_app.metering import METER
+from inference_app.models import RelayedDay
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services import LedgerRow, ledger_record, ledger_record_many
 from tests.conftest import Caller
+from tests.relay.conftest import RelayClient
 
 
 def stored(**conditions: Any) -> list[dict[str, Any]]:
@@ -46,3 +51,41 @@ def test_a_row_without_price_or_key_is_stored_so(tenant: Tenant) -> None:
     ledger_record_many([LedgerRow(tenant.id, "run", 1, "p:m", 1, 2)])
     (entry,) = stored(tenant=tenant)
     assert (entry["cost_usd"], entry["api_key_id"], entry["end_user"]) == (None, None, None)
+
+
+async def relayed() -> list[tuple[str, str, int, int, int, int, int]]:
+    """What the days say, written down to the last call."""
+    await METER.flush()
+    names = ("provider", "model", "requests", "answered", "errors", "refused", "failed_attempts")
+    return await database.run(lambda: list(RelayedDay.objects.order_by("model", "provider").values_list(*names)))
+
+
+async def test_every_call_is_counted_in_its_day_whatever_became_of_it(relay: RelayClient) -> None:
+    for model in ("hello", "hello", "resilient", "scripted:status:400", "scripted:drop:1"):
+        await relay.chat(model, stream=model.endswith("drop:1"))
+    assert await relayed() == [
+        ("scripted", "drop:1", 1, 0, 1, 0, 0),
+        ("scripted", "hello", 2, 2, 0, 0, 0),
+        ("second", "hello", 1, 1, 0, 0, 0),
+        ("scripted", "status:400", 1, 0, 0, 1, 1),
+        ("scripted", "status:500", 0, 0, 0, 0, 2),
+    ]
+    cost = await database.run(lambda: RelayedDay.objects.get(provider="scripted", model="hello").cost_nanos)
+    assert cost == 2 * 22 * 10**9
+
+
+async def test_what_could_not_be_written_is_counted_once_when_it_can(
+    relay: RelayClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await relay.chat("hello")
+    with monkeypatch.context() as broken:
+        broken.setattr(metering, "ledger_record_many", raising)
+        with pytest.raises(OSError, match="away"):
+            await METER.flush()
+    assert await relayed() == [("scripted", "hello", 1, 1, 0, 0, 0)]
+    cost = await database.run(lambda: RelayedDay.objects.get().cost_nanos)
+    assert cost == 22 * 10**9
+
+
+def raising(rows: object) -> None:
+    raise OSError("the database is away")
