@@ -1,8 +1,9 @@
 """Makes the files with secrets that docker-compose.yml names, once: a file that is there is never touched.
 
-    secret_files.py DIRECTORY [PROVIDER_KEY …]
+    secret_files.py DIRECTORY [EMPTY …]
 
-Passwords, the secret key and a first API key are made up; provider keys begin empty, which means that there is none.
+Passwords, the secret key and a first API key are made up; files that are named begin empty, which means that there is
+no such secret: providers' keys, former secret keys.
 Their group may read them, for the database's own user. The standard library alone.
 """
 
@@ -20,7 +21,7 @@ REDIS = "redis://:{password}@redis:6379/0"
 REDIS_CONF = 'requirepass {password}\nsave ""\nappendonly no\n'
 
 
-def main(directory: Path, provider_keys: list[str]) -> None:
+def main(directory: Path, empty: list[str]) -> None:
     def made(name: str, content: Callable[[], str]) -> str:
         return keep(directory / name, content)
 
@@ -31,7 +32,7 @@ def main(directory: Path, provider_keys: list[str]) -> None:
     made("redis.conf", lambda: REDIS_CONF.format(password=password))
     made("secret_key", lambda: secrets.token_urlsafe(48))
     made("api_keys", lambda: f"agw_{secrets.token_urlsafe(32)}")
-    for name in provider_keys:
+    for name in empty:
         made(name, str)
     print(f"{directory}: the secrets are there.")
 

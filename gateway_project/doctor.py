@@ -28,7 +28,9 @@ from core_app.database import database_now
 from core_app.errors import GatewayError
 from events_app.models import Stream
 from gateway_project.checks import TAG
+from gateway_project.connections import APPLICATION, most_connections
 from gateway_project.health import migrations_missing
+from gateway_project.resealing import secrets_reseal
 from inference_app.config import MODELS, models_config
 from inference_app.document import ConfigurationError
 from sessions_app.models import Run, RunState
@@ -49,6 +51,7 @@ FILES_WANTED = 4096
 """A connection is an open file; a laptop's 1,024 end at about a thousand followers."""
 
 RECENT_RUNS = 500
+OLDEST_SECRETS = 1000
 STALE_SECONDS = 30.0
 """The sweep takes up what a dead process held within seconds; what is older has nobody who looks."""
 
@@ -218,6 +221,43 @@ def ledger() -> Found:
     return "ok", f"the ledger and the newest {len(newest)} runs agree."
 
 
+def sealed() -> Found:
+    """Whether the keys at hand open the sealed secrets, of each kind the oldest."""
+    found = secrets_reseal(dry=True, most=OLDEST_SECRETS)
+    if found.unreadable:
+        kinds = ", ".join(sorted(found.unreadable))
+        count = sum(found.unreadable.values())
+        return "wrong", f"{count} of {found.all} secrets ({kinds}) were sealed under a GATEWAY_SECRET_KEY that is gone."
+    if found.former:
+        count = sum(found.former.values())
+        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'manage.py reseal'."
+    return "ok", f"GATEWAY_SECRET_KEY opens all of {found.all} secrets."
+
+
+def connections() -> Found:
+    """Whether PostgreSQL has room for what every process may open, and for one more process."""
+    if not settings.GATEWAY_DATABASE_URL:
+        return "ok", "SQLite, which counts none."
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
+            " count(DISTINCT application_name) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND starts_with(application_name, %s)",
+            [APPLICATION],
+        )
+        room, processes = cursor.fetchone()
+    # This command is one of them, and ends.
+    processes = max(0, processes - 1)
+    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    text = f"{processes} processes are connected, each opens up to {of_each}; max_connections leaves room for {room}."
+    if (processes + 1) * of_each <= room:
+        return "ok", text
+    return "warning", (
+        f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
+        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+    )
+
+
 BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "settings": settings_checked,
     "configuration": configuration,
@@ -228,6 +268,8 @@ BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "channel layer": channel_layer,
 }
 WITH_THE_SCHEMA: Mapping[str, Check] = {
+    "connections": connections,
+    "sealed secrets": sealed,
     "clocks": clocks,
     "leases": leases,
     "waiting runs": waiting_runs,

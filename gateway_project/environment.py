@@ -15,8 +15,14 @@ from environs import Env
 
 from core_app.environment import UnreadableSecret, variable
 
-SECRETS = ("GATEWAY_API_KEYS", "GATEWAY_SECRET_KEY", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL")
-"""Settings that may stand in a file each; GATEWAY_API_KEYS there has a key per line, or commas."""
+SECRETS = (
+    "GATEWAY_API_KEYS",
+    "GATEWAY_SECRET_KEY",
+    "GATEWAY_SECRET_KEY_FALLBACKS",
+    "GATEWAY_DATABASE_URL",
+    "GATEWAY_REDIS_URL",
+)
+"""Settings that may stand in a file each; those that are lists have a line for each there, or commas."""
 
 
 def secrets_read() -> None:

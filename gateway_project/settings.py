@@ -12,6 +12,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from core_app.postgresql import PromptConnection
+from gateway_project.connections import OTHER_CONNECTIONS, application_name
 from gateway_project.environment import data_directory, env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -96,6 +97,9 @@ GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
+# Former keys: what they sealed and signed is still taken, nothing new is made with them.
+GATEWAY_SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
+SECRET_KEY_FALLBACKS = GATEWAY_SECRET_KEY_FALLBACKS
 DEBUG = GATEWAY_DEBUG
 ALLOWED_HOSTS = GATEWAY_ALLOWED_HOSTS
 ROOT_URLCONF = "gateway_project.urls"
@@ -207,14 +211,19 @@ def _postgresql(url: str) -> dict[str, Any]:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
     parsed: dict[str, Any] = dict(dj_database_url.parse(url))
-    # One connection per database thread, one per request thread, and a few for the flusher, leases and sweep.
-    size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + 8
+    size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + OTHER_CONNECTIONS
     pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": PromptConnection}
     # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.
     options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
     return parsed | {
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"options": options, **_PATIENCE, **parsed.get("OPTIONS", {}), "pool": pool},
+        "OPTIONS": {
+            "application_name": application_name(),
+            "options": options,
+            **_PATIENCE,
+            **parsed.get("OPTIONS", {}),
+            "pool": pool,
+        },
     }
 
 

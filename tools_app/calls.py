@@ -249,6 +249,7 @@ def _work(attempt: _Attempt, target: Target) -> CallWork:
         target=target,
         tenant=tenant,
         context=replace(attempt.context, allow_private=tenant.allow_private),
+        token_hash=attempt.call.token_hash,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from core_app import clock
 from core_app.database import database_now
@@ -56,7 +57,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = told()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 13
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 15
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -161,3 +162,17 @@ def test_keys_of_providers_are_named_by_their_variables(monkeypatch: pytest.Monk
     assert "usable: openai" in text
     assert "ANTHROPIC_API_KEY" in text
     assert "sk-a-secret" not in text
+
+
+def test_connections_are_counted_where_there_is_a_server(settings: Any) -> None:
+    assert level_of("connections") == ("warning" if connection.vendor == "postgresql" and room() < 61 else "ok")
+    if connection.vendor == "postgresql":
+        # One process more than the test itself is too many.
+        settings.GATEWAY_REQUEST_THREADS = 100_000
+        assert level_of("connections") == "warning"
+
+
+def room() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('max_connections')::int")
+        return int(cursor.fetchone()[0]) - 3

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from deploy.composition import services
 from deploy.secret_files import main as secrets_make
+from gateway_project.connections import QUEUE_CONNECTIONS, most_connections
 from gateway_project.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
 
 ROOT = settings.BASE_DIR
@@ -66,6 +67,19 @@ def test_a_stop_takes_longer_than_a_drain() -> None:
     drain = settings.GATEWAY_DRAIN_SECONDS + DRAIN_GRACE_SECONDS + CLOSE_SECONDS
     for name in ("web", "worker"):
         assert seconds(SERVICES[name]["stop_grace_period"]) > drain
+
+
+def test_postgres_has_room_for_every_process_and_its_successor() -> None:
+    found = re.search(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))
+    assert found is not None
+    # Nobody's but the superuser's.
+    room = int(found[1]) - 3
+    processes = sum(SERVICES[name]["deploy"]["replicas"] for name in ("web", "worker"))
+    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    assert 2 * processes * of_each <= room
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"connections to PostgreSQL ({of_each - QUEUE_CONNECTIONS}), and a worker {QUEUE_CONNECTIONS}" in page
+    assert f"Compose has {found[1]}, for" in page
 
 
 def test_no_secret_stands_in_the_file_or_in_an_environment() -> None:

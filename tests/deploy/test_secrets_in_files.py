@@ -18,6 +18,7 @@ from tools_app.executors.mcp_connection import _environment, _headers
 VALUES = {
     "GATEWAY_API_KEYS": "first-key\nsecond-key:acme\n",
     "GATEWAY_SECRET_KEY": "signed-with-this\n",
+    "GATEWAY_SECRET_KEY_FALLBACKS": "formerly-this\nbefore-that\n",
     "GATEWAY_DATABASE_URL": "postgresql://gateway:from-a-file@127.0.0.1/gateway\n",
     "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3\n",
 }
@@ -25,7 +26,7 @@ DUMP = """
 import json
 from gateway_project import settings
 print(json.dumps({name: getattr(settings, name) for name in (
-    "GATEWAY_API_KEYS", "SECRET_KEY", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL")}))
+    "GATEWAY_API_KEYS", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL")}))
 """
 
 
@@ -52,6 +53,7 @@ def test_every_secret_setting_is_taken_from_its_file(tmp_path: Path, files: dict
     assert json.loads(started(tmp_path, "-c", DUMP, **files).stdout) == {
         "GATEWAY_API_KEYS": ["first-key", "second-key:acme"],
         "SECRET_KEY": "signed-with-this",
+        "SECRET_KEY_FALLBACKS": ["formerly-this", "before-that"],
         "GATEWAY_DATABASE_URL": "postgresql://gateway:from-a-file@127.0.0.1/gateway",
         "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3",
     }

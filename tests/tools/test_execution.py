@@ -21,7 +21,7 @@ from events_app.lease import LeaseLost
 from tests.tools.conftest import CallbackServer, Session
 from tools_app import calls
 from tools_app.executors.builtin import BUILTINS
-from tools_app.signing import tenant_secret
+from tools_app.signing import tenant_secrets
 from tools_app.states import CallState
 from tools_app.values import CallResult
 
@@ -78,7 +78,7 @@ async def test_a_callback_gets_the_contracts_body_signed(session: Session, serve
 async def test_a_tool_without_a_secret_is_signed_with_its_tenants(session: Session, server: CallbackServer) -> None:
     await run(session.attach, callbackUrl=server.url)
     await session.execute(await run(session.planned, "lookup", {}))
-    Webhook(tenant_secret(session.tenant)).verify(server.received[0].body, dict(server.received[0].headers))
+    Webhook(tenant_secrets(session.tenant)[0]).verify(server.received[0].body, dict(server.received[0].headers))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ signed anew is only the time. Whatever the other side does, the call ends as an 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -16,7 +17,7 @@ from core_app.guarded_client import CLIENT, Answer, CallFailed, ConnectionFailed
 from core_app.sealing import unseal
 from tools_app.executors.work import CallWork
 from tools_app.outcomes import outcome_of
-from tools_app.signing import result_token, signature_headers, tenant_secret
+from tools_app.signing import result_token, signature_headers, tenant_secrets
 from tools_app.values import Later, Outcome
 
 ATTEMPTS = 3
@@ -42,11 +43,11 @@ async def call(work: CallWork) -> Outcome | Later:
     assert tool is not None
     assert tool.callback_url is not None
     seconds = tool.timeout_ms / 1000
-    secret = unseal(tool.sealed_secret) if tool.sealed_secret else tenant_secret(work.tenant)
+    using = [unseal(tool.sealed_secret)] if tool.sealed_secret else tenant_secrets(work.tenant)
     body = body_of(work)
     try:
         async with asyncio.timeout(seconds), _slots.setdefault(work.tenant.pk, asyncio.Semaphore(PER_TENANT)):
-            answer = await _deliver(work, tool.callback_url, secret, body, seconds)
+            answer = await _deliver(work, tool.callback_url, using, body, seconds)
     except (TimeoutError, TimedOut):
         return Outcome("timeout", f"The tool did not answer within {tool.timeout_ms} ms.")
     except CallFailed as error:
@@ -64,18 +65,18 @@ def body_of(work: CallWork) -> str:
             "args": work.args,
             "sessionId": work.context.session_id,
             "requestId": work.context.request_id,
-            "resultUrl": f"{work.context.base_url.rstrip('/')}{RESULT_PATH}{result_token(work.call_id)}",
+            "resultUrl": work.context.base_url.rstrip("/") + RESULT_PATH + result_token(work.call_id, work.token_hash),
         }
     )
 
 
-async def _deliver(work: CallWork, url: str, secret: str, body: str, seconds: float) -> Answer:
+async def _deliver(work: CallWork, url: str, using: Sequence[str], body: str, seconds: float) -> Answer:
     for pause in (*PAUSES, None):
         try:
             answer = await CLIENT.request(
                 "POST",
                 url,
-                headers=_headers(work.call_id, secret, body),
+                headers=_headers(work.call_id, using, body),
                 body=body.encode(),
                 timeout=seconds,
                 max_bytes=MAX_ANSWER_BYTES,
@@ -91,9 +92,9 @@ async def _deliver(work: CallWork, url: str, secret: str, body: str, seconds: fl
     raise AssertionError("the last attempt returns or raises")
 
 
-def _headers(call_id: str, secret: str, body: str) -> dict[str, str]:
+def _headers(call_id: str, using: Sequence[str], body: str) -> dict[str, str]:
     fixed = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "agent-gateway"}
-    return fixed | signature_headers(secret=secret, message_id=call_id, body=body)
+    return fixed | signature_headers(using=using, message_id=call_id, body=body)
 
 
 def _read(answer: Answer) -> Outcome | Later:

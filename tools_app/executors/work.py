@@ -13,10 +13,12 @@ from tools_app.values import CallContext
 
 @dataclass(frozen=True, slots=True)
 class CallWork:
-    """`call_id` is the idempotency key: the same at every attempt."""
+    """`call_id` is the idempotency key: the same at every attempt. `token_hash` is of the address for a late result,
+    as it was given out first."""
 
     call_id: str
     args: Mapping[str, Any]
     target: Target
     tenant: Tenant
     context: CallContext
+    token_hash: str | None = None

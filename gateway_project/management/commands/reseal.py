@@ -1,0 +1,34 @@
+"""`manage.py reseal`: brings every sealed secret under the present GATEWAY_SECRET_KEY, as a step of its rotation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from gateway_project.checks import TAG
+from gateway_project.resealing import secrets_reseal
+
+
+class Command(BaseCommand):
+    help = "Seals under the present GATEWAY_SECRET_KEY what is still sealed under one of GATEWAY_SECRET_KEY_FALLBACKS."
+    requires_system_checks = (TAG,)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        done = secrets_reseal(dry=dry_run)
+        verb = "are under a former key" if dry_run else "were sealed anew"
+        self.stdout.write(f"{sum(done.former.values())} of {done.all} secrets {verb}{_kinds(done.former)}.")
+        if done.unreadable:
+            count = sum(done.unreadable.values())
+            self.stderr.write(f"{count} cannot be opened by any key{_kinds(done.unreadable)}: set them again.")
+            sys.exit(1)
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{count} of {what}" for what, count in sorted(counts.items()))
+    return f" ({listed})" if listed else ""

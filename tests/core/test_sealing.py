@@ -1,0 +1,56 @@
+"""What is sealed is opened under the present secret key and its fallbacks, and sealed under the present one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core_app.errors import Unprocessable
+from core_app.sealing import derived, derived_formerly, resealed, seal, unseal
+
+OLD, NEW = "old-key-of-these-tests", "new-key-of-these-tests"
+
+
+@pytest.fixture
+def sealed(settings: Any) -> str:
+    """Sealed under a key that is the former one now."""
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
+    text = seal("a secret")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
+    return text
+
+
+def test_a_former_key_still_opens(sealed: str) -> None:
+    assert unseal(sealed) == "a secret"
+
+
+def test_without_the_former_key_it_is_said_what_to_do(sealed: str, settings: Any) -> None:
+    settings.SECRET_KEY_FALLBACKS = ["another"]
+    with pytest.raises(Unprocessable, match="GATEWAY_SECRET_KEY"):
+        unseal(sealed)
+    with pytest.raises(Unprocessable):
+        resealed(sealed)
+
+
+def test_what_is_sealed_anew_needs_the_former_key_no_longer(sealed: str, settings: Any) -> None:
+    anew = resealed(sealed)
+    assert anew is not None
+    settings.SECRET_KEY_FALLBACKS = []
+    assert unseal(anew) == "a secret"
+    assert resealed(anew) is None
+
+
+def test_a_fallback_seals_nothing(sealed: str, settings: Any) -> None:
+    fresh = seal("fresh")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
+    with pytest.raises(Unprocessable):
+        unseal(fresh)
+
+
+def test_what_was_derived_is_known_as_long_as_the_key_is(sealed: str, settings: Any) -> None:
+    former = derived_formerly("purpose")
+    assert derived("purpose") not in former
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
+    assert former == [derived("purpose")]
+    assert derived_formerly("purpose") == []
