@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,6 +119,44 @@ def test_a_stream_that_breaks_raises_in_the_client(client: Anthropic, provider: 
         said.extend(stream.text_stream)
     assert said == ["piece0 ", "piece1 "]
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_client_that_closes_its_stream_ends_the_providers(
+    client: Anthropic, upstream_process: Upstream, provider: str
+) -> None:
+    with client.messages.stream(model=f"{provider}:slow:5", max_tokens=50, messages=USER) as stream:
+        next(stream.text_stream)
+        assert upstream_process.open_streams() == 1
+    deadline = time.monotonic() + 5
+    while upstream_process.open_streams():
+        assert time.monotonic() < deadline, "the provider's stream goes on"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_client_tries_again_by_itself(client: Anthropic, upstream_process: Upstream, provider: str) -> None:
+    upstream_process.reset()
+    trying = client.with_options(max_retries=2)
+    answer = trying.messages.create(model=f"{provider}:flaky:503:2", max_tokens=50, messages=USER)
+    assert answer.content[0].type == "text"
+    assert len(upstream_process.requests()) == 3
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_structured_output_is_asked_for_on_either_wire(
+    client: Anthropic, upstream_process: Upstream, provider: str
+) -> None:
+    upstream_process.reset()
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    wanted: Any = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    asked = client.messages.create(model=f"{provider}:structured", max_tokens=50, messages=USER, extra_body=wanted)
+    assert asked.content[0].type == "text"
+    assert "Rome" in asked.content[0].text
+    (sent,) = upstream_process.requests()
+    if provider == "chat":
+        assert sent["response_format"]["json_schema"]["schema"] == schema
+    else:
+        assert sent["output_config"]["format"]["schema"] == schema
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

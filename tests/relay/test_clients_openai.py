@@ -81,18 +81,20 @@ def test_parallel_tool_calls_arrive_whole(client: OpenAI, provider: str, stream:
     assert {call.function.name for call in message.tool_calls or ()} == {"echo"}
 
 
-def test_a_turn_with_results_of_tools_goes_on(client: OpenAI) -> None:
-    first = client.chat.completions.create(model="chat:tool", messages=USER, tools=[ECHO]).choices[0].message
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_turn_with_results_of_tools_goes_on(client: OpenAI, provider: str) -> None:
+    first = client.chat.completions.create(model=f"{provider}:tool", messages=USER, tools=[ECHO]).choices[0].message
     assert first.tool_calls
     told: Any = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "seven"}
     messages: Any = [*USER, first.model_dump(exclude_none=True), told]
-    second = client.chat.completions.create(model="chat:tool", messages=messages, tools=[ECHO])
+    second = client.chat.completions.create(model=f"{provider}:tool", messages=messages, tools=[ECHO])
     assert second.choices[0].message.content == "Tools said: seven"
 
 
-def test_structured_output_is_parsed(client: OpenAI) -> None:
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_structured_output_is_parsed(client: OpenAI, provider: str) -> None:
     answer = client.chat.completions.parse(
-        model="chat:structured-tool", messages=_answered_tool(), response_format=City
+        model=f"{provider}:structured-tool", messages=_answered_tool(), response_format=City
     )
     assert answer.choices[0].message.parsed == City(city="Rome")
 
@@ -140,24 +142,29 @@ def test_the_gateway_tries_again_so_that_the_client_need_not(client: OpenAI) -> 
     assert (answer.headers["x-gateway-provider"], int(answer.headers["x-gateway-attempts"]) > 1) == ("everything", True)
 
 
-def test_the_client_tries_again_by_itself(client: OpenAI, upstream_process: Upstream) -> None:
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_client_tries_again_by_itself(client: OpenAI, upstream_process: Upstream, provider: str) -> None:
     upstream_process.reset()
-    answer = client.with_options(max_retries=2).chat.completions.create(model="chat:flaky:503:2", messages=USER)
+    answer = client.with_options(max_retries=2).chat.completions.create(model=f"{provider}:flaky:503:2", messages=USER)
     assert answer.choices[0].message.content == "Hello, world."
     assert len(upstream_process.requests()) == 3
 
 
-def test_a_stream_that_breaks_raises_in_the_client(client: OpenAI) -> None:
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_stream_that_breaks_raises_in_the_client(client: OpenAI, provider: str) -> None:
     said: list[Any] = []
-    stream = client.chat.completions.create(model="chat:drop:2", messages=USER, stream=True)
+    stream = client.chat.completions.create(model=f"{provider}:drop:2", messages=USER, stream=True)
     with pytest.raises(openai.APIError) as caught:
         said.extend(chunk.choices[0].delta.content for chunk in stream)
-    assert said == ["piece0 ", "piece1 "]
+    assert list(filter(None, said)) == ["piece0 ", "piece1 "]
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_client_that_closes_its_stream_ends_the_providers(client: OpenAI, upstream_process: Upstream) -> None:
-    stream = client.chat.completions.create(model="chat:slow:5", messages=USER, stream=True)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_client_that_closes_its_stream_ends_the_providers(
+    client: OpenAI, upstream_process: Upstream, provider: str
+) -> None:
+    stream = client.chat.completions.create(model=f"{provider}:slow:5", messages=USER, stream=True)
     next(iter(stream))
     assert upstream_process.open_streams() == 1
     stream.close()

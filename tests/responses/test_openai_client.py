@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import openai
@@ -214,3 +215,29 @@ def test_a_model_that_is_known_not_to_reason_is_not_told_how_hard(
     known, unknown = everything.requests()
     assert "output_config" not in known
     assert unknown["output_config"] == {"effort": "high"}
+
+
+@pytest.mark.parametrize("provider", ["plain", "gpt"])
+def test_a_client_that_closes_its_stream_ends_the_providers(
+    openai_client: openai.OpenAI, plain: Upstream, everything: Upstream, provider: str
+) -> None:
+    upstream = plain if provider == "plain" else everything
+    asked: Any = [{"role": "user", "content": "Hi"}]
+    stream = openai_client.responses.create(model=f"{provider}:slow:5", input=asked, stream=True)
+    next(event for event in stream if event.type == "response.output_text.delta")
+    assert upstream.open_streams() == 1
+    stream.close()
+    deadline = time.monotonic() + 5
+    while upstream.open_streams():
+        assert time.monotonic() < deadline, "the provider's stream goes on"
+
+
+@pytest.mark.parametrize("provider", ["plain", "gpt"])
+def test_the_client_tries_again_by_itself(
+    openai_client: openai.OpenAI, plain: Upstream, everything: Upstream, provider: str
+) -> None:
+    asked: Any = [{"role": "user", "content": "Hi"}]
+    trying = openai_client.with_options(max_retries=2)
+    answer = trying.responses.create(model=f"{provider}:flaky:503:2", input=asked)
+    assert answer.output_text == "Hello, world."
+    assert len((plain if provider == "plain" else everything).requests()) == 3
