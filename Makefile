@@ -16,7 +16,7 @@ help:
 	@echo "make stack       start 2 web processes and 2 workers behind nginx (PostgreSQL and Redis of this machine); make stack-stop"
 	@echo "make test        run every test, embedded and, where PostgreSQL and Redis answer, distributed"
 	@echo "make bench       measure, beside the budgets"
-	@echo "make chaos       kill, freeze and restart a fleet's processes at random (CHAOS_SECONDS, CHAOS_SESSIONS, CHAOS_SEED)"
+	@echo "make chaos       kill, freeze and restart a fleet's processes at random (CHAOS_SECONDS, CHAOS_SESSIONS, CHAOS_DELAY_MS, CHAOS_SEED)"
 	@echo "make lint        formatting, lint, types, import layers"
 	@echo "make format      put the code into its form"
 	@echo "make lock        write the lock files anew from pyproject.toml (UPGRADE=1 takes the newest versions)"

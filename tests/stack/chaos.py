@@ -1,7 +1,9 @@
 """`python -m tests.stack.chaos`: every fault at random against a fleet under load, and the laws at the end.
 
-CHAOS_SECONDS (60) is how long faults come, CHAOS_SESSIONS (300) how many sessions have work all the time; CHAOS_SEED
-repeats a sequence of faults. PostgreSQL and Redis are its own; where the first cannot be started, faults spare it.
+CHAOS_SECONDS (60) is how long faults come, CHAOS_SESSIONS (300) how many sessions have work all the time,
+CHAOS_DELAY_MS (250) how long their model takes for a word: 1,200 words a second leave two cores time for the faults.
+CHAOS_SEED repeats a sequence of faults. PostgreSQL and Redis are its own; where the first cannot be started, faults
+spare it.
 """
 
 from __future__ import annotations
@@ -112,9 +114,10 @@ class Chaos:
         return f"PostgreSQL was restarted ({mode})"
 
 
-async def main(seconds: float, sessions: int, seed: int) -> None:
+async def main(seconds: float, sessions: int, delay_ms: int, seed: int) -> None:
     """Chaos, then the laws; an AssertionError says which does not hold."""
-    print(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:.0f} CHAOS_SESSIONS={sessions}", flush=True)
+    scale = f"CHAOS_SESSIONS={sessions} CHAOS_DELAY_MS={delay_ms}"
+    print(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:.0f} {scale}", flush=True)
     with ExitStack() as stack:
         directory = directory_made(stack)
         fleet = _fleet(directory, stack)
@@ -127,7 +130,8 @@ async def main(seconds: float, sessions: int, seed: int) -> None:
         ):
             load = Load(Roamer(http, [web.url for web in fleet.webs], random.Random(seed)), callbacks, "chaos")
             try:
-                await _disturb(Chaos(fleet, random.Random(seed)), load, sessions, seconds)
+                await load.create(sessions, delay_ms)
+                await _disturb(Chaos(fleet, random.Random(seed)), load, seconds)
                 await load.finish(SETTLE_SECONDS)
                 await load.check(fleet.deployment)
             except BaseException:
@@ -138,9 +142,7 @@ async def main(seconds: float, sessions: int, seed: int) -> None:
     print(f"every law holds (seed {seed})")
 
 
-async def _disturb(chaos: Chaos, load: Load, sessions: int, seconds: float) -> None:
-    await load.create(sessions)
-
+async def _disturb(chaos: Chaos, load: Load, seconds: float) -> None:
     async def busy() -> None:
         while True:
             await load.keep_busy()
@@ -186,6 +188,7 @@ if __name__ == "__main__":
         main(
             float(os.environ.get("CHAOS_SECONDS", "60")),
             int(os.environ.get("CHAOS_SESSIONS", "300")),
+            int(os.environ.get("CHAOS_DELAY_MS", "250")),
             int(os.environ.get("CHAOS_SEED") or secrets.randbits(32)),
         )
     )

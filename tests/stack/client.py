@@ -82,13 +82,17 @@ class Watcher:
         self.events: list[Event] = []
         self.comments: list[str] = []
         self.connections = 0
+        self.over: set[str] = set()
+        """The runs whose end it has seen."""
+        self.asked: set[str] = set()
+        """The approvals that were asked for."""
         self._client = client
         self._session_id = session_id
         self._task = asyncio.create_task(self._run())
 
     def ended(self, request_ids: set[str]) -> bool:
         """Whether it has seen the end of all these runs."""
-        return request_ids <= {event.data["requestId"] for event in self.events if event.type in TERMINAL}
+        return request_ids <= self.over
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -106,9 +110,16 @@ class Watcher:
         after = self.events[-1].id if self.events else 0
         async for event in self._client.follow(self._session_id, after):
             if isinstance(event, Event):
-                self.events.append(event)
+                self._take(event)
             else:
                 self.comments.append(event)
+
+    def _take(self, event: Event) -> None:
+        self.events.append(event)
+        if event.type in TERMINAL:
+            self.over.add(event.data["requestId"])
+        elif event.type == "approval_required":
+            self.asked.add(event.data["approvalId"])
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:

@@ -18,7 +18,7 @@ import aiohttp
 
 from tests.stack import laws
 from tests.stack.callbacks import Callbacks
-from tests.stack.client import TERMINAL, Client, Event, Watcher, until
+from tests.stack.client import Client, Event, Watcher, until
 from tests.stack.deployment import Deployment
 
 ANSWER_SECONDS = 5.0
@@ -136,8 +136,7 @@ class Load:
 
     def unfinished(self, name: str) -> set[str]:
         """The accepted prompts whose end its watcher has not seen."""
-        over = {event.data["requestId"] for event in self.watchers[name].events if event.type in TERMINAL}
-        return self.accepted[name] - over
+        return self.accepted[name] - self.watchers[name].over
 
     async def _create(self, name: str, tools: list[dict[str, object]], delay_ms: int) -> None:
         await self.client.insist(
@@ -157,8 +156,7 @@ class Load:
                 self.unanswered += 1
 
     async def _decide(self, name: str) -> None:
-        asked = {event.data["approvalId"] for event in self.watchers[name].events if event.type == "approval_required"}
-        for approval in asked - self._approved:
+        for approval in self.watchers[name].asked - self._approved:
             body = {"approvalId": approval}
             with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
                 path = f"/v1/sessions/{name}/approve"
