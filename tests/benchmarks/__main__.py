@@ -19,6 +19,7 @@ from tests.benchmarks import (
     idle_followers,
     latency,
     model_engine,
+    processes,
     prompt_acceptance,
     relay,
     start_up,
@@ -35,6 +36,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "start_up": start_up.measure,
     "model_engine": model_engine.measure,
     "relay": relay.measure,
+    "processes": processes.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

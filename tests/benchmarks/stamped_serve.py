@@ -1,4 +1,5 @@
-"""`manage.py serve` with a demo engine whose every word is the time it was said: how long events take shows at once.
+"""`manage.py serve`, or `worker` when that is named, with a demo engine whose every word is the time it was said: how
+long events take shows at once.
 
 The rest is the demo engine's: the real agent loop, the real leg. Words come alternately as thinking and as text, so
 that none is joined with its neighbour. The prompt is `count N`, and `at T` for the monotonic time of the first one in
@@ -50,7 +51,7 @@ def main() -> None:
     from agents_app import demo
 
     demo._streaming = stamped
-    execute_from_command_line([sys.argv[0], "serve"])
+    execute_from_command_line([sys.argv[0], *(sys.argv[1:] or ["serve"])])
 
 
 if __name__ == "__main__":
