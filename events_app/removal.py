@@ -1,4 +1,4 @@
-"""Removing events: a stream's oldest ones, or the whole stream, in batches that hold no lock for long.
+"""Removing events: a stream's oldest ones, or all of many streams, in batches that hold no lock for long.
 
 `floor` moves in the transaction in which the rows below it go, so a reader of a removed position is told
 `events_dropped` and never finds a silent gap, and what an end in between left is found again above it.
@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 
 from django.db import connection
+from django.db.models import F
 
 from core_app.database import write_transaction
+from core_app.pace import Pace
 from events_app import log
 from events_app.models import Stream
-from events_app.webhooks.removal import stream_deliveries_remove
+from events_app.webhooks.removal import streams_deliveries_remove
 
 BATCH = 5000
-
+PACE = Pace()
 
 GoOn = Callable[[], bool]
 """Asked before each batch; who stopped asks for the same again later."""
@@ -39,25 +42,54 @@ def events_remove(*, stream_id: int, through: int, go_on: GoOn = lambda: True) -
     return removed
 
 
-def stream_empty(*, stream_id: int, go_on: GoOn = lambda: True) -> int:
-    """Removes the events and deliveries of a stream to which nobody writes any more, and what its parent counts of
-    it; how many events went. `stream_remove` is what is left to do when it was not stopped."""
-    stream = Stream.objects.filter(pk=stream_id).first()
-    if stream is None:
-        return 0
-    if stream.parent_id is not None:
-        _uncount(stream.parent_id, stream_id, go_on)
-    stream_deliveries_remove(stream_id=stream_id)
-    return events_remove(stream_id=stream_id, through=stream.head, go_on=go_on)
+def streams_empty(*, stream_ids: Sequence[int], go_on: GoOn = lambda: True) -> int:
+    """Removes the events and deliveries of streams to which nobody writes any more, and what their parents count of
+    them; how many events went. `streams_remove` is what is left to do when it was not stopped."""
+    streams = list(Stream.objects.filter(pk__in=stream_ids).order_by("pk"))
+    of_parent: dict[int, list[int]] = defaultdict(list)
+    for stream in streams:
+        if stream.parent_id is not None:
+            of_parent[stream.parent_id].append(stream.pk)
+    for parent_id, sources in of_parent.items():
+        _uncount(parent_id, sources, go_on)
+    streams_deliveries_remove(stream_ids=[stream.pk for stream in streams])
+    return _events_remove_all(streams, go_on)
 
 
-def stream_remove(*, stream_id: int) -> None:
-    """Removes an empty stream in the transaction that removes what referred to it."""
-    Stream.objects.filter(pk=stream_id).delete()
+def streams_remove(*, stream_ids: Sequence[int]) -> None:
+    """Removes empty streams in the transaction that removes what referred to them."""
+    Stream.objects.filter(pk__in=stream_ids).delete()
 
 
-def _uncount(parent_id: int, stream_id: int, go_on: GoOn) -> None:
-    """Takes the stream's pointers out of its parent; the parent's offsets stay as they are."""
+def _events_remove_all(streams: Sequence[Stream], go_on: GoOn) -> int:
+    """All events of the streams: of as many small ones at once as the pace allows, of a larger one in parts."""
+    removed, left = 0, deque(streams)
+    while left and go_on():
+        room = PACE.limit(BATCH)
+        small: list[int] = []
+        while left and left[0].head - left[0].floor <= room:
+            room -= left[0].head - left[0].floor
+            small.append(left.popleft().pk)
+        if small:
+            removed += _events_remove_of(small)
+        else:
+            large = left.popleft()
+            removed += events_remove(stream_id=large.pk, through=large.head, go_on=go_on)
+    return removed
+
+
+def _events_remove_of(stream_ids: Sequence[int]) -> int:
+    marks = ", ".join(["%s"] * len(stream_ids))
+    with write_transaction(), PACE.held(BATCH), connection.cursor() as cursor:
+        log.lock_all(stream_ids)
+        Stream.objects.filter(pk__in=stream_ids).update(floor=F("head"))
+        cursor.execute(f"DELETE FROM events_app_event WHERE stream_id IN ({marks})", list(stream_ids))
+        return int(cursor.rowcount)
+
+
+def _uncount(parent_id: int, sources: Sequence[int], go_on: GoOn) -> None:
+    """Takes the streams' pointers out of their parent; the parent's offsets stay as they are."""
+    marks = ", ".join(["%s"] * len(sources))
     head = Stream.objects.values_list("head", flat=True).get(pk=parent_id)
     for start in range(0, head, BATCH):
         if not go_on():
@@ -65,6 +97,6 @@ def _uncount(parent_id: int, stream_id: int, go_on: GoOn) -> None:
         with write_transaction(), connection.cursor() as cursor:
             cursor.execute(
                 'DELETE FROM events_app_event WHERE stream_id = %s AND "offset" > %s AND "offset" <= %s'
-                " AND source_id = %s",
-                [parent_id, start, start + BATCH, stream_id],
+                f" AND source_id IN ({marks})",
+                [parent_id, start, start + BATCH, *sources],
             )

@@ -92,7 +92,7 @@ def delivery_postpone(*, attempt: Attempt, seconds: float, status: int | None, e
 def claims_release(*, attempts: Sequence[Attempt]) -> None:
     """Gives back what a sender that ends could not finish."""
     with write_transaction():
-        for attempt in attempts:
+        for attempt in sorted(attempts, key=lambda attempt: attempt.delivery_id):
             _claimed(attempt).update(due_at=database_now(), claim=None)
 
 

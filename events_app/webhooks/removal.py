@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef, Q
@@ -52,10 +53,11 @@ def endpoint_deliveries_remove(*, endpoint_id: int) -> None:
         pass
 
 
-def stream_deliveries_remove(*, stream_id: int) -> None:
-    """Removes everything of a stream, in batches: it is being erased."""
-    while _delete(Q(stream_id=stream_id)) == BATCH:
-        pass
+def streams_deliveries_remove(*, stream_ids: Sequence[int]) -> None:
+    """Removes everything of streams that are being erased, in batches; most have none, and a look then is all."""
+    of_streams = Q(stream_id__in=stream_ids)
+    while WebhookDelivery.objects.filter(of_streams).exists():
+        _delete(of_streams)
 
 
 def run_deliveries_remove(*, stream_id: int, run_id: str) -> None:
@@ -78,4 +80,7 @@ def _ownerless(before: object) -> Q:
 def _delete(which: Q) -> int:
     with write_transaction():
         keys = list(WebhookDelivery.objects.filter(which).values_list("pk", flat=True)[:BATCH])
-        return WebhookDelivery.objects.filter(pk__in=keys).delete()[0] if keys else 0
+        rows = WebhookDelivery.objects.filter(pk__in=keys)
+        # In the order in which a sender gives back several claims: any other could be a deadlock.
+        locked = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True)) if keys else []
+        return WebhookDelivery.objects.filter(pk__in=locked).delete()[0] if locked else 0

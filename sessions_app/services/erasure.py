@@ -6,7 +6,8 @@ other tenants' prompts go on meanwhile; an erasure that was cut off is finished 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
@@ -14,8 +15,9 @@ from django.db.models import Model, Q, QuerySet
 from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
+from core_app.pace import Pace
 from events_app import log
-from events_app.removal import GoOn, stream_empty, stream_remove
+from events_app.removal import GoOn, streams_empty, streams_remove
 from events_app.types import SessionClosed
 from events_app.webhooks.removal import run_deliveries_remove
 from sessions_app.models import (
@@ -34,6 +36,10 @@ from tenants_app.services.audit import audit_record
 from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
+PACE = Pace()
+SESSIONS = 100
+"""How many are removed together."""
+
 ERASED = "[erased]"
 
 
@@ -46,7 +52,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
     if session is None:
         raise SessionNotFound(f"There is no session {public_id!r}.")
     session_end(session)
-    removed = session_remove(session)
+    removed = sessions_remove([session]).events
     audit_record(tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed})
     return removed
 
@@ -60,7 +66,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
             runs_only += _redact(session, end_user)
         else:
             session_end(session)
-            session_remove(session)
+            sessions_remove([session])
             sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
@@ -71,15 +77,17 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
 def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     """Erases all sessions and groups of a tenant; how many sessions. The tenant itself stays, for its ledger."""
     erased = 0
-    for session in _each(AgentSession.objects.filter(tenant=tenant)):
-        session_end(session)
-        session_remove(session)
-        erased += 1
+    keys = list(AgentSession.objects.filter(tenant=tenant).order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), SESSIONS):
+        sessions = list(AgentSession.objects.filter(pk__in=keys[start : start + SESSIONS]))
+        for session in sessions:
+            session_end(session)
+        erased += sessions_remove(sessions).sessions
     for group in SessionGroup.objects.filter(tenant=tenant):
-        stream_empty(stream_id=group.stream_id)
+        streams_empty(stream_ids=[group.stream_id])
         with write_transaction():
             group.delete()
-            stream_remove(stream_id=group.stream_id)
+            streams_remove(stream_ids=[group.stream_id])
     audit_record(
         tenant_id=tenant.pk, actor=actor, action="tenant.erase", target=tenant.slug, detail={"sessions": erased}
     )
@@ -94,47 +102,72 @@ def _each(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
             yield session
 
 
-def session_end(session: AgentSession, *, where: Q | None = None) -> bool:
-    """Ends what runs and tells the followers, who would wait for ever otherwise; no prompt is accepted any more.
-
-    False, and nothing happens, where `where` does not hold (any more).
-    """
+def session_end(session: AgentSession) -> None:
+    """Ends what runs and tells the followers, who would wait for ever otherwise; no prompt is accepted any more."""
     with write_transaction():
         log.lock(session.stream_id)
-        if where is not None and not AgentSession.objects.filter(where, pk=session.pk).exists():
-            return False
         session.refresh_from_db()
         if session.closed_at is not None:
-            return True
+            return
         session.closed_at = clock.now()
         session.save(update_fields=["closed_at"])
         for run in runs_unfinished(session.pk).order_by("number"):
             run_stop(session=session, run=run, reason="deleted", message="The session was erased.")
         AgentSession.objects.filter(pk=session.pk).update(state=SessionState.CLOSED)
         log.append(session.stream_id, [SessionClosed()])
-    return True
 
 
-def session_remove(session: AgentSession, *, go_on: GoOn = lambda: True) -> int:
-    """Removes a session on which nothing runs any more; how many events went. The ledger's rows lose its name.
+def sessions_end(keys: Sequence[int], *, where: Q) -> list[AgentSession]:
+    """Ends those of the sessions for which `where` (still) holds once their streams are locked, and gives them back.
 
-    The session's own row goes last, so that one whose removal was cut off is still found.
+    `where` says that nothing runs in them: a prompt that came before the lock keeps its session, one that comes
+    after it is refused.
     """
-    spent = LedgerEntry.objects.filter(tenant_id=session.tenant_id, session_ref=session.public_id)
-    _ledger_update(spent, session_ref="", end_user=None)
-    _delete(PromptAttachment.objects.filter(message__session=session))
-    _delete(PromptAttachment.objects.filter(run__session=session))
-    _delete(SteeringNote.objects.filter(run__session=session))
-    _delete(Message.objects.filter(session=session))
-    _delete(ToolCall.objects.filter(stream_id=session.stream_id))
-    _delete(SessionTool.objects.filter(stream_id=session.stream_id))
-    removed = stream_empty(stream_id=session.stream_id, go_on=go_on)
-    if go_on():
-        _delete(Run.objects.filter(session=session))
-        with write_transaction():
-            AgentSession.objects.filter(pk=session.pk).delete()
-            stream_remove(stream_id=session.stream_id)
-    return removed
+    with write_transaction():
+        log.lock_all(list(AgentSession.objects.filter(pk__in=keys).values_list("stream_id", flat=True)))
+        sessions = list(AgentSession.objects.filter(where, pk__in=keys).order_by("pk"))
+        ending = [session for session in sessions if session.closed_at is None]
+        if ending:
+            ended = AgentSession.objects.filter(pk__in=[session.pk for session in ending])
+            ended.update(closed_at=clock.now(), state=SessionState.CLOSED)
+            log.append_each([session.stream_id for session in ending], SessionClosed())
+    return sessions
+
+
+class Gone(NamedTuple):
+    """How much a removal took away; a session counts when nothing of it is left."""
+
+    sessions: int = 0
+    events: int = 0
+
+
+def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: True) -> Gone:
+    """Removes sessions of one tenant on which nothing runs any more. The ledger's rows lose their names.
+
+    Each transaction takes rows of all of them, so its cost is shared, and asks `go_on` first. The sessions' own rows
+    go last, so that those whose removal was cut off are still found.
+    """
+    if not sessions:
+        return Gone()
+    (tenant_id,) = {session.tenant_id for session in sessions}
+    keys, streams = [session.pk for session in sessions], [session.stream_id for session in sessions]
+    names = [session.public_id for session in sessions]
+    spent = LedgerEntry.objects.filter(tenant_id=tenant_id, session_ref__in=names)
+    _ledger_update(spent, go_on, session_ref="", end_user=None)
+    _delete(PromptAttachment.objects.filter(message__session__in=keys), go_on)
+    _delete(PromptAttachment.objects.filter(run__session__in=keys), go_on)
+    _delete(SteeringNote.objects.filter(run__session__in=keys), go_on)
+    _delete(Message.objects.filter(session__in=keys), go_on)
+    _delete(ToolCall.objects.filter(stream_id__in=streams), go_on)
+    _delete(SessionTool.objects.filter(stream_id__in=streams), go_on)
+    events = streams_empty(stream_ids=streams, go_on=go_on)
+    _delete(Run.objects.filter(session__in=keys), go_on)
+    if not go_on():
+        return Gone(events=events)
+    with write_transaction():
+        AgentSession.objects.filter(pk__in=keys).delete()
+        streams_remove(stream_ids=streams)
+    return Gone(len(sessions), events)
 
 
 def _redact(session: AgentSession, end_user: str) -> int:
@@ -163,19 +196,17 @@ def _blank_events(stream_id: int, run_id: str) -> None:
         )
 
 
-def _ledger_update(entries: QuerySet[LedgerEntry], **values: str | None) -> None:
+def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:
     """Takes session or person out of ledger rows, in batches. What is folded of them knows neither."""
-    while keys := list(entries.values_list("pk", flat=True)[:BATCH]):
-        with write_transaction():
+    while (keys := list(entries.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
+        with write_transaction(), PACE.held(BATCH):
             LedgerEntry.objects.filter(pk__in=keys).update(**values)
 
 
-def _delete(rows: QuerySet[Model]) -> None:
-    """Deletes in batches, each a transaction of its own."""
-    model = rows.model
-    while True:
-        keys = list(rows.values_list("pk", flat=True)[:BATCH])
-        if not keys:
-            return
-        with write_transaction():
-            model._default_manager.filter(pk__in=keys).delete()
+def _delete(rows: QuerySet[Model], go_on: GoOn = lambda: True) -> None:
+    """Deletes in batches, each a transaction of its own. What refers to the rows has gone before."""
+    manager = rows.model._default_manager
+    while (keys := list(rows.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
+        with write_transaction(), PACE.held(BATCH):
+            # Not `delete`, which reads the rows, texts and all, to look for what refers to them.
+            manager.filter(pk__in=keys)._raw_delete(connection.alias)

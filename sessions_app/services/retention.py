@@ -18,7 +18,7 @@ from django.db.models import Exists, Max, Min, OuterRef, Q
 from core_app import clock
 from events_app.removal import GoOn, events_remove
 from sessions_app.models import UNFINISHED, AgentSession, Run, SessionGroup
-from sessions_app.services.erasure import session_end, session_remove
+from sessions_app.services.erasure import SESSIONS, sessions_end, sessions_remove
 from tenants_app.models import Tenant
 from tenants_app.services.usage import ledger_remove
 
@@ -71,14 +71,13 @@ def _sessions_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     due = (Q(closed_at__lt=before) | Q(updated_at__lt=before)) & ~Q(Exists(busy))
     removed = 0
     # The ids first: SQLite refuses to write where a reading cursor is open and others have written since.
-    for key in list(AgentSession.objects.filter(due, tenant=tenant).order_by("pk").values_list("pk", flat=True)):
+    keys = list(AgentSession.objects.filter(due, tenant=tenant).order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), SESSIONS):
         if not go_on():
             break
-        session = AgentSession.objects.filter(pk=key).first()
-        # Ended first, if it is still due under its stream's lock: a prompt that came in between keeps it.
-        if session is not None and session_end(session, where=due):
-            session_remove(session, go_on=go_on)
-            removed += 1
+        # Ended first, those that are still due under their streams' locks: a prompt that came in between keeps its own.
+        ended = sessions_end(keys[start : start + SESSIONS], where=due)
+        removed += sessions_remove(ended, go_on=go_on).sessions
     return removed
 
 

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     processes,
     prompt_acceptance,
     relay,
+    retention,
     start_up,
 )
 from tests.benchmarks.figures import Figure
@@ -37,6 +38,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "model_engine": model_engine.measure,
     "relay": relay.measure,
     "processes": processes.measure,
+    "retention": retention.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

@@ -42,7 +42,7 @@ async def measure() -> AsyncIterator[Figure]:
             if state is None:
                 continue
             began = time.perf_counter()
-            found = await asyncio.to_thread(filled, state)
+            found = await asyncio.to_thread(filled, state, SESSIONS)
             seconds = time.perf_counter() - began
             print(f"  {name}: {SESSIONS:,} sessions, {found['events']:,} events in {seconds:.0f} s", flush=True)
             async with serving(state) as server:
@@ -58,9 +58,9 @@ async def measure() -> AsyncIterator[Figure]:
                 yield figure
 
 
-def filled(state: Deployment) -> dict[str, Any]:
+def filled(state: Deployment, sessions: int) -> dict[str, Any]:
     """What the child says about the rows that it wrote."""
-    command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(SESSIONS)]
+    command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(sessions)]
     environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=FILL_SECONDS, check=False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,13 +16,17 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections
+from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 
 from core_app import clock, database
 from core_app.ids import new_id
+from core_app.pace import Pace
 from events_app import log, removal
-from events_app.models import Event, Stream
+from events_app.models import Event, Stream, WebhookDelivery
 from events_app.types import MessageDelta
 from events_app.webhooks import removal as deliveries
+from events_app.webhooks.services import webhook_create
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.services import erasure
@@ -195,18 +199,71 @@ def test_old_events_go_while_their_session_is_prompted(
 def test_a_prompt_that_comes_before_its_sessions_removal_keeps_it(
     tenant: Tenant, owner: Caller, sessions: list[AgentSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends, accepted = erasure.session_end, []
+    ends, accepted = erasure.sessions_end, []
 
-    def late(session: AgentSession, **where: Any) -> bool:
-        if session.public_id == "old-1":
-            accepted.append(accept(owner.principal, "old-1"))
-        return ends(session, **where)
+    def late(keys: Sequence[int], **where: Any) -> list[AgentSession]:
+        assert sessions[1].pk in keys
+        accepted.append(accept(owner.principal, "old-1"))
+        return ends(keys, **where)
 
-    monkeypatch.setattr("sessions_app.services.retention.session_end", late)
+    monkeypatch.setattr("sessions_app.services.retention.sessions_end", late)
     assert retention_apply(tenant=kept(tenant, sessions=30)).sessions == SESSIONS - 1
     assert list(AgentSession.objects.values_list("public_id", "closed_at")) == [("old-1", None)]
     assert Event.objects.filter(stream_id=sessions[1].stream_id).count() > RUNS * EVENTS
     assert Run.objects.get(pk=accepted[0]).state == RunState.QUEUED
+
+
+def test_thirty_sessions_are_removed_with_the_statements_of_three(
+    tenant: Tenant, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tenant, sessions=30)
+    # A transaction's length is no part of it.
+    monkeypatch.setattr(Pace, "note", lambda *_: None)
+
+    def counted(sessions: int) -> int:
+        for number in range(sessions):
+            lived(owner.principal, f"old-{number}", group="together")
+        monkeypatch.setattr(removal, "PACE", Pace())
+        monkeypatch.setattr(erasure, "PACE", Pace())
+        with CaptureQueriesContext(connection) as asked:
+            assert retention_apply(tenant=tenant).sessions == sessions
+        return len(asked)
+
+    few = counted(3)
+    # A transaction takes so many rows and no more: some of the tables need one more.
+    assert counted(30) <= few + 30
+
+
+def test_of_sessions_that_are_ended_together_each_follower_is_told(
+    tenant: Tenant, owner: Caller, sessions: list[AgentSession]
+) -> None:
+    hook = webhook_create(principal=owner.principal, url="https://hooks.example.com/", events=["session_closed"])
+    heads = {session.stream_id: Stream.objects.get(pk=session.stream_id).head for session in sessions}
+    parent = Stream.objects.get(kind="group")
+    ended = erasure.sessions_end([session.pk for session in sessions], where=Q(tenant=tenant))
+    assert [session.pk for session in ended] == [session.pk for session in sessions]
+    closings = Event.objects.filter(type="session_closed")
+    assert dict(closings.filter(source=None).values_list("stream_id", "offset")) == {
+        stream_id: head + 1 for stream_id, head in heads.items()
+    }
+    counted = closings.filter(stream_id=parent.pk).order_by("offset").values_list("offset", "source_id")
+    assert list(counted) == [(parent.head + 1 + place, stream_id) for place, stream_id in enumerate(sorted(heads))]
+    assert Stream.objects.get(pk=parent.pk).head == parent.head + SESSIONS
+    told = WebhookDelivery.objects.filter(endpoint=hook.endpoint).values_list("stream_id", flat=True)
+    assert sorted(told) == sorted(heads)
+    erasure.sessions_remove(ended)
+    assert not WebhookDelivery.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_a_session_of_another_tenant_that_is_called_the_same_keeps_its_spending(
+    tenant: Tenant, owner: Caller, stranger: Caller, sessions: list[AgentSession]
+) -> None:
+    lived(stranger.principal, "old-1")
+    retention_apply(tenant=kept(tenant, sessions=30))
+    theirs = LedgerEntry.objects.filter(tenant_id=stranger.principal.tenant_id, session_ref="old-1", end_user="bob")
+    assert theirs.count() == RUNS
+    assert not LedgerEntry.objects.filter(tenant=tenant).exclude(session_ref="").exists()
 
 
 ERASURES: dict[str, Callable[[Tenant], object]] = {

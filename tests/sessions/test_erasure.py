@@ -111,8 +111,8 @@ async def test_an_erasure_that_was_cut_off_is_finished_by_asking_again(
     await api.run(session, SECRET)
     deletes = erasure._delete
 
-    def dying(rows: Any) -> None:
-        deletes(rows)
+    def dying(rows: Any, *go_on: Any) -> None:
+        deletes(rows, *go_on)
         if rows.model.__name__ == "Message":
             raise RuntimeError("killed")
 

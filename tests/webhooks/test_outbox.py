@@ -151,7 +151,7 @@ def test_batches_leave_nothing_behind(tenant: Tenant, owner: Caller, monkeypatch
     one = endpoint(owner)
     stream = stream_of(tenant)
     append(stream, *[QUESTION] * 5)
-    removal.stream_deliveries_remove(stream_id=stream.pk)
+    removal.streams_deliveries_remove(stream_ids=[stream.pk])
     assert WebhookDelivery.objects.count() == 0
     append(stream, *[QUESTION] * 5)
     webhook_delete(principal=owner.principal, public_id=one.public_id)
