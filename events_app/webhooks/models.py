@@ -107,6 +107,9 @@ class WebhookDelivery(models.Model):
                 condition=Q(state=DeliveryState.PENDING),
             ),
             models.Index(name="webhook_delivery_newest", fields=["endpoint", "-id"]),
+            # The dead are few among many, to one webhook or to all.
+            models.Index(name="webhook_delivery_by_state", fields=["endpoint", "state", "-id"]),
+            models.Index(name="webhook_state_newest", fields=["state", "-id"]),
             models.Index(name="webhook_settled", fields=["settled_at"], condition=Q(settled_at__isnull=False)),
         ]
 
