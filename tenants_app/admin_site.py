@@ -16,9 +16,11 @@ from django.urls import path, reverse
 
 from core_app.database import write_transaction
 from tenants_app.admin_access import actor_of, is_let_in, may, user_of
+from tenants_app.admin_sign_in import SignInForm
 from tenants_app.admin_usage import usage_page
 from tenants_app.principal import OPERATOR
 from tenants_app.services import audit_record
+from tenants_app.sign_in import browser_mark
 
 _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Work", ("AgentSession", "ToolCall", "SessionTool")),
@@ -78,6 +80,7 @@ class GatewayAdminSite(AdminSite):
     site_header = site_title = "Agent Gateway"
     site_url = None
     index_title = "Overview"
+    login_form = SignInForm
     index_template = "admin/tenants_app/overview.html"
 
     def __init__(self, name: str = "admin") -> None:
@@ -138,6 +141,11 @@ class GatewayAdminSite(AdminSite):
         user = user_of(request)
         if request.method == "POST" and response.status_code == 302 and user is not None:
             audit_record(actor=actor_of(request), action="admin.login", tenant_id=user.tenant_id)
+            browser_mark(request, response, user.get_username())
+        form = (getattr(response, "context_data", None) or {}).get("form")
+        if isinstance(form, SignInForm) and form.wait:
+            response.status_code = 429
+            response["Retry-After"] = str(form.wait)
         return response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
