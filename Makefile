@@ -44,7 +44,7 @@ chaos: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(RUFF) format --check .
 	$(RUFF) check .
-	.venv/bin/mypy .
+	.venv/bin/mypy --num-workers 2 .
 	.venv/bin/lint-imports
 
 format: .venv/dev.stamp

@@ -18,7 +18,12 @@ def main() -> None:
         settings.INSTALLED_APPS  # noqa: B018  (reads the settings)
     except (EnvError, ImproperlyConfigured) as error:
         sys.exit(str(error))
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except BrokenPipeError:
+        # Who read it has enough, as `head` has; and Python would say so again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ class DemoEngine:
 def _served(session: SessionSpec, script: Script) -> ServedModel:
     pause = float(session.options.get("delayMs", 0)) / 1000
     model = FunctionModel(stream_function=_streaming(script, pause), model_name=session.model, profile=_PROFILE)
-    return ServedModel(session.model, model, says_end=False, retry=RetryRule(retries=0), cost_of=_nothing)
+    return ServedModel(
+        session.model, model, says_end=False, may_be_blank=True, retry=RetryRule(retries=0), cost_of=_nothing
+    )
 
 
 def _nothing(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal:

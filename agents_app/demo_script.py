@@ -96,7 +96,8 @@ def _newest(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]
             continue
         said = [part for part in message.parts if isinstance(part, UserPromptPart)]
         if said:
-            return "\n".join(_text(part) for part in said), results
+            # Prompts whose runs were aborted or failed come together with it; they are over.
+            return _text(said[-1]), results
         results = [part for part in message.parts if isinstance(part, ToolReturnPart)] + results
     return "", results
 

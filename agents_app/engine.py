@@ -106,11 +106,13 @@ class SessionSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """`turns` is how many model responses the run has had in earlier legs (`maxTurns` counts per run)."""
+    """`turns` is how many model responses the run has had in earlier legs (`maxTurns` counts per run);
+    `api_key_id` whose key began it, whose budgets count."""
 
     run_id: str
     attempt: int
     turns: int
+    api_key_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,14 @@ from pydantic_ai.exceptions import (
 from agents_app.engine import Failed
 from agents_app.served import RetryRule
 
-PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError)
-"""What the library raises for a provider that fails, an answer it cannot read and a request it cannot express."""
+
+class ProviderRests(Exception):
+    """The provider failed too often, or asked to be left alone, and is not asked now."""
+
+
+PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderRests)
+"""What the library raises for a provider that fails, an answer it cannot read and a request it cannot express; and
+what stands for a request that was not even sent."""
 
 LONGEST_WAIT = 30.0
 """Seconds. A provider that asks for a longer pause is given up at once: the run's caller can wait better."""
@@ -44,6 +50,8 @@ _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
 def failure(error: BaseException, model: str) -> Failed:
     """The end of a run for one of PROVIDER_ERRORS."""
+    if isinstance(error, ProviderRests):
+        return Failed("upstream_error", f"The provider of {model} rests after failures.", retryable=True)
     if isinstance(error, ModelContextWindowExceededError):
         return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
     if isinstance(error, ModelTimeoutError | ModelRequestTimeout):

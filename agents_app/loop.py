@@ -50,7 +50,7 @@ from agents_app.conversation import (
     user_request,
 )
 from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, Stopped, Usage, Waiting
-from agents_app.failures import PROVIDER_ERRORS, failure, retry_delay
+from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderRests, failure, retry_delay
 from agents_app.served import ServedModel
 from agents_app.settling import calls_settled
 from agents_app.shortening import fitted
@@ -167,6 +167,10 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
+        if self._served.spent is not None and (message := await self._served.spent()) is not None:
+            return Stopped("budget", message)
+        if self._tries == 0:
+            await self._rested()
         if not node.is_resuming_without_prompt:
             self._messages.append(replace(node.request))
         await self._steer(node)
@@ -175,7 +179,7 @@ class AgentLoop:
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
         try:
-            with model_span(self._leg, self._served, self._messages) as asking:
+            with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
                 following = await self._response(graph, node, stream)
                 if tracing():
                     response_noted(asking, following.model_response, self._usage(following.model_response))
@@ -184,6 +188,16 @@ class AgentLoop:
         self._stream, self._tries = None, 0
         await self._checkpoint(following.model_response, message_id, stream)
         return following
+
+    async def _rested(self) -> None:
+        """Until the provider may be asked, when that takes no longer than a pause between two tries and nobody else
+        is left to ask; else raises ProviderRests."""
+        waited = 0.0
+        while (rest := self._served.circuit.rests()) is not None:
+            if len(self._candidates) > 1 or rest > self._served.retry.max_delay or waited > RETRY_WINDOW:
+                raise ProviderRests(f"It rests for another {rest:.1f} s.")
+            await asyncio.sleep(rest)
+            waited += rest
 
     async def _response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
         """The model's response to the node, whole; raises what a provider failed with, and _RunsAway."""
@@ -278,7 +292,7 @@ class AgentLoop:
         """The end of the run, or the request to answer again when there is no answer in the response."""
         text = answer_text(response)
         try:
-            if not text.strip():
+            if not (text if self._served.may_be_blank else text.strip()):
                 raise ValueError(EMPTY)
             return Finished(text if self._format is None else self._format.fitted(text))
         except ValueError as error:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
 
 from pydantic_ai.settings import ModelSettings
 
+from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
 from agents_app.served import CostOf, RetryRule, ServedModel
+from inference_app.access import candidates_allowed
 from inference_app.config import ModelsConfig, models_config
+from inference_app.exhausted import EXHAUSTED
 from inference_app.prices import response_cost
 from inference_app.providers import BuiltModel, model_built
+from inference_app.relay.budgets import BUDGETS, names_of
 from inference_app.resolution import model_candidates
 
 _SAME_NAMES = (
@@ -39,22 +44,28 @@ class ModelEngine:
     builtin_tools: tuple[str, ...] = ()
 
     async def run_leg(self, leg: Leg) -> LegOutcome:
-        config = models_config()
-        candidates = [
+        config, name = models_config(), leg.session.model
+        mine = [
             candidate
-            for candidate in model_candidates(config, leg.session.model).candidates
+            for candidate in candidates_allowed(leg.session.tenant_id, model_candidates(config, name), name)
             if config.providers[candidate.provider].wire != "demo"
         ]
+        if not mine:
+            return Failed("unprocessable", f"No provider is configured for the model {name[:200]}.")
+        candidates = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]
         if not candidates:
-            return Failed("unprocessable", f"No provider is configured for the model {leg.session.model[:200]}.")
+            return Failed(
+                "upstream_error", f"The quota of every provider of {name[:200]} is exhausted.", retryable=True
+            )
         served = [
-            _served(leg.session, await model_built(candidate, config.providers[candidate.provider]), config)
+            _served(leg, await model_built(candidate, config.providers[candidate.provider]), config)
             for candidate in candidates
         ]
         return await AgentLoop(leg, served).run()
 
 
-def _served(session: SessionSpec, built: BuiltModel, config: ModelsConfig) -> ServedModel:
+def _served(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
+    session = leg.session
     policy = config.defaults.retry
     return ServedModel(
         name=built.candidate.name,
@@ -63,6 +74,8 @@ def _served(session: SessionSpec, built: BuiltModel, config: ModelsConfig) -> Se
         context_window=built.entry.context_window if built.entry else None,
         json_schema=built.json_schema,
         first_event_seconds=built.provider.timeout.first_byte,
+        spent=partial(BUDGETS.spent, session.tenant_id, leg.run.api_key_id, names_of(built.candidate)),
+        circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy),
         retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
         cost_of=_cost_of(built),
     )

@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents_app.engine import Attachment, Engine
 from core_app.errors import Unprocessable
+from inference_app.access import candidates_allowed, substitution
 from inference_app.config import models_config
 from inference_app.document import Section
 from inference_app.resolution import Resolution, default_candidate, model_candidates, provider_of
-
-SUBSTITUTION_TENANT = "default"
-"""The tenant whose unknown model names may be served by the fallback chain."""
+from tenants_app.principal import Principal
 
 _MODULES = {"demo": "agents_app.demo", "model": "agents_app.model"}
 _loading = threading.Lock()
@@ -80,13 +79,15 @@ def engine_get(name: str) -> LoopedEngine:
     return engine
 
 
-def model_resolve(name: str, *, tenant_slug: str) -> ResolvedModel:
-    """Finds what serves a model name for a tenant; Unprocessable with field "model" when nothing can."""
+def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) -> ResolvedModel:
+    """Finds what serves a model name for a tenant, a substitute where the tenant takes one and `substitutes`;
+    Unprocessable with field "model" when nothing can that the tenant may use."""
     config = models_config()
-    resolution = model_candidates(config, name, substitution=tenant_slug == SUBSTITUTION_TENANT)
-    if not resolution.candidates:
+    resolution = model_candidates(config, name, substitution=substitutes and substitution(principal))
+    candidates = candidates_allowed(principal.tenant_id, resolution, name)
+    if not candidates:
         raise Unprocessable(_why_not(name, resolution), field="model")
-    first = resolution.candidates[0]
+    first = candidates[0]
     entry = config.providers[first.provider]
     if entry.wire == "demo" and entry.model(first.model) is None:
         raise Unprocessable(f"There is no demo model called {first.model[:64]!r}.", field="model")
@@ -94,7 +95,7 @@ def model_resolve(name: str, *, tenant_slug: str) -> ResolvedModel:
     return ResolvedModel("demo" if entry.wire == "demo" else "model", kept, first.provider, first.model)
 
 
-def agent_resolve(agent_id: str) -> ResolvedModel:
+def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
     """What serves a configured agent: a model, or the engine that its `type` names. Unprocessable, field "agent"."""
     entry = agent_get(agent_id)
     if entry.type != "model" and entry.type in engine_modules():
@@ -105,8 +106,8 @@ def agent_resolve(agent_id: str) -> ResolvedModel:
             f"The agent {agent_id!r} is of type {entry.type!r}, which cannot be run here.", field="agent"
         )
     try:
-        # No tenant's, so never a substitute: the operator named the model.
-        return model_resolve(entry.model or default_model(tenant_slug=""), tenant_slug="")
+        # Never a substitute: the operator named the model.
+        return model_resolve(entry.model or default_candidate(models_config()), principal=principal, substitutes=False)
     except Unprocessable as error:
         raise Unprocessable(f"The agent {agent_id!r} cannot be served. {error.message}", field="agent") from None
 
@@ -117,11 +118,6 @@ def agent_get(agent_id: str) -> AgentEntry:
     if entry is None:
         raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
     return entry
-
-
-def default_model(*, tenant_slug: str) -> str:
-    """The public name used when a client names neither model nor agent; always one that can be served."""
-    return default_candidate(models_config())
 
 
 def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]) -> None:

@@ -6,9 +6,11 @@ first byte and its retries are used up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Protocol
 
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
@@ -17,6 +19,33 @@ from agents_app.engine import SessionSpec
 
 CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
 """(input, output, cached tokens, public price) → what the response cost, None when nobody knows."""
+
+
+Spent = Callable[[], Awaitable[str | None]]
+"""Why the model may not be asked now, as a sentence about a budget; None where it may."""
+
+
+class Circuit(Protocol):
+    """Whether a model may be asked, and what becomes of asking it (`agents_app.circuit`)."""
+
+    def rests(self) -> float | None:
+        """Seconds until it may be asked; None: now."""
+
+    def asking(self) -> AbstractContextManager[None]:
+        """Around one request."""
+
+
+class _Closed:
+    """Of a model that nobody else fails with."""
+
+    def rests(self) -> None:
+        """It does not."""
+
+    def asking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+_CLOSED = _Closed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +64,8 @@ def _listed(input_tokens: int, output_tokens: int, cached_tokens: int, listed: D
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """`name` is `provider:model`, as usage and events call it. `says_end`: a complete response says why it ended, so
-    one that does not was cut off; taken for an answer it would be stored as one."""
+    one that does not was cut off; taken for an answer it would be stored as one. `may_be_blank`: white space is an
+    answer, where else the model is asked again."""
 
     name: str
     model: Model
@@ -43,7 +73,10 @@ class ServedModel:
     context_window: int | None = None
     json_schema: bool = True
     says_end: bool = True
+    may_be_blank: bool = False
     first_event_seconds: float | None = None
+    spent: Spent | None = None
+    circuit: Circuit = _CLOSED
     retry: RetryRule = RetryRule()
     cost_of: CostOf = _listed
 

@@ -8,6 +8,7 @@ only through `run`, whose threads keep (SQLite) or return (PostgreSQL pool) thei
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,15 @@ from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections, connection, connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
+
+AWAY_STATES = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
+"""PostgreSQL's SQLSTATEs, or beginnings of them, of a server that ends, is not up yet, has no place, or hung up."""
+
+AWAY_CODES = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+})  # fmt: skip
+"""SQLite's, of a file that another process holds, a disk that is full or gone, a directory that cannot be written."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,15 +35,45 @@ _pools: dict[str, ThreadPoolExecutor] = {}
 _pools_guard = threading.Lock()
 
 
+class TransactionLost(OperationalError):
+    """A transaction of which nothing is kept ended without an error of its own."""
+
+
+def database_away(error: BaseException) -> bool:
+    """Whether `error` says that PostgreSQL cannot be reached or hung up, or that SQLite's file cannot be used now:
+    trying again is all that a client can do."""
+    if isinstance(error, TransactionLost):
+        return True
+    if isinstance(error.__cause__, sqlite3.Error):
+        # The low byte is the code, what is above it says more of the circumstances.
+        return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in AWAY_CODES
+    # psycopg's errors have a state; none, when it was the connection that failed and not a statement.
+    state = getattr(error.__cause__, "sqlstate", "")
+    return isinstance(error, OperationalError | InterfaceError) and (state is None or state.startswith(AWAY_STATES))
+
+
 @contextmanager
 def write_transaction() -> Iterator[None]:
-    """An atomic block that is this process's only SQLite writer; nests like `atomic`."""
+    """An atomic block that is this process's only SQLite writer; nests like `atomic`.
+
+    A block that ends without an error is committed, or raises what kept it from that: the commit's own error, or
+    TransactionLost.
+    """
     if connection.vendor == "sqlite":
         with _sqlite_writer, transaction.atomic():
             yield
+            _must_commit()
     else:
         with transaction.atomic():
             yield
+            _must_commit()
+
+
+def _must_commit() -> None:
+    """Django rolls back without a word when a savepoint in the block could not be undone, or its connection was closed,
+    and somebody caught the error that was under way: a prompt was accepted, and nothing of it was there."""
+    if connection.needs_rollback or connection.closed_in_transaction:
+        raise TransactionLost("The connection to the database was lost in a transaction, of which nothing is kept.")
 
 
 @contextmanager

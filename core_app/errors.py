@@ -55,7 +55,13 @@ class SessionNotFound(NotFound):
 
 
 class MethodNotAllowed(GatewayError):
+    """`allow` names the methods that the path has, for the header that HTTP asks for."""
+
     code, status, rpc_code = "method_not_allowed", 405, 4000
+
+    def __init__(self, message: str, *, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class Conflict(GatewayError):

@@ -10,13 +10,16 @@ is the operator of that address's affair.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -32,12 +35,22 @@ PER_HOST = 32
 """Connections to one host: a slow one must not take them all."""
 
 TOTAL = 2000
-RESOLVER_THREADS = 16
+DROP_SECONDS = 1.0
+"""For a body that nobody wants to end by itself."""
+
+RESOLVER_THREADS = 64
 """Threads for DNS alone: a tenant's slow name server must not hold the loop's default executor."""
+
+RESOLVED_AT_ONCE = 8
+"""Names of one tenant that are looked up at the same time, those that nobody waits for any more included; a name
+server that never answers holds a thread for half a minute, and must not hold them all."""
 
 ALLOW_HINT = "(GATEWAY_CALLBACK_ALLOW_PRIVATE allows it)"
 
 _ODD = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
+
+_owner: ContextVar[int | None] = ContextVar("guarded_client_owner", default=None)
+"""The tenant who named the address of the request (its `owner`)."""
 
 Resolve = Callable[[str, int], list[str]]
 """Blocking: the numeric addresses of a name. OSError when there are none."""
@@ -61,6 +74,10 @@ class TimedOut(CallFailed):
 
 class TooLarge(CallFailed):
     """The answer is larger than the bound; what was read of it is dropped."""
+
+
+class Unreadable(CallFailed):
+    """The answer is there and cannot be read."""
 
 
 class ConnectionFailed(CallFailed):
@@ -115,15 +132,19 @@ class GuardedClient:
         timeout: float,
         max_bytes: int,
         truncate: bool = False,
+        head_only: bool = False,
         allow_private: bool = False,
+        owner: int | None = None,
     ) -> Answer:
-        """The answer, whatever its status; CallFailed when there is none. With `truncate` a larger one is cut."""
+        """The answer, whatever its status; CallFailed when there is none. With `truncate` a larger one is cut, with
+        `head_only` it is there with its head and has no body, however that is coded, breaks off or never ends."""
         allowed = _is_allowed(allow_private)
         checked = _checked(url, allowed)
         session = self._session(allowed)
+        _owner.set(owner)
         try:
             async with (
-                asyncio.timeout(timeout),
+                asyncio.timeout(timeout) as deadline,
                 session.request(
                     method,
                     checked,
@@ -132,7 +153,11 @@ class GuardedClient:
                     allow_redirects=False,
                 ) as response,
             ):
-                return await _answer(response, max_bytes, truncate)
+                if not head_only:
+                    return await _answer(response, max_bytes, truncate)
+                deadline.reschedule(None)
+                await _drop_body(response, max_bytes)
+                return _shown(response, b"")
         except aiohttp.ServerTimeoutError:
             raise ConnectionFailed(f"could not be reached within {CONNECT_SECONDS:g} seconds.") from None
         except TimeoutError:
@@ -173,12 +198,17 @@ class _Resolver(AbstractResolver):
     def __init__(self, resolve: Resolve, allowed: bool) -> None:
         self._resolve = resolve
         self._allowed = allowed
+        self._slots: WeakValueDictionary[int | None, asyncio.Semaphore] = WeakValueDictionary()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(_resolvers, self._resolve, host, port)
+        slot = self._slots.setdefault(_owner.get(), asyncio.Semaphore(RESOLVED_AT_ONCE))
+        await slot.acquire()
+        asking = asyncio.get_running_loop().run_in_executor(_resolvers, self._resolve, host, port)
+        asking.add_done_callback(partial(_asked, slot))
+        # Who gives up waiting leaves the thread where it is.
+        found = await asyncio.shield(asking)
         for address in found:
             _address_allowed(address, self._allowed)
         return [
@@ -198,6 +228,12 @@ class _Resolver(AbstractResolver):
 
 
 _resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="gateway-dns")
+
+
+def _asked(slot: asyncio.Semaphore, asking: asyncio.Future[list[str]]) -> None:
+    slot.release()
+    if not asking.cancelled():
+        asking.exception()  # looked at, where nobody waits for it any more
 
 
 def _resolve(host: str, port: int) -> list[str]:
@@ -256,7 +292,11 @@ def _is_local_name(host: str) -> bool:
 async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> Answer:
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise ConnectionFailed("answered in a compressed form that was not asked for.")
+        response.close()
+        if response.ok:
+            # Not a ConnectionFailed, after which a callback would be made again: this one was answered.
+            raise Unreadable("answered in a compressed form that was not asked for.")
+        return _shown(response, b"")
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -267,10 +307,27 @@ async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bo
             if truncate:
                 break
             raise TooLarge(f"answered with more than {max_bytes} bytes.")
+    return _shown(response, b"".join(chunks)[:max_bytes])
+
+
+async def _drop_body(response: aiohttp.ClientResponse, max_bytes: int) -> None:
+    """Reads a short body away, so that the connection can be used again; any other ends the connection."""
+    size = 0
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(DROP_SECONDS):
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > max_bytes:
+                    break
+    if not response.content.at_eof():
+        response.close()
+
+
+def _shown(response: aiohttp.ClientResponse, body: bytes) -> Answer:
     return Answer(
         status=response.status,
         headers={name.lower(): value for name, value in response.headers.items()},
-        body=b"".join(chunks)[:max_bytes],
+        body=body,
         content_type=response.content_type,
         charset=response.charset or "utf-8",
     )

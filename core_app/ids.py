@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import os
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-"""Two characters at a time: an id is made for every request."""
+_SHIFTS = range(45, -1, -5)
+_RANDOM_CHARACTERS = 16
+_TO_ALPHABET = (_ALPHABET * 8).encode()
+"""For `bytes.translate`: each character for eight of the 256 bytes."""
 
-_SHIFTS = range(120, -1, -10)
 _AHEAD = 256
 """Ids whose randomness is fetched at once: the system call costs more than all the rest of an id."""
 
-_random: list[bytes] = []
+_random: list[str] = []
 os.register_at_fork(after_in_child=_random.clear)
 
 
 def new_id(prefix: str) -> str:
     """`prefix_` and 26 characters of Crockford base32: 48 bits of milliseconds, 80 of randomness."""
-    number = (time.time_ns() // 1_000_000) << 80 | _random_80()
-    return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    return f"{prefix}_{_time_characters(time.time_ns() // 1_000_000)}{_random_characters()}"
 
 
-def _random_80() -> int:
+@lru_cache(maxsize=1)
+def _time_characters(milliseconds: int) -> str:
+    return "".join([_ALPHABET[milliseconds >> shift & 31] for shift in _SHIFTS])
+
+
+def _random_characters() -> str:
     while True:
         try:
-            return int.from_bytes(_random.pop())
+            return _random.pop()
         except IndexError:
-            fetched = os.urandom(10 * _AHEAD)
-            _random.extend(fetched[at : at + 10] for at in range(0, len(fetched), 10))
+            fetched = os.urandom(_RANDOM_CHARACTERS * _AHEAD).translate(_TO_ALPHABET).decode()
+            _random.extend(fetched[at : at + _RANDOM_CHARACTERS] for at in range(0, len(fetched), _RANDOM_CHARACTERS))

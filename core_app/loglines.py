@@ -14,6 +14,14 @@ from structlog.contextvars import get_contextvars
 
 from core_app.tracing import trace_ids
 
+SAID_CHARACTERS = 200
+
+
+def said(error: BaseException) -> str:
+    """An error's type and the first line of what it says: what comes after it, PostgreSQL's DETAIL, quotes rows."""
+    text = str(error).strip().partition("\n")[0][:SAID_CHARACTERS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
 
 class Line(dict[str, Any]):
     """The fields of one line, flat and plain; `timestamp` is a datetime."""

@@ -39,6 +39,19 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
+
+QUEUE_SECONDS = Histogram(
+    "gateway_queue_seconds",
+    "From when a run could go on, nobody before it and nothing awaited, to the beginning of its leg.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 300, 1800),
+    registry=REGISTRY,
+)
+LEGS_RETRIED = Counter(
+    "gateway_legs_retried",
+    "Legs that were begun again because the attempt before had ended halfway.",
+    registry=REGISTRY,
+)
 LEG_SECONDS = Histogram(
     "gateway_leg_seconds",
     "From the beginning of a leg to its end.",
@@ -52,6 +65,9 @@ FIRST_TOKEN_SECONDS = Histogram(
     ["engine"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
     registry=REGISTRY,
+)
+SHARED_FAILURES = Counter(
+    "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter(

@@ -23,9 +23,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app import errors
+from core_app.database import database_away
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, decode_untrusted, encode
+from core_app.loglines import said
 from core_app.metrics import ERRORS
 
 _log = structlog.get_logger("gateway.errors")
@@ -87,13 +89,19 @@ def error_headers(error: GatewayError) -> dict[str, str]:
     """The headers that belong to an error's status."""
     if isinstance(error, errors.RateLimited):
         return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
+        return {"Allow": error.allow}
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     return {}
 
 
-def internal_error(cause: BaseException) -> errors.InternalError:
-    """What an unknown exception is answered with; its traceback goes to the log under the same id."""
+def internal_error(cause: BaseException) -> GatewayError:
+    """What an unknown exception is answered with; its traceback goes to the log under the same id. That the database
+    is away is a line, and for the client a reason to come again."""
+    if database_away(cause):
+        _log.warning("database_away", error=said(cause))
+        return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))
     _log.error("unhandled exception", error_id=error.error_id, exc_info=cause)
     return error

@@ -1,4 +1,4 @@
-"""The running loop and a time-out, for paths where a microsecond counts.
+"""The running loop and two time-outs, for paths where a microsecond counts.
 
 Python 3.11 makes a system call for every `get_running_loop` (a process might have forked), and `asyncio.timeout`
 makes three. Requests of the relay ask a dozen times, which was a fifteenth of what one cost.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 _latest: list[tuple[int, asyncio.AbstractEventLoop]] = []
@@ -24,6 +26,33 @@ def running_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.get_running_loop()
     _latest[:] = [(thread, loop)]
     return loop
+
+
+AGAIN_SECONDS = 0.2
+PLACE_FRAMES = 4
+
+
+async def tasks_end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks until they have ended; what they raise is not raised here. For loops that go on for ever.
+
+    Once is not enough: Python 3.11's `asyncio.wait_for` loses a cancellation that comes when what it waits for is
+    done, and redis-py sends every command through it (one of four that came while it connected was lost).
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=AGAIN_SECONDS)
+
+
+def task_place(task: asyncio.Task[Any]) -> str:
+    """Where a task waits, as its innermost PLACE_FRAMES of `file:line function`, outermost first; from any thread, true
+    for a moment."""
+    awaited: Any = task.get_coro()
+    places = []
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+        awaited = awaited.cr_await
+    return " > ".join(places[-PLACE_FRAMES:])
 
 
 COARSE_SECONDS = 10.0
@@ -108,3 +137,42 @@ class Far:
         self.looking = bool(self.deadlines)
         if self.looking:
             loop.call_later(1.0, self.look, loop)
+
+
+class Silence:
+    """Calls `ended` once nothing was heard for `seconds` in which it was waited for.
+
+    For what comes in pieces, as often as it likes: one timer for all of them, set anew when it runs out too early. A
+    timer for each piece costs more than handing the piece on does.
+    """
+
+    __slots__ = ("_ended", "_handle", "_loop", "_seconds", "_since")
+
+    def __init__(self, seconds: float, ended: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._ended = ended
+        self._loop = running_loop()
+        self._since: float | None = None
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._look)
+
+    def waiting(self) -> None:
+        """Something is waited for from now on."""
+        self._since = self._loop.time()
+
+    def heard(self) -> None:
+        """Nothing is waited for until `waiting` is called again."""
+        self._since = None
+
+    def close(self) -> None:
+        """Waits no longer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        silent = 0.0 if self._since is None else self._loop.time() - self._since
+        if silent < self._seconds:
+            self._handle = self._loop.call_later(self._seconds - silent, self._look)
+        else:
+            self._handle = None
+            self._ended()

@@ -57,11 +57,12 @@ class StoredEvent:
 class Batch:
     """Events of one stream that were committed together; offsets are consecutive."""
 
-    __slots__ = ("events", "stream_id")
+    __slots__ = ("_size", "events", "stream_id")
 
     def __init__(self, stream_id: int, events: Sequence[StoredEvent]) -> None:
         self.stream_id = stream_id
         self.events = events
+        self._size: int | None = None
 
     @property
     def first(self) -> int:
@@ -72,6 +73,13 @@ class Batch:
     def last(self) -> int:
         """The offset of the newest event."""
         return self.events[-1].offset
+
+    @property
+    def size(self) -> int:
+        """Bytes of the events' data, counted once for all followers."""
+        if self._size is None:
+            self._size = sum(len(event.data) for event in self.events)
+        return self._size
 
     def message(self) -> dict[str, Any]:
         """The batch as a channel-layer message: one blob, which the in-memory layer copies at no cost."""

@@ -17,7 +17,8 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from core_app.database import write_transaction
-from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS
+from core_app.loglines import said
+from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
 from events_app.hub import HUB, Hub
 from events_app.lease import Fence, LeaseLost
@@ -30,6 +31,26 @@ MAX_JOINED_CHARACTERS = 32 * 1024
 
 BUSY_PAUSE_SECONDS = 0.002
 """Before streams that somebody else holds are tried again."""
+
+CROWD = 4
+"""After a commit of so many legs comes a pause, unless somebody waits for the next: what comes meanwhile is joined and
+committed together, where each word of many would be a transaction of its own. Fewer legs' words wait for nothing."""
+
+PROCESSOR_SHARE = 0.05
+"""Of a core, that a crowd's commits take, as far as LONGEST_PAUSE_SECONDS allows."""
+
+LONGEST_PAUSE_SECONDS = 0.02
+
+AUDIENCE = 100
+"""So many followers of these streams in this process are a crowd too, whose pause is longer: writing a word to them
+takes longer than committing it, and a loop that is never done writing has no time to hear the next."""
+
+DELIVERY_SECONDS = 0.0001
+"""Of pause for each of an audience: twice what it takes to write to one."""
+
+LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
+
+_DELTAS = (MessageDelta, ThinkingDelta)
 
 log = structlog.get_logger("gateway.flusher")
 
@@ -69,6 +90,7 @@ class LegWriter:
                 # What is already with the flusher is all that this waits for, unless more has gathered since.
                 (self._waiters if self._pending else self._taken_waiters).append(waiter)
         if waiter is not None:
+            self._flusher.hurry()
             await waiter
         if self._failure is not None:
             raise self._failure
@@ -120,7 +142,7 @@ def _release(waiters: Sequence[asyncio.Future[None]]) -> None:
 
 def _parts(event: Event) -> Sequence[Event]:
     """The event itself, or, for a delta that would be cut as too large an event, several that join to it."""
-    if not isinstance(event, MessageDelta | ThinkingDelta) or len(event.delta) <= MAX_JOINED_CHARACTERS:
+    if not isinstance(event, _DELTAS) or len(event.delta) <= MAX_JOINED_CHARACTERS:
         return (event,)
     starts = range(0, len(event.delta), MAX_JOINED_CHARACTERS)
     return [replace(event, delta=event.delta[start : start + MAX_JOINED_CHARACTERS]) for start in starts]
@@ -146,6 +168,7 @@ class Flusher:
     def __init__(self, hub: Hub = HUB) -> None:
         self._hub = hub
         self._ready = threading.Condition()
+        self._hurry = threading.Event()
         self._dirty: dict[LegWriter, None] = {}
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -170,6 +193,7 @@ class Flusher:
         with self._ready:
             self._stopping = True
             self._ready.notify()
+        self.hurry()
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
     def writer(self, fence: Fence, run_id: str) -> LegWriter:
@@ -183,6 +207,10 @@ class Flusher:
                 self._dirty[writer] = None
                 self._ready.notify()
 
+    def hurry(self) -> None:
+        """Ends the pause between two commits: somebody waits for the next."""
+        self._hurry.set()
+
     def _run(self) -> None:
         while True:
             with self._ready:
@@ -190,9 +218,25 @@ class Flusher:
                     self._ready.wait()
                 if not self._dirty:
                     break
+                self._hurry.clear()
                 writers, self._dirty = list(self._dirty), {}
+            began = time.thread_time()
             self._round(writers)
+            self._pause(self._pause_after(writers, time.thread_time() - began))
         connections.close_all()
+
+    def _pause_after(self, writers: Sequence[LegWriter], spent: float) -> float:
+        """Seconds to gather in, after a commit that took `spent` of processor time."""
+        audience = self._hub.audience(writer.fence.stream_id for writer in writers)
+        if audience >= AUDIENCE:
+            return min(audience * DELIVERY_SECONDS, LONGEST_AUDIENCE_PAUSE_SECONDS)
+        if len(writers) >= CROWD:
+            return min(spent * (1 / PROCESSOR_SHARE - 1), LONGEST_PAUSE_SECONDS)
+        return 0.0
+
+    def _pause(self, seconds: float) -> None:
+        if seconds:
+            self._hurry.wait(seconds)
 
     def _round(self, writers: Sequence[LegWriter]) -> None:
         """Takes, commits and settles. Whatever goes wrong is settled too: a leg must never wait for ever."""
@@ -201,7 +245,7 @@ class Flusher:
         try:
             outcome = self._commit(submissions)
         except Exception as error:  # contains: a bad row, a bug in one event, a database that went away
-            log.warning("commit_failed", error=type(error).__name__, legs=len(writers))
+            log.warning("commit_failed", error=said(error), legs=len(writers))
             outcome = self._commit_again(submissions, error)
         busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
         for writer in writers:
@@ -209,7 +253,9 @@ class Flusher:
             if result is Outcome.BUSY:
                 writer.give_back(taken[writer].events)
             else:
-                self.fenced += isinstance(result, LeaseLost)
+                if isinstance(result, LeaseLost):
+                    self.fenced += 1
+                    FENCED.inc()
                 writer.settle(result if isinstance(result, BaseException) else None)
         if busy:
             time.sleep(BUSY_PAUSE_SECONDS)

@@ -14,11 +14,11 @@ from django.conf import settings
 
 from core_app import database
 from events_app import log
-from events_app.batches import Batch, StoredEvent
+from events_app.batches import StoredEvent
 from events_app.hub import HUB, Hub
 
 PAGE = 256
-"""Events read from the log at once: a follower that catches up holds at most so many."""
+"""Events taken at once, from the log or of those that wait; fewer where they are large (`log.PAGE_BYTES`)."""
 
 
 class FollowEnded(Exception):
@@ -80,23 +80,28 @@ class Follower:
     async def _read(self) -> Sequence[StoredEvent]:
         self._subscription.nudged = False
         events = await database.run(log.read, self.stream_id, after=self.position, limit=PAGE)
-        self._behind = len(events) == PAGE
+        self._behind = log.read_was_cut(events, PAGE)
         self._subscription.given = max(self._subscription.given, events[-1].offset if events else self.position)
         return events
 
     def _take(self) -> Sequence[StoredEvent]:
-        batches = self._subscription.batches
-        while batches:
+        """What has come, of several batches together: the more a follower is behind, the less an event costs it."""
+        taken: list[StoredEvent] = []
+        size, position, batches = 0, self.position, self._subscription.batches
+        while batches and len(taken) < PAGE and size < log.PAGE_BYTES:
             batch = batches[0]
-            if batch.first > self.position + 1 and self._looked_for != batch.first:
-                # Once for each batch: what the log does not have either was removed, and is not asked for for ever.
-                self._looked_for, self._behind = batch.first, True
-                return ()
+            if batch.first > position + 1:
+                if taken:
+                    break  # whoever reads this looks for a gap before the first event alone
+                if self._looked_for != batch.first:
+                    # Once for each batch: what the log has not either was removed, and is not asked for for ever.
+                    self._looked_for, self._behind = batch.first, True
+                    return ()
             batches.popleft()
-            if batch.last > self.position:
-                return self._continued(batch)
-        self._behind = self._subscription.nudged
-        return ()
-
-    def _continued(self, batch: Batch) -> Sequence[StoredEvent]:
-        return batch.events[max(0, self.position + 1 - batch.first) :]
+            if batch.last > position:
+                taken += batch.events[max(0, position + 1 - batch.first) :]
+                size += batch.size
+                position = batch.last
+        if not taken:
+            self._behind = self._subscription.nudged
+        return taken

@@ -16,12 +16,14 @@ from collections.abc import Iterable
 import structlog
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
 
 from core_app import database
+from core_app.loglines import said
+from core_app.running import running_loop, tasks_end
 from events_app.batches import Batch
 from events_app.layer import layer_close
 from events_app.positions import heads
+from events_app.subscription import Subscription
 
 CHECK_SECONDS = 0.5
 """A head that is ahead of us in two checks running was missed: a lost message costs at most twice this."""
@@ -32,7 +34,14 @@ ACTIVE_SECONDS = 10.0
 ALWAYS_CHECKED = 2000
 """Up to so many followed streams the distinction is not worth making: one query takes them all."""
 
+JOIN_SECONDS = 1.0
+"""A follower waits so long to be in its stream's group, behind a Redis that hangs; then the checks bring it what the
+layer does not."""
+
 PUBLISH_QUEUE = 20_000
+
+SAY_SECONDS = 5.0
+"""Between two lines that say that batches do not reach the layer: with many legs it is a thousand a second."""
 
 RETRY_SECONDS = 0.1
 """After a failed receive."""
@@ -40,83 +49,23 @@ RETRY_SECONDS = 0.1
 log = structlog.get_logger("gateway.hub")
 
 
-class Subscription:
-    """A follower's end: batches in, woken once; never more than GATEWAY_FOLLOWER_QUEUE of them.
-
-    `given` is the newest offset that this follower was handed or has read: what another follower of the stream
-    read says nothing about it.
-    """
-
-    __slots__ = ("_waiter", "batches", "closed", "given", "hub", "nudged", "overflowed", "stream_id")
-
-    def __init__(self, hub: Hub, stream_id: int) -> None:
-        self.hub = hub
-        self.stream_id = stream_id
-        self.batches: deque[Batch] = deque()
-        self.given = 0
-        self.nudged = False
-        self.overflowed = False
-        self.closed = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, batch: Batch) -> None:
-        """Takes a batch, or notes that the follower fell behind."""
-        if len(self.batches) >= settings.GATEWAY_FOLLOWER_QUEUE:
-            self.overflowed = True
-            self.batches.clear()
-        elif not self.overflowed:
-            self.batches.append(batch)
-            self.given = max(self.given, batch.last)
-        self.wake()
-
-    def nudge(self) -> None:
-        """Tells the follower that the log has more than it was given."""
-        self.nudged = True
-        self.wake()
-
-    def close(self) -> None:
-        """Ends the follower at its next step."""
-        self.closed = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Ends the follower's wait."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, seconds: float) -> bool:
-        """Until there is something to do (True) or `seconds` have passed (False)."""
-        if self.batches or self.nudged or self.closed or self.overflowed:
-            return True
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(seconds, _expire, waiter)
-        try:
-            return not await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-
-
-def _expire(waiter: asyncio.Future[object]) -> None:
-    if not waiter.done():
-        waiter.set_result(True)
-
-
 class _Followed:
-    """A stream that has followers here. `suspect` is its head at the check before."""
+    """A stream that has followers here. `suspect` is its head at the check before, `attempt` ends with the next attempt
+    to join its group."""
 
-    __slots__ = ("active_at", "joined", "subscriptions", "suspect")
+    __slots__ = ("active_at", "attempt", "joined", "subscriptions", "suspect")
 
     def __init__(self) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.joined = False
+        self.attempt: asyncio.Future[None] | None = None
         self.suspect = 0
         self.active_at = time.monotonic()
 
 
 class Hub:
-    """A `core_app.lifecycle.Part`; every method but `publish` belongs to the loop it was started on."""
+    """A `core_app.lifecycle.Part`; every method but `publish` and `audience` belongs to the loop it was
+    started on."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,8 +73,15 @@ class Hub:
         self._streams: dict[int, _Followed] = {}
         self._outgoing: deque[Batch] = deque()
         self._outgoing_ready = asyncio.Event()
-        self._join_lock = asyncio.Lock()
         self._channel = ""
+        self._channel_made = asyncio.Event()
+        self._to_join: dict[int, None] = {}
+        self._emptied: dict[int, None] = {}
+        self._groups_changed = asyncio.Event()
+        self._away = False
+        """Whether the layer failed when it was last asked for a group."""
+        self._unsaid = 0
+        self._say_at = 0.0
         self.draining = False
         self.dropped = 0
         self.repaired = 0
@@ -140,15 +96,25 @@ class Hub:
         """Followers attached here."""
         return sum(len(followed.subscriptions) for followed in self._streams.values())
 
+    def audience(self, stream_ids: Iterable[int]) -> int:
+        """How many follow these streams here; from any thread, true for a moment."""
+        followed = [self._streams.get(stream_id) for stream_id in stream_ids]
+        return sum(len(each.subscriptions) for each in followed if each is not None)
+
     async def start(self) -> None:
-        """Takes a channel and begins to receive, publish and check."""
-        self._outgoing_ready, self._join_lock = asyncio.Event(), asyncio.Lock()
+        """Begins to join groups, receive, publish and check."""
+        self._outgoing_ready, self._channel_made, self._groups_changed = (asyncio.Event() for _ in range(3))
         self._loop, self.draining = asyncio.get_running_loop(), False
-        self._layer, self._channel = get_channel_layer(), ""
+        self._layer, self._channel, self._away = get_channel_layer(), "", False
         self._database = await database.run(database.database_identity)
         self._tasks = [
             asyncio.create_task(work(), name=f"hub-{name}")
-            for name, work in (("receive", self._receive), ("publish", self._publish), ("check", self._check))
+            for name, work in (
+                ("receive", self._receive),
+                ("publish", self._publish),
+                ("groups", self._keep_groups),
+                ("check", self._check),
+            )
         ]
 
     async def drain(self) -> None:
@@ -161,18 +127,14 @@ class Hub:
     async def stop(self) -> None:
         """Ends the tasks and the layer's connections."""
         self._loop = None
-        # Cancelled in the middle of a command, the Redis layer may swallow it: the task goes on, and is told again.
-        while running := [task for task in self._tasks if not task.done()]:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=RETRY_SECONDS)
+        await tasks_end(*self._tasks)
         self._tasks.clear()
-        self._streams.clear()
-        self._outgoing.clear()
+        for pending in (self._streams, self._outgoing, self._to_join, self._emptied):
+            pending.clear()
         try:
             await layer_close(self._layer)
         except Exception as error:  # Redis may be away; the process ends all the same
-            log.warning("channel_close_failed", error=type(error).__name__)
+            log.warning("channel_close_failed", error=said(error))
 
     # -- publishing ----------------------------------------------------------------------------------
 
@@ -200,21 +162,27 @@ class Hub:
                 batch = self._outgoing.popleft()
                 try:
                     await self._layer.group_send(self._group(batch.stream_id), batch.message())
-                except Exception as error:
-                    self.dropped += 1
-                    log.warning("channel_send_failed", stream=batch.stream_id, error=type(error).__name__)
+                except Exception as error:  # whatever a layer raises; followers read the log
+                    self._send_failed(error)
+
+    def _send_failed(self, error: Exception) -> None:
+        self.dropped += 1
+        self._unsaid += 1
+        if time.monotonic() >= self._say_at:
+            log.warning("channel_send_failed", batches=self._unsaid, error=said(error))
+            self._unsaid, self._say_at = 0, time.monotonic() + SAY_SECONDS
 
     # -- following -----------------------------------------------------------------------------------
 
     async def attach(self, stream_id: int) -> Subscription:
         """A subscription that misses nothing sent after this returns (short of what the layer loses)."""
-        subscription = Subscription(self, stream_id)
+        subscription = Subscription(stream_id)
         followed = self._streams.setdefault(stream_id, _Followed())
         followed.subscriptions[subscription] = None
         followed.active_at = time.monotonic()
-        if not followed.joined:
+        if not followed.joined and self.running:
             try:
-                await self._join(stream_id, followed)
+                await self._asked(stream_id, followed)
             except asyncio.CancelledError:
                 self.detach(subscription)
                 raise
@@ -222,32 +190,102 @@ class Hub:
 
     def detach(self, subscription: Subscription) -> None:
         """Ends a subscription; the group is left at the next check when nobody here follows the stream."""
+        subscription.disarm()
         followed = self._streams.get(subscription.stream_id)
         if followed is not None:
             followed.subscriptions.pop(subscription, None)
+            if not followed.subscriptions:
+                self._emptied[subscription.stream_id] = None
 
     def _group(self, stream_id: int) -> str:
         return f"{self._database}-stream-{stream_id}"
 
+    async def _asked(self, stream_id: int, followed: _Followed) -> None:
+        """Until the stream's group was joined, or an attempt failed, or JOIN_SECONDS have passed."""
+        self._to_join[stream_id] = None
+        self._groups_changed.set()
+        if self._away:
+            return
+        if followed.attempt is None:
+            followed.attempt = running_loop().create_future()
+        await asyncio.wait([followed.attempt], timeout=JOIN_SECONDS)
+
+    async def _keep_groups(self) -> None:
+        """Joins and leaves, one group after the other, in a task of its own: neither followers nor the checks, which
+        repair what a layer loses, may wait for a layer that hangs."""
+        try:
+            await self._channel_make()
+        except Exception as error:  # whatever a layer raises; the first follower tries again
+            self._away = True
+            log.warning("channel_unavailable", error=said(error))
+        while True:
+            await self._groups_changed.wait()
+            self._groups_changed.clear()
+            await self._join_asked()
+            await self._leave_emptied()
+
+    async def _join_asked(self) -> None:
+        while self._to_join:
+            stream_id = next(iter(self._to_join))
+            followed = self._streams.get(stream_id)
+            if followed is not None and followed.subscriptions and not followed.joined:
+                try:
+                    await self._join(stream_id, followed)
+                except Exception as error:  # whatever a layer raises; the next check asks again
+                    self._away = True
+                    log.warning("channel_join_failed", streams=len(self._to_join), error=said(error))
+                    for waiting in self._to_join:
+                        self._attempted(waiting)
+                    return
+                self._away = False
+                self._attempted(stream_id)
+            self._to_join.pop(stream_id, None)
+
+    def _attempted(self, stream_id: int) -> None:
+        followed = self._streams.get(stream_id)
+        if followed is not None and followed.attempt is not None:
+            followed.attempt.set_result(None)
+            followed.attempt = None
+
+    async def _channel_make(self) -> None:
+        if not self._channel:
+            self._channel = await self._layer.new_channel()
+            self._channel_made.set()
+
     async def _join(self, stream_id: int, followed: _Followed) -> None:
-        async with self._join_lock:
-            try:
-                if not self._channel:
-                    self._channel = await self._layer.new_channel()
-                if not followed.joined:
-                    await self._layer.group_add(self._group(stream_id), self._channel)
-                    followed.joined = True
-            except Exception as error:
-                log.warning("channel_join_failed", stream=stream_id, error=type(error).__name__)
+        await self._channel_make()
+        await self._layer.group_add(self._group(stream_id), self._channel)
+        followed.joined = True
+
+    async def _leave_emptied(self) -> None:
+        while self._emptied and not self._to_join:
+            stream_id = next(iter(self._emptied))
+            followed = self._streams.get(stream_id)
+            if followed is not None and not followed.subscriptions:
+                if followed.joined and not await self._left(stream_id, followed):
+                    return
+                if not followed.subscriptions:
+                    del self._streams[stream_id]
+            self._emptied.pop(stream_id, None)
+
+    async def _left(self, stream_id: int, followed: _Followed) -> bool:
+        # Before it is done: whoever comes meanwhile has to ask for the group again.
+        followed.joined = False
+        try:
+            await self._layer.group_discard(self._group(stream_id), self._channel)
+        except Exception as error:  # whatever a layer raises; the next check tries again
+            log.warning("channel_leave_failed", streams=len(self._emptied), error=said(error))
+            followed.joined = not followed.subscriptions
+            return False
+        return True
 
     async def _receive(self) -> None:
-        while not self._channel:
-            await self._join_any()
+        await self._channel_made.wait()
         while True:
             try:
                 self._dispatch(Batch.of(await self._layer.receive(self._channel)))
             except Exception as error:  # a layer raises what it likes; without this task nothing would be live again
-                log.warning("channel_receive_failed", error=type(error).__name__)
+                log.warning("channel_receive_failed", error=said(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _dispatch(self, batch: Batch) -> None:
@@ -257,31 +295,24 @@ class Hub:
             for subscription in followed.subscriptions:
                 subscription.put(batch)
 
-    async def _join_any(self) -> None:
-        try:
-            async with self._join_lock:
-                self._channel = self._channel or await self._layer.new_channel()
-        except Exception as error:
-            log.warning("channel_unavailable", error=type(error).__name__)
-            await asyncio.sleep(CHECK_SECONDS)
-
     # -- gap repair ----------------------------------------------------------------------------------
 
     async def _check(self) -> None:
         last_full = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_SECONDS)
+            if self._to_join or self._emptied:
+                self._groups_changed.set()
             full = time.monotonic() - last_full >= settings.GATEWAY_HEARTBEAT_SECONDS
             if full:
                 last_full = time.monotonic()
             try:
                 await self.check(full=full)
-            except DatabaseError as error:
-                log.warning("head_check_failed", error=type(error).__name__)
+            except Exception as error:  # contains: whatever a lost connection raises; nothing else repairs a gap
+                log.warning("head_check_failed", error=said(error))
 
     async def check(self, *, full: bool) -> None:
         """Compares followed streams with their heads and nudges the followers of those that stayed behind."""
-        await self._tidy()
         oldest = time.monotonic() - ACTIVE_SECONDS
         everything = full or len(self._streams) <= ALWAYS_CHECKED
         ids = [key for key, value in self._streams.items() if everything or value.active_at >= oldest]
@@ -298,23 +329,6 @@ class Hub:
                 self.repaired += 1
                 subscription.nudge()
         followed.suspect = head
-
-    async def _tidy(self) -> None:
-        for stream_id, followed in list(self._streams.items()):
-            if not followed.subscriptions:
-                del self._streams[stream_id]
-                if followed.joined:
-                    await self._leave(stream_id)
-            elif not followed.joined:
-                await self._join(stream_id, followed)
-
-    async def _leave(self, stream_id: int) -> None:
-        try:
-            async with self._join_lock:
-                if stream_id not in self._streams:
-                    await self._layer.group_discard(self._group(stream_id), self._channel)
-        except Exception as error:
-            log.warning("channel_leave_failed", stream=stream_id, error=type(error).__name__)
 
 
 HUB = Hub()

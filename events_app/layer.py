@@ -13,8 +13,7 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer
 
-RECEIVER_SECONDS = 0.2
-"""Twice the receiver's own timeout."""
+from core_app.running import tasks_end
 
 
 class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped
@@ -36,14 +35,13 @@ class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels
 async def layer_close(layer: Any) -> None:
     """Ends what a Redis layer keeps open on this loop; nothing for one in memory.
 
-    Its receiver polls with a timeout in which redis-py can lose a cancellation: cancelled once, it may run for ever
-    and keep the process from ending (seen in one end of twenty). So it is cancelled until it has ended.
+    Its receiver polls with a timeout in which a cancellation can be lost: cancelled once, it may run for ever and keep
+    the process from ending (seen in one end of twenty). So it is cancelled until it has ended.
     """
     if not hasattr(layer, "_get_layer"):
         return
     for shard in layer._get_layer()._shards:
         receiver = shard._receive_task
-        while receiver is not None and not receiver.done():
-            receiver.cancel()
-            await asyncio.wait([receiver], timeout=RECEIVER_SECONDS)
+        if receiver is not None:
+            await tasks_end(receiver)
     await layer.flush()

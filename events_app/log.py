@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
 from core_app.encoding import bounded
+from core_app.metrics import FENCED
 from events_app.batches import Batch, StoredEvent
 from events_app.hub import HUB
 from events_app.lease import Fence, LeaseLost
@@ -23,6 +24,16 @@ from events_app.positions import StreamPosition
 from events_app.rows import Row, insert
 from events_app.types import Event
 from events_app.webhooks.outbox import SUBSCRIBED, WEBHOOK_EVENTS, deliveries_add
+
+PAGE_BYTES = 1024 * 1024
+"""A read gives so much and the event in which it comes to that: a thousand events may be a quarter of a gigabyte, and
+whoever catches up holds one read."""
+
+FETCHED = 32
+"""Rows at a time from SQLite: each by itself cost a fifth of a read."""
+
+GONE = b"{}"
+"""The data of a pointer to an event that is no longer kept: retention empties a session before its group."""
 
 
 def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | None = None) -> Stream:
@@ -61,6 +72,7 @@ def fence_check(fence: Fence) -> None:
             [fence.stream_id, fence.owner, fence.epoch],
         )
         if cursor.fetchone() is None:
+            FENCED.inc()
             raise LeaseLost(fence.stream_id)
 
 
@@ -133,8 +145,11 @@ def _advance(stream_id: int, count: int, fence: Fence | None, told: bool = False
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} RETURNING head, parent_id, {SUBSCRIBED if told else 'NULL'}", params)
         row = cursor.fetchone()
+    if row is None and fence is not None:
+        FENCED.inc()
+        raise LeaseLost(stream_id)
     if row is None:
-        raise LeaseLost(stream_id) if fence is not None else Stream.DoesNotExist(stream_id)
+        raise Stream.DoesNotExist(stream_id)
     return row[0], row[1], row[2]
 
 
@@ -149,9 +164,11 @@ def _count(parent_id: int, events: Sequence[StoredEvent]) -> Batch:
 def read(
     stream_id: int, *, after: int, limit: int, types: frozenset[str] | None = None, through: int | None = None
 ) -> list[StoredEvent]:
-    """At most `limit` events with offsets above `after` (and up to `through`), oldest first; pointers resolved."""
+    """At most `limit` events with offsets above `after` (and up to `through`), oldest first; pointers resolved. Fewer
+    when they come to PAGE_BYTES: `read_was_cut` says whether there may be more."""
     sql = (
-        'SELECT e."offset", e.type, COALESCE(s.run_id, e.run_id), COALESCE(s.data, e.data), e.source_id'
+        'SELECT e."offset", e.type, COALESCE(s.run_id, e.run_id) AS run_id, COALESCE(s.data, e.data) AS data,'
+        " e.source_id"
         " FROM events_app_event e LEFT JOIN events_app_event s"
         ' ON s.stream_id = e.source_id AND s."offset" = e.source_offset'
         ' WHERE e.stream_id = %s AND e."offset" > %s'
@@ -163,10 +180,35 @@ def read(
     if types is not None:
         sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
         params += sorted(types)
-    with connection.cursor() as cursor:
-        cursor.execute(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
-        rows = cursor.fetchall()
+    rows = _fitting(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
     return [
-        StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else b"{}", source)
+        StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else GONE, source)
         for offset, type_, run_id, data, source in rows
     ]
+
+
+def read_was_cut(events: Sequence[StoredEvent], limit: int) -> bool:
+    """Whether a `read` with this limit may have left events of those it was asked for."""
+    return len(events) == limit or sum(len(event.data) for event in events) >= PAGE_BYTES
+
+
+def _fitting(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The statement's rows, up to the one with which their data come to PAGE_BYTES; the others are not fetched."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # The sizes of values that are stored apart are known without reading them.
+            over = 'OVER (ORDER BY r."offset" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)'
+            summed = f"SELECT r.*, SUM(octet_length(r.data)) {over} AS sent FROM ({sql}) r"
+            fitting = f'SELECT "offset", type, run_id, data, source_id FROM ({summed}) f WHERE COALESCE(sent, 0) < %s'
+            cursor.execute(f'{fitting} ORDER BY "offset"', [*params, PAGE_BYTES])
+            return list(cursor.fetchall())
+        cursor.execute(sql, params)
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        while some := cursor.fetchmany(FETCHED):
+            for row in some:
+                rows.append(row)
+                size += len(row[3] or "")
+                if size >= PAGE_BYTES:
+                    return rows
+        return rows

@@ -11,9 +11,13 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import structlog
 from django.conf import settings
 
+from core_app.running import Deadline
 from events_app.follow import Follower
+
+log = structlog.get_logger("gateway.streams")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -52,13 +56,14 @@ async def write(
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
         async for frame in frames:
-            async with asyncio.timeout(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
+            async with Deadline(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
             if gone.done():
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     except TimeoutError:
-        return
+        # To end the answer properly would be another wait for the same reader: the server cuts the connection.
+        log.info("stream_ended", stream=follower.stream_id, reason="ReaderTakesNothing")
     finally:
         gone.cancel()
 

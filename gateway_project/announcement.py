@@ -16,6 +16,7 @@ def announcement(first: FirstStart | None) -> str:
     """The whole text."""
     url = base_url(settings.GATEWAY_PORT)
     lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}", f"  admin    {url}/admin/"]
+    lines.append(f"  API      {url}/docs")
     lines += [f"  also on  {base_url(port)}" for port in settings.GATEWAY_EXTRA_PORTS]
     if first is not None:
         lines += first_secrets(first)

@@ -7,8 +7,11 @@ lose events are errors. docs/configuration.md lists them.
 from __future__ import annotations
 
 import os
+import re
+import ssl
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +19,9 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 
+from agents_app import guardrails
 from gateway_project.logs import FORMATS, LEVELS
 
 TAG = "gateway"
@@ -29,6 +34,8 @@ POSITIVE = (
     "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
     "GATEWAY_REQUEST_THREADS",
 )  # fmt: skip
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
 
 OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 OTEL_PROTOCOL = "http/protobuf"
@@ -46,14 +53,20 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Values that the typed reader takes but nothing can work with."""
-    return [*_vocabularies(), *_numbers(), *_tls(), *_traces()]
+    return [*_vocabularies(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_named()]
 
 
 def _deployment() -> Iterator[CheckMessage]:
-    scheme = urlsplit(settings.GATEWAY_REDIS_URL).scheme
+    scheme = settings.GATEWAY_REDIS_URL.partition(":")[0]
     if settings.GATEWAY_REDIS_URL and scheme not in ("redis", "rediss", "unix"):
         yield Error(
             f"GATEWAY_REDIS_URL starts with '{scheme}:'; it takes redis://, rediss:// or unix://.", id="gateway.E001"
+        )
+    elif not _is_address(settings.GATEWAY_REDIS_URL):
+        yield Error(
+            "GATEWAY_REDIS_URL is no address: it takes redis://:password@host:6379/0, where / @ : # ? % in a password"
+            " are percent-encoded.",
+            id="gateway.E001",
         )
     if settings.GATEWAY_RUNNER not in RUNNERS:
         yield Error(f"GATEWAY_RUNNER is '{settings.GATEWAY_RUNNER}'; it is 'inline' or 'worker'.", id="gateway.E002")
@@ -115,6 +128,19 @@ def _tls() -> Iterator[CheckMessage]:
     for name, value in files.items():
         if value and not Path(value).is_file():
             yield Error(f"{name} names '{value}', which is not a file.", id="gateway.E010")
+    if all(value and Path(value).is_file() for value in files.values()):
+        yield from _certificate(*files.values())
+
+
+def _certificate(chain: str, key: str) -> Iterator[CheckMessage]:
+    try:
+        # A key with a passphrase would ask for it on a terminal that a service does not have.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: b"")
+    except (OSError, ValueError):
+        yield Error(
+            "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE are no PEM chain with its key (one without passphrase).",
+            id="gateway.E010",
+        )
 
 
 def _traces() -> Iterator[CheckMessage]:
@@ -128,6 +154,67 @@ def _traces() -> Iterator[CheckMessage]:
                 f"{name} is '{os.environ[name]}'; the gateway exports traces over {OTEL_PROTOCOL} and nothing else.",
                 id="gateway.W002",
             )
+
+
+def _addresses() -> Iterator[CheckMessage]:
+    for proxy in settings.GATEWAY_TRUSTED_PROXIES:
+        if proxy != "*" and not _is_network(proxy):
+            yield Error(
+                f"GATEWAY_TRUSTED_PROXIES has '{proxy}'; it takes addresses and networks: 127.0.0.1, 10.0.0.0/8.",
+                id="gateway.E012",
+            )
+    for origin in settings.GATEWAY_CORS_ORIGINS:
+        if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+            yield Error(
+                f"GATEWAY_CORS_ORIGINS has '{origin}'; an origin is https://app.example.com, without a path.",
+                id="gateway.E013",
+            )
+    if not settings.GATEWAY_PUBLIC_URL.startswith(("http://", "https://")):
+        yield Error(
+            f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
+            id="gateway.E014",
+        )
+
+
+def _named() -> Iterator[CheckMessage]:
+    """Files and modules that are first used long after the start."""
+    config = Path(settings.GATEWAY_CONFIG)
+    if config != settings.BASE_DIR / "config" / "gateway.yaml" and not config.is_file():
+        yield Error(f"GATEWAY_CONFIG names '{config}', which is not a file.", id="gateway.E015")
+    for entry in settings.GATEWAY_ENGINES:
+        name, _, module = (part.strip() for part in entry.partition("="))
+        if not name or not _is_module(module):
+            yield Error(
+                f"GATEWAY_ENGINES has '{entry}'; it takes name=module, and Python finds no such module.",
+                id="gateway.E016",
+            )
+    try:
+        guardrails.configured()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="gateway.E017")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018  (raises when it is no number)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return bool(name) and find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def otel_missing() -> bool:

@@ -29,7 +29,7 @@ from core_app.errors import GatewayError
 from events_app.models import Stream
 from gateway_project.checks import TAG
 from gateway_project.connections import APPLICATION, most_connections
-from gateway_project.health import migrations_missing
+from gateway_project.health import WORKER_SECONDS, migrations_missing, workers_alive
 from gateway_project.resealing import secrets_reseal
 from inference_app.config import MODELS, models_config
 from inference_app.document import ConfigurationError
@@ -188,6 +188,15 @@ def leases() -> Found:
     return "ok", "no run is held by a process that is gone."
 
 
+def workers() -> Found:
+    """Whether there is somebody to run what is queued, where the serving processes do not."""
+    if settings.GATEWAY_RUNNER != "worker":
+        return "ok", "none needed, serving processes run their sessions."
+    if not workers_alive():
+        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'manage.py worker'."
+    return "ok", "there are some."
+
+
 def waiting_runs() -> Found:
     """Runs that wait although nothing of them is awaited, and queued ones that nobody begins."""
     awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
@@ -272,6 +281,7 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
     "sealed secrets": sealed,
     "clocks": clocks,
     "leases": leases,
+    "workers": workers,
     "waiting runs": waiting_runs,
     "ledger": ledger,
 }

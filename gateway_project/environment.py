@@ -36,15 +36,28 @@ def secrets_read() -> None:
             os.environ[name] = ",".join(line.strip() for line in value.splitlines())
 
 
+def env_file() -> str:
+    """The file of settings: `.env`, which may be missing, or the one that GATEWAY_ENV_FILE names."""
+    given = os.environ.get("GATEWAY_ENV_FILE", "")
+    if given and not os.access(given, os.R_OK):
+        raise ImproperlyConfigured(f"GATEWAY_ENV_FILE names '{given}', which cannot be read.")
+    return given or ".env"
+
+
 env = Env(prefix="GATEWAY_")
-env.read_env(os.environ.get("GATEWAY_ENV_FILE", ".env"), recurse=False)
+env.read_env(env_file(), recurse=False)
 secrets_read()
 
 
 def data_directory() -> Path:
     """GATEWAY_DATA_DIR, made when it is missing (readable by its owner only)."""
     directory = Path(env.str("DATA_DIR", "./data")).resolve()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"GATEWAY_DATA_DIR is '{directory}', which cannot be made ({error.strerror})."
+        ) from None
     return directory
 
 
@@ -52,7 +65,16 @@ def secret_key(directory: Path) -> str:
     """GATEWAY_SECRET_KEY, else the one in the data directory, made on first use without a race."""
     if given := env.str("SECRET_KEY", ""):
         return given
-    path = directory / "secret_key"
+    try:
+        return _kept_key(directory / "secret_key")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ImproperlyConfigured(
+            f"The secret key in GATEWAY_DATA_DIR, '{directory}', can be neither read nor made ({reason})."
+        ) from None
+
+
+def _kept_key(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

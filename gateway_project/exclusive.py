@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 ADVISORY_KEY = 0x67617465776179
 """`gateway` in ASCII: the advisory lock of the one process that serves a PostgreSQL without Redis."""
@@ -36,7 +37,10 @@ class Claim:
 
 
 def deployment_claim() -> Claim | None:
-    """The lock that this deployment needs, None when several processes may serve it; raises AlreadyServed."""
+    """The lock that this deployment needs, None when several processes may serve it.
+
+    Raises AlreadyServed, and ImproperlyConfigured where there is no place for it.
+    """
     if not settings.GATEWAY_DATABASE_URL:
         return directory_claim(settings.GATEWAY_DATA_DIR)
     if not settings.GATEWAY_REDIS_URL:
@@ -46,7 +50,12 @@ def deployment_claim() -> Claim | None:
 
 def directory_claim(directory: Path) -> Claim:
     """The exclusive lock on a data directory; the file names its holder for people."""
-    file = (directory / "lock").open("a+", encoding="ascii")
+    try:
+        file = (directory / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"GATEWAY_DATA_DIR is '{directory}', which cannot be written ({error.strerror})."
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

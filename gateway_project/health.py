@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from core_app import clock, database, jsontext
+from core_app.loglines import said
+from core_app.running import tasks_end
 from sessions_app.models import AgentSession, SessionState
 from tenants_app.gate.types import Receive, Scope, Send
 from tenants_app.models import ApiKey
@@ -26,8 +28,15 @@ Probe = Callable[[], Awaitable[str]]
 
 REFRESH_SECONDS = 5.0
 PROBE_SECONDS = 2.0
+WORKER_SECONDS = 30.0
+"""Three heartbeats of a worker."""
+
+NO_WORKER = "none is alive, prompts wait"
 COUNTING_SHARE = 0.01
 """Counting millions of rows takes time; it is repeated only so often that it costs at most this share of it."""
+
+LEAST_FREE_BYTES = 1024 * 1024
+"""Less is full: SQLite's log grows by whole transactions."""
 
 log = structlog.get_logger("gateway.health")
 
@@ -52,9 +61,7 @@ class HealthCounts:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks_end(self._task)
             self._task = None
 
     async def refresh(self) -> None:
@@ -67,8 +74,8 @@ class HealthCounts:
             began = loop.time()
             try:
                 await self.refresh()
-            except Exception:  # whatever the database raises: old counts are better than no answer
-                log.warning("health_counts_failed", exc_info=True)
+            except Exception as error:  # whatever the database raises: old counts are better than no answer
+                log.warning("health_counts_failed", error=said(error))
             await asyncio.sleep(max(REFRESH_SECONDS, (loop.time() - began) / COUNTING_SHARE))
 
 
@@ -112,8 +119,9 @@ class Readyz:
             return False, str(reason)
         except TimeoutError:
             return False, f"no answer within {PROBE_SECONDS:.0f} s"
-        except Exception:  # a probe meets whatever a broken part raises
-            log.warning("probe_failed", part=name, exc_info=True)
+        except Exception as error:  # a probe meets whatever a broken part raises
+            # In a line: whoever asks asks again in some seconds.
+            log.warning("probe_failed", part=name, error=said(error))
             return False, "failed; the log says why"
 
 
@@ -122,6 +130,7 @@ async def answer(scope: Scope, send: Send, status: int, content_type: bytes, bod
     headers = [(b"cache-control", b"no-store")]
     if scope["method"] not in ("GET", "HEAD"):
         status, content_type = 405, b"application/json"
+        headers.append((b"allow", b"GET, HEAD"))
         body = jsontext.encode({"error": "method_not_allowed", "message": "This path answers GET only."})
         headers.append((b"allow", b"GET, HEAD"))
     headers += [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
@@ -130,8 +139,10 @@ async def answer(scope: Scope, send: Send, status: int, content_type: bytes, bod
 
 
 async def database_probe() -> str:
-    """Whether the database answers a query."""
+    """Whether the database answers a query, and SQLite has room to write: reading goes on when the disk is full."""
     await database.run(database.database_now)
+    if not settings.GATEWAY_DATABASE_URL and shutil.disk_usage(settings.GATEWAY_DATA_DIR).free < LEAST_FREE_BYTES:
+        raise NotReady("the disk of GATEWAY_DATA_DIR is full")
     return "ok"
 
 
@@ -153,7 +164,8 @@ class Draining(Protocol):
 
 
 class WorkersProbe:
-    """Whether this process takes new work."""
+    """Whether this process takes new work; and where workers run it, whether there are any, which says nothing of this
+    process: it goes on to take prompts and to be read from."""
 
     def __init__(self, gateway: Draining) -> None:
         self.gateway = gateway
@@ -161,6 +173,8 @@ class WorkersProbe:
     async def __call__(self) -> str:
         if self.gateway.draining:
             raise NotReady("draining")
+        if settings.GATEWAY_RUNNER == "worker" and not await database.run(workers_alive):
+            return NO_WORKER
         return "ok"
 
 
@@ -177,6 +191,17 @@ class MigrationsProbe:
                 raise NotReady(f"{missing} not applied; run 'manage.py migrate'")
             self._applied = True
         return "ok"
+
+
+def workers_alive() -> bool:
+    """Whether some worker had a heartbeat lately; for PostgreSQL, which has their queue."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM procrastinate_workers"
+            " WHERE last_heartbeat > now() - make_interval(secs => %s))",
+            [WORKER_SECONDS],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def migrations_missing() -> int:

@@ -6,9 +6,10 @@ Under uvicorn the lifespan starts it; under daphne, which knows no lifespan, the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+import structlog
 from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
@@ -39,6 +40,7 @@ from tools_app.executors.mcp import SERVERS
 _JOBS = "sessions_app.legs.jobs.JOBS"
 """Named, because its library is installed for PostgreSQL only."""
 
+log = structlog.get_logger("gateway.lifecycle")
 
 WEBHOOKS = WebhookSender(session_names)
 
@@ -51,6 +53,8 @@ class Gateway:
         """Set before the start: a web process answers requests, a worker runs legs that the queue brings."""
         self._started: list[Part] = []
         self._starting: asyncio.Future[None] | None = None
+        self.started = False
+        """Whether everything runs: `ensure_started` has nothing to do then."""
         self.draining = False
         """Whether this process was told to end."""
 
@@ -59,13 +63,15 @@ class Gateway:
         legs: Sequence[Part]
         if self.role == "worker":
             legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
-            return (TELEMETRY, CLIENT, SERVERS, ROWS, HUB, FLUSHER, *legs, COUNTS)
+            models: Sequence[Part] = (UPSTREAMS, ROWS, BUDGETS, SHARED, QUOTAS)
+            return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
         relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
 
     async def ensure_started(self) -> None:
-        """Starts once, however many scopes ask for it at the same time."""
+        """Starts once, however many scopes ask for it at the same time. What a part raises is raised to all of them;
+        the parts before it are stopped, and whoever asks next tries again."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(self._starting)
@@ -73,27 +79,49 @@ class Gateway:
     start = ensure_started
 
     async def _start(self) -> None:
-        await database.run(_recover)
-        TELEMETRY.role = self.role
-        for part in self.parts():
-            await part.start()
-            self._started.append(part)
+        try:
+            await database.run(_recover)
+            TELEMETRY.role = self.role
+            for part in self.parts():
+                await part.start()
+                self._started.append(part)
+            self.started = True
+        except BaseException:
+            await self.stop()
+            raise
 
     async def drain(self) -> None:
-        """Followers are told to reconnect; running legs finish or are handed over."""
+        """Followers are told to reconnect; running legs finish or are handed over. Raises what parts raised, when
+        all have been drained."""
         if self.draining:
             return
         self.draining = True
-        for part in reversed(self._started):
-            await part.drain()
+        await _each("drain", [(part, part.drain) for part in reversed(self._started)])
 
     async def stop(self) -> None:
-        """Ends every part, the limits' connections and the database threads."""
-        while self._started:
-            await self._started.pop().stop()
-        await rate_limits.close()
-        self._starting, self.draining = None, False
-        await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+        """Ends every part, the limits' connections and the database threads. Raises what parts raised, when all have
+        been stopped."""
+        self.started = False
+        try:
+            started, self._started = self._started, []
+            await _each("stop", [(part, part.stop) for part in reversed(started)])
+        finally:
+            self._starting, self.draining = None, False
+            await rate_limits.close()
+            await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+
+
+async def _each(step: str, actions: Iterable[tuple[Part, Callable[[], Awaitable[None]]]]) -> None:
+    """All of them in order: the part that fails must not keep the others, which have legs and rows to bring home."""
+    errors: list[Exception] = []
+    for part, action in actions:
+        try:
+            await action()
+        except Exception as error:
+            log.exception("part_failed", part=type(part).__name__, step=step)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"The gateway's {step} failed.", errors)
 
 
 def _recover() -> None:

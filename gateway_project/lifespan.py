@@ -48,6 +48,11 @@ class StartedFirst:
         self.application = application
         self.gateway = gateway
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if self.gateway.started:
+            return self.application(scope, receive, send)
+        return self._after_the_start(scope, receive, send)
+
+    async def _after_the_start(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.gateway.ensure_started()
         await self.application(scope, receive, send)

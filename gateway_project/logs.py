@@ -79,6 +79,7 @@ def configure(options: Mapping[str, str]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        request_dropped,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Loggers keep what they were first used with, so a second configuration would reach some of them only.
@@ -99,7 +100,7 @@ def configure(options: Mapping[str, str]) -> None:
     # Static files under ASGI: Django reads their iterator in a thread, which is what is wanted.
     warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
     # Filters of a logger are not asked for what its children say.
-    logging.getLogger("uvicorn.error").filters = [RefusedUpgrade()]
+    logging.getLogger("uvicorn.error").filters = [SaidAlready()]
 
 
 class Form(structlog.stdlib.ProcessorFormatter):
@@ -179,6 +180,12 @@ def _stamp(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def request_dropped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Takes away the request that Django gives with its records: it is shown with its query string."""
+    event.pop("request", None)
+    return event
+
+
 def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Adds the trace and the span that the line belongs to, where there are any."""
     if (ids := trace_ids()) is not None:
@@ -186,13 +193,17 @@ def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return event
 
 
-class RefusedUpgrade(logging.Filter):
-    """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer."""
+class SaidAlready(logging.Filter):
+    """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer, and an event stream that
+    is cut because its reader takes nothing."""
 
-    MESSAGE = "ASGI callable returned without completing handshake."
+    MESSAGES = (
+        "ASGI callable returned without completing handshake.",
+        "ASGI callable returned without completing response.",
+    )
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.msg != self.MESSAGE
+        return record.msg not in self.MESSAGES
 
 
 def redact(value: Any) -> Any:
@@ -205,7 +216,10 @@ def redact(value: Any) -> Any:
         return {name: REDACTED if _is_secret(name) and item else redact(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item) for item in value]
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    # Else it would be rendered after this, as it is.
+    return _redact_text(repr(value))
 
 
 def _configure_own(shared: list[Processor]) -> None:

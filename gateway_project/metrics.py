@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from core_app import database
+from core_app.loglines import said
 from core_app.metrics import REGISTRY
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
@@ -49,7 +50,6 @@ class Parts(Collector):
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
         yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
         yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
-        yield _counter("gateway_flusher_fenced", "Writes refused because the lease was lost.", FLUSHER.fenced)
 
 
 class RunStates(Collector):
@@ -76,7 +76,7 @@ class RunStates(Collector):
             async with asyncio.timeout(DATABASE_SECONDS):
                 self.counts = await database.run(_unfinished)
         except (DatabaseError, TimeoutError) as error:
-            log.warning("runs_not_counted", error=type(error).__name__)
+            log.warning("runs_not_counted", error=said(error))
 
 
 RUN_STATES = RunStates()

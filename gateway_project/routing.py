@@ -53,8 +53,8 @@ def asgi(route: str, application: Any) -> URLPattern:
 
 
 def matching(expression: re.Pattern[str], application: Any) -> URLPattern:
-    """The same for all paths of an expression."""
-    pattern: URLPattern = re_path(expression.pattern, application)
+    """The same for all paths that an expression matches from their beginning: Django would look for it anywhere."""
+    pattern: URLPattern = re_path(rf"\A{expression.pattern}", application)
     return pattern
 
 
@@ -108,12 +108,7 @@ PROMPT_PATH = re.compile(r"/v1/sessions/[^/]+/prompt\Z")
 def application_build(django_application: Any) -> Any:
     """The whole application; `django_application` takes what nothing in front of it does."""
     http = URLRouter([*MODELS, *PROBES, *STREAMS, *waits(django_application), rest(django_application)])
-    router = ProtocolTypeRouter(
-        {
-            "http": frequent_first(http),
-            "websocket": URLRouter([*SOCKETS, rest(unknown_socket)]),
-        }
-    )
+    router = by_type(http=frequent_first(http), websocket=URLRouter([*SOCKETS, rest(unknown_socket)]))
     gate = Gate(
         router,
         known_path=known_path,
@@ -128,6 +123,16 @@ def application_build(django_application: Any) -> Any:
     routes = Routes([*templates_of(known), *MODEL_ROUTES])
     served = StartedFirst(Traced(Measured(gate, routes), routes), gateway)
     return ProtocolTypeRouter({"http": served, "websocket": served, "lifespan": Lifespan(gateway)})
+
+
+def by_type(*, http: Application, websocket: Application) -> Application:
+    """What the gate lets through is one of the two. No coroutine of its own, as few have that are in front of a
+    stream: each is gone through for every piece of it."""
+
+    def served(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (http if scope["type"] == "http" else websocket)(scope, receive, send)
+
+    return served
 
 
 def frequent_first(application: Application) -> Application:

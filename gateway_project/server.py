@@ -2,7 +2,8 @@
 
 The first SIGTERM or SIGINT closes the listeners and drains the gateway (followers are told to reconnect, running
 legs finish or hand over, within GATEWAY_DRAIN_SECONDS); then uvicorn closes connections and ends the lifespan.
-A second signal ends the process at once; what it was doing is taken up again after the next start.
+A second signal ends the process at once; what it was doing is taken up again after the next start. A stop that hangs
+says where, and ends in the same way.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
@@ -19,6 +23,7 @@ import structlog
 import uvicorn
 from django.conf import settings
 
+from core_app.running import task_place
 from gateway_project.lifecycle import Gateway
 
 LARGEST_FRAME = 26 * 1024 * 1024
@@ -27,10 +32,24 @@ LARGEST_FRAME = 26 * 1024 * 1024
 CLOSE_SECONDS = 5
 """How long open answers get after draining; followers have been ended by then."""
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than who asks keeps a connection (nginx and load balancers 60 s, aiohttp 15 s): uvicorn's 5 s close it under
+a request that is on its way, and a prompt is not sent again by itself."""
+
 DRAIN_GRACE_SECONDS = 5.0
 """A drain keeps to GATEWAY_DRAIN_SECONDS by itself; past this much more the server goes on without it."""
 
+GIVE_UP_SECONDS = 15.0
+"""After GATEWAY_DRAIN_SECONDS, a stop hangs: what comes after the drain takes thirteen at most."""
+
 BACKLOG = 2048
+
+DAY_SECONDS = 86_400
+"""The system takes no time-out of any length."""
+
+UNREAD_SECONDS = 60
+"""A peer that takes none of what was written to it for so long loses its connection. Closing alone does not end one
+whose buffers are full: its descriptor and 2 MiB of the kernel's stayed for as long as the peer liked."""
 
 COLLECT_AFTER = (10_000, 20, 20)
 """A request allocates hundreds of objects and frees nearly all of them by itself; the default looks every 700."""
@@ -45,10 +64,19 @@ class PortTaken(Exception):
 class GatewayServer(uvicorn.Server):
     """uvicorn with a drain before its shutdown."""
 
-    def __init__(self, config: uvicorn.Config, *, gateway: Gateway, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        gateway: Gateway,
+        on_ready: Callable[[], None],
+        on_hang: Callable[[asyncio.AbstractEventLoop], None] | None = None,
+    ) -> None:
+        """`on_hang` is called in a thread of its own when a stop has not ended in time."""
         super().__init__(config)
         self.gateway = gateway
         self.on_ready = on_ready
+        self.on_hang = on_hang
         self.stop_asked = False
         self._drain: asyncio.Task[None] | None = None
 
@@ -67,9 +95,17 @@ class GatewayServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self.stop_asked and self._drain is None:
             self._drain = asyncio.create_task(self._drain_gateway(), name="drain")
+            self._watch_the_stop()
         if self.force_exit or (self._drain is not None and self._drain.done()):
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _watch_the_stop(self) -> None:
+        if self.on_hang is not None:
+            seconds = settings.GATEWAY_DRAIN_SECONDS + GIVE_UP_SECONDS
+            timer = threading.Timer(seconds, self.on_hang, (asyncio.get_running_loop(),))
+            timer.name, timer.daemon = "stop-watch", True
+            timer.start()
 
     async def _drain_gateway(self) -> None:
         log.info("draining", seconds=settings.GATEWAY_DRAIN_SECONDS)
@@ -81,6 +117,20 @@ class GatewayServer(uvicorn.Server):
                 await self.gateway.drain()
         except Exception:  # the stop goes on whatever a part raises
             log.exception("drain_failed")
+
+
+def process_abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends a process whose stop hangs, with 1, and says in the log what each task and thread of it is at."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    log.error(
+        "stop_hangs",
+        tasks=sorted(f"{task.get_name()} at {task_place(task)}" for task in asyncio.all_tasks(loop)),
+        threads=sorted(
+            f"{names.get(ident)} at {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+            for ident, frame in sys._current_frames().items()
+        ),
+    )
+    os._exit(1)
 
 
 def garbage_spare() -> None:
@@ -106,6 +156,7 @@ def server_config(application: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.GATEWAY_TRUSTED_PROXIES),
         forwarded_allow_ips=settings.GATEWAY_TRUSTED_PROXIES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=CLOSE_SECONDS,
         ssl_certfile=settings.GATEWAY_TLS_CERT_FILE or None,
         ssl_keyfile=settings.GATEWAY_TLS_KEY_FILE or None,
@@ -136,14 +187,25 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
+    _cut_who_reads_nothing(listener)
     try:
         listener.bind(address)
         # Who connects from now on is answered as soon as the server runs.
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise PortTaken(f"GATEWAY_HOST is '{host}', which is not an address of this machine.") from None
         raise PortTaken(f"Port {port} on {host} {_reason(error)}; {setting} names another.") from None
     return listener
+
+
+def _cut_who_reads_nothing(listener: socket.socket) -> None:
+    """By the system, for every connection that the listener takes; Linux alone knows how."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Never before the gateway itself ends a slow follower, which logs why.
+        seconds = min(max(UNREAD_SECONDS, 2 * settings.GATEWAY_SLOW_FOLLOWER_SECONDS), DAY_SECONDS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 def _reason(error: OSError) -> str:

@@ -5,6 +5,7 @@ docs/configuration.md and .env.example list the same names; a test compares the 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,15 @@ GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 # A follower that does not take one frame for this long is ended; it resumes from its last id.
 GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
+# The same for a client of the model gateway: a stopped reader would hold its provider's stream for ever.
+GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
 GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")
-# Sessions that one worker process runs at a time (GATEWAY_RUNNER=worker).
+# Sessions that one worker process runs at a time (GATEWAY_RUNNER=worker), and a fifth more for tenants that would wait
+# for all of another's.
 GATEWAY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 50)
 # Where a worker answers /healthz and /readyz; 0 is nowhere.
 GATEWAY_WORKER_PORT = env.int("WORKER_PORT", 0)
@@ -109,6 +113,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
+# Moments in the admin as in logs: "10:12 a.m." is no place in a log.
+FORMAT_MODULE_PATH = "gateway_project.formats"
 STATIC_URL = "/static/"
 # Served from the packages that bring them: nothing to collect before the first start.
 WHITENOISE_USE_FINDERS = True
@@ -210,7 +216,16 @@ _PATIENCE = {
 def _postgresql(url: str) -> dict[str, Any]:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
-    parsed: dict[str, Any] = dict(dj_database_url.parse(url))
+    try:
+        # What libpq finds wrong in a password's percent-encoding it quotes, password and all.
+        if re.search("%(?![0-9A-Fa-f]{2})", url):
+            raise ValueError(url)
+        parsed: dict[str, Any] = dict(dj_database_url.parse(url))
+    except ValueError:
+        raise ImproperlyConfigured(
+            "GATEWAY_DATABASE_URL is no address: it takes postgresql://user:password@host:5432/name, where"
+            " / @ : # ? % in a password are percent-encoded (%2F %40 %3A %23 %3F %25)."
+        ) from None
     size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + OTHER_CONNECTIONS
     pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": PromptConnection}
     # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.

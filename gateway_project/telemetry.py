@@ -66,10 +66,12 @@ class Traced:
         self._application = application
         self._routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if TRACING.tracer is None or scope["path"] in UNTRACED:
-            await self._application(scope, receive, send)
-            return
+            return self._application(scope, receive, send)
+        return self._traced(scope, receive, send)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method", "WEBSOCKET")
         method = method if method in METHODS else OTHER
         route = self._routes.of(scope["path"])

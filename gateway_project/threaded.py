@@ -39,6 +39,9 @@ class ThreadedHandler(ASGIHandler):
         with body:
             work = partial(copy_context().run, self._answer, scope, body)
             response: HttpResponseBase = await loop.run_in_executor(threads, work)
+            if (release := scope.get("gateway.release")) is not None:
+                # Its thread is free for others already: whoever takes no answer must not keep a place at the gate.
+                release()
             try:
                 await self.send_response(response, send)
             finally:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from inference_app.resolution import Candidate
+from inference_app.resolution import Candidate, Resolution
 from tenants_app.principal import DEFAULT_TENANT, Principal
 
 
@@ -37,6 +37,11 @@ def allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
     if access is None or not access.patterns:
         return True
     return any(fnmatchcase(candidate.name, pattern) or fnmatchcase(name, pattern) for pattern in access.patterns)
+
+
+def candidates_allowed(tenant_id: int, resolution: Resolution, name: str) -> list[Candidate]:
+    """Those that the tenant may use of where `name` leads."""
+    return [candidate for candidate in resolution.candidates if allowed(tenant_id, candidate, name)]
 
 
 def substitution(principal: Principal) -> bool:

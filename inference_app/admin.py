@@ -19,9 +19,38 @@ from tenants_app.admin_access import actor_of, user_of
 from tenants_app.admin_rows import TenantRows
 from tenants_app.admin_site import Page, site
 
+_HELP = {
+    "entry": "As in the file, without the name: base_url, wire, models, headers, timeout, … "
+    'For example {"base_url": "http://127.0.0.1:8000/v1"}. What it leaves out stays as the file or the gateway has it.',
+    "enabled": "Off: nothing is sent there.",
+    "prefix": "How the models' names begin. The longest that fits wins.",
+    "providers": 'Who serves them, in the order in which they are tried: ["openai", "openrouter"].',
+    "alias.name": "What clients name it.",
+    "provider.name": "The part before the colon in provider:model.",
+    "input": "US dollars for a million tokens.",
+    "output": "US dollars for a million tokens.",
+    "cached": "US dollars for a million tokens that were read from the provider's cache. Empty: as input.",
+    "substitution": "Whether the fallback chain serves unknown models. Unknown: for the tenant default alone.",
+    "api_key": "One of the tenant's keys. Empty: all of them together.",
+    "period": "Minutes, days and months of UTC.",
+    "tokens": "In and out together. Past it calls are answered 402 (429 where it is a minute's). Empty: not limited.",
+    "usd": "US dollars, of models whose price is known. Empty: not limited. One of the two is needed.",
+}
+_LABELS = {"api_key": "API key", "usd": "US dollars"}
+
 
 class ConfigurationRows(TenantRows):
     """Rows of the whole gateway."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            known = _HELP.get(f"{self.opts.model_name}.{db_field.name}") or _HELP.get(db_field.name)
+            field.help_text = known or field.help_text
+            field.label = _LABELS.get(db_field.name, field.label)
+            if isinstance(field, forms.JSONField) and field.initial is None:
+                field.initial = list
+        return field
 
     def of_tenant(self, queryset: QuerySet[Any], tenant: Any) -> QuerySet[Any]:
         return queryset.none()

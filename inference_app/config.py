@@ -7,9 +7,11 @@ variable and looked up when they are needed, so they are in no value that is log
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -21,6 +23,7 @@ from inference_app.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
 Wire = Literal["openai-chat", "openai-responses", "anthropic", "demo"]
 Capability = Literal["text", "tools", "image", "audio", "file", "json_schema", "json_object", "reasoning"]
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 log = structlog.get_logger("gateway.models")
@@ -66,8 +69,9 @@ class ProviderEntry(_Closed):
     """One provider. `api_key: none` means it needs no key; `model_prefixes` maps the beginning of a routed
     name to what this provider wants before it (`claude` → `anthropic/` at a reseller). `assumed` is a local
     provider that nobody has said is there: it serves what is sent to it by name, and is no substitute. `also` names
-    further wires at the same address, so that requests of that wire pass through. One that is not `enabled` is as one
-    without a key."""
+    further wires at the same address, so that requests of that wire pass through. `refuses` names fields that it
+    answers with an error: the gateway writes none of them into a request, and hands on what a client wrote itself. One
+    that is not `enabled` is as one without a key."""
 
     base_url: str = ""
     api_key_env: str | None = None
@@ -78,6 +82,7 @@ class ProviderEntry(_Closed):
     default_model: str | None = None
     headers: Mapping[str, str] = Field(default_factory=dict)
     model_prefixes: Mapping[str, str] = Field(default_factory=dict)
+    refuses: tuple[str, ...] = ()
     weight: int = Field(default=1, ge=0)
     timeout: Timeouts = Timeouts()
     assumed: bool = False
@@ -93,10 +98,18 @@ class ProviderEntry(_Closed):
     def _one_number(cls, value: Any) -> Any:
         return {"first_byte": value, "idle": value} if isinstance(value, int | float) else value
 
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if not _HEADER_NAME.match(name) or not text.isprintable():
+                raise ValueError(f"the header {name!r} cannot be sent: a name has no spaces, a value is one line")
+        return value
+
     @model_validator(mode="after")
     def _reachable(self) -> ProviderEntry:
-        if self.wire != "demo" and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
+        if self.wire != "demo":
+            _address_check(self.base_url)
         if self.api_key_env is None and self.api_key is None:
             raise ValueError("either api_key_env (a variable's name) or `api_key: none` is needed")
         return self
@@ -120,7 +133,26 @@ class ProviderEntry(_Closed):
 
     def model(self, model_id: str) -> ModelEntry | None:
         """The configured entry of a model, None when the provider does not list it."""
-        return next((entry for entry in self.models if entry.id == model_id), None)
+        return self._by_id.get(model_id)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, ModelEntry]:
+        # Of two with one id the first counts.
+        return {entry.id: entry for entry in reversed(self.models)}
+
+
+def _address_check(address: str) -> None:
+    """ValueError for what no request can go to."""
+    if not address.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    try:
+        parts = urlsplit(address)
+        good = parts.hostname and parts.username is None and not parts.query and not parts.fragment
+        good = good and (parts.port or 1) and " " not in address
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("base_url must be an address with a host, without user, query or fragment")
 
 
 class AliasTarget(_Closed):
@@ -158,7 +190,7 @@ class ModelsConfig(_Closed):
     providers: Mapping[Name, ProviderEntry]
     default_model: str | None = None
     model_routing: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    model_aliases: Mapping[str, tuple[AliasTarget, ...]] = Field(default_factory=dict)
+    model_aliases: Mapping[str, Annotated[tuple[AliasTarget, ...], Field(min_length=1)]] = Field(default_factory=dict)
     fallback_chain: tuple[str, ...] = FALLBACK_CHAIN
     defaults: Defaults = Defaults()
 

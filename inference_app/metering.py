@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
 import structlog
 
 from core_app import clock, database
-from inference_app.config import models_config
+from core_app.running import tasks_end
+from inference_app.config import ModelsConfig, models_config
 from inference_app.price_list import listed_price
-from inference_app.prices import response_cost
+from inference_app.prices import charged
 from inference_app.relayed_days import Counts, counts_write
 from inference_app.resolution import Candidate
 from inference_app.stats import STATS
@@ -36,6 +38,8 @@ Outcome = Literal["ok", "left", "broken", "refused", "failed"]
 
 COUNTED, ESTIMATED = "inference", "inference_estimate"
 """The ledger's kinds: what the provider said, and what was worked out from lengths because it did not."""
+
+_NOTHING = Decimal(0)
 
 _log = structlog.get_logger("gateway.metering")
 
@@ -85,8 +89,7 @@ class Meter:
     async def stop(self) -> None:
         """Writes what is left."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await tasks_end(self._task)
             self._task = None
         await self.flush()
 
@@ -146,33 +149,32 @@ class Meter:
 
 def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
     """Writes a batch in one transaction; what each call cost."""
-    costs = [_cost(call) for call in batch]
+    config = models_config()
+    costs = [_cost(config, call) for call in batch]
     # What fails is counted again without these, and its calls bring their costs along again.
     costly = Counts()
     costly.add(counts)
+    sums: dict[tuple[int, date, Candidate], Decimal] = {}
     for call, cost in zip(batch, costs, strict=True):
-        costly.cost(call.principal.tenant_id, call.at.date(), call.candidate, cost)
+        if cost:
+            cell = (call.principal.tenant_id, call.at.date(), call.candidate)
+            sums[cell] = sums.get(cell, _NOTHING) + cost
+    for cell, cost in sums.items():
+        costly.cost(*cell, cost)
     with database.write_transaction():
         ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
         counts_write(costly)
     return costs
 
 
-def _cost(call: CallRecord) -> Decimal | None:
-    provider = models_config().providers.get(call.candidate.provider)
-    usage, model = call.usage, call.candidate.model
+def _cost(config: ModelsConfig, call: CallRecord) -> Decimal | None:
+    provider, usage = config.providers.get(call.candidate.provider), call.usage
     if provider is None:
         return None
-    entry = provider.model(model)
-    priced = entry is not None and entry.price is not None
-    return response_cost(
-        provider,
-        model,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cached_tokens=usage.cached,
-        listed=None if priced else listed_price(call.candidate, usage),
-    )
+    entry = provider.model(call.candidate.model)
+    if entry is None or entry.price is None:
+        return listed_price(call.candidate, usage)
+    return charged(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
 
 
 def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:

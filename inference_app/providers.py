@@ -179,7 +179,8 @@ def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEn
         create = completions.create
 
         async def create_untransformed(*, messages: Any, extra_body: Any = None, **fields: Any) -> Any:
-            return await create(messages=[], extra_body={"messages": messages, **(extra_body or {})}, **fields)
+            taken = {name: value for name, value in fields.items() if name not in provider.refuses}
+            return await create(messages=[], extra_body={"messages": messages, **(extra_body or {})}, **taken)
 
         completions.create = create_untransformed
         return client

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from core_app.running import tasks_end
 from inference_app.config import ProviderEntry, models_config
 from inference_app.exhausted import EXHAUSTED
 from inference_app.relay.upstreams import UPSTREAMS, identification
@@ -66,8 +67,7 @@ class Quotas:
     async def stop(self) -> None:
         """Ends asking."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await tasks_end(self._task)
             self._task = None
         self._known.clear()
         EXHAUSTED.clear()

@@ -13,6 +13,7 @@ from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
+from core_app.running import tasks_end
 from inference_app.access import TenantAccess, access_replace
 from inference_app.config import MODELS
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
@@ -79,8 +80,7 @@ class Rows:
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await tasks_end(self._task)
             self._task = None
 
     async def look(self) -> None:

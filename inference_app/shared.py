@@ -13,11 +13,13 @@ from typing import Any
 import orjson
 import structlog
 from django.conf import settings
-from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core_app import database
+from core_app.loglines import said
+from core_app.metrics import SHARED_FAILURES
+from core_app.running import tasks_end
 from inference_app.relay.circuits import CIRCUITS, Circuit, Circuits
 from inference_app.resolution import Candidate
 from inference_app.stats import STATS, Stats
@@ -27,8 +29,6 @@ REDIS_SECONDS = 1.0
 CIRCUIT_SECONDS = 3600.0
 STATS_SECONDS = 86_400.0
 """How long what a process said is kept after its last word."""
-
-LOST = Counter("gateway_inference_shared_failures_total", "Rounds in which providers' state could not be shared")
 
 _log = structlog.get_logger("gateway.shared")
 
@@ -44,6 +44,7 @@ class SharedState:
         """When each circuit last changed, as far as this process has said or heard."""
         self._changed: set[Candidate] = set()
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._redis: Redis | None = None
         self._task: asyncio.Task[None] | None = None
         self._prefix = ""
@@ -52,7 +53,7 @@ class SharedState:
         """Begins to tell and to listen, where there is a Redis."""
         if not settings.GATEWAY_REDIS_URL:
             return
-        self._wake = asyncio.Event()
+        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
         self._redis = Redis.from_url(
             settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
@@ -68,8 +69,7 @@ class SharedState:
         if self._task is None or self._redis is None:
             return
         self._circuits.changed = lambda candidate, circuit: None
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await tasks_end(self._task)
         await self._redis.aclose()
         self._task, self._redis = None, None
         self._known.clear()
@@ -77,7 +77,14 @@ class SharedState:
         self._stats.others.clear()
 
     async def share(self) -> None:
-        """One round: what changed here is told, what others told is learnt. Raises what Redis fails with."""
+        """One round: what changed here is told, what others told is learnt. Raises what Redis fails with.
+
+        One at a time: of two at once the answer that was read first could be heard last.
+        """
+        async with self._turn:
+            await self._round()
+
+    async def _round(self) -> None:
         redis = self._redis
         assert redis is not None
         changed, self._changed = self._changed, set()
@@ -133,12 +140,20 @@ class SharedState:
             await redis.hdel(f"{self._prefix}:stats", *old)
 
     async def _share_for_ever(self) -> None:
+        lost = False
         while True:
             try:
                 await self.share()
             except (RedisError, OSError, TimeoutError) as error:
-                LOST.inc()
-                _log.warning("providers' state is not shared: Redis does not answer", error=type(error).__name__)
+                SHARED_FAILURES.inc()
+                # Once: this is tried again twice a second, and an outage may take a night.
+                if not lost:
+                    _log.warning("providers' state is not shared: Redis does not answer", error=said(error))
+                lost = True
+            else:
+                if lost:
+                    _log.info("providers' state is shared again")
+                lost = False
             try:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()

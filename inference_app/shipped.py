@@ -60,6 +60,16 @@ PROVIDERS: Mapping[str, Mapping[str, Any]] = {
         "base_url": "https://api.mistral.ai/v1",
         "api_key_env": "MISTRAL_API_KEY",
         "default_model": "mistral-small-latest",
+        # It counts streams without being asked, and answers 422 for fields that it does not know.
+        "refuses": [
+            "stream_options",
+            "user",
+            "store",
+            "prompt_cache_key",
+            "service_tier",
+            "safety_identifier",
+            "verbosity",
+        ],
     },
     "groq": {
         "base_url": "https://api.groq.com/openai/v1",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inference_app.endpoints.answering import Visit
-from inference_app.endpoints.relayed import passed_on, sent
-from inference_app.relay import ClientWatch, Envelope, UpstreamRequest, upstream_call
+from inference_app.endpoints.relayed import passed_on, sent, watched
+from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from inference_app.relay.kinds import NATIVE
 from responses_app.dialect import ResponsesDialect
 from responses_app.stateless import response_not_found, stateless_check
@@ -29,11 +29,11 @@ async def response_create(visit: Visit) -> None:
         converters=dialect.converters,
         passed_on=passed_on(visit),
     )
-    async with ClientWatch(visit.receive), upstream_call(request) as answer:
+    async with watched(visit) as watch, upstream_call(request) as answer:
         if answer.wire == NATIVE["responses"]:
             dialect.passing_through()
         visit.begun = True
-        await sent(replace(visit, send=dialect.watching(visit.send), send_body=None), request, answer)
+        await sent(replace(visit, send=dialect.watching(visit.send), send_body=None), request, answer, watch)
 
 
 async def response_missing(visit: Visit) -> None:

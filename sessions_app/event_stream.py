@@ -9,8 +9,7 @@ from core_app import database, jsontext
 from core_app.errors import BadRequest
 from events_app import log
 from events_app.batches import StoredEvent
-from events_app.positions import position
-from sessions_app.selectors import session_get
+from sessions_app.selectors import session_get, session_position
 from sessions_app.stream_http import Answer, EventEndpoint, Opened, Query, number, position_of, types_of
 from sessions_app.stream_plan import StreamPlan, StreamRequest, stream_plan
 from tenants_app.principal import Principal
@@ -68,12 +67,12 @@ def _page(principal: Principal, public_id: str, query: Query) -> dict[str, Any]:
     session = session_get(principal, public_id)
     since = number(query.get("since", "0"), "since")
     limit = min(max(1, number(query.get("limit", "100"), "limit")), MAX_PAGE)
-    here = position(session.stream_id)
+    here = session_position(session)
     events = log.read(session.stream_id, after=since, limit=limit, types=types_of(query))
     page: dict[str, Any] = {
         "events": [{"id": event.offset, "event": event.type, "data": jsontext.decode(event.data)} for event in events],
         "lastEventIndex": here.head,
-        "nextCursor": events[-1].offset if len(events) == limit else None,
+        "nextCursor": events[-1].offset if events and log.read_was_cut(events, limit) else None,
     }
     if since > here.head:
         page["dropped"] = {"from": since, "to": here.head, "reason": "reset"}

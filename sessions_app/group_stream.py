@@ -11,10 +11,11 @@ from typing import Any
 
 from core_app import database, jsontext
 from core_app.errors import NotFound
+from events_app import log
 from events_app.batches import StoredEvent
 from events_app.positions import position
 from sessions_app.models import AgentSession, SessionGroup
-from sessions_app.stream_http import Answer, EventEndpoint, Opened, Query, position_of, types_of
+from sessions_app.stream_http import Answer, EventEndpoint, Opened, Query, dropped_frame, position_of, types_of
 from tenants_app.principal import Principal
 
 
@@ -34,9 +35,11 @@ class GroupView:
         self._prefixes: dict[int, bytes] = {}
 
     async def frame(self, event: StoredEvent) -> bytes:
-        """The frame under the group's own id."""
+        """The frame under the group's own id; of an event that its session no longer has, that it is dropped."""
         if self._types is not None and event.type not in self._types:
             return b""
+        if event.data == log.GONE:
+            return dropped_frame(event.offset, {"from": event.offset, "to": event.offset})
         assert event.source is not None  # a group's log holds nothing but pointers
         prefix = self._prefixes.get(event.source)
         if prefix is None:

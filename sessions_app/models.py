@@ -172,6 +172,9 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["session", "number"], condition=Q(state__in=UNFINISHED), name="run_unfinished"),
             models.Index(fields=["created_at"], condition=Q(state__in=WORKABLE), name="run_workable"),
+            models.Index(
+                fields=["tenant", "created_at"], condition=Q(state__in=WORKABLE), name="run_workable_of_tenant"
+            ),
             models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
         ]
 

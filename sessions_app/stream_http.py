@@ -84,7 +84,7 @@ class EventEndpoint(ABC):
         principal: Principal = scope["gateway.principal"]
         principal.require(SESSIONS)
         if scope["method"] != "GET":
-            raise MethodNotAllowed("Events are read with GET.")
+            raise MethodNotAllowed("Events are read with GET.", allow="GET")
         return await self.open(scope, query_of(scope), principal)
 
     async def _answer(self, scope: dict[str, Any], receive: Receive, send: Send, opened: Opened | Answer) -> None:
@@ -104,7 +104,7 @@ async def _frames(follower: Follower, opened: Opened, principal: Principal) -> A
     """1. retry, 2. what is no longer kept, 3. every event that the view shows, until it ends."""
     yield retry_frame()
     if opened.dropped is not None:
-        yield _dropped_frame(opened.after, opened.dropped)
+        yield dropped_frame(opened.after, opened.dropped)
     if opened.over:
         return
     try:
@@ -113,7 +113,7 @@ async def _frames(follower: Follower, opened: Opened, principal: Principal) -> A
     except FollowerReleased:
         yield restart_frame()
     except (FollowerSlow, GatewayError) as error:
-        # Behind the others, or the key was revoked: the stream ends, and the client's next request says why.
+        # Behind the others, or the key may no longer read: the stream ends, and the client's next request says why.
         log.info("stream_ended", stream=opened.stream_id, reason=type(error).__name__)
     except Exception as error:  # the head is sent: all that is left is to end the stream and log why
         internal_error(error)
@@ -129,7 +129,7 @@ async def _chunks(follower: Follower, view: View, principal: Principal) -> Async
         shown = []
         if events and events[0].offset > before + 1:
             kept = events[0].offset - 1
-            shown.append(_dropped_frame(kept, {"from": before + 1, "to": kept}))
+            shown.append(dropped_frame(kept, {"from": before + 1, "to": kept}))
         for event in events:
             shown.append(await view.frame(event))
             if view.ends(event):
@@ -140,11 +140,12 @@ async def _chunks(follower: Follower, view: View, principal: Principal) -> Async
             yield chunk
         if not events or clock() >= due:
             due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
-            await aprincipal_recheck(principal)
+            (await aprincipal_recheck(principal)).require(SESSIONS)
             yield heartbeat_frame(follower.position)
 
 
-def _dropped_frame(offset: int, dropped: Mapping[str, object]) -> bytes:
+def dropped_frame(offset: int, dropped: Mapping[str, object]) -> bytes:
+    """What is said in the place of events that are no longer kept."""
     return b"id: %d\nevent: events_dropped\ndata: %b\n\n" % (offset, jsontext.encode(dict(dropped)))
 
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from core_app import clock
 from events_app.batches import StoredEvent
-from events_app.positions import StreamPosition, position
+from events_app.positions import StreamPosition
 from events_app.types import PromptReceived, SessionClosed
 from sessions_app.models import UNFINISHED, AgentSession, Run
-from sessions_app.selectors import run_get, run_newest, run_to_come
+from sessions_app.selectors import run_get, run_newest, run_to_come, session_position
 
 RECENT = timedelta(seconds=60)
 """A run that ended so recently is still shown to who connects: a fast run must not outrun its client."""
@@ -71,7 +71,7 @@ class StreamPlan:
 def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
     """The plan for a client that connects now. Raises NotFound for an unknown run."""
     # The head first: a prompt that is accepted meanwhile is then either found as a run or lies beyond it.
-    here = position(session.stream_id)
+    here = session_position(session)
     if request.run_id is not None:
         plan = _one_run(request, run_get(session, request.run_id), here)
     elif request.after is not None:

@@ -52,7 +52,7 @@ async def _trial(scope: Scope, receive: Receive) -> dict[str, Any]:
     principal: Principal = scope["gateway.principal"]
     principal.require(SESSIONS)
     if scope["method"] != "POST":
-        raise MethodNotAllowed("A tool is tried with POST.")
+        raise MethodNotAllowed("A tool is tried with POST.", allow="POST")
     where = scope["url_route"]["kwargs"]
     stream_id, context = await database.run(_context, principal, where["session_id"])
     checked = TrialSerializer(data=await _body(scope, receive))

@@ -80,10 +80,12 @@ class _Kept:
 
 
 async def run_ended(run_id: str, seconds: float) -> dict[str, Any] | None:
-    """How the run ended, when it does within `seconds`; None when it goes on."""
-    stream_id, first = await database.run(_place, run_id)
+    """How the run ended, when it does within `seconds`; None when it goes on, or is erased meanwhile."""
+    place = await database.run(_place, run_id)
+    if place is None:
+        return None
     try:
-        async with asyncio.timeout(seconds), Follower(stream_id, after=first) as follower:
+        async with asyncio.timeout(seconds), Follower(place[0], after=place[1]) as follower:
             while True:
                 for event in await follower.next():
                     if event.terminal and event.run_id == run_id:
@@ -92,12 +94,15 @@ async def run_ended(run_id: str, seconds: float) -> dict[str, Any] | None:
         return None
 
 
-def _place(run_id: str) -> tuple[int, int]:
-    return Run.objects.values_list("session__stream_id", "first_offset").get(pk=run_id)
+def _place(run_id: str) -> tuple[int, int] | None:
+    return Run.objects.filter(pk=run_id).values_list("session__stream_id", "first_offset").first()
 
 
-def _outcome(run_id: str) -> dict[str, Any]:
-    shown = wire.run_to_wire(Run.objects.get(pk=run_id))
+def _outcome(run_id: str) -> dict[str, Any] | None:
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None:
+        return None
+    shown = wire.run_to_wire(run)
     names = ("status", "lastMessage", "tokenUsage", "costUsd", "costKnown", "endReason", "error")
     return {name: shown[name] for name in names}
 

@@ -33,6 +33,8 @@ class Wakeups:
     def __init__(self) -> None:
         self.listener: Callable[[Work], None] | None = None
         self.queue: Queue | None = None
+        self.guest: Callable[[Work], None] | None = None
+        """Of a worker: takes what the queue may bring too late (`Runner.offer`)."""
 
     def announce(self, work: Work) -> None:
         """Tells of work that the present transaction makes; the last step of whoever holds the stream's lock."""
@@ -47,6 +49,12 @@ class Wakeups:
             self.queue.defer(work)
         elif self.listener is not None:
             self.listener(work)
+
+    def remind(self, work: Work) -> None:
+        """Tells of work that nobody has taken up yet; where a queue brings it, whoever works for the queue here too."""
+        self.tell(work)
+        if self.queue is not None and self.guest is not None:
+            self.guest(work)
 
 
 WAKEUPS = Wakeups()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from core_app import clock, jsontext
-from events_app.positions import position
 from sessions_app.models import AgentSession, Message, Run, RunState
+from sessions_app.selectors import session_position
 from sessions_app.services.ending import token_usage
 from tenants_app.selectors.ledger import LedgerTotals
 from tools_app.selectors import pending
@@ -30,7 +30,7 @@ def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[s
         "uptimeMs": int((until - session.created_at).total_seconds() * 1000),
         "createdAt": clock.iso_ms(session.created_at),
         "updatedAt": clock.iso_ms(session.updated_at),
-        "lastEventIndex": position(session.stream_id).head if head is None else head,
+        "lastEventIndex": session_position(session).head if head is None else head,
         "userData": jsontext.decode(session.user_data),
         "groupId": session.group.public_id if session.group else None,
     }
@@ -70,7 +70,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
 
 def stats_to_wire(session: AgentSession, by_model: dict[str, LedgerTotals]) -> dict[str, Any]:
     """The session's statistics; `by_model` comes from the ledger."""
-    here = position(session.stream_id)
+    here = session_position(session)
     return {
         "sessionId": session.public_id,
         "turns": session.turns,
@@ -108,6 +108,6 @@ def status_to_wire(session: AgentSession, run: Run | None, queued: int) -> dict[
         "pendingQuestions": list(waiting.questions),
         "pendingTools": list(waiting.tools),
         "queue": queued,
-        "lastEventIndex": position(session.stream_id).head,
+        "lastEventIndex": session_position(session).head,
         "run": run_to_wire(run) if run is not None else None,
     }

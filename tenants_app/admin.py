@@ -6,12 +6,14 @@ Who sees and does what is in `tenants_app.admin_rows`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.db.models import Model, QuerySet
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -45,12 +47,31 @@ __all__ = ["ApiKeyAdmin", "AuditAdmin", "GatewayUserAdmin", "LedgerAdmin", "Tena
 _KNOWN_SETTINGS = ", ".join(f"{name} ({kind.__name__})" for name, kind in SETTINGS.items())
 
 
+_MAY = {
+    "sessions": "make, prompt and read sessions",
+    "approvals": "decide on tool calls that wait for it (where the tenant says so, “sessions” includes it)",
+    "inference": "call models: Chat, Responses, Messages, Embeddings",
+    "tasks": "hand over tasks",
+    "agents:read": "list the agents",
+    "agents:write": "change the agents",
+    "operator": "see what runs and what was used in the tenant, and end it",
+    "admin": "handle keys and webhooks, erase sessions, read the audit trail",
+    "platform": "see the state of the whole gateway: providers, metrics",
+}
+"""What each scope is for, for who ticks its box."""
+
+
+def scope_choices(scopes: Iterable[str]) -> list[tuple[str, str]]:
+    """Check boxes that say what they allow."""
+    return [(scope, f"{scope}: {_MAY[scope]}") for scope in scopes]
+
+
 class ScopesField(forms.MultipleChoiceField):
     """The contract's scopes as check boxes."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            choices=[(scope, scope) for scope in SCOPES],
+            choices=scope_choices(SCOPES),
             widget=forms.CheckboxSelectMultiple,
             required=False,
             **kwargs,
@@ -65,7 +86,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Tenant
         fields = ("slug", "name", "settings")
-        help_texts = {"settings": f"A JSON object. This version reads {_KNOWN_SETTINGS}."}
+        help_texts = {"settings": f"A JSON object. This version reads {_KNOWN_SETTINGS}: docs/configuration.md."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -137,6 +158,26 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
 
+class KeyStateFilter(admin.SimpleListFilter):
+    """Keys that are taken, or no more."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("good", "good"), ("revoked", "revoked"), ("expired", "expired"), ("seeded", "of GATEWAY_API_KEYS")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        now = clock.now()
+        wanted = {
+            "good": Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now)),
+            "revoked": Q(revoked_at__isnull=False),
+            "expired": Q(revoked_at=None, expires_at__lte=now),
+            "seeded": Q(seeded=True),
+        }
+        return queryset.filter(wanted.get(self.value() or "", Q()))
+
+
 @admin.register(ApiKey, site=site)
 class ApiKeyAdmin(TenantRows):
     """Nobody gives a key more than they may themselves, nor gets hold of one that may more."""
@@ -144,7 +185,7 @@ class ApiKeyAdmin(TenantRows):
     form = ApiKeyForm
     change_scopes = (ADMIN,)
     list_display = ("name", "prefix", "tenant", "good", "may_do", "expires_at", "last_used_at", "usage")
-    list_filter = (TenantFilter, ("revoked_at", admin.EmptyFieldListFilter), "seeded")
+    list_filter = (KeyStateFilter, TenantFilter)
     list_select_related = ("tenant",)
     search_fields = ("name", "prefix", "tenant__slug")
     actions = ("rotate", "revoke")
@@ -180,7 +221,7 @@ class ApiKeyAdmin(TenantRows):
         form = super().get_form(request, obj, change, **kwargs)
         scopes = form.base_fields.get("scopes")
         if isinstance(scopes, ScopesField):
-            scopes.choices = [(scope, scope) for scope in SCOPES if scope in grantable(request)]
+            scopes.choices = scope_choices(scope for scope in SCOPES if scope in grantable(request))
         return form
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -241,6 +282,26 @@ def grantable(request: HttpRequest) -> set[str]:
     return set(SCOPES) if tenant is None else set(principal_in(request, tenant).scopes)
 
 
+class UserRole(forms.ModelForm):  # type: ignore[type-arg]
+    """Refuses who could sign in and would see nothing, without a word why."""
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if given.get("is_superuser") and not given.get("is_staff"):
+            self.add_error("is_staff", "A superuser needs it to sign in here.")
+        if given.get("is_staff") and not given.get("is_superuser") and not given.get("tenant"):
+            self.add_error("tenant", "Who is staff and no superuser needs a tenant.")
+        return given
+
+
+class UserForm(UserRole, UserChangeForm):  # type: ignore[type-arg]
+    """A person who is there."""
+
+
+class NewUserForm(UserRole, AdminUserCreationForm):  # type: ignore[type-arg]
+    """A person to be made."""
+
+
 @admin.register(User, site=site)
 class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
     """Who signs in, and as what. Superusers change; a tenant's administrators see their own people."""
@@ -257,9 +318,12 @@ class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
     )
     add_fieldsets: Any = (
         (None, {"classes": ("wide",), "fields": ("username", "usable_password", "password1", "password2")}),
-        ("Role", {"fields": ("is_staff", "tenant", "scopes")}),
+        ("Role", {"fields": ("is_superuser", "is_staff", "tenant", "scopes")}),
     )
     filter_horizontal: ClassVar[tuple[str, ...]] = ()
+    readonly_fields = ("last_login", "date_joined")
+    form = UserForm
+    add_form = NewUserForm
 
     @admin.display(description="role")
     def role(self, user: User) -> str:

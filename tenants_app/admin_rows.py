@@ -36,6 +36,11 @@ AT_ONCE = 200
 LISTED_TENANTS = 50
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be the number of a row: digits that a database takes."""
+    return text.isdecimal() and text.isascii() and len(text) < 19
+
+
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts up to COUNTED rows and no further: COUNT(*) reads the whole table."""
 
@@ -62,13 +67,13 @@ class TenantFilter(admin.SimpleListFilter):
             return []
         tenants = list(Tenant.objects.values_list("pk", "slug").order_by("slug")[:LISTED_TENANTS])
         chosen = request.GET.get(self.parameter_name, "")
-        if chosen.isdigit() and int(chosen) not in dict(tenants):
+        if is_id(chosen) and int(chosen) not in dict(tenants):
             tenants += Tenant.objects.filter(pk=chosen).values_list("pk", "slug")
         return [(str(pk), slug) for pk, slug in tenants]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.value()
-        return queryset.filter(tenant_id=chosen) if chosen and chosen.isdigit() else queryset
+        chosen = self.value() or ""
+        return queryset.filter(tenant_id=int(chosen)) if is_id(chosen) else queryset
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,13 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
             field.widget = field.widget.widget
         return field
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        # No database takes a longer number, and SQLite's driver raises.
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(str(one).lstrip("-").isdecimal() and len(str(one)) > 19 for one in given):
+            return False
+        return super().lookup_allowed(lookup, value, request)
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
@@ -154,7 +166,16 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+        shown = {"title": title, **(extra_context or {})}
+        if request.POST.get("action") != "delete_selected":
+            return super().changelist_view(request, shown)
+        try:
+            # Django's own, which notes all deletions before it begins with the first.
+            with write_transaction():
+                return super().changelist_view(request, shown)
+        except GatewayError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(request.get_full_path())
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self._written(request, super().add_view, *args, **kwargs)
@@ -166,7 +187,7 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
         return self._written(request, super().delete_view, *args, **kwargs)
 
     def _written(self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kw: Any) -> HttpResponse:
-        """A form's work as a write transaction; what a service refuses becomes a message.
+        """A form's work as a write transaction; what a service refuses is said in the form, with what was typed.
 
         Django opens a plain transaction there. On SQLite the services inside would wait for this process's writer,
         who waits for the database that the plain one holds.
@@ -177,8 +198,17 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
             with write_transaction():
                 return view(request, *args, **kw)
         except GatewayError as error:
-            messages.error(request, error.message)
-            return HttpResponseRedirect(request.get_full_path())
+            if view.__name__ == "delete_view":
+                messages.error(request, error.message)
+                return HttpResponseRedirect(request.get_full_path())
+            request.refused = error  # type: ignore[attr-defined]  # `get_form` puts it into the form
+            with write_transaction():
+                return view(request, *args, **kw)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        error = getattr(request, "refused", None)
+        return form if error is None else _refusing(form, error)
 
     def confirmed(
         self,
@@ -234,6 +264,17 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(row.pk)])
 
 
+def _refusing(form: type[Any], error: GatewayError) -> type[Any]:
+    """The form with a service's refusal among its own, beside the field that it names."""
+
+    def clean(self: Any) -> Any:
+        cleaned = form.clean(self)
+        self.add_error(error.field if error.field in self.fields else None, error.message)
+        return cleaned
+
+    return type(form.__name__, (form,), {"clean": clean})
+
+
 class ReadOnlyRows(TenantRows):
     """Rows that are only looked at; actions, if any, call services."""
 
@@ -245,3 +286,7 @@ class ReadOnlyRows(TenantRows):
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kw: Any) -> HttpResponse:
+        # Nobody changes them here, so their history is empty: no button that leads to it.
+        return super().render_change_form(request, context, *args, **{**kw, "change": False})

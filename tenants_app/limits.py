@@ -25,6 +25,7 @@ from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
 from throttled.store import MemoryStore
 
 from core_app.errors import RateLimited
+from core_app.loglines import said
 from core_app.metrics import RATE_LIMITED
 from tenants_app.principal import Principal
 
@@ -103,7 +104,7 @@ class RateLimits:
                 return await self._shared_buckets(rpm).limit(name, cost)
         except (StoreUnavailableError, RedisError, OSError, TimeoutError) as error:
             self._redis_again = time.monotonic() + RETRY_SECONDS
-            _log.warning("rate limits are counted per process: Redis does not answer", error=type(error).__name__)
+            _log.warning("rate limits are counted per process: Redis does not answer", error=said(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:

@@ -101,7 +101,8 @@ def idempotent(handler: Handler) -> Handler:
         found = idempotency_begin(
             tenant_id=view.principal.tenant_id,
             key=key,
-            route=f"{request.method} {request.get_full_path()}",
+            # Without the query: who repeats a prompt with another `?wait=` does not want it twice.
+            route=f"{request.method} {request.path}",
             body=request._request.body,
         )
         if isinstance(found, Replay):

@@ -29,7 +29,15 @@ ANSWER_SECONDS = 3
 PROCESSES = ("tests/stack", "tests/browser", "tests/deploy")
 """Tests of real processes, which kill them and wait for them: they run after the others, which keep both cores busy."""
 
-NO_DATABASE = ("tests/agents", "tests/conversion", "tests/inference", "tests/contract", "tests/browser")
+NO_DATABASE = (
+    "tests/agents",
+    "tests/browser",
+    "tests/contract",
+    "tests/conversion",
+    "tests/inference",
+    "tests/project/test_house.py",
+    "tests/responses",
+)
 """What the deployment makes no difference to; it is tested once."""
 
 PARALLEL = ("-n", "2", "--dist", "loadfile")

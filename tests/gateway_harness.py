@@ -340,8 +340,10 @@ class GatewayHarness:
 
     async def stop(self) -> None:
         """The process ends without warning its followers; its legs are handed over."""
-        await parts.stop()
-        await self._close()
+        try:
+            await parts.stop()
+        finally:
+            await self._close()
 
     async def drain(self) -> None:
         """The process is told to end."""
@@ -372,9 +374,11 @@ async def gateway(transactional_db: None, settings: Any) -> AsyncIterator[Gatewa
     settings.GATEWAY_DRAIN_SECONDS = 1.0
     harness = GatewayHarness()
     await harness.start()
-    yield harness
-    await harness.drain()
-    await harness.stop()
+    try:
+        yield harness
+        await harness.drain()
+    finally:  # whatever became of this test, the next one begins with a process of its own
+        await harness.stop()
     await database.run(sessions_check)
     await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
 

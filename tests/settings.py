@@ -36,3 +36,8 @@ if DEPLOYMENT == "distributed":
 from gateway_project.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+if DEPLOYMENT == "distributed":
+    # No test here ends PostgreSQL: that is tests/stack's, with a server of its own and the gateway's own settings.
+    _options = DATABASES["default"]["OPTIONS"]  # noqa: F405
+    _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=off".strip()

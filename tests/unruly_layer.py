@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Literal
 
 from events_app.layer import LocalChannelLayer
 
@@ -41,3 +42,27 @@ class RaisingLayer(LocalChannelLayer):
         """Fails."""
         await super().group_send(group, {"type": "stream.batch", "batch": b"\x00 not a batch"})
         raise OSError("the layer is away")
+
+
+class GrouplessLayer(LocalChannelLayer):
+    """Lets nobody into a group or out of one while its `mood`, which is that of all of them, is to hang or to fail."""
+
+    mood: Literal["hangs", "fails", "works"] = "works"
+    asked = 0
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Joins, in a good mood."""
+        await self._ask()
+        await super().group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Leaves, in a good mood."""
+        await self._ask()
+        await super().group_discard(group, channel)
+
+    async def _ask(self) -> None:
+        GrouplessLayer.asked += 1
+        if self.mood == "hangs":
+            await asyncio.Event().wait()
+        if self.mood == "fails":
+            raise OSError("the layer is away")

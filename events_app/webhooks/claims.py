@@ -96,14 +96,14 @@ def claims_release(*, attempts: Sequence[Attempt]) -> None:
             _claimed(attempt).update(due_at=database_now(), claim=None)
 
 
-def endpoint_gone(*, endpoint: WebhookEndpoint) -> None:
-    """Switches an endpoint off whose receiver answered 410; what is pending for it waits."""
+def endpoint_gone(*, endpoint: WebhookEndpoint) -> bool:
+    """Switches an endpoint off whose receiver answered 410, and what is pending for it waits; False when it has another
+    address by now, of which that says nothing."""
     with write_transaction():
-        gone = WebhookEndpoint.objects.filter(pk=endpoint.pk, disabled_at__isnull=True).update(
-            disabled_at=clock.now(), disabled_reason="gone"
-        )
-        if gone:
+        same = WebhookEndpoint.objects.filter(pk=endpoint.pk, url=endpoint.url)
+        if same.filter(disabled_at__isnull=True).update(disabled_at=clock.now(), disabled_reason="gone"):
             audit_record(tenant_id=endpoint.tenant_id, actor=SYSTEM, action="webhook.gone", target=endpoint.public_id)
+        return same.exists()
 
 
 def _claimed(attempt: Attempt) -> QuerySet[WebhookDelivery]:

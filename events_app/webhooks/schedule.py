@@ -29,11 +29,11 @@ def pause_after(attempts: int, retry_after: str | None) -> float | None:
 def _asked_for(retry_after: str | None) -> float:
     """Seconds that the header's value stands for (a number or an HTTP date); 0 for what is neither."""
     text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return 0.0
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - clock.now()).total_seconds())

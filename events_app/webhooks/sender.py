@@ -17,7 +17,9 @@ from django.db import DatabaseError
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
+from core_app.loglines import said
 from core_app.metrics import WEBHOOK_ATTEMPTS
+from core_app.running import tasks_end
 from core_app.sealing import unseal
 from events_app.webhooks import claims
 from events_app.webhooks.claims import Attempt, SessionNames
@@ -69,8 +71,7 @@ class WebhookSender:
         BELL.listener = None
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await tasks_end(task)
 
     async def stop(self) -> None:
         """Waits GRACE_SECONDS for what is under way and gives the rest back."""
@@ -91,7 +92,7 @@ class WebhookSender:
                 await self.round()
                 await self._removal.turn()
             except DatabaseError as error:
-                logger.warning("webhook_round_failed", error=type(error).__name__)
+                logger.warning("webhook_round_failed", error=said(error))
             except Exception:  # contains: one endpoint's broken row must not end the deliveries of all the others
                 logger.exception("webhook_round_failed")
             with contextlib.suppress(TimeoutError):
@@ -132,7 +133,7 @@ class WebhookSender:
         attempt = self._sending.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The claim's lease ends by itself, and the delivery is due again.
-            logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=type(error).__name__)
+            logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=said(error))
         self._bell.set()
 
     def _slots_of(self, endpoint_id: int) -> int:
@@ -158,8 +159,7 @@ class WebhookSender:
         if 200 <= answer.status < 300:
             self._failing.discard(attempt.endpoint.pk)
             await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
-        elif answer.status == 410:
-            await database.run(claims.endpoint_gone, endpoint=attempt.endpoint)
+        elif answer.status == 410 and await database.run(claims.endpoint_gone, endpoint=attempt.endpoint):
             await self._settle(attempt, DeliveryState.DEAD, answer.status, "gone")
         else:
             await self._failed(attempt, answer.status, "status", answer.headers.get("retry-after"))
@@ -203,8 +203,9 @@ async def _request(attempt: Attempt, body: str) -> Answer:
         body=body.encode(),
         timeout=ATTEMPT_SECONDS,
         max_bytes=MAX_ANSWER_BYTES,
-        truncate=True,
+        head_only=True,
         allow_private=attempt.endpoint.tenant.allow_private,
+        owner=attempt.endpoint.tenant.pk,
     )
 
 

@@ -24,6 +24,19 @@ DESCRIPTION = (
 )
 
 
+IN_PATHS = {
+    "session_id": "The session's id, `sessionId`.",
+    "request_id": "The run's id, `requestId`.",
+    "group_id": "The group's id, `groupId`.",
+    "name": "The tool's name.",
+    "webhook_id": "The webhook's `id`.",
+    "delivery_id": "The delivery's `id`, which is its message's `webhook-id`.",
+    "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
+    "provider": "The provider's name.",
+    "token": "The credential at the end of a callback's `resultUrl`.",
+}
+
+
 @functools.cache
 def document() -> Schema:
     """The whole document, made once."""
@@ -80,6 +93,9 @@ def _complete(method: str, path: str, operation: Schema) -> None:
         answer["headers"] = {**answers.header_references(*common), **answer.get("headers", {})}
     if own is None:
         operation["responses"] = answers.error_references(sorted(statuses)) | operation["responses"]
+    for parameter in operation.get("parameters", ()):
+        if parameter.get("in") == "path":
+            parameter.setdefault("description", IN_PATHS[parameter["name"]])
     if (scope := operation.get("x-scope")) is not None:
         operation["description"] = f"{operation.get('description', '')} Needs the scope `{scope}`.".strip()
 

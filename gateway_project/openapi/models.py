@@ -148,8 +148,14 @@ def _count_tokens() -> Schema:
 def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
-    anthropic = {"data": _list("AnthropicModel"), "has_more": {"const": False}, **ends}
-    return _listed("listModels", "List the models that the key may use", _object(openai), _object(anthropic))
+    anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
+    described = _listed("listModels", "List the models that the key may use", _object(openai), _object(anthropic))
+    cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
+    described["parameters"] += [
+        {"name": name, "in": "query", "schema": {"type": kind}, "description": "Of a page, in Anthropic's shape."}
+        for name, kind in cursors
+    ]
+    return described
 
 
 def _model() -> Schema:

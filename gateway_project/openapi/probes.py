@@ -35,6 +35,7 @@ def healthz() -> Schema:
         "operationId": "health",
         "tags": [TAG],
         "summary": "Say that this process answers; counts are a few seconds old",
+        "description": "It never waits for a database: for whoever restarts processes that hang.",
         "responses": {"200": {"description": "It answers.", "content": content}},
         "x-open": True,
     }
@@ -47,6 +48,7 @@ def readyz() -> Schema:
         "operationId": "ready",
         "tags": [TAG],
         "summary": "Ask every part of this process",
+        "description": "A line for each part, answered within seconds: for whoever sends requests to processes.",
         "responses": {
             "200": {"description": "Every part is well.", "content": lines},
             "503": {"description": "A part is not well, or the process is ending.", "content": lines},

@@ -25,6 +25,7 @@ from inference_app.conversion.readers.responses import ResponsesReader
 from inference_app.conversion.requests.chat_to_messages import chat_to_messages
 from inference_app.conversion.requests.chat_to_responses import chat_to_responses
 from inference_app.conversion.requests.messages_to_chat import messages_to_chat
+from inference_app.conversion.requests.order import call_ids
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
 from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
 from inference_app.conversion.steps import Failed, Json, Over, Reader, Step, Used, Writer, malformed
@@ -80,6 +81,9 @@ class RequestConverter:
             dropped += more
         elif self._wire == "openai-responses":
             chat = chat_to_responses(chat)
+        else:
+            # Clients tell the calls of a whole conversation apart by their ids, which some providers count from 0.
+            self._reader = ChatReader(self._new_id, call_ids(chat["messages"]))
         self.dropped_tools = dropped
         self._writer = self._new_writer(body)
         return chat

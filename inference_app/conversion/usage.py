@@ -33,8 +33,10 @@ class Usage:
         return self._openai(_CHAT)
 
     def as_responses(self) -> dict[str, Any]:
-        """The Responses API's `usage`."""
-        return self._openai(_RESPONSES)
+        """The Responses API's `usage`, whose clients expect the cache's writes to be there."""
+        usage = self._openai(_RESPONSES)
+        usage["input_tokens_details"]["cache_write_tokens"] = self.cache_write_tokens
+        return usage
 
     def as_messages(self) -> dict[str, Any]:
         """Anthropic's `usage`."""

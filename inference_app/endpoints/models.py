@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from core_app.errors import BadRequest
 from inference_app.access import allowed
 from inference_app.config import ModelEntry, ModelsConfig, models_config
 from inference_app.endpoints.answering import Endpoint, Visit
@@ -17,6 +18,7 @@ from inference_app.relay.dialect import ANTHROPIC
 from inference_app.relay.plan import PLANS
 from inference_app.relay.refusal import model_not_found
 from inference_app.resolution import Candidate
+from tenants_app.authentication import query_parameter
 from tenants_app.principal import Principal
 
 EPOCH = 0
@@ -25,14 +27,33 @@ EPOCH_ISO = "1970-01-01T00:00:00Z"
 
 
 async def listed(visit: Visit) -> None:
-    """The list; Anthropic's has its page's ends."""
+    """The list; Anthropic's comes in pages where its client asks for them."""
     models = list(_models(models_config(), visit.principal))
     if visit.dialect is not ANTHROPIC:
         await visit.answer(200, {"object": "list", "data": [_openai(*model) for model in models]})
         return
-    data = [_anthropic(model_id) for model_id, _, _ in models]
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    await visit.answer(200, {"data": data, "has_more": False, **ends})
+    ids, more = _page([model_id for model_id, _, _ in models], visit)
+    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    await visit.answer(200, {"data": [_anthropic(model_id) for model_id in ids], "has_more": more, **ends})
+
+
+def _page(ids: list[str], visit: Visit) -> tuple[list[str], bool]:
+    """The page that `after_id`, `before_id` and `limit` name, and whether there is more on its other side."""
+    after, before, limit = (query_parameter(visit.scope, name) for name in ("after_id", "before_id", "limit"))
+    if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit[:9])):
+        raise BadRequest("'limit' must be a number from 1.", field="limit")
+    size = len(ids) if limit is None else int(limit[:9])
+    if before is not None:
+        left = ids[: _place(ids, before, "before_id")]
+        return left[-size:], len(left) > size
+    left = ids if after is None else ids[_place(ids, after, "after_id") + 1 :]
+    return left[:size], len(left) > size
+
+
+def _place(ids: list[str], cursor: str, field: str) -> int:
+    if cursor not in ids:
+        raise BadRequest(f"'{field}' must be a model of the list.", field=field)
+    return ids.index(cursor)
 
 
 def one(name: str) -> Endpoint:

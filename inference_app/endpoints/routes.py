@@ -6,7 +6,7 @@ One regular expression decides whether a path is here at all; the gate asks it f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from core_app.errors import NotFound
 from inference_app.endpoints import models
@@ -46,10 +46,10 @@ def _route(path: str) -> Mapping[str, Endpoint]:
 _USERS, _OPERATORS = Paths(_route, scope=INFERENCE), Paths(_route, scope=PLATFORM)
 
 
-async def model_gateway(scope: Scope, receive: Receive, send: Send) -> None:
+def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """The ASGI application of all these paths."""
     paths = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
-    await paths(scope, receive, send)
+    return paths(scope, receive, send)
 
 
 INFERENCE_PATHS = model_gateway

@@ -37,6 +37,13 @@ class Admission:
         self.reservation.candidate = candidate
         return self.reservation.settle
 
+    async def allows(self, principal: Principal, candidate: Candidate) -> bool:
+        """Whether the call may go on to another candidate than the one it was admitted for."""
+        if not BUDGETS.any_for(principal):
+            return True
+        held = () if self.reservation is None else self.reservation.windows
+        return not await BUDGETS.spent_beside(principal, names_of(candidate), held)
+
     def release(self) -> None:
         """The call was not made."""
         if self.reservation is not None:

@@ -6,35 +6,52 @@ gone to the client while another candidate may still be asked. A provider's erro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import msgspec
 import structlog
 
-from core_app.running import Deadline
-from inference_app.relay.policy import CALLERS_FAULT, Fault, retry_after_seconds
+from core_app.running import Deadline, Silence, running_loop
+from inference_app.relay.policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
 from inference_app.relay.refusal import Refusal
 from inference_app.relay.stream import StreamObserver, begins_like_events
 from inference_app.relay.upstreams import UPSTREAMS, Upstream, payload
+from inference_app.relay.whole import is_answer
 from inference_app.usage import Usage, usage_of_answer
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 LOGGED_CHARACTERS = 2000
+COMMENTS_SECONDS = HASTY_FIRST_BYTE
+"""With another candidate left, the time for the first byte is over by then."""
+
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+"""What a client may be told of a provider's error."""
+_EVENT = re.compile(rb"(?:\A|[\r\n]|\xef\xbb\xbf)data:")
 
 _log = structlog.get_logger("gateway.relay")
 
 
 @dataclass(slots=True)
 class Opened:
-    """An answer that has begun. `first` is what a client may have now; `body` is None for a stream."""
+    """An answer that has begun. `first` is what a client may have now; `observer` and `silence`, which ends a stream
+    of which nothing comes for too long, are None for one that is whole."""
 
     response: aiohttp.ClientResponse
     first: bytes
     observer: StreamObserver | None
     usage: Usage | None
+    silence: Silence | None
+
+    def close(self) -> None:
+        """Ends the provider's connection, unless the answer was read to its end."""
+        if self.silence is not None:
+            self.silence.close()
+        self.response.close()
 
 
 class Failed(Exception):
@@ -78,28 +95,32 @@ async def _asked(
         data=payload(body),
         headers=upstream.sent(passed_on),
         allow_redirects=False,
-        timeout=upstream.timeout_whole if observer is None else upstream.timeout_streamed,
+        timeout=upstream.timeout,
     )
     opened: Opened | None = None
     try:
         if response.status != 200:
             raise await _refused(upstream, response)
-        opened = await (_whole(response) if observer is None else _begun(upstream, response, observer))
+        opened = await (_whole(upstream, response) if observer is None else _begun(upstream, response, observer))
     finally:
         if opened is None:
             response.close()
     return opened
 
 
-async def _whole(response: aiohttp.ClientResponse) -> Opened:
+async def _whole(upstream: Upstream, response: aiohttp.ClientResponse) -> Opened:
     body = await _read(response, MAX_ANSWER_BYTES)
     if len(body) > MAX_ANSWER_BYTES:
         raise Failed(Fault("garbage", "answer_too_large"))
     try:
-        return Opened(response, body, None, usage_of_answer(body))
+        usage = usage_of_answer(body)
     except ValueError:
-        _log.warning("provider answered no JSON", body=shown(body))
+        _log.warning("provider answered no JSON", provider=upstream.name, body=shown(body, upstream.provider.key))
         raise Failed(Fault("garbage", "invalid_answer")) from None
+    if not is_answer(body, upstream.wire):
+        _log.warning("provider answered an error", provider=upstream.name, body=shown(body, upstream.provider.key))
+        raise Failed(Fault("garbage", error_code(body) or "invalid_answer"))
+    return Opened(response, body, None, usage, None)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -114,44 +135,56 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 async def _begun(upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver) -> Opened:
-    """Up to the first event that a client can use."""
+    """Up to the first event that a client can use. Comments are none: some providers send them while they look for
+    somebody to answer. After a while they pass, so that the client hears that its slow answer is still to come."""
     first, looked = b"", False
+    passing = running_loop().time() + COMMENTS_SECONDS
     while not first:
         data = await response.content.readany()
         if data and not looked:
             looked = True
             if not begins_like_events(data):
-                _log.warning("provider answered no stream", provider=upstream.name, body=shown(data))
+                _log.warning(
+                    "provider answered no stream", provider=upstream.name, body=shown(data, upstream.provider.key)
+                )
                 raise Failed(Fault("garbage", "invalid_stream"))
         if not data:
             first = observer.finish()
-            if not first:
+            if not first and observer.failed is None:
                 raise Failed(Fault("disconnected", "stream_ended"))
-            break
-        first = observer.feed(data)
+        else:
+            first = observer.feed(data)
+        if not _EVENT.search(first) and running_loop().time() < passing:
+            first = b""
         if observer.failed is not None and not first:
-            _log.warning("provider failed in its stream", provider=upstream.name, body=shown(observer.failed))
+            _log.warning(
+                "provider failed in its stream",
+                provider=upstream.name,
+                body=shown(observer.failed, upstream.provider.key),
+            )
             raise Failed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
-    return Opened(response, first, observer, None)
+    silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
+    return Opened(response, first, observer, None, Silence(upstream.provider.timeout.idle, silent))
 
 
 async def _refused(upstream: Upstream, response: aiohttp.ClientResponse) -> Failed:
     """What an answer with another status than 200 means."""
     status = response.status
-    body = await _read(response, MAX_ERROR_BYTES)
-    _log.warning("provider refused", provider=upstream.name, status=status, body=shown(body))
+    body, key = await _read(response, MAX_ERROR_BYTES), upstream.provider.key
+    if key:
+        body = body.replace(key.encode(), "…".encode())
+    _log.warning("provider refused", provider=upstream.name, status=status, body=shown(body, key))
     told = _told(body)
-    code = (told and (told.code or (told.type if upstream.wire == "anthropic" else None))) or str(status)
+    named = told and (told.code or (told.type if upstream.wire == "anthropic" else None))
+    code = named if named and _CODE.match(named) else str(status)
     fault = Fault("status", code, status, retry_after_seconds(response.headers.get("Retry-After")))
     if status in CALLERS_FAULT:
-        return Failed(fault, _handed_on(upstream, status, told))
+        return Failed(fault, _handed_on(status, told))
     return Failed(fault)
 
 
-def _handed_on(upstream: Upstream, status: int, told: _Told | None) -> Refusal:
+def _handed_on(status: int, told: _Told | None) -> Refusal:
     message = (told.message if told else None) or f"The provider refused the request with status {status}."
-    if upstream.provider.key:
-        message = message.replace(upstream.provider.key, "…")
     code = told.code if told else None
     return Refusal(status, code, message, told.param if told else None, None, told.type if told else None)
 
@@ -171,7 +204,7 @@ def _told(body: bytes) -> _Told | None:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    error = document.get("error") if isinstance(document, dict) else None
+    error = _error_of(document) if isinstance(document, dict) else None
     if isinstance(error, str):
         return _Told(error[:LOGGED_CHARACTERS], None, None, None)
     if not isinstance(error, dict):
@@ -185,16 +218,29 @@ def _told(body: bytes) -> _Told | None:
     )
 
 
+def _error_of(document: Mapping[str, object]) -> object:
+    """Where the wires have it; an `error` event of the Responses API is one itself."""
+    response = document.get("response")
+    if document.get("error") or not isinstance(response, dict):
+        return document.get("error") or (document if document.get("type") == "error" else None)
+    return response.get("error")
+
+
 def error_code(event: bytes) -> str | None:
-    """The code, else the type, in a provider's error event."""
+    """The code, else the type, in a provider's error event, where it is a word and no sentence."""
     told = _told(event[event.find(b"{") :].strip() if b"{" in event else b"")
-    return None if told is None else told.code or told.type
+    named = None if told is None else told.code or told.type
+    return named if named and _CODE.match(named) else None
 
 
 def _word(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        # OpenRouter's codes are statuses.
+        return str(value)[:100]
     return value[:100] if isinstance(value, str) and value else None
 
 
-def shown(body: bytes) -> str:
-    """A body as the log shows it."""
-    return body[:LOGGED_CHARACTERS].decode("utf-8", "replace")
+def shown(body: bytes, key: str | None) -> str:
+    """A body as the log shows it: without the provider's key, which some repeat in their errors."""
+    text = body[: 2 * LOGGED_CHARACTERS].decode("utf-8", "replace")
+    return (text.replace(key, "…") if key else text)[:LOGGED_CHARACTERS]

@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from core_app import clock, database
-from core_app.running import running_loop
+from core_app.running import running_loop, tasks_end
 from inference_app.relay.ledger_sums import Spent, spent_between
 from inference_app.relay.refusal import Refusal
 from inference_app.resolution import Candidate
@@ -146,8 +146,7 @@ class Budgets:
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await tasks_end(self._task)
             self._task = None
         self._windows.clear()
 
@@ -182,6 +181,20 @@ class Budgets:
         for window in windows:
             window.reserved += held
         return Reservation(windows, held, left) if windows else None
+
+    async def spent_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
+        """Whether a budget is spent that counts calls of these names, beside those that the call holds its share of."""
+        mine = [rule for rule in self._rules.get(principal.tenant_id, ()) if rule.covers(principal.key_id, names)]
+        windows = [await self._window(rule) for rule in mine]
+        return any(window.exhausted for window in windows if not any(window is other for other in held))
+
+    async def spent(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
+        """Why a run may not ask a model of those names now, as a sentence; None where it may. Nothing is held: a run
+        asks one request after the other, and what it spent is in the ledger before the next."""
+        for rule in self._rules.get(tenant_id, ()):
+            if rule.covers(key_id, names) and (window := await self._window(rule)).exhausted:
+                return self._refusal(window).message
+        return None
 
     async def sync(self) -> None:
         """Looks at the ledger for every window in use."""

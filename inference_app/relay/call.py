@@ -35,6 +35,7 @@ from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, 
 from inference_app.relay.refusal import Refusal, no_provider, provider_failed
 from inference_app.relay.stream import StreamObserver
 from inference_app.relay.traced import attempt_begun, attempt_ended, attempt_failed, attempt_opened
+from inference_app.relay.unsigned import without_unsigned
 from inference_app.relay.upstreams import UPSTREAMS
 from inference_app.resolution import Candidate
 from inference_app.usage import Usage
@@ -126,12 +127,17 @@ class UpstreamAnswer:
     async def more(self) -> bytes:
         """The next of a stream after `first`, empty when it is over. Read as slowly as the client reads: nothing is
         gathered in between."""
-        observer = self._opened.observer
-        if observer is None or self._over:
+        observer, silence = self._opened.observer, self._opened.silence
+        if observer is None or silence is None or self._over:
             return b""
         content, converter = self._opened.response.content, self._converter
         try:
-            while observer.failed is None and (data := await content.readany()):
+            while observer.failed is None:
+                silence.waiting()
+                data = await content.readany()
+                silence.heard()
+                if not data:
+                    break
                 if (data := observer.feed(data)) and converter is not None:
                     data = converter.feed(data)
                 if data:
@@ -157,13 +163,13 @@ class UpstreamAnswer:
             candidate=self.candidate.name,
             reason=reason,
             request_id=self._call.request.request_id,
-            body=shown(said or b""),
+            body=shown(said or b"", models_config().providers[self.candidate.provider].key),
         )
         return self._call.request.dialect.event(provider_failed(self.candidate.provider, code))
 
     def close(self) -> None:
         """Ends the provider's connection, unless the answer was read to its end."""
-        self._opened.response.close()
+        self._opened.close()
 
 
 def upstream_call(request: UpstreamRequest) -> UpstreamCall:
@@ -223,8 +229,11 @@ class UpstreamCall:
         failed: Failed | None = None
         for index, step in enumerate(steps):
             if (rest := CIRCUITS.blocked_for(step.candidate, breaker)) is not None:
-                self._skipped(step, rest)
+                self._skipped(step, "resting", rest)
                 resting.append(rest)
+                continue
+            if index and not await self.admission.allows(request.principal, step.candidate):
+                self._skipped(step, "budget")
                 continue
             others = any(CIRCUITS.blocked_for(later.candidate, breaker) is None for later in steps[index + 1 :])
             try:
@@ -292,7 +301,7 @@ class UpstreamCall:
             else:
                 answer.begin()
         except ValueError:
-            opened.response.close()
+            opened.close()
             raise Failed(Fault("garbage", "invalid_answer")) from None
         attempt_opened(self._span, opened.first)
         if CIRCUITS.state(step.candidate) == "HALF_OPEN":
@@ -303,8 +312,11 @@ class UpstreamCall:
         self, config: ModelsConfig, step: Step, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
         envelope = self.request.envelope
+        refuses = config.providers[step.candidate.provider].refuses
         counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
+        counts = counts and "stream_options" not in refuses
         if converter is None:
+            envelope = without_unsigned(envelope) if step.wire == "anthropic" else envelope
             body = envelope.directed(step.candidate.model, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:
@@ -312,7 +324,7 @@ class UpstreamCall:
             large = len(directed) > AT_ONCE_BYTES
             body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
             converted = Envelope.open(body)
-            body, strip = converted.directed(converted.model, include_usage=counts), False
+            body, strip = converted.directed(converted.model, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
 
     def _refusal(self, failed: Failed | None, resting: list[float]) -> Refusal:
@@ -333,13 +345,9 @@ class UpstreamCall:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _skipped(self, step: Step, rest: float) -> None:
-        _log.info(
-            "candidate skipped",
-            candidate=step.candidate.name,
-            seconds=round(rest, 1),
-            request_id=self.request.request_id,
-        )
+    def _skipped(self, step: Step, reason: str, rest: float = 0.0) -> None:
+        name, request_id = step.candidate.name, self.request.request_id
+        _log.info("candidate skipped", candidate=name, reason=reason, seconds=round(rest, 1), request_id=request_id)
 
     def _noted(self, step: Step, failed: Failed, *, free: bool) -> None:
         fault, self._in_flight = failed.fault, False

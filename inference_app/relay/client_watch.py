@@ -1,4 +1,5 @@
-"""Notices at once that a client has gone away, and ends what is done for it by cancelling its task.
+"""Notices at once that a client has gone away, or that one takes nothing, and ends what is done for it by cancelling
+its task.
 
 Used around everything that happens after the request's body was read: `async with ClientWatch(receive): …`.
 Raises ClientGone in place of the cancellation; a cancellation from elsewhere stays one.
@@ -9,17 +10,20 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from core_app.running import running_loop
+from core_app.running import Silence, running_loop
 from tenants_app.gate.body import ClientGone
 from tenants_app.gate.types import Receive
 
 
 class ClientWatch:
-    """Watches one connection."""
+    """Watches one connection. A client that takes nothing for `patience` seconds is taken for gone: `taking` is around
+    whatever is written to it."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, patience: float) -> None:
         self._receive = receive
+        self._patience = patience
         self._gone = False
+        self._taking: Silence | None = None
         self._task: asyncio.Task[object] | None = None
         self._watcher: asyncio.Future[None] | None = None
 
@@ -34,6 +38,8 @@ class ClientWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, watcher = self._task, self._watcher
+        if self._taking is not None:
+            self._taking.close()
         # A cancelled task remembers its frame, and with it this watch: the circle would wait for the collector.
         self._task = self._watcher = None
         if watcher is not None:
@@ -46,9 +52,19 @@ class ClientWatch:
         if error is None or isinstance(error, asyncio.CancelledError):
             raise ClientGone from None
 
+    @property
+    def taking(self) -> Silence:
+        """To be told when something is written to the client, and when it has taken that."""
+        if self._taking is None:
+            self._taking = Silence(self._patience, self._left)
+        return self._taking
+
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self._gone = True
         if self._task is not None:
             self._task.cancel()

@@ -6,6 +6,7 @@ replaced, `stream_options.include_usage` added and an empty `tools` taken out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ from core_app.errors import BadRequest
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESTIMATED_BYTES_PER_TOKEN = 4
+_SURROGATE = re.compile(rb"\\u[dD](?:([89abAB])|[c-fC-F])[0-9a-fA-F]{2}")
+MAX_HALVES = 10_000
+"""More escapes of this kind are no accident, and replacing them takes time."""
+
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
@@ -33,7 +38,7 @@ class Envelope:
     def open(cls, raw: bytes) -> Envelope:
         """Raises BadRequest for what is no JSON object with a `model`."""
         try:
-            fields = _FIELDS.decode(raw)
+            raw, fields = _opened(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest("The body is not a valid JSON object.") from None
         model = _value(fields, "model")
@@ -73,7 +78,12 @@ class Envelope:
             changes["tools"] = changes["tool_choice"] = None
         if include_usage and not self.usage_asked:
             changes["stream_options"] = self._with_usage()
-        return self._changed(changes) if changes else self.raw
+        return self._changed(changes) if changes or self._model_may_come_twice() else self.raw
+
+    def _model_may_come_twice(self) -> bool:
+        """Readers differ in which of two fields of one name counts: the provider gets the one that was looked at. The
+        name may be written with escapes of its letters."""
+        return self.raw.count(b'"model"') > 1 or b"\\u006" in self.raw
 
     def _tools_empty(self) -> bool:
         tools = self.fields.get("tools")
@@ -89,6 +99,42 @@ class Envelope:
             if value is not None:
                 parts += (orjson.dumps(name), b":", value, b",")
         return b"".join((b"{", *parts[:-1], b"}"))
+
+
+def _opened(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
+    """The body and its fields. JavaScript's clients write one half of a character that was cut in two, which no other
+    reader takes: it is replaced, where it keeps the body from being read."""
+    try:
+        return raw, _FIELDS.decode(raw)
+    except msgspec.DecodeError:
+        if not 0 < raw.count(b"\\ud") + raw.count(b"\\uD") <= MAX_HALVES:
+            raise
+        whole = _without_halves(raw)
+        return whole, _FIELDS.decode(whole)
+
+
+def _without_halves(raw: bytes) -> bytes:
+    """The JSON with U+FFFD for every escape of half a character that has not its other half beside it."""
+    parts: list[bytes] = []
+    done = seen = 0
+    first: re.Match[bytes] | None = None
+    for found in _SURROGATE.finditer(raw):
+        before = raw[seen : found.start()]
+        seen = found.end()
+        if (len(before) - len(before.rstrip(b"\\"))) % 2:
+            continue
+        if first is not None and not found[1] and first.end() == found.start():
+            first = None
+            continue
+        for half in (first, None if found[1] else found):
+            if half is not None:
+                parts += (raw[done : half.start()], b"\\ufffd")
+                done = half.end()
+        first = found if found[1] else None
+    if first is not None:
+        parts += (raw[done : first.start()], b"\\ufffd")
+        done = first.end()
+    return b"".join((*parts, raw[done:]))
 
 
 def _value(fields: Mapping[str, msgspec.Raw], name: str) -> Any:

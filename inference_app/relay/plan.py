@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from inference_app.access import allowed, substitution
+from inference_app.access import candidates_allowed, substitution
 from inference_app.config import ModelsConfig, Wire
 from inference_app.exhausted import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
@@ -47,7 +47,7 @@ class Plans:
     ) -> list[Step]:
         """At least one; raises Refusal when there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
-        mine = [candidate for candidate in resolution.candidates if allowed(principal.tenant_id, candidate, name)]
+        mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
             raise _none(name, resolution)
         ready = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]

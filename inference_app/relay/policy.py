@@ -70,7 +70,7 @@ def pause(fault: Fault, policy: RetryPolicy, retry: int, draw: Callable[[], floa
 def cooling(fault: Fault, policy: RetryPolicy) -> float:
     """Seconds that a candidate is left alone after a 429."""
     said = fault.retry_after
-    return min(MAX_COOL_SECONDS, policy.base_delay_ms / 1000 if said is None else said)
+    return policy.base_delay_ms / 1000 if said is None else said
 
 
 def first_byte_seconds(times: Timeouts, *, streamed: bool, others: bool) -> float:
@@ -86,7 +86,7 @@ def deadline_seconds(*, streamed: bool) -> float:
 
 
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """A `Retry-After` header: seconds, or a date."""
+    """A `Retry-After` header: seconds, or a date; an hour at most, whatever it says."""
     if not value:
         return None
     try:
@@ -94,8 +94,8 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), MAX_COOL_SECONDS) if math.isfinite(seconds) else None

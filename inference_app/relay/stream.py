@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from inference_app.config import Wire
+from inference_app.relay.whole import providers_own, said
 from inference_app.usage import BODY, Usage
 
 MAX_HELD = 1024 * 1024
@@ -41,12 +42,19 @@ _LAST: Mapping[Wire, bytes] = {
 """How a good end looks as a rule; found without an expression."""
 
 
+class _Response(msgspec.Struct):
+    """What a stream of the Responses API ends with."""
+
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Chunk(msgspec.Struct):
     """What tells the extra chunk with the usage, and an error in the midst of a stream."""
 
     choices: msgspec.Raw = msgspec.Raw(b"")
     error: msgspec.Raw = msgspec.Raw(b"")
     type: str | None = None
+    response: _Response | None = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -85,10 +93,17 @@ class StreamObserver:
         return whole
 
     def finish(self) -> bytes:
-        """What was held back, when the provider has ended its stream; empty for a broken end."""
-        rest, self._held = self._held, b""
+        """What was held back, when the provider has ended its stream; empty for a broken end.
+
+        Clients read no event without a blank line after it: one that is whole gets it, one that was cut is left out.
+        """
+        rest, self._held = self._held.rstrip(b"\r\n"), b""
+        if self.failed is not None or not _is_whole(rest):
+            return b""
+        line_end = b"\r\n" if b"\r\n" in rest else b"\n"
         self._recent.append(rest)
-        return rest if rest and self.ended else b""
+        rest = self._looked_into(rest + line_end * 2)
+        return rest if self.ended else b""
 
     @property
     def ended(self) -> bool:
@@ -150,7 +165,10 @@ class StreamObserver:
         if chunk is None:
             return event.startswith(b"event: error")
         if self._wire == "openai-chat":
-            return bytes(chunk.error) not in (b"", b"null", b'""', b"{}")
+            return said(chunk.error)
+        if chunk.type == "response.failed" and chunk.response is not None:
+            # What is the request's own fault goes to the client as it is.
+            return providers_own(chunk.response.error)
         return chunk.type == "error"
 
     def _is_extra(self, event: bytes) -> bool:
@@ -191,6 +209,12 @@ def _places(data: bytes, mark: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = data.find(mark, at + len(mark))
+
+
+def _is_whole(event: bytes) -> bool:
+    """Whether the data of an event that lacks its end is all there."""
+    data = b"".join(_DATA.findall(event))
+    return data.strip() == b"[DONE]" or _decoded(event) is not None
 
 
 def _decoded(event: bytes) -> _Chunk | None:

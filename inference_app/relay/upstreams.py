@@ -40,8 +40,8 @@ class Upstream:
     wire: Wire
     url: URL
     headers: CIMultiDict[str]
-    timeout_streamed: aiohttp.ClientTimeout
-    timeout_whole: aiohttp.ClientTimeout
+    timeout: aiohttp.ClientTimeout
+    """Of connecting. Who waits for an answer knows how long: aiohttp sets a timer for every piece that comes."""
 
     def sent(self, passed_on: Mapping[str, str]) -> CIMultiDict[str]:
         """The headers of a request; `passed_on` are the client's own, of this wire."""
@@ -111,22 +111,19 @@ def _session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
-        skip_auto_headers={"User-Agent"},
     )
 
 
 def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Upstream:
     headers = identification(provider, wire)
     headers["Content-Type"] = "application/json"
-    times = provider.timeout
     return Upstream(
         name=name,
         provider=provider,
         wire=wire,
         url=URL(upstream_url(provider.base_url, kind)),
         headers=headers,
-        timeout_streamed=aiohttp.ClientTimeout(total=None, sock_connect=times.connect, sock_read=times.idle),
-        timeout_whole=aiohttp.ClientTimeout(total=None, sock_connect=times.connect),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=provider.timeout.connect),
     )
 
 

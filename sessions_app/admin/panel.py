@@ -48,17 +48,37 @@ def panel(request: HttpRequest) -> list[Figure | Table]:
     return shown
 
 
-def _session_figures(tenant: Tenant | None) -> list[Figure]:
+def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
     sessions = reverse("admin:sessions_app_agentsession_changelist")
     runs = _unfinished(tenant)
-    failed = _failed_lately(tenant)
+    failures = _failed_lately(tenant)
+    failed = failures.count()
     return [
         Figure("running", str(runs.get(RunState.RUNNING, 0)), f"{sessions}?state=working"),
         Figure("queued", str(runs.get(RunState.QUEUED, 0) + runs.get(RunState.READY, 0))),
         Figure("waiting", str(runs.get(RunState.WAITING, 0))),
         Figure("failed in the last hour", _plus(failed), None, "alarm" if failed else ""),
         Figure("sessions today (UTC)", _sessions_today(tenant), sessions),
+        *(_failures(failures, sessions) if failed else []),
     ]
+
+
+def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
+    """The newest runs that failed, and why."""
+    rows = [
+        (
+            reverse("admin:sessions_app_agentsession_change", args=[run.session_id]),
+            (
+                run.session.public_id,
+                run.error_code or "",
+                (run.error_reason or "")[:_SHOWN],
+                f"{run.ended_at:%Y-%m-%d %H:%M:%S}",
+                run.session.tenant.slug,
+            ),
+        )
+        for run in failures.select_related("session__tenant").order_by("-ended_at")[:_PANEL_ROWS]
+    ]
+    return [Table("Failed in the last hour", address, ("Session", "Code", "Reason", "Ended (UTC)", "Tenant"), rows)]
 
 
 def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
@@ -113,9 +133,9 @@ def _sessions_today(tenant: Tenant | None) -> str:
     return _plus(_newest(_of(AgentSession.objects.all(), tenant)).filter(created_at__gte=midnight).count())
 
 
-def _failed_lately(tenant: Tenant | None) -> int:
+def _failed_lately(tenant: Tenant | None) -> QuerySet[Run]:
     since = clock.now() - timedelta(hours=1)
-    return _of(_newest(Run.objects.all()), tenant).filter(state=RunState.FAILED, ended_at__gte=since).count()
+    return _of(_newest(Run.objects.all()), tenant).filter(state=RunState.FAILED, ended_at__gte=since)
 
 
 def _newest(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]

@@ -66,6 +66,19 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
 
+class WorkingFilter(admin.SimpleListFilter):
+    """Webhooks that are told of events, or not now."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("on", "on"), ("off", "switched off")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(disabled_at__isnull=self.value() == "on") if self.value() in ("on", "off") else queryset
+
+
 @admin.register(WebhookEndpoint, site=site)
 class WebhookAdmin(TenantRows):
     """Where tenants are told of events."""
@@ -73,7 +86,7 @@ class WebhookAdmin(TenantRows):
     form = WebhookForm
     change_scopes = (ADMIN,)
     list_display = ("public_id", "tenant", "address", "told_of", "works", "deliveries")
-    list_filter = (TenantFilter, ("disabled_at", admin.EmptyFieldListFilter))
+    list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
     whole_ids = ("public_id",)

@@ -7,11 +7,13 @@ to an address that a tenant chose.
 from __future__ import annotations
 
 from django.conf import settings
+from django.db.models import Sum
+from django.db.models.functions import Length
 
 from core_app import database
 from core_app.database import write_transaction
 from core_app.errors import Unprocessable
-from core_app.guarded_client import CLIENT, CallFailed
+from core_app.guarded_client import CLIENT, CallFailed, TooLarge
 from events_app import log
 from events_app.lease import Fence
 from sessions_app.models import PromptAttachment
@@ -22,15 +24,32 @@ FETCH_SECONDS = 30.0
 
 async def attachments_fetch(*, run_id: str, fence: Fence, tenant_id: int) -> None:
     """Fetches what the run's prompt gave by address. Raises Unprocessable, naming the address that gave nothing."""
-    for pk, url in await database.run(_missing, run_id):
-        data = await _fetched(url, await database.run(_allow_private, tenant_id))
+    if not (missing := await database.run(_missing, run_id)):
+        return
+    tenant = await database.run(_tenant, tenant_id)
+    left = settings.GATEWAY_MAX_ATTACHMENT_BYTES - await database.run(_kept_bytes, run_id)
+    for pk, url in missing:
+        data = await _fetched(url, tenant, left)
+        left -= len(data)
         await database.run(_keep, fence, pk, data)
 
 
-async def _fetched(url: str, allow_private: bool) -> bytes:
-    limit = settings.GATEWAY_MAX_ATTACHMENT_BYTES
+async def _fetched(url: str, tenant: Tenant, limit: int) -> bytes:
     try:
-        answer = await CLIENT.request("GET", url, timeout=FETCH_SECONDS, max_bytes=limit, allow_private=allow_private)
+        answer = await CLIENT.request(
+            "GET",
+            url,
+            timeout=FETCH_SECONDS,
+            max_bytes=limit,
+            allow_private=tenant.allow_private,
+            owner=tenant.pk,
+        )
+    except TooLarge:
+        limit = settings.GATEWAY_MAX_ATTACHMENT_BYTES
+        raise Unprocessable(
+            f"With the attachment at {url} they are together more than {limit} bytes (GATEWAY_MAX_ATTACHMENT_BYTES).",
+            field="attachments",
+        ) from None
     except CallFailed as error:
         raise Unprocessable(f"The attachment at {url} {error.reason}", field="attachments") from None
     if answer.status != 200:
@@ -43,8 +62,13 @@ def _missing(run_id: str) -> list[tuple[int, str]]:
     return [(pk, url) for pk, url in rows.values_list("pk", "url") if url is not None]
 
 
-def _allow_private(tenant_id: int) -> bool:
-    return Tenant.objects.get(pk=tenant_id).allow_private
+def _kept_bytes(run_id: str) -> int:
+    rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=False)
+    return rows.aggregate(size=Sum(Length("data")))["size"] or 0
+
+
+def _tenant(tenant_id: int) -> Tenant:
+    return Tenant.objects.get(pk=tenant_id)
 
 
 def _keep(fence: Fence, pk: int, data: bytes) -> None:

@@ -7,16 +7,19 @@ nothing: a prompt that commits later finds the lease free, one that committed be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
+from django.db import transaction
 
 from core_app import clock
 from core_app.database import write_transaction
+from core_app.metrics import LEGS_RETRIED, QUEUE_SECONDS
 from events_app import log
 from events_app.lease import Fence, lease_release
 from events_app.types import AgentStart, Event, RunRetried
 from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
-from sessions_app.selectors import run_active, runs_unfinished
+from sessions_app.selectors import run_active, run_next
 from sessions_app.services.ending import run_fail, state_after
 from sessions_app.services.messages import message_add
 
@@ -65,7 +68,7 @@ def _next_run(session: AgentSession, fence: Fence) -> Run | None:
     while True:
         run = run_active(session.pk)
         if run is None:
-            run = runs_unfinished(session.pk).order_by("-urgent", "number").first()
+            run = run_next(session.pk)
         if run is None or run.state == RunState.WAITING:
             return None
         if run.state != RunState.RUNNING or run.stalled < settings.GATEWAY_MAX_ATTEMPTS:
@@ -90,8 +93,11 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
         events.append(AgentStart(model=session.model))
     elif run.state == RunState.RUNNING:
         _charge_lost_time(run)
+        transaction.on_commit(LEGS_RETRIED.inc)
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
+        waited = (moment - _could_go_on(session, run)).total_seconds()
+        transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
     run.state, run.leg_started_at = RunState.RUNNING, moment
@@ -103,6 +109,15 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
     session.state = state_after(session)
     session.save(update_fields=["state"])
     return events
+
+
+def _could_go_on(session: AgentSession, run: Run) -> datetime:
+    """Since when nothing but a place has been missing: the prompt, the end of the run before it, the last decision."""
+    if run.state == RunState.READY:
+        return session.updated_at
+    before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
+    ended_at = before.first() if run.number > 1 else None
+    return max(run.created_at, ended_at or run.created_at)
 
 
 def _charge_lost_time(run: Run) -> None:

@@ -53,7 +53,8 @@ def session_builtins(session: AgentSession) -> tuple[str, ...]:
 
 def run_spec(run: Run) -> RunSpec:
     """What the engine may know of the run."""
-    return RunSpec(run_id=run.pk, attempt=run.attempt, turns=Run.objects.values_list("turns", flat=True).get(pk=run.pk))
+    turns = Run.objects.values_list("turns", flat=True).get(pk=run.pk)
+    return RunSpec(run_id=run.pk, attempt=run.attempt, turns=turns, api_key_id=run.api_key_id)
 
 
 def _calls(text: str | None) -> tuple[PlannedCall, ...]:

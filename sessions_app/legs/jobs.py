@@ -21,6 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
+from core_app.loglines import said
 from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
 
@@ -96,7 +97,7 @@ class JobWorkers:
                 )
                 log.warning("job_worker_ended", queue=queue)
             except Exception as error:  # contains: whatever the queue's database connection raises
-                log.warning("job_worker_failed", queue=queue, error=type(error).__name__)
+                log.warning("job_worker_failed", queue=queue, error=said(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
 

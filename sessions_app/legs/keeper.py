@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import connections
 
+from core_app.loglines import said
 from events_app.lease import Fence, leases_held, leases_renew
 
 STALL_SECONDS = 30.0
@@ -94,8 +95,8 @@ class LeaseKeeper:
         """Finds out which leases are alive, and tells the legs of those that are not."""
         try:
             alive = look(held)
-        except DatabaseError as error:
-            log.warning("lease_renewal_failed", error=type(error).__name__, held=len(held))
+        except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
+            log.warning("lease_renewal_failed", error=said(error), held=len(held))
             connections.close_all()
             return
         for fence, lost in held.items():

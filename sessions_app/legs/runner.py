@@ -2,7 +2,8 @@
 
 A wake-up only says where to look. Per session there is at most one task here; it claims the lease, runs legs while
 there is work and lets go. At most GATEWAY_MAX_RUNS sessions at once, and
-GATEWAY_MAX_RUNS_PER_TENANT of one tenant; the others wait their turn, one tenant after the other.
+GATEWAY_MAX_RUNS_PER_TENANT of one tenant; the others wait their turn, one tenant after the other. In a worker it is the
+queue that makes them wait, and `offer` that lets no tenant wait for all of another's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import asyncio
 import os
 import socket
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -22,6 +25,8 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
+from core_app.loglines import said
+from core_app.running import task_place
 from core_app.tracing import apart, current
 from events_app.lease import Fence, LeaseLost, lease_claim
 from inference_app.providers import clients_closed
@@ -34,6 +39,15 @@ from sessions_app.models import AgentSession
 from sessions_app.wakeup import WAKEUPS, Work
 
 WARM_AFTER_SECONDS = 0.5
+
+TASK = "session-"
+"""Tasks are called so and by their session."""
+
+HAND_OVER_SECONDS = 3.0
+"""For a cancelled leg to write down that it hands over."""
+
+PLACES_FOR_A_GUEST = 5
+"""A worker whose places are all taken has one more for every so many, for tenants who have next to none here."""
 
 log = structlog.get_logger("gateway.runner")
 
@@ -62,7 +76,7 @@ class Runner:
         """Listens for wake-ups."""
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{new_id('own')[-8:]}"
         self._loop, self._draining = asyncio.get_running_loop(), False
-        WAKEUPS.listener = self.wake
+        WAKEUPS.listener, WAKEUPS.guest = self.wake, self.offer
         self._warming = asyncio.create_task(_warm(), name="warm-engines")
 
     async def drain(self) -> None:
@@ -71,17 +85,13 @@ class Runner:
         tasks = list(self._tasks.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=settings.GATEWAY_DRAIN_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await _ended(late)
 
     async def stop(self) -> None:
         """Ends what is left."""
-        WAKEUPS.listener, self._loop = None, None
-        tasks = [*self._tasks.values(), *self._checks, self._warming]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        WAKEUPS.listener, WAKEUPS.guest, self._loop = None, None, None
+        await _ended([*self._tasks.values(), *self._checks, self._warming])
         await clients_closed()
         self._waiting.clear()
         self._again.clear()
@@ -90,6 +100,12 @@ class Runner:
         """Looks at a session soon; from any thread."""
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._consider, work)
+
+    def offer(self, work: Work) -> None:
+        """Begins what waits in the queue behind another tenant's sessions, when those have taken every place; from any
+        thread. Only a worker is offered work."""
+        if (loop := self._loop) is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._offered, work)
 
     async def run(self, work: Work) -> None:
         """Looks at a session and waits until its task, if this began it, has ended; for jobs, whose slot it is."""
@@ -112,6 +128,13 @@ class Runner:
             self._begin(work)
         else:
             self._waiting.setdefault(work.tenant_id, {})[work] = None
+
+    def _offered(self, work: Work) -> None:
+        places = settings.GATEWAY_WORKER_CONCURRENCY
+        guests = max(1, places // PLACES_FOR_A_GUEST)
+        is_guest = len(self._tasks) >= places and self._running[work.tenant_id] < guests
+        if is_guest and len(self._tasks) < places + guests and work not in self._tasks:
+            self._consider(work)
 
     def _room_for(self, tenant_id: int) -> bool:
         return (
@@ -138,7 +161,7 @@ class Runner:
 
     def _begin(self, work: Work) -> None:
         self._running[work.tenant_id] += 1
-        task = asyncio.get_running_loop().create_task(self._work(work), name=f"session-{work.session_id}")
+        task = asyncio.get_running_loop().create_task(self._work(work), name=f"{TASK}{work.session_id}")
         self._tasks[work] = task
         task.add_done_callback(lambda _: self._done(work))
 
@@ -156,7 +179,7 @@ class Runner:
         if start is not None and not await database.run(_holds, start.fence):
             task = self._tasks.get(work)
             if task is not None and self._holding.get(work) is start:
-                log.info("leg_lost", session=work.session_id)
+                log.info("leg_lost", session=start.session.public_id)
                 task.cancel()
 
     async def _work(self, work: Work) -> None:
@@ -168,11 +191,11 @@ class Runner:
                 if fence is not None:
                     await self._hold(work, fence)
         except LeaseLost:
-            log.info("leg_lost", session=work.session_id)
+            log.info("leg_lost", session=_session())
         except DatabaseError as error:
-            log.warning("leg_database_failed", session=work.session_id, error=type(error).__name__)
+            log.warning("leg_database_failed", session=_session(), error=said(error))
         except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
-            log.exception("session_failed", session=work.session_id)
+            log.exception("session_failed", session=_session())
 
     def _claim(self, session_id: int) -> Fence | None:
         stream_id = AgentSession.objects.values_list("stream_id", flat=True).get(pk=session_id)
@@ -186,6 +209,7 @@ class Runner:
         try:
             while (start := await database.run(leg_begin, session_id=work.session_id, fence=fence)) is not None:
                 self._holding[work], run_id = start, start.run.pk
+                task.set_name(f"{TASK}{start.session.public_id}")
                 with leg_observed(start):
                     await self._leg(start)
                 if self._draining:
@@ -221,7 +245,15 @@ class Runner:
             if timer.expired():
                 await database.run(leg_time_out, start, limit)
                 return
-            log.exception("leg_failed", session=start.session.public_id, run=start.run.pk, attempt=start.run.attempt)
+            self._say_failed(start, error)
+
+    def _say_failed(self, start: LegStart, error: Exception) -> None:
+        about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
+        if database.database_away(error):
+            # Each leg of the process meets it at the same moment; none of them has anything to add.
+            log.warning("leg_database_failed", error=said(error), **about)
+        else:
+            log.error("leg_failed", exc_info=error, **about)
 
     async def _outcome(self, leg: RunnerLeg, start: LegStart) -> LegOutcome:
         try:
@@ -240,6 +272,23 @@ async def _warm() -> None:
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and gives them HAND_OVER_SECONDS: an engine that will not be cancelled must not keep the process
+    from telling its followers and writing what it owes. Its lease is not renewed: another process takes the session."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
+    for task in tasks:
+        if not task.done():
+            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_place(task))
+
+
+def _session() -> str:
+    """The session of this task: its id once a leg has begun, before that its row's number."""
+    task = asyncio.current_task()
+    return task.get_name().removeprefix(TASK) if task is not None else ""
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

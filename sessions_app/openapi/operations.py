@@ -135,7 +135,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         summary="Give the run a text before its next model call",
         request=given.SteerSerializer,
         answers={202: shapes.SteerReceiptSerializer},
-        errors=(409,),
+        errors=(409, 422),
     ),
     (prompts.SwitchModelView, "POST"): Operation(
         id="switchModel",

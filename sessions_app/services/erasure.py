@@ -12,7 +12,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
-from core_app import clock
+from core_app import clock, jsontext
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
 from core_app.pace import Pace
@@ -33,6 +33,7 @@ from sessions_app.selectors import runs_unfinished
 from sessions_app.services.ending import run_stop
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services.audit import audit_record
+from tenants_app.services.idempotency import idempotency_erase
 from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
@@ -53,6 +54,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
         raise SessionNotFound(f"There is no session {public_id!r}.")
     session_end(session)
     removed = sessions_remove([session]).events
+    _answers_erase(session)
     audit_record(tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed})
     return removed
 
@@ -67,6 +69,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
         else:
             session_end(session)
             sessions_remove([session])
+            _answers_erase(session)
             sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
@@ -83,6 +86,7 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
         for session in sessions:
             session_end(session)
         erased += sessions_remove(sessions).sessions
+    idempotency_erase(tenant_id=tenant.pk)
     for group in SessionGroup.objects.filter(tenant=tenant):
         streams_empty(stream_ids=[group.stream_id])
         with write_transaction():
@@ -170,6 +174,11 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     return Gone(len(sessions), events)
 
 
+def _answers_erase(session: AgentSession) -> None:
+    """The answers that are kept for an Idempotency-Key: that of the session's creation shows the session object."""
+    idempotency_erase(tenant_id=session.tenant_id, path=f"/v1/sessions/{session.public_id}")
+
+
 def _redact(session: AgentSession, end_user: str) -> int:
     """Takes out what one end user said and was told; the conversation keeps its shape."""
     runs = list(Run.objects.filter(session=session, end_user=end_user).values_list("pk", flat=True))
@@ -179,13 +188,24 @@ def _redact(session: AgentSession, end_user: str) -> int:
             for run in runs_unfinished(session.pk).filter(pk=run_id):
                 run_stop(session=session, run=run, reason="deleted", message="The end user was erased.")
             Run.objects.filter(pk=run_id).update(text=ERASED, last_message=None, metadata="{}", end_user=None)
+            Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
             Message.objects.filter(run_id=run_id).update(content=ERASED, payload=None)
+            _blank_calls(session.stream_id, run_id)
             PromptAttachment.objects.filter(run_id=run_id).delete()
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
-            ToolCall.objects.filter(run_id=run_id, stream_id=session.stream_id).update(args="{}", result=ERASED)
             _blank_events(session.stream_id, run_id)
             run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
     return len(runs)
+
+
+def _blank_calls(stream_id: int, run_id: str) -> None:
+    """What the model and the people around it put into calls; that there was a call stays, for its result to fit."""
+    for message in Message.objects.filter(run_id=run_id, calls__isnull=False).only("pk", "calls"):
+        calls = [{**call, "arguments": {}} for call in jsontext.decode(message.calls or "[]")]
+        Message.objects.filter(pk=message.pk).update(calls=jsontext.encode_text(calls))
+    made = ToolCall.objects.filter(run_id=run_id, stream_id=stream_id)
+    made.update(args="{}", decided_args=None, comment=None, question=None, options=None)
+    made.filter(result__isnull=False).update(result=ERASED)
 
 
 def _blank_events(stream_id: int, run_id: str) -> None:

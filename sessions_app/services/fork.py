@@ -9,6 +9,7 @@ from core_app.errors import Conflict
 from core_app.ids import new_id
 from events_app import log
 from sessions_app.models import AgentSession
+from sessions_app.services.ceilings import sessions_ceiling_check
 from sessions_app.services.history import messages_copy
 from sessions_app.services.session import session_locked
 from tenants_app.principal import Principal
@@ -25,8 +26,9 @@ def session_fork(
 ) -> AgentSession:
     """A new session with the settings and tools of `public_id` and its history up to `message_id`.
 
-    Closed sessions may be forked: only the new one is written. Raises NotFound, Conflict.
+    Closed sessions may be forked: only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
     """
+    sessions_ceiling_check(principal.tenant_id)
     with write_transaction():
         source = session_locked(principal, public_id, writing=False)
         values = {name: getattr(source, name) for name in _COPIED}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from core_app import jsontext
 from core_app.errors import BadRequest, Conflict, NotFound
 from sessions_app.models import AgentSession, Message, PromptAttachment
-from sessions_app.services.messages import message_add
+from sessions_app.services.messages import messages_add
 from tools_app.values import PlannedCall
 
 MAX_IMPORTED = 500
+
+PAGE = 500
+"""Messages that are copied together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,12 @@ def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage
     """Adds earlier history to a new session. Raises BadRequest where calls and their results do not fit together:
     an open call would be taken for one to be executed."""
     _pairs_check(messages)
-    for message in messages:
-        message_add(
-            session_id=session.pk,
-            run_id=None,
-            role=message.role,
-            content=message.content,
-            calls=_calls_text(message.calls),
-            call_id=message.call_id,
-        )
+    rows = [
+        Message(role=message.role, content=message.content, calls=_calls_text(message.calls), call_id=message.call_id)
+        for message in messages
+    ]
+    if rows:
+        messages_add(session_id=session.pk, messages=rows)
 
 
 def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str) -> None:
@@ -47,23 +47,26 @@ def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str
         raise NotFound(f"The session has no message {message_id!r}.", field="messageId")
     if last.role not in ("user", "assistant") or last.calls is not None:
         raise Conflict("A fork starts at a user's message or at a final answer.", field="messageId")
-    for row in Message.objects.filter(session=source, number__lte=last.number).order_by("number"):
-        copy = message_add(
-            session_id=target.pk,
-            run_id=None,
-            role=row.role,
-            content=row.content,
-            calls=row.calls,
-            call_id=row.call_id,
-            payload=row.payload,
-        )
-        _attachments_copy(row, copy)
+    history = Message.objects.filter(session=source, number__lte=last.number)
+    for after in range(0, last.number, PAGE):
+        page = list(history.filter(number__gt=after, number__lte=after + PAGE).order_by("number"))
+        copies = {row.pk: _copy(row) for row in page}
+        messages_add(session_id=target.pk, messages=list(copies.values()))
+        _attachments_copy(copies)
 
 
-def _attachments_copy(source: Message, target: Message) -> None:
-    for part in PromptAttachment.objects.filter(message=source).order_by("position"):
+def _copy(row: Message) -> Message:
+    return Message(role=row.role, content=row.content, calls=row.calls, call_id=row.call_id, payload=row.payload)
+
+
+def _attachments_copy(copies: Mapping[str, Message]) -> None:
+    """One after the other: each may be as large as a prompt."""
+    found = PromptAttachment.objects.filter(message__in=list(copies)).order_by("message", "position")
+    for pk in list(found.values_list("pk", flat=True)):
+        part = PromptAttachment.objects.get(pk=pk)
+        assert part.message_id is not None  # the filter's
         PromptAttachment.objects.create(
-            message=target,
+            message=copies[part.message_id],
             position=part.position,
             kind=part.kind,
             media_type=part.media_type,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db.models import F
 
 from core_app.ids import new_id
@@ -35,6 +37,16 @@ def message_add(
         call_id=call_id,
         payload=payload,
     )
+
+
+def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
+    """Appends messages that are made but neither numbered nor stored, in a few statements however many they are:
+    on SQLite nobody else writes meanwhile."""
+    AgentSession.objects.filter(pk=session_id).update(message_count=F("message_count") + len(messages))
+    last = AgentSession.objects.values_list("message_count", flat=True).get(pk=session_id)
+    for number, message in enumerate(messages, start=last - len(messages) + 1):
+        message.id, message.session_id, message.number = new_id("msg"), session_id, number
+    Message.objects.bulk_create(messages)
 
 
 def tool_result_store(settled: SettledCall) -> None:

@@ -10,10 +10,9 @@ from django.conf import settings
 
 from agents_app import registry as agents
 from agents_app.engine import Attachment
-from agents_app.guardrails import Subject, prompt_refusal
 from core_app import clock, jsontext
 from core_app.database import write_transaction
-from core_app.errors import BadRequest, Conflict, QueueFull, Unprocessable
+from core_app.errors import BadRequest, Conflict, QueueFull
 from core_app.guarded_client import AddressRefused, address_check
 from core_app.tracing import span_reserve
 from events_app import log
@@ -24,13 +23,13 @@ from sessions_app.models import (
     Run,
     RunState,
     SessionState,
-    SteeringNote,
     run_id,
 )
-from sessions_app.selectors import run_active, runs_unfinished, session_get
+from sessions_app.selectors import run_present, runs_unfinished
 from sessions_app.services.ceilings import waiting_ceiling_check
 from sessions_app.services.ending import run_stop
 from sessions_app.services.session import session_locked
+from sessions_app.services.steering import steering_add, text_guard
 from sessions_app.wakeup import WAKEUPS, Work
 from tenants_app.principal import Principal
 
@@ -73,7 +72,7 @@ def prompt_accept(
 
     `on_accepted` is called in the prompt's transaction: what it writes is there exactly when the prompt is.
     """
-    _guard(principal, public_id, prompt)
+    text_guard(principal, public_id, prompt.text, prompt.end_user)
     _addresses_check(principal, prompt)
     waiting_ceiling_check(principal.tenant_id)
     with write_transaction():
@@ -85,7 +84,7 @@ def prompt_accept(
 
 def _accepted(principal: Principal, session: AgentSession, prompt: Prompt) -> PromptReceipt:
     if prompt.attachments:
-        resolved = agents.model_resolve(session.model, tenant_slug=principal.tenant_slug)
+        resolved = agents.model_resolve(session.model, principal=principal)
         agents.attachments_check(resolved, prompt.attachments)
     busy = runs_unfinished(session.pk).exists()
     if busy:
@@ -96,15 +95,6 @@ def _accepted(principal: Principal, session: AgentSession, prompt: Prompt) -> Pr
     run = _run_create(principal, session, prompt, queued=busy)
     WAKEUPS.announce(Work(session.pk, session.tenant_id))
     return PromptReceipt(run.pk, session.pk, session.public_id, queued=busy)
-
-
-def _guard(principal: Principal, public_id: str, prompt: Prompt) -> None:
-    """Asks the operator's guardrails, before the session is locked: they may take their time."""
-    if settings.GATEWAY_GUARDRAILS:
-        model = session_get(principal, public_id).model
-        refusal = prompt_refusal(Subject(principal.tenant_slug, public_id, model, prompt.end_user), prompt.text)
-        if refusal is not None:
-            raise Unprocessable(refusal, field="text")
 
 
 def _addresses_check(principal: Principal, prompt: Prompt) -> None:
@@ -120,14 +110,14 @@ def _make_room(session: AgentSession, prompt: Prompt) -> Run | None:
     """What a busy session does with a prompt; a run is given back when the prompt joined it."""
     if prompt.when_busy == "reject":
         raise Conflict("The session is busy, and whenBusy is 'reject'.", field="whenBusy")
-    active = run_active(session.pk)
-    if active is not None and prompt.when_busy == "steer":
+    present = run_present(session.pk)
+    if present is not None and prompt.when_busy == "steer":
         if prompt.attachments:
             raise Conflict("Attachments cannot join a run that is under way.", field="attachments")
-        SteeringNote.objects.create(run=active, text=prompt.text)
-        return active
-    if active is not None and prompt.when_busy == "interrupt":
-        run_stop(session=session, run=active, reason="aborted", message="Interrupted by a new prompt.")
+        steering_add(present, prompt.text)
+        return present
+    if present is not None and prompt.when_busy == "interrupt":
+        run_stop(session=session, run=present, reason="aborted", message="Interrupted by a new prompt.")
     queued = runs_unfinished(session.pk).filter(state=RunState.QUEUED).count()
     if queued >= settings.GATEWAY_MAX_QUEUED_PROMPTS:
         raise QueueFull(f"{queued} prompts are waiting (GATEWAY_MAX_QUEUED_PROMPTS); try again when one has ended.")

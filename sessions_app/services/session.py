@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
 
 from agents_app import registry as agents
@@ -17,7 +18,7 @@ from core_app.ids import new_id
 from events_app import log
 from events_app.types import SessionClosed, SessionUpdated
 from sessions_app.models import AgentSession, SessionGroup, SessionState
-from sessions_app.selectors import runs_unfinished, session_get
+from sessions_app.selectors import runs_unfinished, session_get, session_unknown
 from sessions_app.services.ceilings import sessions_ceiling_check
 from sessions_app.services.ending import run_stop
 from sessions_app.services.history import ImportedMessage, messages_import
@@ -90,9 +91,9 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
 
 def _resolved(principal: Principal, request: SessionRequest) -> agents.ResolvedModel:
     if request.model is not None:
-        return agents.model_resolve(request.model, tenant_slug=principal.tenant_slug)
+        return agents.model_resolve(request.model, principal=principal)
     assert request.agent is not None
-    return agents.agent_resolve(request.agent)
+    return agents.agent_resolve(request.agent, principal=principal)
 
 
 def _insert(values: dict[str, Any], group: SessionGroup | None) -> AgentSession:
@@ -123,11 +124,15 @@ def _group(principal: Principal, public_id: str | None) -> SessionGroup | None:
 def session_locked(principal: Principal, public_id: str, *, writing: bool = True) -> AgentSession:
     """The session with its stream locked, as it is after the lock. Closed ones refuse writing: Conflict.
 
-    To be called in a write transaction, before anything else in it.
+    To be called in a write transaction, before anything else in it. Raises SessionNotFound, also for one that is
+    erased while the lock is waited for.
     """
     session = session_get(principal, public_id)
-    log.lock(session.stream_id)
-    session.refresh_from_db()
+    try:
+        log.lock(session.stream_id)
+        session.refresh_from_db()
+    except ObjectDoesNotExist:
+        raise session_unknown(public_id) from None
     if writing and session.closed_at is not None:
         raise Conflict("The session is closed.")
     return session

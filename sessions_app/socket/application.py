@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from core_app import database
 from core_app.errors import RateLimited
 from events_app.follow import Follower
-from events_app.positions import position
 from sessions_app.followers import FOLLOWERS
-from sessions_app.selectors import session_get
+from sessions_app.selectors import session_get, session_position
 from sessions_app.socket.codes import REASONS, CloseCode
 from sessions_app.socket.connection import Connection
 from sessions_app.socket.frames import dropped_frame
@@ -83,7 +82,7 @@ def _first(opening: Opening) -> Sequence[str]:
 def _opening(principal: Principal, session_id: str, after: int | None) -> Opening:
     """`since` starts as SSE does; without it the socket is live, from the head on."""
     session = session_get(principal, session_id)
-    head = position(session.stream_id).head
+    head = session_position(session).head
     if after is None:
         return Opening(session.stream_id, head, None, session.closed_at is not None)
     plan = stream_plan(session, StreamRequest(after=after, whole_session=True))

@@ -19,7 +19,7 @@ class CloseCode(IntEnum):
 
 REASONS = {
     CloseCode.FAILED: "failed inside the gateway, reconnect and resume",
-    CloseCode.RESTART: "restarting, reconnect and resume",
+    CloseCode.RESTART: "restarting or out of reach of its database, reconnect and resume",
     CloseCode.SLOW_CONSUMER: "too slow, reconnect and resume",
     CloseCode.TOO_MANY: "too many connections, try later",
     CloseCode.SESSION_CLOSED: "the session is closed",

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from django.conf import settings
 
 from core_app import database
-from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Unauthorized
+from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Unauthorized, Unavailable
 from core_app.rest import as_gateway_error, internal_error
 from core_app.tracing import span
 from events_app.follow import Follower, FollowerReleased, FollowerSlow
@@ -56,7 +55,7 @@ class Connection:
         self._outbox = Outbox(send, self._writing_failed)
         self._order = AnswersFirst()
         self._actions: set[asyncio.Task[None]] = set()
-        self._due = asyncio.get_running_loop().time()
+        self._due = asyncio.get_running_loop().time() + settings.GATEWAY_HEARTBEAT_SECONDS
         self._open = asyncio.timeout(None)
         self._code: CloseCode | None = None
         self._ended = False
@@ -64,11 +63,11 @@ class Connection:
     async def run(self, first: Sequence[str] = ()) -> None:
         """Serves the socket to its end; `first` is what the client is told before any event."""
         self._outbox.put_events(first)
-        following = asyncio.create_task(self._until_it_ends(self._follow()))
+        following = asyncio.create_task(self._until_it_ends(self._follow))
         try:
             with contextlib.suppress(TimeoutError):
                 async with self._open:
-                    await self._until_it_ends(self._read())
+                    await self._until_it_ends(self._read)
             following.cancel()
             await asyncio.wait([following])
             await self._answered(self._code)
@@ -80,12 +79,12 @@ class Connection:
             following.cancel()
             self._outbox.cancel()
 
-    async def _until_it_ends(self, work: Coroutine[Any, Any, CloseCode | None]) -> None:
+    async def _until_it_ends(self, work: Callable[[], Awaitable[CloseCode | None]]) -> None:
         try:
-            self._end(await work)
+            self._end(await work())
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
-            internal_error(cause)
-            self._end(CloseCode.FAILED)
+            away = isinstance(internal_error(cause), Unavailable)
+            self._end(CloseCode.RESTART if away else CloseCode.FAILED)
 
     def _end(self, code: CloseCode | None) -> None:
         """Ends the socket; None: the client has gone. The first reason is the one that counts."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from django.conf import settings
 
+from core_app.running import Deadline
 from tenants_app.gate.types import Send
 
 MAX_ANSWERS = 32
@@ -67,7 +68,7 @@ class Outbox:
             while self._frames:
                 frames, self._frames = self._frames, []
                 for frame in frames:
-                    async with asyncio.timeout(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
+                    async with Deadline(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
                         await self._send({"type": "websocket.send", "text": frame})
         except Exception as error:  # the owner decides what it means
             self._failed(error)

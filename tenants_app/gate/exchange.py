@@ -27,6 +27,8 @@ PROBES = frozenset({"/healthz", "/readyz", "/health", "/status"})
 OPEN_PATHS = (*sorted(PROBES), "/openapi.json", "/docs", "/static", "/admin", "/console")
 """Paths, with all below them, that need no key (native contract); admin and console have their own login."""
 
+_BELOW_OPEN = tuple(f"{path}/" for path in OPEN_PATHS)
+
 RenderError = Callable[[Scope, GatewayError], Mapping[str, Any]]
 
 CLIENT_GONE = 499
@@ -43,7 +45,7 @@ def default_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
 
 def is_open(path: str) -> bool:
     """Whether `path` needs no key."""
-    return any(path == prefix or path.startswith(prefix + "/") for prefix in OPEN_PATHS)
+    return path in OPEN_PATHS or path.startswith(_BELOW_OPEN)
 
 
 @dataclass(slots=True)

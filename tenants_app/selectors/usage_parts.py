@@ -68,8 +68,8 @@ def added(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def sums() -> str:
     """The AMOUNTS added up, and the runs, as columns of a SELECT from `p`."""
-    amounts = [f"COALESCE(SUM(p.{name}), 0)" for name in AMOUNTS]
-    return ", ".join([*amounts, "COALESCE(SUM(p.whole), 0) + COUNT(DISTINCT p.run_id)"])
+    added_up = [f"COALESCE(SUM(p.{name}), 0)" for name in AMOUNTS]
+    return ", ".join([*added_up, "COALESCE(SUM(p.whole), 0) + COUNT(DISTINCT p.run_id)"])
 
 
 def cost_usd(units: int) -> Decimal:
@@ -110,19 +110,19 @@ def _rows_alone(asked: Asked) -> Iterator[Part]:
 def _days(asked: Asked, first: datetime | None, end: datetime | None, *, runs: bool) -> Iterator[Part]:
     """Whole days: what is folded, what is not yet, and which runs are in more than one place of these."""
     of_days, values = _conditions(asked, "c", "key", "day", _date(first), _date(end))
-    place = "c.tenant_id, c.day, c.key, c.model"
-    yield f"SELECT {place}, {_FOLDED}, c.runs, {_NO_RUN} FROM tenants_app_usageday c WHERE {of_days}", values
+    of_cell = "c.tenant_id, c.day, c.key, c.model"
+    yield f"SELECT {of_cell}, {_FOLDED}, c.runs, {_NO_RUN} FROM tenants_app_usageday c WHERE {of_days}", values
     yield _rows(asked, first, end, "NOT l.folded")
     if not runs:
         return
     named = "tenants_app_usagerun r JOIN tenants_app_usageday c ON c.id = r.cell_id"
-    yield f"SELECT {place}, {_NOTHING}, 0, r.run_id FROM {named} WHERE {of_days}", values
+    yield f"SELECT {of_cell}, {_NOTHING}, 0, r.run_id FROM {named} WHERE {of_days}", values
     # A run that goes on, and is folded in one place only: named here, and not counted as whole there.
     mine, tenant = _conditions(asked, "o")
     going_on = f"(SELECT DISTINCT o.run_id FROM tenants_app_ledgerentry o WHERE {mine} AND NOT o.folded) g"
     in_days, values = _conditions(asked, "l", "api_key_id", "created_at", _stored(first), _stored(end))
     yield (
-        f"SELECT DISTINCT {_place()}, {_NOTHING}, -1, l.run_id"
+        f"SELECT DISTINCT {place()}, {_NOTHING}, -1, l.run_id"
         f" FROM {going_on} CROSS JOIN tenants_app_ledgerentry l WHERE l.run_id = g.run_id AND l.folded AND {in_days}"
         " AND NOT EXISTS (SELECT 1 FROM tenants_app_usagerun r WHERE r.run_id = l.run_id)",
         [*tenant, *values],
@@ -135,9 +135,7 @@ def _rows(asked: Asked, since: datetime | None, until: datetime | None, more: st
     if asked.end_user is not None:
         where, values = f"{where} AND l.end_user = %s", [*values, asked.end_user]
     where = f"{where} AND {more}" if more else where
-    tokens = ", ".join(f"l.{name}" for name in _TOKENS)
-    amounts = f"1, CASE WHEN l.cost_usd IS NULL THEN 1 ELSE 0 END, {tokens}, COALESCE({_UNITS[connection.vendor]}, 0)"
-    return f"SELECT {_place()}, {amounts}, 0, l.run_id FROM tenants_app_ledgerentry l WHERE {where}", values
+    return f"SELECT {place()}, {', '.join(amounts())}, 0, l.run_id FROM tenants_app_ledgerentry l WHERE {where}", values
 
 
 def _conditions(
@@ -153,8 +151,15 @@ def _conditions(
     return " AND ".join([where, *(sql for sql, _ in given)]), [*values, *(value for _, value in given)]
 
 
-def _place() -> str:
+def place() -> str:
+    """The cell of a ledger row `l` as columns: tenant_id, day, key and model."""
     return f"l.tenant_id, {_DAY[connection.vendor]}, COALESCE(l.api_key_id, 0), l.model"
+
+
+def amounts() -> Sequence[str]:
+    """What a ledger row `l` adds to each of the AMOUNTS, as columns."""
+    unpriced = "CASE WHEN l.cost_usd IS NULL THEN 1 ELSE 0 END"
+    return ("1", unpriced, *(f"l.{name}" for name in _TOKENS), f"COALESCE({_UNITS[connection.vendor]}, 0)")
 
 
 def _stored(moment: datetime | None) -> Any:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db.models import Q
+
 from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict, Unprocessable
@@ -87,6 +89,16 @@ def idempotency_purge(*, limit: int = 1000) -> int:
     with write_transaction():
         old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - KEPT).values_list("id", flat=True)
         return IdempotencyRecord.objects.filter(id__in=list(old[:limit])).delete()[0]
+
+
+def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
+    """Forgets the tenant's answers: those at a path, below it or with it as their Location, or all of them."""
+    records = IdempotencyRecord.objects.filter(tenant_id=tenant_id)
+    if path is not None:
+        at_or_below = Q(route=f"POST {path}") | Q(route__startswith=f"POST {path}/")
+        records = records.filter(at_or_below | Q(headers__Location=path))
+    with write_transaction():
+        records.delete()
 
 
 def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:

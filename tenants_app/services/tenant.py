@@ -19,7 +19,6 @@ from tenants_app.services.forget import keys_forget
 SETTINGS: Mapping[str, type] = {
     "approvals_in_sessions": bool,
     "allow_private": bool,
-    "allow_substitution": bool,
     "default_model": str,
     "default_agent": str,
     "max_sessions": int,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 
+from core_app import clock
 from core_app.errors import Unauthorized
 from tenants_app.authentication import principal_for_secret
 from tenants_app.models import ApiKey, AuditEntry, Tenant, User
 from tenants_app.principal import SCOPES, TENANT_SCOPES
+from tenants_app.services import api_key_issue
 from tests.admin.conftest import Scoped, act
 from tests.conftest import Caller, caller
 
@@ -100,6 +104,46 @@ def test_scopes_of_a_person_are_check_boxes(root: Client, tenant: Tenant) -> Non
     user.refresh_from_db()
     assert sorted(user.scopes) == ["operator", "sessions"]
     assert sorted(AuditEntry.objects.get(action="user.update").detail["scopes"]) == ["operator", "sessions"]
+
+
+def test_staff_that_could_see_nothing_is_refused(root: Client, tenant: Tenant) -> None:
+    data = {"username": "joe", "usable_password": "true", "password1": "pass-word-17", "password2": "pass-word-17"}
+    assert "needs a tenant" in root.post(f"{USERS}add/", {**data, "is_staff": "on"}).content.decode()
+    assert "needs it to sign in" in root.post(f"{USERS}add/", {**data, "is_superuser": "on"}).content.decode()
+    assert not User.objects.filter(username="joe").exists()
+    root.post(f"{USERS}add/", {**data, "is_staff": "on", "tenant": tenant.pk, "scopes": ["operator"]})
+    joe = User.objects.get(username="joe")
+    assert (joe.is_staff, joe.tenant, joe.scopes) == (True, tenant, ["operator"])
+
+
+def test_every_scope_says_what_it_is_for(root: Client) -> None:
+    text = root.get(f"{KEYS}add/").content.decode()
+    for scope in SCOPES:
+        assert re.search(rf"\n?\s*{scope}: \w+", text), scope
+
+
+def test_when_somebody_signed_in_is_not_edited(root: Client) -> None:
+    own = User.objects.get(username="root")
+    text = root.get(f"{USERS}{own.pk}/change/").content.decode()
+    assert "Last login" in text
+    assert 'name="last_login_0"' not in text
+
+
+@pytest.mark.parametrize("state", ["good", "revoked", "expired", "seeded"])
+def test_keys_are_found_by_their_state(root: Client, tenant: Tenant, state: str) -> None:
+    now = clock.now()
+    states: dict[str, dict[str, Any]] = {
+        "good": {"expires_at": now + timedelta(days=1)},
+        "revoked": {"revoked_at": now, "expires_at": now - timedelta(days=1)},
+        "expired": {"expires_at": now - timedelta(days=1)},
+        "seeded": {"seeded": True},
+    }
+    for name, values in states.items():
+        key = api_key_issue(tenant=tenant, name=f"key {name}.", scopes=["sessions"]).key
+        ApiKey.objects.filter(pk=key.pk).update(**values)
+    text = root.get(KEYS, {"state": state}).content.decode()
+    found = {name for name in ("good", "revoked", "expired", "seeded") if f"key {name}." in text}
+    assert found == ({state, "seeded"} if state == "good" else {state})
 
 
 def test_a_changed_password_is_audited_and_not_told(root: Client, tenant: Tenant) -> None:

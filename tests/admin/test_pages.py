@@ -8,6 +8,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
+from core_app import clock
+from sessions_app.models import Run, RunState
 from tenants_app.models import ApiKey, AuditEntry, LedgerEntry, Tenant, User
 from tests.admin.conftest import CALLS, SESSIONS, XSS, Scoped, Waiting, session_made, signed_in, waiting_made
 from tests.conftest import Caller
@@ -167,6 +169,36 @@ def test_a_list_that_is_longer_than_it_counts_says_so(
 @pytest.mark.parametrize("page", ["/admin/nothing/", f"{SESSIONS}x/change/", f"{SESSIONS}99999999999999999999/change/"])
 def test_what_is_not_there_is_not_found(root: Client, page: str) -> None:
     assert root.get(page).status_code == 404
+
+
+@pytest.mark.parametrize("given", ["²", "99999999999999999999", "-99999999999999999999", "1 OR 1", ""])
+def test_a_filter_takes_whatever_stands_in_the_address(root: Client, waiting: Waiting, given: str) -> None:
+    for page in (page for page in LISTS if "?" not in page):
+        for name in ("tenant", "id", "webhook", "tenant_id"):
+            assert root.get(page, {name: given}).status_code in (200, 302, 400), (page, name)
+
+
+def test_the_overview_says_what_failed_and_why(root: Client, outsider: Client, waiting: Waiting) -> None:
+    assert "Failed in the last hour" not in root.get("/admin/").content.decode()
+    Run.objects.filter(pk=waiting.run.pk).update(
+        state=RunState.FAILED, ended_at=clock.now(), error_code="upstream_error", error_reason="The provider is away."
+    )
+    text = root.get("/admin/").content.decode()
+    assert waiting.page in text
+    assert "The provider is away." in text
+    assert "The provider is away." not in outsider.get("/admin/").content.decode()
+
+
+def test_moments_are_written_as_in_logs(root: Client, waiting: Waiting) -> None:
+    entry = AuditEntry.objects.latest("id")
+    shown = f"{entry.at:%Y-%m-%d %H:%M:%S}"
+    for page in ("/admin/tenants_app/auditentry/", f"/admin/tenants_app/auditentry/{entry.pk}/change/"):
+        assert shown in root.get(page).content.decode()
+
+
+def test_what_is_only_read_has_no_history_to_lead_to(root: Client, waiting: Waiting) -> None:
+    entry = AuditEntry.objects.latest("id")
+    assert "historylink" not in root.get(f"/admin/tenants_app/auditentry/{entry.pk}/change/").content.decode()
 
 
 def test_the_overview_says_what_waits(root: Client, person: Client, outsider: Client, waiting: Waiting) -> None:

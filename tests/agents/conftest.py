@@ -16,6 +16,7 @@ import pytest_asyncio
 from agents_app.registry import AGENTS
 from inference_app.config import MODELS
 from inference_app.providers import clients_closed
+from inference_app.relay.circuits import CIRCUITS
 
 pytest.register_assert_rewrite("tests.agents.engine_contract")
 
@@ -105,3 +106,4 @@ def upstream(upstream_process: Upstream, settings: Any, tmp_path: Path, monkeypa
 def forget() -> None:
     MODELS.forget()
     AGENTS.forget()
+    CIRCUITS.reset()

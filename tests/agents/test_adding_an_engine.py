@@ -43,7 +43,8 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> 
 
 
 @pytest.fixture
-def engine() -> Engine:
+def engine(settings: Any) -> Engine:
+    settings.GATEWAY_ENGINES = ["shout=shout"]
     return engine_get("shout")
 
 
@@ -56,7 +57,7 @@ class TestShoutKeepsTheContract(EngineContract):
 def test_the_guides_own_test_is_this_one() -> None:
     own = Path(__file__).read_text(encoding="utf-8")
     shown = blocks("python")[1]
-    assert shown[shown.index("class Test") :].strip() in own
+    assert shown[shown.index("@pytest.fixture") :].strip() in own
 
 
 @pytest.mark.django_db(transaction=True)

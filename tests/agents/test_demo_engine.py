@@ -51,9 +51,19 @@ async def test_the_tour_says_first_that_it_is_a_demo_and_quotes_the_prompt(engin
     assert "“What is the weather?”" in content
 
 
-@pytest.mark.parametrize("text", ["hello", "  two  spaces\n\nand lines ", "use echo and fail", "naïve ünïcödé 🙂"])
+@pytest.mark.parametrize(
+    "text", ["hello", "  two  spaces\n\nand lines ", " \n ", "use echo and fail", "naïve ünïcödé 🙂"]
+)
 async def test_echo_answers_with_the_prompt_and_nothing_else(engine: Engine, text: str) -> None:
     assert await finished(engine, toured(text, "echo", model="demo:echo")) == text
+
+
+@pytest.mark.parametrize("model", ["echo", "tour"])
+async def test_a_prompt_whose_run_came_to_nothing_is_not_answered_with_the_next(engine: Engine, model: str) -> None:
+    world = toured("fail", model=f"demo:{model}")
+    world.prompt("hello")
+    content = await finished(engine, world)
+    assert content == "hello" if model == "echo" else "“hello”" in content
 
 
 async def test_the_tour_thinks_before_it_answers(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +13,18 @@ from agents_app.registry import (
     ResolvedModel,
     agent_resolve,
     attachments_check,
-    default_model,
     engine_get,
     model_resolve,
 )
 from core_app.errors import BadRequest, Unprocessable
+from inference_app.access import TenantAccess, access_replace
+from inference_app.config import models_config
+from inference_app.resolution import default_candidate
+from tenants_app.principal import Principal
 
 pytestmark = pytest.mark.usefixtures("upstream")
+OTHER = Principal(7, "other", None, "k", frozenset({"sessions"}))
+DEFAULT = Principal(1, "default", None, "k", frozenset({"sessions"}))
 
 
 @pytest.mark.parametrize("name", ["demo", "model"])
@@ -45,7 +51,7 @@ def test_an_unknown_engine_is_refused() -> None:
     ],
 )
 def test_a_name_is_resolved_to_its_engine_and_first_candidate(name: str, expected: ResolvedModel) -> None:
-    assert model_resolve(name, tenant_slug="other") == expected
+    assert model_resolve(name, principal=OTHER) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,35 +59,62 @@ def test_a_name_is_resolved_to_its_engine_and_first_candidate(name: str, expecte
 )
 def test_a_name_that_cannot_be_served_is_refused_naming_the_field(name: str) -> None:
     with pytest.raises(Unprocessable) as refused:
-        model_resolve(name, tenant_slug="other")
+        model_resolve(name, principal=OTHER)
     assert refused.value.field == "model"
 
 
 def test_only_the_default_tenant_is_served_by_a_substitute_and_keeps_its_name() -> None:
     with pytest.raises(Unprocessable):
-        model_resolve("nobody-knows-this", tenant_slug="other")
-    resolved = model_resolve("nobody-knows-this", tenant_slug="default")
+        model_resolve("nobody-knows-this", principal=OTHER)
+    resolved = model_resolve("nobody-knows-this", principal=DEFAULT)
     assert (resolved.name, resolved.provider) == ("scripted:hello", "scripted")
 
 
+@pytest.fixture
+def access() -> Iterator[Callable[[TenantAccess], None]]:
+    """Gives the tenant `other` a row of the models that it may use."""
+    yield lambda row: access_replace({OTHER.tenant_id: row})
+    access_replace({})
+
+
+def test_a_tenant_that_takes_substitutes_is_served_by_one(access: Callable[[TenantAccess], None]) -> None:
+    access(TenantAccess(substitution=True))
+    assert model_resolve("nobody-knows-this", principal=OTHER).provider == "scripted"
+
+
+def test_a_tenant_is_served_by_no_model_but_those_it_may_use(access: Callable[[TenantAccess], None]) -> None:
+    access(TenantAccess(("scripted:hello", "resilient")))
+    assert model_resolve("scripted:hello", principal=OTHER).name == "scripted:hello"
+    assert model_resolve("resilient", principal=OTHER).name == "resilient"
+    assert agent_resolve("helper", principal=OTHER).name == "scripted:hello"
+    for name in ("scripted:words", "blind", "demo:tour"):
+        with pytest.raises(Unprocessable):
+            model_resolve(name, principal=OTHER)
+        assert model_resolve(name, principal=DEFAULT).name == name
+    access(TenantAccess(("demo:*",)))
+    with pytest.raises(Unprocessable) as refused:
+        agent_resolve("helper", principal=OTHER)
+    assert refused.value.field == "agent"
+
+
 def test_an_agent_of_type_model_is_resolved_to_its_model() -> None:
-    assert agent_resolve("helper") == ResolvedModel("model", "scripted:hello", "scripted", "hello")
+    assert agent_resolve("helper", principal=OTHER) == ResolvedModel("model", "scripted:hello", "scripted", "hello")
 
 
 @pytest.mark.parametrize("agent", ["nobody", "coder", "lost", ""])
 def test_an_agent_that_cannot_be_run_is_refused_naming_the_field(agent: str) -> None:
     with pytest.raises(Unprocessable) as refused:
-        agent_resolve(agent)
+        agent_resolve(agent, principal=DEFAULT)
     assert refused.value.field == "agent"
 
 
 def test_the_default_without_any_key_is_the_demo() -> None:
-    assert default_model(tenant_slug="other") == "demo:tour"
+    assert default_candidate(models_config()) == "demo:tour"
 
 
 def test_the_default_is_the_first_provider_with_a_key(monkeypatch: Any) -> None:
     monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
-    assert default_model(tenant_slug="other") == "deepseek:deepseek-chat"
+    assert default_candidate(models_config()) == "deepseek:deepseek-chat"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +122,7 @@ def test_the_default_is_the_first_provider_with_a_key(monkeypatch: Any) -> None:
     [("blind", "image", True), ("hello", "image", False), ("scripted:other", "audio", False)],
 )
 def test_an_attachment_is_refused_only_by_a_model_known_not_to_take_it(model: str, kind: Any, refused: bool) -> None:
-    resolved = model_resolve(model, tenant_slug="other")
+    resolved = model_resolve(model, principal=OTHER)
     attachments = [Attachment(kind, "image/png", data=b"x")]
     if not refused:
         attachments_check(resolved, attachments)

@@ -57,7 +57,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = told()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 15
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 16
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -114,6 +114,14 @@ def test_few_open_files_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
     monkeypatch.setattr(doctor, "LEAST_FREE_SHARE", 2.0)
     assert (level_of("open files"), level_of("disk")) == ("warning", "warning")
+
+
+def test_nobody_to_run_what_is_queued_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.GATEWAY_RUNNER = "worker"
+    monkeypatch.setattr(doctor, "workers_alive", lambda: False)
+    assert level_of("workers") == "warning"
+    monkeypatch.setattr(doctor, "workers_alive", lambda: True)
+    assert level_of("workers") == "ok"
 
 
 def test_a_run_that_a_dead_process_holds_is_wrong(run: Run) -> None:

@@ -104,7 +104,9 @@ def test_no_stream_begins_outside_the_document(
     path: str, served: Served, session_id: str, query: dict[str, str], last_id: str | None, who: str
 ) -> None:
     described = document()["paths"][path]["get"]["responses"]
-    headers = {b"Last-Event-ID": last_id.encode("latin-1")} if last_id and last_id.isprintable() else {}
+    # What surrounds a value is no part of it: the client refuses to send it.
+    sent = last_id.strip() if last_id and last_id.isprintable() else ""
+    headers = {b"Last-Event-ID": sent.encode("latin-1")} if sent else {}
     target = path.format(session_id=session_id, group_id="fuzzed")
     with served.client(who) as client, client.stream("GET", target, params=query, headers=headers) as answer:
         assert answer.status_code < 500

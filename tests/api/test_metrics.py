@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import OperationalError
+from prometheus_client import REGISTRY as PROMETHEUS_REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from core_app import database
@@ -39,6 +40,7 @@ async def test_a_run_is_counted(checked: CheckingClient) -> None:
     after = await read(checked)
     for name in (
         "gateway_runs_ended_total state=completed",
+        "gateway_queue_seconds_count",
         "gateway_leg_seconds_count engine=demo",
         "gateway_first_token_seconds_count engine=demo",
         "gateway_http_requests_total method=POST route=/v1/sessions/{session_id}/prompt status=202",
@@ -109,6 +111,11 @@ async def test_runs_are_left_out_while_the_database_does_not_answer(checked: Che
     shown = await read(checked)
     assert not [name for name in shown if name.startswith("gateway_runs ")]
     assert "gateway_followers" in shown
+
+
+def test_every_instrument_is_shown() -> None:
+    elsewhere = [family.name for family in PROMETHEUS_REGISTRY.collect() if family.name.startswith("gateway")]
+    assert elsewhere == []
 
 
 def test_a_route_is_found_by_its_words() -> None:

@@ -77,6 +77,17 @@ def test_operations_have_ids_of_their_own(contract: Contract) -> None:
     assert len(set(names)) == len(names)
 
 
+def test_every_operation_parameter_and_answer_says_what_it_is(contract: Contract) -> None:
+    document = contract.document
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            assert operation["summary"], (method, path)
+            for parameter in operation.get("parameters", ()):
+                assert "$ref" in parameter or parameter.get("description"), (method, path, parameter["name"])
+            for status, answer in operation["responses"].items():
+                assert "$ref" in answer or answer["description"], (method, path, status)
+
+
 def test_every_event_type_has_its_schema() -> None:
     schemas = document()["components"]["schemas"]
     listed = [schemas[item["$ref"].rpartition("/")[2]] for item in schemas["Event"]["oneOf"]]

@@ -1,7 +1,8 @@
 """A model provider as fast as Python can be one: a raw protocol that answers chat completions, whole and streamed.
 
 `python -m tests.benchmarks.bare_provider PORT`. A streamed answer has EVENTS events, each written in a turn of the
-loop of its own; a stream for the model `idle` stays open after its first event.
+loop of its own, or for the model `paced` PACE_SECONDS after the one before, as a model speaks; one for the model `long`
+has LONG_EVENTS; a stream for the model `idle` stays open after its first event.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import cast
 
 import uvloop
 
-EVENTS = 100
+EVENTS, LONG_EVENTS = 100, 500
+PACE_SECONDS = 0.02
 CHUNK = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
@@ -45,6 +47,7 @@ class Provider(asyncio.Protocol):
     def __init__(self) -> None:
         self.read = b""
         self.left = 0
+        self.pace = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of classes of their own.
@@ -67,7 +70,8 @@ class Provider(asyncio.Protocol):
             self.transport.write(STREAM + EVENT)
         else:
             self.transport.write(STREAM)
-            self.left = EVENTS
+            self.left = LONG_EVENTS if b'"model":"long"' in body else EVENTS
+            self.pace = PACE_SECONDS if b'"model":"paced"' in body else 0.0
             self.event()
 
     def event(self) -> None:
@@ -76,7 +80,7 @@ class Provider(asyncio.Protocol):
         self.left -= 1
         self.transport.write(EVENT if self.left else END)
         if self.left:
-            asyncio.get_running_loop().call_soon(self.event)
+            asyncio.get_running_loop().call_later(self.pace, self.event)
 
 
 async def serve(port: int) -> None:

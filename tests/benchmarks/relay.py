@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from tests.benchmarks.bare_provider import EVENTS, LONG_EVENTS
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.http_load import Load, load
 from tests.benchmarks.serving import deployment, reference, resident_kib, serving
@@ -24,12 +25,25 @@ from tests.stack.process import GatewayProcess
 
 ROUNDS, SECONDS, WARM_SECONDS = 3, 1.0, 1.0
 CONNECTIONS = (1, 32, 256)
+PACED_CONNECTIONS, PACED_SECONDS = (32, 256), 2.5
+"""A paced stream lasts two seconds."""
+
+AT = 32
+"""Connections of the long streams, which tell what an event costs."""
+
 IDLE_STREAMS = 500
 PROMPT = b'{"model":"%b","messages":[{"role":"user","content":"Say hello to the whole world, please."}]%b}'
 CONFIG = """
 models:
   providers:
-    bench: {{base_url: "{url}/v1", api_key: none, models: [{{id: m, price: {{input: 1, output: 2}}}}, idle]}}
+    bench:
+      base_url: "{url}/v1"
+      api_key: none
+      models:
+        - {{id: m, price: &price {{input: 1, output: 2}}}}
+        - {{id: paced, price: *price}}
+        - {{id: long, price: *price}}
+        - idle
   defaults:
     rate_limit: {{"/v1/chat/completions": {{rpm: 100000000, enabled: true}}}}
 """
@@ -71,23 +85,34 @@ async def measure() -> AsyncIterator[Figure]:
 async def compared(
     name: str, provider: GatewayProcess, bare: GatewayProcess, gateway: GatewayProcess, path: str, *, direct: bool
 ) -> AsyncIterator[Figure]:
-    for stream in (False, True):
-        kind = "streams" if stream else "answers"
-        budget = 0.8 if stream else 0.4
-        for connections in CONNECTIONS:
-            body = body_of(stream=stream)
+    spent: dict[tuple[str, int], Sequence[float]] = {}
+    for kind, body, all_connections, seconds, budget in (
+        ("answers", body_of(stream=False), CONNECTIONS, SECONDS, 0.4),
+        ("streams", body_of(stream=True), CONNECTIONS, SECONDS, 0.8),
+        ("streams of 500 events", body_of(stream=True, model=b"long"), (AT,), SECONDS, None),
+        ("streams at a model's pace", body_of(stream=True, model=b"paced"), PACED_CONNECTIONS, PACED_SECONDS, 0.8),
+    ):
+        for connections in all_connections:
             at = f"{kind}, {connections} connections"
-            beside, found = await in_turns((bare, gateway), path, body, connections)
-            if direct:
+            beside, found = await in_turns((bare, gateway), path, body, connections, seconds)
+            if direct and seconds == SECONDS:
                 (straight,) = await in_turns((provider,), path, body, connections)
                 yield Figure(f"the provider itself, {at}", straight.rate, "per s", better="higher")
             yield Figure(f"relay, {name}, {at}", found.capacity, "per CPU s", beside.capacity, "bare", better="higher")
+            spent[kind, connections] = [1e6 / measured.capacity for measured in (found, beside)]
             share = found.capacity / beside.capacity
             yield Figure(f"relay, {name}, {at}: share of bare", share, "", None, "", budget, "higher")
             yield Figure(f"relay, {name}, {at}, p50", found.p50, "ms", beside.p50, "bare")
+    short, long = spent["streams", AT], spent["streams of 500 events", AT]
+    event, bare_event = [(more - less) / (LONG_EVENTS - EVENTS) for less, more in zip(short, long, strict=True)]
+    yield Figure(f"relay, {name}, an event of a stream", event, "µs", bare_event, "bare")
+    begun, bare_begun = [less - each * EVENTS for less, each in zip(short, (event, bare_event), strict=True)]
+    yield Figure(f"relay, {name}, a stream without its events", begun, "µs", bare_begun, "bare")
 
 
-async def in_turns(processes: Sequence[GatewayProcess], path: str, body: bytes, connections: int) -> Sequence[Measured]:
+async def in_turns(
+    processes: Sequence[GatewayProcess], path: str, body: bytes, connections: int, seconds: float = SECONDS
+) -> Sequence[Measured]:
     """Each asked in every round, and summed up over the rounds."""
     for process in processes:
         await load(process.url + path, body, connections=connections, seconds=WARM_SECONDS, key=KEY)
@@ -95,7 +120,7 @@ async def in_turns(processes: Sequence[GatewayProcess], path: str, body: bytes, 
     for _ in range(ROUNDS):
         for place, process in enumerate(processes):
             before = cpu_seconds(process)
-            found = await load(process.url + path, body, connections=connections, seconds=SECONDS, key=KEY)
+            found = await load(process.url + path, body, connections=connections, seconds=seconds, key=KEY)
             spent[place] += cpu_seconds(process) - before
             assert not found.failed, f"{found.failed} of {found.answers} answers were errors"
             sums[place].answers += found.answers

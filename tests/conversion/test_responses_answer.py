@@ -180,7 +180,7 @@ def test_usage_has_cached_and_reasoning_tokens() -> None:
     response = streamed(made, chat_stream({"content": "x"}))[-1]["response"]
     assert response["usage"] == {
         "input_tokens": 11,
-        "input_tokens_details": {"cached_tokens": 3},
+        "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
         "output_tokens": 7,
         "output_tokens_details": {"reasoning_tokens": 2},
         "total_tokens": 18,
@@ -196,7 +196,7 @@ def test_a_provider_that_counts_nothing_leaves_the_usage_empty() -> None:
 def test_deepseeks_words_for_cached_tokens_are_understood() -> None:
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "prompt_cache_hit_tokens": 5}
     response = streamed(converter("responses"), chat_stream({"content": "x"}, usage=usage))[-1]["response"]
-    assert response["usage"]["input_tokens_details"] == {"cached_tokens": 5}
+    assert response["usage"]["input_tokens_details"] == {"cached_tokens": 5, "cache_write_tokens": 0}
 
 
 def test_the_response_says_back_what_was_asked() -> None:

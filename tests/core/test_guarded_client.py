@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from core_app.guarded_client import (
     GuardedClient,
     TimedOut,
     TooLarge,
+    Unreadable,
     address_check,
 )
 
@@ -348,7 +350,6 @@ async def test_a_slow_answer_is_given_up_in_time(site: Any, client: Any, slow: S
 @pytest.mark.parametrize(
     "serve",
     [
-        says("200 OK\r\nContent-Encoding: gzip", gzip.compress(b"x" * 100_000)),
         says("999999 OK"),
         says("200 OK\r\nX-Long: " + "x" * 100_000),
     ],
@@ -357,6 +358,16 @@ async def test_what_is_no_plain_answer_is_a_failed_connection(site: Any, client:
     odd = await site(serve)
     with pytest.raises(ConnectionFailed):
         await get(client(), f"http://127.0.0.1:{odd.port}/", allow_private=True)
+
+
+async def test_a_compressed_answer_cannot_be_read_and_of_a_failure_the_status_is_all(site: Any, client: Any) -> None:
+    packed = gzip.compress(b"x" * 100_000)
+    well = await site(says("200 OK\r\nContent-Encoding: gzip", packed))
+    ill = await site(says("503 No\r\nContent-Encoding: gzip", packed))
+    with pytest.raises(Unreadable):
+        await get(client(), f"http://127.0.0.1:{well.port}/", allow_private=True)
+    answer = await get(client(), f"http://127.0.0.1:{ill.port}/", allow_private=True)
+    assert (answer.status, answer.body) == (503, b"")
 
 
 async def test_a_closed_port_and_an_unknown_name_are_failed_connections(site: Any, client: Any) -> None:
@@ -373,3 +384,30 @@ async def test_a_closed_port_and_an_unknown_name_are_failed_connections(site: An
     unknown._resolve = nothing
     with pytest.raises(ConnectionFailed):
         await get(unknown, "https://nowhere.example/")
+
+
+async def test_one_tenants_silent_name_servers_hold_up_nobody_elses_names(client: Any) -> None:
+    answering = threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        if host == "quick.example":
+            return ["127.0.0.1"]
+        answering.wait(5)
+        raise OSError(-2, "Name or service not known")
+
+    guarded = client()
+    guarded._resolve = resolve
+    asked: list[asyncio.Future[Any]] = []
+    try:
+        for timeout in (0.05, 5.0):  # those that were given up, whose threads go on, and those still waited for
+            asked += [
+                asyncio.ensure_future(get(guarded, f"https://slow{number}.example/", timeout=timeout, owner=1))
+                for number in range(2 * guarded_client.RESOLVER_THREADS)
+            ]
+            await asyncio.wait(asked, timeout=0.2)
+            with pytest.raises(AddressRefused):
+                await get(guarded, "https://quick.example/", timeout=4.0, owner=2)
+    finally:
+        answering.set()
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(end) for end in ends} == {TimedOut, ConnectionFailed}

@@ -16,6 +16,7 @@ import deploy.stack
 from core_app.metrics import REGISTRY
 from deploy.composition import services
 from gateway_project.metrics import RUN_STATES
+from gateway_project.server import KEEP_ALIVE_SECONDS
 
 DOCS = settings.BASE_DIR / "docs"
 OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")
@@ -74,6 +75,10 @@ def test_every_named_setting_exists() -> None:
     # Read before the settings are there.
     special = {"GATEWAY_SECRET_KEY"}
     assert [name for name in sorted(named - of_compose - special) if not hasattr(settings, name)] == []
+
+
+def test_a_proxy_is_told_how_long_the_gateway_keeps_idle_connections() -> None:
+    assert f"for less than {KEEP_ALIVE_SECONDS} s, after which the gateway closes them" in OPERATING
 
 
 def test_the_figures_that_scaling_builds_on_are_those_of_the_benchmarks() -> None:

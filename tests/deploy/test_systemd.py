@@ -45,6 +45,12 @@ def test_a_stop_takes_longer_than_a_drain_and_a_crash_is_followed_by_a_start(uni
     assert value(unit, "Restart") == "on-failure"
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_start_that_fails_is_tried_for_as_long_as_it_takes(unit: Path) -> None:
+    """A database that comes up later than the gateway fails a start every other second."""
+    assert value(unit, "StartLimitIntervalSec") == "0"
+
+
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_understands_the_unit(unit: Path, here: Path) -> None:

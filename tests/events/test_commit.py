@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from django.db import connection, transaction
 from core_app import database
 from core_app.database import write_transaction
 from events_app import lease, log
-from events_app.flusher import Flusher
+from events_app.flusher import Flusher, LegWriter
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Event, Stream
 from events_app.types import MessageDelta, SessionClosed, SessionUpdated, ToolDetached
@@ -285,3 +287,84 @@ async def test_a_flusher_that_stops_has_committed_everything() -> None:
         await writer.emit(ToolDetached(tool_name=str(number)))
     await flusher.stop()
     assert await database.run(stream.head) == 50
+
+
+class Pausing(Flusher):
+    """A flusher that says when it pauses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = threading.Event()
+
+    def _pause(self, seconds: float) -> None:
+        if seconds:
+            self.paused.set()
+        super()._pause(seconds)
+
+
+@pytest.fixture
+async def pausing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pausing]:
+    """It pauses for an hour after a commit for two legs: what comes in a test came without the pause."""
+    monkeypatch.setattr("events_app.flusher.CROWD", 2)
+    monkeypatch.setattr("events_app.flusher.LONGEST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr("events_app.flusher.LONGEST_AUDIENCE_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr("events_app.flusher.DELIVERY_SECONDS", 1e6)
+    monkeypatch.setattr("events_app.flusher.PROCESSOR_SHARE", 1e-12)
+    flusher = Pausing()
+    await flusher.start()
+    yield flusher
+    await flusher.stop()
+
+
+async def crowded(flusher: Pausing) -> list[tuple[Leased, LegWriter]]:
+    """Two legs, after whose common commit the flusher has begun its pause."""
+    streams = [await database.run(leased) for _ in range(2)]
+    legs = [(stream, flusher.writer(stream.fence, "run_1")) for stream in streams]
+    with flusher._ready:  # both before the flusher looks
+        for _, writer in legs:
+            await writer.emit(delta("a"))
+    assert await asyncio.to_thread(flusher.paused.wait, 30)
+    return legs
+
+
+async def test_what_a_crowd_says_meanwhile_is_joined_and_committed_once(pausing: Pausing) -> None:
+    (stream, writer), (other, others) = await crowded(pausing)
+    for text in "bcd":
+        await writer.emit(delta(text))
+        await others.emit(delta(text))
+    await writer.drain()
+    assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bcd"]
+    assert [data["delta"] for _, _, data in await database.run(other.events)] == ["a", "bcd"]
+    assert pausing.commits == 2
+
+
+async def test_a_stop_ends_the_pause_and_commits_what_waits(pausing: Pausing) -> None:
+    (stream, writer), _ = await crowded(pausing)
+    await writer.emit(delta("b"))
+    await pausing.stop()
+    assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "b"]
+
+
+async def test_a_leg_alone_waits_for_nothing(pausing: Pausing) -> None:
+    stream = await database.run(leased)
+    writer = pausing.writer(stream.fence, "run_1")
+    for number in range(3):
+        await writer.emit(delta(str(number), str(number)))
+        await writer.drain()
+    assert pausing.commits == 3
+    assert not pausing.paused.is_set()
+
+
+async def test_what_a_leg_says_to_many_followers_is_joined_too(
+    pausing: Pausing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events_app.flusher.AUDIENCE", 3)
+    stream = await database.run(leased)
+    monkeypatch.setattr(pausing._hub, "audience", lambda ids: 3 if list(ids) == [stream.pk] else 0)
+    writer = pausing.writer(stream.fence, "run_1")
+    await writer.emit(delta("a"))
+    assert await asyncio.to_thread(pausing.paused.wait, 30)
+    for text in "bcd":
+        await writer.emit(delta(text))
+    await writer.drain()
+    assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bcd"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from django.db import InterfaceError
 
 from core_app import database
 from events_app import lease
@@ -39,6 +41,26 @@ async def test_a_lease_is_renewed_while_its_leg_runs(quick: None) -> None:
     keeper.hold(stream.fence, lambda: None)
     await changed(stream, await expires(stream))
     keeper.release(stream.fence)
+    await keeper.stop()
+
+
+async def test_a_look_that_fails_in_any_way_is_not_the_last(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django's InterfaceError, of a connection that was closed, is no DatabaseError."""
+    failed = threading.Event()
+
+    def failing(**_: Any) -> Any:
+        monkeypatch.setattr(keeper_module, "leases_renew", lease.leases_renew)
+        failed.set()
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(keeper_module, "leases_renew", failing)
+    keeper = LeaseKeeper()
+    stream = await database.run(leased)
+    before = await expires(stream)
+    await keeper.start()
+    keeper.hold(stream.fence, lambda: None)
+    await changed(stream, before)
+    assert failed.is_set()
     await keeper.stop()
 
 

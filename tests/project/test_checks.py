@@ -46,6 +46,17 @@ def test_a_distributed_deployment_with_workers_passes() -> None:
         ("gateway.E009", {"GATEWAY_MAX_RUNS": 0}),
         ("gateway.E009", {"GATEWAY_RATE_LIMIT_RPM": -1}),
         ("gateway.E009", {"GATEWAY_DRAIN_SECONDS": -1.0}),
+        ("gateway.E001", {"GATEWAY_DATABASE_URL": POSTGRESQL, "GATEWAY_REDIS_URL": "redis://127.0.0.1:port/0"}),
+        ("gateway.E001", {"GATEWAY_DATABASE_URL": POSTGRESQL, "GATEWAY_REDIS_URL": "redis://:pass/word@127.0.0.1/0"}),
+        ("gateway.E001", {"GATEWAY_DATABASE_URL": POSTGRESQL, "GATEWAY_REDIS_URL": "redis://:password@[::1/0"}),
+        ("gateway.E012", {"GATEWAY_TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8", "proxy"]}),
+        ("gateway.E013", {"GATEWAY_CORS_ORIGINS": ["https://app.example.com/"]}),
+        ("gateway.E013", {"GATEWAY_CORS_ORIGINS": ["app.example.com"]}),
+        ("gateway.E014", {"GATEWAY_PUBLIC_URL": "gateway.example.com"}),
+        ("gateway.E015", {"GATEWAY_CONFIG": Path("/nowhere/gateway.yaml")}),
+        ("gateway.E016", {"GATEWAY_ENGINES": ["shout"]}),
+        ("gateway.E016", {"GATEWAY_ENGINES": ["shout=no.such.module"]}),
+        ("gateway.E017", {"GATEWAY_GUARDRAILS": ["no.such.module:Guardrail"]}),
         ("gateway.W001", {"GATEWAY_REDIS_URL": REDIS}),
     ],
 )
@@ -55,9 +66,23 @@ def test_what_cannot_work_is_named(check: str, changed: dict[str, Any]) -> None:
 
 def test_a_certificate_needs_its_key_and_both_must_be_there(tmp_path: Path) -> None:
     there = tmp_path / "certificate.pem"
-    there.touch()
+    there.write_text("neither")
     assert ids(GATEWAY_TLS_CERT_FILE=str(there)) == ["gateway.E010"]
     assert ids(GATEWAY_TLS_CERT_FILE=str(there), GATEWAY_TLS_KEY_FILE=str(tmp_path / "gone")) == ["gateway.E010"]
+    assert ids(GATEWAY_TLS_CERT_FILE=str(there), GATEWAY_TLS_KEY_FILE=str(there)) == ["gateway.E010"]
+
+
+def test_what_proxies_origins_and_engines_may_be_passes() -> None:
+    assert (
+        ids(
+            GATEWAY_TRUSTED_PROXIES=["127.0.0.1", "::1", "10.0.0.0/8"],
+            GATEWAY_CORS_ORIGINS=["*", "null", "https://app.example.com", "http://localhost:5173"],
+            GATEWAY_PUBLIC_URL="https://gateway.example.com",
+            GATEWAY_ENGINES=["tour=agents_app.demo"],
+            GATEWAY_GUARDRAILS=["agents_app.guardrails:BannedWords"],
+        )
+        == []
+    )
 
 
 def test_every_check_is_documented() -> None:

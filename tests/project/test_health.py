@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
+from gateway_project import health
 from gateway_project.health import (
     COUNTS,
     HealthCounts,
@@ -86,9 +89,51 @@ async def test_readyz_has_a_line_per_part() -> None:
     assert (status, body) == (200, b"database: ok\nchannel layer: ok\nworkers: ok\nmigrations: ok\n")
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(bool(settings.GATEWAY_DATABASE_URL), reason="PostgreSQL's disk is its own")
+async def test_a_gateway_whose_disk_is_full_is_not_ready_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, ready in ((10_000_000, 200), (0, 503)):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        status, _, body = await ask(Readyz({"database": database_probe}))
+        assert status == ready
+    assert b"GATEWAY_DATA_DIR" in body
+
+
+async def test_a_part_that_is_away_is_a_line_in_the_log_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def away() -> str:
+        raise ConnectionError("refused")
+
+    await ask(Readyz({"channel layer": away}))
+    (said,) = [record.getMessage() for record in caplog.records if "probe_failed" in record.getMessage()]
+    assert "ConnectionError: refused" in said
+    assert "exc_info" not in said
+
+
 async def test_a_draining_process_is_not_ready() -> None:
     status, _, body = await ask(Readyz({"workers": WorkersProbe(Gateway(draining=True))}))
     assert (status, body) == (503, b"workers: draining\n")
+
+
+async def test_without_a_worker_that_is_alive_a_process_is_ready_and_says_so(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GATEWAY_RUNNER = "worker"
+    probe = WorkersProbe(Gateway(draining=False))
+    monkeypatch.setattr(health, "workers_alive", lambda: False)
+    assert (await ask(Readyz({"workers": probe})))[::2] == (200, b"workers: none is alive, prompts wait\n")
+    monkeypatch.setattr(health, "workers_alive", lambda: True)
+    assert (await ask(Readyz({"workers": probe})))[::2] == (200, b"workers: ok\n")
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="The workers' queue is PostgreSQL's.")
+def test_a_worker_is_alive_as_long_as_its_heart_beats() -> None:
+    assert not health.workers_alive()
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 minute')")
+        assert not health.workers_alive()
+        cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
+        assert health.workers_alive()
 
 
 async def test_a_part_that_fails_or_hangs_is_named_without_its_exception(monkeypatch: pytest.MonkeyPatch) -> None:

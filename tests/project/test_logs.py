@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 import structlog
 from django.conf import settings
+from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
 from core_app.loglines import line_write
@@ -74,6 +75,21 @@ def test_a_secret_in_a_traceback_is_replaced(written: io.StringIO) -> None:
     line = json.loads(written.getvalue())
     assert "ValueError" in line["exception"]
     assert SECRET not in line["exception"]
+
+
+def test_a_request_that_django_logs_is_written_without_its_query(written: io.StringIO) -> None:
+    request = RequestFactory().get("/admin/", {"next": "what-somebody-typed", "api_key": SECRET})
+    logging.getLogger("django.security.csrf").warning("Refused: %s", "/admin/", extra={"request": request})
+    line = written.getvalue()
+    assert "Refused: /admin/" in line
+    assert "what-somebody-typed" not in line
+    assert SECRET[8:] not in line
+
+
+def test_what_is_no_text_is_redacted_in_the_form_that_is_written(written: io.StringIO) -> None:
+    structlog.get_logger("gateway.test").warning("failed", error=ConnectionError(f"redis://:pass-word@host, {SECRET}"))
+    assert "pass-word" not in written.getvalue()
+    assert SECRET[8:] not in written.getvalue()
 
 
 def test_lines_of_requests_are_written_together_and_before_what_comes_after_them(written: io.StringIO) -> None:

@@ -133,6 +133,9 @@ def test_a_second_process_on_the_data_directory_is_one_sentence(started: Served,
         ("GATEWAY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none"),
         ("GATEWAY_API_KEYS", "one two"),
         ("GATEWAY_RUNNER", "elsewhere"),
+        ("GATEWAY_DATA_DIR", "/proc/nothing"),
+        ("GATEWAY_HOST", "192.0.2.1"),
+        ("GATEWAY_ENV_FILE", "/nowhere/.env"),
     ],
 )
 def test_a_setting_that_cannot_work_is_one_sentence(tmp_path: Path, setting: str, value: str) -> None:
@@ -140,3 +143,16 @@ def test_a_setting_that_cannot_work_is_one_sentence(tmp_path: Path, setting: str
     assert code == 1
     assert setting in said
     assert "Traceback" not in said
+
+
+def test_a_broken_configuration_is_one_sentence_and_makes_no_keys_that_nobody_sees(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    config.write_text("models: {providers: {mine: {basurl: 1}}}", encoding="utf-8")
+    code, said = Served(tmp_path, free_port(), GATEWAY_CONFIG=str(config)).refusal()
+    assert code == 1
+    assert "GATEWAY_CONFIG" in said
+    assert "models.providers.mine.basurl" in said
+    config.write_text("models: {}", encoding="utf-8")
+    served = Served(tmp_path, free_port(), GATEWAY_CONFIG=str(config))
+    assert "API key        agw_" in served.announcement()
+    assert served.stop()[0] == 0

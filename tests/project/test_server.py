@@ -109,13 +109,26 @@ def test_a_taken_port_is_refused_and_leaves_no_other_open() -> None:
             sockets_bind("127.0.0.1", [0, port])
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux cuts connections that nobody reads")
+@pytest.mark.parametrize(("slow", "cut"), [(1.0, 60), (100.0, 200), (1e9, 86_400)])
+def test_a_connection_that_nobody_reads_is_cut_after_the_slowest_follower_was_ended(
+    settings: Any, slow: float, cut: int
+) -> None:
+    settings.GATEWAY_SLOW_FOLLOWER_SECONDS = slow
+    (listener,) = sockets_bind("127.0.0.1", [0])
+    listener.setblocking(True)
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as taken:
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == cut * 1000
+
+
 def test_a_host_that_is_none_is_refused() -> None:
     with pytest.raises(PortTaken, match="GATEWAY_HOST"):
         sockets_bind("no.such.host.invalid", [0])
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("access_log", False), ("ws_per_message_deflate", False), ("log_config", None)]
+    ("name", "value"),
+    [("access_log", False), ("ws_per_message_deflate", False), ("log_config", None), ("timeout_keep_alive", 75)],
 )
 def test_uvicorn_runs_without_what_leaks_or_costs(name: str, value: object) -> None:
     assert getattr(server_config(application), name) is value

@@ -14,6 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
+from tenants_app.services.tenant import SETTINGS
+
 ALIASES = {"GATEWAY__LOG_LEVEL"}
 FOR_TESTS = {"GATEWAY_TEST_SQLITE"}
 
@@ -77,3 +79,10 @@ def test_the_example_says_what_the_code_does_without_it(tmp_path: Path) -> None:
     # The one default that belongs to the checkout and not to the working directory.
     assert by_default.pop("GATEWAY_CONFIG") == str(settings.BASE_DIR / by_example.pop("GATEWAY_CONFIG"))
     assert by_example == by_default
+
+
+def test_every_setting_of_a_tenant_is_documented() -> None:
+    page = (settings.BASE_DIR / "docs" / "configuration.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## A tenant's own settings")
+    section, _, _ = section.partition("\n## ")
+    assert set(re.findall(r"^\| ([a-z_]+) \|", section, re.MULTILINE)) - {"name"} == set(SETTINGS)

@@ -13,6 +13,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway_project.threaded import ThreadedHandler
+from tenants_app.gate import Gate
 
 
 def thread_name(request: HttpRequest) -> HttpResponse:
@@ -47,7 +48,7 @@ def handler(settings: Any) -> ThreadedHandler:
     return ThreadedHandler()
 
 
-async def answer(handler: ThreadedHandler, target: str, body: bytes = b"") -> tuple[int, bytes]:
+async def answer(handler: ThreadedHandler | Gate, target: str, body: bytes = b"") -> tuple[int, bytes]:
     method = "POST" if body else "GET"
     scope = {"type": "http", "method": method, "path": f"/{target}", "query_string": b"", "headers": []}
     communicator = ApplicationCommunicator(handler, scope)
@@ -72,6 +73,26 @@ async def test_a_body_reaches_the_view(handler: ThreadedHandler) -> None:
 
 async def test_a_streamed_answer_is_sent_whole(handler: ThreadedHandler) -> None:
     assert await answer(handler, "streamed") == (200, b"abc")
+
+
+async def test_a_client_that_takes_no_answer_keeps_no_thread_from_others(handler: ThreadedHandler) -> None:
+    gate = Gate(handler, known_path=lambda path: True, own_login=lambda scope: True)
+    taking = asyncio.Event()
+    stalled: set[asyncio.Task[None]] = set()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        await taking.wait()
+
+    scope = {"type": "http", "method": "GET", "path": "/thread", "query_string": b"", "headers": []}
+    for _ in range(5):
+        stalled.add(asyncio.create_task(gate(dict(scope), receive, send)))
+    for _ in range(5):
+        assert (await answer(gate, "thread"))[0] == 200
+    taking.set()
+    await asyncio.gather(*stalled)
 
 
 async def test_a_view_that_breaks_is_answered_and_the_next_request_too(handler: ThreadedHandler) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference_app.endpoints.answering import Visit
+from inference_app.endpoints.relayed import passed_on
+from inference_app.relay import ANTHROPIC
 from tests.agents.conftest import Upstream
 from tests.relay.conftest import KEY, RelayClient, ledger
 
@@ -64,3 +67,13 @@ async def test_the_provider_gets_its_own_key_and_the_client_sees_nothing_of_it(
     assert upstream.requests()[0]["__authorization"] == f"Bearer {KEY}"
     assert KEY.encode() not in heard.body
     assert KEY not in str(heard.headers)
+
+
+def test_a_header_in_several_lines_reaches_the_provider_whole() -> None:
+    lines = [(b"anthropic-beta", b"one-2025"), (b"x-other", b"stays"), (b"anthropic-beta", b"two-2025")]
+    visit = Visit({"headers": lines}, _nothing, _nothing, ANTHROPIC)
+    assert passed_on(visit) == {"anthropic-beta": "one-2025,two-2025"}
+
+
+async def _nothing(*_: Any) -> Any:
+    return None

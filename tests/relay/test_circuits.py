@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import CapturingLogger
 
 from inference_app.config import BreakerPolicy
 from inference_app.relay.circuits import CIRCUITS, Circuits
@@ -121,7 +124,44 @@ async def test_processes_agree_about_circuits_cooling_and_statistics(
     assert my_stats.to_wire()["total_failures"] == 1
 
 
+@pytest.mark.skipif(DEPLOYMENT != "distributed", reason="processes meet in Redis")
+@pytest.mark.django_db(transaction=True)
+async def test_sharing_ends_at_whatever_point_of_its_talk_with_redis_it_is_told_to() -> None:
+    for turns in range(40):  # connecting, sending and reading take about 30
+        shared = SharedState(Circuits(), Stats())
+        await shared.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await shared.stop()
+
+
 def test_this_processs_circuits_are_its_own_without_redis() -> None:
     CIRCUITS.failed(ONE, POLICY)
     CIRCUITS.reset()
     assert CIRCUITS.state(ONE) == "CLOSED"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_outage_of_redis_is_one_line_and_its_end_another(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr("inference_app.shared.POLL_SECONDS", 0.0)
+    said = CapturingLogger()
+    monkeypatch.setattr("inference_app.shared._log", said)
+    shared, rounds, over = SharedState(Circuits(), Stats()), iter([True, True, True, False, False]), asyncio.Event()
+
+    async def share() -> None:
+        match next(rounds, None):
+            case True:
+                raise ConnectionError("refused")
+            case None:
+                over.set()
+
+    monkeypatch.setattr(shared, "share", share)
+    await shared.start()
+    async with asyncio.timeout(5):
+        await over.wait()
+    await shared.stop()
+    assert [call.method_name for call in said.calls] == ["warning", "info"]

@@ -166,3 +166,17 @@ def test_tokens_are_counted(client: Anthropic, provider: str) -> None:
 
 def test_models_are_listed(client: Anthropic) -> None:
     assert "claude-hello" in {model.id for model in client.models.list()}
+
+
+def test_models_come_in_pages(client: Anthropic) -> None:
+    every = [model.id for model in client.models.list()]
+    assert [model.id for model in client.models.list(limit=1)] == every
+    page = client.models.list(limit=1)
+    assert (page.first_id, page.last_id, page.has_more, len(page.data)) == (every[0], every[0], True, 1)
+    assert [model.id for model in client.models.list(after_id=every[0], limit=1000)] == every[1:]
+    before = client.models.list(before_id=every[-1], limit=1)
+    assert ([model.id for model in before.data], before.has_more) == ([every[-2]], len(every) > 2)
+    with pytest.raises(anthropic.BadRequestError):
+        client.models.list(after_id="nobody-has-this")
+    with pytest.raises(anthropic.BadRequestError):
+        client.models.list(limit=0)

@@ -118,6 +118,21 @@ async def test_a_budget_is_of_its_key_or_its_model_alone(
     assert (await RelayClient(stranger).chat("hello")).status == 200
 
 
+async def test_a_call_does_not_fail_over_to_a_model_whose_budget_is_spent(
+    relay: RelayClient, owner: Caller, upstream: Upstream
+) -> None:
+    budget(owner, tokens=0, model="second:hello")
+    assert (await relay.chat("resilient")).status == 502
+    assert {asked["model"] for asked in upstream.requests()} == {"status:500"}
+    budget(owner, tokens=5000, model="second:hello")
+    assert (await relay.chat("resilient")).headers["x-gateway-provider"] == "second"
+
+
+async def test_what_a_call_holds_itself_does_not_keep_it_from_failing_over(relay: RelayClient, owner: Caller) -> None:
+    budget(owner, tokens=5)
+    assert (await relay.chat("resilient")).headers["x-gateway-provider"] == "second"
+
+
 async def test_what_others_spent_is_seen_in_the_ledger(relay: RelayClient, owner: Caller) -> None:
     budget(owner, tokens=100)
     assert (await relay.chat("hello")).status == 200

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from core_app import database
@@ -101,7 +102,23 @@ async def test_a_budget_of_a_row_is_in_force_and_gone_with_it(relay: RelayClient
     [
         Provider(name="broken", entry={"base_url": "ftp://x", "api_key": "none"}),
         Provider(name="broken", entry={"base_url": "http://x", "api_key": "none", "wrong_field": 1}),
+        *(
+            Provider(name="broken", entry={"base_url": base_url, "api_key": "none"})
+            for base_url in (
+                "http://",
+                "http://[::1",
+                "http://h:99999",
+                "http://a b",
+                "http://u:p@h",
+                "http://h/v1?v=1",
+            )
+        ),
+        *(
+            Provider(name="broken", entry={"base_url": "http://h", "api_key": "none", "headers": headers})
+            for headers in ({"X": "a\r\nb: c"}, {"X y": "z"}, {"": "z"})
+        ),
         Route(prefix="gpt", providers=["nobody"]),
+        Alias(name="x", targets=[]),
         Alias(name="x", targets=[{"weight": 1}]),
         Price(provider="scripted", model="m", input=Decimal(-1), output=Decimal(0)),
     ],
@@ -113,6 +130,16 @@ def test_a_row_that_would_break_the_configuration_is_refused_in_a_sentence(row: 
         save(**named, actor="test")
     assert not type(row).objects.exists()
     assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_row_that_the_database_does_not_take_is_refused_in_a_sentence(upstream: Upstream) -> None:
+    entry = {"base_url": upstream.url, "api_key": "none", "timeout": float("inf")}
+    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+        provider_save(provider=Provider(name="endless", entry=entry), actor="test")
+    row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
+    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+        row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
 
 
 @pytest.mark.django_db
@@ -155,3 +182,86 @@ def test_the_admin_is_the_superusers_and_never_shows_a_key(upstream: Upstream, t
     client.post(f"/admin/inference_app/provider/{made.pk}/change/", {**form, "key": "", "entry": '{"base_url": "x"}'})
     made.refresh_from_db()
     assert made.entry == {"base_url": upstream.url}
+
+
+@pytest.fixture
+def boss() -> Client:
+    """Who runs the gateway, at the admin."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss", password="pw"))
+    return client
+
+
+@pytest.mark.django_db
+def test_a_refused_form_keeps_what_was_typed(boss: Client, upstream: Upstream) -> None:
+    form = {"prefix": "mine-", "providers": '["nobody-has-this-name"]'}
+    answer = boss.post("/admin/inference_app/route/add/", form)
+    text = answer.content.decode()
+    assert answer.status_code == 200
+    assert "Not kept: " in text
+    assert "mine-" in text
+    assert "nobody-has-this-name" in text
+    assert not Route.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_provider_that_a_route_needs_is_not_removed_from_the_list_either(boss: Client, upstream: Upstream) -> None:
+    for name in ("extra", "other"):
+        provider_save(provider=Provider(name=name, entry={"base_url": upstream.url, "api_key": "none"}), actor="test")
+    row_save(row=Route(prefix="extra-", providers=["extra"]), actor="test")
+    chosen = list(Provider.objects.values_list("pk", flat=True))
+    page = "/admin/inference_app/provider/"
+    data = {"action": "delete_selected", "_selected_action": chosen}
+    assert "Are you sure" in boss.post(page, data).content.decode()
+    assert Provider.objects.count() == 2
+    text = boss.post(page, {**data, "post": "yes"}, follow=True).content.decode()
+    assert "Not kept: " in text
+    assert Provider.objects.count() == 2
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_audit_trail_has_what_was_before_and_what_is_now(upstream: Upstream) -> None:
+    price = Price(provider="scripted", model="m", input=Decimal(1), output=Decimal(2))
+    row_save(row=price, actor="test")
+    price.output = Decimal(3)
+    row_save(row=price, actor="test")
+    row_remove(row=price, actor="test")
+    made, changed, removed = (entry.detail for entry in AuditEntry.objects.order_by("id"))
+    assert made["before"] == {}
+    assert Decimal(changed["before"]["output"]) == 2
+    assert changed["now"]["output"] == "3"
+    assert removed == {"before": changed["now"]}
+
+
+@pytest.mark.django_db
+def test_the_audit_trail_of_a_provider_has_neither_key_nor_headers(upstream: Upstream) -> None:
+    entry = {"base_url": upstream.url, "headers": {"X-Account": "header-secret-123"}}
+    provider = Provider(name="extra", entry=entry)
+    provider_save(provider=provider, actor="test", key=SECRET)
+    provider_save(provider=provider, actor="test", key="another-key-456")
+    first, second = (entry.detail for entry in AuditEntry.objects.order_by("id"))
+    assert first["now"]["entry"]["headers"] == ["X-Account"]
+    assert second["before"]["key"] != second["now"]["key"]
+    told = str([first, second])
+    assert [
+        secret for secret in (SECRET, "another-key-456", "header-secret-123", provider.sealed_key) if secret in told
+    ] == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("page", "said"), [("price", "US dollars for a million tokens"), ("budget", "answered 402"), ("route", "longest")]
+)
+def test_a_form_says_in_what_unit_and_to_what_end(boss: Client, page: str, said: str) -> None:
+    text = boss.get(f"/admin/inference_app/{page}/add/").content.decode()
+    assert said in text
+    assert ">null</textarea>" not in text
+
+
+async def test_a_budget_of_an_alias_which_would_never_be_spent_is_refused(relay: RelayClient, owner: Caller) -> None:
+    tenant = owner.principal.tenant_id
+    with pytest.raises(Unprocessable):
+        await kept(Budget(tenant_id=tenant, period="day", tokens=1, model="resilient"))
+    for counted in ("hello", "second:hello", "not-known-yet"):
+        await kept(Budget(tenant_id=tenant, period="day", tokens=1, model=counted))

@@ -220,7 +220,59 @@ async def early_error(send: Send, body: Body) -> None:
 
 async def odd_usage(send: Send, body: Body) -> None:
     """Usage of no known shape."""
-    await page(send, 200, b'{"id": "x", "choices": [], "usage": "plenty"}', (b"content-type", b"application/json"))
+    await page(send, 200, b'{"id": "x", "choices": [{}], "usage": "plenty"}', (b"content-type", b"application/json"))
+
+
+async def no_answer(send: Send, body: Body) -> None:
+    """A good status over JSON that is no answer: what the model's name says after the colon."""
+    await page(send, 200, body["model"].partition(":")[2].encode(), (b"content-type", b"application/json"))
+
+
+async def commented(send: Send, body: Body) -> None:
+    """Keeps the connection awake with comments, then fails as the model's name says, or answers."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for _ in range(2):
+        await send({"type": "http.response.body", "body": b": STILL LOOKING\n\n", "more_body": True})
+    if code := body["model"].partition(":")[2]:
+        event = b'data: {"error": {"message": "SECRET", "code": %s}, "choices": []}\n\n' % code.encode()
+        await send({"type": "http.response.body", "body": event})
+        return
+    events = upstream.encoded(body, {"content": "Here."}) + upstream.encoded(body, {}, "stop")
+    await send({"type": "http.response.body", "body": events + b"data: [DONE]\n\n"})
+
+
+async def unended(send: Send, body: Body) -> None:
+    """Forgets the blank line behind its last event, which holds words, reason and usage."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    last = json.loads(upstream.encoded(body, {"content": "end."}, "stop").removeprefix(b"data: "))
+    event = b"data: " + json.dumps({**last, "usage": USAGE}).encode()
+    await send({"type": "http.response.body", "body": upstream.encoded(body, {"content": "The "}) + event})
+
+
+async def response_failed(send: Send, body: Body) -> None:
+    """A response that begins and fails with the code in the model's name."""
+    error = {"code": body["model"].partition(":")[2], "message": "SECRET of the provider"}
+    begun: Body = {"id": "resp_1", "object": "response", "status": "in_progress", "error": None, "output": []}
+    failed = {**begun, "status": "failed", "error": error}
+    if not body.get("stream"):
+        await upstream.answer(send, 200, failed)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for number, (kind, shape) in enumerate((("created", begun), ("failed", failed))):
+        event = {"type": f"response.{kind}", "sequence_number": number, "response": shape}
+        data = f"event: response.{kind}\ndata: {json.dumps(event)}\n\n".encode()
+        await send({"type": "http.response.body", "body": data, "more_body": number == 0})
+
+
+async def telltale(send: Send, body: Body) -> None:
+    """Repeats the key that it was asked with."""
+    error = {"message": f"{HEADERS['authorization']} is wrong", "code": f"key {HEADERS['authorization']}"}
+    if not body.get("stream"):
+        await upstream.answer(send, int(body["model"].partition(":")[2]), {"error": error})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    events = upstream.encoded(body, {"content": "So"}) + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+    await send({"type": "http.response.body", "body": events})
 
 
 async def page(send: Send, status: int, body: bytes, header: tuple[bytes, bytes]) -> None:
@@ -230,7 +282,19 @@ async def page(send: Send, status: int, body: bytes, header: tuple[bytes, bytes]
 
 ODD = {
     function.__name__.replace("_", "-"): function
-    for function in (garbage, redirect, shredded, torn, early_error, odd_usage)
+    for function in (
+        garbage,
+        redirect,
+        shredded,
+        torn,
+        early_error,
+        odd_usage,
+        no_answer,
+        commented,
+        unended,
+        response_failed,
+        telltale,
+    )
 }
 
 

@@ -114,3 +114,20 @@ async def test_attachments_have_a_limit_together(api: Client, settings: Any) -> 
     session = await api.session()
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "x", "attachments": [part(data=data)] * 2})
     assert (answer.status, answer.field) == (400, "attachments")
+
+
+async def test_what_is_fetched_counts_towards_the_limit_together(
+    api: Client, script: ScriptedEngine, address: Any, settings: Any
+) -> None:
+    base, asked = address
+    settings.GATEWAY_MAX_ATTACHMENT_BYTES = 3 * len(PIXEL) - 1
+    script.behaviour = seen = Seen()
+    session = await api.session()
+    data = base64.b64encode(PIXEL).decode()
+    two = [part(data=data), part(url=f"{base}/a.png")]
+    assert (await api.run(session, "two", attachments=two))["status"] == "completed"
+    run = await api.run(session, "three", attachments=[*two, part(url=f"{base}/b.png")])
+    assert (run["status"], run["error"]["code"]) == ("failed", "unprocessable")
+    assert "GATEWAY_MAX_ATTACHMENT_BYTES" in run["error"]["reason"]
+    assert asked == ["/a.png", "/a.png", "/b.png"]
+    assert len(seen.legs) == 1

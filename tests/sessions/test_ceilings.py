@@ -28,6 +28,16 @@ async def test_past_its_open_sessions_a_tenant_gets_no_more_until_it_closes_one(
     await api.session()
 
 
+async def test_a_fork_is_a_session_more(api: Client, settings: Any) -> None:
+    origin = await api.session(messages=[{"role": "user", "content": "hello"}])
+    (message,) = (await api.get(f"/v1/sessions/{origin}/messages")).json["messages"]
+    settings.GATEWAY_MAX_SESSIONS_PER_TENANT = 1
+    fork = f"/v1/sessions/{origin}/fork", {"messageId": message["id"]}
+    assert (await api.post(*fork)).error == (402, "quota_exceeded")
+    await api.delete(f"/v1/sessions/{origin}")
+    assert (await api.post(*fork)).status == 201
+
+
 async def test_past_its_waiting_runs_a_tenant_prompts_no_more(
     api: Client, gateway: GatewayHarness, settings: Any
 ) -> None:

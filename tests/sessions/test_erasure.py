@@ -11,6 +11,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from agents_app.engine import Failed, Leg, LegOutcome, ToolRequest, Waiting
 from core_app import database
 from events_app.models import Event
 from sessions_app.models import AgentSession, Run
@@ -18,7 +19,7 @@ from sessions_app.services.erasure import end_user_erase, session_erase, tenant_
 from tenants_app.models import AuditEntry, LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import Gate, ScriptedEngine, paused
+from tests.scripted_engine import Gate, ScriptedEngine, echo, paused, say
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,14 +46,21 @@ def found_anywhere(word: str) -> set[str]:
 
 
 async def test_a_purged_session_leaves_its_words_nowhere(api: Client, tenant: Tenant) -> None:
-    session = await api.session(sessionId=f"of-{SECRET}", systemPrompt=SECRET, groupId="together", title=SECRET)
+    fields = {"sessionId": f"of-{SECRET}", "systemPrompt": SECRET, "groupId": "together", "title": SECRET}
+    body = {"model": "demo:echo", "userData": {"name": SECRET}, **fields}
+    made = await api.post("/v1/sessions", body, headers={"Idempotency-Key": "made"})
+    session = made.json["sessionId"]
     await api.run(session, f"my name is {SECRET}", endUser=SECRET)
+    prompt = f"/v1/sessions/{session}/prompt", {"text": "hello"}
+    prompted = await api.post(*prompt, headers={"Idempotency-Key": "prompted"})
+    await api.ended(session, prompted.json["requestId"])
     assert "Event" in await database.run(found_anywhere, SECRET)
     assert (await api.delete(f"/v1/sessions/{session}?purge=true")).status == 204
     assert (await api.get(f"/v1/sessions/{session}")).status == 404
     left = await database.run(found_anywhere, SECRET)
-    assert left <= {"AuditEntry", "IdempotencyRecord"}, left
-    assert await database.run(LedgerEntry.objects.filter(tenant=tenant).count) == 1
+    assert left <= {"AuditEntry"}, left
+    assert (await api.post(*prompt, headers={"Idempotency-Key": "prompted"})).error == (404, "session_not_found")
+    assert await database.run(LedgerEntry.objects.filter(tenant=tenant).count) == 2
     assert await database.run(AuditEntry.objects.filter(action="session.erase").count) == 1
     assert await database.run(Event.objects.count) == 0
 
@@ -91,6 +99,47 @@ async def test_an_end_user_is_erased_from_shared_sessions_and_with_own_ones(api:
     texts = [row["content"] for row in (await api.get(f"/v1/sessions/{shared}/messages")).json["messages"]]
     assert texts == ["[erased]", "[erased]", "I am somebody else", "I am somebody else"]
     await api.delete(f"/v1/sessions/{shared}?purge=true")
+
+
+async def test_an_erased_end_user_is_in_no_call_and_no_failure_either(
+    api: Client, script: ScriptedEngine, tenant: Tenant
+) -> None:
+    async def calling(leg: Leg) -> LegOutcome:
+        if leg.run.turns:
+            return Failed("broken", f"no answer for {SECRET}")
+        asked = {"question": f"Is it {SECRET}?", "options": [{"id": "a", "label": SECRET}]}
+        requests = ToolRequest("ask_user", asked, "p1"), ToolRequest("greet", {"name": SECRET}, "p2")
+        _, planned = await say(leg, [SECRET], requests)
+        for call in planned:
+            await leg.call(call.call_id)
+        return Waiting()
+
+    script.behaviour = calling
+    shared = await api.session(tools=["ask_user", {"name": "greet", "requiresApproval": True, "parameters": {}}])
+    request_id = await api.prompt(shared, f"I am {SECRET}", endUser="u-1")
+    path = f"/v1/sessions/{shared}"
+    async with api.events(shared) as reader:
+        question = await reader.next_of("ask_user")
+        approval = await reader.next_of("approval_required")
+        decision = {"approvalId": approval.data["approvalId"], "args": {"name": f"{SECRET}!"}, "comment": SECRET}
+        assert (await api.post(f"{path}/approve", decision)).status == 200
+        assert (await api.post(f"{path}/respond", {"ref": question.data["ref"], "response": SECRET})).status == 200
+        requested = await reader.next_of("tool_call_requested")
+        result = {"callId": requested.data["callId"], "result": SECRET}
+        assert (await api.post(f"{path}/tool-results", result)).status == 200
+        await reader.rest()
+    assert (await api.ended(shared, request_id))["error"]["reason"] == f"no answer for {SECRET}"
+    script.behaviour = echo
+    await api.run(shared, "I am somebody else", endUser="u-2")
+    before = (await api.get(f"{path}/messages")).json["messages"]
+    assert await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test") == (0, 1)
+    assert not await database.run(found_anywhere, SECRET)
+    after = (await api.get(f"{path}/messages")).json["messages"]
+    assert [row["id"] for row in after] == [row["id"] for row in before]
+    assert [[call["callId"] for call in row.get("toolCalls", ())] for row in after] == [
+        [call["callId"] for call in row.get("toolCalls", ())] for row in before
+    ]
+    await api.delete(f"{path}?purge=true")
 
 
 async def test_a_tenant_is_erased_and_its_neighbour_is_not(

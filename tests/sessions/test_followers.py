@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from events_app import hub as hub_module
 from events_app.flusher import FLUSHER
 from events_app.follow import Follower
 from events_app.hub import HUB
+from tests.fold import whole_log
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, paused, saying, stream
+from tests.unruly_layer import GrouplessLayer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,8 +257,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(api: Client) -> None:
     async with api.events(session, follow="session"):
         await _attached(1)
     assert HUB.follower_count == 0
-    await HUB.check(full=True)
-    assert not HUB._streams
+    await eventually(lambda: not HUB._streams)
 
 
 async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
@@ -270,6 +272,55 @@ async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert HUB.follower_count == 0
+
+
+async def test_followers_wait_for_no_layer_that_hangs(
+    api: Client, gateway: GatewayHarness, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many come, and many go, while nobody can join or leave: the log has everything, and the checks find it."""
+    check_often(monkeypatch)
+    monkeypatch.setattr(hub_module, "JOIN_SECONDS", 0.01)
+    monkeypatch.setattr(GrouplessLayer, "mood", "works")
+    use_layer(settings, "GrouplessLayer")
+    await gateway.restart()
+    sessions = [await api.session() for _ in range(5)]
+    async with api.events(sessions[0], follow="session"):  # a group that is to be left while the layer hangs
+        await eventually(lambda: any(followed.joined for followed in HUB._streams.values()))
+        monkeypatch.setattr(GrouplessLayer, "mood", "hangs")
+    for session in sessions:
+        async with api.events(session, follow="session") as first, api.events(session, follow="session") as second:
+            await api.prompt(session, "hello")
+            assert await first.next_of("agent_end") == await second.next_of("agent_end")
+
+
+async def test_a_layer_that_comes_back_is_asked_again_for_every_group(
+    api: Client,
+    gateway: GatewayHarness,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    check_often(monkeypatch)
+    monkeypatch.setattr(GrouplessLayer, "mood", "fails")
+    use_layer(settings, "GrouplessLayer")
+    await gateway.restart()
+    sessions = [await api.session() for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(api.events(one, follow="session")) for one in sessions]
+        asked = GrouplessLayer.asked
+        await eventually(lambda: GrouplessLayer.asked > asked)
+        await api.prompt(sessions[0], "hello")
+        await readers[0].next_of("agent_end")
+        monkeypatch.setattr(GrouplessLayer, "mood", "works")
+        await eventually(lambda: all(followed.joined for followed in HUB._streams.values()))
+        monkeypatch.setattr(hub_module, "CHECK_SECONDS", 3600)
+        repaired = HUB.repaired
+        await api.prompt(sessions[1], "hello")
+        await readers[1].next_of("agent_end")
+        assert HUB.repaired <= repaired + 1  # a check may have been under way
+    said = [record.getMessage() for record in caplog.records if "channel_join_failed" in record.getMessage()]
+    assert said
+    assert all("OSError: the layer is away" in line for line in said)
 
 
 async def test_a_draining_server_tells_followers_to_come_back_and_they_miss_nothing(
@@ -347,10 +398,9 @@ async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the
 
 
 def _group_log(public_id: str) -> list[Any]:
-    from events_app import log
     from sessions_app.models import SessionGroup
 
-    return log.read(SessionGroup.objects.get(public_id=public_id).stream_id, after=0, limit=100_000)
+    return whole_log(SessionGroup.objects.get(public_id=public_id).stream_id)
 
 
 async def test_a_group_is_followed_in_one_stream_and_resumed(api: Client, script: ScriptedEngine) -> None:

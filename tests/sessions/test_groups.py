@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from core_app import database
+from events_app.removal import events_remove
+from sessions_app.models import AgentSession
 from tests.conftest import Caller
 from tests.gateway_harness import Client, Frame, GatewayHarness
 
@@ -61,6 +64,27 @@ async def test_a_group_is_filtered_by_types(api: Client) -> None:
     await two_runs(api)
     frames = await from_group(api, 2, since=0, types="agent_end")
     assert [frame.event for frame in frames] == ["agent_end", "agent_end"]
+
+
+async def test_what_a_session_no_longer_has_is_said_to_be_dropped_from_its_group(api: Client) -> None:
+    """Retention empties a session first and takes its pointers out of the group later, perhaps in another round."""
+    first, second = await two_runs(api)
+    total = len(await api.log(first)) + len(await api.log(second))
+    gone = len(await api.log(first)) - 1
+
+    def remove() -> None:
+        stream_id = AgentSession.objects.get(public_id=first).stream_id
+        assert events_remove(stream_id=stream_id, through=gone) == gone
+
+    await database.run(remove)
+    frames = await from_group(api, total, since=0)
+    assert [frame.id for frame in frames] == list(range(1, total + 1))
+    dropped, kept = frames[:gone], frames[gone:]
+    assert [(frame.event, frame.data) for frame in dropped] == [
+        ("events_dropped", {"from": offset, "to": offset}) for offset in range(1, gone + 1)
+    ]
+    assert [frame.data["sessionId"] for frame in kept] == [first] + [second] * (total - gone - 1)
+    assert [frame.event for frame in await from_group(api, 2, since=0, types="agent_end")] == ["agent_end"] * 2
 
 
 async def test_a_session_that_changes_its_group_is_counted_in_the_new_one(api: Client) -> None:

@@ -36,6 +36,18 @@ async def test_a_refused_prompt_is_422_and_leaves_nothing(api: Client, settings:
     assert (await api.run(session, "say hello"))["status"] == "completed"
 
 
+async def test_a_text_that_would_join_a_run_is_checked_as_a_prompt_is(api: Client, settings: Any) -> None:
+    settings.GATEWAY_GUARDRAILS = ["agents_app.guardrails:BannedWords"]
+    settings.GATEWAY_BANNED_WORDS = ["xyzzy"]
+    session = await api.session(model="demo:tour")
+    async with api.events(session) as reader:
+        await api.prompt(session, "approve")
+        await reader.next_of("approval_required")
+    answer = await api.post(f"/v1/sessions/{session}/steer", {"text": "say xyzzy"})
+    assert (*answer.error, answer.field) == (422, "unprocessable", "text")
+    assert (await api.post(f"/v1/sessions/{session}/steer", {"text": "say hello"})).status == 202
+
+
 async def test_a_refused_answer_ends_its_run_with_an_error(api: Client, settings: Any, script: ScriptedEngine) -> None:
     settings.GATEWAY_GUARDRAILS = ["agents_app.guardrails:BannedWords"]
     settings.GATEWAY_BANNED_WORDS = ["xyzzy"]

@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agents_app.engine import Finished, Leg, LegOutcome
+from sessions_app.models import Message
+from sessions_app.services.fork import session_fork
+from sessions_app.services.history import MAX_IMPORTED, PAGE, ImportedMessage
+from sessions_app.services.messages import message_add
+from sessions_app.services.session import SessionRequest, session_create
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
 from tests.scripted_engine import ScriptedEngine, prompt_of, say
@@ -121,3 +128,26 @@ async def test_a_stranger_cannot_fork(api: Client, gateway: GatewayHarness, stra
     last = (await messages(api, session))[-1]["id"]
     answer = await gateway.client(stranger).post(f"/v1/sessions/{session}/fork", {"messageId": last})
     assert answer.error == (404, "session_not_found")
+
+
+@pytest.mark.parametrize("length", [3, PAGE + 3])
+def test_history_is_imported_and_forked_in_as_many_statements_however_long_it_is(owner: Caller, length: int) -> None:
+    """Every writer on SQLite waits for one of these transactions to end."""
+    told = [ImportedMessage("user", f"{number}") for number in range(min(length, MAX_IMPORTED))]
+    request = SessionRequest(model="demo:echo", messages=told)
+    with CaptureQueriesContext(connection) as importing:
+        origin = session_create(principal=owner.principal, request=request)
+    origin.refresh_from_db()
+    while origin.message_count < length:
+        message_add(session_id=origin.pk, run_id=None, role="user", content="more")
+        origin.refresh_from_db()
+    last = Message.objects.filter(session=origin).latest("number")
+    with CaptureQueriesContext(connection) as forking:
+        fork = session_fork(principal=owner.principal, public_id=origin.public_id, message_id=last.pk)
+    assert (len(importing), len(forking)) < (40, 60)
+    copies = Message.objects.filter(session=fork).order_by("number")
+    assert [row.number for row in copies] == list(range(1, length + 1))
+    assert [row.content for row in copies] == [
+        row.content for row in Message.objects.filter(session=origin).order_by("number")
+    ]
+    assert fork.message_count == length

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from agents_app.engine import Leg, LegOutcome
 from core_app import database
 from events_app.lease import lease_claim
+from sessions_app import waiting
 from sessions_app.legs.begin import leg_begin
 from sessions_app.legs.sweep import sessions_with_work
 from sessions_app.models import AgentSession, Run
@@ -31,6 +33,18 @@ async def busy(api: Client, script: ScriptedEngine) -> tuple[str, str, Gate]:
     request_id = await api.prompt(session, "first")
     await gate.arrival()
     return session, request_id, gate
+
+
+@pytest.fixture
+async def accepted(api: Client, script: ScriptedEngine, settings: Any) -> tuple[str, str, Gate]:
+    """A session whose first run was accepted and is not begun: the only place is another session's until the gate."""
+    settings.GATEWAY_MAX_RUNS = 1
+    gate = Gate()
+    script.legs = [paused(gate)]
+    await api.prompt(await api.session(), "elsewhere")
+    await gate.arrival()
+    session = await api.session()
+    return session, await api.prompt(session, "first"), gate
 
 
 async def test_an_accepted_prompt_says_whether_it_waits(api: Client, busy: tuple[str, str, Gate]) -> None:
@@ -84,6 +98,42 @@ async def test_an_interrupt_ends_what_a_waiting_run_waits_for(api: Client) -> No
     assert (await api.ended(session, second))["status"] == "completed"
 
 
+async def test_an_interrupt_aborts_a_run_that_was_accepted_and_is_not_begun(
+    api: Client, accepted: tuple[str, str, Gate]
+) -> None:
+    session, first, gate = accepted
+    second = await api.prompt(session, "second")
+    third = await api.prompt(session, "third", whenBusy="interrupt")
+    gate.open()
+    assert (await api.ended(session, third))["status"] == "completed"
+    assert (await api.ended(session, second))["status"] == "completed"
+    run = (await api.get(f"/v1/sessions/{session}/runs/{first}")).json
+    assert (run["status"], run["endReason"], run["startedAt"]) == ("aborted", "aborted", None)
+    starts = [frame.data["requestId"] for frame in await api.log(session) if frame.event == "agent_start"]
+    assert starts == [third, second]
+
+
+async def test_steering_joins_a_run_that_was_accepted_and_is_not_begun(
+    api: Client, accepted: tuple[str, str, Gate], script: ScriptedEngine
+) -> None:
+    session, first, gate = accepted
+    heard: list[str] = []
+
+    async def listening(leg: Leg) -> LegOutcome:
+        heard.extend(await leg.steering())
+        return await saying("ok")(leg)
+
+    script.behaviour = listening
+    steered = await api.post(f"/v1/sessions/{session}/steer", {"text": "now"})
+    assert (steered.status, steered.json["requestId"]) == (202, first)
+    prompted = await api.post(f"/v1/sessions/{session}/prompt", {"text": "also", "whenBusy": "steer"})
+    assert (prompted.status, prompted.json["requestId"], prompted.json["queued"]) == (202, first, False)
+    gate.open()
+    assert (await api.ended(session, first))["status"] == "completed"
+    assert heard == ["now", "also"]
+    assert len((await api.get(f"/v1/sessions/{session}/runs")).json["runs"]) == 1
+
+
 async def test_a_prompt_can_steer_the_run_that_is_under_way(api: Client, busy: tuple[str, str, Gate]) -> None:
     session, first, gate = busy
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "also", "whenBusy": "steer"})
@@ -120,6 +170,24 @@ async def test_a_full_queue_is_answered_429(api: Client, busy: tuple[str, str, G
         assert (await api.ended(session, request_id))["status"] == "completed"
 
 
+async def test_a_run_takes_only_so_many_texts_that_wait_to_join_it(api: Client, settings: Any) -> None:
+    settings.GATEWAY_MAX_QUEUED_PROMPTS = 2
+    session = await api.session(model="demo:tour")
+    async with api.events(session) as reader:
+        request_id = await api.prompt(session, "approve")
+        approval = await reader.next_of("approval_required")
+        paths = {"steer": {"text": "more"}, "prompt": {"text": "more", "whenBusy": "steer"}}
+        for path, body in paths.items():
+            assert (await api.post(f"/v1/sessions/{session}/{path}", body)).status == 202
+        for path, body in paths.items():
+            assert (await api.post(f"/v1/sessions/{session}/{path}", body)).error == (429, "queue_full")
+        body = {"approvalId": approval.data["approvalId"]}
+        assert (await api.post(f"/v1/sessions/{session}/approve", body)).status == 200
+        assert (await api.ended(session, request_id))["status"] == "completed"
+        kinds = [frame.event for frame in await reader.rest()]
+    assert kinds.count("steering") == 2
+
+
 async def test_a_prompt_that_is_waited_for_is_answered_with_its_end(api: Client) -> None:
     session = await api.session()
     answer = await api.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello"})
@@ -134,6 +202,23 @@ async def test_a_wait_that_is_too_short_is_answered_202(api: Client, busy: tuple
     assert answer.status == 202
     gate.open()
     assert (await api.ended(session, answer.json["requestId"]))["status"] == "completed"
+
+
+async def test_a_wait_whose_run_is_erased_meanwhile_is_answered_202(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = waiting._outcome
+
+    def erased_then(run_id: str) -> Any:
+        Run.objects.filter(pk=run_id).delete()
+        return outcome(run_id)
+
+    session = await api.session()
+    monkeypatch.setattr(waiting, "_outcome", erased_then)
+    answer = await api.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello"})
+    assert (answer.status, answer.json["sessionId"]) == (202, session)
+    assert await waiting.run_ended(answer.json["requestId"], 5) is None
+    await api.delete(f"/v1/sessions/{session}?purge=true")
 
 
 async def test_more_waits_than_request_threads_hold_nobody_up(
@@ -164,6 +249,17 @@ async def test_an_abort_ends_what_runs_at_once_and_the_next_prompt_begins(
     assert (await api.ended(session, second))["status"] == "completed"
     (abort,) = [frame.data for frame in await api.log(session) if frame.event == "agent_abort"]
     assert (abort["requestId"], abort["reason"], abort["message"]) == (first, "aborted", "enough")
+
+
+async def test_an_abort_ends_a_run_that_was_accepted_and_is_not_begun(
+    api: Client, accepted: tuple[str, str, Gate]
+) -> None:
+    session, first, gate = accepted
+    answer = await api.post(f"/v1/sessions/{session}/abort")
+    assert (answer.status, answer.json["requestId"]) == (202, first)
+    assert (await api.get(f"/v1/sessions/{session}")).json["state"] == "idle"
+    gate.open()
+    assert [frame.event for frame in await api.log(session)] == ["prompt_received", "agent_abort"]
 
 
 async def test_a_queued_run_is_withdrawn(api: Client, busy: tuple[str, str, Gate]) -> None:

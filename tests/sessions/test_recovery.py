@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
 from agents_app.engine import Failed, Finished, Leg, LegOutcome, Stopped
 from core_app import database
-from core_app.database import write_transaction
+from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
 from events_app.types import MessageDelta
@@ -47,22 +48,42 @@ async def test_a_leg_that_dies_is_tried_again_and_clients_are_told_to_drop_its_t
     assert before[-1] == "message_delta"
 
 
+@pytest.mark.parametrize(
+    ("failure", "line"), [(TransactionLost("away"), "leg_database_failed"), (RuntimeError("a bug"), "leg_failed")]
+)
+async def test_a_leg_that_loses_the_database_says_so_in_a_line_and_any_other_with_a_traceback(
+    api: Client, script: ScriptedEngine, caplog: pytest.LogCaptureFixture, failure: Exception, line: str
+) -> None:
+    async def failing(leg: Leg) -> LegOutcome:
+        raise failure
+
+    script.legs = [failing, saying("a whole answer")]
+    run = await api.run(await api.session(), "go")
+    assert (run["status"], run["attempt"]) == ("completed", 2)
+    said = [record.getMessage() for record in caplog.records if "leg_" in record.getMessage()]
+    assert [line in each for each in said] == [True]
+    assert ("Traceback" in said[0] or "exc_info" in said[0]) == (line == "leg_failed")
+
+
 async def test_nothing_of_a_dead_attempt_is_written_after_the_next_one_has_begun(
     api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flusher is slow: when the leg dies, its text is still waiting to be committed."""
-    held = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    died = threading.Event()
     commit = FLUSHER._commit
 
     def slow(submissions: Any) -> Any:
-        if not held.is_set():
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
-            held.set()
+        assert died.wait(5)
         return commit(submissions)
 
+    async def half(leg: Leg) -> LegOutcome:
+        try:
+            return await dying("half")(leg)
+        finally:
+            died.set()
+
     monkeypatch.setattr(FLUSHER, "_commit", slow)
-    script.legs = [dying("half"), saying("whole")]
+    script.legs = [half, saying("whole")]
     session = await api.session()
     await api.run(session, "go")
     frames = await api.log(session)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sessions_app import selectors
 from tests.gateway_harness import Client
 from tests.scripted_engine import Gate, ScriptedEngine, paused
 
@@ -157,6 +158,32 @@ async def test_messages_are_the_conversation_in_pages(api: Client) -> None:
         ("assistant", "two"),
     ]
     assert [message["requestId"] for message in messages] == [run["requestId"] for run in runs for _ in range(2)]
+
+
+@pytest.mark.parametrize("what", ["messages", "runs"])
+async def test_a_page_of_large_texts_ends_before_it_is_too_large(
+    api: Client, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    session = await api.session()
+    for number in range(4):
+        await api.run(session, f"{number}" * (30 + 100 * (number == 1)))
+    path = f"/v1/sessions/{session}/{what}"
+    whole = (await api.get(path)).json[what]
+    monkeypatch.setattr(selectors, "PAGE_CHARACTERS", 99)
+    pages = [(await api.get(path)).json]
+    while pages[-1]["nextCursor"] is not None:
+        pages.append((await api.get(f"{path}?cursor={pages[-1]['nextCursor']}")).json)
+    assert [row for page in pages for row in page[what]] == whole
+    assert len(pages) == {"messages": 5, "runs": 3}[what]
+
+
+@pytest.mark.parametrize("identity", ["v1", "ses_v1", "model-gateway"])
+async def test_a_session_is_served_whatever_its_id_looks_like(api: Client, identity: str) -> None:
+    session = await api.session(sessionId=identity)
+    await api.run(session, "hello")
+    answer = await api.get(f"/v1/sessions/{identity}/messages")
+    assert (answer.status, len(answer.json["messages"])) == (200, 2)
+    assert (await api.get(f"/v1/sessions/{identity}/runs")).status == 200
 
 
 async def test_stats_add_up(api: Client, script: ScriptedEngine) -> None:

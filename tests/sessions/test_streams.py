@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core_app import clock, database
+from events_app import log
 from events_app.models import Event, Stream
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client, Frame, GatewayHarness
@@ -420,6 +421,51 @@ async def test_a_key_that_is_revoked_ends_its_streams_at_the_next_heartbeat(
         assert await reader.rest() == []
 
 
+async def test_a_key_that_may_no_longer_read_ends_its_streams_at_the_next_heartbeat(
+    api: Client, owner: Any, settings: Any
+) -> None:
+    from tenants_app.models import ApiKey
+    from tenants_app.services import api_key_update
+
+    settings.GATEWAY_HEARTBEAT_SECONDS = 0.02
+    session = await api.session()
+
+    def narrowed() -> None:
+        key = ApiKey.objects.get(pk=owner.principal.key_id)
+        api_key_update(key=key, name=key.name, scopes=["inference"], rpm=key.rpm, expires_at=None)
+
+    async with api.events(session, follow="session") as reader:
+        await reader.until(lambda: reader.heartbeats)
+        await database.run(narrowed)
+        assert await reader.rest() == []
+
+
+async def test_a_session_that_is_erased_while_it_is_looked_up_is_unknown(
+    api: Client, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For readers and writers alike: its row was found, its stream is no more."""
+    from sessions_app import event_stream, selectors
+    from sessions_app.services import session as sessions
+    from sessions_app.services.erasure import session_erase
+
+    def erased_then(principal: Any, public_id: str) -> AgentSession:
+        found = selectors.session_get(principal, public_id)
+        session_erase(tenant_id=principal.tenant_id, public_id=public_id, actor="test")
+        return found
+
+    for place, method, below in (
+        (event_stream, "GET", "/events"),
+        (event_stream, "GET", "/events?format=json"),
+        (sessions, "POST", "/abort"),
+        (sessions, "DELETE", ""),
+    ):
+        session = await api.session()
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "session_get", erased_then)
+            answer = await api.ask(method, f"/v1/sessions/{session}{below}")
+        assert answer.error == (404, "session_not_found")
+
+
 async def test_pages_of_json_are_the_same_events(api: Client) -> None:
     session = await api.session()
     await api.run(session, "a few words to page through")
@@ -433,6 +479,25 @@ async def test_pages_of_json_are_the_same_events(api: Client) -> None:
         pages += [Frame(event["id"], event["event"], event["data"]) for event in page["events"]]
         cursor = page["nextCursor"]
     assert pages == frames
+
+
+async def test_readers_of_large_events_are_given_them_in_parts(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = await api.session(groupId="together")
+    await api.run(session, "many words of which each takes its place in the log " * 5)
+    whole = await api.log(session)
+    monkeypatch.setattr(log, "PAGE_BYTES", 300)
+    sizes = []
+    cursor: int | None = 0
+    while cursor is not None:
+        page = (await api.get(f"/v1/sessions/{session}/events?format=json&since={cursor}&limit=1000")).json
+        sizes.append(len(page["events"]))
+        cursor = page["nextCursor"]
+    assert sum(sizes) == len(whole)
+    assert max(sizes) < 4
+    async with api.events(session, since=0) as reader:
+        assert await reader.rest() == whole
+    async with api.events("", path="/v1/groups/together/events", since=0) as reader:
+        assert [(await reader.next()).event for _ in whole] == types_of(whole)
 
 
 async def test_pages_are_filtered_bounded_and_checked(api: Client) -> None:
@@ -453,4 +518,7 @@ async def test_pages_are_filtered_bounded_and_checked(api: Client) -> None:
 
 async def test_only_get_is_answered(api: Client) -> None:
     session = await api.session()
-    assert (await api.post(f"/v1/sessions/{session}/events", {})).error == (405, "method_not_allowed")
+    answer = await api.post(f"/v1/sessions/{session}/events", {})
+    assert (answer.error, answer.headers["allow"]) == ((405, "method_not_allowed"), "GET")
+    probe = await api.post("/healthz", {})
+    assert (probe.error, probe.headers["allow"]) == ((405, "method_not_allowed"), "GET, HEAD")

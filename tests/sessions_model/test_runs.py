@@ -5,10 +5,14 @@ The harness holds each session's events against what REST says of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from core_app import database
+from inference_app.relay.budgets import BUDGETS, BudgetRule, Budgets
+from tenants_app.models import LedgerEntry
 from tests.gateway_harness import Client, GatewayHarness
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,6 +68,26 @@ async def test_a_providers_failure_ends_the_run_once_and_tells_no_secret(api: Cl
     events = await api.log(session)
     assert [frame.event for frame in events][-2:] == ["error", "agent_abort"]
     assert "SECRET" not in str([frame.data for frame in events])
+
+
+@pytest.fixture
+def budgets() -> Iterator[Budgets]:
+    yield BUDGETS
+    BUDGETS.rules_replace([])
+
+
+async def test_a_run_asks_no_model_whose_budget_is_spent(api: Client, budgets: Budgets) -> None:
+    session, run = await run_of(api, "hello")
+    assert run["status"] == "completed"
+    tenant_id, key_id = await database.run(LedgerEntry.objects.values_list("tenant_id", "api_key_id").latest, "pk")
+    spent = BudgetRule(1, tenant_id, "day", key_id=key_id, model="scripted:hello", tokens=18)
+    another = BudgetRule(2, tenant_id, "day", key_id=key_id, model="scripted:words:2", tokens=18)
+    budgets.rules_replace([another, spent])
+    run = await api.run(session, "again")
+    assert (run["status"], run["endReason"]) == ("aborted", "budget")
+    assert (await types_of(api, session))[-2:] == ["agent_start", "agent_abort"]
+    _, run = await run_of(api, "words:2")
+    assert run["status"] == "completed"
 
 
 async def test_a_provider_that_says_nothing_ends_in_time(api: Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 
 from core_app import database
+from core_app.database import TransactionLost
 from events_app import log
 from events_app.types import MessageDelta
 from sessions_app.models import AgentSession
@@ -202,6 +203,20 @@ async def test_a_failure_inside_an_action_is_answered_with_an_id_and_the_socket_
         assert answer["errorId"].startswith("err_")
         assert "secret" not in answer["message"]
         assert (await socket.ask("ping"))["ok"]
+
+
+@pytest.mark.parametrize(("failure", "code"), [(TransactionLost("away"), 4000), (RuntimeError("a bug"), 1011)])
+async def test_a_socket_whose_events_cannot_be_read_is_told_to_come_back(
+    api: Client, served: Served, owner: Caller, monkeypatch: pytest.MonkeyPatch, failure: Exception, code: int
+) -> None:
+    def broken(*args: Any, **given: Any) -> None:
+        raise failure
+
+    session = await api.session()
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "read", broken)
+        async with served.socket(session, owner) as socket:
+            assert await socket.closed() == code
 
 
 def _in_a_thread(work: Any, *args: Any) -> None:

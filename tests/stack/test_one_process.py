@@ -1,13 +1,16 @@
-"""What a deployment on SQLite refuses: a second process, which would write past the first one's followers."""
+"""What a deployment on SQLite refuses: a second process, which would write past the first one's followers; and what
+needs no more than one to be shown: how a stop that hangs ends."""
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
 from collections.abc import Callable
 
 import aiohttp
 
-from tests.stack.client import Client
+from tests.stack.client import Client, Watcher, until
 from tests.stack.deployment import Deployment
 from tests.stack.process import GatewayProcess
 from tests.stack.test_start import said
@@ -41,3 +44,39 @@ async def test_a_taken_port_leaves_the_state_untouched(
         server.spawn()
         await server.exited()
     assert not (deployment.directory / "gateway.sqlite3").exists()
+
+
+STUBBORN = """
+agents:
+  - {id: stuck, name: Stuck, type: stubborn, system_prompt: "", tools: []}
+"""
+
+
+async def test_a_stop_that_hangs_says_in_what_and_ends_all_the_same(
+    deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
+) -> None:
+    config = deployment.directory / "stubborn.yaml"
+    config.write_text(STUBBORN, encoding="utf-8")
+    engines = "stubborn=tests.stack.stubborn_engine"
+    deployment.settings.update(CONFIG=str(config), ENGINES=engines, DRAIN_SECONDS="0.2")
+    server = process()
+    await server.start()
+    client = Client(http, server.url)
+    await client.post("/v1/sessions", {"sessionId": "s", "agent": "stuck"}, expect=201)
+    await client.prompt("s", "stay")
+    watcher = Watcher(client, "s")
+    try:
+        await until(lambda: any(event.type == "message_delta" for event in watcher.events), 20, "the leg is there")
+        server.signal(signal.SIGTERM)
+        assert await server.exited() == 1
+        assert "restarting, reconnect and resume" in watcher.comments
+        lines = [json.loads(line) for line in server.log_path.read_text().splitlines() if line.startswith("{")]
+        left = next(line for line in lines if line["event"] == "leg_does_not_end")
+        assert left["session"] == "s"
+        assert "stubborn_engine.py" in left["at"]
+        hangs = next(line for line in lines if line["event"] == "stop_hangs")
+        assert any(task.startswith("session-s at") and "stubborn_engine.py" in task for task in hangs["tasks"])
+        await server.start()
+        await until(lambda: any(event.type == "run_retried" for event in watcher.events), 20, "another attempt")
+    finally:
+        await watcher.stop()

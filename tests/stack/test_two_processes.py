@@ -75,7 +75,9 @@ async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
     assert refused, "the frozen process never tried to go on"
     client.url = frozen.url
     again = await client.prompt(names[0], "hello")
-    await until(lambda: not owners(deployment), 20, "the thawed process runs legs again")
+    watcher = Watcher(client, names[0])
+    await until(lambda: watcher.ended({again}), 20, "the thawed process runs legs again")
+    await watcher.stop()
     laws.every_run_ends_once(await client.log(names[0]), {runs[names[0]], again})
 
 

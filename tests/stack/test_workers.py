@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timeout(240)
 
 SESSIONS = 10
 SETTLE_SECONDS = 60.0
+LATE_SECONDS = 10.0
+"""For followers who come while Redis hangs: none waits for another."""
 GOES_ON_SECONDS = 15.0
 """What is promised with a lease of 10 s and a sweep every 2 s; here they are 2 s and 0.3 s, on a busy machine."""
 CONTROL_SECONDS = 5.0
@@ -166,6 +168,11 @@ async def test_with_a_frozen_redis_prompts_are_accepted_runs_end_and_followers_s
     async with loaded(fleet, http, "icy") as load:
         fleet.redis.signal(signal.SIGSTOP)
         await busy_for(load, 6)
+        late = [Watcher(load.client, name) for name in load.accepted]
+        try:
+            await until(lambda: all(watcher.events for watcher in late), LATE_SECONDS, "who comes now is served")
+        finally:
+            await asyncio.gather(*(watcher.stop() for watcher in late))
         await load.finish(30)
         fleet.redis.signal(signal.SIGCONT)
         await busy_for(load, 1)

@@ -84,7 +84,12 @@ def test_another_tenant_or_route_with_the_same_key_is_another_post(
 ) -> None:
     post(client, owner, "k-1")
     assert post(client, stranger, "k-1").json() == {"number": 2}
-    assert post(client, owner, "k-1", path="/things?wait=1").json() == {"number": 3}
+    assert post(client, owner, "k-1", path="/other-things").json() == {"number": 3}
+
+
+def test_a_repeated_post_with_another_query_is_the_same_post(client: Client, owner: Caller) -> None:
+    assert post(client, owner, "k-1", path="/things?wait=1").json() == {"number": 1}
+    assert post(client, owner, "k-1", path="/things?wait=2").json() == {"number": 1}
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"text":"taken"}', b"{", b"[]"])

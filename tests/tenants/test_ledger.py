@@ -12,7 +12,7 @@ from core_app import clock
 from core_app.errors import BadRequest
 from tenants_app.models import AuditEntry, LedgerEntry, Tenant
 from tenants_app.selectors import ledger_by_model, ledger_totals, usage_rows
-from tenants_app.services import audit_record, ledger_record
+from tenants_app.services import LedgerRow, audit_record, ledger, ledger_record, ledger_record_many
 from tests.conftest import Caller
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +28,14 @@ def test_a_response_recorded_twice_is_counted_once(tenant: Tenant) -> None:
     spend(tenant, input_tokens=999)
     totals = ledger_totals(tenant_id=tenant.id)
     assert (totals.responses, totals.input_tokens) == (1, 10)
+
+
+def test_more_rows_than_a_statement_takes_are_all_recorded(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_AT_ONCE", 2)
+    rows = [LedgerRow(tenant.id, f"run_{number}", 1, "demo:tour", number, 1) for number in range(5)]
+    ledger_record_many([*rows, rows[0]])
+    totals = ledger_totals(tenant_id=tenant.id)
+    assert (totals.responses, totals.input_tokens) == (5, 10)
 
 
 def test_totals_are_of_a_session_a_run_or_the_tenant(tenant: Tenant, other_tenant: Tenant) -> None:

@@ -10,12 +10,21 @@ from django.test import Client
 
 from tenants_app import sign_in
 from tenants_app.models import AuditEntry, Tenant, User
-from tenants_app.sign_in import KNOWN, PER_ADDRESS, PER_NAME, SignIns
+from tenants_app.sign_in import KNOWN, SignIns
 from tests.tenants.hands import Hands
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.tenants.urls")]
 
 PASSWORD = "pass-word-1"
+PER_ADDRESS = 4
+PER_NAME = 3
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few that no bucket refills while a slow machine runs a test: Redis' clock is not moved by hand."""
+    monkeypatch.setattr(sign_in, "PER_ADDRESS", PER_ADDRESS)
+    monkeypatch.setattr(sign_in, "PER_NAME", PER_NAME)
 
 
 @pytest.fixture

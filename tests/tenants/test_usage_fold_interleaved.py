@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from tenants_app.models import LedgerEntry, UsageDay
 from tenants_app.selectors import usage_rows
 from tenants_app.services import usage as folding
+from tenants_app.services.folded import Counted
 from tenants_app.services.usage import ledger_remove, usage_fold
 from tests.sessions.interleaving import orders, pause, perform
 from tests.tenants.test_usage_fold import FIRST, People, check, fold_all, people, row_make
@@ -70,7 +71,7 @@ def test_two_that_fold_or_remove_rows_of_one_run_agree(
         pause()
         alone()
 
-    def move_paused(before: folding._Counted, after: folding._Counted) -> None:
+    def move_paused(before: Counted, after: Counted) -> None:
         pause()
         move(before, after)
 

@@ -77,6 +77,7 @@ urlpatterns = [
     path("admin/", site.urls),
     path("echo", EchoView.as_view()),
     path("things", ThingView.as_view()),
+    path("other-things", ThingView.as_view()),
     path("failing", FailingView.as_view()),
     path("missing", MissingView.as_view()),
     path("crash", crash),

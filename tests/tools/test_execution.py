@@ -119,6 +119,24 @@ async def test_failures_of_the_server_are_tried_twice_again_with_the_same_id(
     assert len(server.received) == 3
 
 
+async def test_a_callback_that_was_answered_in_a_form_nobody_can_read_is_not_made_again(
+    session: Session, server: CallbackServer
+) -> None:
+    def packed(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", "3")
+        handler.end_headers()
+        handler.wfile.write(b"zip")
+
+    server.replies = [packed]
+    await run(session.attach, callbackUrl=server.url)
+    result = await session.execute(await run(session.planned, "lookup", {}))
+    assert result is not None
+    assert (result.status, "compressed" in result.content) == ("error", True)
+    assert len(server.received) == 1
+
+
 async def test_a_server_that_keeps_failing_is_an_error_after_the_third_time(
     session: Session, server: CallbackServer
 ) -> None:

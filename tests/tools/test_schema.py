@@ -10,6 +10,7 @@ import pytest
 from core_app.errors import BadRequest
 from tools_app import schema
 from tools_app.schema import parameters_checked, violation
+from tools_app.schema_work import positions
 
 BLOCKED_SECONDS = 0.05
 """How long the loop may be blocked; measured in this thread's processor time, which a busy machine does not change."""
@@ -29,6 +30,19 @@ def doubling(levels: int) -> dict[str, Any]:
     }
     definitions[f"d{levels}"] = {"type": "object"}
     return {"type": "object", "$defs": definitions, "$ref": "#/$defs/d0"}
+
+
+def again_and_again(levels: int, keyword: str, join: str) -> dict[str, Any]:
+    """More than 2^levels evaluations: what is left over is looked for at every level, in all that stands below."""
+    definitions: dict[str, Any] = {
+        f"d{level}": {join: [{"$ref": f"#/$defs/d{level + 1}"}], keyword: False} for level in range(levels)
+    }
+    definitions[f"d{levels}"] = {"properties": {"a": {}}, "prefixItems": [{}]}
+    return {"$defs": definitions, "properties": {"x": {"$ref": "#/$defs/d0"}}}
+
+
+def listed(item: Any) -> dict[str, Any]:
+    return {"properties": {"list": {"type": "array", "items": item}}}
 
 
 BAD = {
@@ -56,6 +70,9 @@ BAD = {
     "too many patterns": {"allOf": [{"properties": {"a": {"pattern": f"a{n}"}}} for n in range(65)]},
     "too long a pattern": {"properties": {"a": {"pattern": "a" * 1001}}},
     "doubling": doubling(30),
+    "left-over properties": again_and_again(25, "unevaluatedProperties", "anyOf"),
+    "left-over items": again_and_again(25, "unevaluatedItems", "allOf"),
+    "more names than a check can look for": listed({"required": [f"k{n}" for n in range(12_000)]}),
     "long chain": {
         "$defs": {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(1500)} | {"d1500": {}},
         "$ref": "#/$defs/d0",
@@ -107,6 +124,89 @@ def test_arguments_whose_check_would_multiply_are_refused_before_it() -> None:
     assert "too many values" in str(violation(parameters, deep))
     assert violation(parameters, {"a": {"a": {}}}) is None
     assert thread_time() - before < BLOCKED_SECONDS
+
+
+NAMES = [f"k{number}" for number in range(7_000)]
+AMBIGUOUS = "ab" * 40_000 + "".join("ab"[bits >> place & 1] for bits in range(4_000) for place in range(12))
+SLOW: dict[str, tuple[Any, Any]] = {
+    "objects of an enum": ({"enum": [{"a": number} for number in range(4_000)]}, [{"a": 3_999}] * 10_000),
+    "arrays of an enum": ({"enum": [[number] for number in range(4_000)]}, [[3_999]] * 10_000),
+    "decimals of an enum": ({"enum": [number + 0.5 for number in range(4_000)]}, [3_999.5] * 10_000),
+    "whole decimals among numbers": ({"enum": list(range(9_000))}, [8_999.0] * 10_000),
+    "texts after another type": ({"enum": [1, *NAMES]}, [NAMES[-1]] * 10_000),
+    "a constant that is large": ({"const": [0] * 20_000}, [[0] * 20_000] * 6),
+    "many names that are all missing": ({"required": NAMES}, [{}] * 60_000),
+    "branches that all fail": ({"anyOf": [{"required": NAMES[:40]}, {"type": "string"}]}, [{}] * 10_000),
+    "a pattern in two thousand places at once": ({"pattern": "a[ab]{2000}[cd]"}, [AMBIGUOUS]),
+    "many ambiguous patterns": ({"allOf": [{"pattern": f"a[ab]{{{n}}}[cd]"} for n in range(10, 70)]}, [AMBIGUOUS]),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_arguments_that_would_take_long_to_compare_are_refused_before_it(name: str) -> None:
+    item, values = SLOW[name]
+    parameters = parameters_checked(listed(item))
+    violation(parameters, {"list": []})
+    before = thread_time()
+    assert "too many values, or too long ones" in str(violation(parameters, {"list": values}))
+    assert thread_time() - before < 3 * BLOCKED_SECONDS  # counting yields to others, where checking would not
+
+
+def test_branches_that_fail_for_much_are_not_all_explained() -> None:
+    parameters = parameters_checked({"properties": {"list": {"anyOf": [{"items": {"type": "integer"}}] * 3}}})
+    before = thread_time()
+    assert violation(parameters, {"list": ["x"] * 20_000}) == "The arguments do not fit the tool's schema."
+    assert thread_time() - before < BLOCKED_SECONDS
+    assert "list" in str(violation(parameters, {"list": ["x"]}))
+
+
+USUAL: dict[str, tuple[Any, Any]] = {
+    "a long text that is not blank": ({"pattern": "\\S"}, "x" * 200_000),
+    "a long text with a beginning": (
+        {"pattern": "^data:image/[a-z]{3};base64,"},
+        "data:image/png;base64," + "A" * 200_000,
+    ),
+    "an id": ({"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}, "c0ffee00-0000-4000-8000-00000000beef"),
+    "an address": ({"pattern": "^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$"}, "somebody@" + "x" * 200 + ".example"),
+    "a short text": ({"pattern": "^.{1,100}$"}, "x" * 100),
+    "a number of a hundred": ({"enum": list(range(100))}, 99),
+    "one of many names": ({"enum": NAMES[:800]}, NAMES[799]),
+    "numbers that differ": ({"type": "array", "uniqueItems": True}, list(range(10_000))),
+    "two shapes, and nothing else": (
+        {"anyOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}], "unevaluatedProperties": False},
+        {"a": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_arguments_are_checked(name: str) -> None:
+    item, value = USUAL[name]
+    parameters = parameters_checked({"properties": {f"p{number}": item for number in range(8)}})
+    assert violation(parameters, {"p0": value}) is None
+    assert violation(parameters, {"p0": None}) is None or "p0" in str(violation(parameters, {"p0": None}))
+
+
+PLACES = {
+    "a": 1,
+    "^a$": 1,
+    "abc": 3,
+    "\\w+": 1,
+    "[a-z\\]0-9]*x": 2,
+    "a{3}": 3,
+    "a{2,5}": 5,
+    "a{2,}": 3,
+    "(ab){3}": 6,
+    "(a(bc){2}){3}": 15,
+    "(?:[ab]|c){10}": 20,
+    "a{3}{4}": 12,
+}
+
+
+@pytest.mark.parametrize("pattern", PLACES)
+def test_the_places_of_a_pattern_are_counted_with_their_repetitions(pattern: str) -> None:
+    assert positions(pattern) >= PLACES[pattern]
+    assert positions(pattern) <= PLACES[pattern] + pattern.count("(") * 10
 
 
 def test_the_bound_of_the_work_is_never_below_what_checking_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from agents_app.engine import Failed, Leg
-from core_app import clock, database
+from core_app import clock, database, guarded_client
 from core_app.database import database_now, write_transaction
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import claims, sender
@@ -183,7 +183,9 @@ async def until_unclaimed(delivery_id: str) -> float:
         (lambda: format_datetime(clock.now() + timedelta(hours=1), usegmt=False), 3600),
         ("1", 5),
         ("900000", 86400),
+        ("9" * 400, 86400),
         ("soon", 5),
+        ("Mon, 01 Jan 2026 99999999999999999999:00:00 GMT", 5),
         ("Wed, 21 Oct 1915 07:28:00 GMT", 5),
     ],
 )
@@ -224,6 +226,27 @@ async def test_410_switches_the_endpoint_off_and_the_rest_waits(api: Client, rec
     await receiver.next()
     await api.patch(mine.path, {"disabled": False})
     assert (await receiver.next()).id == second["id"]
+
+
+async def test_410_of_an_address_that_was_changed_meanwhile_switches_nothing_off(
+    api: Client, receiver: Receiver
+) -> None:
+    held, gone = Held(), answering(410)
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        await held(request)
+        return await gone(request)
+
+    receiver.replies = [reply]
+    mine = await hook(api, receiver, "agent_end")
+    await api.run(await api.session(), "one")
+    await held.arrivals(1)
+    await api.patch(mine.path, {"url": f"{receiver.url}/new"})
+    held.open.set()
+    await mine.until(status="pending", lastStatusCode=410, lastError="status")
+    assert (await api.get(mine.path)).json["disabledAt"] is None
+    await time_passes()
+    await mine.until(status="delivered")
 
 
 async def eventually_off(mine: Hook) -> None:
@@ -379,6 +402,25 @@ async def test_an_address_that_leads_inside_is_refused_at_every_attempt(
     assert receiver.messages == []
 
 
+async def broken_off(request: web.Request) -> web.StreamResponse:
+    """Less of a body than it says there is."""
+    response = web.StreamResponse(headers={"Content-Length": "100"})
+    await response.prepare(request)
+    await response.write(b"only this")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def never_ending(request: web.Request) -> web.StreamResponse:
+    """A body that does not end."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"and")
+    await asyncio.Event().wait()
+    return response
+
+
 @pytest.mark.parametrize(
     ("reply", "wanted"),
     [
@@ -386,11 +428,16 @@ async def test_an_address_that_leads_inside_is_refused_at_every_attempt(
         (answering(204), {"lastStatusCode": 204, "status": "delivered"}),
         (answering(200, body=b"x" * 5_000_000), {"lastStatusCode": 200, "status": "delivered"}),
         (answering(404, body=b"secret words"), {"lastStatusCode": 404, "status": "pending"}),
+        (answering(200, {"Content-Encoding": "gzip"}, b"packed, or so it says"), {"status": "delivered"}),
+        (answering(410, {"Content-Encoding": "br"}, b"packed, or so it says"), {"status": "dead", "lastError": "gone"}),
+        (broken_off, {"lastStatusCode": 200, "status": "delivered"}),
+        (never_ending, {"lastStatusCode": 200, "status": "delivered"}),
     ],
 )
 async def test_only_the_status_of_an_answer_counts(
-    api: Client, receiver: Receiver, reply: Any, wanted: dict[str, Any]
+    api: Client, receiver: Receiver, reply: Any, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(guarded_client, "DROP_SECONDS", 0.05)
     receiver.replies = [reply]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")

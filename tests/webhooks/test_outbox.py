@@ -66,7 +66,7 @@ def test_a_tenant_without_a_webhook_pays_no_query(tenant: Tenant, stranger: Call
 def test_an_event_that_is_rolled_back_leaves_no_delivery(tenant: Tenant, owner: Caller) -> None:
     endpoint(owner)
     stream = stream_of(tenant)
-    with write_transaction():
+    with transaction.atomic():
         log.append(stream.pk, [QUESTION])
         assert WebhookDelivery.objects.count() == 1
         transaction.set_rollback(True)

@@ -81,6 +81,7 @@ async def _deliver(work: CallWork, url: str, using: Sequence[str], body: str, se
                 timeout=seconds,
                 max_bytes=MAX_ANSWER_BYTES,
                 allow_private=work.tenant.allow_private,
+                owner=work.tenant.pk,
             )
         except ConnectionFailed:
             if pause is None:

@@ -1,15 +1,13 @@
 """`fetch_url`: the text of a page, through the guarded client.
 
 The guarded client follows no redirect; here at most MAX_REDIRECTS are, each as a request of its own whose
-address is checked like the first. HTML is reduced to its text by the standard library's parser, which cannot
-be driven into backtracking.
+address is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from typing import Any
 
 from yarl import URL
@@ -17,6 +15,7 @@ from yarl import URL
 from core_app import guarded_client, jsontext
 from core_app.guarded_client import CLIENT, Answer, CallFailed
 from tools_app.executors.base import Builtin
+from tools_app.executors.page_text import page_text
 from tools_app.values import CallContext, Outcome
 
 MAX_PAGE_BYTES = 1024 * 1024
@@ -25,16 +24,12 @@ MAX_REDIRECTS = 5
 TIMEOUT_SECONDS = 30.0
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/xhtml+xml", "application/javascript")
-_SILENT = frozenset({"script", "style", "noscript", "template", "svg", "head"})
-_BLOCKS = frozenset(
-    {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "pre", "td"}
-)
 
 
 async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            answer = await _follow(args["url"], context.allow_private)
+            answer = await _follow(args["url"], context)
     except TimeoutError:
         return Outcome("timeout", f"The page did not answer within {TIMEOUT_SECONDS:.0f} seconds.")
     except CallFailed as error:
@@ -47,7 +42,7 @@ async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:
     return Outcome("ok", text or "The page has no text.")
 
 
-async def _follow(url: str, allow_private: bool) -> Answer:
+async def _follow(url: str, context: CallContext) -> Answer:
     for _ in range(MAX_REDIRECTS + 1):
         answer = await CLIENT.request(
             "GET",
@@ -59,7 +54,8 @@ async def _follow(url: str, allow_private: bool) -> Answer:
             timeout=TIMEOUT_SECONDS,
             max_bytes=MAX_PAGE_BYTES,
             truncate=True,
-            allow_private=allow_private,
+            allow_private=context.allow_private,
+            owner=context.tenant_id,
         )
         location = answer.headers.get("location")
         if answer.status not in (301, 302, 303, 307, 308) or not location:
@@ -74,9 +70,7 @@ async def _follow(url: str, allow_private: bool) -> Answer:
 def _text_of(answer: Answer) -> str:
     text = answer.body.decode(_charset(answer), "replace")
     if "html" in answer.content_type:
-        reader = _Reader()
-        reader.feed(text)
-        text = reader.text()
+        text = page_text(text)
     return jsontext.clean_text(text).encode()[:MAX_TEXT_BYTES].decode(errors="ignore").strip()
 
 
@@ -86,35 +80,6 @@ def _charset(answer: Answer) -> str:
     except LookupError:
         return "utf-8"
     return answer.charset
-
-
-class _Reader(HTMLParser):
-    """Collects what a reader of the page would see, a line per block."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._parts: list[str] = []
-        self._silent = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _SILENT:
-            self._silent += 1
-        elif tag in _BLOCKS:
-            self._parts.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _SILENT:
-            self._silent = max(0, self._silent - 1)
-        elif tag in _BLOCKS:
-            self._parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self._parts.append(data)
-
-    def text(self) -> str:
-        lines = (" ".join(line.split()) for line in "".join(self._parts).splitlines())
-        return "\n".join(line for line in lines if line)
 
 
 TOOL = Builtin(

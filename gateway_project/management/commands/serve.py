@@ -1,7 +1,8 @@
 """`manage.py serve`: the gateway, from whatever state the data is in to answering.
 
-1. check the settings, 2. open the ports, 3. take the lock where only one process may serve, 4. apply migrations,
-5. seed keys or make the first ones, 6. serve, and say once where. What fails is one sentence and exit code 1.
+1. check the settings, 2. open the ports, 3. take the lock where only one process may serve, 4. apply migrations and
+read the configuration, 5. seed keys or make the first ones, 6. serve, and say once where. What fails is one sentence
+and exit code 1.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from gateway_project.announcement import announcement
+from gateway_project.announcement import announcement, first_secrets
 from gateway_project.checks import TAG
+from gateway_project.configuration import configuration_check
 from gateway_project.exclusive import AlreadyServed, deployment_claim
 from gateway_project.health import migrations_missing
 from gateway_project.lifecycle import gateway
-from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+from gateway_project.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
 REACH_SECONDS = 5
@@ -51,7 +53,9 @@ class Command(BaseCommand):
             self.stdout.write(announcement(first))
             self.stdout.flush()
 
-        server = GatewayServer(server_config(application()), gateway=gateway, on_ready=say_where)
+        server = GatewayServer(
+            server_config(application()), gateway=gateway, on_ready=say_where, on_hang=process_abandon
+        )
         server.run(sockets)
         if claim is not None:
             claim.release()
@@ -59,6 +63,9 @@ class Command(BaseCommand):
             # Threads in the middle of something would be waited for; their work is taken up after the next start.
             os._exit(1)
         if not server.started:
+            if first is not None:
+                # They are in the database, and no later start could show them.
+                self.stdout.write("\n".join(first_secrets(first)))
             sys.exit(1)
 
 
@@ -80,6 +87,8 @@ def database_reach(url: str) -> None:
 def prepare() -> FirstStart | None:
     """Brings the database to this version and the keys to what the settings say."""
     migrate()
+    # Before there are keys, which a start that fails would not show.
+    configuration_check()
     keys_seed(settings.GATEWAY_API_KEYS)
     return bootstrap_first_start()
 

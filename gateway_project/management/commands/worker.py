@@ -11,14 +11,16 @@ import sys
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from gateway_project.checks import TAG
+from gateway_project.configuration import configuration_check
 from gateway_project.health import migrations_missing
 from gateway_project.lifecycle import gateway
 from gateway_project.management.commands.serve import database_reach
-from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+from gateway_project.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 
 
 class Command(BaseCommand):
@@ -42,8 +44,17 @@ class Command(BaseCommand):
             raise CommandError("The database cannot be used: GATEWAY_DATABASE_URL.") from None
         if missing:
             raise CommandError(f"{missing} migrations are not applied; run 'manage.py migrate' or start a web process.")
+        try:
+            configuration_check()
+        except ImproperlyConfigured as refusal:
+            raise CommandError(str(refusal)) from None
         gateway.role = "worker"
-        server = GatewayServer(server_config("gateway_project.asgi:probes"), gateway=gateway, on_ready=self._say_ready)
+        server = GatewayServer(
+            server_config("gateway_project.asgi:probes"),
+            gateway=gateway,
+            on_ready=self._say_ready,
+            on_hang=process_abandon,
+        )
         server.run(sockets)
         if server.force_exit:
             os._exit(1)

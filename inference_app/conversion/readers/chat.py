@@ -6,7 +6,7 @@ go on to send calls. A provider's in-stream error is Failed with its code; its t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from inference_app.conversion.failures import provider_error
@@ -43,8 +43,8 @@ _REASONS = {
 class ChatReader:
     """Reads one answer of `openai-chat`."""
 
-    def __init__(self, new_id: Callable[[str], str]) -> None:
-        self._calls = Calls(new_id)
+    def __init__(self, new_id: Callable[[str], str], taken: Iterable[str] = ()) -> None:
+        self._calls = Calls(new_id, taken)
         self._began = False
         self._held: list[Step] = []
         self._reason: str | None = None

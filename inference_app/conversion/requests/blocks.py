@@ -14,7 +14,7 @@ LEFT_OUT = frozenset(
         "thinking", "redacted_thinking", "server_tool_use", "web_search_tool_result", "web_fetch_tool_result",
         "code_execution_tool_result", "bash_code_execution_tool_result", "text_editor_code_execution_tool_result",
         "tool_search_tool_result", "tool_reference", "container_upload", "mcp_tool_use", "mcp_tool_result",
-        "compaction", "browser_state",
+        "compaction", "browser_state", "advisor_tool_result", "mcp_tool_listing", "fallback",
     }
 )  # fmt: skip
 """Blocks without which the conversation still reads: thoughts, and what the provider's own tools did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 from inference_app.conversion.shape import Json, filled, given, mapping, mappings, refused, string
 
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
+_OTHER = re.compile(r"[^A-Za-z0-9_-]")
 _DATA_URL = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
 
 
@@ -28,6 +31,13 @@ def blocks_of(content: Any, field: str) -> Iterator[Json]:
 def cached(part: Json) -> Json:
     """The mark of Anthropic's cache, which some clients of chat set too."""
     return given(part, ("cache_control",))
+
+
+def call_id_of(given: str) -> str:
+    """A call's id in the characters that Anthropic takes: other providers' have more (`functions.look:0`)."""
+    if _PLAIN_ID.match(given):
+        return given
+    return f"{_OTHER.sub('_', given)}_{hashlib.sha256(given.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def arguments_of(arguments: Any) -> Json:

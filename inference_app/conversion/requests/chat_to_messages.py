@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from core_app.errors import BadRequest
-from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, cached
+from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, cached, call_id_of
 from inference_app.conversion.shape import Json, filled, given, listed, mapping, mappings, optional_mapping, refused
 
 DEFAULT_MAX_TOKENS = 8192
@@ -117,7 +117,7 @@ def _between_tags(blocks: Iterator[Json]) -> Iterator[Json]:
 def _result(path: str, message: Json) -> Json:
     call_id = filled(message.get("tool_call_id"), f"{path}.tool_call_id")
     content = _plain(list(blocks_of(message.get("content"), f"{path}.content")) or [{"type": "text", "text": ""}])
-    return {"type": "tool_result", "tool_use_id": call_id, "content": content, **cached(message)}
+    return {"type": "tool_result", "tool_use_id": call_id_of(call_id), "content": content, **cached(message)}
 
 
 def _said(path: str, message: Json) -> Iterator[Json]:
@@ -128,7 +128,7 @@ def _said(path: str, message: Json) -> Iterator[Json]:
         function = mapping(call.get("function"), f"{place}.function")
         yield {
             "type": "tool_use",
-            "id": filled(call.get("id"), f"{place}.id"),
+            "id": call_id_of(filled(call.get("id"), f"{place}.id")),
             "name": filled(function.get("name"), f"{place}.function.name"),
             "input": arguments_of(function.get("arguments")),
         }

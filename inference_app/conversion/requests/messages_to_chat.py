@@ -6,6 +6,7 @@ provider's own tools and `cache_control` stay out. Fields that neither wire know
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from inference_app.conversion.names import Origin, ToolNames
 from inference_app.conversion.requests.blocks import block_parts, blocks_of, parts_of
 from inference_app.conversion.requests.content import content_of, media_of, shown, text_of, text_part, tool_message
 from inference_app.conversion.requests.order import answers_behind_calls
+from inference_app.conversion.requests.thoughts import think, thoughts_wanted
 from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.conversion.shape import Json, filled, given, mapping, mappings, optional_mapping, refused, string
 
@@ -31,6 +33,7 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields without a word in chat. `thinking` is a budget, and models that do not reason refuse to be asked for it."""
 
+MAX_USER = 64
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -39,8 +42,9 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
     tools, dropped = _tools(body, names)
     system = text_of(list(parts_of(body.get("system") or [], "system")))
     messages: list[Json] = [{"role": "system", "content": system}] if system else []
+    thinking = thoughts_wanted(body.get("model"))
     for path, message in mappings(body.get("messages"), "messages"):
-        messages += _messages(path, message, names)
+        messages += _messages(path, message, names, thinking=thinking)
     chat: Json = {"model": body.get("model"), "messages": answers_behind_calls(messages)}
     if body.get("max_tokens") is not None:
         chat |= token_limit(body.get("model"), body["max_tokens"])
@@ -53,11 +57,11 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
     return chat, tuple(dict.fromkeys(dropped))
 
 
-def _messages(path: str, message: Json, names: ToolNames) -> list[Json]:
+def _messages(path: str, message: Json, names: ToolNames, *, thinking: bool) -> list[Json]:
     role = message.get("role")
     blocks = list(blocks_of(message.get("content"), f"{path}.content"))
     if role == "assistant":
-        return list(_assistant(blocks, names))
+        return list(_assistant(blocks, names, thinking=thinking))
     if role == "user":
         return list(_user(blocks))
     if role == "system":
@@ -66,11 +70,20 @@ def _messages(path: str, message: Json, names: ToolNames) -> list[Json]:
     raise refused(f"{path}.role", "must be user, assistant or system.")
 
 
-def _assistant(blocks: list[tuple[str, Json]], names: ToolNames) -> Iterator[Json]:
+def _assistant(blocks: list[tuple[str, Json]], names: ToolNames, *, thinking: bool) -> Iterator[Json]:
     said = "".join(string(block.get("text"), f"{path}.text") for path, block in blocks if block["type"] == "text")
     calls = [_call(path, block, names) for path, block in blocks if block["type"] == "tool_use"]
     if said or calls:
-        yield {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
+        message: Json = {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
+        if thinking:
+            think(message, "\n\n".join(_thoughts(blocks)))
+        yield message
+
+
+def _thoughts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
+    for path, block in blocks:
+        if block["type"] == "thinking":
+            yield string(block.get("thinking"), f"{path}.thinking")
 
 
 def _call(path: str, block: Json, names: ToolNames) -> Json:
@@ -106,7 +119,7 @@ def _fields(body: Json) -> Json:
     if body.get("stop_sequences"):
         fields["stop"] = body["stop_sequences"]
     if user := optional_mapping(body.get("metadata"), "metadata").get("user_id"):
-        fields["user"] = user
+        fields["user"] = _short(string(user, "metadata.user_id"))
     output = optional_mapping(body.get("output_config"), "output_config")
     if output.get("effort"):
         fields["reasoning_effort"] = output["effort"]
@@ -115,6 +128,11 @@ def _fields(body: Json) -> Json:
         schema = {"name": "answer", **given(wanted, ("schema",))}
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
     return fields
+
+
+def _short(user: str) -> str:
+    """As it is where every provider takes it, else its hash: assistants put a document of over 100 characters there."""
+    return user if len(user) <= MAX_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
 
 
 def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:

@@ -1,8 +1,8 @@
-"""The order that chat insists on: a tool's answers stand directly behind the message that called it."""
+"""Chat's calls among its messages: a tool's answers stand directly behind the message that called it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from inference_app.conversion.shape import Json
 
@@ -21,6 +21,13 @@ def answers_behind_calls(messages: Sequence[Json]) -> list[Json]:
         if calls := message.get("tool_calls"):
             ordered += _answers(messages, position, {call["id"] for call in calls}, taken)
     return ordered
+
+
+def call_ids(messages: Sequence[Json]) -> Iterator[str]:
+    """The ids of all calls in the conversation."""
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            yield call["id"]
 
 
 def _answers(messages: Sequence[Json], position: int, wanted: set[str], taken: set[int]) -> list[Json]:

@@ -2,7 +2,7 @@
 
 Calls that stand together join the assistant's message before them, answers follow, whoever else speaks is kept in
 order; a developer's message becomes a system's, which every provider takes. Reasoning and the items of hosted tools
-stay out: no other wire has words for them. What only a store could resolve is refused.
+stay out, but for models that insist on their thoughts. What only a store could resolve is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from inference_app.conversion.requests.content import (
     tool_message,
 )
 from inference_app.conversion.requests.order import answers_behind_calls
+from inference_app.conversion.requests.thoughts import think
 from inference_app.conversion.shape import Json, mapping, mappings, refused, string
 
 LEFT_OUT = frozenset(
@@ -43,8 +44,10 @@ _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "develop
 class MessagesOfInput:
     """Collects messages while the items go by."""
 
-    def __init__(self, names: ToolNames) -> None:
+    def __init__(self, names: ToolNames, *, thinking: bool = False) -> None:
         self._names = names
+        self._thinking = thinking
+        self._thought = ""
         self._messages: list[Json] = []
         self._shown: list[Json] = []
 
@@ -65,6 +68,8 @@ class MessagesOfInput:
             self._call(path, item, custom=kind == "custom_tool_call")
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._output(path, item)
+        elif kind == "reasoning" and self._thinking:
+            self._thought = "\n\n".join(filter(None, (self._thought, _thought(path, item))))
         elif kind == "item_reference":
             raise refused(path, "refers to a stored item, and this gateway stores no responses: send the item itself.")
         elif kind not in LEFT_OUT:
@@ -78,6 +83,7 @@ class MessagesOfInput:
             self._said(path, item)
             return
         self._show()
+        self._thought = ""
         parts = list(content_parts(item.get("content"), f"{path}.content"))
         self._messages.append({"role": role, "content": content_of(parts)})
 
@@ -89,10 +95,12 @@ class MessagesOfInput:
         last = self._messages[-1] if self._messages else {}
         if last.get("tool_calls"):
             last["content"] = (last["content"] or "") + text or None
+            self._think(last)
             return
         self._show()
         message: Json = {"role": "assistant", "content": text if text or not refusal else None}
         self._messages.append({**message, **({"refusal": refusal} if refusal else {})})
+        self._think(self._messages[-1])
 
     def _call(self, path: str, item: Json, *, custom: bool) -> None:
         namespace = item.get("namespace")
@@ -107,6 +115,7 @@ class MessagesOfInput:
         if not self._messages or self._messages[-1]["role"] != "assistant":
             self._show()
             self._messages.append({"role": "assistant", "content": None})
+        self._think(self._messages[-1])
         calls = self._messages[-1].setdefault("tool_calls", [])
         calls.append({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
 
@@ -115,6 +124,12 @@ class MessagesOfInput:
         parts = list(content_parts(item.get("output"), f"{path}.output"))
         self._messages.append(tool_message(call_id, parts))
         self._shown += shown(call_id, media_of(parts))
+
+    def _think(self, message: Json) -> None:
+        """What was thought before the assistant's words or calls, where it is wanted."""
+        if self._thinking:
+            think(message, self._thought)
+            self._thought = ""
 
     def _show(self) -> None:
         """Pictures that tools gave back, once all answers stand."""
@@ -140,6 +155,14 @@ def instructions_text(given: Any) -> str:
     for path, item in mappings(given, "instructions"):
         texts.append(text_of(list(content_parts(item.get("content"), f"{path}.content"))))
     return "\n\n".join(texts)
+
+
+def _thought(path: str, item: Json) -> str:
+    """The text of a `reasoning` item."""
+    for name in ("content", "summary"):
+        if parts := [part for _, part in mappings(item.get(name), f"{path}.{name}") if part.get("text")]:
+            return "\n\n".join(string(part["text"], f"{path}.{name}") for part in parts)
+    return ""
 
 
 def _part(path: str, part: Json) -> Json:

@@ -11,6 +11,7 @@ from typing import Any
 from inference_app.conversion.names import ToolNames
 from inference_app.conversion.requests.responses_items import MessagesOfInput, instructions_text
 from inference_app.conversion.requests.responses_tools import ChatTools
+from inference_app.conversion.requests.thoughts import thoughts_wanted
 from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.conversion.shape import Json, given, mapping, mappings, optional_mapping, refused
 
@@ -41,13 +42,16 @@ def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ..
     chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
     chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    if not chat.get("logprobs"):
+        # The Responses API takes their number without them, chat refuses it.
+        chat.pop("top_logprobs", None)
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     return chat, tuple(dict.fromkeys(tools.dropped))
 
 
 def _messages(body: Json, names: ToolNames) -> list[Json]:
-    spoken = MessagesOfInput(names).messages(body.get("input"))
+    spoken = MessagesOfInput(names, thinking=thoughts_wanted(body.get("model"))).messages(body.get("input"))
     instructions = instructions_text(body.get("instructions"))
     return [{"role": "system", "content": instructions}, *spoken] if instructions else spoken
 

@@ -1,0 +1,74 @@
+"""The circuit of a candidate, as the agent loop goes by it: the same that relayed calls open, close and cool.
+
+A provider's fault counts against it, a 429 cools it, the request's own mistake is an answer, and what says nothing
+about the provider (an abort, a lost lease) counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    ModelAPIError,
+    ModelContextWindowExceededError,
+    ModelHTTPError,
+    ModelNotFoundError,
+    ModelRateLimitError,
+    UserError,
+)
+
+from agents_app.failures import PROVIDER_ERRORS
+from inference_app.config import BreakerPolicy, RetryPolicy
+from inference_app.relay.circuits import CIRCUITS
+from inference_app.relay.policy import CALLERS_FAULT, MAX_COOL_SECONDS
+from inference_app.resolution import Candidate
+
+_REQUESTS_OWN = (ContentFilterError, ModelContextWindowExceededError, ModelNotFoundError)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCircuit:
+    """One candidate's; an `agents_app.served.Circuit`."""
+
+    candidate: Candidate
+    breaker: BreakerPolicy
+    retry: RetryPolicy
+
+    def rests(self) -> float | None:
+        """Seconds until the candidate may be asked; None: now."""
+        return CIRCUITS.blocked_for(self.candidate, self.breaker)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around one request; its end is what the circuit learns."""
+        CIRCUITS.begin(self.candidate)
+        try:
+            yield
+        except PROVIDER_ERRORS as error:
+            self._failed(error)
+            raise
+        except BaseException:
+            CIRCUITS.left(self.candidate)
+            raise
+        CIRCUITS.succeeded(self.candidate)
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, ModelRateLimitError) or _status(error) == 429:
+            asked = error.retry_after if isinstance(error, ModelAPIError) else None
+            seconds = self.retry.base_delay_ms / 1000 if asked is None else min(max(0.0, asked), MAX_COOL_SECONDS)
+            CIRCUITS.cool(self.candidate, seconds)
+            CIRCUITS.left(self.candidate)
+        elif isinstance(error, UserError):
+            # The request was never sent.
+            CIRCUITS.left(self.candidate)
+        elif isinstance(error, _REQUESTS_OWN) or _status(error) in CALLERS_FAULT:
+            CIRCUITS.succeeded(self.candidate)
+        else:
+            CIRCUITS.failed(self.candidate, self.breaker)
+
+
+def _status(error: BaseException) -> int | None:
+    return error.status_code if isinstance(error, ModelHTTPError) else None

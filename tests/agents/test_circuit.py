@@ -1,0 +1,133 @@
+"""A session's requests and relayed calls go by the same circuits, quotas and models of tenants."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, ModelRateLimitError, UserError
+
+from agents_app.circuit import ProviderCircuit
+from agents_app.engine import Engine, Failed, Finished
+from agents_app.registry import engine_get
+from events_app.types import ModelFallback
+from inference_app.access import TenantAccess, access_replace
+from inference_app.config import BreakerPolicy, RetryPolicy
+from inference_app.exhausted import EXHAUSTED
+from inference_app.relay.circuits import CIRCUITS, Circuit
+from inference_app.resolution import Candidate
+from tests.agents.conftest import Upstream
+from tests.agents.recording_leg import World, session_of
+
+pytestmark = pytest.mark.usefixtures("upstream")
+
+POLICY = BreakerPolicy()
+CIRCUIT = ProviderCircuit(Candidate("p", "m"), POLICY, RetryPolicy())
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return engine_get("model")
+
+
+def asked(model: str) -> World:
+    world = World(session_of(model))
+    world.prompt("Hi")
+    return world
+
+
+def opened(candidate: Candidate) -> None:
+    for _ in range(POLICY.failure_threshold):
+        CIRCUITS.failed(candidate, POLICY)
+
+
+async def test_a_provider_that_keeps_failing_is_not_asked_by_the_next_run(engine: Engine, upstream: Upstream) -> None:
+    first = await engine.run_leg(asked("scripted:status:500").leg())
+    assert CIRCUITS.state(Candidate("scripted", "status:500")) == "OPEN"
+    before = len(upstream.requests())
+    second = await engine.run_leg(asked("scripted:status:500").leg())
+    assert isinstance(first, Failed)
+    assert isinstance(second, Failed)
+    assert (second.code, second.retryable) == ("upstream_error", True)
+    assert len(upstream.requests()) == before
+
+
+async def test_a_candidate_that_relayed_calls_found_failing_is_passed_over(engine: Engine, upstream: Upstream) -> None:
+    opened(Candidate("scripted", "status:500"))
+    world = asked("resilient")
+    assert await engine.run_leg(world.leg()) == Finished("Hello, world.")
+    assert [request["model"] for request in upstream.requests()] == ["hello"]
+    assert [event.to_model for event in world.events_of(ModelFallback)] == ["scripted:hello"]
+
+
+async def test_a_run_waits_for_a_short_rest_of_its_only_provider(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = iter([0.0, 0.0, None])
+    monkeypatch.setattr(ProviderCircuit, "rests", lambda self: next(rests))
+    assert await engine.run_leg(asked("scripted:hello").leg()) == Finished("Hello, world.")
+
+
+@pytest.mark.parametrize("model", ["scripted:status:400", "scripted:status:404", "scripted:status:422"])
+async def test_what_the_request_has_earned_opens_no_circuit(engine: Engine, model: str) -> None:
+    for _ in range(POLICY.failure_threshold + 1):
+        assert isinstance(await engine.run_leg(asked(model).leg()), Failed)
+    assert CIRCUITS.state(Candidate("scripted", model.removeprefix("scripted:"))) == "CLOSED"
+
+
+@pytest.mark.parametrize(
+    ("error", "blocked"),
+    [
+        (ModelConnectionError("m", "refused"), True),
+        (ModelHTTPError(503, "m"), True),
+        (ModelHTTPError(401, "m"), True),
+        (ModelHTTPError(400, "m"), False),
+        (UserError("cannot be expressed"), False),
+        (asyncio.CancelledError(), False),
+        (ModelRateLimitError("m", "slowly", retry_after=0), False),
+        (ModelRateLimitError("m", "slowly", retry_after=60), True),
+    ],
+)
+def test_only_what_says_something_about_the_provider_counts(error: BaseException, blocked: bool) -> None:
+    for _ in range(POLICY.failure_threshold):
+        with pytest.raises(type(error)), CIRCUIT.asking():
+            raise error
+    assert (CIRCUIT.rests() is not None) is blocked
+
+
+def test_an_aborted_probe_leaves_room_for_the_next() -> None:
+    CIRCUITS.learn(CIRCUIT.candidate, Circuit(failures=3, open_until=1.0))
+    probing: list[float | None] = []
+
+    def aborted() -> None:
+        with CIRCUIT.asking():
+            probing.append(CIRCUIT.rests())
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        aborted()
+    assert (probing, CIRCUIT.rests()) == ([1.0], None)
+    with CIRCUIT.asking():
+        pass
+    assert CIRCUITS.state(CIRCUIT.candidate) == "CLOSED"
+
+
+async def test_a_provider_whose_account_is_used_up_is_not_asked(engine: Engine, upstream: Upstream) -> None:
+    EXHAUSTED.add("scripted")
+    try:
+        outcome = await engine.run_leg(asked("scripted:hello").leg())
+    finally:
+        EXHAUSTED.clear()
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, upstream.requests()) == ("upstream_error", [])
+
+
+async def test_a_model_that_was_taken_from_the_tenant_is_not_asked_again(engine: Engine, upstream: Upstream) -> None:
+    world = asked("scripted:hello")
+    access_replace({world.session.tenant_id: TenantAccess(("scripted:words:*",))})
+    try:
+        outcome = await engine.run_leg(world.leg())
+    finally:
+        access_replace({})
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, upstream.requests()) == ("unprocessable", [])

@@ -1,0 +1,91 @@
+"""What a follower takes of the batches that came while it was busy: all that continue, and none behind a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from events_app import follow, log
+from events_app.batches import Batch, StoredEvent
+from events_app.follow import Follower
+from events_app.hub import Hub
+from events_app.subscription import Subscription
+
+
+def batch(first: int, last: int) -> Batch:
+    return Batch(1, [StoredEvent(1, offset, "message_delta", "run_1", b"{}") for offset in range(first, last + 1)])
+
+
+class Beside(Follower):
+    """A follower that has read the log up to its position; batches are put into it by hand."""
+
+    def __init__(self, after: int = 0) -> None:
+        hub = Hub()
+        super().__init__(1, after=after, hub=hub)
+        self._subscription = Subscription(1)
+        self._behind = False
+
+    def put(self, *spans: tuple[int, int]) -> None:
+        for first, last in spans:
+            self._subscription.put(batch(first, last))
+
+    async def offsets(self) -> list[int]:
+        return [event.offset for event in await self.next(0.0)]
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The log has nothing; after which offsets it was asked is noted."""
+    asked: list[int] = []
+
+    def read(_stream_id: int, *, after: int, **_: Any) -> Sequence[StoredEvent]:
+        asked.append(after)
+        return ()
+
+    async def run(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr("events_app.follow.log.read", read)
+    monkeypatch.setattr("events_app.follow.database.run", run)
+    return asked
+
+
+async def test_batches_that_continue_are_taken_together() -> None:
+    follower = Beside()
+    follower.put((1, 1), (2, 4), (5, 5))
+    assert await follower.offsets() == [1, 2, 3, 4, 5]
+    assert await follower.offsets() == []
+    assert follower.position == 5
+
+
+async def test_what_came_twice_or_late_is_taken_once() -> None:
+    follower = Beside(after=2)
+    follower.put((1, 2), (2, 4), (3, 4), (4, 6), (1, 1))
+    assert await follower.offsets() == [3, 4, 5, 6]
+
+
+async def test_nothing_behind_a_gap_is_taken_with_what_is_before_it(removed: list[int]) -> None:
+    follower = Beside()
+    follower.put((1, 2), (5, 6))
+    assert await follower.offsets() == [1, 2]
+    assert removed == []
+    assert await follower.offsets() == [5, 6]
+    assert removed == [2]
+
+
+async def test_a_follower_far_behind_takes_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "PAGE", 3)
+    follower = Beside()
+    follower.put((1, 2), (3, 4), (5, 6))
+    assert await follower.offsets() == [1, 2, 3, 4]
+    assert await follower.offsets() == [5, 6]
+
+
+async def test_a_follower_far_behind_of_large_batches_takes_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "PAGE_BYTES", 5)
+    follower = Beside()
+    follower.put((1, 2), (3, 4), (5, 6))
+    assert await follower.offsets() == [1, 2, 3, 4]
+    assert await follower.offsets() == [5, 6]

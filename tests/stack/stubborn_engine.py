@@ -1,0 +1,28 @@
+"""An operator's engine that will not be cancelled, as one whose libraries lose cancellations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from agents_app.engine import Leg, LegOutcome
+from core_app.ids import new_id
+from events_app.types import MessageDelta, MessageStart
+
+
+class StubbornEngine:
+    """Says a word and stays for ever."""
+
+    name = "stubborn"
+    builtin_tools: tuple[str, ...] = ()
+
+    async def run_leg(self, leg: Leg) -> LegOutcome:
+        message_id = new_id("msg")
+        await leg.emit(MessageStart(message_id=message_id))
+        await leg.emit(MessageDelta(message_id=message_id, delta="here"))
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+ENGINE = StubbornEngine()

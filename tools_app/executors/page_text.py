@@ -1,0 +1,100 @@
+"""The text of a page as a reader sees it, a line per block.
+
+A scanner of one pass, because what tenants name is hostile: the standard library's parser matches a tag of a
+mebibyte in one search that holds the interpreter for half a second, loses a last text with an `&` in it, and
+raises on some declarations. Markup that never ends takes the rest of the page with it, as in browsers.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+_RAW = frozenset({"script", "style"})
+_SILENT = frozenset({"head", "noscript", "svg", "template"})
+_BLOCKS = frozenset(
+    {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "pre", "td"}
+)
+_NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)")
+_QUOTE_OR_END = re.compile("[>\"']")
+_END_OF = {name: re.compile(rf"</{name}", re.IGNORECASE) for name in _RAW}
+
+
+def page_text(page: str) -> str:
+    """The visible text; empty when there is none."""
+    lines = (" ".join(line.split()) for line in unescape("".join(_Scanner(page).parts())).splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+class _Scanner:
+    def __init__(self, page: str) -> None:
+        self._page = page
+        self._at = 0
+        self._parts: list[str] = []
+        self._silent: list[str] = []
+
+    def parts(self) -> list[str]:
+        """Everything to be seen, in order."""
+        page, end = self._page, len(self._page)
+        while self._at < end:
+            start = page.find("<", self._at)
+            self._say(page[self._at : start if start >= 0 else end])
+            if start < 0:
+                break
+            self._at = self._past(start)
+        return self._parts
+
+    def _past(self, start: int) -> int:
+        """Where to go on after the markup that begins with the `<` at `start`."""
+        page = self._page
+        if page.startswith("<!--", start):
+            return self._after("-->", start + 4)
+        if page.startswith(("<!", "<?"), start):
+            return self._after(">", start)
+        named = _NAME.match(page, start + 1)
+        if named is None:
+            self._say("<")
+            return start + 1
+        end = self._tag_end(named.end())
+        self._tag(named.group(1).lower(), closing=page[start + 1] == "/", empty=page.endswith("/", start, end - 1))
+        if (raw := _END_OF.get(named.group(1).lower())) is not None and page[start + 1] != "/":
+            found = raw.search(page, end)
+            return found.start() if found is not None else len(page)
+        return end
+
+    def _after(self, mark: str, start: int) -> int:
+        found = self._page.find(mark, start)
+        return found + len(mark) if found >= 0 else len(self._page)
+
+    def _tag_end(self, at: int) -> int:
+        """The place after the `>` of a tag; one within a quoted value does not count."""
+        page = self._page
+        while (found := _QUOTE_OR_END.search(page, at)) is not None:
+            at = found.end()
+            if found.group() == ">":
+                return at
+            if self._begins_value(found.start()):
+                at = self._after(found.group(), at)
+        return len(page)
+
+    def _begins_value(self, quote: int) -> bool:
+        before = quote - 1
+        while self._page[before].isspace():
+            before -= 1
+        return self._page[before] == "="
+
+    def _tag(self, name: str, *, closing: bool, empty: bool) -> None:
+        if name == "body" or (name in _BLOCKS and self._silent == ["head"]):
+            # The end of a head may be left out.
+            self._silent.clear()
+        if name in _BLOCKS:
+            self._say("\n")
+        elif name in _SILENT and not closing and not empty:
+            self._silent.append(name)
+        elif name in self._silent:
+            while self._silent.pop() != name:
+                pass
+
+    def _say(self, text: str) -> None:
+        if not self._silent:
+            self._parts.append(text)
