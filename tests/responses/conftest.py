@@ -25,6 +25,8 @@ models:
     gpt: {{base_url: "{everything}", api_key: none, wire: openai-responses}}
     closed: {{base_url: "http://127.0.0.1:9/v1", api_key: none}}
   model_aliases:
+    gpt-5.5: "plain:assistant"
+    gpt-5.6-sol: "plain:assistant"
     failing-over: [{{model: "closed:hello", weight: 1000000}}, {{model: "plain:hello", weight: 0}}]
   defaults:
     retry: {{max_retries: 0, base_delay_ms: 0, max_delay_ms: 1000}}

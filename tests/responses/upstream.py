@@ -45,6 +45,53 @@ def _named(tools: dict[str, Any], word: str) -> str:
     return next(name for name in tools if word in name.lower())
 
 
+LOOK = "cat sum.py"
+MEND = "sed -i 's/a - b/a + b/' sum.py && cat sum.py"
+WHOLE_PATCH = "\n".join(
+    [
+        "*** Begin Patch",
+        "*** Update File: sum.py",
+        "@@",
+        " def add(a, b):",
+        "-    return a - b",
+        "+    return a + b",
+        "*** End Patch",
+    ]
+)
+
+
+def assistant(body: Body, rest: str) -> Iterator[Chunk]:
+    """The same task as `coder`, with what the assistants that people install offer: some shell, perhaps a patch tool,
+    perhaps code that calls the others. What they ask for beside the task (a title) is answered without a call."""
+    tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools") or ()}
+    done = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    if not any(map(_is_shell, tools)) or len(done) > 1:
+        yield from text("Fixed ", "the sum.")
+    elif not done:
+        yield {"reasoning_content": "I should look first."}
+        yield from text("Looking.")
+        yield from call(0, *_commanded(tools, LOOK), "call_0")
+    elif "apply_patch" in tools:
+        yield from call(0, "apply_patch", json.dumps({"input": WHOLE_PATCH}), "call_0")
+    else:
+        yield from call(0, *_commanded(tools, MEND), "call_0")
+
+
+def _is_shell(name: str) -> bool:
+    return name.lower() in ("bash", "exec_command", "functions__exec", "run_shell_command", "shell")
+
+
+def _commanded(tools: dict[str, Any], command: str) -> tuple[str, str]:
+    """The call that runs `command` with the shell among `tools`."""
+    name = next(filter(_is_shell, tools))
+    if name == "functions__exec":
+        code = f"text(await tools.exec_command({{cmd: {json.dumps(command)}}}))"
+        return name, json.dumps({"input": code})
+    parameters = tools[name]["parameters"]["properties"]
+    values = {"cmd": command, "command": command, "description": "Works on the sum", "is_background": False}
+    return name, json.dumps({key: value for key, value in values.items() if key in parameters})
+
+
 def city(body: Body, rest: str) -> Iterator[Chunk]:
     """Answers in a shape, if it was asked for one."""
     asked = body.get("response_format", {}).get("json_schema", {}).get("schema")
@@ -57,7 +104,7 @@ def cut_short(body: Body, rest: str) -> Iterator[Chunk]:
     yield {"refusal": "not."}
 
 
-upstream.SCENARIOS |= {"coder": coder, "city": city, "declining": cut_short}
+upstream.SCENARIOS |= {"assistant": assistant, "coder": coder, "city": city, "declining": cut_short}
 
 
 def order_check(messages: list[Body]) -> None:
