@@ -36,6 +36,7 @@ from pydantic_ai.toolsets import ExternalToolset
 from pydantic_ai.usage import UsageLimits
 
 from agents_app.answers import EMPTY, MAX_ASKED_AGAIN, AnswerFormat
+from agents_app.attached import Attachments
 from agents_app.context import estimated_tokens
 from agents_app.conversation import (
     THREAD_BYTES,
@@ -90,6 +91,7 @@ class AgentLoop:
         self._candidates = list(served)
         self._format = AnswerFormat.of(leg.session.response_format)
         self._messages: list[ModelMessage] = []
+        self._attachments = Attachments(leg)
         self._turns = leg.run.turns
         self._tries = 0
         self._asked_at = 0.0
@@ -114,6 +116,8 @@ class AgentLoop:
 
     async def _conversation(self) -> list[ModelMessage]:
         history, model = self._leg.history, self._served.name
+        if self._leg.kept_for not in (None, model):
+            history = await self._leg.whole_history()
         if history_bytes(history) > THREAD_BYTES:
             messages = await asyncio.to_thread(messages_of, history, model=model)
         else:
@@ -138,7 +142,7 @@ class AgentLoop:
         ]
         return _AGENT.iter(
             message_history=list(self._messages),
-            model=served.model,
+            model=self._attachments.model(served.model, self._messages),
             model_settings=served.settings,
             output_type=output_type,
             instructions=instructions or None,
@@ -174,15 +178,17 @@ class AgentLoop:
         if not node.is_resuming_without_prompt:
             self._messages.append(replace(node.request))
         await self._steer(node)
-        if self._tries == 0:
-            self._asked_at = time.monotonic()
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
         try:
-            with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
-                following = await self._response(graph, node, stream)
-                if tracing():
-                    response_noted(asking, following.model_response, self._usage(following.model_response))
+            # Before the circuit and the timer: who waits for room is not kept waiting by the provider.
+            async with self._attachments.read(self._messages):
+                if self._tries == 0:
+                    self._asked_at = time.monotonic()
+                with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
+                    following = await self._response(graph, node, stream)
+                    if tracing():
+                        response_noted(asking, following.model_response, self._usage(following.model_response))
         except _RunsAway as error:
             return await self._cut_off(error.response, message_id, stream)
         self._stream, self._tries = None, 0
@@ -255,7 +261,8 @@ class AgentLoop:
         text = self._visible_text(response)
         await stream.release(text)
         usage = added(self._usage(response), self._spent)
-        turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response))
+        kept_from = self._cut.kept_from if self._cut is not None else None
+        turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from)
         calls_renamed(response, await self._leg.checkpoint(turn))
         self._turns += 1
         self._spent = None

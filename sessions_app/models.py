@@ -62,7 +62,10 @@ class SessionGroup(models.Model):
 
 
 class AgentSession(models.Model):
-    """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts."""
+    """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts.
+
+    Where the conversation was cut to fit a model, `kept_from` is the first message that the model `kept_for` is sent.
+    """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
     api_key = models.ForeignKey("tenants_app.ApiKey", models.SET_NULL, null=True, db_index=False)
@@ -85,6 +88,8 @@ class AgentSession(models.Model):
     approvals = models.TextField(default="{}")
     user_data = models.TextField(default="{}")
     metadata = models.TextField(default="{}")
+    kept_from = models.CharField(max_length=40, null=True)
+    kept_for = models.CharField(max_length=200, null=True)
 
     prompt_count = models.PositiveIntegerField(default=0)
     message_count = models.PositiveIntegerField(default=0)

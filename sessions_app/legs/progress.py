@@ -59,6 +59,8 @@ def _checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
         payload=turn.payload.decode(),
     )
     _spend(start, run, turn)
+    if turn.kept_from is not None:
+        AgentSession.objects.filter(pk=start.session.pk).update(kept_from=turn.kept_from, kept_for=turn.usage.model)
     events: list[Event] = []
     if text:
         events.append(MessageEnd(message_id=turn.message_id, content=text))
