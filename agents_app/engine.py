@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+CUT_MARK = '"kept_from"'
+"""What the gateway's own engines' payloads have where a cut's summary of earlier messages may be in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A part of a prompt that is not text; exactly one of `data` (bytes), `url` and `stored` is set.

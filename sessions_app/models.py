@@ -188,7 +188,10 @@ class Run(models.Model):
 
 
 class Message(models.Model):
-    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's."""
+    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's.
+
+    `end_user` is of messages without a run, imported or copied by a fork: whose conversation they were.
+    """
 
     id = models.CharField(max_length=40, primary_key=True)
     session = models.ForeignKey(AgentSession, models.CASCADE, related_name="messages", db_index=False)
@@ -199,10 +202,14 @@ class Message(models.Model):
     calls = models.TextField(null=True)
     call_id = models.CharField(max_length=40, null=True)
     payload = models.TextField(null=True)
+    end_user = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "number"], name="message_number_unique")]
+        indexes = [
+            models.Index(fields=["end_user"], condition=Q(end_user__isnull=False), name="message_of_end_user"),
+        ]
 
     def __str__(self) -> str:
         return self.id
