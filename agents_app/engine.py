@@ -188,6 +188,9 @@ class Leg(Protocol):
         """Commits a response, its calls and its spend; the calls come back in order with the gateway's ids.
         Emits `message_end` (when there was text) and `tool_calls`."""
 
+    async def spend(self, usage: Usage) -> None:
+        """Commits what a request cost that is no response of the conversation (a summary of it)."""
+
     async def call(self, call_id: str) -> CallResult | None:
         """Executes a planned call, or gives the answer it already has; None: it is pending and the run must wait.
         Safe to call for several ids concurrently."""

@@ -55,7 +55,7 @@ from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderRests, fa
 from agents_app.served import ServedModel
 from agents_app.settling import calls_settled
 from agents_app.shortening import fitted
-from agents_app.spending import added, usage_of
+from agents_app.spending import usage_of
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.traced import model_span, response_noted
 from core_app.ids import new_id
@@ -97,7 +97,6 @@ class AgentLoop:
         self._asked_at = 0.0
         self._stream: ResponseStream | None = None
         self._cut: Cut | None = None
-        self._spent: Usage | None = None
 
     @property
     def _served(self) -> ServedModel:
@@ -171,7 +170,7 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
-        if self._served.spent is not None and (message := await self._served.spent()) is not None:
+        if (message := await self._served.budget.spent()) is not None:
             return Stopped("budget", message)
         if self._tries == 0:
             await self._rested()
@@ -260,12 +259,12 @@ class AgentLoop:
         response_cleaned(response, message_id, self._cut)
         text = self._visible_text(response)
         await stream.release(text)
-        usage = added(self._usage(response), self._spent)
+        usage = self._usage(response)
         kept_from = self._cut.kept_from if self._cut is not None else None
         turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from)
         calls_renamed(response, await self._leg.checkpoint(turn))
+        self._served.budget.settled(usage)
         self._turns += 1
-        self._spent = None
         self._messages.append(response)
 
     def _usage(self, response: ModelResponse) -> Usage:
@@ -351,6 +350,4 @@ class AgentLoop:
         if short is None:
             return False
         self._messages, self._cut = short.messages, short.cut
-        if short.spent is not None:
-            self._spent = added(short.spent, self._spent)
         return True

@@ -20,6 +20,7 @@ from agents_app.engine import (
     PlannedCall,
     RunSpec,
     SessionSpec,
+    Usage,
 )
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
@@ -29,7 +30,7 @@ from events_app.types import Event, MessageDelta, ThinkingDelta
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.begin import LegStart
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
-from sessions_app.legs.progress import steering_deliver, turn_checkpoint
+from sessions_app.legs.progress import leg_spend, steering_deliver, turn_checkpoint
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
@@ -95,9 +96,18 @@ class RunnerLeg:
         """See `Leg.checkpoint`."""
         await self._writer.drain()
         planned = await database.run(turn_checkpoint, self._start, turn)
-        for direction, count in (("in", turn.usage.input_tokens), ("out", turn.usage.output_tokens)):
-            TOKENS.labels(turn.usage.model, direction).inc(count)
+        self._counted(turn.usage)
         return planned
+
+    def _counted(self, usage: Usage) -> None:
+        for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
+            TOKENS.labels(usage.model, direction).inc(count)
+
+    async def spend(self, usage: Usage) -> None:
+        """See `Leg.spend`."""
+        await self._writer.drain()
+        await database.run(leg_spend, self._start, usage)
+        self._counted(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""

@@ -48,6 +48,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     turns: list[ModelTurn] = field(default_factory=list)
     waiting_texts: list[str] = field(default_factory=list)
+    spent: list[Usage] = field(default_factory=list)
     stored: dict[int, bytes] = field(default_factory=dict)
     read: list[int] = field(default_factory=list)
     attempt: int = 1
@@ -128,6 +129,11 @@ class RecordingLeg:
             self.world.events.append(ToolCalls(count=len(planned)))
         self._die(dying)
         return planned
+
+    async def spend(self, usage: Usage) -> None:
+        dying = self._step()
+        self.world.spent.append(usage)
+        self._die(dying)
 
     async def call(self, call_id: str) -> CallResult | None:
         dying = self._step()
