@@ -34,6 +34,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import PydanticSerializationError
 
+from agents_app.attached import StoredContent
 from agents_app.engine import Attachment, HistoryMessage
 from core_app import jsontext
 from core_app.errors import BadRequest
@@ -200,6 +201,8 @@ def _request(message: HistoryMessage) -> ModelRequest:
 
 
 def _attached(attachment: Attachment) -> UserContent:
+    if attachment.stored is not None:
+        return StoredContent(attachment)
     if attachment.data is not None:
         return BinaryContent(data=attachment.data, media_type=attachment.media_type)
     url = attachment.url or ""

@@ -39,15 +39,24 @@ __all__ = [
 ]
 
 
+CUT_MARK = '"kept_from"'
+"""What the gateway's own engines' payloads have where a cut's summary of earlier messages may be in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part of a prompt that is not text; exactly one of `data` (bytes) and `url` is set."""
+    """A part of a prompt that is not text; exactly one of `data` (bytes), `url` and `stored` is set.
+
+    In a leg's history it is `stored`: what names the bytes to `Leg.attachment`, and how many they are.
+    """
 
     kind: Literal["image", "audio", "file"]
     media_type: str
     name: str | None = None
     data: bytes | None = None
     url: str | None = None
+    stored: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +88,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelTurn:
-    """One complete model response: the unit of a checkpoint."""
+    """One complete model response: the unit of a checkpoint.
+
+    `kept_from`: where what came before that message was cut away for the usage's model; later legs' histories begin
+    there. None changes nothing about that.
+    """
 
     message_id: str
     text: str
     calls: tuple[ToolRequest, ...]
     usage: Usage
     payload: bytes
+    kept_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +168,18 @@ class Leg(Protocol):
     session: SessionSpec
     run: RunSpec
     history: tuple[HistoryMessage, ...]
-    """The whole stored conversation, oldest first. It ends with the run's user message, with tool results, with an
+    """The stored conversation, oldest first. It ends with the run's user message, with tool results, with an
     assistant message whose calls are to be settled through `call` (a leg that resumes), or with the run's answer
     already (its end was not committed): then the engine asks no model unless `steering` brings something."""
+    kept_for: str | None
+    """None: the history is whole. Else the model for which its beginning was cut away (`ModelTurn.kept_from`); what is
+    there of it are system messages, and the prompt that the first kept message answers."""
+
+    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+        """All of the stored conversation, for a model that another one's cut does not concern."""
+
+    async def attachment(self, attachment: Attachment) -> bytes | None:
+        """The bytes of a `stored` attachment of the history, read each time; None when they were erased since."""
 
     async def emit(self, event: Event) -> None:
         """Streams an event; returns at once unless the log is behind by more than its bound."""
@@ -164,6 +187,9 @@ class Leg(Protocol):
     async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
         """Commits a response, its calls and its spend; the calls come back in order with the gateway's ids.
         Emits `message_end` (when there was text) and `tool_calls`."""
+
+    async def spend(self, usage: Usage) -> None:
+        """Commits what a request cost that is no response of the conversation (a summary of it)."""
 
     async def call(self, call_id: str) -> CallResult | None:
         """Executes a planned call, or gives the answer it already has; None: it is pending and the run must wait.

@@ -36,6 +36,7 @@ from pydantic_ai.toolsets import ExternalToolset
 from pydantic_ai.usage import UsageLimits
 
 from agents_app.answers import EMPTY, MAX_ASKED_AGAIN, AnswerFormat
+from agents_app.attached import Attachments
 from agents_app.context import estimated_tokens
 from agents_app.conversation import (
     THREAD_BYTES,
@@ -54,7 +55,7 @@ from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderRests, fa
 from agents_app.served import ServedModel
 from agents_app.settling import calls_settled
 from agents_app.shortening import fitted
-from agents_app.spending import added, usage_of
+from agents_app.spending import usage_of
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.traced import model_span, response_noted
 from core_app.ids import new_id
@@ -90,12 +91,12 @@ class AgentLoop:
         self._candidates = list(served)
         self._format = AnswerFormat.of(leg.session.response_format)
         self._messages: list[ModelMessage] = []
+        self._attachments = Attachments(leg)
         self._turns = leg.run.turns
         self._tries = 0
         self._asked_at = 0.0
         self._stream: ResponseStream | None = None
         self._cut: Cut | None = None
-        self._spent: Usage | None = None
 
     @property
     def _served(self) -> ServedModel:
@@ -114,6 +115,8 @@ class AgentLoop:
 
     async def _conversation(self) -> list[ModelMessage]:
         history, model = self._leg.history, self._served.name
+        if self._leg.kept_for not in (None, model):
+            history = await self._leg.whole_history()
         if history_bytes(history) > THREAD_BYTES:
             messages = await asyncio.to_thread(messages_of, history, model=model)
         else:
@@ -138,7 +141,7 @@ class AgentLoop:
         ]
         return _AGENT.iter(
             message_history=list(self._messages),
-            model=served.model,
+            model=self._attachments.model(served.model, self._messages),
             model_settings=served.settings,
             output_type=output_type,
             instructions=instructions or None,
@@ -167,22 +170,24 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
-        if self._served.spent is not None and (message := await self._served.spent()) is not None:
+        if (message := await self._served.budget.spent()) is not None:
             return Stopped("budget", message)
         if self._tries == 0:
             await self._rested()
         if not node.is_resuming_without_prompt:
             self._messages.append(replace(node.request))
         await self._steer(node)
-        if self._tries == 0:
-            self._asked_at = time.monotonic()
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
         try:
-            with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
-                following = await self._response(graph, node, stream)
-                if tracing():
-                    response_noted(asking, following.model_response, self._usage(following.model_response))
+            # Before the circuit and the timer: who waits for room is not kept waiting by the provider.
+            async with self._attachments.read(self._messages):
+                if self._tries == 0:
+                    self._asked_at = time.monotonic()
+                with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
+                    following = await self._response(graph, node, stream)
+                    if tracing():
+                        response_noted(asking, following.model_response, self._usage(following.model_response))
         except _RunsAway as error:
             return await self._cut_off(error.response, message_id, stream)
         self._stream, self._tries = None, 0
@@ -254,11 +259,12 @@ class AgentLoop:
         response_cleaned(response, message_id, self._cut)
         text = self._visible_text(response)
         await stream.release(text)
-        usage = added(self._usage(response), self._spent)
-        turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response))
+        usage = self._usage(response)
+        kept_from = self._cut.kept_from if self._cut is not None else None
+        turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from)
         calls_renamed(response, await self._leg.checkpoint(turn))
+        self._served.budget.settled(usage)
         self._turns += 1
-        self._spent = None
         self._messages.append(response)
 
     def _usage(self, response: ModelResponse) -> Usage:
@@ -344,6 +350,4 @@ class AgentLoop:
         if short is None:
             return False
         self._messages, self._cut = short.messages, short.cut
-        if short.spent is not None:
-            self._spent = added(short.spent, self._spent)
         return True

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import partial
 from typing import Any, cast
 
 from pydantic_ai.settings import ModelSettings
 
+from agents_app.budget import RunBudget
 from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
@@ -22,7 +22,7 @@ from inference_app.config import ModelsConfig, models_config
 from inference_app.exhausted import EXHAUSTED
 from inference_app.prices import response_cost
 from inference_app.providers import BuiltModel, model_built
-from inference_app.relay.budgets import BUDGETS, names_of
+from inference_app.relay.budgets import names_of
 from inference_app.resolution import model_candidates
 
 _SAME_NAMES = (
@@ -74,7 +74,7 @@ def _served(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
         context_window=built.entry.context_window if built.entry else None,
         json_schema=built.json_schema,
         first_event_seconds=built.provider.timeout.first_byte,
-        spent=partial(BUDGETS.spent, session.tenant_id, leg.run.api_key_id, names_of(built.candidate)),
+        budget=RunBudget(session.tenant_id, leg.run.api_key_id, names_of(built.candidate)),
         circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy),
         retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
         cost_of=_cost_of(built),

@@ -6,7 +6,7 @@ first byte and its retries are used up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,14 +15,30 @@ from typing import Protocol
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
-from agents_app.engine import SessionSpec
+from agents_app.engine import SessionSpec, Usage
 
 CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
 """(input, output, cached tokens, public price) → what the response cost, None when nobody knows."""
 
 
-Spent = Callable[[], Awaitable[str | None]]
-"""Why the model may not be asked now, as a sentence about a budget; None where it may."""
+class Budget(Protocol):
+    """What may be spent on a model (`agents_app.budget`)."""
+
+    async def spent(self) -> str | None:
+        """Why the model may not be asked now, as a sentence about a budget; None where it may."""
+
+    def settled(self, usage: Usage) -> None:
+        """A response's spend, which is in the ledger."""
+
+
+class _Unlimited:
+    """Of a model that costs nobody anything."""
+
+    async def spent(self) -> None:
+        """It never is."""
+
+    def settled(self, usage: Usage) -> None:
+        """Nothing to count."""
 
 
 class Circuit(Protocol):
@@ -46,6 +62,7 @@ class _Closed:
 
 
 _CLOSED = _Closed()
+_UNLIMITED = _Unlimited()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ class ServedModel:
     says_end: bool = True
     may_be_blank: bool = False
     first_event_seconds: float | None = None
-    spent: Spent | None = None
+    budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED
     retry: RetryRule = RetryRule()
     cost_of: CostOf = _listed

@@ -7,11 +7,13 @@ so that later legs begin there instead of failing first.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic_ai.direct import model_request_stream
+from pydantic_ai.exceptions import ModelConnectionError, ModelTimeoutError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
 
 from agents_app.context import (
@@ -22,7 +24,7 @@ from agents_app.context import (
     transcript,
 )
 from agents_app.conversation import Cut, answer_text, message_id_of, summary_request
-from agents_app.engine import Leg, Usage
+from agents_app.engine import Leg
 from agents_app.failures import PROVIDER_ERRORS
 from agents_app.served import ServedModel
 from agents_app.spending import usage_of
@@ -43,7 +45,6 @@ class Fitted:
 
     messages: list[ModelMessage]
     cut: Cut | None
-    spent: Usage | None
 
 
 async def fitted(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]) -> Fitted | None:
@@ -55,16 +56,16 @@ async def fitted(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]
     short = shortened(messages, min(before, served.context_window or before) // 2)
     if short is None:
         return None
-    summary = spent = None
+    summary = None
     if leg.session.history_policy == "summarize":
-        summary, spent = await _summary(leg, served, short.dropped, before)
+        summary = await _summary(leg, served, short.dropped, before)
     tokens = estimated_tokens(short.dropped)
     if summary is None:
         await leg.emit(ContextTruncated(messages=len(short.dropped), tokens=tokens))
     else:
         await leg.emit(ContextSummarized(messages=len(short.dropped), tokens=tokens))
     kept = short.kept if summary is None else _with_summary(short.kept, short.lead, summary)
-    return Fitted(kept, _cut(served.name, short.kept, short.kept_from, summary), spent)
+    return Fitted(kept, _cut(served.name, short.kept, short.kept_from, summary))
 
 
 def _with_summary(kept: list[ModelMessage], lead: int, summary: str) -> list[ModelMessage]:
@@ -78,32 +79,45 @@ def _cut(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summary:
     return Cut(model, kept_from, summary) if kept_from else None
 
 
-async def _summary(
-    leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int
-) -> tuple[str, Usage] | tuple[None, None]:
-    """The model's own summary of what goes; nothing when it gives none, then the conversation is truncated."""
+async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int) -> str | None:
+    """The model's own summary of what goes; None when it gives none, then the conversation is truncated.
+
+    It is asked like for any response: while its circuit is closed and no budget is spent, and for what it costs.
+    """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
     for _ in range(SUMMARY_TRIES):
+        if served.circuit.rests() is not None or await served.budget.spent() is not None:
+            return None
         request = ModelRequest(
             parts=[UserPromptPart(content=transcript(dropped, limit))], instructions=SUMMARY_INSTRUCTIONS
         )
         try:
-            with model_span(leg, served, [request]) as asking:
+            with served.circuit.asking(), model_span(leg, served, [request]) as asking:
                 response = await _asked(served, request)
+                usage = usage_of(response, served, [request])
                 if tracing():
-                    response_noted(asking, response, usage_of(response, served, [request]))
+                    response_noted(asking, response, usage)
         except PROVIDER_ERRORS:
             logger.warning("%s gave no summary of %d characters.", served.name, limit, exc_info=True)
             limit //= 2
             continue
-        if text := clean_text(answer_text(response)).strip():
-            return text, usage_of(response, served, [request])
-        return None, None
-    return None, None
+        await leg.spend(usage)
+        served.budget.settled(usage)
+        return clean_text(answer_text(response)).strip() or None
+    return None
 
 
 async def _asked(served: ServedModel, request: ModelRequest) -> ModelResponse:
-    async with model_request_stream(served.model, [request], model_settings=served.settings) as stream:
-        async for _ in stream:
-            pass
-        return stream.get()
+    timer = asyncio.timeout(served.first_event_seconds)
+    try:
+        async with timer, model_request_stream(served.model, [request], model_settings=served.settings) as stream:
+            async for _ in stream:
+                timer.reschedule(None)
+            response = stream.get()
+    except TimeoutError as error:
+        if timer.expired():
+            raise ModelTimeoutError(served.name, "Nothing came in time.") from error
+        raise
+    if response.finish_reason is None and served.says_end:
+        raise ModelConnectionError(served.name, "The stream ended in the middle of the summary.")
+    return response

@@ -7,8 +7,6 @@ length, because a ledger of zeros would let a tenant spend without end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from decimal import Decimal
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
 
@@ -33,21 +31,3 @@ def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[Model
         reasoning_tokens=int(reasoning) if isinstance(reasoning, int | float) else 0,
         cost_usd=served.cost_of(input_tokens, output_tokens, cached, said.cost),
     )
-
-
-def added(usage: Usage, carried: Usage | None) -> Usage:
-    """`usage` with what was spent on the way to it (a summary); an unknown part makes the sum unknown."""
-    if carried is None:
-        return usage
-    return replace(
-        usage,
-        input_tokens=usage.input_tokens + carried.input_tokens,
-        output_tokens=usage.output_tokens + carried.output_tokens,
-        cached_tokens=usage.cached_tokens + carried.cached_tokens,
-        reasoning_tokens=usage.reasoning_tokens + carried.reasoning_tokens,
-        cost_usd=_sum(usage.cost_usd, carried.cost_usd),
-    )
-
-
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    return None if one is None or other is None else one + other

@@ -312,16 +312,22 @@ class Hub:
                 log.warning("head_check_failed", error=said(error))
 
     async def check(self, *, full: bool) -> None:
-        """Compares followed streams with their heads and nudges the followers of those that stayed behind."""
+        """Compares followed streams with their heads, nudges the followers of those that stayed behind and ends those
+        of streams that are no more: nobody will write to them."""
         oldest = time.monotonic() - ACTIVE_SECONDS
         everything = full or len(self._streams) <= ALWAYS_CHECKED
         ids = [key for key, value in self._streams.items() if everything or value.active_at >= oldest]
         if not ids:
             return
-        for stream_id, head in (await database.run(heads, ids)).items():
-            followed = self._streams.get(stream_id)
-            if followed is not None:
-                self._compare(followed, head)
+        found = await database.run(heads, ids)
+        for stream_id in ids:
+            if (followed := self._streams.get(stream_id)) is None:
+                continue
+            if stream_id in found:
+                self._compare(followed, found[stream_id])
+            else:
+                for subscription in followed.subscriptions:
+                    subscription.close()
 
     def _compare(self, followed: _Followed, head: int) -> None:
         for subscription in followed.subscriptions:

@@ -33,6 +33,8 @@ from gateway_project.health import WORKER_SECONDS, migrations_missing, workers_a
 from gateway_project.resealing import secrets_reseal
 from inference_app.config import MODELS, models_config
 from inference_app.document import ConfigurationError
+from inference_app.overlay import overlay_now
+from inference_app.rows import rows_apply
 from sessions_app.models import Run, RunState
 from tenants_app.models import LedgerEntry
 from tools_app import operator_rules
@@ -78,19 +80,32 @@ def settings_checked() -> Found:
     return worst, " ".join(f"{message.msg} ({message.id})" for message in messages)
 
 
+def rows() -> Found:
+    """Reads what the admin lays over the file, as a serving process does."""
+    MODELS.forget()
+    rows_apply()
+    return "ok", f"{_rows()} providers, routes, aliases and prices of the admin are in force over the file."
+
+
+def _rows() -> int:
+    overlay = overlay_now()
+    return len(overlay.providers) + len(overlay.routes) + len(overlay.aliases) + len(overlay.prices)
+
+
 def configuration() -> Found:
-    """The file of GATEWAY_CONFIG as it is now, all its sections."""
+    """The file of GATEWAY_CONFIG as it is now, all its sections, with the admin's rows over it where they were read."""
     MODELS.forget()
     agents.AGENTS.forget()
+    over = f" with {count} rows of the admin" if (count := _rows()) else ""
     try:
         providers = models_config().providers
         entries = agents.AGENTS.get()
         operator_rules.rules()
     except ConfigurationError as error:
-        return "wrong", str(error)
+        return "wrong", f"{error} (The file{over}.)"
     except GatewayError as error:
         return "wrong", error.message
-    return "ok", f"{settings.GATEWAY_CONFIG}: {len(providers)} providers, {len(entries)} agents."
+    return "ok", f"{settings.GATEWAY_CONFIG}{over}: {len(providers)} providers, {len(entries)} agents."
 
 
 def providers() -> Found:
@@ -99,9 +114,12 @@ def providers() -> Found:
         config = models_config()
     except ConfigurationError:
         return "warning", "not looked at: the configuration is broken."
-    usable = [name for name, entry in config.providers.items() if entry.usable]
-    missing = [f"{name} ({entry.api_key_env})" for name, entry in config.providers.items() if not entry.usable]
-    return "ok", f"usable: {', '.join(usable) or 'none'}; without a key: {', '.join(missing) or 'none'}."
+    on = {name: entry for name, entry in config.providers.items() if entry.enabled}
+    usable = [name for name, entry in on.items() if entry.usable]
+    missing = [f"{name} ({entry.api_key_env})" for name, entry in on.items() if not entry.usable]
+    off = ", ".join(name for name in config.providers if name not in on)
+    text = f"usable: {', '.join(usable) or 'none'}; without a key: {', '.join(missing) or 'none'}"
+    return "ok", f"{text}; switched off: {off}." if off else f"{text}."
 
 
 def channel_layer() -> Found:
@@ -269,13 +287,12 @@ def connections() -> Found:
 
 BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "settings": settings_checked,
-    "configuration": configuration,
-    "providers": providers,
     "disk": disk,
     "open files": open_files,
     "data directory": lock,
     "channel layer": channel_layer,
 }
+CONFIGURED: Mapping[str, Check] = {"configuration": configuration, "providers": providers}
 WITH_THE_SCHEMA: Mapping[str, Check] = {
     "connections": connections,
     "sealed secrets": sealed,
@@ -288,15 +305,19 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
 
 
 def findings() -> Iterator[Finding]:
-    """Every check in its order; those that need the database are left out when it cannot be used."""
+    """Every check in its order; those that need the database are left out when it cannot be used, and the configuration
+    is then the file's alone."""
     yield from (_asked(name, check) for name, check in BEFORE_THE_DATABASE.items())
-    reachable = _asked("database", database)
-    yield reachable
-    if reachable.level == "ok":
-        schema = _asked("migrations", migrations)
-        yield schema
-        if schema.level == "ok":
-            yield from (_asked(name, check) for name, check in WITH_THE_SCHEMA.items())
+    found = [_asked("database", database)]
+    if found[0].level == "ok":
+        found.append(_asked("migrations", migrations))
+    yield from found
+    usable = all(finding.level == "ok" for finding in found)
+    if usable:
+        yield _asked("rows", rows)
+    yield from (_asked(name, check) for name, check in CONFIGURED.items())
+    if usable:
+        yield from (_asked(name, check) for name, check in WITH_THE_SCHEMA.items())
 
 
 def _asked(name: str, check: Check) -> Finding:

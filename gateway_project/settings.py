@@ -50,6 +50,8 @@ GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
 GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
+# On their way to a model they take up to four times as much: as bytes, in base64, and in the request's body.
+GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 * 1024)
 # Images and documents travel inside the requests of the inference paths.
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # A revoked key must leave every process within seconds; a look-up costs a query.

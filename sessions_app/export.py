@@ -9,6 +9,7 @@ from core_app import clock, jsontext
 from events_app import log
 from sessions_app import wire
 from sessions_app.models import AgentSession, Message, Run
+from sessions_app.selectors import sessions_of_end_user
 from tools_app import registry as tools
 
 PAGE = 500
@@ -32,7 +33,7 @@ def sessions_of(tenant_id: int, *, session_id: str | None, end_user: str | None)
     if session_id is not None:
         found = found.filter(public_id=session_id)
     if end_user is not None:
-        found = found.filter(pk__in=Run.objects.filter(tenant_id=tenant_id, end_user=end_user).values("session_id"))
+        found = found.filter(pk__in=sessions_of_end_user(tenant_id, end_user).values("pk"))
     return found.iterator()
 
 

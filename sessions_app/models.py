@@ -62,7 +62,10 @@ class SessionGroup(models.Model):
 
 
 class AgentSession(models.Model):
-    """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts."""
+    """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts.
+
+    Where the conversation was cut to fit a model, `kept_from` is the first message that the model `kept_for` is sent.
+    """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
     api_key = models.ForeignKey("tenants_app.ApiKey", models.SET_NULL, null=True, db_index=False)
@@ -85,6 +88,8 @@ class AgentSession(models.Model):
     approvals = models.TextField(default="{}")
     user_data = models.TextField(default="{}")
     metadata = models.TextField(default="{}")
+    kept_from = models.CharField(max_length=40, null=True)
+    kept_for = models.CharField(max_length=200, null=True)
 
     prompt_count = models.PositiveIntegerField(default=0)
     message_count = models.PositiveIntegerField(default=0)
@@ -183,7 +188,10 @@ class Run(models.Model):
 
 
 class Message(models.Model):
-    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's."""
+    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's.
+
+    `end_user` is of messages without a run, imported or copied by a fork: whose conversation they were.
+    """
 
     id = models.CharField(max_length=40, primary_key=True)
     session = models.ForeignKey(AgentSession, models.CASCADE, related_name="messages", db_index=False)
@@ -194,10 +202,14 @@ class Message(models.Model):
     calls = models.TextField(null=True)
     call_id = models.CharField(max_length=40, null=True)
     payload = models.TextField(null=True)
+    end_user = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "number"], name="message_number_unique")]
+        indexes = [
+            models.Index(fields=["end_user"], condition=Q(end_user__isnull=False), name="message_of_end_user"),
+        ]
 
     def __str__(self) -> str:
         return self.id

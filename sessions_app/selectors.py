@@ -56,6 +56,14 @@ def session_names(stream_ids: Collection[int]) -> Mapping[int, str]:
     return dict(AgentSession.objects.filter(stream_id__in=stream_ids).values_list("stream_id", "public_id"))
 
 
+def sessions_of_end_user(tenant_id: int, end_user: str) -> QuerySet[AgentSession]:
+    """Those with a run of this user of the client, or with something of it that a fork or an import has brought."""
+    runs = Run.objects.filter(tenant_id=tenant_id, end_user=end_user)
+    told = Message.objects.filter(end_user=end_user, session__tenant_id=tenant_id)
+    spoken = Q(pk__in=runs.values("session_id")) | Q(pk__in=told.values("session_id"))
+    return AgentSession.objects.filter(spoken, tenant_id=tenant_id).order_by("pk")
+
+
 def sessions_page(
     principal: Principal, *, before: int | None, limit: int, filters: Q, group: str | None = None
 ) -> tuple[list[AgentSession], int | None]:

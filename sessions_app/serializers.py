@@ -55,6 +55,7 @@ class ImportedMessageSerializer(serializers.Serializer[Any]):
     content = StrictString(allow_blank=True, max_length=MAX_TEXT)
     toolCalls = serializers.ListField(child=ImportedCallSerializer(), required=False, allow_null=True, max_length=128)
     callId = StrictString(required=False, allow_null=True, max_length=40)
+    endUser = StrictString(required=False, allow_null=True, max_length=200)
 
 
 class SessionCreateSerializer(serializers.Serializer[Any]):
@@ -119,7 +120,9 @@ def _imported(message: dict[str, Any]) -> ImportedMessage:
     calls = tuple(
         PlannedCall(call["callId"], call["name"], call["arguments"]) for call in message.get("toolCalls") or ()
     )
-    return ImportedMessage(message["role"], message["content"], calls, message.get("callId"))
+    return ImportedMessage(
+        message["role"], message["content"], calls, message.get("callId"), end_user=message.get("endUser")
+    )
 
 
 class SessionPatchSerializer(serializers.Serializer[Any]):

@@ -17,6 +17,7 @@ from events_app import log
 from events_app.batches import StoredEvent
 from events_app.types import TERMINAL_TYPES
 from sessions_app import wire
+from sessions_app.legs.progress import BESIDE
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import run_active
 from tenants_app.models import LedgerEntry
@@ -170,7 +171,8 @@ def session_check(session: AgentSession) -> None:
 def _runs_check(session: AgentSession, state: Folded) -> None:
     runs = {run.pk: run for run in Run.objects.filter(session=session)}
     assert set(runs) == set(state.runs)
-    entries = Counter(LedgerEntry.objects.filter(run_id__in=runs).values_list("run_id", flat=True))
+    responses = LedgerEntry.objects.filter(run_id__in=runs, response_no__lt=BESIDE)
+    entries = Counter(responses.values_list("run_id", flat=True))
     for run_id, run in runs.items():
         told, shown = state.runs[run_id], wire.run_to_wire(run)
         status = "running" if shown["status"] == "waiting" else shown["status"]

@@ -7,12 +7,14 @@ hears any more.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models.functions import Now
 
 from core_app.database import write_transaction
 from events_app import log
+from events_app.removal import GoOn
 from events_app.types import ApprovalResolved, Event, QuestionResolved
 from tools_app.models import ToolCall
 from tools_app.moves import Status, settle
@@ -29,18 +31,29 @@ _EXPIRED: dict[str, tuple[Status, str]] = {
 }
 
 
-def calls_expire(*, limit: int = 100, on_settled: OnSettled) -> list[tuple[int, str]]:
-    """Settles at most `limit` calls whose wait is over, each stream's in a transaction of its own; the streams and
-    runs that were touched, each once. The caller then sees whether a leg can begin."""
-    late = ToolCall.objects.filter(state__in=WAITING, expires_at__lte=Now()).order_by("expires_at")
-    streams = dict.fromkeys(late.values_list("stream_id", flat=True)[:limit])
+def calls_expire(
+    *, limit: int = 100, on_settled: OnSettled, go_on: GoOn = lambda: True, failed: set[int] | None = None
+) -> list[tuple[int, str]]:
+    """Settles the calls whose wait is over, each stream's in a transaction of its own, looking for `limit` of them at a
+    time until none is left; the streams and runs that were touched, each once. The caller then sees whether a leg can
+    begin. `go_on` is asked before each stream; those that fail are added to `failed`, and not looked at again."""
+    failed = set() if failed is None else failed
     touched: dict[tuple[int, str], None] = {}
-    for stream_id in streams:
-        try:
-            touched |= dict.fromkeys(_expire(stream_id, limit, on_settled))
-        except Exception:  # one session's fault must not keep the others' calls waiting for ever
-            logger.exception("expiry failed", extra={"stream_id": stream_id})
+    while streams := _late(limit, failed):
+        for stream_id in streams:
+            if not go_on():
+                return list(touched)
+            try:
+                touched |= dict.fromkeys(_expire(stream_id, limit, on_settled))
+            except Exception:  # one session's fault must not keep the others' calls waiting for ever
+                logger.exception("expiry failed", extra={"stream_id": stream_id})
+                failed.add(stream_id)
     return list(touched)
+
+
+def _late(limit: int, without: Collection[int]) -> list[int]:
+    late = ToolCall.objects.filter(state__in=WAITING, expires_at__lte=Now()).exclude(stream_id__in=without)
+    return list(dict.fromkeys(late.order_by("expires_at").values_list("stream_id", flat=True)[:limit]))
 
 
 def calls_cancel(*, stream_id: int, run_id: str, reason: str, on_settled: OnSettled) -> int:

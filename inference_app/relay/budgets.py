@@ -76,6 +76,8 @@ class Window:
     recent: Spent = field(default_factory=Spent)
     local: Spent = field(default_factory=Spent)
     """Settled here since the ledger was last looked at."""
+    unsure: bool = False
+    """What was settled may be in what was read as well: a look that was under way saw it, or not."""
     reserved: Spent = field(default_factory=Spent)
 
     @property
@@ -190,11 +192,23 @@ class Budgets:
 
     async def spent(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
         """Why a run may not ask a model of those names now, as a sentence; None where it may. Nothing is held: a run
-        asks one request after the other, and what it spent is in the ledger before the next."""
+        asks one request after the other, and what it spent is `settled` before the next."""
         for rule in self._rules.get(tenant_id, ()):
-            if rule.covers(key_id, names) and (window := await self._window(rule)).exhausted:
+            if not rule.covers(key_id, names) or not (window := await self._window(rule)).exhausted:
+                continue
+            if window.unsure:
+                await self._read(window)
+            if window.exhausted:
                 return self._refusal(window).message
         return None
+
+    def settled(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
+        """Counts what a run's response cost, which the ledger has, from now on and not from the next look at it."""
+        for rule in self._rules.get(tenant_id, ()):
+            window = self._windows.get((rule, _bounds(rule.period, self._now())[0]))
+            if window is not None and rule.covers(key_id, names):
+                window.local += Spent(tokens, usd)
+                window.unsure = True
 
     async def sync(self) -> None:
         """Looks at the ledger for every window in use."""
@@ -218,6 +232,7 @@ class Budgets:
 
     async def _read(self, window: Window) -> None:
         settled, now = window.local, self._now()
+        window.unsure = False
         edge = now - timedelta(seconds=SETTLING_SECONDS)
         based_at = window.based_at
         if based_at is None or (now - based_at).total_seconds() > SETTLING_SECONDS + REBASE_SECONDS:

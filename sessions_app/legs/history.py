@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Length
+
 from agents_app import registry as agents
 from agents_app.engine import Attachment, HistoryMessage, PlannedCall, RunSpec, SessionSpec
 from core_app import jsontext
@@ -11,9 +14,14 @@ from sessions_app.models import AgentSession, Message, PromptAttachment, Run
 from tools_app import registry as tools
 
 
-def history_load(session_id: int) -> tuple[HistoryMessage, ...]:
-    """Every message, oldest first, with its attachments."""
-    parts = _attachments(session_id)
+def history_load(session: AgentSession, *, whole: bool = False) -> tuple[HistoryMessage, ...]:
+    """The messages, oldest first; without `whole` those that a cut has left, with what leads them. Attachments are
+    named, not read: they may be twenty megabytes a prompt, and the model is sent few of them again."""
+    rows = Message.objects.filter(session=session)
+    if not whole and session.kept_from is not None:
+        rows = rows.filter(_kept(rows, session.kept_from))
+    found = list(rows.order_by("number"))
+    parts = _attachments(session.pk)
     return tuple(
         HistoryMessage(
             message_id=row.pk,
@@ -25,8 +33,28 @@ def history_load(session_id: int) -> tuple[HistoryMessage, ...]:
             payload=row.payload.encode() if row.payload is not None else None,
             run_id=row.run_id,
         )
-        for row in Message.objects.filter(session_id=session_id).order_by("number")
+        for row in found
     )
+
+
+def _kept(rows: QuerySet[Message], kept_from: str) -> Q:
+    """From that message on, with the system's messages before it and the prompt that it answers."""
+    first = rows.filter(pk=kept_from).values_list("number", "role").first()
+    if first is None:
+        return Q()
+    number, role = first
+    kept = Q(number__gte=number) | Q(role="system")
+    if role == "user":
+        return kept
+    prompt = rows.filter(number__lt=number, role="user").order_by("-number").values_list("pk", flat=True).first()
+    return kept | Q(pk=prompt)
+
+
+def attachment_read(*, session_id: int, pk: int) -> bytes | None:
+    """The bytes of one attachment of the session; None when it is erased."""
+    rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)
+    data = rows.values_list("data", flat=True).first()
+    return bytes(data) if data is not None else None
 
 
 def session_spec(session: AgentSession) -> SessionSpec:
@@ -65,8 +93,10 @@ def _calls(text: str | None) -> tuple[PlannedCall, ...]:
 
 def _attachments(session_id: int) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
-    for row in PromptAttachment.objects.filter(message__session_id=session_id).order_by("message", "position"):
-        data = bytes(row.data) if row.data is not None else None
+    rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data").annotate(size=Length("data"))
+    for row in rows.order_by("message", "position"):
         assert row.message_id is not None  # the filter's
-        found[row.message_id].append(Attachment(row.kind, row.media_type, row.name, data, row.url))  # type: ignore[arg-type]
+        stored = row.pk if row.url is None else None
+        part = Attachment(row.kind, row.media_type, row.name, url=row.url, stored=stored, size=row.size or 0)  # type: ignore[arg-type]
+        found[row.message_id].append(part)
     return {message_id: tuple(parts) for message_id, parts in found.items()}

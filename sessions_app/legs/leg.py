@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from agents_app.engine import (
+    Attachment,
     CallResult,
     Failed,
     Finished,
@@ -19,6 +20,7 @@ from agents_app.engine import (
     PlannedCall,
     RunSpec,
     SessionSpec,
+    Usage,
 )
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
@@ -27,8 +29,8 @@ from events_app.flusher import FLUSHER
 from events_app.types import Event, MessageDelta, ThinkingDelta
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.begin import LegStart
-from sessions_app.legs.history import history_load, run_spec, session_builtins, session_spec
-from sessions_app.legs.progress import steering_deliver, turn_checkpoint
+from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
+from sessions_app.legs.progress import leg_spend, steering_deliver, turn_checkpoint
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
@@ -47,6 +49,7 @@ class RunnerLeg:
 
     def __init__(self, start: LegStart) -> None:
         self._start = start
+        self.kept_for = start.session.kept_for
         self._writer = FLUSHER.writer(start.fence, start.run.pk)
         self._steering_lock = asyncio.Lock()
         self._began = time.perf_counter()
@@ -61,7 +64,17 @@ class RunnerLeg:
     def _load(self) -> tuple[SessionSpec, RunSpec, tuple[HistoryMessage, ...], CallContext]:
         session = self._start.session
         spec = session_spec(session)
-        return spec, run_spec(self._start.run), history_load(session.pk), call_context(session, self._start.run.pk)
+        return spec, run_spec(self._start.run), history_load(session), call_context(session, self._start.run.pk)
+
+    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+        """See `Leg.whole_history`."""
+        return await database.run(history_load, self._start.session, whole=True)
+
+    async def attachment(self, attachment: Attachment) -> bytes | None:
+        """See `Leg.attachment`."""
+        if attachment.stored is None:
+            return attachment.data
+        return await database.run(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
@@ -83,9 +96,18 @@ class RunnerLeg:
         """See `Leg.checkpoint`."""
         await self._writer.drain()
         planned = await database.run(turn_checkpoint, self._start, turn)
-        for direction, count in (("in", turn.usage.input_tokens), ("out", turn.usage.output_tokens)):
-            TOKENS.labels(turn.usage.model, direction).inc(count)
+        self._counted(turn.usage)
         return planned
+
+    def _counted(self, usage: Usage) -> None:
+        for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
+            TOKENS.labels(usage.model, direction).inc(count)
+
+    async def spend(self, usage: Usage) -> None:
+        """See `Leg.spend`."""
+        await self._writer.drain()
+        await database.run(leg_spend, self._start, usage)
+        self._counted(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""

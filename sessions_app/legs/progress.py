@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.models import F
 
-from agents_app.engine import Failed, Finished, LegOutcome, ModelTurn, PlannedCall, Stopped
+from agents_app.engine import Failed, Finished, LegOutcome, ModelTurn, PlannedCall, Stopped, Usage
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from events_app import log
@@ -18,10 +18,14 @@ from sessions_app.legs.begin import LegStart
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.ending import run_complete, run_fail, run_stop, state_after
 from sessions_app.services.messages import message_add
+from tenants_app.models import LedgerEntry
 from tenants_app.services.ledger import ledger_record
 from tools_app import calls
 
 Result = TypeVar("Result")
+
+BESIDE = 1_000_000
+"""The ledger counts a run's responses from 1, at most `maxTurns`, and what was asked beside them from here."""
 
 
 def fenced(fence: Fence, work: Callable[[], Result]) -> Result:
@@ -59,6 +63,8 @@ def _checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
         payload=turn.payload.decode(),
     )
     _spend(start, run, turn)
+    if turn.kept_from is not None:
+        AgentSession.objects.filter(pk=start.session.pk).update(kept_from=turn.kept_from, kept_for=turn.usage.model)
     events: list[Event] = []
     if text:
         events.append(MessageEnd(message_id=turn.message_id, content=text))
@@ -76,24 +82,35 @@ def _calls_text(planned: tuple[PlannedCall, ...]) -> str | None:
     )
 
 
+def leg_spend(start: LegStart, usage: Usage) -> None:
+    """Commits what a request cost that is no response of the conversation."""
+    fenced(start.fence, lambda: _spend_beside(start, usage))
+
+
+def _spend_beside(start: LegStart, usage: Usage) -> None:
+    run = Run.objects.get(pk=start.run.pk)
+    before = LedgerEntry.objects.filter(run_id=run.pk, response_no__gte=BESIDE).count()
+    counts = _charged(start, run, usage, BESIDE + before)
+    Run.objects.filter(pk=run.pk).update(**counts)
+    AgentSession.objects.filter(pk=start.session.pk).update(**counts)
+
+
 def _spend(start: LegStart, run: Run, turn: ModelTurn) -> None:
-    usage = turn.usage
-    cost = usage.cost_usd if usage.cost_usd is not None else Decimal(0)
-    counts = {
-        "turns": F("turns") + 1,
-        "input_tokens": F("input_tokens") + usage.input_tokens,
-        "output_tokens": F("output_tokens") + usage.output_tokens,
-        "cached_tokens": F("cached_tokens") + usage.cached_tokens,
-        "reasoning_tokens": F("reasoning_tokens") + usage.reasoning_tokens,
-        "cost_usd": F("cost_usd") + cost,
-    }
-    known = {} if usage.cost_usd is not None else {"cost_known": False}
+    counts = {"turns": F("turns") + 1, **_charged(start, run, turn.usage, run.turns + 1)}
+    Run.objects.filter(pk=run.pk).update(stalled=0, **counts)
+    AgentSession.objects.filter(pk=start.session.pk).update(
+        tool_calls=F("tool_calls") + len(turn.calls), updated_at=clock.now(), **counts
+    )
+
+
+def _charged(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[str, Any]:
+    """Writes the spend into the ledger; how it changes the sums of the run and of the session."""
     ledger_record(
         tenant_id=run.tenant_id,
         api_key_id=run.api_key_id,
         session_ref=start.session.public_id,
         run_id=run.pk,
-        response_no=run.turns + 1,
+        response_no=response_no,
         model=usage.model,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -102,10 +119,16 @@ def _spend(start: LegStart, run: Run, turn: ModelTurn) -> None:
         cost_usd=usage.cost_usd,
         end_user=run.end_user,
     )
-    Run.objects.filter(pk=run.pk).update(stalled=0, **counts, **known)
-    AgentSession.objects.filter(pk=start.session.pk).update(
-        tool_calls=F("tool_calls") + len(turn.calls), updated_at=clock.now(), **counts, **known
-    )
+    cost = usage.cost_usd if usage.cost_usd is not None else Decimal(0)
+    known = {} if usage.cost_usd is not None else {"cost_known": False}
+    return {
+        "input_tokens": F("input_tokens") + usage.input_tokens,
+        "output_tokens": F("output_tokens") + usage.output_tokens,
+        "cached_tokens": F("cached_tokens") + usage.cached_tokens,
+        "reasoning_tokens": F("reasoning_tokens") + usage.reasoning_tokens,
+        "cost_usd": F("cost_usd") + cost,
+        **known,
+    }
 
 
 def steering_deliver(start: LegStart) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from core_app import database
 from core_app.database import database_now, turn
 from core_app.loglines import said
 from core_app.running import tasks_end
+from events_app.removal import GoOn
 from sessions_app.services.decisions import calls_expire
 from sessions_app.services.retention import retention_apply_all
 from sessions_app.wakeup import WAKEUPS, Work
@@ -95,15 +96,46 @@ def _tenants_with_work(cursor: CursorWrapper) -> Iterator[int]:
             yield tenant_id
 
 
-def sweep() -> int:
-    """One round, when it is this process's turn; how many sessions were woken."""
+def sweep(go_on: GoOn = lambda: True) -> int:
+    """One round, when it is this process's turn; how many sessions were woken.
+
+    It goes on until no call's wait is over: of thousands that end at once each would otherwise wait for its round.
+    Meanwhile it looks for runs with work as often as ever, and asks `go_on` between one session and the next.
+    """
     with turn(SWEEP_KEY) as mine:
         if not mine:
             return 0
-        found = sessions_with_work()
-        for work in found:
-            WAKEUPS.remind(work)
-        calls_expire()
+        woken, failed = _remind(), set[int]()
+        while go_on():
+            part = _Part(go_on)
+            calls_expire(go_on=part, failed=failed)
+            if not part.over:
+                break
+            woken += _remind()
+    return woken
+
+
+class _Part:
+    """The part of a round that one pause between two rounds would take; asked whether it goes on."""
+
+    def __init__(self, go_on: GoOn) -> None:
+        self._go_on = go_on
+        self._until: float | None = None
+        self.over = False
+
+    def __call__(self) -> bool:
+        if self._until is None:
+            # From the first session on, so that every part gets something done.
+            self._until = time.monotonic() + settings.GATEWAY_SWEEP_SECONDS
+            return self._go_on()
+        self.over = time.monotonic() >= self._until
+        return not self.over and self._go_on()
+
+
+def _remind() -> int:
+    found = sessions_with_work()
+    for work in found:
+        WAKEUPS.remind(work)
     return len(found)
 
 
@@ -146,7 +178,7 @@ class Sweep:
     async def _run(self) -> None:
         while True:
             try:
-                await database.run(sweep)
+                await database.run(sweep, self.goes_on)
                 await self.purge()
             except DatabaseError as error:
                 log.warning("sweep_failed", error=said(error))

@@ -11,6 +11,7 @@ from typing import Any
 
 from core_app import clock
 from core_app.database import write_transaction
+from events_app.removal import GoOn
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.selectors import run_active
 from sessions_app.services.ending import state_after
@@ -86,9 +87,10 @@ def callback_result_accept(*, token: str, body: Any) -> dict[str, Any]:
     return placed.answer
 
 
-def calls_expire(*, limit: int = 100) -> int:
-    """Settles what nobody answered in time, and lets the runs go on; how many runs were touched."""
-    return len(calls.calls_expire(limit=limit, on_settled=_expired))
+def calls_expire(*, limit: int = 100, go_on: GoOn = lambda: True, failed: set[int] | None = None) -> int:
+    """Settles what nobody answered in time, for as long as `go_on` says, and lets the runs go on; how many runs were
+    touched. The streams that `failed` are left alone."""
+    return len(calls.calls_expire(limit=limit, on_settled=_expired, go_on=go_on, failed=failed))
 
 
 def _expired(settled: SettledCall) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
+from agents_app.engine import CUT_MARK
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
@@ -29,7 +30,7 @@ from sessions_app.models import (
     SessionState,
     SteeringNote,
 )
-from sessions_app.selectors import runs_unfinished
+from sessions_app.selectors import runs_unfinished, sessions_of_end_user
 from sessions_app.services.ending import run_stop
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services.audit import audit_record
@@ -60,11 +61,15 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
 
 
 def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, int]:
-    """Erases every session in which only this end user spoke, and this user's runs in the others; how many of each."""
-    runs = Run.objects.filter(tenant_id=tenant_id, end_user=end_user)
+    """Erases every session in which only this end user spoke, and this user's runs in the others; how many of each.
+
+    What forks have copied and imports have brought of this user counts in the sessions where it is now.
+    """
     sessions = runs_only = 0
-    for session in _each(AgentSession.objects.filter(pk__in=runs.values("session_id"))):
-        if Run.objects.filter(session=session).exclude(end_user=end_user).exists():
+    for session in _each(sessions_of_end_user(tenant_id, end_user)):
+        runs = Run.objects.filter(session=session).exclude(end_user=end_user)
+        told = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
+        if runs.exists() or told.exists():
             runs_only += _redact(session, end_user)
         else:
             session_end(session)
@@ -195,17 +200,38 @@ def _redact(session: AgentSession, end_user: str) -> int:
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
             _blank_events(session.stream_id, run_id)
             run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
+    with write_transaction():
+        log.lock(session.stream_id)
+        _blank_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
+        _forget_cuts(session)
     return len(runs)
+
+
+def _blank_messages(told: QuerySet[Message]) -> None:
+    """Messages without a run, which a fork has copied or an import has brought."""
+    PromptAttachment.objects.filter(message__in=told).delete()
+    _blank_arguments(told)
+    told.update(content=ERASED, payload=None, end_user=None)
+
+
+def _forget_cuts(session: AgentSession) -> None:
+    """A cut's summary is in the payload of whatever came after it, in words of everybody before."""
+    Message.objects.filter(session=session, payload__contains=CUT_MARK).update(payload=None)
+    AgentSession.objects.filter(pk=session.pk).update(kept_from=None, kept_for=None)
 
 
 def _blank_calls(stream_id: int, run_id: str) -> None:
     """What the model and the people around it put into calls; that there was a call stays, for its result to fit."""
-    for message in Message.objects.filter(run_id=run_id, calls__isnull=False).only("pk", "calls"):
-        calls = [{**call, "arguments": {}} for call in jsontext.decode(message.calls or "[]")]
-        Message.objects.filter(pk=message.pk).update(calls=jsontext.encode_text(calls))
+    _blank_arguments(Message.objects.filter(run_id=run_id))
     made = ToolCall.objects.filter(run_id=run_id, stream_id=stream_id)
     made.update(args="{}", decided_args=None, comment=None, question=None, options=None)
     made.filter(result__isnull=False).update(result=ERASED)
+
+
+def _blank_arguments(told: QuerySet[Message]) -> None:
+    for pk, text in list(told.filter(calls__isnull=False).values_list("pk", "calls")):
+        calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
+        Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))
 
 
 def _blank_events(stream_id: int, run_id: str) -> None:

@@ -20,12 +20,14 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ImportedMessage:
-    """A message of earlier history; `calls` of an assistant's, `call_id` of a tool result."""
+    """A message of earlier history; `calls` of an assistant's, `call_id` of a tool result. `end_user` says in whose
+    conversation it was said."""
 
     role: Literal["user", "assistant", "tool_result"]
     content: str
     calls: tuple[PlannedCall, ...] = ()
     call_id: str | None = None
+    end_user: str | None = None
 
 
 def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage]) -> None:
@@ -33,7 +35,13 @@ def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage
     an open call would be taken for one to be executed."""
     _pairs_check(messages)
     rows = [
-        Message(role=message.role, content=message.content, calls=_calls_text(message.calls), call_id=message.call_id)
+        Message(
+            role=message.role,
+            content=message.content,
+            calls=_calls_text(message.calls),
+            call_id=message.call_id,
+            end_user=message.end_user,
+        )
         for message in messages
     ]
     if rows:
@@ -49,14 +57,23 @@ def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str
         raise Conflict("A fork starts at a user's message or at a final answer.", field="messageId")
     history = Message.objects.filter(session=source, number__lte=last.number)
     for after in range(0, last.number, PAGE):
-        page = list(history.filter(number__gt=after, number__lte=after + PAGE).order_by("number"))
+        rows = history.filter(number__gt=after, number__lte=after + PAGE).select_related("run").order_by("number")
+        page = list(rows.defer("run__text", "run__last_message", "run__metadata"))
         copies = {row.pk: _copy(row) for row in page}
         messages_add(session_id=target.pk, messages=list(copies.values()))
         _attachments_copy(copies)
 
 
 def _copy(row: Message) -> Message:
-    return Message(role=row.role, content=row.content, calls=row.calls, call_id=row.call_id, payload=row.payload)
+    """The run stays behind, and with it whose it was: the words are still that person's to have erased."""
+    return Message(
+        role=row.role,
+        content=row.content,
+        calls=row.calls,
+        call_id=row.call_id,
+        payload=row.payload,
+        end_user=row.run.end_user if row.run is not None else row.end_user,
+    )
 
 
 def _attachments_copy(copies: Mapping[str, Message]) -> None:

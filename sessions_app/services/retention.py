@@ -1,8 +1,9 @@
 """Retention: what is older than a tenant keeps it goes, in batches that lock nothing for long.
 
 Whole sessions that are closed or have been quiet, events of runs that ended long ago (their readers are told
-`events_dropped`), and ledger rows. The gateway's GATEWAY_RETENTION_*_DAYS hold where a tenant's settings
-(`retention_sessions_days`, `retention_events_days`, `retention_ledger_days`) say nothing; 0 keeps for ever.
+`events_dropped`), ledger rows, and groups that are empty. The gateway's GATEWAY_RETENTION_*_DAYS hold where a
+tenant's settings (`retention_sessions_days`, `retention_events_days`, `retention_ledger_days`) say nothing; 0 keeps
+for ever.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from core_app import clock
 from events_app.removal import GoOn, events_remove
 from sessions_app.models import UNFINISHED, AgentSession, Run, SessionGroup
 from sessions_app.services.erasure import SESSIONS, sessions_end, sessions_remove
+from sessions_app.services.groups import groups_remove
 from tenants_app.models import Tenant
 from tenants_app.services.usage import ledger_remove
 
@@ -30,6 +32,7 @@ class Removed:
     sessions: int = 0
     events: int = 0
     ledger: int = 0
+    groups: int = 0
 
 
 def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> Removed:
@@ -39,6 +42,8 @@ def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> Removed:
         sessions=_older(tenant, "sessions", moment, _sessions_remove, go_on),
         events=_older(tenant, "events", moment, _events_remove, go_on),
         ledger=_older(tenant, "ledger", moment, _ledger_remove, go_on),
+        # Last: what went before may have emptied them. They say nothing that could be too old.
+        groups=groups_remove(tenant, go_on=go_on),
     )
 
 
@@ -49,6 +54,7 @@ def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
         sessions=sum(done.sessions for done in rounds),
         events=sum(done.events for done in rounds),
         ledger=sum(done.ledger for done in rounds),
+        groups=sum(done.groups for done in rounds),
     )
 
 

@@ -21,6 +21,7 @@ from sessions_app.models import AgentSession, SessionGroup, SessionState
 from sessions_app.selectors import runs_unfinished, session_get, session_unknown
 from sessions_app.services.ceilings import sessions_ceiling_check
 from sessions_app.services.ending import run_stop
+from sessions_app.services.groups import group_keep
 from sessions_app.services.history import ImportedMessage, messages_import
 from tenants_app.principal import Principal
 from tools_app import registry as tools
@@ -110,7 +111,7 @@ def _group(principal: Principal, public_id: str | None) -> SessionGroup | None:
     if public_id is None:
         return None
     found = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=public_id).first()
-    if found is not None:
+    if found is not None and group_keep(found.pk):
         return found
     try:
         with transaction.atomic():

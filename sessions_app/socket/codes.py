@@ -6,19 +6,19 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """1011 is the protocol's own, for a failure inside the gateway."""
+    """Those of the contract, and FAILED for a failure inside the gateway: the next try may well succeed."""
 
-    FAILED = 1011
     RESTART = 4000
     SLOW_CONSUMER = 4001
     TOO_MANY = 4002
+    FAILED = 4003
     SESSION_CLOSED = 4500
     UNAUTHORIZED = 4501
     PROTOCOL_VIOLATION = 4502
 
 
 REASONS = {
-    CloseCode.FAILED: "failed inside the gateway, reconnect and resume",
+    CloseCode.FAILED: "failed inside the gateway, reconnect after a pause and resume",
     CloseCode.RESTART: "restarting or out of reach of its database, reconnect and resume",
     CloseCode.SLOW_CONSUMER: "too slow, reconnect and resume",
     CloseCode.TOO_MANY: "too many connections, try later",

@@ -37,6 +37,9 @@ PathTest = Callable[[str], bool]
 ScopeTest = Callable[[Scope], bool]
 TokenPrincipal = Callable[[Scope], Awaitable[Principal | None]]
 
+SOCKET_FAILED = 4003
+"""Closes a socket whose application failed after it was accepted: reconnect after a pause (4000–4499 do)."""
+
 WAIT_SECONDS = 30.0
 """How long a request waits for one of GATEWAY_REQUEST_THREADS before it is told to come again (503)."""
 
@@ -165,7 +168,7 @@ class Gate:
         if exchange.status is None:
             await exchange.refuse_socket(error, send)
         else:
-            await send({"type": "websocket.close", "code": 1011})
+            await send({"type": "websocket.close", "code": SOCKET_FAILED})
 
     async def _admit(self, exchange: Exchange) -> Principal | None:
         """Who asks; `None` on open paths. Raises what they are refused with."""

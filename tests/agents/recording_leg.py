@@ -48,6 +48,9 @@ class World:
     events: list[Event] = field(default_factory=list)
     turns: list[ModelTurn] = field(default_factory=list)
     waiting_texts: list[str] = field(default_factory=list)
+    spent: list[Usage] = field(default_factory=list)
+    stored: dict[int, bytes] = field(default_factory=dict)
+    read: list[int] = field(default_factory=list)
     attempt: int = 1
     run_id: str = "run_1"
 
@@ -84,6 +87,7 @@ class RecordingLeg:
         self.session = world.session
         self.run = RunSpec(world.run_id, world.attempt, len(world.turns))
         self.history = tuple(world.history)
+        self.kept_for: str | None = None
         self.awaits = 0
         self._crash_at = crash_at
 
@@ -95,6 +99,15 @@ class RecordingLeg:
         if not self._crash_at[1]:
             raise Crash
         return True
+
+    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+        return tuple(self.world.history)
+
+    async def attachment(self, attachment: Attachment) -> bytes | None:
+        if attachment.stored is None:
+            return attachment.data
+        self.world.read.append(attachment.stored)
+        return self.world.stored.get(attachment.stored)
 
     async def emit(self, event: Event) -> None:
         dying = self._step()
@@ -116,6 +129,11 @@ class RecordingLeg:
             self.world.events.append(ToolCalls(count=len(planned)))
         self._die(dying)
         return planned
+
+    async def spend(self, usage: Usage) -> None:
+        dying = self._step()
+        self.world.spent.append(usage)
+        self._die(dying)
 
     async def call(self, call_id: str) -> CallResult | None:
         dying = self._step()

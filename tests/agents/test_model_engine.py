@@ -339,7 +339,8 @@ async def test_a_summary_takes_the_place_of_what_is_left_out_and_is_paid_for(
     assert len(world.events_of(ContextSummarized)) == 1
     sent = upstream.requests()[-1]["messages"]
     assert "SUMMARY of it" in json.dumps(sent[0])
-    assert world.usage[0].input_tokens == 22
+    assert [usage.input_tokens for usage in world.spent] == [11]
+    assert world.usage[0].input_tokens == 11
     world.prompt("And now?")
     await finished(engine, world)
     assert "SUMMARY of it" in json.dumps(upstream.requests()[-1]["messages"][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from core_app import clock
+from core_app import clock, sealing
 from core_app.database import database_now
 from events_app.models import Stream
 from gateway_project import doctor
+from inference_app.config import MODELS
+from inference_app.models import Provider, Route
+from inference_app.overlay import Overlay, overlay_replace
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.serializers import SessionCreateSerializer
 from sessions_app.services.prompt import Prompt, prompt_accept
@@ -57,7 +61,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = told()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 16
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 17
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -170,6 +174,32 @@ def test_keys_of_providers_are_named_by_their_variables(monkeypatch: pytest.Monk
     assert "usable: openai" in text
     assert "ANTHROPIC_API_KEY" in text
     assert "sk-a-secret" not in text
+
+
+@pytest.fixture
+def rows_forgotten() -> Iterator[None]:
+    yield
+    overlay_replace(Overlay(), {})
+    MODELS.forget()
+
+
+@pytest.mark.usefixtures("rows_forgotten")
+def test_what_the_admin_lays_over_the_file_is_judged_with_it(settings: Any, tmp_path: Path) -> None:
+    settings.GATEWAY_CONFIG = path = tmp_path / "gateway.yaml"
+    # Alone it names a provider that it does not have.
+    path.write_text("models: {model_routing: {tiny: [mine]}}")
+    assert level_of("configuration") == "wrong"
+    entry = {"base_url": "http://127.0.0.1:9/v1"}
+    Provider.objects.create(name="mine", entry=entry, sealed_key=sealing.seal("sk-of-a-row"))
+    Provider.objects.create(name="xai", entry={}, enabled=False)
+    code, text = told()
+    assert code == 0
+    assert "with 2 rows of the admin" in text
+    assert "mine" in text[text.index("usable: ") : text.index("without a key: ")]
+    assert "switched off: xai." in text
+    assert "sk-of-a-row" not in text
+    Route.objects.create(prefix="huge", providers=["nobody"])
+    assert level_of("configuration") == "wrong"
 
 
 def test_connections_are_counted_where_there_is_a_server(settings: Any) -> None:

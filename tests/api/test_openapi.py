@@ -99,7 +99,7 @@ def test_every_action_of_the_socket_is_described() -> None:
     socket = document()["paths"]["/v1/sessions/{session_id}/ws"]["get"]["x-websocket"]
     actions = {frame["allOf"][0]["properties"]["action"]["const"] for frame in socket["receives"]["oneOf"]}
     assert actions == {*ACTIONS, "ping"}
-    assert {"4000", "4001", "4500", "4501", "4502", "4002"} <= set(socket["closeCodes"])
+    assert {"4000", "4001", "4500", "4501", "4502", "4002", "4003"} <= set(socket["closeCodes"])
 
 
 def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> None:

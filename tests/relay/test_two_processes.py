@@ -116,6 +116,24 @@ async def test_a_process_sees_what_another_one_spent_at_its_next_look(transactio
         await theirs.reserve(owner.principal, NAMES, 1, Decimal(0))
 
 
+async def test_what_a_run_spent_counts_at_once_and_never_twice(transactional_db: None, owner: Caller) -> None:
+    budgets, principal = Budgets(lambda: NOON), owner.principal
+    budgets.rules_replace([BudgetRule(1, principal.tenant_id, "day", tokens=100)])
+
+    async def refused() -> bool:
+        return await budgets.spent(principal.tenant_id, principal.key_id, NAMES) is not None
+
+    assert not await refused()
+    await database.run(spent, owner, 1, 60)
+    # A look at the ledger that sees the row before the run says so.
+    await budgets.sync()
+    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
+    assert not await refused()
+    await database.run(spent, owner, 2, 40)
+    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
+    assert await refused()
+
+
 async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transactional_db: None, owner: Caller) -> None:
     """A hundred calls at once over two processes: what was admitted past the budget was under way at that moment."""
     two = [Budgets(lambda: NOON) for _ in range(2)]

@@ -11,15 +11,16 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from agents_app.engine import Failed, Leg, LegOutcome, ToolRequest, Waiting
+from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, ToolRequest, Waiting
 from core_app import database
+from core_app.ids import new_id
 from events_app.models import Event
 from sessions_app.models import AgentSession, Run
 from sessions_app.services.erasure import end_user_erase, session_erase, tenant_erase
 from tenants_app.models import AuditEntry, LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import Gate, ScriptedEngine, echo, paused, say
+from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, paused, say
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -203,3 +204,86 @@ async def test_the_erase_command_asks_first_and_names_what_is_missing(
     output = StringIO()
     await database.run(call_command, "erase", "session", session, tenant="acme", yes=True, stdout=output)
     assert "Erased the session" in output.getvalue()
+
+
+async def _fork(api: Client, session: str) -> str:
+    """A fork of all that was said."""
+    told = (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]
+    made = await api.post(f"/v1/sessions/{session}/fork", {"messageId": told[-1]["id"]})
+    assert made.status == 201
+    return str(made.json["sessionId"])
+
+
+async def test_an_end_user_is_erased_from_forks_and_forks_of_forks(api: Client, tenant: Tenant) -> None:
+    own, shared = await api.session(), await api.session()
+    await api.run(own, f"I am {SECRET}", endUser="u-1")
+    alone = await _fork(api, await _fork(api, own))
+    await api.run(shared, f"I am {SECRET}", endUser="u-1")
+    await api.run(shared, "I am somebody else", endUser="u-2")
+    mixed, going_on = await _fork(api, shared), await _fork(api, own)
+    await api.run(going_on, "I am somebody else", endUser="u-2")
+    erased = await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test")
+    assert erased == (3, 1)
+    assert not await database.run(found_anywhere, SECRET)
+    assert (await api.get(f"/v1/sessions/{alone}")).status == 404
+    for session in (mixed, going_on):
+        texts = [row["content"] for row in (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]]
+        assert texts == ["[erased]", "[erased]", "I am somebody else", "I am somebody else"]
+        await api.delete(f"/v1/sessions/{session}?purge=true")
+    await api.delete(f"/v1/sessions/{shared}?purge=true")
+
+
+async def test_a_fork_leaves_another_users_and_another_tenants_words_alone(
+    api: Client, gateway: GatewayHarness, stranger: Caller, tenant: Tenant
+) -> None:
+    session, theirs = await api.session(), gateway.client(stranger)
+    await api.run(session, "mine", endUser="u-2")
+    fork = await _fork(api, session)
+    other = await theirs.session()
+    await theirs.run(other, "of another tenant", endUser="u-1")
+    copied = await _fork(theirs, other)
+    assert await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test") == (0, 0)
+    assert (await api.get(f"/v1/sessions/{fork}/messages")).json["messages"][0]["content"] == "mine"
+    assert (await theirs.get(f"/v1/sessions/{copied}/messages")).json["messages"][0]["content"] == "of another tenant"
+
+
+async def test_imported_history_may_name_its_end_user_and_is_erased_with_it(api: Client, tenant: Tenant) -> None:
+    call = [{"callId": "c1", "name": "greet", "arguments": {"name": SECRET}}]
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": SECRET, "endUser": "u-1"},
+        {"role": "assistant", "content": "", "toolCalls": call, "endUser": "u-1"},
+        {"role": "tool_result", "content": SECRET, "callId": "c1", "endUser": "u-1"},
+        {"role": "user", "content": "somebody else", "endUser": "u-2"},
+    ]
+    session, own = await api.session(messages=messages), await api.session(messages=messages[:3])
+    output = StringIO()
+    await database.run(call_command, "export", tenant="acme", end_user="u-1", stdout=output)
+    assert output.getvalue().count('"kind":"session"') == 2
+    assert await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test") == (1, 0)
+    assert not await database.run(found_anywhere, SECRET)
+    assert (await api.get(f"/v1/sessions/{own}")).status == 404
+    kept = (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]
+    assert [row["content"] for row in kept] == ["[erased]", "[erased]", "[erased]", "somebody else"]
+    await api.delete(f"/v1/sessions/{session}?purge=true")
+
+
+async def test_a_summary_of_what_an_erased_user_said_goes_with_it(
+    api: Client, script: ScriptedEngine, tenant: Tenant
+) -> None:
+    shared = await api.session()
+    await api.run(shared, f"I am {SECRET}", endUser="u-1")
+
+    async def summarizing(leg: Leg) -> LegOutcome:
+        kept_from = leg.history[-1].message_id
+        cut = {"model": USAGE.model, "kept_from": kept_from, "summary": f"It was {SECRET}."}
+        payload = json.dumps([{"metadata": {"cut": cut}}], separators=(",", ":")).encode()
+        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, payload, kept_from))
+        return Finished("fine")
+
+    script.behaviour = summarizing
+    await api.run(shared, "somebody else", endUser="u-2")
+    await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test")
+    assert not await database.run(found_anywhere, SECRET)
+    session = await database.run(AgentSession.objects.get, public_id=shared)
+    assert (session.kept_from, session.kept_for) == (None, None)
+    await api.delete(f"/v1/sessions/{shared}?purge=true")

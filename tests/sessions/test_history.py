@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents_app.engine import Finished, Leg, LegOutcome
+from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
+from core_app.ids import new_id
 from sessions_app.models import Message
 from sessions_app.services.fork import session_fork
 from sessions_app.services.history import MAX_IMPORTED, PAGE, ImportedMessage
@@ -16,7 +17,7 @@ from sessions_app.services.messages import message_add
 from sessions_app.services.session import SessionRequest, session_create
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import ScriptedEngine, prompt_of, say
+from tests.scripted_engine import USAGE, ScriptedEngine, prompt_of, say
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,3 +152,27 @@ def test_history_is_imported_and_forked_in_as_many_statements_however_long_it_is
         row.content for row in Message.objects.filter(session=origin).order_by("number")
     ]
     assert fork.message_count == length
+
+
+async def test_a_leg_is_given_what_a_cut_has_left_and_may_ask_for_the_whole(
+    api: Client, script: ScriptedEngine
+) -> None:
+    given: list[tuple[str | None, list[str], int]] = []
+
+    async def cutting(leg: Leg) -> LegOutcome:
+        whole = await leg.whole_history()
+        given.append((leg.kept_for, [message.content for message in leg.history], len(whole)))
+        answer = next(message for message in whole if message.role == "assistant" and message.content == "b")
+        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, b"{}", kept_from=answer.message_id))
+        return Finished("fine")
+
+    script.behaviour = cutting
+    said = [("user", "1"), ("assistant", "a"), ("user", "2"), ("assistant", "b"), ("user", "3"), ("assistant", "c")]
+    session = await api.session(messages=[{"role": role, "content": content} for role, content in said])
+    await api.run(session, "4")
+    await api.run(session, "5")
+    assert given == [
+        (None, ["1", "a", "2", "b", "3", "c", "4"], 7),
+        # The kept part, and the prompt that its first message answers.
+        (USAGE.model, ["2", "b", "3", "c", "4", "fine", "5"], 9),
+    ]

@@ -140,7 +140,7 @@ async def test_the_command_applies_the_gateways_own_days_to_every_tenant(
         await aged(await client.session(), 11)
     output = StringIO()
     await database.run(call_command, "retention", stdout=output)
-    assert output.getvalue() == "Removed 2 sessions, 0 events and 0 ledger rows.\n"
+    assert output.getvalue() == "Removed 2 sessions, 0 events, 0 ledger rows and 0 empty groups.\n"
 
 
 async def test_the_sweep_goes_its_rounds_while_retention_removes(
@@ -150,7 +150,7 @@ async def test_the_sweep_goes_its_rounds_while_retention_removes(
     through, loop = threading.Event(), asyncio.get_running_loop()
     rounds: asyncio.Queue[None] = asyncio.Queue()
     monkeypatch.setattr(sweeping, "retention_turn", lambda go_on: through.wait())
-    monkeypatch.setattr(sweeping, "sweep", lambda: loop.call_soon_threadsafe(rounds.put_nowait, None))
+    monkeypatch.setattr(sweeping, "sweep", lambda go_on: loop.call_soon_threadsafe(rounds.put_nowait, None))
     sweep = sweeping.Sweep()
     await sweep.start()
     try:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from core_app import database
+from gateway_project import doctor
 from inference_app.relay.budgets import BUDGETS, BudgetRule, Budgets
-from tenants_app.models import LedgerEntry
+from sessions_app.legs.progress import BESIDE
+from tenants_app.models import LedgerEntry, Tenant
 from tests.gateway_harness import Client, GatewayHarness
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,6 +90,27 @@ async def test_a_run_asks_no_model_whose_budget_is_spent(api: Client, budgets: B
     assert (await types_of(api, session))[-2:] == ["agent_start", "agent_abort"]
     _, run = await run_of(api, "words:2")
     assert run["status"] == "completed"
+
+
+async def test_a_run_stops_at_the_request_after_the_one_that_spent_its_budget(api: Client, budgets: Budgets) -> None:
+    tenant_id = await database.run(lambda: Tenant.objects.get(slug="acme").pk)
+    budgets.rules_replace([BudgetRule(1, tenant_id, "day", tokens=1)])
+    session, run = await run_of(api, "unknown-tool")
+    assert (run["status"], run["endReason"], run["turns"]) == ("aborted", "budget", 1)
+    assert (await types_of(api, session))[-1] == "agent_abort"
+
+
+async def test_a_summary_is_in_the_ledger_and_in_the_runs_sums(api: Client) -> None:
+    said = [{"role": role, "content": f"{n} " * 150} for n in range(10) for role in ("user", "assistant")]
+    _, run = await run_of(api, "summarizing:3200", messages=said, historyPolicy="summarize")
+    assert (run["status"], run["turns"]) == ("completed", 1)
+    rows = await database.run(
+        lambda: list(LedgerEntry.objects.order_by("response_no").values_list("response_no", "input_tokens"))
+    )
+    assert [number for number, _ in rows] == [1, BESIDE]
+    assert run["tokenUsage"]["promptTokens"] == sum(tokens for _, tokens in rows)
+    level, text = await database.run(doctor.ledger)
+    assert level == "ok", text
 
 
 async def test_a_provider_that_says_nothing_ends_in_time(api: Client) -> None:

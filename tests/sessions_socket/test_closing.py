@@ -205,7 +205,7 @@ async def test_a_failure_inside_an_action_is_answered_with_an_id_and_the_socket_
         assert (await socket.ask("ping"))["ok"]
 
 
-@pytest.mark.parametrize(("failure", "code"), [(TransactionLost("away"), 4000), (RuntimeError("a bug"), 1011)])
+@pytest.mark.parametrize(("failure", "code"), [(TransactionLost("away"), 4000), (RuntimeError("a bug"), 4003)])
 async def test_a_socket_whose_events_cannot_be_read_is_told_to_come_back(
     api: Client, served: Served, owner: Caller, monkeypatch: pytest.MonkeyPatch, failure: Exception, code: int
 ) -> None:

@@ -376,7 +376,7 @@ async def test_a_socket_that_fails_after_it_was_accepted_is_closed(gate: Gate, l
         raise RuntimeError("the password is hunter2")
 
     answer = await ask(make(half, limits), socket_scope("/socket", KEY))
-    assert answer.sent[1:] == [{"type": "websocket.close", "code": 1011}]
+    assert answer.sent[1:] == [{"type": "websocket.close", "code": 4003}]
 
 
 async def test_a_face_renders_refusals_in_its_own_shape(inner: Inner, limits: RateLimits, gate: Gate) -> None:

@@ -317,13 +317,21 @@ def test_a_stream_whose_expiry_fails_does_not_hold_up_the_others(session: Sessio
     assert calls.run_blocked(session.run_id)
 
 
-def test_expiry_takes_each_stream_on_its_own_and_at_most_the_limit(session: Session, other_session: Session) -> None:
+def test_expiry_goes_on_until_nothing_is_late(session: Session, other_session: Session) -> None:
     for each in (session, other_session):
         for _ in range(2):
             call_id, _ = asked(each)
             each.make_late(call_id)
-    touched: set[tuple[int, str]] = set()
-    for _ in range(4):
-        touched |= set(calls.calls_expire(limit=1, on_settled=session.settled.append))
-    assert touched == {(session.stream_id, session.run_id), (other_session.stream_id, other_session.run_id)}
+    touched = calls.calls_expire(limit=1, on_settled=session.settled.append)
+    assert set(touched) == {(session.stream_id, session.run_id), (other_session.stream_id, other_session.run_id)}
     assert len(session.settled) == 4
+
+
+def test_expiry_stops_between_two_streams_when_it_is_told_to(session: Session, other_session: Session) -> None:
+    for each in (session, other_session):
+        call_id, _ = asked(each)
+        each.make_late(call_id)
+    answers = iter([True, False])
+    touched = calls.calls_expire(limit=10, on_settled=session.settled.append, go_on=lambda: next(answers))
+    assert touched == [(session.stream_id, session.run_id)]
+    assert len(session.settled) == 1

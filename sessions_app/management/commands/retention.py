@@ -24,4 +24,7 @@ class Command(BaseCommand):
             if owner is None:
                 raise CommandError(f"There is no tenant {tenant!r}.")
             done = retention_apply(tenant=owner)
-        self.stdout.write(f"Removed {done.sessions} sessions, {done.events} events and {done.ledger} ledger rows.")
+        self.stdout.write(
+            f"Removed {done.sessions} sessions, {done.events} events, {done.ledger} ledger rows"
+            f" and {done.groups} empty groups."
+        )

@@ -1,0 +1,114 @@
+"""A summary of what is left out is a request to the model like any other: its circuit, its budget, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from pydantic_ai.exceptions import ModelServerError
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from agents_app.engine import Usage
+from agents_app.served import ServedModel
+from agents_app.shortening import SUMMARY_TRIES, fitted
+from events_app.types import ContextSummarized, ContextTruncated
+from tests.agents.recording_leg import RecordingLeg, World, session_of
+
+Answer = Callable[[], str]
+
+
+class Watched:
+    """A circuit and a budget that say what they are told to, and remember what they were asked."""
+
+    def __init__(self, *, resting: bool = False, spent: str | None = None) -> None:
+        self.asked = self.failed = 0
+        self.counted: list[Usage] = []
+        self._resting, self._spent = resting, spent
+
+    def rests(self) -> float | None:
+        return 1.0 if self._resting else None
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        self.asked += 1
+        try:
+            yield
+        except ModelServerError:
+            self.failed += 1
+            raise
+
+    async def spent(self) -> str | None:
+        return self._spent
+
+    def settled(self, usage: Usage) -> None:
+        self.counted.append(usage)
+
+
+@pytest.fixture
+def leg() -> RecordingLeg:
+    return World(session_of("m:m", history_policy="summarize")).leg()
+
+
+async def shorten(leg: RecordingLeg, watched: Watched, answer: Answer) -> list[ModelMessage]:
+    """What is left of three prompts, of a model that sums up with `answer`."""
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        yield answer()
+
+    model = FunctionModel(stream_function=stream)
+    served = ServedModel("m:m", model, says_end=False, circuit=watched, budget=watched)
+    messages: list[ModelMessage] = [
+        message
+        for number in range(3)
+        for message in (
+            ModelRequest(parts=[UserPromptPart(f"{number}" * 400)]),
+            ModelResponse(parts=[TextPart("a" * 400)]),
+        )
+    ]
+    short = await fitted(leg, served, messages)
+    assert short is not None
+    assert len(short.messages) < len(messages)
+    return short.messages
+
+
+def unasked() -> str:
+    raise AssertionError("The model was asked.")
+
+
+def failing() -> str:
+    raise ModelServerError("m", "It fails.")
+
+
+async def test_a_summary_is_charged_by_itself(leg: RecordingLeg) -> None:
+    watched = Watched()
+    kept = await shorten(leg, watched, lambda: "the gist")
+    assert "the gist" in str(kept[0])
+    assert leg.world.events_of(ContextSummarized)
+    assert watched.asked == 1
+    assert leg.world.spent == watched.counted
+    assert len(watched.counted) == 1
+
+
+async def test_a_summary_that_says_nothing_is_charged_too(leg: RecordingLeg) -> None:
+    watched = Watched()
+    await shorten(leg, watched, lambda: " ")
+    assert leg.world.events_of(ContextTruncated)
+    assert len(leg.world.spent) == 1
+
+
+@pytest.mark.parametrize("watched", [Watched(resting=True), Watched(spent="It is spent.")])
+async def test_no_summary_is_asked_for_while_the_provider_rests_or_the_budget_is_spent(
+    leg: RecordingLeg, watched: Watched
+) -> None:
+    await shorten(leg, watched, unasked)
+    assert leg.world.events_of(ContextTruncated)
+    assert (watched.asked, leg.world.spent) == (0, [])
+
+
+async def test_summaries_that_fail_count_against_the_provider(leg: RecordingLeg) -> None:
+    watched = Watched()
+    await shorten(leg, watched, failing)
+    assert leg.world.events_of(ContextTruncated)
+    assert (watched.asked, watched.failed, leg.world.spent) == (SUMMARY_TRIES, SUMMARY_TRIES, [])
