@@ -74,13 +74,13 @@ class Meter:
         self._gathered: list[CallRecord] = []
         self._counts = Counts()
         self._task: asyncio.Task[None] | None = None
-        self._full = asyncio.Event()
+        self._some, self._full = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._lost = 0
 
     async def start(self) -> None:
         """Begins to write."""
-        self._full, self._writing = asyncio.Event(), asyncio.Lock()
+        self._some, self._full, self._writing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._task = asyncio.create_task(self._write_for_ever(), name="meter")
 
     async def drain(self) -> None:
@@ -95,6 +95,7 @@ class Meter:
 
     def record(self, call: CallRecord) -> None:
         """Takes a call that has ended."""
+        self._some.set()
         STATS.ended(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
         self._counts.ended(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
@@ -113,6 +114,7 @@ class Meter:
 
     def failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
         """An attempt that another one may make good."""
+        self._some.set()
         self._counts.attempt_failed(principal.tenant_id, clock.now().date(), candidate)
         STATS.failed_attempt(candidate.provider, candidate.model, code)
 
@@ -134,15 +136,19 @@ class Meter:
 
     async def _write_for_ever(self) -> None:
         while True:
+            # An idle process would look five times a second for nothing.
+            await self._some.wait()
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._full.wait()
             except TimeoutError:
                 pass
+            self._some.clear()
             self._full.clear()
             try:
                 await self.flush()
             except Exception:  # the database may be away; the next round tries again
+                self._some.set()
                 _log.exception("calls not written", gathered=len(self._gathered), lost=self._lost)
                 await asyncio.sleep(1)
 

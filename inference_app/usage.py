@@ -97,27 +97,6 @@ class Body(msgspec.Struct):
 BODY = msgspec.json.Decoder(Body)
 
 
-def usage_of_answer(body: bytes) -> Usage | None:
-    """The usage of a whole answer; ValueError when it is no JSON object."""
-    try:
-        found = BODY.decode(body)
-    except msgspec.ValidationError:
-        return _unusual(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise ValueError("no JSON") from None
-    counted = found.counted()
-    return None if counted is None else counted.usage()
-
-
-def _unusual(body: bytes) -> Usage | None:
-    """A JSON object whose usage has other types than any wire's."""
-    try:
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError):
-        raise ValueError("no JSON object") from None
-    return None
-
-
 def _detail(details: _InputDetails | None) -> int | None:
     return None if details is None else details.cached_tokens
 

@@ -20,8 +20,8 @@ from inference_app.relay.policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, r
 from inference_app.relay.refusal import Refusal
 from inference_app.relay.stream import StreamObserver, begins_like_events
 from inference_app.relay.upstreams import UPSTREAMS, Upstream, payload
-from inference_app.relay.whole import is_answer
-from inference_app.usage import Usage, usage_of_answer
+from inference_app.relay.whole import answer_read
+from inference_app.usage import Usage
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -113,11 +113,11 @@ async def _whole(upstream: Upstream, response: aiohttp.ClientResponse) -> Opened
     if len(body) > MAX_ANSWER_BYTES:
         raise Failed(Fault("garbage", "answer_too_large"))
     try:
-        usage = usage_of_answer(body)
+        good, usage = answer_read(body, upstream.wire)
     except ValueError:
         _log.warning("provider answered no JSON", provider=upstream.name, body=shown(body, upstream.provider.key))
         raise Failed(Fault("garbage", "invalid_answer")) from None
-    if not is_answer(body, upstream.wire):
+    if not good:
         _log.warning("provider answered an error", provider=upstream.name, body=shown(body, upstream.provider.key))
         raise Failed(Fault("garbage", error_code(body) or "invalid_answer"))
     return Opened(response, body, None, usage, None)

@@ -29,13 +29,13 @@ from inference_app.relay.circuits import CIRCUITS
 from inference_app.relay.converter import Converter, Converters
 from inference_app.relay.dialect import Dialect
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.foreign import without_foreign
 from inference_app.relay.kinds import Kind
 from inference_app.relay.plan import PLANS, Step, served_by, unknown_fields
 from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
 from inference_app.relay.refusal import Refusal, no_provider, provider_failed
 from inference_app.relay.stream import StreamObserver
 from inference_app.relay.traced import attempt_begun, attempt_ended, attempt_failed, attempt_opened
-from inference_app.relay.unsigned import without_unsigned
 from inference_app.relay.upstreams import UPSTREAMS
 from inference_app.resolution import Candidate
 from inference_app.usage import Usage
@@ -316,7 +316,7 @@ class UpstreamCall:
         counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         if converter is None:
-            envelope = without_unsigned(envelope) if step.wire == "anthropic" else envelope
+            envelope = without_foreign(envelope, step.wire)
             body = envelope.directed(step.candidate.model, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:

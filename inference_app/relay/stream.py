@@ -1,7 +1,8 @@
 """A provider's stream of events as it passes: whole events go on untouched, usage and errors are read off them.
 
 What has no blank line after it yet is held back, so that a stream which breaks in the middle of an event can still
-be ended with one that a client can read. Only the few events that say `usage` or `error` are looked into.
+be ended with one that a client can read. Only the few events that say `usage` or `error` are looked into. A stream
+whose lines end with CR alone, which the standard allows and hardly anybody sends, goes on with LF.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "opena
 _LINES: Mapping[Wire, int] = {"openai-chat": 2, "anthropic": 3, "openai-responses": 3}
 """Of an event, with the empty one after it: counted instead of events, in a third of the time."""
 
-_BEGINS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r\n", b"\xef\xbb\xbf")
+_BEGINS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r", b"\xef\xbb\xbf")
 _ENDS: Mapping[Wire, re.Pattern[bytes]] = {
     "openai-chat": re.compile(rb'^data: ?\[DONE\]|"finish_reason"\s*:\s*"', re.MULTILINE),
     "anthropic": re.compile(rb"message_stop"),
@@ -72,6 +73,9 @@ class StreamObserver:
         self._wire = wire
         self._strip_usage = strip_usage
         self._held = b""
+        self._lone_returns: bool | None = None
+        """Whether lines end with CR alone; None until one has ended."""
+        self._after_return = False
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
         self.usage: Usage | None = None
         self.failed: bytes | None = None
@@ -123,6 +127,8 @@ class StreamObserver:
         return max(events, (self.bytes - frames) // 4, 0)
 
     def _complete(self, data: bytes) -> bytes:
+        if self._lone_returns is not False:
+            data = self._with_line_feeds(data)
         if self._held:
             data, self._held = self._held + data, b""
         if data.endswith((b"\n\n", b"\r\n\r\n")):
@@ -132,6 +138,18 @@ class StreamObserver:
             return data
         self._held = data[cut:]
         return data[:cut]
+
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        """The next bytes, with LF where lines end with CR alone."""
+        if self._lone_returns is None:
+            self._lone_returns = _lone_returns(self._held + data)
+            if not self._lone_returns:
+                return data
+            data, self._held = self._held + data, b""
+        elif self._after_return:
+            data = data.removeprefix(b"\n")
+        self._after_return = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _looked_into(self, whole: bytes) -> bytes:
         """The events without those that the client is not to have; only those with a mark in them are taken out of
@@ -182,6 +200,14 @@ class StreamObserver:
                 self.usage = counted.usage(self.usage)
         chunk = _decoded(event)
         return chunk is not None and bytes(chunk.choices) in (b"[]", b"null")
+
+
+def _lone_returns(beginning: bytes) -> bool | None:
+    """Whether the first line ends with CR alone; None when that cannot be told yet."""
+    at, line_feed = beginning.find(b"\r"), beginning.find(b"\n")
+    if at < 0 or 0 <= line_feed < at:
+        return None if line_feed < 0 else False
+    return None if at + 1 == len(beginning) else line_feed != at + 1
 
 
 def _after(data: bytes, mark: bytes, since: int = 0, until: int | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -85,6 +86,25 @@ async def test_what_could_not_be_written_is_counted_once_when_it_can(
     assert await relayed() == [("scripted", "hello", 1, 1, 0, 0, 0)]
     cost = await database.run(lambda: RelayedDay.objects.get().cost_nanos)
     assert cost == 22 * 10**9
+
+
+async def test_a_process_that_relays_nothing_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "FLUSH_SECONDS", 0.0)
+    meter, flushed = metering.Meter(), asyncio.Event()
+
+    async def flush() -> None:
+        flushed.set()
+
+    monkeypatch.setattr(meter, "flush", flush)
+    await meter.start()
+    try:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not flushed.is_set()
+        meter._some.set()
+        await asyncio.wait_for(flushed.wait(), 5)
+    finally:
+        await meter.stop()
 
 
 def raising(rows: object) -> None:

@@ -48,3 +48,21 @@ def test_a_stream_that_only_talks_of_its_end_has_not_ended() -> None:
     observer.feed(events(b'data: {"choices":[{"delta":{"content":"then comes data: [DONE]"},"finish_reason":null}]}'))
     assert not observer.ended
     assert observer.output_estimate >= 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_events_whose_lines_end_with_cr_alone_pass_one_by_one(size: int) -> None:
+    given = events(TEXT, TEXT, STOP, EXTRA, DONE, end=b"\r\r")
+    observer = StreamObserver("openai-chat", strip_usage=True)
+    passed = [observer.feed(given[at : at + size]) for at in range(0, len(given), size)]
+    assert b"".join(passed) + observer.finish() == events(TEXT, TEXT, STOP, DONE)
+    assert observer.usage is not None
+    assert observer.ended
+    if size == 1:
+        assert [piece for piece in passed if piece] == [events(event) for event in (TEXT, TEXT, STOP, DONE)]
+
+
+def test_a_stream_may_change_from_cr_to_crlf_anywhere() -> None:
+    observer = StreamObserver("openai-chat", strip_usage=False)
+    cut = [b"event: a\r", b"data: 1\r", b"\n\r", b"\ndata: [DONE]\r", b"\r"]
+    assert b"".join(map(observer.feed, cut)) == b"event: a\ndata: 1\n\ndata: [DONE]\n\n"

@@ -217,6 +217,19 @@ def test_a_model_that_is_known_not_to_reason_is_not_told_how_hard(
     assert unknown["output_config"] == {"effort": "high"}
 
 
+def test_a_conversation_goes_on_at_a_provider_that_does_not_know_what_was_thought_before(
+    openai_client: openai.OpenAI, plain: Upstream, everything: Upstream
+) -> None:
+    first = openai_client.responses.create(model="plain:reasoning", input="Hi")
+    assert [item.type for item in first.output] == ["reasoning", "message"]
+    known: Any = {"type": "reasoning", "id": "rs_68af4030592c81938ec0a5fbab4a3e9f", "summary": []}
+    history: Any = [item.model_dump(exclude_none=True) for item in first.output]
+    openai_client.responses.create(model="gpt:hello", input=[*history, known, {"role": "user", "content": "And?"}])
+    (body,) = everything.requests()
+    assert [item.get("type") for item in body["input"]] == ["message", "reasoning", None]
+    assert body["input"][1] == known
+
+
 @pytest.mark.parametrize("provider", ["plain", "gpt"])
 def test_a_client_that_closes_its_stream_ends_the_providers(
     openai_client: openai.OpenAI, plain: Upstream, everything: Upstream, provider: str
