@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import register
 
-from gateway_project import checks
+from gateway_project import checks, lean
+
+# Before the apps behind this one load the same.
+lean.load(redis=bool(settings.GATEWAY_REDIS_URL))
 
 
 class GatewayProjectConfig(AppConfig):

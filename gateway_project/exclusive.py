@@ -11,14 +11,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
-ADVISORY_KEY = 0x67617465776179
-"""`gateway` in ASCII: the advisory lock of the one process that serves a PostgreSQL without Redis."""
-
-CONNECT_SECONDS = 5
+_DATABASE_LOCK = "gateway_project.database_server.lock"
 
 
 class AlreadyServed(Exception):
@@ -74,12 +71,8 @@ def directory_claim(directory: Path) -> Claim:
 
 def database_claim(url: str) -> Claim:
     """A lock that PostgreSQL keeps for one connection; without Redis followers hear of their own process only."""
-    connection = psycopg.connect(
-        url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="gateway exclusive"
-    )
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_KEY]).fetchone()
-    if not (row and row[0]):
-        connection.close()
+    connection = import_string(_DATABASE_LOCK)(url)
+    if connection is None:
         raise AlreadyServed(
             "Another process serves the database of GATEWAY_DATABASE_URL: set GATEWAY_REDIS_URL for both, so that"
             " what one writes reaches the followers of the other."

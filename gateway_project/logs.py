@@ -18,12 +18,16 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from gateway_project import lean
 
-from core_app.jsontext import encode_text
-from core_app.loglines import Line
-from core_app.tracing import trace_ids
+lean.load_logging()
+
+import structlog  # noqa: E402
+from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
+
+from core_app.jsontext import encode_text  # noqa: E402
+from core_app.loglines import Line  # noqa: E402
+from core_app.tracing import trace_ids  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

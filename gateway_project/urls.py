@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from gateway_project.openapi.pages import docs, docs_start, openapi_json
+from gateway_project.openapi_pages import docs, docs_start, openapi_json
 from tenants_app.admin_site import site
 
 urlpatterns = [

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 from django.conf import settings
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from django.utils.module_loading import import_string
 
 from core_app import database
 from core_app.loglines import said
 from core_app.metrics import SHARED_FAILURES
+from core_app.redis_failures import redis_failures
 from core_app.running import tasks_end
 from inference_app.relay.circuits import CIRCUITS, Circuit, Circuits
 from inference_app.resolution import Candidate
 from inference_app.stats import STATS, Stats
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 POLL_SECONDS = 0.5
 REDIS_SECONDS = 1.0
@@ -55,7 +58,8 @@ class SharedState:
             return
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
-        self._redis = Redis.from_url(
+        # Named, because an embedded gateway never loads it.
+        self._redis = import_string("redis.asyncio.Redis").from_url(
             settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
         self._circuits.changed = self._note
@@ -144,7 +148,7 @@ class SharedState:
         while True:
             try:
                 await self.share()
-            except (RedisError, OSError, TimeoutError) as error:
+            except redis_failures() as error:
                 SHARED_FAILURES.inc()
                 # Once: this is tried again twice a second, and an outage may take a night.
                 if not lost:

@@ -11,12 +11,10 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from django.conf import settings
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from throttled.asyncio import RedisStore
 from throttled.asyncio.rate_limiter.gcra import GCRARateLimiter as SharedBuckets
 from throttled.exceptions import StoreUnavailableError
@@ -27,7 +25,11 @@ from throttled.store import MemoryStore
 from core_app.errors import RateLimited
 from core_app.loglines import said
 from core_app.metrics import RATE_LIMITED
+from core_app.redis_failures import redis_failures
 from tenants_app.principal import Principal
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 WINDOW_SECONDS = 60
 REDIS_SECONDS = 0.25
@@ -102,7 +104,7 @@ class RateLimits:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await self._shared_buckets(rpm).limit(name, cost)
-        except (StoreUnavailableError, RedisError, OSError, TimeoutError) as error:
+        except redis_failures(StoreUnavailableError) as error:
             self._redis_again = time.monotonic() + RETRY_SECONDS
             _log.warning("rate limits are counted per process: Redis does not answer", error=said(error))
             return self._take_local(name, rpm, cost)

@@ -18,7 +18,6 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from redis.exceptions import RedisError
 from throttled.exceptions import StoreUnavailableError
 from throttled.rate_limiter import RateLimitResult, per_min
 from throttled.rate_limiter.gcra import GCRARateLimiter
@@ -27,6 +26,7 @@ from throttled.store import MemoryStore, RedisStore
 from core_app.ids import new_id
 from core_app.loglines import said
 from core_app.metrics import RATE_LIMITED
+from core_app.redis_failures import redis_failures
 from tenants_app.limits import REDIS_SECONDS, RETRY_SECONDS
 
 PER_ADDRESS = 20
@@ -75,7 +75,7 @@ class SignIns:
         if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
             try:
                 return GCRARateLimiter(per_min(rpm), self._shared(), key_prefix="gateway:limit").limit(bucket)
-            except (StoreUnavailableError, RedisError, OSError) as error:
+            except redis_failures(StoreUnavailableError) as error:
                 self._redis_again = time.monotonic() + RETRY_SECONDS
                 _log.warning("sign-ins are counted per process: Redis does not answer", error=said(error))
         return GCRARateLimiter(per_min(rpm), self._local_store).limit(bucket)

@@ -16,17 +16,27 @@ from tests.settings import DEPLOYMENT
 from tests.stack.client import Client
 from tests.stack.deployment import Deployment, database_of_its_own
 from tests.stack.process import GatewayProcess
+from tests.stack.template import state_copy, template_database
 
 # What only one process may do, and what it takes two for.
 SEVERAL = ["test_two_processes.py", "test_workers.py"]
 collect_ignore = SEVERAL if DEPLOYMENT == "embedded" else ["test_one_process.py"]
 
+LONGEST = ("test_workers.py", "test_kill.py", "test_two_processes.py", "test_stop.py")
+"""Whose tests begin first, so that the last worker of several does not go on with them alone."""
+
 Start = Callable[..., GatewayProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the order but for the longest."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """An empty state."""
+    """A state with nothing in it but its schema."""
     directory = tmp_path / "data"
     directory.mkdir()
     with ExitStack() as stack:
@@ -34,14 +44,16 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 
 def deployment_of(directory: Path, stack: ExitStack, **settings: str) -> Deployment:
-    """A state of the deployment under test; a distributed one needs its services."""
+    """A state of the deployment under test, with its schema; a distributed one needs its services."""
     if DEPLOYMENT == "embedded":
+        state_copy(directory)
         return Deployment(directory, settings=settings)
     services, missing = services_find(os.environ)
     if not services:
         refuse = pytest.fail if os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1" else pytest.skip
         refuse(missing)
-    database_url = stack.enter_context(database_of_its_own(services["GATEWAY_TEST_DATABASE_URL"]))
+    server_url = services["GATEWAY_TEST_DATABASE_URL"]
+    database_url = stack.enter_context(database_of_its_own(server_url, template_database(server_url)))
     return Deployment(directory, database_url, services["GATEWAY_TEST_REDIS_URL"], settings)
 
 

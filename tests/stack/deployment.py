@@ -68,12 +68,12 @@ class Deployment:
 
 
 @contextmanager
-def database_of_its_own(server_url: str) -> Iterator[str]:
-    """The URL of a new database on the server, which is dropped afterwards."""
+def database_of_its_own(server_url: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on the server, which is dropped afterwards; a copy of `template`."""
     name = f"gateway_stack_{secrets.token_hex(4)}"
     parts = conninfo_to_dict(server_url)
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield _url(parts | {"dbname": name})
     finally:

@@ -21,7 +21,7 @@ from tests.stack.deployment import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = (sys.executable, "manage.py", "serve")
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 EXIT_SECONDS = 30.0
 
 

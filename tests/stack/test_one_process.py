@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 
@@ -36,14 +37,12 @@ async def test_the_lock_of_a_killed_process_is_free(process: Callable[..., Gatew
     await second.start()
 
 
-async def test_a_taken_port_leaves_the_state_untouched(
-    deployment: Deployment, process: Callable[..., GatewayProcess]
-) -> None:
-    server = process()
+async def test_a_taken_port_leaves_the_state_untouched(tmp_path: Path, process: Callable[..., GatewayProcess]) -> None:
+    server = process("serve", Deployment(tmp_path / "empty"))
     with socket.create_server(("127.0.0.1", server.port)):
         server.spawn()
         await server.exited()
-    assert not (deployment.directory / "gateway.sqlite3").exists()
+    assert not (tmp_path / "empty" / "gateway.sqlite3").exists()
 
 
 STUBBORN = """

@@ -28,8 +28,7 @@ Make = Callable[..., GatewayProcess]
 
 async def started(process: Make, count: int = 2, of: Deployment | None = None) -> list[GatewayProcess]:
     made = [process("one") if of is None else process("one", of) for _ in range(count)]
-    for each in made:
-        await each.start()
+    await asyncio.gather(*(each.start() for each in made))
     return made
 
 
@@ -130,7 +129,7 @@ async def test_two_deployments_on_one_redis_do_not_hear_each_other(
     (tmp_path / "other").mkdir()
     with ExitStack() as stack:
         other = deployment_of(tmp_path / "other", stack)
-        (mine,), (theirs,) = await started(process, 1), await started(process, 1, other)
+        (mine,), (theirs,) = await asyncio.gather(started(process, 1), started(process, 1, other))
         clients = Client(http, mine.url), Client(http, theirs.url)
         for client in clients:
             await client.create("s", providerOpts={"delayMs": 10})

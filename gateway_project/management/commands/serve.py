@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -27,7 +27,7 @@ from gateway_project.lifecycle import gateway
 from gateway_project.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
-REACH_SECONDS = 5
+_DATABASE_SERVER = "gateway_project.database_server"
 MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock under which one of several starting processes migrates."""
 
@@ -78,10 +78,11 @@ def database_reach(url: str) -> None:
     """Raises CommandError at once when PostgreSQL does not answer, where the pool would try for half a minute."""
     if not url:
         return
+    server = import_module(_DATABASE_SERVER)
     try:
-        psycopg.connect(url, connect_timeout=REACH_SECONDS).close()
-    except psycopg.Error as error:
-        raise CommandError(f"GATEWAY_DATABASE_URL cannot be reached: {_first_line(error)}") from None
+        server.reach(url)
+    except server.Unreachable as error:
+        raise CommandError(f"GATEWAY_DATABASE_URL cannot be reached: {error}") from None
 
 
 def prepare() -> FirstStart | None:

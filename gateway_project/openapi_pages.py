@@ -7,10 +7,13 @@ import hashlib
 
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
+from django.utils.module_loading import import_string
 from django.views.decorators.http import condition, require_safe
 
 from core_app.jsontext import encode
-from gateway_project.openapi.document import document
+
+_DOCUMENT = "gateway_project.openapi.document"
+"""Named, because what it is made with takes a start 0.1 s, and few processes are ever asked for it."""
 
 FILES = "drf_spectacular_sidecar/swagger-ui-dist"
 POLICY = (
@@ -46,7 +49,7 @@ START = """SwaggerUIBundle({
 
 @functools.cache
 def _encoded() -> bytes:
-    return encode(document())
+    return encode(import_string(_DOCUMENT)())
 
 
 @functools.cache

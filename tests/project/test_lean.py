@@ -1,0 +1,39 @@
+"""What a start loads: not the libraries of a deployment that it is none of, nor what only few requests need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from gateway_project.lean import absent
+
+NEVER = {"drf_spectacular", "psycopg", "pydantic_ai", "redis", "requests", "rich", "twisted"}
+SHOWN = "import sys, gateway_project.asgi; print(*{name.partition('.')[0] for name in sys.modules})"
+
+
+def test_an_embedded_start_loads_nothing_that_it_has_no_use_for(tmp_path: Path) -> None:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"GATEWAY_ENV_FILE": os.devnull, "GATEWAY_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", SHOWN]
+    shown = subprocess.run(
+        command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert shown.returncode == 0, shown.stderr
+    loaded = set(shown.stdout.split())
+    assert {"aiohttp", "rest_framework", "throttled"} <= loaded
+    assert loaded & NEVER == set()
+
+
+def test_what_is_hidden_from_one_library_is_there_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with absent("this", "json"):
+        assert import_module("json")
+        with pytest.raises(ModuleNotFoundError):
+            import_module("this")
+    assert "this" not in sys.modules
