@@ -95,7 +95,7 @@ async def late_results(http: aiohttp.ClientSession) -> list[str]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     await post(http, "/v1/sessions/tour/tools", {"name": "later", "callbackUrl": url, "secret": TOOL_SECRET}, 201)
     await post(http, "/v1/sessions/tour/prompt", {"text": "use later"}, 202)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         token = (await addresses.get()).rpartition("/")[2]
     await post(http, f"/v1/callbacks/{token}", {"result": "done"}, 200)
     await post(http, f"/v1/callbacks/{token}", {"result": "other"}, 409)
@@ -113,7 +113,7 @@ async def sockets(http: aiohttp.ClientSession, served: Served) -> list[str]:
             async with anonymous.ws_connect(f"{path}?{query}") as follower:
                 await follower.send_json({"action": "ping"})
                 # The session's run is still ending, and its events may come first.
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while "ok" not in (answer := await follower.receive_json()):
                         pass
                 assert answer["ok"] is True

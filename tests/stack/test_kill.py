@@ -105,7 +105,7 @@ async def _alone(deployment: Deployment) -> bool:
     return not deployment.rows(others)
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 async def test_fifty_deaths_cost_nothing_that_was_acknowledged(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:
@@ -176,7 +176,7 @@ def calls_were_made_once(events: list[Event], callbacks: Callbacks) -> None:
             assert made <= 1
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_three_deaths_without_progress_end_the_run_with_an_error(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:

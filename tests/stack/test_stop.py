@@ -21,7 +21,7 @@ CLOSING_SECONDS = 10.0
 """What a stop may take beyond the drain: open answers are closed and threads end."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_stop_under_load_tells_followers_to_come_back_and_loses_nothing(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:

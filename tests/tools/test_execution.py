@@ -154,7 +154,7 @@ async def test_a_callback_that_does_not_answer_in_time_is_a_timeout(session: Ses
     loop = asyncio.get_running_loop()
 
     def hang(handler: BaseHTTPRequestHandler) -> None:
-        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(60)
 
     server.replies = [hang]
     await run(session.attach, callbackUrl=server.url, timeoutMs=100)
@@ -288,7 +288,7 @@ async def test_a_late_result_can_come_too_late(session: Session, server: Callbac
 async def test_a_result_that_comes_before_the_202_is_kept(session: Session, server: CallbackServer) -> None:
     def answer_first(handler: BaseHTTPRequestHandler) -> None:
         token = server.received[-1].json["resultUrl"].rpartition("/")[2]
-        asyncio.run_coroutine_threadsafe(run(post, session, token, {"result": "early"}), loop).result(5)
+        asyncio.run_coroutine_threadsafe(run(post, session, token, {"result": "early"}), loop).result(60)
         handler.send_response(202)
         handler.end_headers()
 
@@ -498,7 +498,7 @@ async def test_a_lease_lost_while_the_callback_answers_keeps_the_result_out(
     session: Session, server: CallbackServer
 ) -> None:
     def lose(handler: BaseHTTPRequestHandler) -> None:
-        asyncio.run_coroutine_threadsafe(run(session.taken_over), loop).result(5)
+        asyncio.run_coroutine_threadsafe(run(session.taken_over), loop).result(60)
         server.replies = [(200, b'{"result":"second"}')]
         handler.send_response(200)
         handler.send_header("Content-Length", "18")
@@ -521,13 +521,13 @@ async def test_a_cancelled_execution_leaves_the_call_to_the_next_leg(session: Se
 
     def hang(handler: BaseHTTPRequestHandler) -> None:
         loop.call_soon_threadsafe(arrived.set)
-        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(released.wait(), loop).result(60)
 
     server.replies = [hang, (200, b'{"result":"again"}')]
     await run(session.attach, callbackUrl=server.url)
     call_id = await run(session.planned, "lookup", {})
     task = asyncio.create_task(session.execute(call_id))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await arrived.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
