@@ -382,7 +382,7 @@ async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the
 
     async def watched(session: str) -> list[Frame]:
         # Two hundred runs share the machine with whatever else it does.
-        async with api.events(session, patience=40.0) as reader:
+        async with api.events(session, patience=180.0) as reader:
             await api.prompt(session, "go")
             return await reader.rest()
 

@@ -17,7 +17,7 @@ from tests.stack.process import GatewayProcess
 SESSIONS = 40
 FOLLOWERS = 200
 DRAIN_SECONDS = 2.0
-CLOSING_SECONDS = 10.0
+CLOSING_SECONDS = 60.0
 """What a stop may take beyond the drain: open answers are closed and threads end."""
 
 
