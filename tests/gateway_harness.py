@@ -28,7 +28,7 @@ from tenants_app.limits import rate_limits
 from tests.conftest import Caller
 from tests.fold import sessions_check
 
-WAIT = 15.0
+WAIT = 60.0
 UNSET: Any = object()
 
 

@@ -33,7 +33,7 @@ class Gate:
 
     async def arrival(self) -> None:
         """For the test: until a leg is here."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.reached.wait()
 
     def open(self) -> None:

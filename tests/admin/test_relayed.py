@@ -8,16 +8,21 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
-from core_app import clock
 from inference_app.relayed_days import Counts, counts_write, relayed_daily
 from inference_app.resolution import Candidate
 from tests.admin.conftest import XSS
 from tests.conftest import Caller
+from tests.fixed_clock import NOON, clock_fixed
 
 pytestmark = pytest.mark.django_db
 
 PAGE = "/admin/relayed/"
-TODAY = clock.now().date()
+TODAY = NOON.date()
+
+
+@pytest.fixture(autouse=True)
+def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_fixed(monkeypatch)
 
 
 def relayed(

@@ -16,11 +16,17 @@ from tenants_app.numbers import compact, dollars
 from tenants_app.selectors.usage import usage_daily
 from tests.admin.conftest import XSS
 from tests.conftest import Caller
+from tests.fixed_clock import NOON, clock_fixed
 
 pytestmark = pytest.mark.django_db
 
 PAGE = "/admin/usage/"
-TODAY = clock.now().date()
+TODAY = NOON.date()
+
+
+@pytest.fixture(autouse=True)
+def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_fixed(monkeypatch)
 
 
 def spent(caller: Caller, model: str, *, days_ago: int = 0, tokens: int = 100, cost: str | None = "0.5") -> None:

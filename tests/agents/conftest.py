@@ -60,17 +60,17 @@ class Upstream:
         self.url = f"http://127.0.0.1:{port}/v1"
 
     def requests(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/requests", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/requests", timeout=60) as answer:
             received: list[dict[str, Any]] = json.load(answer)
         return received
 
     def open_streams(self) -> int:
         """How many answers it is streaming now."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/open", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/open", timeout=60) as answer:
             return int(answer.read())
 
     def reset(self) -> None:
-        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/reset", timeout=5).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/reset", timeout=60).close()
 
 
 @pytest.fixture(scope="session")

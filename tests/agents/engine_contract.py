@@ -145,7 +145,7 @@ class EngineContract:
         for at in range(1, undisturbed.awaits + 1):
             leg = Stuck(self.world(situation), at)
             task = asyncio.create_task(engine.run_leg(leg))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await leg.stuck.wait()
                 task.cancel()
                 await asyncio.wait([task])

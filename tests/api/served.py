@@ -17,7 +17,7 @@ from tests.stack.deployment import KEY, Deployment
 from tests.stack.process import ROOT, GatewayProcess
 
 STRANGER = "stranger-key-of-another-tenant"
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 120
 
 
 @dataclass(frozen=True)

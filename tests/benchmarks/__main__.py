@@ -16,6 +16,7 @@ from tests.benchmarks import (
     at_scale,
     fan_out,
     group_commit,
+    hostile_input,
     idle_followers,
     latency,
     model_engine,
@@ -39,6 +40,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "relay": relay.measure,
     "processes": processes.measure,
     "retention": retention.measure,
+    "hostile_input": hostile_input.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

@@ -30,8 +30,8 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 CLICKABLE = ", ".join(f"{place} {kind}" for place in ("main", "form") for kind in ("a", "button", "input[type=submit]"))
-SECONDS = 30.0
-EXIT_SECONDS = 10.0
+SECONDS = 90.0
+EXIT_SECONDS = 60.0
 
 
 def executable() -> str | None:

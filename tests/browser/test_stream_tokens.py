@@ -23,7 +23,7 @@ from tests.stack.process import GatewayProcess, free_port
 
 pytestmark = [
     pytest.mark.skipif(executable() is None, reason="Chromium is not installed here, so no page follows in it."),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
 ]
 
 SESSION = "watched"

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 KEY = 0x7475726E
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 def test_a_turn_is_one_processs_at_a_time() -> None:

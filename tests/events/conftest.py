@@ -74,7 +74,7 @@ class Holder:
 
     def __enter__(self) -> Holder:
         self._thread.start()
-        assert self._held.wait(5)
+        assert self._held.wait(60)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -82,7 +82,7 @@ class Holder:
 
     def let_go(self) -> None:
         self._let_go.set()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _run(self) -> None:
         from django.db import connections
@@ -90,7 +90,7 @@ class Holder:
         with write_transaction():
             log.lock(self._stream_id)
             self._held.set()
-            self._let_go.wait(5)
+            self._let_go.wait(60)
         connections.close_all()
 
 

@@ -273,7 +273,7 @@ async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monk
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done
     await database.run(rounds.turn)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
     await database.run(rounds.turn)
     assert [data["toolName"] for _, _, data in await database.run(stream.events)] == ["0", "1", "2", "3"]
 

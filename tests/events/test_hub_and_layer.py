@@ -38,8 +38,8 @@ async def test_a_hub_stops_when_its_layer_swallows_the_cancellation(monkeypatch:
     hub = Hub()
     await hub.start()
     hub.publish([Batch(1, [StoredEvent(1, 1, "session_updated", None, b"{}")])])
-    await asyncio.wait_for(layer.sending.wait(), 5)
-    await asyncio.wait_for(hub.stop(), 5)
+    await asyncio.wait_for(layer.sending.wait(), 30)
+    await asyncio.wait_for(hub.stop(), 30)
     assert not hub.running
 
 
@@ -67,8 +67,8 @@ async def test_a_layer_that_is_away_is_said_once_and_not_for_every_batch(
     hub = Hub()
     await hub.start()
     hub.publish([Batch(1, [StoredEvent(1, 1, "session_updated", None, b"{}")])] * 50)
-    await asyncio.wait_for(layer.asked.wait(), 5)
-    await asyncio.wait_for(hub.stop(), 5)
+    await asyncio.wait_for(layer.asked.wait(), 30)
+    await asyncio.wait_for(hub.stop(), 30)
     assert hub.dropped == 50
     assert len([record for record in caplog.records if "channel_send_failed" in record.getMessage()]) == 1
 
@@ -88,5 +88,5 @@ async def test_a_check_that_fails_in_any_way_is_not_the_last(monkeypatch: pytest
 
     monkeypatch.setattr(hub, "check", check)
     checking = asyncio.create_task(hub._check())
-    await asyncio.wait_for(again.wait(), 5)
+    await asyncio.wait_for(again.wait(), 30)
     await tasks_end(checking)

@@ -39,7 +39,7 @@ class RedisLayer:
 async def test_a_receiver_that_loses_a_cancellation_is_cancelled_again() -> None:
     layer = RedisLayer()
     await asyncio.sleep(0)
-    await asyncio.wait_for(layer_close(layer), 5)
+    await asyncio.wait_for(layer_close(layer), 30)
     assert layer.flushed
 
 

@@ -17,14 +17,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-BOUND_SECONDS = 30
+from tests.stack.process import free_port
+
+BOUND_SECONDS = 120
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def database_url_under_test() -> str:
@@ -81,7 +78,13 @@ class Served:
 
     def refusal(self) -> tuple[int, str]:
         """The exit code and last line of a process that does not start."""
-        _, log = self.process.communicate(timeout=BOUND_SECONDS)
+        try:
+            _, log = self.process.communicate(timeout=BOUND_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Nothing of it is left for another test to stumble over.
+            self.process.kill()
+            self.process.communicate()
+            raise
         return self.process.returncode, log.strip().splitlines()[-1]
 
 

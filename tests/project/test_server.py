@@ -66,29 +66,29 @@ class Running:
 @pytest.fixture
 async def running() -> Any:
     server = Running()
-    await asyncio.wait_for(server.ready.wait(), 5)
+    await asyncio.wait_for(server.ready.wait(), 30)
     yield server
     server.server.force_exit = True
     server.gateway.drained.set()
-    await asyncio.wait_for(server.task, 5)
+    await asyncio.wait_for(server.task, 30)
 
 
 async def test_the_first_signal_drains_before_anything_is_closed(running: Running) -> None:
     assert await running.answers()
     running.server.handle_exit(signal.SIGTERM, None)
-    await asyncio.wait_for(running.gateway.draining.wait(), 5)
+    await asyncio.wait_for(running.gateway.draining.wait(), 30)
     assert not await running.answers()
     assert running.gateway.calls == ["drain"]
     running.gateway.drained.set()
-    await asyncio.wait_for(running.task, 5)
+    await asyncio.wait_for(running.task, 30)
     assert running.gateway.calls == ["drain", "drained", "stopped"]
 
 
 async def test_a_second_signal_waits_for_nothing(running: Running) -> None:
     running.server.handle_exit(signal.SIGINT, None)
-    await asyncio.wait_for(running.gateway.draining.wait(), 5)
+    await asyncio.wait_for(running.gateway.draining.wait(), 30)
     running.server.handle_exit(signal.SIGINT, None)
-    await asyncio.wait_for(running.task, 5)
+    await asyncio.wait_for(running.task, 30)
     assert running.gateway.calls == ["drain"]
 
 
@@ -98,7 +98,7 @@ async def test_a_drain_that_fails_does_not_keep_the_server(running: Running) -> 
 
     running.gateway.drain = failing  # type: ignore[method-assign]
     running.server.handle_exit(signal.SIGTERM, None)
-    await asyncio.wait_for(running.task, 5)
+    await asyncio.wait_for(running.task, 30)
     assert running.gateway.calls == ["stopped"]
 
 

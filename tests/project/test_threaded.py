@@ -53,11 +53,11 @@ async def answer(handler: ThreadedHandler | Gate, target: str, body: bytes = b""
     scope = {"type": "http", "method": method, "path": f"/{target}", "query_string": b"", "headers": []}
     communicator = ApplicationCommunicator(handler, scope)
     await communicator.send_input({"type": "http.request", "body": body})
-    start = await communicator.receive_output(5)
+    start = await communicator.receive_output(60)
     content = b""
-    while (message := await communicator.receive_output(5)).get("more_body"):
+    while (message := await communicator.receive_output(60)).get("more_body"):
         content += message["body"]
-    await communicator.wait(5)
+    await communicator.wait(60)
     return start["status"], content + message.get("body", b"")
 
 

@@ -132,7 +132,7 @@ async def test_sharing_ends_at_whatever_point_of_its_talk_with_redis_it_is_told_
         await shared.start()
         for _ in range(turns):
             await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await shared.stop()
 
 
@@ -161,7 +161,7 @@ async def test_an_outage_of_redis_is_one_line_and_its_end_another(
 
     monkeypatch.setattr(shared, "share", share)
     await shared.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await over.wait()
     await shared.stop()
     assert [call.method_name for call in said.calls] == ["warning", "info"]

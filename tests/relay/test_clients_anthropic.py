@@ -128,7 +128,7 @@ def test_a_client_that_closes_its_stream_ends_the_providers(
     with client.messages.stream(model=f"{provider}:slow:5", max_tokens=50, messages=USER) as stream:
         next(stream.text_stream)
         assert upstream_process.open_streams() == 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while upstream_process.open_streams():
         assert time.monotonic() < deadline, "the provider's stream goes on"
 

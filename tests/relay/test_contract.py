@@ -12,10 +12,17 @@ from inference_app.config import MODELS
 from inference_app.relay.budgets import BUDGETS, BudgetRule
 from tests.api.contract import Contract
 from tests.conftest import Caller
+from tests.fixed_clock import clock_fixed
 from tests.relay.conftest import Heard, RelayClient
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 ASKED = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget's minute or day ends in the middle of a test."""
+    clock_fixed(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,15 @@ from inference_app.metering import METER
 from inference_app.relay.budgets import BUDGETS, BudgetRule
 from tests.agents.conftest import Upstream
 from tests.conftest import Caller
+from tests.fixed_clock import clock_fixed
 from tests.gateway_harness import GatewayHarness
 from tests.relay.conftest import RelayClient
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget's minute or day ends in the middle of a test."""
+    clock_fixed(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -23,9 +23,16 @@ from inference_app.services import provider_save, row_remove, row_save
 from tenants_app.models import AuditEntry, Tenant, User
 from tests.agents.conftest import Upstream
 from tests.conftest import Caller
+from tests.fixed_clock import clock_fixed
 from tests.relay.conftest import RelayClient, ledger
 
 SECRET = "sk-stored-only-here"
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget's minute or day ends in the middle of a test."""
+    clock_fixed(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

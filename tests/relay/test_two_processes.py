@@ -31,11 +31,18 @@ from tenants_app.principal import Principal
 from tenants_app.services import LedgerRow, ledger_record_many
 from tests.agents.conftest import Upstream
 from tests.conftest import Caller
+from tests.fixed_clock import clock_fixed
 from tests.relay.conftest import RelayClient
 from tests.settings import DEPLOYMENT
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 NAMES = ("p:m", "m")
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget's minute or day ends in the middle of a test."""
+    clock_fixed(monkeypatch)
 
 
 @pytest.fixture

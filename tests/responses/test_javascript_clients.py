@@ -16,7 +16,7 @@ from tests.api.served import Served
 from tests.gateway_harness import eventually
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "javascript"
-SECONDS = 40
+SECONDS = 120
 OLDEST_NODE = 20
 
 

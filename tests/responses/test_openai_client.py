@@ -240,7 +240,7 @@ def test_a_client_that_closes_its_stream_ends_the_providers(
     next(event for event in stream if event.type == "response.output_text.delta")
     assert upstream.open_streams() == 1
     stream.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while upstream.open_streams():
         assert time.monotonic() < deadline, "the provider's stream goes on"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from django.db import connection, connections
 
-STEP_SECONDS = 5.0
+STEP_SECONDS = 60.0
 _here = threading.local()
 
 

@@ -37,7 +37,7 @@ async def test_a_worker_that_ended_is_begun_again(way: BaseException | None, mon
     library = EndingWorkers(way)
     workers._worker_app = library  # type: ignore[assignment]
     task = asyncio.create_task(workers._run("legs", 1))
-    await asyncio.wait_for(library.running.wait(), 5)
+    await asyncio.wait_for(library.running.wait(), 30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from core_app import clock
 from tests.conftest import Caller
+from tests.fixed_clock import NOON, clock_fixed
 from tests.gateway_harness import Client, GatewayHarness
 from tests.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_fixed(monkeypatch)
 
 
 async def test_usage_sums_runs_by_day_key_and_model(api: Client, script: ScriptedEngine) -> None:
@@ -19,7 +24,7 @@ async def test_usage_sums_runs_by_day_key_and_model(api: Client, script: Scripte
     rows = (await api.get("/v1/usage")).json["usage"]
     assert rows == [
         {
-            "day": clock.now().date().isoformat(),
+            "day": NOON.date().isoformat(),
             "key": "test key",
             "model": "scripted",
             "prompts": 2,
@@ -38,7 +43,7 @@ async def test_usage_sums_runs_by_day_key_and_model(api: Client, script: Scripte
 
 async def test_usage_is_of_the_days_asked_for(api: Client, script: ScriptedEngine) -> None:
     await api.run(await api.session(), "one")
-    today = clock.now().date().isoformat()
+    today = NOON.date().isoformat()
     assert len((await api.get(f"/v1/usage?from={today}&to={today}")).json["usage"]) == 1
     assert (await api.get("/v1/usage?to=2020-01-01")).json["usage"] == []
 

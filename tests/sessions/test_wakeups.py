@@ -29,7 +29,7 @@ from tests.sessions.interleaving import orders, pause, perform
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="Jobs are PostgreSQL's."),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
 ]
 
 if settings.GATEWAY_DATABASE_URL:

@@ -21,7 +21,7 @@ from tests.stack.process import GatewayProcess
 from tests.stack.redis_process import RedisProcess
 
 WORK = (sys.executable, "manage.py", "worker")
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 """Four processes load the libraries at once, on whatever machine this is."""
 
 SETTINGS = {

@@ -18,7 +18,7 @@ from tests.stack.process import free_port
 INSTALLED = Path("/usr/lib/postgresql")
 USER = "postgres"
 SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 120
 SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 

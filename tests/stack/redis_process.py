@@ -14,7 +14,7 @@ import redis
 
 from tests.stack.process import free_port
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 class RedisProcess:

@@ -24,7 +24,7 @@ STREAMING = [f"streams-{number}" for number in range(4)]
 WORDS = 80
 PROGRAMS = ("pg_dump", "pg_restore")
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -105,11 +105,11 @@ async def _alone(deployment: Deployment) -> bool:
     return not deployment.rows(others)
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 async def test_fifty_deaths_cost_nothing_that_was_acknowledged(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:
-    seed = secrets.randbits(32)
+    seed = int(os.environ.get("CHAOS_SEED", "7"))
     print(f"seed {seed}")
     chance = random.Random(seed)
     server = process()
@@ -176,7 +176,7 @@ def calls_were_made_once(events: list[Event], callbacks: Callbacks) -> None:
             assert made <= 1
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_three_deaths_without_progress_end_the_run_with_an_error(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:

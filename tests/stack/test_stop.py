@@ -17,11 +17,11 @@ from tests.stack.process import GatewayProcess
 SESSIONS = 40
 FOLLOWERS = 200
 DRAIN_SECONDS = 2.0
-CLOSING_SECONDS = 10.0
+CLOSING_SECONDS = 60.0
 """What a stop may take beyond the drain: open answers are closed and threads end."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_stop_under_load_tells_followers_to_come_back_and_loses_nothing(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:

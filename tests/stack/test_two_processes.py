@@ -38,7 +38,7 @@ def owners(deployment: Deployment) -> list[int]:
     return [int(owner.split(":")[1]) for (owner,) in deployment.rows(query)]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession
 ) -> None:
@@ -144,7 +144,7 @@ async def test_two_deployments_on_one_redis_do_not_hear_each_other(
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_without_redis_nothing_is_lost_and_work_goes_on(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession, own_redis: RedisProcess, way: signal.Signals
 ) -> None:

@@ -66,7 +66,7 @@ PATHS = {"approve": "approve", "respond": "respond", "tool_result": "tool-result
 OWN = {"name": "own", "description": "run by the client", "parameters": {"type": "object"}}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_every_wait_survives_the_death_of_its_process_and_is_settled_both_ways(
     process: Start, http: aiohttp.ClientSession
 ) -> None:
@@ -95,7 +95,7 @@ async def test_every_wait_survives_the_death_of_its_process_and_is_settled_both_
         assert [event.id for event in events] == list(range(1, len(events) + 1))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_callback_that_answers_later_is_awaited_across_a_death_and_not_made_again(
     process: Start, http: aiohttp.ClientSession, later: Later
 ) -> None:

@@ -23,7 +23,7 @@ from tests.stack.postgres_process import PostgresMissing, PostgresProcess
 from tests.stack.process import GatewayProcess
 from tests.stack.redis_process import RedisProcess
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SESSIONS = 10
 SETTLE_SECONDS = 60.0

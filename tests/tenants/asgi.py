@@ -10,7 +10,7 @@ from typing import Any
 
 from tenants_app.gate.types import Application, Message, Scope
 
-WAIT = 5.0
+WAIT = 60.0
 
 
 @dataclass

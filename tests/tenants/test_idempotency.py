@@ -180,7 +180,7 @@ def test_of_requests_at_once_one_is_first(tenant: Tenant) -> None:
     together = Barrier(6)
 
     def attempt(_: int) -> Claim | Replay | GatewayError:
-        together.wait(timeout=5)
+        together.wait(timeout=60)
         try:
             return begin(tenant)
         except GatewayError as error:

@@ -25,6 +25,8 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few that no bucket refills while a slow machine runs a test: Redis' clock is not moved by hand."""
     monkeypatch.setattr(sign_in, "PER_ADDRESS", PER_ADDRESS)
     monkeypatch.setattr(sign_in, "PER_NAME", PER_NAME)
+    monkeypatch.setattr(sign_in, "REDIS_SECONDS", 30.0)
+    monkeypatch.setattr(sign_in.sign_ins, "_shared_store", None)
 
 
 @pytest.fixture

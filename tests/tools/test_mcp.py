@@ -116,7 +116,7 @@ def address() -> Iterator[str]:
         port = free.getsockname()[1]
     process = subprocess.Popen([*COMMAND, str(port)], cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -127,7 +127,7 @@ def address() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(60)
 
 
 async def test_a_server_over_http_is_called(session: Session, configured: Any, address: str) -> None:

@@ -8,6 +8,7 @@ raises on some declarations. Markup that never ends takes the rest of the page w
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html import unescape
 
 _RAW = frozenset({"script", "style"})
@@ -18,11 +19,15 @@ _BLOCKS = frozenset(
 _NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)")
 _QUOTE_OR_END = re.compile("[>\"']")
 _END_OF = {name: re.compile(rf"</{name}", re.IGNORECASE) for name in _RAW}
+_DECIMAL = re.compile("&#0*([0-9]+)")
+_DECIMAL_DIGITS = 8
+"""More than any character's number has; `unescape` raises on one of thousands of digits."""
 
 
 def page_text(page: str) -> str:
     """The visible text; empty when there is none."""
-    lines = (" ".join(line.split()) for line in unescape("".join(_Scanner(page).parts())).splitlines())
+    text = _DECIMAL.sub(lambda found: "&#" + found.group(1)[:_DECIMAL_DIGITS], "".join(_Scanner(page).parts()))
+    lines = (" ".join(line.split()) for line in unescape(text).splitlines())
     return "\n".join(line for line in lines if line)
 
 
@@ -32,6 +37,8 @@ class _Scanner:
         self._at = 0
         self._parts: list[str] = []
         self._silent: list[str] = []
+        self._open: Counter[str] = Counter()
+        """How many of each name are in `_silent`, which may be a hundred thousand deep."""
 
     def parts(self) -> list[str]:
         """Everything to be seen, in order."""
@@ -87,13 +94,21 @@ class _Scanner:
         if name == "body" or (name in _BLOCKS and self._silent == ["head"]):
             # The end of a head may be left out.
             self._silent.clear()
+            self._open.clear()
         if name in _BLOCKS:
             self._say("\n")
         elif name in _SILENT and not closing and not empty:
             self._silent.append(name)
-        elif name in self._silent:
-            while self._silent.pop() != name:
-                pass
+            self._open[name] += 1
+        elif self._open[name]:
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        """Ends the innermost of that name, and what was left open in it."""
+        ended = ""
+        while ended != name:
+            ended = self._silent.pop()
+            self._open[ended] -= 1
 
     def _say(self, text: str) -> None:
         if not self._silent:
