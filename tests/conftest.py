@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ from tests.kept import threads_rest
 hypothesis_settings.register_profile("gateway", derandomize=True, deadline=None)
 hypothesis_settings.load_profile("gateway")
 
+
+# A test makes much that is gone with it; Python's own threshold would go through it every 700 objects, a twentieth of
+# the tests' processor time.
+gc.set_threshold(20_000, 20, 20)
 
 KEPT = frozenset({"django_content_type", "auth_permission"})
 """What migrations filled and no test changes."""
