@@ -8,10 +8,12 @@ that it was skipped, which GATEWAY_REQUIRE_SERVICES=1 turns into a failure. Argu
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -46,7 +48,17 @@ PARALLEL = ("-n", "2", "--dist", "loadfile")
 PARALLEL_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 """One more, because these tests wait for a third of their time; and in the order of their collection, which begins with
 the longest: xdist's own puts files of few tests last, and the longest have few."""
+
+WITHOUT = ("-p", "no:schemathesis")
+"""A plugin that takes a while to load, and that only tests/api needs."""
+
 NO_TESTS_COLLECTED = 5
+
+MEMORY = Path("/dev/shm")
+"""Where Linux has a file system in memory."""
+
+SCRATCH_BYTES = 512 * 1024**2
+"""Free space that the tests of one process may need: a hundred MB is what they were seen to take."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +94,32 @@ def deployment_run(deployment: str, services: dict[str, str], arguments: list[st
     """Runs pytest on one deployment and counts its results: what is named by `arguments`, else everything."""
     print(f"--- {deployment} ---", flush=True)
     environment = {**os.environ, **services, "GATEWAY_TEST_DEPLOYMENT": deployment}
+    # Hundreds of processes of the gateway start here, and each would compile all of it: half a second of processor.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if arguments:
         return pytest_run(environment, arguments)
     left_out = NO_DATABASE if deployment == "distributed" else ()
     in_process = tuple(f"--ignore={folder}" for folder in (*PROCESSES, *left_out))
     processes = tuple(folder for folder in PROCESSES if folder not in left_out)
-    return pytest_run(environment, (*PARALLEL, *in_process)) + pytest_run(
-        environment, (*PARALLEL_PROCESSES, *processes)
-    )
+    with scratch() as directory:
+        tally = pytest_run({**environment, "TMPDIR": directory}, (*PARALLEL, *in_process))
+    return tally + pytest_run(environment, (*PARALLEL_PROCESSES, *WITHOUT, *processes))
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """A directory for what the tests of one process write, SQLite's database before all: in memory where there is
+    room, since they lose no power. Tests that kill processes keep to real files."""
+    where: Path | None = MEMORY
+    try:
+        free = shutil.disk_usage(MEMORY).free
+        if free < SCRATCH_BYTES or not os.access(MEMORY, os.W_OK):
+            where = None
+    except OSError:
+        where = None
+    with tempfile.TemporaryDirectory(prefix="gateway-tests-", dir=where, ignore_cleanup_errors=True) as directory:
+        print(f"temporary files: {directory}{'' if where else f', for want of room in {MEMORY}'}", flush=True)
+        yield directory
 
 
 def pytest_run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:

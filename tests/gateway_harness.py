@@ -27,6 +27,7 @@ from sessions_app.legs.runner import RUNNER
 from tenants_app.limits import rate_limits
 from tests.conftest import Caller
 from tests.fold import sessions_check
+from tests.kept import threads_kept, threads_rest
 
 WAIT = 60.0
 UNSET: Any = object()
@@ -367,20 +368,32 @@ class GatewayHarness:
         channel_layers.backends.clear()
 
 
-@pytest_asyncio.fixture
-async def gateway(transactional_db: None, settings: Any) -> AsyncIterator[GatewayHarness]:
-    """The gateway, started; ended with the test, and its sessions held against their events."""
-    settings.GATEWAY_RATE_LIMIT_RPM = 0
-    settings.GATEWAY_DRAIN_SECONDS = 1.0
+SETTINGS: dict[str, Any] = {"GATEWAY_RATE_LIMIT_RPM": 0, "GATEWAY_DRAIN_SECONDS": 1.0}
+"""What a gateway under test is started with."""
+
+
+@asynccontextmanager
+async def gateway_lived() -> AsyncIterator[GatewayHarness]:
+    """A gateway from its start to its end, after which its sessions are held against their events."""
     harness = GatewayHarness()
     await harness.start()
     try:
         yield harness
         await harness.drain()
     finally:  # whatever became of this test, the next one begins with a process of its own
-        await harness.stop()
+        with threads_kept():
+            await harness.stop()
     await database.run(sessions_check)
-    await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+    await asyncio.get_running_loop().run_in_executor(None, threads_rest)
+
+
+@pytest_asyncio.fixture
+async def gateway(transactional_db: None, settings: Any) -> AsyncIterator[GatewayHarness]:
+    """The gateway, started; ended with the test, and its sessions held against their events."""
+    for name, value in SETTINGS.items():
+        setattr(settings, name, value)
+    async with gateway_lived() as harness:
+        yield harness
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,35 @@ def test_services_that_do_not_answer_are_named() -> None:
     services, missing = services_find(given)
     assert services == {}
     assert "GATEWAY_TEST_DATABASE_URL" in missing
+
+
+def test_a_run_keeps_the_bytecode_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    def run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:
+        given.append(environment)
+        return Tally()
+
+    monkeypatch.setattr(runner, "pytest_run", run)
+    runner.deployment_run("embedded", {}, [])
+    assert [environment.get("PYTHONDONTWRITEBYTECODE") for environment in given] == [None, None]
+    assert given[0]["TMPDIR"] != given[1].get("TMPDIR"), "only what runs in the tests' own process may run in memory"
+
+
+@pytest.mark.parametrize("room", ["enough", "little", "none"])
+def test_temporary_files_are_in_memory_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, room: str
+) -> None:
+    memory = tmp_path / ("memory" if room != "none" else "missing")
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(runner, "MEMORY", memory)
+    monkeypatch.setattr(runner, "SCRATCH_BYTES", 2**62 if room == "little" else 0)
+    with runner.scratch() as directory:
+        assert Path(directory).is_dir()
+        assert (Path(directory).parent == memory) == (room == "enough")
+    assert not Path(directory).exists()
+    assert ("for want of room" in capsys.readouterr().out) == (room != "enough")
 
 
 @pytest.mark.parametrize(("required", "code"), [("0", 0), ("1", 1)])

@@ -6,14 +6,18 @@ import json
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from core_app import database
 from sessions_app import serializers
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client
 from tests.sessions.test_access import ENDPOINTS, body_for, filled
+from tests.shared_gateway import HERE, api, gateway, owner, tenant, transactional_db
 
-pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["api", "gateway", "owner", "tenant", "transactional_db"]
+
+pytestmark = HERE
 
 WRITING = [(method, route) for method, route in ENDPOINTS if method in ("POST", "PATCH", "PUT")]
 WITH_BODY = [(method, route) for method, route in WRITING if not route.endswith("/stream-token")]
@@ -65,8 +69,13 @@ ODD: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> tuple[str, str]:
+    """A session with a finished run, for what is refused."""
+    return await place_made(api)
+
+
+async def place_made(api: Client) -> tuple[str, str]:
     session = await api.session()
     run = await api.run(session, "hello")
     return session, str(run["requestId"])
@@ -90,7 +99,8 @@ async def test_another_media_type_is_refused(api: Client, place: tuple[str, str]
 
 
 @pytest.mark.parametrize(("method", "route"), WRITING)
-async def test_an_empty_body_is_an_empty_object(api: Client, place: tuple[str, str], method: str, route: str) -> None:
+async def test_an_empty_body_is_an_empty_object(api: Client, method: str, route: str) -> None:
+    place = await place_made(api)
     empty = await api.ask(method, filled(route, *place), body=b"")
     assert empty.status < 500
     if body_for(method, route) and not route.endswith("/test"):
@@ -99,11 +109,9 @@ async def test_an_empty_body_is_an_empty_object(api: Client, place: tuple[str, s
 
 
 @pytest.mark.parametrize("verb", FIELDS)
-async def test_a_field_of_another_type_is_refused_by_its_name_or_taken_as_it_is(
-    api: Client, place: tuple[str, str], verb: str
-) -> None:
+async def test_a_field_of_another_type_is_refused_by_its_name_or_taken_as_it_is(api: Client, verb: str) -> None:
     """Every field of every body with every odd value: 4xx that names it, or a value that comes back whole."""
-    session, _ = place
+    session, _ = await place_made(api)
     method = "PATCH" if verb == "patch" else "POST"
     path = "/v1/sessions" if verb == "" else f"/v1/sessions/{session}" + ("" if verb == "patch" else f"/{verb}")
     base = {"model": "demo:echo"} if verb == "" else dict(body_for("POST", verb))
@@ -174,7 +182,7 @@ async def test_a_wait_that_is_no_number_of_seconds_is_refused(api: Client, wait:
     session = await api.session()
     answer = await api.post(f"/v1/sessions/{session}/prompt?wait={wait}", {"text": "hello"})
     assert (answer.status, answer.field) == (400, "wait")
-    assert await database.run(lambda: Run.objects.count()) == 0
+    assert await database.run(Run.objects.filter(session__public_id=session).count) == 0
 
 
 async def test_a_body_above_the_limit_is_too_large(api: Client, settings: Any) -> None:
@@ -189,6 +197,7 @@ async def test_an_odd_path_is_not_found(api: Client, path: str) -> None:
 
 
 async def test_nothing_was_made_by_what_was_refused(api: Client) -> None:
+    before = await database.run(AgentSession.objects.count)
     for body in NOT_JSON.values():
         await api.ask("POST", "/v1/sessions", body=body)
-    assert await database.run(AgentSession.objects.count) == 0
+    assert await database.run(AgentSession.objects.count) == before

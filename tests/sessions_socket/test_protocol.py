@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from django.db import connections
 from websockets.exceptions import InvalidStatus
 
@@ -20,8 +21,22 @@ from sessions_app.models import AgentSession
 from tenants_app.models import Tenant
 from tenants_app.principal import SCOPES
 from tests.conftest import Caller, caller
-from tests.gateway_harness import WAIT, Client
+from tests.gateway_harness import WAIT, Client, GatewayHarness
 from tests.sessions_socket.served import Served, Socket
+from tests.shared_gateway import HERE, api, colleague, gateway, owner, stranger, tenant, transactional_db
+
+__all__ = ["api", "colleague", "gateway", "owner", "stranger", "tenant", "transactional_db"]
+
+pytestmark = HERE
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(gateway: GatewayHarness) -> AsyncIterator[Served]:
+    """One server for all."""
+    server = Served()
+    await server.start()
+    yield server
+    await server.stop()
 
 
 def order_of(socket: Socket) -> dict[str, list[str]]:
@@ -325,5 +340,5 @@ async def test_a_key_may_come_in_the_address_and_from_any_origin(api: Client, se
         assert (await socket.ask("ping"))["ok"]
 
 
-def test_idle_sockets_are_kept_by_protocol_pings() -> None:
+async def test_idle_sockets_are_kept_by_protocol_pings() -> None:
     assert server_config(lambda: None).ws_ping_interval == 20
