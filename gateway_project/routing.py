@@ -31,7 +31,7 @@ from gateway_project.measuring import Measured, Routes, templates_of
 from gateway_project.metrics import Metrics
 from gateway_project.refusals import unknown_socket
 from gateway_project.telemetry import Traced
-from inference_app.endpoints.answering import refusal_body
+from inference_app.endpoints.answering import is_elsewhere, refusal_body
 from inference_app.endpoints.routes import INFERENCE_PATH, INFERENCE_PATHS
 from responses_app.routes import RESPONSES_PATH, RESPONSES_PATHS
 from sessions_app.event_stream import SessionEventStream
@@ -171,8 +171,9 @@ def is_counted(scope: Scope) -> bool:
 
 
 def render_error(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
-    """The body of the gate's refusal: in the dialect of the path's clients."""
-    return refusal_body(scope, error) if is_inference(scope["path"]) else default_body(scope, error)
+    """The body of the gate's refusal: in the dialect of the path's clients, whether it is here or not."""
+    path = scope["path"]
+    return refusal_body(scope, error) if is_inference(path) or is_elsewhere(path) else default_body(scope, error)
 
 
 def is_stream(scope: Scope) -> bool:

@@ -48,9 +48,11 @@ class Price(_Closed):
 
 
 class ModelEntry(_Closed):
-    """A model of a provider; `capabilities` None means unknown, which refuses nothing."""
+    """A model of a provider; `capabilities` None means unknown, which refuses nothing. `deployment` is what the
+    provider itself calls it, as Azure does: it alone is sent that name, and prices, limits and clients go by `id`."""
 
     id: str = Field(min_length=1, max_length=200)
+    deployment: str | None = Field(default=None, min_length=1, max_length=200)
     context_window: int | None = Field(default=None, gt=0)
     price: Price | None = None
     capabilities: tuple[Capability, ...] | None = None
@@ -134,6 +136,11 @@ class ProviderEntry(_Closed):
     def model(self, model_id: str) -> ModelEntry | None:
         """The configured entry of a model, None when the provider does not list it."""
         return self._by_id.get(model_id)
+
+    def sent(self, model_id: str) -> str:
+        """The name by which the provider is asked for a model."""
+        entry = self._by_id.get(model_id)
+        return model_id if entry is None else entry.deployment or model_id
 
     @cached_property
     def _by_id(self) -> Mapping[str, ModelEntry]:

@@ -180,12 +180,33 @@ def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEn
 
         async def create_untransformed(*, messages: Any, extra_body: Any = None, **fields: Any) -> Any:
             taken = {name: value for name, value in fields.items() if name not in provider.refuses}
+            taken["model"] = provider.sent(taken["model"])
             return await create(messages=[], extra_body={"messages": messages, **(extra_body or {})}, **taken)
 
         completions.create = create_untransformed
+        if provider.wire == "openai-responses":
+            _named(client.responses, provider)
         return client
 
     return made
+
+
+def _anthropic_client(provider: ProviderEntry) -> Any:
+    client = _client_of("anthropic", "AsyncAnthropic")(provider)
+    for messages in (client.messages, client.beta.messages):
+        _named(messages, provider)
+    return client
+
+
+def _named(asked: Any, provider: ProviderEntry) -> None:
+    """Has the provider asked by its own name for a model: the library must know it by the one that the model has
+    everywhere, which is what it concludes the model's abilities from."""
+    create = asked.create
+
+    async def create_named(*, model: str, **fields: Any) -> Any:
+        return await create(model=provider.sent(model), **fields)
+
+    asked.create = create_named
 
 
 def _timeout(provider: ProviderEntry) -> Any:
@@ -247,5 +268,5 @@ _OPENAI = _untransformed(_client_of("openai", "AsyncOpenAI"))
 _WIRES: dict[str, _WireLibrary] = {
     "openai-chat": _WireLibrary(_OPENAI, _openai_chat),
     "openai-responses": _WireLibrary(_OPENAI, _openai_responses),
-    "anthropic": _WireLibrary(_client_of("anthropic", "AsyncAnthropic"), _anthropic),
+    "anthropic": _WireLibrary(_anthropic_client, _anthropic),
 }

@@ -6,6 +6,7 @@ the boundary of this wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +24,28 @@ from tenants_app.principal import Principal
 JSON = (b"content-type", b"application/json")
 OPERATORS = "/model-gateway/"
 
+_BOTH_HAVE = ("/v1/models", "/v1/files", "/v1/skills", "/v1/complete")
+
+_ELSEWHERE = re.compile(
+    r"/v1/(?:assistants|audio|batches|chat|complete|completions|containers|conversations|embeddings|evals|files"
+    r"|fine_tuning|images|messages|moderations|realtime|responses|skills|threads|uploads|vector_stores|videos)(?:/|\Z)"
+)
+
 
 def dialect_of(scope: Scope) -> Dialect:
     """By the path, and for the paths that both have by Anthropic's version header."""
     path: str = scope["path"]
     if path.startswith("/v1/messages"):
         return ANTHROPIC
-    if path.startswith("/v1/models") and header(scope, b"anthropic-version") is not None:
+    if path.startswith(_BOTH_HAVE) and header(scope, b"anthropic-version") is not None:
         return ANTHROPIC
     return OPENAI
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether the path is one that OpenAI or Anthropic have and this gateway may not have, so that whoever asks for it
+    is a client of theirs and reads their errors."""
+    return _ELSEWHERE.match(path) is not None
 
 
 def refusal_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
@@ -63,6 +77,11 @@ class Visit:
         request_id: str = self.scope["gateway.request_id"]
         return request_id
 
+    @property
+    def naming(self) -> Headers:
+        """The request's id once more, where Anthropic's clients look for it."""
+        return [(b"request-id", self.request_id.encode())] if self.dialect is ANTHROPIC else []
+
     async def body(self) -> bytes:
         """The request's; the gate counts it against the same limit."""
         return await read_body(self.receive, settings.GATEWAY_MAX_INFERENCE_BODY_BYTES)
@@ -72,7 +91,8 @@ class Visit:
         body = encode(value)
         length = (b"content-length", b"%d" % len(body))
         self.begun = True
-        await self.send({"type": "http.response.start", "status": status, "headers": [JSON, length, *(headers or ())]})
+        named = [JSON, length, *(headers or ()), *self.naming]
+        await self.send({"type": "http.response.start", "status": status, "headers": named})
         await self.send({"type": "http.response.body", "body": body})
 
 

@@ -55,7 +55,7 @@ def passed_on(visit: Visit) -> Mapping[str, str]:
 async def sent(visit: Visit, request: UpstreamRequest, answer: UpstreamAnswer, watch: ClientWatch) -> None:
     """The answer to the client, as it comes and no faster than the client takes it; one that takes nothing is gone."""
     send, send_body = visit.send, visit.send_body or visit.send
-    headers = answer.headers
+    headers = [*answer.headers, *visit.naming]
     if not request.streamed:
         headers.append((b"content-length", b"%d" % len(answer.first)))
     visit.begun = True

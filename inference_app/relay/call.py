@@ -312,19 +312,20 @@ class UpstreamCall:
         self, config: ModelsConfig, step: Step, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
         envelope = self.request.envelope
-        refuses = config.providers[step.candidate.provider].refuses
+        provider = config.providers[step.candidate.provider]
+        refuses, named = provider.refuses, provider.sent(step.candidate.model)
         counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         if converter is None:
             envelope = without_foreign(envelope, step.wire)
-            body = envelope.directed(step.candidate.model, include_usage=counts)
+            body = envelope.directed(named, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:
             directed = envelope.directed(step.candidate.model, leave_out=unknown_fields(config, step))
             large = len(directed) > AT_ONCE_BYTES
             body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
             converted = Envelope.open(body)
-            body, strip = converted.directed(converted.model, include_usage=counts, leave_out=refuses), False
+            body, strip = converted.directed(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
 
     def _refusal(self, failed: Failed | None, resting: list[float]) -> Refusal:

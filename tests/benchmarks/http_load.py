@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
+END = b"0\r\n\r\n"
+ERROR_BYTES = 500
+
 
 @dataclass
 class Load:
@@ -17,6 +20,13 @@ class Load:
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     failed: int = 0
+    error: str = ""
+    """How the first answer that failed begins, or what became of its connection."""
+
+    def fail(self, error: str) -> None:
+        """Counts an answer that is none."""
+        self.failed += 1
+        self.error = self.error or error
 
 
 class Connection(asyncio.Protocol):
@@ -26,6 +36,7 @@ class Connection(asyncio.Protocol):
         self.request, self.load, self.until, self.over = request, load, until, over
         self.length: int | None = None
         self.read = b""
+        self.finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -45,11 +56,14 @@ class Connection(asyncio.Protocol):
                 return
             at = head.lower().find(b"content-length:")
             self.length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else -1
-            self.load.failed += not head.startswith(b"HTTP/1.1 200")
+            if not head.startswith(b"HTTP/1.1 200"):
+                status = head.partition(b"\r\n")[0]
+                self.load.fail(f"{status.decode('latin-1')} {body[:ERROR_BYTES].decode('utf-8', 'replace')}")
             self.read = body
         else:
-            self.read = self.read + data if self.length >= 0 else data
-        if len(self.read) >= self.length if self.length >= 0 else self.read.endswith(b"0\r\n\r\n"):
+            # The end of a stream may come in two pieces.
+            self.read = self.read + data if self.length >= 0 else self.read[-len(END) :] + data
+        if len(self.read) >= self.length if self.length >= 0 else self.read.endswith(END):
             self.answered()
 
     def answered(self) -> None:
@@ -59,9 +73,12 @@ class Connection(asyncio.Protocol):
         if now < self.until:
             self.ask()
         else:
+            self.finished = True
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if not self.finished:
+            self.load.fail(f"the connection was closed: {error!r}")
         if not self.over.done():
             self.over.set_result(None)
 

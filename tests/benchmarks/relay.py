@@ -122,7 +122,7 @@ async def in_turns(
             before = cpu_seconds(process)
             found = await load(process.url + path, body, connections=connections, seconds=seconds, key=KEY)
             spent[place] += cpu_seconds(process) - before
-            assert not found.failed, f"{found.failed} of {found.answers} answers were errors"
+            assert not found.failed, f"{found.failed} of {found.answers} answers failed: {found.error}"
             sums[place].answers += found.answers
             sums[place].seconds += found.seconds
             sums[place].latencies += found.latencies

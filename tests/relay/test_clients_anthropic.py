@@ -180,3 +180,55 @@ def test_models_come_in_pages(client: Anthropic) -> None:
         client.models.list(after_id="nobody-has-this")
     with pytest.raises(anthropic.BadRequestError):
         client.models.list(limit=0)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda client: client.messages.batches.list(),
+        lambda client: client.beta.files.list(),
+        lambda client: client.beta.skills.list(),
+    ],
+)
+def test_what_the_gateway_has_not_is_not_found_in_the_clients_own_words(client: Anthropic, asked: Any) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="nothing at this path") as caught:
+        asked(client)
+    assert caught.value.type == "not_found_error"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_requests_id_is_where_the_client_looks_for_it(client: Anthropic, provider: str) -> None:
+    answer = client.messages.with_raw_response.create(model=f"{provider}:hello", max_tokens=9, messages=USER)
+    assert answer.parse()._request_id == answer.headers["x-request-id"]
+    with client.messages.stream(model=f"{provider}:hello", max_tokens=9, messages=USER) as stream:
+        assert stream.request_id
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(model="nobody-has-this", max_tokens=9, messages=USER)
+    assert caught.value.request_id
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_anthropic_alone_knows_breaks_no_other_provider(client: Anthropic, provider: str) -> None:
+    cached: Any = {"type": "ephemeral", "ttl": "1h"}
+    document: Any = {"type": "text", "media_type": "text/plain", "data": "abc"}
+    searched: Any = [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "text", "text": "t"},
+    ]
+    asked: Any = [
+        {"type": "document", "source": document, "title": "t", "citations": {"enabled": True}},
+        {"type": "text", "text": "q", "cache_control": cached},
+    ]
+    tools: Any = [{"type": "web_search_20250305", "name": "web_search"}, {"name": "echo", "input_schema": {}}]
+    with client.beta.messages.stream(
+        model=f"{provider}:hello",
+        max_tokens=2000,
+        system=[{"type": "text", "text": "s", "cache_control": cached}],
+        messages=[*USER, {"role": "assistant", "content": searched}, {"role": "user", "content": asked}],
+        tools=tools,
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        betas=["context-1m-2025-08-07", "fine-grained-tool-streaming-2025-05-14"],
+    ) as stream:
+        assert stream.get_final_message().stop_reason == "end_turn"

@@ -181,3 +181,50 @@ def test_embeddings_are_handed_on(client: OpenAI) -> None:
 def test_models_are_listed_and_shown(client: OpenAI) -> None:
     assert {"hello", "priced", "claude-hello"} <= {model.id for model in client.models.list()}
     assert client.models.retrieve("priced").owned_by == "chat"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda client: client.files.list(),
+        lambda client: client.batches.list(),
+        lambda client: client.moderations.create(input="x"),
+        lambda client: client.images.generate(prompt="x"),
+        lambda client: client.completions.create(model="chat:hello", prompt="x"),
+        lambda client: client.chat.completions.retrieve("c1"),
+        lambda client: client.vector_stores.list(),
+    ],
+)
+def test_what_the_gateway_has_not_is_not_found_in_the_clients_own_words(client: OpenAI, asked: Any) -> None:
+    with pytest.raises(openai.NotFoundError, match="nothing at this path") as caught:
+        asked(client)
+    assert isinstance(caught.value.body, dict)
+    assert set(caught.value.body) == {"message", "type", "param", "code"}
+    assert caught.value.request_id
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_answer_is_streamed_raw(client: OpenAI, provider: str) -> None:
+    asked = client.chat.completions.with_streaming_response
+    with asked.create(model=f"{provider}:hello", messages=USER, stream=True) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+    assert all(line.startswith("data: ") for line in lines)
+
+
+def test_fields_of_older_and_newer_clients_reach_the_provider(client: OpenAI) -> None:
+    sound: Any = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    file: Any = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}
+    functions: Any = [{"name": "echo", "parameters": {"type": "object", "properties": {}}}]
+    answer = client.chat.completions.create(
+        model="chat:settings",
+        messages=[{"role": "user", "content": [sound, file]}],
+        functions=functions,
+        function_call="auto",
+        n=2,
+        logprobs=True,
+        top_logprobs=2,
+    )
+    said = str(answer.choices[0].message.content)
+    for field in ('"functions": [', '"function_call": "auto"', '"n": 2', '"logprobs": true', '"top_logprobs": 2'):
+        assert field in said
