@@ -58,6 +58,7 @@ async def test_a_stop_under_load_tells_followers_to_come_back_and_loses_nothing(
     laws.usage_is_counted_once(deployment)
 
 
+@pytest.mark.timeout(120)
 async def test_what_was_handed_over_is_no_failure_of_the_run(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:
@@ -85,6 +86,7 @@ LEDGER_ROWS = 100_000
 """Removing so many takes seconds; a stop must not wait for them."""
 
 
+@pytest.mark.timeout(120)
 async def test_a_stop_ends_a_long_retention_at_a_batch(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:

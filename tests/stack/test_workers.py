@@ -4,85 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
-from tests.stack.callbacks import callbacks_serving
 from tests.stack.client import Watcher, until
-from tests.stack.conftest import deployment_of
-from tests.stack.deployment import Deployment
-from tests.stack.fleet import Fleet, directory_made
+from tests.stack.fleet import Fleet
 from tests.stack.load import Load, Roamer
-from tests.stack.postgres_process import PostgresMissing, PostgresProcess
+from tests.stack.loaded_fleet import busy_for, fleet, fleets, loaded
 from tests.stack.process import GatewayProcess
-from tests.stack.redis_process import RedisProcess
+
+__all__ = ["fleet", "fleets"]
 
 pytestmark = pytest.mark.timeout(600)
 
-SESSIONS = 10
-SETTLE_SECONDS = 60.0
-LATE_SECONDS = 10.0
-"""For followers who come while Redis hangs: none waits for another."""
 GOES_ON_SECONDS = 15.0
 """What is promised with a lease of 10 s and a sweep every 2 s; here they are 2 s and 0.3 s, on a busy machine."""
-CONTROL_SECONDS = 5.0
-
-
-@pytest.fixture(scope="module")
-def fleets() -> Iterator[Fleet]:
-    """One fleet for all tests here, each of which heals it first; on a PostgreSQL of its own where one can be had."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server is installed that a test could kill")
-    with ExitStack() as stack:
-        directory = directory_made(stack)
-        try:
-            postgres = PostgresProcess(directory)
-        except PostgresMissing as missing:
-            fleet = Fleet(deployment_of(directory / "data", stack), RedisProcess(directory), str(missing))
-        else:
-            stack.callback(postgres.end)
-            postgres.start()
-            fleet = Fleet(Deployment(directory / "data", postgres.url), RedisProcess(directory), postgres)
-        stack.callback(fleet.end)
-        yield fleet
-
-
-@pytest_asyncio.fixture
-async def fleet(fleets: Fleet) -> Fleet:
-    await fleets.heal()
-    return fleets
-
-
-@asynccontextmanager
-async def loaded(fleet: Fleet, http: aiohttp.ClientSession, name: str) -> AsyncIterator[Load]:
-    """A load that streams everywhere; at the end every prompt has its end, and every law holds."""
-    chance = random.Random(name)
-    async with callbacks_serving(chance) as callbacks:
-        load = Load(Roamer(http, [web.url for web in fleet.webs], chance), callbacks, name)
-        try:
-            await load.create(SESSIONS)
-            await load.keep_busy()
-            await until(lambda: all(watcher.events for watcher in load.watchers.values()), 30, "everybody streams")
-            yield load
-            await load.finish(SETTLE_SECONDS)
-            await load.check(fleet.deployment)
-        finally:
-            await load.stop()
-
-
-async def busy_for(load: Load, seconds: float) -> None:
-    """Prompts keep coming."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while loop.time() < end:
-        await load.keep_busy()
-        await asyncio.sleep(0.1)
+CONTROL_SECONDS = 10.0
 
 
 async def caught(fleet: Fleet, load: Load, worker: GatewayProcess) -> set[str]:
@@ -145,51 +84,6 @@ async def test_a_rolling_restart_under_load_loses_nothing(fleet: Fleet, http: ai
             _, code = await asyncio.gather(busy_for(load, 1), process.exited())
             assert code == 0, process.output()
             await fleet.revive(process)
-
-
-@pytest.mark.parametrize("seconds", [0.0, 30.0], ids=["restarted", "gone"])
-async def test_without_redis_prompts_are_accepted_runs_end_and_followers_see_it(
-    fleet: Fleet, http: aiohttp.ClientSession, seconds: float
-) -> None:
-    async with loaded(fleet, http, f"redis{seconds:.0f}") as load:
-        fleet.redis.end()
-        if seconds:
-            await busy_for(load, seconds)
-            await load.finish(30)
-            await load.keep_busy()
-        await fleet.redis_heal()
-        await busy_for(load, 1)
-        assert not load.unanswered
-
-
-async def test_with_a_frozen_redis_prompts_are_accepted_runs_end_and_followers_see_it(
-    fleet: Fleet, http: aiohttp.ClientSession
-) -> None:
-    async with loaded(fleet, http, "icy") as load:
-        fleet.redis.signal(signal.SIGSTOP)
-        await busy_for(load, 6)
-        late = [Watcher(load.client, name) for name in load.accepted]
-        try:
-            await until(lambda: all(watcher.events for watcher in late), LATE_SECONDS, "who comes now is served")
-        finally:
-            await asyncio.gather(*(watcher.stop() for watcher in late))
-        await load.finish(30)
-        fleet.redis.signal(signal.SIGCONT)
-        await busy_for(load, 1)
-        assert not load.unanswered
-
-
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_restart_of_postgresql_loses_nothing_that_was_acknowledged(
-    fleet: Fleet, http: aiohttp.ClientSession, mode: str
-) -> None:
-    if isinstance(fleet.postgres, str):
-        pytest.skip(fleet.postgres)
-    async with loaded(fleet, http, mode) as load:
-        await asyncio.to_thread(fleet.postgres.stop, mode)
-        await asyncio.to_thread(fleet.postgres.start)
-        await busy_for(load, 3)
-        assert all(process.alive for process in fleet.processes)
 
 
 async def test_an_abort_reaches_the_worker_that_holds_the_run(fleet: Fleet, http: aiohttp.ClientSession) -> None:
