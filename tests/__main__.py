@@ -58,7 +58,7 @@ MEMORY = Path("/dev/shm")
 """Where Linux has a file system in memory."""
 
 SCRATCH_BYTES = 512 * 1024**2
-"""Free space that the tests of one process may need: a hundred MB is what they were seen to take."""
+"""Free space to ask for: an embedded run left 40 MB there."""
 
 
 @dataclass(frozen=True)
