@@ -40,7 +40,11 @@ layer does not."""
 
 PUBLISH_QUEUE = 20_000
 
-SAY_SECONDS = 5.0
+SAY_SECONDS = 60.0
+AWAY = (
+    "Events reach their readers by way of the database, up to a second late, until the channel layer works again. See"
+    " that Redis runs, and that GATEWAY_REDIS_URL has its address and password."
+)
 """Between two lines that say that batches do not reach the layer: with many legs it is a thousand a second."""
 
 RETRY_SECONDS = 0.1
@@ -169,7 +173,7 @@ class Hub:
         self.dropped += 1
         self._unsaid += 1
         if time.monotonic() >= self._say_at:
-            log.warning("channel_send_failed", batches=self._unsaid, error=said(error))
+            log.warning("channel_send_failed", batches=self._unsaid, error=said(error), do=AWAY)
             self._unsaid, self._say_at = 0, time.monotonic() + SAY_SECONDS
 
     # -- following -----------------------------------------------------------------------------------
@@ -217,7 +221,7 @@ class Hub:
             await self._channel_make()
         except Exception as error:  # whatever a layer raises; the first follower tries again
             self._away = True
-            log.warning("channel_unavailable", error=said(error))
+            log.warning("channel_unavailable", error=said(error), do=AWAY)
         while True:
             await self._groups_changed.wait()
             self._groups_changed.clear()
@@ -232,8 +236,9 @@ class Hub:
                 try:
                     await self._join(stream_id, followed)
                 except Exception as error:  # whatever a layer raises; the next check asks again
+                    if not self._away:
+                        log.warning("channel_join_failed", streams=len(self._to_join), error=said(error), do=AWAY)
                     self._away = True
-                    log.warning("channel_join_failed", streams=len(self._to_join), error=said(error))
                     for waiting in self._to_join:
                         self._attempted(waiting)
                     return

@@ -28,6 +28,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
 from core_app.jsontext import encode_text  # noqa: E402
 from core_app.loglines import Line  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
+from gateway_project.outages import Outages  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -90,6 +91,7 @@ def configure(options: Mapping[str, str]) -> None:
     if not structlog.is_configured():
         _configure_own(shared)
     handler = (logging.StreamHandler if _is_console(options["format"]) else Gathering)(sys.stderr)
+    handler.addFilter(Outages())
     handler.setFormatter(Form(foreign_pre_chain=shared, processors=_rendering(options["format"])))
     # In no line of ours, and three system calls for each.
     logging.logProcesses = logging.logMultiprocessing = logging.logThreads = False
@@ -104,7 +106,8 @@ def configure(options: Mapping[str, str]) -> None:
     # Static files under ASGI: Django reads their iterator in a thread, which is what is wanted.
     warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
     # Filters of a logger are not asked for what its children say.
-    logging.getLogger("uvicorn.error").filters = [SaidAlready()]
+    for name in ("uvicorn.error", "django.request"):
+        logging.getLogger(name).filters = [SaidAlready()]
 
 
 class Form(structlog.stdlib.ProcessorFormatter):
@@ -199,7 +202,7 @@ def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 class SaidAlready(logging.Filter):
     """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer, and an event stream that
-    is cut because its reader takes nothing."""
+    is cut because its reader takes nothing. And Django's line for each 503: `database_away` says why."""
 
     MESSAGES = (
         "ASGI callable returned without completing handshake.",
@@ -207,7 +210,8 @@ class SaidAlready(logging.Filter):
     )
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.msg not in self.MESSAGES
+        unavailable = getattr(record, "status_code", None) == 503 and not record.exc_info
+        return record.msg not in self.MESSAGES and not unavailable
 
 
 def redact(value: Any) -> Any:

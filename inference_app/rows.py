@@ -9,10 +9,12 @@ import asyncio
 from datetime import datetime
 
 import structlog
+from django.db import DatabaseError
 from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
+from core_app.loglines import said
 from core_app.running import tasks_end
 from inference_app.access import TenantAccess, access_replace
 from inference_app.config import MODELS
@@ -94,8 +96,10 @@ class Rows:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-            except Exception:  # the database may be away; what is known stays in force
-                _log.exception("configuration rows not read")
+            except DatabaseError as error:  # the database may be away; what is known stays in force
+                _log.warning("rows_not_read", error=said(error))
+            except Exception:  # contains: one broken row must not end looking at all the others
+                _log.exception("rows_not_read")
 
 
 def _entry(row: Provider) -> dict[str, object]:

@@ -16,8 +16,10 @@ from decimal import Decimal
 from typing import Literal, TypeVar
 
 import structlog
+from django.db import DatabaseError
 
 from core_app import clock, database
+from core_app.loglines import said
 from core_app.running import running_loop, tasks_end
 from inference_app.relay.ledger_sums import Spent, spent_between
 from inference_app.relay.refusal import Refusal
@@ -255,8 +257,10 @@ class Budgets:
             await asyncio.sleep(SYNC_SECONDS)
             try:
                 await self.sync()
-            except Exception:  # the database may be away; what is known stays in force
-                _log.exception("budgets not read")
+            except DatabaseError as error:  # the database may be away; what is known stays in force
+                _log.warning("budgets_not_read", error=said(error))
+            except Exception:  # contains: one broken row must not end looking at all the others
+                _log.exception("budgets_not_read")
 
 
 def names_of(candidate: Candidate) -> tuple[str, str]:

@@ -24,6 +24,11 @@ BEAT_SECONDS = 0.25
 CHECK_SECONDS = 0.5
 """How soon a leg hears that its session was taken from it, by an abort in another process for one."""
 
+LOST = (
+    "This process could not keep its leases (GATEWAY_LEASE_SECONDS): it was stopped, starved of CPU, or cut off from"
+    " the database. Its sessions go on elsewhere from their last checkpoint."
+)
+
 log = structlog.get_logger("gateway.leases")
 
 
@@ -35,7 +40,7 @@ class LeaseKeeper:
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._beat_at = 0.0
+        self._beat_at = self._kept_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -61,6 +66,8 @@ class LeaseKeeper:
     def hold(self, fence: Fence, lost: Callable[[], None]) -> None:
         """Renews the lease until `release`; `lost` is called on the loop when it is gone."""
         with self._guard:
+            if not self._held:
+                self._kept_at = time.monotonic()
             self._held[fence] = lost
 
     def release(self, fence: Fence) -> None:
@@ -93,6 +100,7 @@ class LeaseKeeper:
 
     def _keep(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
         """Finds out which leases are alive, and tells the legs of those that are not."""
+        asked_at = time.monotonic()
         try:
             alive = look(held)
         except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
@@ -103,8 +111,19 @@ class LeaseKeeper:
             with self._guard:
                 gone = fence not in alive and self._held.pop(fence, None) is not None
             if gone:
-                log.warning("lease_lost", stream=fence.stream_id, epoch=fence.epoch)
+                self._say_gone(fence, asked_at - self._kept_at)
                 self._loop.call_soon_threadsafe(lost)
+        if look == self._renewed:
+            self._kept_at = asked_at
+
+    def _say_gone(self, fence: Fence, seconds: float) -> None:
+        if seconds >= settings.GATEWAY_LEASE_SECONDS:
+            log.warning(
+                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST
+            )
+        else:
+            # Nothing is wrong: another process aborted the run, or the leg has just given its lease back.
+            log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
 
 
 KEEPER = LeaseKeeper()

@@ -11,6 +11,7 @@ from django.db import InterfaceError
 
 from core_app import database
 from events_app import lease
+from events_app.lease import Fence
 from events_app.models import Stream
 from sessions_app.legs import keeper as keeper_module
 from sessions_app.legs.keeper import LeaseKeeper
@@ -101,3 +102,27 @@ async def test_a_loop_that_stands_still_gives_its_leases_up(quick: None, monkeyp
     taken = await database.run(lambda: lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60))
     assert taken is not None
     await keeper.stop()
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("seconds", "line"), [(9.0, "lease_gone"), (11.0, "lease_lost")])
+async def test_a_lease_is_lost_only_where_it_could_not_be_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, settings: Any, seconds: float, line: str
+) -> None:
+    settings.GATEWAY_LEASE_SECONDS = 10.0
+    fence = Fence(1, "me", 1)
+    clock, keeper, told = Clock(), LeaseKeeper(), asyncio.Event()
+    monkeypatch.setattr(keeper_module, "time", clock)
+    keeper._loop = asyncio.get_running_loop()
+    keeper.hold(fence, told.set)
+    clock.now += seconds
+    keeper._keep({fence: told.set}, lambda fences: set())
+    await asyncio.wait_for(told.wait(), 5)
+    (record,) = [record for record in caplog.records if record.name == "gateway.leases"]
+    assert line in record.getMessage()

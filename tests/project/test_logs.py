@@ -120,3 +120,10 @@ def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.Monk
     assert "request" in written.getvalue()
     assert "status" in written.getvalue()
     assert SECRET not in written.getvalue()
+
+
+def test_a_503_is_said_by_its_cause_and_not_by_django_too(written: io.StringIO) -> None:
+    django = logging.getLogger("django.request")
+    django.error("Service Unavailable: %s", "/v1/sessions", extra={"status_code": 503})
+    django.error("Internal Server Error: %s", "/admin/", extra={"status_code": 500})
+    assert [json.loads(line)["status_code"] for line in written.getvalue().splitlines()] == [500]

@@ -93,12 +93,13 @@ async def test_an_abort_reaches_the_worker_that_holds_the_run(fleet: Fleet, http
     watcher = Watcher(client, "aborted")
     await until(lambda: any(e.type == "message_delta" for e in watcher.events), 20, "it streams")
     (holder,) = [worker for worker in fleet.workers if "aborted" in fleet.held_by(worker)]
-    lost = len([line for line in holder.log() if line["event"] == "lease_lost"])
+    gone = ("lease_lost", "lease_gone", "leg_lost")
+    lost = len([line for line in holder.log() if line["event"] in gone])
     await client.post("/v1/sessions/aborted/abort", {}, expect=202)
     await until(lambda: watcher.ended({run}), CONTROL_SECONDS, "followers see the end")
 
     async def over() -> bool:
-        return len([line for line in holder.log() if line["event"] in ("lease_lost", "leg_lost")]) > lost
+        return len([line for line in holder.log() if line["event"] in gone]) > lost
 
     await until(over, CONTROL_SECONDS, "the worker lets go")
     again = await client.prompt("aborted", "hello")
