@@ -88,8 +88,9 @@ class AgentSession(models.Model):
     approvals = models.TextField(default="{}")
     user_data = models.TextField(default="{}")
     metadata = models.TextField(default="{}")
-    kept_from = models.CharField(max_length=40, null=True)
-    kept_for = models.CharField(max_length=200, null=True)
+    # Texts: SQLite weighs its indexes by the lengths that columns declare.
+    kept_from = models.TextField(null=True)
+    kept_for = models.TextField(null=True)
 
     prompt_count = models.PositiveIntegerField(default=0)
     message_count = models.PositiveIntegerField(default=0)

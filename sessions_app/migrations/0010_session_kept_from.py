@@ -13,11 +13,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='agentsession',
             name='kept_for',
-            field=models.CharField(max_length=200, null=True),
+            field=models.TextField(null=True),
         ),
         migrations.AddField(
             model_name='agentsession',
             name='kept_from',
-            field=models.CharField(max_length=40, null=True),
+            field=models.TextField(null=True),
         ),
     ]
