@@ -42,6 +42,8 @@ def keep(path: Path, content: Callable[[], str]) -> str:
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o440), "w", encoding="ascii") as file:
+            # Whatever the umask: containers read them as members of the group.
+            os.fchmod(file.fileno(), 0o440)
             text = content()
             file.write(text if text.endswith("\n") or not text else f"{text}\n")
         draft.rename(path)

@@ -65,6 +65,6 @@ async def test_the_guides_requests_are_answered_as_it_says(api: Client) -> None:
     text = GUIDE.read_text(encoding="utf-8")
     assert '\'{"sessionId":"loud","agent":"shouter"}\'' in text
     assert (await api.post("/v1/sessions", {"sessionId": "loud", "agent": "shouter"})).status == 201
-    answer = await api.post("/v1/sessions/loud/prompt?wait=10", {"text": "hello there"})
+    answer = await api.post("/v1/sessions/loud/prompt?wait=60", {"text": "hello there"})
     assert answer.status == 200
     assert '"lastMessage":{"role":"assistant","content":"HELLO THERE "}' in answer.body.decode()

@@ -91,7 +91,7 @@ async def sessions_and_runs(client: CheckingClient) -> None:
         sessionId="one", title="One", groupId="all", userData={"a": 1}, messages=history, tools=[inline]
     )
     await client.patch(f"/v1/sessions/{session}", {"title": None, "userData": {}})
-    answer = await client.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello", "endUser": "ann"})
+    answer = await client.post(f"/v1/sessions/{session}/prompt?wait=60", {"text": "hello", "endUser": "ann"})
     assert answer.status == 200
     messages = (await client.get(f"/v1/sessions/{session}/messages")).json["messages"]
     fork = await client.post(f"/v1/sessions/{session}/fork", {"messageId": messages[-1]["id"]})

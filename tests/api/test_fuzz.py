@@ -57,7 +57,7 @@ def session_id(served: Served) -> str:
     with served.client() as client:
         made = client.post("/v1/sessions", json={"model": "demo:echo", "groupId": "fuzzed"})
         name = str(made.json()["sessionId"])
-        assert client.post(f"/v1/sessions/{name}/prompt?wait=5", json={"text": "hello"}).status_code == 200
+        assert client.post(f"/v1/sessions/{name}/prompt?wait=60", json={"text": "hello"}).status_code == 200
     return name
 
 

@@ -73,7 +73,7 @@ async def test_no_secret_is_logged(served: Served, provider_socket: socket.socke
 async def conversations(http: aiohttp.ClientSession) -> list[str]:
     """A provider that is called with a key, and refuses it; a tool with a secret of its own."""
     await post(http, "/v1/sessions", {"sessionId": "mine", "model": "mine:one"}, 201)
-    ended = await post(http, "/v1/sessions/mine/prompt?wait=20", {"text": "hello"}, 200)
+    ended = await post(http, "/v1/sessions/mine/prompt?wait=60", {"text": "hello"}, 200)
     assert ended["status"] == "failed"
     await post(http, "/v1/sessions", {"sessionId": "tour", "model": "demo:tour"}, 201)
     return []
@@ -178,7 +178,7 @@ async def test_lines_name_the_request_the_session_and_the_run(served: Served) ->
     async with aiohttp.ClientSession(served.url, headers={"X-API-Key": served.keys["owner"]}) as http:
         await post(http, "/v1/sessions", {"sessionId": "named", "model": "mine:one"}, 201)
         async with http.post(
-            "/v1/sessions/named/prompt?wait=20", json={"text": "hi"}, headers={"X-Request-Id": "my-request"}
+            "/v1/sessions/named/prompt?wait=60", json={"text": "hi"}, headers={"X-Request-Id": "my-request"}
         ) as answer:
             run = (await answer.json())["requestId"]
     await stopped(served)

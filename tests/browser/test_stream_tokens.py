@@ -116,7 +116,7 @@ async def test_a_page_of_an_origin_that_is_not_allowed_reads_nothing(
     await gateway.start()
     client, page = Client(http, gateway.url), Page(browser)
     await client.create(SESSION)
-    await client.post(f"/v1/sessions/{SESSION}/prompt?wait=20", {"text": "hello"}, expect=200)
+    await client.post(f"/v1/sessions/{SESSION}/prompt?wait=60", {"text": "hello"}, expect=200)
     async with page_serving(free_port(), TYPES) as address:
         await page.open(address, gateway, client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -108,6 +109,15 @@ def test_secrets_are_made_once_and_readable_for_owner_and_group_only(made: Path)
     secrets_make(made, SERVICES["secrets"]["command"][1:])
     assert {path.name: path.read_text() for path in made.iterdir()} == before | {"openai_api_key": "sk-mine\n"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir() if path.name != "openai_api_key"} == {0o440}
+
+
+def test_secrets_are_readable_for_the_group_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        secrets_make(tmp_path, SERVICES["secrets"]["command"][1:])
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o440}
 
 
 def test_the_addresses_name_the_services_and_the_passwords_that_these_are_given(made: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from gateway_project.management.commands import serve
 from tests.stack.process import free_port
 
 BOUND_SECONDS = 120
@@ -159,3 +160,20 @@ def test_a_broken_configuration_is_one_sentence_and_makes_no_keys_that_nobody_se
     served = Served(tmp_path, free_port(), GATEWAY_CONFIG=str(config))
     assert "API key        agw_" in served.announcement()
     assert served.stop()[0] == 0
+
+
+@pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="SQLite has no such bound")
+def test_a_migration_is_not_cut_off_between_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound of other transactions is the lease: a slow machine thinks longer than that between two statements."""
+
+    def bound() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW idle_in_transaction_session_timeout")
+            return str(cursor.fetchone()[0])
+
+    seen: list[str] = []
+    monkeypatch.setattr(serve, "migrations_missing", lambda: 1)
+    monkeypatch.setattr(serve, "call_command", lambda *_, **__: seen.append(bound()))
+    before = bound()
+    serve.migrate()
+    assert (before, seen, bound()) == ("10s", ["5min"], "10s")

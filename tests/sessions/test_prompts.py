@@ -190,7 +190,7 @@ async def test_a_run_takes_only_so_many_texts_that_wait_to_join_it(api: Client, 
 
 async def test_a_prompt_that_is_waited_for_is_answered_with_its_end(api: Client) -> None:
     session = await api.session()
-    answer = await api.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello"})
+    answer = await api.post(f"/v1/sessions/{session}/prompt?wait=60", {"text": "hello"})
     assert answer.status == 200
     assert answer.json["lastMessage"] == {"role": "assistant", "content": "hello"}
     assert answer.json["status"] == "completed"
@@ -229,7 +229,7 @@ async def test_more_waits_than_request_threads_hold_nobody_up(
     sessions = [await api.session() for _ in range(settings.GATEWAY_REQUEST_THREADS + 2)]
     async with asyncio.TaskGroup() as group:
         waits = [
-            group.create_task(api.post(f"/v1/sessions/{session}/prompt?wait=10", {"text": "wait"}))
+            group.create_task(api.post(f"/v1/sessions/{session}/prompt?wait=60", {"text": "wait"}))
             for session in sessions
         ]
         await eventually(lambda: script.begun == len(sessions))

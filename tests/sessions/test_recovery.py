@@ -14,6 +14,7 @@ from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
 from events_app.types import MessageDelta
+from sessions_app.legs import keeper
 from sessions_app.legs.begin import leg_begin
 from sessions_app.legs.progress import leg_end
 from sessions_app.legs.runner import RUNNER
@@ -309,7 +310,11 @@ async def test_the_demo_engine_answers_a_note_that_comes_during_its_final_answer
     assert [frame.data["text"] for frame in await api.log(session) if frame.event == "steering"] == ["one more thing"]
 
 
-async def test_a_leg_whose_lease_was_taken_writes_nothing_more(api: Client, script: ScriptedEngine) -> None:
+async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
+    api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the keeper has looked, which would end it without an attempt to write."""
+    monkeypatch.setattr(keeper, "leases_renew", lambda *, fences, seconds: set(fences))
     gate = Gate()
     refused: list[str] = []
 

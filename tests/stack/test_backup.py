@@ -77,7 +77,7 @@ async def test_every_session_goes_on_in_the_restored_copy(
         text = "approve and say long 5" if session_id == "waits" else f"long {WORDS}"
         accepted[session_id] = {await client.prompt(session_id, text)}
     await client.create("rests", model="demo:echo")
-    answered = await client.post("/v1/sessions/rests/prompt?wait=20", {"text": "before"}, expect=200)
+    answered = await client.post("/v1/sessions/rests/prompt?wait=60", {"text": "before"}, expect=200)
     accepted["rests"] = {answered["requestId"]}
     await until(lambda: is_in(client, "waits", "waiting_approval"), 30, "a run waits")
     for session_id in STREAMING:

@@ -43,7 +43,7 @@ async def test_a_run_of_a_worker_is_in_the_trace_of_the_web_processs_request(tmp
                 await process.start(60)
             client = Client(http, processes[0].url)
             await client.create("traced", model="demo:echo")
-            await client.post("/v1/sessions/traced/prompt?wait=30", {"text": "hello"}, expect=200)
+            await client.post("/v1/sessions/traced/prompt?wait=60", {"text": "hello"}, expect=200)
             for process in processes:
                 process.signal(signal.SIGTERM)
             assert [await process.exited() for process in processes] == [0, 0]

@@ -31,6 +31,10 @@ _DATABASE_SERVER = "gateway_project.database_server"
 MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock under which one of several starting processes migrates."""
 
+MIGRATION_IDLE_SECONDS = 300
+"""How long the database waits within a migration for its next statement. Between two, Django works out the state of
+every model; on a machine that is busy that takes longer than the lease, which bounds all other transactions."""
+
 
 class Command(BaseCommand):
     help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
@@ -103,9 +107,12 @@ def migrate() -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_KEY])
+        idle = f"{MIGRATION_IDLE_SECONDS}s"
+        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [idle])
         try:
             call_command("migrate", interactive=False, verbosity=0)
         finally:
+            cursor.execute("RESET idle_in_transaction_session_timeout")
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_KEY])
 
 
