@@ -30,7 +30,10 @@ def test_thoughts_that_a_converter_made_are_left_out_and_no_others() -> None:
     assert left_of(*given) == [SAID, OWN, SEALED, "odd", 5]
 
 
-@pytest.mark.parametrize("given", [f'"{MADE_HERE["id"]}"', "null", "5", f'{{"id":"{MADE_HERE["id"]}"}}'])
+NO_LISTS = {"text": f'"{MADE_HERE["id"]}"', "null": "null", "number": "5", "object": f'{{"id":"{MADE_HERE["id"]}"}}'}
+
+
+@pytest.mark.parametrize("given", NO_LISTS.values(), ids=NO_LISTS)
 def test_what_is_no_list_of_items_is_left_to_the_provider(given: str) -> None:
     envelope = Envelope.open(b'{"model":"m","input":%b}' % given.encode())
     assert without_foreign(envelope, "openai-responses") is envelope
