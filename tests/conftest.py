@@ -70,11 +70,20 @@ class Caller:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays_behind() -> Iterator[None]:
+def _nothing_stays_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not _has_database(request):
+        # Threads that are kept have connections, which a test without a database may not even close.
+        database.shutdown()
     cache.clear()
     yield
     threads_rest()
     cache.clear()
+
+
+def _has_database(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
+        request.fixturenames
+    )
 
 
 @pytest.fixture
