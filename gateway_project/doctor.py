@@ -185,7 +185,7 @@ def migrations() -> Found:
     """Whether the schema is this version's."""
     missing = migrations_missing()
     if missing:
-        return "wrong", f"{missing} migrations are not applied; run 'manage.py migrate', or start the gateway."
+        return "wrong", f"{missing} migrations are not applied; run 'manage.py prepare', or start the gateway."
     return "ok", "the schema is this version's."
 
 

@@ -188,7 +188,7 @@ class MigrationsProbe:
         if not self._applied:
             missing = await database.run(migrations_missing)
             if missing:
-                raise NotReady(f"{missing} not applied; run 'manage.py migrate'")
+                raise NotReady(f"{missing} not applied; run 'manage.py prepare'")
             self._applied = True
         return "ok"
 

@@ -43,7 +43,7 @@ class Command(BaseCommand):
         except DatabaseError:
             raise CommandError("The database cannot be used: GATEWAY_DATABASE_URL.") from None
         if missing:
-            raise CommandError(f"{missing} migrations are not applied; run 'manage.py migrate' or start a web process.")
+            raise CommandError(f"{missing} migrations are not applied; run 'manage.py prepare' or start a web process.")
         try:
             configuration_check()
         except ImproperlyConfigured as refusal:
