@@ -18,7 +18,7 @@ from sessions_app.services.retention import Removed, retention_apply
 from tenants_app.models import LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Client, GatewayHarness
-from tests.scripted_engine import Gate, ScriptedEngine, echo, paused
+from tests.scripted_engine import Gate, ScriptedEngine, paused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,26 +90,25 @@ async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: C
 
 
 async def test_the_events_that_a_running_prompt_needs_stay(api: Client, tenant: Tenant, script: ScriptedEngine) -> None:
-    gate = Gate()
-    script.legs = [paused(gate), echo]
+    gate, other = Gate(), Gate()
+    script.legs = [paused(gate), paused(other)]
     session = await api.session()
     first = await api.prompt(session, "one")
     await gate.arrival()
     second = await api.prompt(session, "two")
     gate.open()
     await api.ended(session, first)
-    await api.ended(session, second)
+    await other.arrival()
     queued_at = next(frame.id for frame in await api.log(session) if frame.data.get("text") == "two")
 
-    def unfinished() -> None:
-        Run.objects.filter(pk=second).update(state="queued", ended_at=None, last_offset=None)
+    def long_ago() -> None:
         Run.objects.filter(pk=first).update(ended_at=clock.now() - timedelta(days=9))
 
-    last = await database.run(lambda: Run.objects.values("state", "ended_at", "last_offset").get(pk=second))
-    await database.run(unfinished)
+    await database.run(long_ago)
     await applied(tenant, events=7)
-    await database.run(lambda: Run.objects.filter(pk=second).update(**last))
     assert (await api.log(session))[0].id == queued_at
+    other.open()
+    assert (await api.ended(session, second))["endedAt"] is not None
 
 
 async def test_a_group_says_so_too(api: Client, tenant: Tenant) -> None:
