@@ -111,7 +111,8 @@ class LeaseKeeper:
             with self._guard:
                 gone = fence not in alive and self._held.pop(fence, None) is not None
             if gone:
-                self._say_gone(fence, asked_at - self._kept_at)
+                # Not until it asked: it may have been frozen while it did.
+                self._say_gone(fence, time.monotonic() - self._kept_at)
                 self._loop.call_soon_threadsafe(lost)
         if look == self._renewed:
             self._kept_at = asked_at

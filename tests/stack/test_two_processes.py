@@ -70,7 +70,7 @@ async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
         laws.texts_are_whole(events)
         only_one_writes_after_the_retry(events)
     laws.usage_is_counted_once(deployment)
-    refused = [line for line in frozen.log() if line["event"] in ("lease_lost", "leg_lost")]
+    refused = [line for line in frozen.log() if line["event"] in ("lease_lost", "lease_gone", "leg_lost")]
     assert refused, "the frozen process never tried to go on"
     client.url = frozen.url
     again = await client.prompt(names[0], "hello")
