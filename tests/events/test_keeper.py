@@ -126,3 +126,21 @@ async def test_a_lease_is_lost_only_where_it_could_not_be_kept(
     await asyncio.wait_for(told.wait(), 5)
     (record,) = [record for record in caplog.records if record.name == "gateway.leases"]
     assert line in record.getMessage()
+
+
+async def test_a_freeze_while_leases_are_asked_for_counts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    settings.GATEWAY_LEASE_SECONDS = 10.0
+    fence, told = Fence(1, "me", 1), asyncio.Event()
+    clock, keeper = Clock(), LeaseKeeper()
+    monkeypatch.setattr(keeper_module, "time", clock)
+    keeper._loop, keeper._kept_at, keeper._held = asyncio.get_running_loop(), clock.now, {fence: told.set}
+
+    def look(fences: Any) -> set[Fence]:
+        clock.now += 11.0
+        return set()
+
+    keeper._keep({fence: told.set}, look)
+    await asyncio.wait_for(told.wait(), 30)
+    assert "lease_lost" in caplog.text
