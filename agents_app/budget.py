@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from agents_app.engine import Usage
-from inference_app.relay.budgets import BUDGETS
+from inference_app.spend.budgets import BUDGETS
 
 
 @dataclass(frozen=True, slots=True)
 class RunBudget:
-    """Those that count one model's responses; an `agents_app.served.Budget`."""
+    """Those that count one model's responses; an `agents_app.ready_model.Budget`."""
 
     tenant_id: int
     key_id: int | None

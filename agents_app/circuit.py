@@ -21,17 +21,17 @@ from pydantic_ai.exceptions import (
 )
 
 from agents_app.failures import PROVIDER_ERRORS
-from inference_app.config import BreakerPolicy, RetryPolicy
-from inference_app.relay.circuits import CIRCUITS
-from inference_app.relay.policy import CALLERS_FAULT, MAX_COOL_SECONDS
-from inference_app.resolution import Candidate
+from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
+from inference_app.catalogue.resolution import Candidate
+from inference_app.providers.circuits import CIRCUITS
+from inference_app.providers.retry_policy import CALLERS_FAULT, MAX_COOL_SECONDS
 
 _REQUESTS_OWN = (ContentFilterError, ModelContextWindowExceededError, ModelNotFoundError)
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderCircuit:
-    """One candidate's; an `agents_app.served.Circuit`."""
+    """One candidate's; an `agents_app.ready_model.Circuit`."""
 
     candidate: Candidate
     breaker: BreakerPolicy

@@ -34,11 +34,11 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import PydanticSerializationError
 
-from agents_app.attached import StoredContent
+from agents_app.attachments import StoredContent
 from agents_app.engine import Attachment, HistoryMessage
 from core_app import jsontext
 from core_app.errors import BadRequest
-from tools_app.values import PlannedCall, ToolRequest
+from tools_app.types import PlannedCall, ToolRequest
 
 _HIDDEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 

@@ -18,9 +18,9 @@ from pydantic_ai.profiles import ModelProfile
 from agents_app.demo_script import Act, Call, Fail, Say, Think, echo, tour
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
-from agents_app.served import RetryRule, ServedModel
-from inference_app.config import models_config
-from inference_app.resolution import model_candidates
+from agents_app.ready_model import RetryRule, ServedModel
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.resolution import model_candidates
 
 Piece = str | dict[int, DeltaThinkingPart] | dict[int, DeltaToolCall]
 Script = Callable[[list[ModelMessage], AgentInfo], Iterator[Act]]

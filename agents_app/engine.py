@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
-from tools_app.values import CallResult, PlannedCall, ToolRequest, ToolSpec
+from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
 
 __all__ = [
     "Attachment",

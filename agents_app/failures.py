@@ -28,7 +28,7 @@ from pydantic_ai.exceptions import (
 )
 
 from agents_app.engine import Failed
-from agents_app.served import RetryRule
+from agents_app.ready_model import RetryRule
 
 
 class ProviderRests(Exception):

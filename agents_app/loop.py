@@ -35,9 +35,8 @@ from pydantic_ai.tools import DeferredToolResult, ToolDefinition
 from pydantic_ai.toolsets import ExternalToolset
 from pydantic_ai.usage import UsageLimits
 
-from agents_app.answers import EMPTY, MAX_ASKED_AGAIN, AnswerFormat
-from agents_app.attached import Attachments
-from agents_app.context import estimated_tokens
+from agents_app.attachments import Attachments
+from agents_app.context_window import estimated_tokens
 from agents_app.conversation import (
     THREAD_BYTES,
     Cut,
@@ -52,12 +51,13 @@ from agents_app.conversation import (
 )
 from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, Stopped, Usage, Waiting
 from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderRests, failure, retry_delay
-from agents_app.served import ServedModel
-from agents_app.settling import calls_settled
-from agents_app.shortening import fitted
-from agents_app.spending import usage_of
+from agents_app.history_trim import fitted
+from agents_app.ready_model import ServedModel
+from agents_app.response_format import EMPTY, MAX_ASKED_AGAIN, AnswerFormat
+from agents_app.response_usage import usage_of
+from agents_app.spans import model_span, response_noted
 from agents_app.streaming import MAX_CALLS, ResponseStream
-from agents_app.traced import model_span, response_noted
+from agents_app.tool_calls import calls_settled
 from core_app.ids import new_id
 from core_app.tracing import tracing
 from events_app.types import ModelFallback

@@ -16,14 +16,14 @@ from agents_app.budget import RunBudget
 from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
-from agents_app.served import CostOf, RetryRule, ServedModel
-from inference_app.access import candidates_allowed
-from inference_app.config import ModelsConfig, models_config
-from inference_app.exhausted import EXHAUSTED
-from inference_app.prices import response_cost
-from inference_app.providers import BuiltModel, model_built
-from inference_app.relay.budgets import names_of
-from inference_app.resolution import model_candidates
+from agents_app.ready_model import CostOf, RetryRule, ServedModel
+from inference_app.catalogue.access import candidates_allowed
+from inference_app.catalogue.config import ModelsConfig, models_config
+from inference_app.catalogue.resolution import model_candidates
+from inference_app.providers.clients import BuiltModel, model_built
+from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.spend.budgets import names_of
+from inference_app.spend.prices import response_cost
 
 _SAME_NAMES = (
     "temperature",

@@ -16,11 +16,11 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents_app.engine import Attachment, Engine
+from core_app.config_file import Section
 from core_app.errors import Unprocessable
-from inference_app.access import candidates_allowed, substitution
-from inference_app.config import models_config
-from inference_app.document import Section
-from inference_app.resolution import Resolution, default_candidate, model_candidates, provider_of
+from inference_app.catalogue.access import candidates_allowed, substitution
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
 from tenants_app.principal import Principal
 
 _MODULES = {"demo": "agents_app.demo", "model": "agents_app.model"}

@@ -1,7 +1,7 @@
 """What is counted, for `/metrics`: every room's instruments in one place, because their names are an interface.
 
 Counting costs about a microsecond. What a part counts by itself anyway (the flusher's commits, the hub's followers)
-is read when `/metrics` is asked: `gateway_project.metrics`. All numbers are this process's own.
+is read when `/metrics` is asked: `gateway_project.observability.metrics`. All numbers are this process's own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Every room speaks to this module and none to OpenTelemetry. While tracing is off `TRACING.tracer` is None: nothing of
 OpenTelemetry is imported, every function here returns at once, and no event costs anything, since spans are made per
-request, leg, model call and tool call. `gateway_project.telemetry` puts the tracer here when the process starts.
+request, leg, model call and tool call. `gateway_project.observability.telemetry`
+puts the tracer here when the process starts.
 
 A trace crosses processes as text: the W3C `traceparent`, and for a run, whose span is reported by whoever ends it,
 the `traceparent` of that span with its own parent's id behind it (`reserved`).
@@ -41,7 +42,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """What `gateway_project.otel` brings."""
+    """What `gateway_project.observability.otel` brings."""
 
     content: bool
     """Whether prompts, answers, arguments and results may be put into spans (GATEWAY_OTEL_CONTENT)."""

@@ -11,11 +11,11 @@ from django.db import connection
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.encoding import bounded
+from core_app.event_size import bounded
 from events_app.batches import Batch, StoredEvent
+from events_app.bulk_insert import Row, heads_set, insert
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
-from events_app.rows import Row, heads_set, insert
 from events_app.types import Event
 
 

@@ -17,7 +17,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from core_app.database import write_transaction
-from core_app.loglines import said
+from core_app.log_lines import said
 from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
 from events_app.hub import HUB, Hub

@@ -18,8 +18,8 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from core_app import database
-from core_app.loglines import said
-from core_app.running import running_loop, tasks_end
+from core_app.log_lines import said
+from core_app.timeouts import running_loop, tasks_end
 from events_app.batches import Batch
 from events_app.layer import layer_close
 from events_app.positions import heads

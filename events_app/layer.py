@@ -13,7 +13,7 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer
 
-from core_app.running import tasks_end
+from core_app.timeouts import tasks_end
 
 
 class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped

@@ -14,14 +14,14 @@ from django.db import connection, transaction
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.encoding import bounded
+from core_app.event_size import bounded
 from core_app.metrics import FENCED
 from events_app.batches import Batch, StoredEvent
+from events_app.bulk_insert import Row, insert
 from events_app.hub import HUB
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
 from events_app.positions import StreamPosition
-from events_app.rows import Row, insert
 from events_app.types import Event
 from events_app.webhooks.outbox import SUBSCRIBED, WEBHOOK_EVENTS, deliveries_add
 

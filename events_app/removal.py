@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from django.db import connection
 from django.db.models import F
 
+from core_app.batch_size import Pace
 from core_app.database import write_transaction
-from core_app.pace import Pace
 from events_app import log
 from events_app.models import Stream
 from events_app.webhooks.removal import streams_deliveries_remove

@@ -7,7 +7,7 @@ from collections import deque
 
 from django.conf import settings
 
-from core_app.running import running_loop
+from core_app.timeouts import running_loop
 from events_app.batches import Batch
 
 

@@ -6,10 +6,11 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import register
 
-from gateway_project import checks, lean
+from gateway_project.configuration import checks
+from gateway_project.process import lean_imports
 
 # Before the apps behind this one load the same.
-lean.load(redis=bool(settings.GATEWAY_REDIS_URL))
+lean_imports.load(redis=bool(settings.GATEWAY_REDIS_URL))
 
 
 class GatewayProjectConfig(AppConfig):

@@ -13,8 +13,8 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from gateway_project.connections import OTHER_CONNECTIONS, application_name
-from gateway_project.environment import data_directory, env, secret_key
+from gateway_project.configuration.connection_pools import OTHER_CONNECTIONS, application_name
+from gateway_project.configuration.environment import data_directory, env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"
@@ -122,7 +122,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
-LOGGING_CONFIG = "gateway_project.logs.configure"
+LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gateway counts bodies itself, before Django reads them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
@@ -142,12 +142,16 @@ INSTALLED_APPS = [
     "channels",
     "core_app",
     "tenants_app",
+    "admin_app",
     "events_app",
+    "edge_app",
     "inference_app",
     "tools_app",
     "agents_app",
     "sessions_app",
-    "responses_app",
+    "faces.native",
+    "faces.inference",
+    "faces.responses",
 ]
 
 if GATEWAY_DATABASE_URL:
@@ -270,12 +274,12 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 
 # --- REST --------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants_app.rest_authentication.KeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["edge_app.rest.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_RENDERER_CLASSES": ["core_app.rest.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["core_app.rest.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core_app.rest.JSONNegotiation",
-    "EXCEPTION_HANDLER": "core_app.rest.exception_handler",
+    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.errors.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.errors.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.errors.JSONNegotiation",
+    "EXCEPTION_HANDLER": "edge_app.rest.errors.exception_handler",
     # `?format=` is a parameter of the native API, not a choice of renderers.
     "URL_FORMAT_OVERRIDE": None,
     "NON_FIELD_ERRORS_KEY": "non_field_errors",

@@ -2,7 +2,7 @@
 and budgets.
 
 Rows hold what the file would say, in its words; they are checked together with it before they are kept
-(`inference_app.services`), and every process reads them again within seconds of a change.
+(`inference_app.operator.services`), and every process reads them again within seconds of a change.
 """
 
 from __future__ import annotations

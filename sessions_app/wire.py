@@ -7,7 +7,7 @@ from typing import Any
 from core_app import clock, jsontext
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import session_position
-from sessions_app.services.ending import token_usage
+from sessions_app.services.run_end import token_usage
 from tenants_app.selectors.ledger import LedgerTotals
 from tools_app.selectors import pending
 

@@ -23,9 +23,9 @@ from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
 from throttled.store import MemoryStore
 
 from core_app.errors import RateLimited
-from core_app.loglines import said
+from core_app.log_lines import said
 from core_app.metrics import RATE_LIMITED
-from core_app.redis_failures import redis_failures
+from core_app.redis_errors import redis_failures
 from tenants_app.principal import Principal
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ NO_DATABASE = (
     "tests/conversion",
     "tests/inference",
     "tests/project/test_house.py",
-    "tests/responses",
+    "tests/faces/responses",
 )
 """What the deployment makes no difference to; it is tested once."""
 

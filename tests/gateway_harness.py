@@ -22,7 +22,7 @@ from channels.layers import channel_layers
 
 from core_app import database
 from gateway_project.asgi import application
-from gateway_project.lifecycle import gateway as parts
+from gateway_project.process.lifecycle import gateway as parts
 from sessions_app.legs.runner import RUNNER
 from tenants_app.limits import rate_limits
 from tests.conftest import Caller

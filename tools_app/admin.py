@@ -12,11 +12,11 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from admin_app.site import site
+from admin_app.tables import ReadOnlyRows, TenantFilter
+from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
-from tenants_app.admin_rows import ReadOnlyRows, TenantFilter
-from tenants_app.admin_site import site
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
-from tenants_app.templatetags.gateway_numbers import badge
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import WAITING, CallState
 

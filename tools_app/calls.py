@@ -24,18 +24,18 @@ from events_app.lease import Fence
 from events_app.types import ToolCallUnknown, ToolExecutionStart
 from tenants_app.models import Tenant
 from tools_app.decisions import approval_decide, callback_result, client_result, question_answer
-from tools_app.endings import calls_cancel, calls_expire
 from tools_app.execution import execute
 from tools_app.executors.work import CallWork
+from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.moves import database_moment, move, result_of, settle
-from tools_app.opening import open_wait, request_approval
 from tools_app.selectors import pending, results, run_blocked, waiting_kind
 from tools_app.signing import result_token, token_hash
 from tools_app.states import WAITING, CallKind, CallState
 from tools_app.targets import Target, known_names, needs_approval, target_of
-from tools_app.values import CallContext, CallResult, Later, OnSettled, Outcome, PlannedCall, ToolRequest
+from tools_app.transitions import database_moment, move, result_of, settle
+from tools_app.types import CallContext, CallResult, Later, OnSettled, Outcome, PlannedCall, ToolRequest
+from tools_app.waits import open_wait, request_approval
 
 __all__ = [
     "approval_decide",

@@ -20,13 +20,13 @@ from events_app.types import ApprovalResolved, QuestionResolved
 from tenants_app.services.audit import audit_record
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.moves import database_moment, move, settle
-from tools_app.opening import open_wait
-from tools_app.outcomes import outcome_of
+from tools_app.result_body import outcome_of
 from tools_app.signing import token_hash
 from tools_app.states import ApprovalState, CallKind, CallState
 from tools_app.targets import target_of
-from tools_app.values import OnSettled, Placed
+from tools_app.transitions import database_moment, move, settle
+from tools_app.types import OnSettled, Placed
+from tools_app.waits import open_wait
 
 MAX_RESPONSE_CHARACTERS = 64 * 1024
 MAX_COMMENT_CHARACTERS = 8_000

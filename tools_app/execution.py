@@ -8,7 +8,7 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from tools_app.executors import callback
 from tools_app.executors.work import CallWork
-from tools_app.values import Later, Outcome
+from tools_app.types import Later, Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from tools_app.executors import builtin
 from tools_app.models import SessionTool
 from tools_app.schema import parameters_checked
 from tools_app.signing import secret_checked
-from tools_app.values import ToolSpec
+from tools_app.types import ToolSpec
 
 MAX_TOOLS = 128
 """Tools per session: more than that no model chooses among well, and every request carries them all."""

@@ -2,7 +2,7 @@
 
 A schema is bounded in size, depth, patterns and work; its references stay inside it; patterns run on a
 linear-time engine without lookaround or back-references. The work of checking arguments is bounded before it
-begins (`tools_app.schema_work`): a 1 KiB schema whose references double at every level would otherwise take 2^n steps.
+begins (`tools_app.schema_cost`): a 1 KiB schema whose references double at every level would otherwise take 2^n steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jsonschema_rs
 
 from core_app import jsontext
 from core_app.errors import BadRequest
-from tools_app.schema_work import MAX_WORK, SchemaWork, Unbounded
+from tools_app.schema_cost import MAX_WORK, SchemaWork, Unbounded
 
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 32

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 from tools_app.models import ToolCall
-from tools_app.moves import result_of
-from tools_app.opening import approval_event, question_event, requested_event
 from tools_app.states import WAITING, CallState
-from tools_app.values import CallResult, Pending
+from tools_app.transitions import result_of
+from tools_app.types import CallResult, Pending
+from tools_app.waits import approval_event, question_event, requested_event
 
 WaitingKind = Literal["waiting_approval", "waiting_input", "waiting_tool"]
 

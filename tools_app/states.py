@@ -6,7 +6,7 @@
              ├─▶ awaiting_answer    └─▶ settled
              └─▶ settled
 
-A call is moved by a conditional UPDATE whose count says who won (`tools_app.moves`).
+A call is moved by a conditional UPDATE whose count says who won (`tools_app.transitions`).
 """
 
 from __future__ import annotations

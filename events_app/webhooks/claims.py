@@ -18,9 +18,9 @@ from core_app.database import database_now, write_transaction
 from core_app.ids import new_id
 from events_app import log
 from events_app.models import Event, Stream
-from events_app.webhooks.line import next_in_line
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from events_app.webhooks.outbox import TEST_EVENT
+from events_app.webhooks.queue_order import next_in_line
 from tenants_app.services.audit import SYSTEM, audit_record
 
 LEASE_SECONDS = 60.0

@@ -11,8 +11,8 @@ from django.db.models import Exists, OuterRef, Q
 from core_app import clock, database
 from core_app.database import turn, write_transaction
 from events_app.models import Event
-from events_app.webhooks.line import next_in_line
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
+from events_app.webhooks.queue_order import next_in_line
 
 DELIVERED_KEPT = timedelta(days=7)
 DEAD_KEPT = timedelta(days=30)

@@ -17,10 +17,10 @@ from django.db import DatabaseError
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
-from core_app.loglines import said
+from core_app.log_lines import said
 from core_app.metrics import WEBHOOK_ATTEMPTS
-from core_app.running import tasks_end
 from core_app.sealing import unseal
+from core_app.timeouts import tasks_end
 from events_app.webhooks import claims
 from events_app.webhooks.claims import Attempt, SessionNames
 from events_app.webhooks.models import DeliveryState, WebhookEndpoint

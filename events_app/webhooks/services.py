@@ -21,9 +21,9 @@ from core_app.guarded_client import AddressRefused, address_check
 from core_app.sealing import seal
 from events_app import log
 from events_app.models import Event
-from events_app.webhooks.line import next_in_line
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from events_app.webhooks.outbox import BELL, TEST_EVENT, WEBHOOK_EVENTS
+from events_app.webhooks.queue_order import next_in_line
 from events_app.webhooks.removal import endpoint_deliveries_remove
 from events_app.webhooks.selectors import delivery_get, webhook_get
 from events_app.webhooks.signing import secret_new

@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.plumbing import normalize_result_object, sanitize_result_object
 
+from faces.native.openapi import events, streams
+from faces.native.openapi.operations import TAGS
 from gateway_project.openapi import answers, models, probes
 from gateway_project.openapi.inspect import Inspector, resolver
-from sessions_app.openapi import events, streams
-from sessions_app.openapi.operations import TAGS
 
 Schema = dict[str, Any]
 

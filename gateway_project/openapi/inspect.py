@@ -14,9 +14,9 @@ from drf_spectacular.utils import Direction
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from faces.native.openapi.operation import Operation
+from faces.native.openapi.operations import OPERATIONS
 from gateway_project.openapi import answers
-from sessions_app.openapi.operation import Operation
-from sessions_app.openapi.operations import OPERATIONS
 
 Schema = dict[str, Any]
 
@@ -104,9 +104,9 @@ def resolver(registry: ComponentRegistry) -> Any:
 
 
 class JSONObjectSchema(OpenApiSerializerFieldExtension):
-    """`core_app.fields.JSONObject`."""
+    """`edge_app.rest.fields.JSONObject`."""
 
-    target_class = "core_app.fields.JSONObject"
+    target_class = "edge_app.rest.fields.JSONObject"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         return {"type": "object", "additionalProperties": {}}
@@ -115,7 +115,7 @@ class JSONObjectSchema(OpenApiSerializerFieldExtension):
 class ToolEntrySchema(OpenApiSerializerFieldExtension):
     """`tools` of a new session: names and registrations."""
 
-    target_class = "sessions_app.serializers.ToolEntry"
+    target_class = "faces.native.serializers.ToolEntry"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         return {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/ToolRegistrationRequest"}]}

@@ -16,7 +16,7 @@ import orjson
 from core_app import jsontext
 from core_app.errors import BadRequest
 from core_app.ids import new_id as random_id
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion.failures import AnswerFailed
 from inference_app.conversion.names import ToolNames
 from inference_app.conversion.readers.chat import ChatReader

@@ -7,13 +7,13 @@ the `Converter`s that the face brings.
 
 from __future__ import annotations
 
+from edge_app.http.client_watch import ClientWatch
+from inference_app.errors import Refusal, refusal_of
 from inference_app.relay.call import UpstreamAnswer, UpstreamRequest, upstream_call
-from inference_app.relay.client_watch import ClientWatch
 from inference_app.relay.converter import Converter, ConverterFactory, Converters
 from inference_app.relay.dialect import ANTHROPIC, OPENAI, Dialect
 from inference_app.relay.envelope import Envelope
-from inference_app.relay.kinds import Kind
-from inference_app.relay.refusal import Refusal, refusal_of
+from inference_app.request_kinds import Kind
 
 __all__ = [
     "ANTHROPIC",

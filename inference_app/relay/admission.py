@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from inference_app.config import ModelsConfig
-from inference_app.price_list import known_rates
-from inference_app.prices import estimated_cost
-from inference_app.relay.budgets import BUDGETS, Reservation, names_of
+from edge_app.http.asgi import Headers
+from inference_app.catalogue.config import ModelsConfig
+from inference_app.catalogue.resolution import Candidate
+from inference_app.errors import limited
 from inference_app.relay.envelope import Envelope
-from inference_app.relay.kinds import Kind
-from inference_app.relay.path_limits import PATH_LIMITS
-from inference_app.relay.refusal import limited
-from inference_app.resolution import Candidate
-from inference_app.usage import Usage
-from tenants_app.gate.types import Headers
+from inference_app.request_kinds import Kind
+from inference_app.spend.budgets import BUDGETS, Reservation, names_of
+from inference_app.spend.path_limits import PATH_LIMITS
+from inference_app.spend.price_list import known_rates
+from inference_app.spend.prices import estimated_cost
+from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 
 OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 1000, 32_000

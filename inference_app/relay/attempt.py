@@ -15,13 +15,13 @@ import aiohttp
 import msgspec
 import structlog
 
-from core_app.running import Deadline, Silence, running_loop
-from inference_app.relay.policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
-from inference_app.relay.refusal import Refusal
+from core_app.timeouts import Deadline, Silence, running_loop
+from inference_app.errors import Refusal
+from inference_app.providers.retry_policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
+from inference_app.providers.upstreams import UPSTREAMS, Upstream, payload
+from inference_app.relay.answer_check import answer_read
 from inference_app.relay.stream import StreamObserver, begins_like_events
-from inference_app.relay.upstreams import UPSTREAMS, Upstream, payload
-from inference_app.relay.whole import answer_read
-from inference_app.usage import Usage
+from inference_app.spend.usage import Usage
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024

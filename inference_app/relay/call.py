@@ -21,25 +21,25 @@ import aiohttp
 import structlog
 
 from core_app.tracing import NOTHING
-from inference_app.config import ModelsConfig, models_config
-from inference_app.metering import METER, CallRecord, Outcome
+from edge_app.http.asgi import Headers
+from inference_app.catalogue.config import ModelsConfig, models_config
+from inference_app.catalogue.resolution import Candidate
+from inference_app.errors import Refusal, no_provider, provider_failed
+from inference_app.providers.circuits import CIRCUITS
+from inference_app.providers.retry_policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
+from inference_app.providers.upstreams import UPSTREAMS
 from inference_app.relay.admission import Admission, admitted
 from inference_app.relay.attempt import Failed, Opened, attempt, error_code, shown
-from inference_app.relay.circuits import CIRCUITS
 from inference_app.relay.converter import Converter, Converters
 from inference_app.relay.dialect import Dialect
 from inference_app.relay.envelope import Envelope
-from inference_app.relay.foreign import without_foreign
-from inference_app.relay.kinds import Kind
-from inference_app.relay.plan import PLANS, Step, served_by, unknown_fields
-from inference_app.relay.policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
-from inference_app.relay.refusal import Refusal, no_provider, provider_failed
+from inference_app.relay.reasoning_filter import without_foreign
+from inference_app.relay.spans import attempt_begun, attempt_ended, attempt_failed, attempt_opened
 from inference_app.relay.stream import StreamObserver
-from inference_app.relay.traced import attempt_begun, attempt_ended, attempt_failed, attempt_opened
-from inference_app.relay.upstreams import UPSTREAMS
-from inference_app.resolution import Candidate
-from inference_app.usage import Usage
-from tenants_app.gate.types import Headers
+from inference_app.relay.targets import PLANS, Step, served_by, unknown_fields
+from inference_app.request_kinds import Kind
+from inference_app.spend.metering import METER, CallRecord, Outcome
+from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 
 _log = structlog.get_logger("gateway.relay")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 
 
 class Converter(Protocol):

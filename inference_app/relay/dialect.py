@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from core_app.jsontext import encode
-from inference_app.relay.refusal import Refusal
+from inference_app.errors import Refusal
 
 
 class Dialect(Protocol):

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from inference_app.config import Wire
-from inference_app.relay.whole import providers_own, said
-from inference_app.usage import BODY, Usage
+from inference_app.catalogue.config import Wire
+from inference_app.relay.answer_check import providers_own, said
+from inference_app.spend.usage import BODY, Usage
 
 MAX_HELD = 1024 * 1024
 """An event larger than this (an image) is handed on in pieces: holding it back would cost memory and time."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from admin_app.site import site
 from sessions_app.admin import calls, sessions, webhooks
 from sessions_app.admin.panel import panel
-from tenants_app.admin_site import site
 
 __all__ = ["calls", "sessions", "webhooks"]
 

@@ -17,14 +17,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from admin_app.access import actor_of, may, principal_in
+from admin_app.site import site
+from admin_app.tables import Question
 from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
 from sessions_app.models import AgentSession
 from sessions_app.services.decisions import approval_decide, question_answer
-from tenants_app.admin_access import actor_of, may, principal_in
-from tenants_app.admin_rows import Question
-from tenants_app.admin_site import site
 from tenants_app.principal import APPROVALS, SESSIONS
 from tenants_app.services import audit_record
 from tools_app.admin import ToolCallAdmin

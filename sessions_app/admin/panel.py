@@ -14,10 +14,10 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
+from admin_app.access import may, tenant_of
+from admin_app.site import Figure, Table
 from core_app import clock
 from sessions_app.models import AgentSession, Run, RunState
-from tenants_app.admin_access import may, tenant_of
-from tenants_app.admin_site import Figure, Table
 from tenants_app.models import Tenant
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
 from tools_app.admin import waiting

@@ -17,20 +17,20 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from admin_app.access import actor_of, may, principal_in, tenant_of
+from admin_app.site import site
+from admin_app.tables import Question, ReadOnlyRows, TenantFilter
+from admin_app.templatetags.gateway_numbers import badge, cost, grouped
 from core_app import jsontext
 from core_app.database import write_transaction
 from sessions_app.admin import reading
 from sessions_app.models import AgentSession, Run, SessionState
-from sessions_app.services.control import run_abort
 from sessions_app.services.erasure import session_erase
+from sessions_app.services.run_control import run_abort
 from sessions_app.services.session import session_close
-from tenants_app.admin_access import actor_of, may, principal_in, tenant_of
-from tenants_app.admin_rows import Question, ReadOnlyRows, TenantFilter
-from tenants_app.admin_site import site
 from tenants_app.models import Tenant
 from tenants_app.principal import ADMIN, OPERATOR, SESSIONS
 from tenants_app.services import audit_record
-from tenants_app.templatetags.gateway_numbers import badge, cost, grouped
 
 _RECENT = 1_000
 """Among this many of the newest sessions the models are looked for that can be filtered by."""

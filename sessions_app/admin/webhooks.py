@@ -18,6 +18,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from admin_app.access import principal_in, tenant_of
+from admin_app.site import site
+from admin_app.tables import Question, ReadOnlyRows, TenantFilter, TenantRows
+from admin_app.templatetags.gateway_numbers import badge
 from core_app.guarded_client import AddressRefused, address_check
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
@@ -25,12 +29,8 @@ from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.outbox import WEBHOOK_EVENTS
 from events_app.webhooks.services import IssuedWebhook
 from sessions_app.models import AgentSession
-from tenants_app.admin_access import principal_in, tenant_of
-from tenants_app.admin_rows import Question, ReadOnlyRows, TenantFilter, TenantRows
-from tenants_app.admin_site import site
 from tenants_app.models import Tenant
 from tenants_app.principal import ADMIN
-from tenants_app.templatetags.gateway_numbers import badge
 
 _SHOWN_URL = 60
 _LISTED = 50

@@ -21,7 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
-from core_app.loglines import said
+from core_app.log_lines import said
 from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
 

@@ -28,16 +28,16 @@ from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event, MessageDelta, ThinkingDelta
 from sessions_app.legs.attachments import attachments_fetch
-from sessions_app.legs.begin import LegStart
+from sessions_app.legs.checkpoints import leg_spend, steering_deliver, turn_checkpoint
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
-from sessions_app.legs.progress import leg_spend, steering_deliver, turn_checkpoint
+from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
 from tools_app import calls
 from tools_app.models import ToolCall
 from tools_app.states import CallState
-from tools_app.values import CallContext
+from tools_app.types import CallContext
 
 
 class RunnerLeg:

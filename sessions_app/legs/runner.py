@@ -25,16 +25,16 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
-from core_app.loglines import said
-from core_app.running import task_place
+from core_app.log_lines import said
+from core_app.timeouts import task_place
 from core_app.tracing import apart, current
 from events_app.lease import Fence, LeaseLost, lease_claim
-from inference_app.providers import clients_closed
-from sessions_app.legs.begin import LegStart, leg_begin, leg_hand_over
-from sessions_app.legs.keeper import KEEPER, LeaseKeeper
+from inference_app.providers.clients import clients_closed
+from sessions_app.legs.checkpoints import leg_end, leg_time_out
+from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
-from sessions_app.legs.observed import leg_observed
-from sessions_app.legs.progress import leg_end, leg_time_out
+from sessions_app.legs.spans import leg_observed
+from sessions_app.legs.start import LegStart, leg_begin, leg_hand_over
 from sessions_app.models import AgentSession
 from sessions_app.wakeup import WAKEUPS, Work
 

@@ -18,8 +18,8 @@ from django.db.backends.utils import CursorWrapper
 
 from core_app import database
 from core_app.database import database_now, turn
-from core_app.loglines import said
-from core_app.running import tasks_end
+from core_app.log_lines import said
+from core_app.timeouts import tasks_end
 from events_app.removal import GoOn
 from sessions_app.services.decisions import calls_expire
 from sessions_app.services.retention import retention_apply_all

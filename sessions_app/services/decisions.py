@@ -14,13 +14,13 @@ from core_app.database import write_transaction
 from events_app.removal import GoOn
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.selectors import run_active
-from sessions_app.services.ending import state_after
 from sessions_app.services.messages import tool_result_store
+from sessions_app.services.run_end import state_after
 from sessions_app.services.session import session_locked
 from sessions_app.wakeup import WAKEUPS, Work
 from tenants_app.principal import APPROVALS, Principal
 from tools_app import calls
-from tools_app.values import SettledCall
+from tools_app.types import SettledCall
 
 
 def approval_decide(

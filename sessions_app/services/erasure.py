@@ -14,9 +14,9 @@ from django.db.models import Model, Q, QuerySet
 
 from agents_app.engine import CUT_MARK
 from core_app import clock, jsontext
+from core_app.batch_size import Pace
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
-from core_app.pace import Pace
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
 from events_app.types import SessionClosed
@@ -31,7 +31,7 @@ from sessions_app.models import (
     SteeringNote,
 )
 from sessions_app.selectors import runs_unfinished, sessions_of_end_user
-from sessions_app.services.ending import run_stop
+from sessions_app.services.run_end import run_stop
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services.audit import audit_record
 from tenants_app.services.idempotency import idempotency_erase

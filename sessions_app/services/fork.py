@@ -9,9 +9,9 @@ from core_app.errors import Conflict
 from core_app.ids import new_id
 from events_app import log
 from sessions_app.models import AgentSession
-from sessions_app.services.ceilings import sessions_ceiling_check
 from sessions_app.services.history import messages_copy
 from sessions_app.services.session import session_locked
+from sessions_app.services.tenant_limits import sessions_ceiling_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
 

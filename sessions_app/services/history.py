@@ -10,7 +10,7 @@ from core_app import jsontext
 from core_app.errors import BadRequest, Conflict, NotFound
 from sessions_app.models import AgentSession, Message, PromptAttachment
 from sessions_app.services.messages import messages_add
-from tools_app.values import PlannedCall
+from tools_app.types import PlannedCall
 
 MAX_IMPORTED = 500
 

@@ -8,8 +8,8 @@ from django.db.models import F
 
 from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
-from sessions_app.services.traces import wait_traced
-from tools_app.values import SettledCall
+from sessions_app.services.spans import wait_traced
+from tools_app.types import SettledCall
 
 
 def message_add(

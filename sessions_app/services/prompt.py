@@ -26,10 +26,10 @@ from sessions_app.models import (
     run_id,
 )
 from sessions_app.selectors import run_present, runs_unfinished
-from sessions_app.services.ceilings import waiting_ceiling_check
-from sessions_app.services.ending import run_stop
+from sessions_app.services.run_end import run_stop
 from sessions_app.services.session import session_locked
 from sessions_app.services.steering import steering_add, text_guard
+from sessions_app.services.tenant_limits import waiting_ceiling_check
 from sessions_app.wakeup import WAKEUPS, Work
 from tenants_app.principal import Principal
 

@@ -19,10 +19,10 @@ from events_app import log
 from events_app.types import SessionClosed, SessionUpdated
 from sessions_app.models import AgentSession, SessionGroup, SessionState
 from sessions_app.selectors import runs_unfinished, session_get, session_unknown
-from sessions_app.services.ceilings import sessions_ceiling_check
-from sessions_app.services.ending import run_stop
 from sessions_app.services.groups import group_keep
 from sessions_app.services.history import ImportedMessage, messages_import
+from sessions_app.services.run_end import run_stop
+from sessions_app.services.tenant_limits import sessions_ceiling_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
 from tools_app.schema import parameters_checked

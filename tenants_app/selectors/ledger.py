@@ -15,7 +15,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 
 from core_app.errors import BadRequest
 from tenants_app.models import LedgerEntry
-from tenants_app.selectors.usage_parts import Asked, added, cost_usd, parts, sums
+from tenants_app.selectors.usage_union import Asked, added, cost_usd, parts, sums
 
 GROUPS = {"day": "p.day", "key": "k.name", "model": "p.model"}
 

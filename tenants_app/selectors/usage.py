@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from tenants_app.models import ApiKey, Tenant
-from tenants_app.selectors.usage_parts import Asked, added, cost_usd, parts, sums
+from tenants_app.selectors.usage_union import Asked, added, cost_usd, parts, sums
 
 By = Literal["model", "key", "tenant"]
 _COLUMNS = {"model": "model", "key": "key", "tenant": "tenant_id"}

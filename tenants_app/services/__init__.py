@@ -10,6 +10,7 @@ from tenants_app.services.api_key import (
     api_key_update,
 )
 from tenants_app.services.audit import audit_record
+from tenants_app.services.bootstrap import FirstStart, bootstrap_first_start, keys_seed
 from tenants_app.services.idempotency import (
     Replay,
     idempotency_begin,
@@ -18,7 +19,6 @@ from tenants_app.services.idempotency import (
     idempotency_release,
 )
 from tenants_app.services.ledger import LedgerRow, ledger_record, ledger_record_many
-from tenants_app.services.start import FirstStart, bootstrap_first_start, keys_seed
 from tenants_app.services.tenant import tenant_create, tenant_update
 
 __all__ = [

@@ -18,7 +18,7 @@ from tenants_app.models import ApiKey, Tenant
 from tenants_app.principal import SCOPES
 from tenants_app.secret import secret_hash, secret_new, secret_prefix
 from tenants_app.services.audit import SYSTEM, audit_record
-from tenants_app.services.forget import keys_forget
+from tenants_app.services.key_cache_invalidate import keys_forget
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from core_app.errors import BadRequest, Conflict
 from tenants_app.models import Tenant
 from tenants_app.models.account import SLUG
 from tenants_app.services.audit import SYSTEM, audit_record
-from tenants_app.services.forget import keys_forget
+from tenants_app.services.key_cache_invalidate import keys_forget
 
 SETTINGS: Mapping[str, type] = {
     "approvals_in_sessions": bool,

@@ -16,8 +16,8 @@ from django.db import connection
 from core_app.database import write_transaction
 from tenants_app.models import LedgerEntry, UsageDay, UsageRun
 from tenants_app.selectors.days import UtcDay
-from tenants_app.selectors.usage_parts import AMOUNTS
-from tenants_app.services.folded import Cell, Counted, among, counted
+from tenants_app.selectors.usage_union import AMOUNTS
+from tenants_app.services.usage_cells import Cell, Counted, among, counted
 
 BATCH = 200
 """SQLite's other writers wait for one of these."""

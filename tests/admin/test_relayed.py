@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
-from inference_app.relayed_days import Counts, counts_write, relayed_daily
-from inference_app.resolution import Candidate
+from inference_app.catalogue.resolution import Candidate
+from inference_app.spend.daily_stats import Counts, counts_write, relayed_daily
 from tests.admin.conftest import XSS
 from tests.conftest import Caller
 from tests.fixed_clock import NOON, clock_fixed

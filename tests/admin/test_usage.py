@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
+from admin_app.charts import MAX_SERIES, stacked
 from core_app import clock
-from tenants_app.charts import MAX_SERIES, stacked
 from tenants_app.models import ApiKey, LedgerEntry, Tenant
 from tenants_app.numbers import compact, dollars
 from tenants_app.selectors.usage import usage_daily

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 
 from agents_app.registry import AGENTS
-from inference_app.config import MODELS
-from inference_app.providers import clients_closed
-from inference_app.relay.circuits import CIRCUITS
+from inference_app.catalogue.config import MODELS
+from inference_app.providers.circuits import CIRCUITS
+from inference_app.providers.clients import clients_closed
 
 pytest.register_assert_rewrite("tests.agents.engine_contract")
 

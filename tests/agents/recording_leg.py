@@ -14,7 +14,7 @@ from typing import Any
 from agents_app.engine import Attachment, HistoryMessage, ModelTurn, RunSpec, SessionSpec, Usage
 from core_app.ids import new_id
 from events_app.types import Event, MessageEnd, Steering, ToolCalls, ToolExecutionEnd, ToolExecutionStart
-from tools_app.values import CallResult, PlannedCall, ToolSpec
+from tools_app.types import CallResult, PlannedCall, ToolSpec
 
 Tool = Callable[[Mapping[str, Any]], str | None]
 """What a tool answers to its arguments; None leaves the call pending."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents_app.attached import ROOM
+from agents_app.attachments import ROOM
 from agents_app.engine import Attachment, Finished, HistoryMessage
 from agents_app.registry import engine_get
 from core_app.ids import new_id

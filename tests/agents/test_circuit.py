@@ -11,11 +11,11 @@ from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Engine, Failed, Finished
 from agents_app.registry import engine_get
 from events_app.types import ModelFallback
-from inference_app.access import TenantAccess, access_replace
-from inference_app.config import BreakerPolicy, RetryPolicy
-from inference_app.exhausted import EXHAUSTED
-from inference_app.relay.circuits import CIRCUITS, Circuit
-from inference_app.resolution import Candidate
+from inference_app.catalogue.access import TenantAccess, access_replace
+from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
+from inference_app.catalogue.resolution import Candidate
+from inference_app.providers.circuits import CIRCUITS, Circuit
+from inference_app.providers.exhausted import EXHAUSTED
 from tests.agents.conftest import Upstream
 from tests.agents.recording_leg import World, session_of
 

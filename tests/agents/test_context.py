@@ -15,7 +15,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agents_app.context import estimated_tokens, shortened, transcript
+from agents_app.context_window import estimated_tokens, shortened, transcript
 
 
 def prompt(text: str) -> ModelRequest:

@@ -11,7 +11,7 @@ from agents_app.registry import engine_get
 from events_app.types import MessageDelta, ThinkingDelta, ThinkingStart
 from tests.agents.engine_contract import EngineContract
 from tests.agents.recording_leg import World, session_of
-from tools_app.values import ToolSpec
+from tools_app.types import ToolSpec
 
 
 @pytest.fixture

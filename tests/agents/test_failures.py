@@ -14,7 +14,7 @@ from pydantic_ai.exceptions import (
 )
 
 from agents_app.failures import LONGEST_WAIT, RETRY_WINDOW, failure, retry_delay, transient
-from agents_app.served import RetryRule
+from agents_app.ready_model import RetryRule
 
 RULE = RetryRule(retries=2, base_delay=0.5, max_delay=0.8)
 

@@ -26,7 +26,7 @@ from events_app.types import (
 from tests.agents.conftest import Upstream
 from tests.agents.engine_contract import SCHEMA, EngineContract
 from tests.agents.recording_leg import RecordingLeg, World, session_of
-from tools_app.values import CallResult
+from tools_app.types import CallResult
 
 pytestmark = pytest.mark.usefixtures("upstream")
 

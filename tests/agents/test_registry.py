@@ -17,9 +17,9 @@ from agents_app.registry import (
     model_resolve,
 )
 from core_app.errors import BadRequest, Unprocessable
-from inference_app.access import TenantAccess, access_replace
-from inference_app.config import models_config
-from inference_app.resolution import default_candidate
+from inference_app.catalogue.access import TenantAccess, access_replace
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.resolution import default_candidate
 from tenants_app.principal import Principal
 
 pytestmark = pytest.mark.usefixtures("upstream")

@@ -9,7 +9,7 @@ import pytest
 
 from agents_app.engine import Finished
 from agents_app.registry import engine_get
-from inference_app.config import MODELS
+from inference_app.catalogue.config import MODELS
 from tests.agents.conftest import Upstream
 from tests.agents.recording_leg import World, session_of
 

@@ -20,7 +20,7 @@ from tests.gateway_harness import WAIT, Frame
 
 STREAMED = {"followGroup", "openSocket"}
 """What has no whole answer: held against the document by its frames, below. The model gateway's paths are held
-against it where there is a provider behind them, in tests/relay/test_contract.py."""
+against it where there is a provider behind them, in tests/faces/inference/test_contract.py."""
 
 SUCCESSES = {"prompt": {200, 202}, "followSession": {200, 204}, "ready": {200}}
 

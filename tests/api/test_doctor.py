@@ -17,12 +17,12 @@ from django.db import connection
 from core_app import clock, sealing
 from core_app.database import database_now
 from events_app.models import Stream
-from gateway_project import doctor
-from inference_app.config import MODELS
+from faces.native.serializers import SessionCreateSerializer
+from gateway_project.operations import doctor
+from inference_app.catalogue.config import MODELS
+from inference_app.catalogue.overlay import Overlay, overlay_replace
 from inference_app.models import Provider, Route
-from inference_app.overlay import Overlay, overlay_replace
 from sessions_app.models import AgentSession, Run, RunState
-from sessions_app.serializers import SessionCreateSerializer
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import session_create
 from tenants_app.services.ledger import ledger_record

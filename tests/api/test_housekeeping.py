@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from core_app import clock, database
-from gateway_project.lifecycle import gateway
+from gateway_project.process.lifecycle import gateway
 from sessions_app.legs.sweep import Sweep
 from tenants_app.limits import rate_limits
 from tenants_app.models import IdempotencyRecord, Tenant

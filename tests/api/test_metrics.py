@@ -9,10 +9,10 @@ from prometheus_client import REGISTRY as PROMETHEUS_REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from core_app import database
+from faces.native.urls import urlpatterns
 from gateway_project.asgi import probes
-from gateway_project.measuring import Routes, templates_of
-from gateway_project.routing import MODEL_ROUTES, STREAMS, is_inference
-from sessions_app.urls import urlpatterns
+from gateway_project.http.routing import MODEL_ROUTES, STREAMS, is_inference
+from gateway_project.observability.http_metrics import Routes, templates_of
 from tests.api.contract import CheckingClient
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -107,7 +107,7 @@ async def test_runs_are_left_out_while_the_database_does_not_answer(checked: Che
     def broken() -> dict[str, int]:
         raise OperationalError
 
-    monkeypatch.setattr("gateway_project.metrics._unfinished", broken)
+    monkeypatch.setattr("gateway_project.observability.metrics._unfinished", broken)
     shown = await read(checked)
     assert not [name for name in shown if name.startswith("gateway_runs ")]
     assert "gateway_followers" in shown

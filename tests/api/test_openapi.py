@@ -13,12 +13,12 @@ from django.urls import URLPattern
 from drf_spectacular.validation import validate_schema
 
 from events_app.types import REGISTRY
-from gateway_project import routing
+from faces.inference.routes import _FIXED
+from faces.native import urls
+from faces.native.openapi.operations import OPERATIONS
+from faces.native.socket.actions import ACTIONS
+from gateway_project.http import routing
 from gateway_project.openapi import document, models
-from inference_app.endpoints.routes import _FIXED
-from sessions_app import urls
-from sessions_app.openapi.operations import OPERATIONS
-from sessions_app.socket.actions import ACTIONS
 from tests.api.contract import Contract
 
 UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")

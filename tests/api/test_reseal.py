@@ -14,8 +14,8 @@ from standardwebhooks.webhooks import Webhook
 from core_app.sealing import resealed, seal, unseal
 from events_app.log import stream_create
 from events_app.webhooks.models import WebhookEndpoint
-from gateway_project import doctor, resealing
-from gateway_project.resealing import Resealing, secrets_reseal
+from gateway_project.operations import doctor, secret_rotation
+from gateway_project.operations.secret_rotation import Resealing, secrets_reseal
 from inference_app.models import Provider
 from tenants_app.models import Tenant
 from tools_app import signing
@@ -120,7 +120,7 @@ def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
         tenant.save()
         return really(text)
 
-    monkeypatch.setattr(resealing, "resealed", meanwhile)
+    monkeypatch.setattr(secret_rotation, "resealed", meanwhile)
     secrets_reseal()
     assert unseal(sealed["providers"]()) == unseal(sealed["tenants"]()) == "newer"
 
@@ -128,7 +128,7 @@ def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
 def test_secrets_are_read_in_pages(sealed: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         Provider.objects.create(name=f"p{number}", sealed_key=seal(SECRET))
-    monkeypatch.setattr(resealing, "PAGE", 2)
+    monkeypatch.setattr(secret_rotation, "PAGE", 2)
     assert secrets_reseal(dry=True).all == 10
     assert secrets_reseal(dry=True, most=3).all == 7
 

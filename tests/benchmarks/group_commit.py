@@ -97,7 +97,7 @@ def fences_claim() -> list[Fence]:
 def bare(batch: int) -> float:
     """Rows per second by the statement alone."""
     from core_app.database import write_transaction
-    from events_app.rows import Row, insert
+    from events_app.bulk_insert import Row, insert
 
     data = (
         '{"messageId":"msg_01m7yjkz1pfx5vtjxvwhecsc47","delta":"a word ",'

@@ -19,7 +19,7 @@ from tests.tools.test_page_text import ENDLESS, MEBIBYTE
 from tests.tools.test_schema import BAD, SLOW, listed
 from tools_app import schema
 from tools_app.executors.page_text import page_text
-from tools_app.schema_work import MAX_WORK
+from tools_app.schema_cost import MAX_WORK
 
 ROUNDS = 3
 DECODED = "[" + "7," * (MEBIBYTE // 2) + "7]"

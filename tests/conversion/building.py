@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import Any
 
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect, RequestConverter
 
 Json = dict[str, Any]

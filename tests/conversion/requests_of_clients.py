@@ -18,7 +18,7 @@ import anthropic
 import openai
 from pydantic import BaseModel
 
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect, RequestConverter
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect
 from inference_app.conversion.sse import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from tests.conversion.building import call_delta, chat_stream, converter

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from faces.responses.stateless import stateless_fields
 from inference_app.conversion.requests import chat_to_messages, chat_to_responses, messages_to_chat, responses_to_chat
-from responses_app.stateless import stateless_fields
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conversions.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core_app.errors import BadRequest
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion import AnswerFailed, ClientDialect, RequestConverter, messages_tokens
 from tests.conversion.building import Json, call_delta, chat_answer, chat_stream, converter, data, events_of
 from tests.conversion.requests_of_clients import CASES, GOLDEN, WIRES

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference_app.config import Wire
+from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect
 from inference_app.conversion.names import ToolNames
 from inference_app.conversion.requests.chat_to_messages import chat_to_messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core_app.loglines import SAID_CHARACTERS, said
+from core_app.log_lines import SAID_CHARACTERS, said
 
 
 @pytest.mark.parametrize(

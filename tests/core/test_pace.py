@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core_app.pace import HELD_SECONDS, LEAST, Pace
+from core_app.batch_size import HELD_SECONDS, LEAST, Pace
 
 MOST = 5000
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core_app.room import Room
+from core_app.memory_budget import Room
 
 
 class Holder:

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from core_app import running
-from core_app.running import Deadline, Far, Silence, running_loop, task_place, tasks_end
+from core_app import timeouts
+from core_app.timeouts import Deadline, Far, Silence, running_loop, task_place, tasks_end
 
 
 async def test_the_running_loop_is_the_threads_own_in_every_loop() -> None:
@@ -47,7 +47,7 @@ async def test_a_far_deadline_ends_the_block_when_it_is_looked_at() -> None:
 
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)
-    far = running._far[loop]
+    far = timeouts._far[loop]
     (deadline,) = far.deadlines
     far.look(loop)
     assert deadline in far.deadlines
@@ -61,7 +61,7 @@ async def test_a_far_deadline_ends_the_block_when_it_is_looked_at() -> None:
 async def test_a_block_that_ends_in_time_leaves_nothing_behind() -> None:
     async with Deadline(60.0):
         await asyncio.sleep(0)
-    assert not running._far.get(asyncio.get_running_loop(), Far()).deadlines
+    assert not timeouts._far.get(asyncio.get_running_loop(), Far()).deadlines
     gc.collect()
 
 
@@ -78,7 +78,7 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
 
 
 async def test_a_task_that_loses_cancellations_is_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(timeouts, "AGAIN_SECONDS", 0.0)
     lost = 0
 
     async def goes_on() -> None:
@@ -140,7 +140,7 @@ class Hours:
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     hours = Hours()
-    monkeypatch.setattr(running, "running_loop", lambda: hours)
+    monkeypatch.setattr(timeouts, "running_loop", lambda: hours)
     return hours
 
 

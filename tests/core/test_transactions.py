@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
 
 from core_app.database import TransactionLost, database_away, write_transaction
-from core_app.rest import exception_handler
+from edge_app.rest.errors import exception_handler
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_create
 from tests.settings import DEPLOYMENT

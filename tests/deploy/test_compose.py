@@ -15,8 +15,8 @@ from django.conf import settings
 
 from deploy.composition import services
 from deploy.secret_files import main as secrets_make
-from gateway_project.connections import QUEUE_CONNECTIONS, most_connections
-from gateway_project.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
+from gateway_project.configuration.connection_pools import QUEUE_CONNECTIONS, most_connections
+from gateway_project.process.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
 
 ROOT = settings.BASE_DIR
 SERVICES = services({})

@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from core_app.metrics import REGISTRY
-from gateway_project.metrics import RUN_STATES
+from gateway_project.observability.metrics import RUN_STATES
 
 DASHBOARD: dict[str, Any] = json.loads(
     (settings.BASE_DIR / "deploy" / "grafana" / "agent-gateway.json").read_text(encoding="utf-8")

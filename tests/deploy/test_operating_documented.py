@@ -15,8 +15,8 @@ from prometheus_client import generate_latest
 import deploy.stack
 from core_app.metrics import REGISTRY
 from deploy.composition import services
-from gateway_project.metrics import RUN_STATES
-from gateway_project.server import KEEP_ALIVE_SECONDS
+from gateway_project.observability.metrics import RUN_STATES
+from gateway_project.process.server import KEEP_ALIVE_SECONDS
 
 DOCS = settings.BASE_DIR / "docs"
 OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from gateway_project.environment import SECRETS
-from inference_app.config import ProviderEntry
+from gateway_project.configuration.environment import SECRETS
+from inference_app.catalogue.config import ProviderEntry
 from tools_app.executors.mcp_connection import _environment, _headers
 
 VALUES = {

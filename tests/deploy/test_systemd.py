@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from gateway_project.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
+from gateway_project.process.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
 
 UNITS = sorted((settings.BASE_DIR / "deploy" / "systemd").glob("*.service"))
 MOST_EXPOSED = 2.0

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from events_app import follow, log
+from events_app import follower as follower_module
+from events_app import log
 from events_app.batches import Batch, StoredEvent
-from events_app.follow import Follower
+from events_app.follower import Follower
 from events_app.hub import Hub
 from events_app.subscription import Subscription
 
@@ -47,8 +48,8 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     async def run(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
-    monkeypatch.setattr("events_app.follow.log.read", read)
-    monkeypatch.setattr("events_app.follow.database.run", run)
+    monkeypatch.setattr("events_app.follower.log.read", read)
+    monkeypatch.setattr("events_app.follower.database.run", run)
     return asked
 
 
@@ -76,7 +77,7 @@ async def test_nothing_behind_a_gap_is_taken_with_what_is_before_it(removed: lis
 
 
 async def test_a_follower_far_behind_takes_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "PAGE", 3)
+    monkeypatch.setattr(follower_module, "PAGE", 3)
     follower = Beside()
     follower.put((1, 2), (3, 4), (5, 6))
     assert await follower.offsets() == [1, 2, 3, 4]

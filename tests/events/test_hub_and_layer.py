@@ -10,7 +10,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db import InterfaceError
 
-from core_app.running import tasks_end
+from core_app.timeouts import tasks_end
 from events_app import hub as hub_module
 from events_app.batches import Batch, StoredEvent
 from events_app.hub import Hub

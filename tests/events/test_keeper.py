@@ -13,8 +13,8 @@ from core_app import database
 from events_app import lease
 from events_app.lease import Fence
 from events_app.models import Stream
-from sessions_app.legs import keeper as keeper_module
-from sessions_app.legs.keeper import LeaseKeeper
+from sessions_app.legs import lease_keeper as keeper_module
+from sessions_app.legs.lease_keeper import LeaseKeeper
 from tests.events.conftest import Leased, lease_expire, leased
 
 pytestmark = pytest.mark.django_db(transaction=True)

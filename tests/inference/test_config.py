@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from inference_app import document
-from inference_app.config import MODELS, models_config, parse
-from inference_app.document import ConfigurationError
+from core_app import config_file
+from core_app.config_file import ConfigurationError
+from inference_app.catalogue.config import MODELS, models_config, parse
 
 SHIPPED = {
     "openai", "anthropic", "deepseek", "openrouter", "gemini", "mistral", "groq", "xai", "together", "azure",
@@ -24,7 +24,7 @@ SHIPPED = {
 @pytest.fixture
 def file(tmp_path: Path, settings: Any, monkeypatch: Any) -> Iterator[Path]:
     """A configuration file of the test's own, looked at whenever it is asked for."""
-    monkeypatch.setattr(document, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(config_file, "CHECK_SECONDS", 0.0)
     path = tmp_path / "gateway.yaml"
     settings.GATEWAY_CONFIG = path
     MODELS.forget()
@@ -134,7 +134,7 @@ def test_a_key_is_read_from_the_environment_when_it_is_needed(monkeypatch: Any) 
 def test_a_fault_is_a_sentence_that_names_its_path(section: Any, path: str) -> None:
     with pytest.raises(ValidationError) as raised:
         parse(section)
-    said = document.sentence(raised.value, file="gateway.yaml", section="models")
+    said = config_file.sentence(raised.value, file="gateway.yaml", section="models")
     assert said.startswith(f"gateway.yaml: {path}")
     assert said.endswith(".")
     assert "sk-123" not in said
@@ -157,10 +157,10 @@ def test_a_broken_file_keeps_what_was_in_force_and_says_so(file: Path, caplog: A
     write(file, "models: {default_model: one}")
     assert models_config().default_model == "one"
     write(file, broken)
-    with caplog.at_level(logging.ERROR, logger="inference_app.document"):
+    with caplog.at_level(logging.ERROR, logger="core_app.config_file"):
         assert models_config().default_model == "one"
         assert models_config().default_model == "one"
-    assert len([record for record in caplog.records if record.name == "inference_app.document"]) == 1
+    assert len([record for record in caplog.records if record.name == "core_app.config_file"]) == 1
     write(file, "models: {default_model: mended}")
     assert models_config().default_model == "mended"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from inference_app.config import ProviderEntry, parse
-from inference_app.prices import response_cost
+from inference_app.catalogue.config import ProviderEntry, parse
+from inference_app.spend.prices import response_cost
 
 
 def priced(**price: Any) -> ProviderEntry:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from inference_app.config import ProviderEntry, parse
-from inference_app.providers import MAX_MODELS, clients_closed, model_built
-from inference_app.resolution import Candidate
+from inference_app.catalogue.config import ProviderEntry, parse
+from inference_app.catalogue.resolution import Candidate
+from inference_app.providers.clients import MAX_MODELS, clients_closed, model_built
 
 
 @pytest_asyncio.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_app.config import ModelsConfig, parse
-from inference_app.resolution import Candidate, default_candidate, model_candidates, provider_of
+from inference_app.catalogue.config import ModelsConfig, parse
+from inference_app.catalogue.resolution import Candidate, default_candidate, model_candidates, provider_of
 
 
 def local(*models: str, **fields: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.checks import run_checks
 from django.test import override_settings
 
-from gateway_project.checks import TAG
+from gateway_project.configuration.checks import TAG
 
 EMBEDDED = {"GATEWAY_DATABASE_URL": "", "GATEWAY_REDIS_URL": "", "GATEWAY_RUNNER": "inline"}
 POSTGRESQL, REDIS = "postgresql://postgres@127.0.0.1/gateway", "redis://127.0.0.1:6379/0"
@@ -86,7 +86,7 @@ def test_what_proxies_origins_and_engines_may_be_passes() -> None:
 
 
 def test_every_check_is_documented() -> None:
-    source = (settings.BASE_DIR / "gateway_project" / "checks.py").read_text(encoding="utf-8")
+    source = (settings.BASE_DIR / "gateway_project" / "configuration" / "checks.py").read_text(encoding="utf-8")
     raised = {
         keyword.value.value
         for node in ast.walk(ast.parse(source))

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from gateway_project.exclusive import AlreadyServed, database_claim, deployment_claim, directory_claim
+from gateway_project.process.process_lock import AlreadyServed, database_claim, deployment_claim, directory_claim
 
 distributed = pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="needs PostgreSQL")
 

@@ -11,8 +11,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from gateway_project import health
-from gateway_project.health import (
+from gateway_project.http import health
+from gateway_project.http.health import (
     COUNTS,
     HealthCounts,
     Healthz,
@@ -147,7 +147,7 @@ async def test_a_part_that_fails_or_hangs_is_named_without_its_exception(monkeyp
     async def refusing() -> str:
         raise NotReady("3 not applied")
 
-    monkeypatch.setattr("gateway_project.health.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("gateway_project.http.health.PROBE_SECONDS", 0.01)
     status, _, body = await ask(Readyz({"a": failing, "b": hanging, "c": refusing}))
     assert status == 503
     assert body == b"a: failed; the log says why\nb: no answer within 0 s\nc: 3 not applied\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from gateway_project.lean import absent
+from gateway_project.process.lean_imports import absent
 
 NEVER = {"drf_spectacular", "psycopg", "pydantic_ai", "redis", "requests", "rich", "twisted"}
 SHOWN = "import sys, gateway_project.asgi; print(*{name.partition('.')[0] for name in sys.modules})"

@@ -8,8 +8,8 @@ from unittest.mock import AsyncMock
 import pytest
 
 from core_app.lifecycle import Part
-from gateway_project.lifecycle import Gateway
-from gateway_project.lifespan import StartedFirst
+from gateway_project.process.lifecycle import Gateway
+from gateway_project.process.lifespan import StartedFirst
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
-from core_app.loglines import line_write
-from gateway_project import logs
+from core_app.log_lines import line_write
+from gateway_project.observability import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
 

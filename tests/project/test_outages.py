@@ -7,7 +7,7 @@ import logging
 import psycopg
 from redis.exceptions import ConnectionError as RedisAway
 
-from gateway_project.outages import AGAIN_SECONDS, POSTGRESQL, REDIS, Outages
+from gateway_project.observability.outage_log import AGAIN_SECONDS, POSTGRESQL, REDIS, Outages
 
 
 class Clock:

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from core_app import errors
+from edge_app.sockets.close_codes import CloseCode
 from events_app.types import REGISTRY
-from sessions_app.socket.codes import CloseCode
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol-native.md").read_text(encoding="utf-8")
 
@@ -38,7 +38,9 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 
 
 def test_every_close_code_of_the_socket_is_documented() -> None:
-    sources = Path(__file__).parents[2].joinpath("sessions_app", "socket").glob("*.py")
+    root = Path(__file__).parents[2]
+    sources = [*root.joinpath("faces", "native").rglob("*.py"), *root.joinpath("edge_app", "sockets").glob("*.py")]
+    assert sources
     used = {code for path in sources for code in re.findall(r"\b4[05]\d\d\b", path.read_text(encoding="utf-8"))}
     documented = set(re.findall(r"^\| (4\d{3}) \|", TEXT, re.MULTILINE))
     assert used - {"4499"} <= documented

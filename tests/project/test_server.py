@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_project.server import GatewayServer, PortTaken, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, server_config, sockets_bind
 
 
 class RecordingGateway:

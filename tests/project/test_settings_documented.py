@@ -28,7 +28,7 @@ print(json.dumps({name: str(value) for name, value in vars(settings).items() if 
 
 def names_read() -> set[str]:
     """What the typed reader is asked for, by the code itself."""
-    files = [settings.BASE_DIR / "gateway_project" / name for name in ("settings.py", "environment.py")]
+    files = [settings.BASE_DIR / "gateway_project" / name for name in ("settings.py", "configuration/environment.py")]
     return {f"GATEWAY_{name}" for file in files for name in reader_calls(file)} - ALIASES - FOR_TESTS
 
 

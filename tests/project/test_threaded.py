@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from gateway_project.threaded import ThreadedHandler
-from tenants_app.gate import Gate
+from edge_app.gate import Gate
+from gateway_project.http.django_handler import ThreadedHandler
 
 
 def thread_name(request: HttpRequest) -> HttpResponse:

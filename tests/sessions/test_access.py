@@ -11,7 +11,7 @@ import pytest_asyncio
 from django.urls import URLPattern, get_resolver
 
 from core_app import database
-from gateway_project.routing import STREAMS
+from gateway_project.http.routing import STREAMS
 from sessions_app.models import AgentSession
 from tenants_app.principal import SCOPES
 from tenants_app.services import tenant_create

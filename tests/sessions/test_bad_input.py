@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from core_app import database
-from sessions_app import serializers
+from faces.native import serializers
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client
 from tests.sessions.test_access import ENDPOINTS, body_for, filled

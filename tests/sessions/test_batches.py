@@ -20,8 +20,8 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from core_app import clock, database
+from core_app.batch_size import Pace
 from core_app.ids import new_id
-from core_app.pace import Pace
 from events_app import log, removal
 from events_app.models import Event, Stream, WebhookDelivery
 from events_app.types import MessageDelta

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from core_app import database
-from sessions_app.services.ceilings import OPEN_SESSIONS, WAITING_RUNS
+from sessions_app.services.tenant_limits import OPEN_SESSIONS, WAITING_RUNS
 from tenants_app.models import Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness

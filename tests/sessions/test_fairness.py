@@ -11,7 +11,7 @@ import pytest_asyncio
 from django.db import connection
 
 from core_app import database
-from core_app.running import tasks_end
+from core_app.timeouts import tasks_end
 from sessions_app.legs.runner import Runner
 from sessions_app.legs.sweep import NEXT_TENANT, WITH_WORK_OF_TENANT, sessions_with_work
 from sessions_app.wakeup import WAKEUPS, Wakeups, Work

@@ -17,7 +17,7 @@ from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
 from core_app import database
 from events_app import hub as hub_module
 from events_app.flusher import FLUSHER
-from events_app.follow import Follower
+from events_app.follower import Follower
 from events_app.hub import HUB
 from tests.fold import whole_log
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually

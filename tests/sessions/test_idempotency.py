@@ -10,9 +10,9 @@ import pytest
 from django.db import transaction
 
 from core_app import database
+from edge_app.rest import viewsets
+from faces.native.views import prompts
 from sessions_app.models import AgentSession, Run
-from sessions_app.views import prompts
-from tenants_app import rest
 from tenants_app.models import IdempotencyRecord
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -33,8 +33,8 @@ def death_after(place: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     def dying(*args: Any, **kwargs: Any) -> Any:
         work(*args, **kwargs)
-        patch.setattr(rest, "idempotency_complete", _too_late)
-        patch.setattr(rest, "idempotency_release", _too_late)
+        patch.setattr(viewsets, "idempotency_complete", _too_late)
+        patch.setattr(viewsets, "idempotency_release", _too_late)
         raise Died
 
     with monkeypatch.context() as patch:
@@ -69,7 +69,7 @@ async def test_a_prompt_whose_process_died_before_its_commit_was_never_made(
     session = await api.session()
     path = f"/v1/sessions/{session}/prompt"
     # The answer is kept in the prompt's transaction, which this death rolls back.
-    with death_after(rest.GatewayAPIView, "keep", monkeypatch), pytest.raises(Died):
+    with death_after(viewsets.GatewayAPIView, "keep", monkeypatch), pytest.raises(Died):
         await api.post(path, {"text": "hello"}, headers=KEY)
     assert await runs() == 0
     # Nobody knows that the first one is dead; after a while its claim is taken over.
@@ -84,14 +84,14 @@ async def test_a_slow_prompt_whose_claim_was_taken_over_is_not_made_beside_the_o
 ) -> None:
     session = await api.session()
     path = f"/v1/sessions/{session}/prompt"
-    keep = rest.GatewayAPIView.keep
+    keep = viewsets.GatewayAPIView.keep
 
-    def taken_over(view: rest.GatewayAPIView, response: Any) -> Any:
+    def taken_over(view: viewsets.GatewayAPIView, response: Any) -> Any:
         IdempotencyRecord.objects.update(claim="somebody-elses")
         return keep(view, response)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rest.GatewayAPIView, "keep", taken_over)
+        patch.setattr(viewsets.GatewayAPIView, "keep", taken_over)
         assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
     assert await runs() == 0
 
@@ -145,15 +145,15 @@ async def test_a_webhooks_secret_is_shown_again_when_its_process_died_after_its_
 @contextmanager
 def death_at_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In the block, a request dies as soon as the transaction in which its answer was kept is committed."""
-    keep = rest.GatewayAPIView.keep
+    keep = viewsets.GatewayAPIView.keep
 
-    def kept(view: rest.GatewayAPIView, response: Any) -> Any:
+    def kept(view: viewsets.GatewayAPIView, response: Any) -> Any:
         answer = keep(view, response)
         transaction.on_commit(_die)
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(rest.GatewayAPIView, "keep", kept)
+        patch.setattr(viewsets.GatewayAPIView, "keep", kept)
         yield
 
 

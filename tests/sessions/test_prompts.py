@@ -11,8 +11,8 @@ import pytest
 from agents_app.engine import Leg, LegOutcome
 from core_app import database
 from events_app.lease import lease_claim
-from sessions_app import waiting
-from sessions_app.legs.begin import leg_begin
+from faces.native import prompt_wait
+from sessions_app.legs.start import leg_begin
 from sessions_app.legs.sweep import sessions_with_work
 from sessions_app.models import AgentSession, Run
 from sessions_app.services.prompt import Prompt, prompt_accept
@@ -207,17 +207,17 @@ async def test_a_wait_that_is_too_short_is_answered_202(api: Client, busy: tuple
 async def test_a_wait_whose_run_is_erased_meanwhile_is_answered_202(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = waiting._outcome
+    outcome = prompt_wait._outcome
 
     def erased_then(run_id: str) -> Any:
         Run.objects.filter(pk=run_id).delete()
         return outcome(run_id)
 
     session = await api.session()
-    monkeypatch.setattr(waiting, "_outcome", erased_then)
+    monkeypatch.setattr(prompt_wait, "_outcome", erased_then)
     answer = await api.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello"})
     assert (answer.status, answer.json["sessionId"]) == (202, session)
-    assert await waiting.run_ended(answer.json["requestId"], 5) is None
+    assert await prompt_wait.run_ended(answer.json["requestId"], 5) is None
     await api.delete(f"/v1/sessions/{session}?purge=true")
 
 

@@ -15,7 +15,7 @@ from core_app.ids import new_id
 from events_app import log
 from events_app.types import MessageDelta
 from events_app.webhooks.services import webhook_create
-from sessions_app.event_stream import _page
+from faces.native.session_events import _page
 from sessions_app.models import AgentSession, Message, Run
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create

@@ -14,12 +14,12 @@ from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
 from events_app.types import MessageDelta
-from sessions_app.legs import keeper
-from sessions_app.legs.begin import leg_begin
-from sessions_app.legs.progress import leg_end
+from sessions_app.legs import lease_keeper
+from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
+from sessions_app.legs.start import leg_begin
 from sessions_app.models import Message, Run, SteeringNote
-from sessions_app.services.ending import lease_revoke
+from sessions_app.services.run_end import lease_revoke
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import Crash, Gate, ScriptedEngine, dying, paused, say, saying, stream
 
@@ -314,7 +314,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the keeper has looked, which would end it without an attempt to write."""
-    monkeypatch.setattr(keeper, "leases_renew", lambda *, fences, seconds: set(fences))
+    monkeypatch.setattr(lease_keeper, "leases_renew", lambda *, fences, seconds: set(fences))
     gate = Gate()
     refused: list[str] = []
 

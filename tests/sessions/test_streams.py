@@ -10,6 +10,7 @@ import pytest
 from core_app import clock, database
 from events_app import log
 from events_app.models import Event, Stream
+from faces.native import session_events
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client, Frame, GatewayHarness
 from tests.scripted_engine import Gate, ScriptedEngine, paused
@@ -360,8 +361,8 @@ async def test_a_reader_that_retention_overtakes_is_told_what_it_missed(
     api: Client, gateway: GatewayHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the plan and the first read, the events were removed."""
-    from sessions_app import event_stream
-    from sessions_app.stream_plan import stream_plan
+    from faces.native import session_events
+    from faces.native.stream_plan import stream_plan
 
     session = await api.session()
     await api.run(session, "first")
@@ -374,7 +375,7 @@ async def test_a_reader_that_retention_overtakes_is_told_what_it_missed(
         Stream.objects.filter(pk=found.stream_id).update(floor=3)
         return plan
 
-    monkeypatch.setattr(event_stream, "stream_plan", plan_and_remove)
+    monkeypatch.setattr(session_events, "stream_plan", plan_and_remove)
     async with api.events(session, since=0) as reader:
         assert await reader.rest() == [Frame(3, "events_dropped", {"from": 1, "to": 3}), *whole[3:]]
 
@@ -444,7 +445,7 @@ async def test_a_session_that_is_erased_while_it_is_looked_up_is_unknown(
     api: Client, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For readers and writers alike: its row was found, its stream is no more."""
-    from sessions_app import event_stream, selectors
+    from sessions_app import selectors
     from sessions_app.services import session as sessions
     from sessions_app.services.erasure import session_erase
 
@@ -454,8 +455,8 @@ async def test_a_session_that_is_erased_while_it_is_looked_up_is_unknown(
         return found
 
     for place, method, below in (
-        (event_stream, "GET", "/events"),
-        (event_stream, "GET", "/events?format=json"),
+        (session_events, "GET", "/events"),
+        (session_events, "GET", "/events?format=json"),
         (sessions, "POST", "/abort"),
         (sessions, "DELETE", ""),
     ):

@@ -16,9 +16,9 @@ from django.db import connection
 from core_app.database import write_transaction
 from events_app import log
 from events_app.lease import Fence, lease_claim
-from sessions_app.legs import begin
+from sessions_app.legs import start
 from sessions_app.legs import sweep as sweeping
-from sessions_app.legs.begin import leg_begin
+from sessions_app.legs.start import leg_begin
 from sessions_app.models import Run, RunState, run_id
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create
@@ -135,7 +135,7 @@ def _workers(monkeypatch: pytest.MonkeyPatch) -> None:
         return looked
 
     monkeypatch.setattr(WAKEUPS, "queue", JobQueue())
-    monkeypatch.setattr(begin, "_next_run", pausing(begin._next_run))
+    monkeypatch.setattr(start, "_next_run", pausing(start._next_run))
     monkeypatch.setattr(sweeping, "sessions_with_work", pausing(sweeping.sessions_with_work))
 
 

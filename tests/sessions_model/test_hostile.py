@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
 from tests.loop_watch import LIMIT, Watch, loop_watched
-from tools_app import schema, schema_work
+from tools_app import schema, schema_cost
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,7 +92,7 @@ ROUNDS = 3
 
 def forgotten() -> None:
     """No round profits from what the one before left behind."""
-    for known in (schema._validator, schema._work_of, schema_work.positions):
+    for known in (schema._validator, schema._work_of, schema_cost.positions):
         known.cache_clear()
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from core_app import database
-from gateway_project import doctor
-from inference_app.relay.budgets import BUDGETS, BudgetRule, Budgets
-from sessions_app.legs.progress import BESIDE
+from gateway_project.operations import doctor
+from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
+from sessions_app.legs.checkpoints import BESIDE
 from tenants_app.models import LedgerEntry, Tenant
 from tests.gateway_harness import Client, GatewayHarness
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenants_app.gate.types import Application, Message, Scope
+from edge_app.http.asgi import Application, Message, Scope
 
 WAIT = 60.0
 

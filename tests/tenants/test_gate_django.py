@@ -10,9 +10,9 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 
 from core_app import database
-from tenants_app import rest_authentication
-from tenants_app.gate import Gate
-from tenants_app.gate.types import Application
+from edge_app.gate import Gate
+from edge_app.http.asgi import Application
+from edge_app.rest import authentication
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES
 from tenants_app.services import api_key_issue, api_key_revoke, tenant_create
@@ -38,7 +38,7 @@ async def test_a_view_takes_the_gates_word_for_who_asks(monkeypatch: pytest.Monk
     def not_again(secret: str | None) -> Any:
         raise AssertionError("the gate has looked already")
 
-    monkeypatch.setattr(rest_authentication, "principal_for_secret", not_again)
+    monkeypatch.setattr(authentication, "principal_for_secret", not_again)
     issued = await database.run(make_key)
     answer = await ask(gate, http_scope("GET", "/echo", {"Authorization": f"Bearer {issued.secret}"}))
     assert (answer.status, answer.json) == (200, {"tenant": "acme"})

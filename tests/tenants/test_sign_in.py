@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tenants_app import sign_in
+from admin_app import sign_in_throttle
+from admin_app.sign_in_throttle import KNOWN, SignIns
 from tenants_app.models import AuditEntry, Tenant, User
-from tenants_app.sign_in import KNOWN, SignIns
 from tests.tenants.hands import Hands
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.tenants.urls")]
@@ -23,10 +23,10 @@ PER_NAME = 3
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few that no bucket refills while a slow machine runs a test: Redis' clock is not moved by hand."""
-    monkeypatch.setattr(sign_in, "PER_ADDRESS", PER_ADDRESS)
-    monkeypatch.setattr(sign_in, "PER_NAME", PER_NAME)
-    monkeypatch.setattr(sign_in, "REDIS_SECONDS", 30.0)
-    monkeypatch.setattr(sign_in.sign_ins, "_shared_store", None)
+    monkeypatch.setattr(sign_in_throttle, "PER_ADDRESS", PER_ADDRESS)
+    monkeypatch.setattr(sign_in_throttle, "PER_NAME", PER_NAME)
+    monkeypatch.setattr(sign_in_throttle, "REDIS_SECONDS", 30.0)
+    monkeypatch.setattr(sign_in_throttle.sign_ins, "_shared_store", None)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_two_processes_count_together_over_redis(
         pytest.skip("the embedded deployment is one process")
     for _ in range(PER_NAME):
         tried(client, root.get_username())
-    monkeypatch.setattr("tenants_app.admin_sign_in.sign_ins", SignIns())
+    monkeypatch.setattr("admin_app.sign_in.sign_ins", SignIns())
     assert tried(client, root.get_username(), PASSWORD).status_code == 429
 
 
@@ -152,7 +152,7 @@ def test_without_redis_each_process_counts_by_itself(
     settings: Any, client: Client, root: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
-    monkeypatch.setattr(sign_in, "RETRY_SECONDS", 3600)
-    monkeypatch.setattr("tenants_app.admin_sign_in.sign_ins", SignIns())
+    monkeypatch.setattr(sign_in_throttle, "RETRY_SECONDS", 3600)
+    monkeypatch.setattr("admin_app.sign_in.sign_ins", SignIns())
     answers = [tried(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
     assert answers == [200] * PER_NAME + [429]

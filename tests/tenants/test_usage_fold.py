@@ -260,7 +260,7 @@ def test_what_is_not_folded_is_found_by_its_index(people: People) -> None:
 
 
 def folding_queries(people: People) -> list[tuple[str, list[Any]]]:
-    from tenants_app.selectors.usage_parts import Asked, parts
+    from tenants_app.selectors.usage_union import Asked, parts
 
     found = []
     for asked in (Asked(people.tenant.pk), Asked(people.tenant.pk, end_user="ann")):

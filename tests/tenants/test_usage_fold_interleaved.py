@@ -11,8 +11,8 @@ from django.db import connection, transaction
 from tenants_app.models import LedgerEntry, UsageDay
 from tenants_app.selectors import usage_rows
 from tenants_app.services import usage as folding
-from tenants_app.services.folded import Counted
 from tenants_app.services.usage import ledger_remove, usage_fold
+from tenants_app.services.usage_cells import Counted
 from tests.sessions.interleaving import orders, pause, perform
 from tests.tenants.test_usage_fold import FIRST, People, check, fold_all, people, row_make
 

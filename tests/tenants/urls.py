@@ -8,9 +8,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from admin_app.site import site
 from core_app.errors import Conflict
-from tenants_app.admin_site import site
-from tenants_app.rest import GatewayAPIView, idempotent
+from edge_app.rest.viewsets import GatewayAPIView, idempotent
 
 
 class ItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -82,6 +82,6 @@ urlpatterns = [
     path("missing", MissingView.as_view()),
     path("crash", crash),
 ]
-handler400 = "core_app.rest.bad_request_page"
-handler404 = "core_app.rest.not_found_page"
-handler500 = "core_app.rest.server_error_page"
+handler400 = "edge_app.rest.errors.bad_request_page"
+handler404 = "edge_app.rest.errors.not_found_page"
+handler500 = "edge_app.rest.errors.server_error_page"

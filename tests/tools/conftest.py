@@ -20,7 +20,7 @@ from events_app.lease import Fence
 from tenants_app.models import Tenant
 from tools_app import calls, registry
 from tools_app.models import ToolCall
-from tools_app.values import CallContext, CallResult, SettledCall, ToolRequest
+from tools_app.types import CallContext, CallResult, SettledCall, ToolRequest
 
 
 @dataclass

@@ -10,7 +10,7 @@ from core_app.errors import BadRequest, Conflict, GatewayError, Gone, NotFound
 from tests.tools.conftest import Session
 from tools_app import calls
 from tools_app.states import CallState
-from tools_app.values import SettledCall
+from tools_app.types import SettledCall
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,8 @@ import pytest
 from core_app.database import run
 from core_app.errors import BadRequest, Conflict, NotFound
 from tests.tools.conftest import CallbackServer, Session
-from tools_app.dry_run import tool_test
 from tools_app.models import ToolCall
+from tools_app.tool_test import tool_test
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_allowed", "guarded")]
 

@@ -24,7 +24,7 @@ from tools_app import calls
 from tools_app.executors.builtin import BUILTINS
 from tools_app.signing import tenant_secrets
 from tools_app.states import CallState
-from tools_app.values import CallResult
+from tools_app.types import CallResult
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -9,7 +9,7 @@ import pytest
 from core_app.guarded_client import CLIENT, Answer
 from tests.tools.conftest import CallbackServer
 from tools_app.executors.fetch_url import TOOL
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 pytestmark = [pytest.mark.usefixtures("guarded")]
 

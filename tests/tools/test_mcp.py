@@ -18,7 +18,7 @@ from tests.tools.conftest import Session
 from tools_app import calls, registry
 from tools_app.executors.mcp import SERVERS
 from tools_app.states import CallState
-from tools_app.values import CallResult
+from tools_app.types import CallResult
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("guarded")]
 

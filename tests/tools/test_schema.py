@@ -18,7 +18,7 @@ from core_app.errors import BadRequest
 from tests.steps import steps_at_most
 from tools_app import schema
 from tools_app.schema import parameters_checked, violation
-from tools_app.schema_work import positions
+from tools_app.schema_cost import positions
 
 SCHEMA_STEPS = 250_000
 """Three times what the dearest of the schemas below takes; going through a bomb takes 2^25 and more."""

@@ -16,10 +16,10 @@ from core_app.database import run, write_transaction
 from core_app.errors import Conflict, NotFound
 from tenants_app.models import User
 from tests.tools.conftest import Session
-from tools_app import calls, moves
+from tools_app import calls, transitions
 from tools_app.models import SessionTool, ToolCall
-from tools_app.moves import IllegalMove, move
 from tools_app.states import MOVES, WAITING, CallState
+from tools_app.transitions import IllegalMove, move
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +131,7 @@ def test_a_settling_that_the_upper_room_refuses_is_not_settled(session: Session)
 
 @pytest.mark.parametrize(("text", "limit", "expected"), [("é" * 10, 5, ("éé", True)), ("ab", 2, ("ab", False))])
 def test_text_is_cut_between_characters(text: str, limit: int, expected: tuple[str, bool]) -> None:
-    assert moves.cut(text, limit) == expected
+    assert transitions.cut(text, limit) == expected
 
 
 @pytest.mark.django_db(transaction=True)

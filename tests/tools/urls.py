@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants_app.admin_site import site
+from admin_app.site import site
 
 urlpatterns = [path("admin/", site.urls)]

@@ -9,8 +9,8 @@ import pytest
 
 from agents_app.registry import engine_get
 from tests.agents.conftest import upstream, upstream_process
+from tests.faces.native.conftest import served
 from tests.gateway_harness import api, gateway
-from tests.sessions_socket.conftest import served
 from tests.tools.conftest import server
 from tests.tracing.tree import Spans, spans_gathered
 

@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from core_app import tracing
 from core_app.metrics import REGISTRY
 from core_app.tracing import NOTHING, TRACING
-from gateway_project import checks, telemetry
-from gateway_project.telemetry import TELEMETRY
+from gateway_project.configuration import checks
+from gateway_project.observability import telemetry
+from gateway_project.observability.telemetry import TELEMETRY
 from tests.agents.conftest import ROOT
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -30,7 +31,7 @@ from tests.tracing.tree import Spans
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # The SDK's metrics are loaded by redis-py wherever they are installed.
-MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "gateway_project.otel")
+MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "gateway_project.observability.otel")
 LOADED = """
 import sys
 import gateway_project.asgi

@@ -10,9 +10,9 @@ import pytest
 from agents_app import registry
 from core_app.tracing import carried, span
 from tests.agents.conftest import Upstream
+from tests.faces.native.served import Served
 from tests.gateway_harness import Client, GatewayHarness
 from tests.scripted_engine import ScriptedEngine, dying
-from tests.sessions_socket.served import Served
 from tests.tools.conftest import CallbackServer
 from tests.tracing.tree import Spans, Tree, attributes, trace_of
 

@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway_project.telemetry import TELEMETRY
+from gateway_project.observability.telemetry import TELEMETRY
 from tests.gateway_harness import eventually
 
 Tree = dict[str, Any]

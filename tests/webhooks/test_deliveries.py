@@ -17,7 +17,7 @@ from core_app.database import database_now, write_transaction
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import claims, sender
 from events_app.webhooks.schedule import PAUSES
-from gateway_project.lifecycle import WEBHOOKS
+from gateway_project.process.lifecycle import WEBHOOKS
 from sessions_app.selectors import session_names
 from tenants_app.models import AuditEntry, Tenant
 from tests.conftest import Caller

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from events_app.webhooks import removal, schedule, sender, services
 from events_app.webhooks.outbox import WEBHOOK_EVENTS
-from sessions_app.openapi.webhooks import ERRORS
+from faces.native.openapi.webhooks import ERRORS
 
 TEXT = (settings.BASE_DIR / "docs" / "webhooks.md").read_text(encoding="utf-8")
 PLAIN = " ".join(TEXT.split())

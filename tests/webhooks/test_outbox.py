@@ -18,7 +18,7 @@ from events_app.webhooks import claims, removal
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.removal import DEAD_KEPT, DELIVERED_KEPT, deliveries_expire
 from events_app.webhooks.services import webhook_create, webhook_delete
-from gateway_project.lifecycle import WEBHOOKS
+from gateway_project.process.lifecycle import WEBHOOKS
 from sessions_app.services.erasure import end_user_erase
 from tenants_app.models import Tenant
 from tests.conftest import Caller

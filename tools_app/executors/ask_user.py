@@ -1,6 +1,6 @@
 """`ask_user`: the model asks the human a question; the run waits for `respond` and holds nothing.
 
-It is never executed: `tools_app.opening` turns the call into a question with a `ref`.
+It is never executed: `tools_app.waits` turns the call into a question with a `ref`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from core_app import jsontext
 from tools_app.executors.base import Builtin
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 MAX_OPTIONS = 20
 MAX_QUESTION_CHARACTERS = 8_000

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 Run = Callable[[Mapping[str, Any], CallContext], Awaitable[Outcome]]
 

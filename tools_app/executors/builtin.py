@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tools_app.executors import ask_user, current_time, demo_approval, fetch_url, mcp
 from tools_app.executors.base import Builtin
 from tools_app.operator_rules import OFFERED, rules
-from tools_app.values import ToolSpec
+from tools_app.types import ToolSpec
 
 BUILTINS: dict[str, Builtin] = {
     module.TOOL.name: module.TOOL for module in (ask_user, current_time, fetch_url, demo_approval)

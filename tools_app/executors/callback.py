@@ -16,9 +16,9 @@ from core_app.errors import BadRequest
 from core_app.guarded_client import CLIENT, Answer, CallFailed, ConnectionFailed, TimedOut
 from core_app.sealing import unseal
 from tools_app.executors.work import CallWork
-from tools_app.outcomes import outcome_of
+from tools_app.result_body import outcome_of
 from tools_app.signing import result_token, signature_headers, tenant_secrets
-from tools_app.values import Later, Outcome
+from tools_app.types import Later, Outcome
 
 ATTEMPTS = 3
 PAUSES = (0.2, 1.0)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core_app import clock
 from tools_app.executors.base import Builtin
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 
 async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tools_app.executors.base import Builtin
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 
 async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:

@@ -16,7 +16,7 @@ from core_app import guarded_client, jsontext
 from core_app.guarded_client import CLIENT, Answer, CallFailed
 from tools_app.executors.base import Builtin
 from tools_app.executors.page_text import page_text
-from tools_app.values import CallContext, Outcome
+from tools_app.types import CallContext, Outcome
 
 MAX_PAGE_BYTES = 1024 * 1024
 MAX_TEXT_BYTES = 200 * 1024

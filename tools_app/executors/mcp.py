@@ -19,8 +19,8 @@ from core_app import jsontext
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
 from tools_app.executors.mcp_connection import CONNECT_SECONDS, Connection, Refused, Unreachable
-from tools_app.outcomes import as_text
-from tools_app.values import CallContext, Outcome
+from tools_app.result_body import as_text
+from tools_app.types import CallContext, Outcome
 
 R = TypeVar("R")
 

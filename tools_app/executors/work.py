@@ -8,7 +8,7 @@ from typing import Any
 
 from tenants_app.models import Tenant
 from tools_app.targets import Target
-from tools_app.values import CallContext
+from tools_app.types import CallContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from gateway_project.backup import KEY_FILE, backup_make
+from gateway_project.operations.backup import KEY_FILE, backup_make
 
 
 class Command(BaseCommand):

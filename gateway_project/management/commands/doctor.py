@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from gateway_project.doctor import Finding, findings
+from gateway_project.operations.doctor import Finding, findings
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   "}
 

@@ -13,9 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from gateway_project.announcement import first_secrets
-from gateway_project.checks import TAG
+from gateway_project.configuration.checks import TAG
 from gateway_project.management.commands.serve import database_reach, prepare
+from gateway_project.process.announcement import first_secrets
 
 
 class Command(BaseCommand):

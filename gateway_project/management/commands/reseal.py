@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from gateway_project.checks import TAG
-from gateway_project.resealing import secrets_reseal
+from gateway_project.configuration.checks import TAG
+from gateway_project.operations.secret_rotation import secrets_reseal
 
 
 class Command(BaseCommand):

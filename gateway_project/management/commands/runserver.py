@@ -11,7 +11,7 @@ from daphne.management.commands.runserver import Command as DaphneCommand
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from gateway_project.exclusive import AlreadyServed, deployment_claim
+from gateway_project.process.process_lock import AlreadyServed, deployment_claim
 
 
 class Command(DaphneCommand):  # type: ignore[misc]  # daphne is untyped

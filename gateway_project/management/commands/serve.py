@@ -18,16 +18,16 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from gateway_project.announcement import announcement, first_secrets
-from gateway_project.checks import TAG
-from gateway_project.configuration import configuration_check
-from gateway_project.exclusive import AlreadyServed, deployment_claim
-from gateway_project.health import migrations_missing
-from gateway_project.lifecycle import gateway
-from gateway_project.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.configuration.checks import TAG
+from gateway_project.configuration.startup_file import configuration_check
+from gateway_project.http.health import migrations_missing
+from gateway_project.process.announcement import announcement, first_secrets
+from gateway_project.process.lifecycle import gateway
+from gateway_project.process.process_lock import AlreadyServed, deployment_claim
+from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
-_DATABASE_SERVER = "gateway_project.database_server"
+_DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock under which one of several starting processes migrates."""
 

@@ -15,12 +15,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from gateway_project.checks import TAG
-from gateway_project.configuration import configuration_check
-from gateway_project.health import migrations_missing
-from gateway_project.lifecycle import gateway
+from gateway_project.configuration.checks import TAG
+from gateway_project.configuration.startup_file import configuration_check
+from gateway_project.http.health import migrations_missing
 from gateway_project.management.commands.serve import database_reach
-from gateway_project.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.process.lifecycle import gateway
+from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 
 
 class Command(BaseCommand):

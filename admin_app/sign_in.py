@@ -1,0 +1,50 @@
+"""The form that people sign in to the admin with: how often is limited, and what fails is in the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+
+from admin_app.sign_in_throttle import address_of, sign_ins
+from tenants_app.models import User
+from tenants_app.services import audit_record
+
+NOBODY = "nobody"
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Django's, with a bound. `wait` is how many seconds until the next attempt, 0 when this one was made."""
+
+    wait = 0
+
+    def clean(self) -> dict[str, Any]:
+        name = self.cleaned_data.get("username") or ""
+        if self.request is None:
+            return super().clean()
+        self.wait = sign_ins.attempt(self.request, name)
+        if self.wait:
+            if sign_ins.worth_noting(self.request):
+                self._record("admin.login_refused", name)
+            message = (
+                f"There were too many attempts to sign in from here or under this name; try again in {self.wait} s."
+            )
+            raise ValidationError(message, code="throttled")
+        try:
+            return super().clean()
+        except ValidationError:
+            self._record("admin.login_failed", name)
+            raise
+
+    def _record(self, action: str, name: str) -> None:
+        """Names who was meant only when there is such a person: people type passwords into the wrong field."""
+        user = User.objects.filter(username=name).first()
+        detail = {"address": address_of(self.request)} if self.request is not None else {}
+        audit_record(
+            actor=NOBODY,
+            action=action,
+            target=user.get_username() if user else "",
+            detail=detail,
+            tenant_id=user.tenant_id if user else None,
+        )

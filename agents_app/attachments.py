@@ -1,0 +1,126 @@
+"""Attachments of the conversation: read for one request to a model, and let go of when it is answered.
+
+In the messages stands a `StoredContent` for each. What a request carries is bounded by GATEWAY_MAX_ATTACHMENT_BYTES,
+as a prompt is: the newest go along, older ones are named in a sentence. What all requests of the process hold is
+bounded by GATEWAY_ATTACHMENT_MEMORY_BYTES; a request waits until there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+from pydantic_ai.messages import BinaryContent, ModelMessage, ModelRequest, UserContent, UserPromptPart
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+
+from agents_app.engine import Attachment, Leg
+from core_app.memory_budget import Room, large_blocks_returned
+
+ROOM = Room(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES)
+"""Of all the requests of the process; its owners are tenants."""
+
+
+class StoredContent(BinaryContent):
+    """Stands for an attachment that is read when it is sent."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        super().__init__(data=b"", media_type=attachment.media_type)
+        self.attachment = attachment
+
+
+class Attachments:
+    """Those of one leg."""
+
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+        self._read: dict[int, bytes] = {}
+
+    @asynccontextmanager
+    async def read(self, messages: Sequence[ModelMessage]) -> AsyncIterator[None]:
+        """Holds what a request with these messages carries, for the block."""
+        wanted = _newest(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
+        if not wanted:
+            yield
+            return
+        large_blocks_returned()
+        async with ROOM.held(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
+            try:
+                for part in wanted:
+                    if part.stored is not None and (data := await self._leg.attachment(part)) is not None:
+                        self._read[part.stored] = data
+                yield
+            finally:
+                self._read.clear()
+
+    def model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
+        """The model, as one that is sent the attachments where the messages have any."""
+        return _Attaching(model, self) if next(_stored(messages), None) is not None else model
+
+    def put_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+        """The messages with what was read."""
+        return [self._filled(message) if isinstance(message, ModelRequest) else message for message in messages]
+
+    def _filled(self, message: ModelRequest) -> ModelRequest:
+        if next(_stored([message]), None) is None:
+            return message
+        parts = [self._part(part) if isinstance(part, UserPromptPart) else part for part in message.parts]
+        return replace(message, parts=parts)
+
+    def _part(self, part: UserPromptPart) -> UserPromptPart:
+        if isinstance(part.content, str):
+            return part
+        return replace(part, content=[self._content(item) for item in part.content])
+
+    def _content(self, item: UserContent) -> UserContent:
+        if not isinstance(item, StoredContent):
+            return item
+        attachment = item.attachment
+        data = self._read.get(attachment.stored) if attachment.stored is not None else None
+        if data is None:
+            return f"[The {attachment.kind} {attachment.name or attachment.media_type} is not sent again.]"
+        return BinaryContent(data=data, media_type=attachment.media_type)
+
+
+class _Attaching(WrapperModel):
+    """Asks its model with the attachments in their places."""
+
+    def __init__(self, wrapped: Model, attachments: Attachments) -> None:
+        super().__init__(wrapped)
+        self._attachments = attachments
+
+    @asynccontextmanager
+    async def request_stream(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+        run_context: Any = None,
+    ) -> AsyncIterator[StreamedResponse]:
+        async with self.wrapped.request_stream(
+            self._attachments.put_into(messages), model_settings, model_request_parameters, run_context
+        ) as stream:
+            yield stream
+
+
+def _newest(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
+    """The newest, none of them left out, that are together within the limit."""
+    wanted: list[Attachment] = []
+    for part in _stored(messages):
+        limit -= part.size
+        if limit < 0:
+            break
+        wanted.append(part)
+    return wanted
+
+
+def _stored(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
+    """Newest first."""
+    for message in reversed(messages):
+        for part in reversed(message.parts):
+            if isinstance(part, UserPromptPart) and not isinstance(part.content, str):
+                yield from (item.attachment for item in reversed(part.content) if isinstance(item, StoredContent))

@@ -1,0 +1,33 @@
+"""What one model response used and cost, from what the provider said, else estimated.
+
+Providers report usage with the last chunk, or not at all; a response without any is estimated from its
+length, because a ledger of zeros would let a tenant spend without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic_ai.messages import ModelMessage, ModelResponse
+
+from agents_app.context_window import estimated_tokens
+from agents_app.engine import Usage
+from agents_app.ready_model import ServedModel
+
+
+def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[ModelMessage]) -> Usage:
+    """The usage of a response to `asked`."""
+    said = response.usage
+    input_tokens, output_tokens = said.input_tokens, said.output_tokens
+    if not input_tokens and not output_tokens:
+        input_tokens, output_tokens = estimated_tokens(asked) or 1, estimated_tokens([response])
+    cached = min(said.cache_read_tokens, input_tokens)
+    reasoning = said.details.get("reasoning_tokens", 0)
+    return Usage(
+        model=served.name,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        reasoning_tokens=int(reasoning) if isinstance(reasoning, int | float) else 0,
+        cost_usd=served.cost_of(input_tokens, output_tokens, cached, said.cost),
+    )

@@ -1,0 +1,77 @@
+"""A request to a model as a span of OpenTelemetry's GenAI conventions; what was said only where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ModelResponse
+
+from agents_app.engine import Leg, Usage
+from agents_app.failures import PROVIDER_ERRORS, failure
+from agents_app.ready_model import ServedModel
+from core_app import jsontext
+from core_app.tracing import Attributes, Span, content, span, tracing
+from inference_app.otel_names import provider_named
+
+SETTINGS = {
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "seed": "gen_ai.request.seed",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+}
+
+
+@contextmanager
+def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Iterator[Span]:
+    """One request to one model; a provider's error marks it with the code that clients would see."""
+    with span(f"chat {served.name.partition(':')[2]}", _attributes(leg, served, asked), kind="client") as asking:
+        try:
+            yield asking
+        except PROVIDER_ERRORS as error:
+            asking.failed(failure(error, served.name).code)
+            raise
+
+
+def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
+    """What the model answered; `usage` is what the ledger will have."""
+    asking.note(
+        {
+            "gen_ai.response.model": response.model_name,
+            "gen_ai.response.id": response.provider_response_id,
+            "gen_ai.response.finish_reasons": (response.finish_reason,) if response.finish_reason else None,
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
+            **content("gen_ai.output.messages", lambda: _told([response])),
+        }
+    )
+
+
+def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Attributes:
+    if not tracing():
+        return {}
+    provider, _, model = served.name.partition(":")
+    settings: dict[str, Any] = dict(served.settings)
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider_named(provider),
+        "gen_ai.request.model": model,
+        "gen_ai.conversation.id": leg.session.session_id,
+        "gen_ai.output.type": "text" if leg.session.response_format is None else "json",
+        "gateway.run.id": leg.run.run_id,
+        **{attribute: settings.get(name) for name, attribute in SETTINGS.items()},
+        **content("gen_ai.system_instructions", lambda: leg.session.system_prompt),
+        **content("gen_ai.input.messages", lambda: _told(asked)),
+    }
+
+
+def _told(messages: Sequence[ModelMessage]) -> str:
+    """The messages in the form of the conventions, which the agent library knows; binaries are left out."""
+    conventions = import_module("pydantic_ai.models.instrumented").InstrumentationSettings(include_binary_content=False)
+    return jsontext.encode_text(conventions.messages_to_otel_messages(list(messages)))

@@ -1,0 +1,35 @@
+"""Settling the calls of one response: all at once, each under the gateway's id.
+
+The first failure cancels the others and passes as it is: an abort or a lost lease must reach the runner
+unwrapped, and no call may go on for a leg that has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from agents_app.engine import Leg
+from tools_app.types import CallResult
+
+
+async def calls_settled(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
+    """What the model is told of every call, by id; None when at least one is pending."""
+    results = [await leg.call(call_ids[0])] if len(call_ids) == 1 else await _together(leg, call_ids)
+    told: dict[str, str] = {}
+    for call_id, result in zip(call_ids, results, strict=True):
+        if result is None:
+            return None
+        told[call_id] = result.content
+    return told
+
+
+async def _together(leg: Leg, call_ids: Sequence[str]) -> list[CallResult | None]:
+    tasks = [asyncio.ensure_future(leg.call(call_id)) for call_id in call_ids]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

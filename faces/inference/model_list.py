@@ -1,0 +1,119 @@
+"""GET /v1/models and /v1/models/:id: what this key may use, in OpenAI's list shape or in Anthropic's.
+
+Listed are the models that usable providers name, their defaults and the operator's aliases. A local provider that
+nobody has said is there is not listed, though it may be asked by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from core_app.errors import BadRequest
+from faces.inference.http import Endpoint, Visit
+from inference_app.catalogue.access import allowed
+from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
+from inference_app.catalogue.resolution import Candidate
+from inference_app.errors import model_not_found
+from inference_app.relay.dialect import ANTHROPIC
+from inference_app.relay.targets import PLANS
+from tenants_app.authentication import query_parameter
+from tenants_app.principal import Principal
+
+EPOCH = 0
+EPOCH_ISO = "1970-01-01T00:00:00Z"
+"""Nobody says when a model was made, and the clients' types want a moment."""
+
+
+async def listed(visit: Visit) -> None:
+    """The list; Anthropic's comes in pages where its client asks for them."""
+    models = list(_models(models_config(), visit.principal))
+    if visit.dialect is not ANTHROPIC:
+        await visit.answer(200, {"object": "list", "data": [_openai(*model) for model in models]})
+        return
+    ids, more = _page([model_id for model_id, _, _ in models], visit)
+    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    await visit.answer(200, {"data": [_anthropic(model_id) for model_id in ids], "has_more": more, **ends})
+
+
+def _page(ids: list[str], visit: Visit) -> tuple[list[str], bool]:
+    """The page that `after_id`, `before_id` and `limit` name, and whether there is more on its other side."""
+    after, before, limit = (query_parameter(visit.scope, name) for name in ("after_id", "before_id", "limit"))
+    if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit[:9])):
+        raise BadRequest("'limit' must be a number from 1.", field="limit")
+    size = len(ids) if limit is None else int(limit[:9])
+    if before is not None:
+        left = ids[: _place(ids, before, "before_id")]
+        return left[-size:], len(left) > size
+    left = ids if after is None else ids[_place(ids, after, "after_id") + 1 :]
+    return left[:size], len(left) > size
+
+
+def _place(ids: list[str], cursor: str, field: str) -> int:
+    if cursor not in ids:
+        raise BadRequest(f"'{field}' must be a model of the list.", field=field)
+    return ids.index(cursor)
+
+
+def one(name: str) -> Endpoint:
+    """One model, of the list or any other name that would be served."""
+
+    async def endpoint(visit: Visit) -> None:
+        model_id = unquote(name)
+        found = next((m for m in _models(models_config(), visit.principal) if m[0] == model_id), None)
+        model = found or _resolved(models_config(), visit.principal, model_id)
+        await visit.answer(200, _openai(*model) if visit.dialect is not ANTHROPIC else _anthropic(model_id))
+
+    return endpoint
+
+
+_Model = tuple[str, str, ModelEntry | None]
+
+
+def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
+    seen: set[str] = set()
+    for model_id, owner, entry in _all(config):
+        if model_id not in seen and allowed(principal.tenant_id, Candidate(owner, model_id), model_id):
+            seen.add(model_id)
+            yield model_id, owner, entry
+
+
+def _all(config: ModelsConfig) -> Iterator[_Model]:
+    for name, provider in config.providers.items():
+        if not provider.usable or provider.assumed or provider.wire == "demo":
+            continue
+        for entry in provider.models:
+            yield entry.id, name, entry
+        if provider.default_model:
+            yield provider.default_model, name, provider.model(provider.default_model)
+    for alias in config.model_aliases:
+        resolution = PLANS.resolution(config, alias, substitution=False)
+        if resolution.candidates:
+            first = resolution.candidates[0]
+            yield alias, first.provider, config.providers[first.provider].model(first.model)
+
+
+def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
+    resolution = PLANS.resolution(config, name, substitution=False)
+    for candidate in resolution.candidates:
+        if allowed(principal.tenant_id, candidate, name):
+            return name, candidate.provider, config.providers[candidate.provider].model(candidate.model)
+    raise model_not_found(name)
+
+
+def _openai(model_id: str, owner: str, entry: ModelEntry | None) -> dict[str, Any]:
+    shape: dict[str, Any] = {"id": model_id, "object": "model", "created": EPOCH, "owned_by": owner}
+    if entry is None:
+        return shape
+    if entry.context_window is not None:
+        shape["context_window"] = entry.context_window
+    if entry.capabilities is not None:
+        shape["capabilities"] = list(entry.capabilities)
+    if entry.price is not None:
+        shape["pricing"] = entry.price.model_dump(exclude_none=True)
+    return shape
+
+
+def _anthropic(model_id: str) -> dict[str, Any]:
+    return {"type": "model", "id": model_id, "display_name": model_id, "created_at": EPOCH_ISO}

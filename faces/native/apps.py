@@ -1,0 +1,11 @@
+"""The app `faces.native`."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class FaceConfig(AppConfig):
+    """A face without models."""
+
+    name = "faces.native"

@@ -1,0 +1,203 @@
+"""What the OpenAPI document says of this room's consumers, which no view inspector sees: one function each.
+
+Frames of event streams are no JSON documents, so their schema stands in an extension (`x-event-schema`); the
+socket is described as the upgrade that it begins with, its frames in `x-websocket`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rest_framework.serializers import Serializer
+
+from edge_app.sockets.close_codes import REASONS
+from events_app.types import TERMINAL_TYPES
+from faces.native.openapi import shapes
+from faces.native.openapi.operations import STREAMS, TOOLS
+from faces.native.session_events import MAX_PAGE
+from faces.native.socket.actions import ACTIONS
+from faces.native.socket.frames import MAX_FRAME_BYTES
+from faces.native.tool_test import TrialSerializer
+
+Schema = dict[str, Any]
+Resolve = Callable[[type[Serializer[Any]], str], Schema]
+"""A reference to a serializer's component, for the direction `request` or `response`."""
+
+EVENT: Schema = {"$ref": "#/components/schemas/Event"}
+WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+PAGE: Schema = {
+    "type": "object",
+    "properties": {
+        "events": {"type": "array", "items": EVENT},
+        "lastEventIndex": {"type": "integer"},
+        "nextCursor": {"type": ["integer", "null"], "description": "`since` of the next page."},
+        "dropped": {
+            "type": "object",
+            "properties": {
+                "from": {"type": "integer"},
+                "to": {"type": "integer"},
+                "reason": {"type": "string", "enum": ["reset"]},
+            },
+            "required": ["from", "to"],
+        },
+    },
+    "required": ["events", "lastEventIndex", "nextCursor"],
+}
+STREAM: Schema = {
+    "schema": {"type": "string", "description": "Frames of `id`, `event` and `data`; comments are heartbeats."},
+    "x-event-schema": EVENT,
+}
+
+
+def components() -> dict[str, Schema]:
+    """The schemas that no serializer has."""
+    return {"EventPage": PAGE}
+
+
+def paths(resolve: Resolve) -> dict[str, Schema]:
+    """The path items, by path; errors and security are added by who assembles the document."""
+    session, group = "/v1/sessions/{session_id}", "/v1/groups/{group_id}"
+    return {
+        f"{session}/events": {"get": session_events()},
+        f"{session}/ws": {"get": session_socket(resolve)},
+        f"{session}/tools/{{name}}/test": {"post": tool_trial(resolve)},
+        f"{group}/events": {"get": group_events()},
+    }
+
+
+def session_events() -> Schema:
+    """GET …/events of a session."""
+    ends = " and ".join(f"`{name}`" for name in sorted(TERMINAL_TYPES))
+    return {
+        "operationId": "followSession",
+        "tags": [STREAMS],
+        "summary": "Follow a session's events, or read them in pages",
+        "description": "Server-sent events until the end of the newest run (" + ends + " are terminal), or, with"
+        " `follow=session`, of the session. With `format=json` one page of JSON instead.",
+        "parameters": [
+            path_parameter("session_id"),
+            *_position(),
+            _query("requestId", {"type": "string"}, "Starts with this run."),
+            _query("follow", {"type": "string", "enum": ["session"]}, "Goes on from run to run."),
+            _query("format", {"type": "string", "enum": ["json"]}, "A page instead of a stream."),
+            _query("limit", WHOLE, f"Of a page: 100 by default, {MAX_PAGE} at most."),
+        ],
+        "responses": {
+            "200": {
+                "description": "The stream, or the page.",
+                "content": {
+                    "text/event-stream": STREAM,
+                    "application/json": {"schema": {"$ref": "#/components/schemas/EventPage"}},
+                },
+            },
+            "204": {"description": "The session is closed and the client has seen its end: do not reconnect."},
+        },
+        "x-scope": "sessions",
+        "x-stream-token": True,
+    }
+
+
+def group_events() -> Schema:
+    """GET …/events of a group."""
+    return {
+        "operationId": "followGroup",
+        "tags": [STREAMS],
+        "summary": "Follow the events of all sessions of a group",
+        "description": "From `Last-Event-ID` or `since`, else live. It has no end of its own.",
+        "parameters": [path_parameter("group_id"), *_position()],
+        "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": STREAM}}},
+        "x-scope": "sessions",
+    }
+
+
+def session_socket(resolve: Resolve) -> Schema:
+    """WS …/ws."""
+    return {
+        "operationId": "openSocket",
+        "tags": [STREAMS],
+        "summary": "Follow a session and act on it over one WebSocket",
+        "description": "Events as they come; every action gets exactly one answer, before any event it causes.",
+        "parameters": [
+            path_parameter("session_id"),
+            _query("since", WHOLE, "Events after this offset; live without it."),
+            _query("api_key", {"type": "string"}, "The key, where no header can be sent."),
+        ],
+        "responses": {"101": {"description": "The socket is open."}},
+        "x-scope": "sessions",
+        "x-stream-token": True,
+        "x-websocket": {
+            "maxFrameBytes": MAX_FRAME_BYTES,
+            "sends": {"oneOf": [EVENT, *_answers()]},
+            "receives": {"oneOf": _actions(resolve)},
+            "closeCodes": {str(int(code)): reason for code, reason in REASONS.items()},
+        },
+    }
+
+
+def tool_trial(resolve: Resolve) -> Schema:
+    """POST …/tools/:name/test."""
+    return {
+        "operationId": "testTool",
+        "tags": [TOOLS],
+        "summary": "Try a tool without a model",
+        "parameters": [path_parameter("session_id"), path_parameter("name")],
+        "requestBody": {"content": {"application/json": {"schema": resolve(TrialSerializer, "request")}}},
+        "responses": {
+            "200": {
+                "description": "How the call went.",
+                "content": {"application/json": {"schema": resolve(shapes.ToolTrialSerializer, "response")}},
+            }
+        },
+        "x-scope": "sessions",
+        "x-errors": [409],
+    }
+
+
+def path_parameter(name: str) -> Schema:
+    """A part of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _position() -> list[Schema]:
+    return [
+        _query("since", WHOLE, "Events after this offset; 0 is everything."),
+        _query("types", {"type": "string"}, "A comma list: only events of these types."),
+        {"name": "Last-Event-ID", "in": "header", "schema": WHOLE, "description": "As `since`, and before it."},
+    ]
+
+
+def _query(name: str, schema: Mapping[str, Any], description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": dict(schema), "description": description}
+
+
+def _answers() -> list[Schema]:
+    ref: Schema = {"type": ["string", "integer"], "description": "The action's own."}
+    done = {"ok": {"const": True}, "action": {"type": "string"}, "requestRef": ref}
+    refused = {
+        "ok": {"const": False},
+        "action": {"type": ["string", "null"]},
+        "error": {"type": "string"},
+        "message": {"type": "string"},
+        "field": {"type": "string"},
+        "errorId": {"type": "string"},
+        "requestRef": ref,
+    }
+    return [
+        {"type": "object", "properties": done, "required": ["ok", "action"], "additionalProperties": {}},
+        {"type": "object", "properties": refused, "required": ["ok", "action", "error", "message"]},
+    ]
+
+
+def _actions(resolve: Resolve) -> list[Schema]:
+    frames = [_frame(name, resolve(action.serializer, "request")) for name, action in ACTIONS.items()]  # type: ignore[arg-type]
+    return [*frames, _frame("ping", {"type": "object"})]
+
+
+def _frame(action: str, data: Schema) -> Schema:
+    head = {
+        "type": "object",
+        "properties": {"action": {"const": action}, "requestRef": {"type": ["string", "integer"], "maxLength": 256}},
+        "required": ["action"],
+    }
+    return {"allOf": [head, data]}

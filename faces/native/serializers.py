@@ -1,0 +1,277 @@
+"""The shapes that clients send (native contract, "Endpoints", "Create"); no queries, no decisions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from agents_app.engine import Attachment
+from core_app.errors import Unprocessable
+from core_app.guarded_client import MAX_URL_CHARACTERS
+from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
+from events_app.webhooks.outbox import WEBHOOK_EVENTS
+from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
+from sessions_app.services.prompt import Prompt
+from sessions_app.services.session import SessionRequest
+from tools_app.types import PlannedCall
+
+SESSION_ID = r"[A-Za-z0-9_-]{1,64}"
+MAX_TEXT = 1024 * 1024
+MAX_SCHEMA_BYTES = 64 * 1024
+SERVER_SIDE = ("plugins", "blueprint", "workingDir", "skillsDirs")
+"""CMDC's names for what is the operator's here: accepted when empty."""
+
+
+class ToolEntry(serializers.Field[Any, Any, Any, Any]):
+    """The name of a built-in tool, or an inline registration, which the tools room checks."""
+
+    default_error_messages = {"invalid": "A tool is the name of a built-in tool or a registration object."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str | dict):
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class ImportedCallSerializer(serializers.Serializer[Any]):
+    """A tool call of an imported assistant message."""
+
+    callId = StrictString(max_length=40)
+    name = StrictString(max_length=64)
+    arguments = JSONObject(max_bytes=256 * 1024)
+
+
+class ImportedMessageSerializer(serializers.Serializer[Any]):
+    """A message of earlier history."""
+
+    role = serializers.ChoiceField(["user", "assistant", "tool_result"])
+    content = StrictString(allow_blank=True, max_length=MAX_TEXT)
+    toolCalls = serializers.ListField(child=ImportedCallSerializer(), required=False, allow_null=True, max_length=128)
+    callId = StrictString(required=False, allow_null=True, max_length=40)
+    endUser = StrictString(required=False, allow_null=True, max_length=200)
+
+
+class SessionCreateSerializer(serializers.Serializer[Any]):
+    """POST /v1/sessions."""
+
+    model = StrictString(required=False, allow_null=True, max_length=200)
+    agent = StrictString(required=False, allow_null=True, max_length=200)
+    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    systemPrompt = StrictString(required=False, allow_null=True, allow_blank=True, max_length=MAX_TEXT)
+    maxTurns = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000)
+    maxTokens = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000_000)
+    providerOpts = JSONObject(required=False, allow_null=True)
+    tools = serializers.ListField(child=ToolEntry(), required=False, allow_null=True, max_length=128)
+    userData = JSONObject(required=False, allow_null=True)
+    metadata = JSONObject(required=False, allow_null=True)
+    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    title = StrictString(required=False, allow_null=True, max_length=200)
+    responseFormat = JSONObject(required=False, allow_null=True, max_bytes=MAX_SCHEMA_BYTES)
+    historyPolicy = serializers.ChoiceField(["error", "truncate", "summarize"], required=False, allow_null=True)
+    approvals = serializers.DictField(
+        child=serializers.ChoiceField(["always", "never"]), required=False, allow_null=True
+    )
+
+    messages = serializers.ListField(
+        child=ImportedMessageSerializer(), required=False, allow_null=True, max_length=MAX_IMPORTED
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name in SERVER_SIDE:
+            if self.initial_data.get(name):
+                raise Unprocessable(f"'{name}' is set by the operator of the gateway.", field=name)
+        return attrs
+
+    def to_request(self) -> SessionRequest:
+        """The checked values; what is absent or null takes its default."""
+        given = {_FIELDS[name]: value for name, value in self.validated_data.items() if value is not None}
+        given["messages"] = [_imported(message) for message in given.get("messages", ())]
+        return SessionRequest(**given)
+
+
+_FIELDS = {
+    "model": "model",
+    "agent": "agent",
+    "sessionId": "public_id",
+    "systemPrompt": "system_prompt",
+    "maxTurns": "max_turns",
+    "maxTokens": "max_tokens",
+    "providerOpts": "options",
+    "tools": "tools",
+    "userData": "user_data",
+    "metadata": "metadata",
+    "groupId": "group_id",
+    "title": "title",
+    "responseFormat": "response_format",
+    "historyPolicy": "history_policy",
+    "approvals": "approvals",
+    "messages": "messages",
+}
+
+
+def _imported(message: dict[str, Any]) -> ImportedMessage:
+    calls = tuple(
+        PlannedCall(call["callId"], call["name"], call["arguments"]) for call in message.get("toolCalls") or ()
+    )
+    return ImportedMessage(
+        message["role"], message["content"], calls, message.get("callId"), end_user=message.get("endUser")
+    )
+
+
+class SessionPatchSerializer(serializers.Serializer[Any]):
+    """PATCH /v1/sessions/:id; null empties `title` and `groupId`."""
+
+    systemPrompt = StrictString(required=False, allow_blank=True, max_length=MAX_TEXT)
+    userData = JSONObject(required=False)
+    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    title = StrictString(required=False, allow_null=True, max_length=200)
+    tools = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=128)
+
+    def to_changes(self) -> dict[str, Any]:
+        """The changes by the service's names."""
+        return {_FIELDS[name]: value for name, value in self.validated_data.items()}
+
+
+class AttachmentSerializer(serializers.Serializer[Any]):
+    """A part of a prompt that is not text; `data` (base64) or `url`."""
+
+    type = serializers.ChoiceField(["image", "audio", "file"])
+    mediaType = StrictPattern(r"[a-z]+/[A-Za-z0-9.+_-]{1,80}")
+    name = StrictString(required=False, allow_null=True, max_length=200)
+    data = StrictString(required=False, allow_null=True)  # type: ignore[assignment]  # a field, not the property
+    url = StrictString(required=False, allow_null=True, max_length=2000)
+
+    def validate_data(self, value: str | None) -> bytes | None:
+        try:
+            return base64.b64decode(value, validate=True) if value is not None else None
+        except (binascii.Error, ValueError):
+            raise serializers.ValidationError("This is not base64.") from None
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if (attrs.get("data") is None) == (attrs.get("url") is None):
+            raise serializers.ValidationError({"data": "An attachment has either 'data' or 'url'."})
+        return attrs
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """POST /v1/sessions/:id/prompt."""
+
+    text = StrictString(max_length=MAX_TEXT)
+    attachments = serializers.ListField(child=AttachmentSerializer(), required=False, allow_null=True, max_length=32)
+    metadata = JSONObject(required=False, allow_null=True)
+    whenBusy = serializers.ChoiceField(
+        ["enqueue", "reject", "interrupt", "steer"], required=False, allow_null=True, default="enqueue"
+    )
+    endUser = StrictString(required=False, allow_null=True, max_length=200)
+
+    def validate_attachments(self, value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        total = sum(len(part.get("data") or b"") for part in value or ())
+        if total > settings.GATEWAY_MAX_ATTACHMENT_BYTES:
+            limit = settings.GATEWAY_MAX_ATTACHMENT_BYTES
+            raise serializers.ValidationError(f"Together at most {limit} bytes (GATEWAY_MAX_ATTACHMENT_BYTES).")
+        return value or []
+
+    def to_prompt(self) -> Prompt:
+        """The checked values."""
+        data = self.validated_data
+        return Prompt(
+            text=data["text"],
+            attachments=tuple(
+                Attachment(part["type"], part["mediaType"], part.get("name"), part.get("data"), part.get("url"))
+                for part in data.get("attachments") or ()
+            ),
+            metadata=data.get("metadata") or {},
+            when_busy=data["whenBusy"] or "enqueue",
+            end_user=data.get("endUser"),
+        )
+
+
+class ApproveSerializer(serializers.Serializer[Any]):
+    """POST …/approve."""
+
+    approvalId = StrictString(max_length=64)
+    argsHash = StrictString(required=False, allow_null=True, max_length=128)
+    args = JSONObject(required=False, allow_null=True, max_bytes=256 * 1024)
+    comment = StrictString(required=False, allow_null=True, allow_blank=True, max_length=10_000)
+
+
+class RejectSerializer(serializers.Serializer[Any]):
+    """POST …/reject."""
+
+    approvalId = StrictString(max_length=64)
+    reason = StrictString(required=False, allow_null=True, allow_blank=True, max_length=10_000)
+
+
+class RespondSerializer(serializers.Serializer[Any]):
+    """POST …/respond."""
+
+    ref = StrictString(max_length=64)
+    response = StrictString(max_length=256 * 1024, allow_blank=True)
+
+
+class ToolResultSerializer(serializers.Serializer[Any]):
+    """POST …/tool-results: `result` (any JSON) or `error` (text)."""
+
+    callId = StrictString(max_length=64)
+    result = serializers.JSONField(required=False, allow_null=True)
+    error = StrictString(required=False, allow_null=True, max_length=256 * 1024)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("error") is None and "result" not in attrs:
+            raise serializers.ValidationError({"result": "A result has 'result' or 'error'."})
+        return attrs
+
+
+class AbortSerializer(serializers.Serializer[Any]):
+    """POST …/abort."""
+
+    reason = StrictString(required=False, allow_null=True, allow_blank=True, max_length=1000)
+
+
+class SteerSerializer(serializers.Serializer[Any]):
+    """POST …/steer."""
+
+    text = StrictString(max_length=MAX_TEXT)
+
+
+class SwitchModelSerializer(serializers.Serializer[Any]):
+    """POST …/switch_model."""
+
+    model = StrictString(max_length=200)
+
+
+class ForkSerializer(serializers.Serializer[Any]):
+    """POST …/fork."""
+
+    messageId = StrictString(max_length=64)
+    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    title = StrictString(required=False, allow_null=True, max_length=200)
+
+
+class WebhookPatchSerializer(serializers.Serializer[Any]):
+    """PATCH /v1/webhooks/:id."""
+
+    url = StrictString(required=False, max_length=MAX_URL_CHARACTERS, help_text="https only.")
+    events = serializers.ListField(child=StrictString(max_length=40), required=False, min_length=1, max_length=20)
+    description = StrictString(required=False, allow_blank=True, max_length=200)
+    disabled = StrictBoolean(required=False)
+
+
+class WebhookCreateSerializer(serializers.Serializer[Any]):
+    """POST /v1/webhooks."""
+
+    url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="https only.")
+    events = serializers.ListField(
+        child=StrictString(max_length=40),
+        min_length=1,
+        max_length=20,
+        help_text=f"One or more of {', '.join(WEBHOOK_EVENTS)}.",
+    )
+    description = StrictString(required=False, allow_blank=True, max_length=200)

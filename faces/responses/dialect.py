@@ -1,0 +1,77 @@
+"""Errors as clients of the Responses API read them: OpenAI's body before an answer, `response.failed` within one.
+
+A broken stream must end with the response that it began: a converted one is its converter's to end, of one that was
+passed through the beginning and the last number are remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+
+from edge_app.http.asgi import Message, Send
+from inference_app.catalogue.config import Wire
+from inference_app.conversion import Failed, RequestConverter
+from inference_app.conversion.sse import typed_event
+from inference_app.relay import OPENAI, Converters, Refusal
+
+_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+_CREATED = re.compile(rb'^data: ?(\{.*"response\.created".*\})\r?$', re.MULTILINE)
+_WIRES: tuple[Wire, ...] = ("openai-chat", "anthropic")
+
+
+class ResponsesDialect:
+    """The dialect of one request, which makes the converters of its attempts and knows the last."""
+
+    def __init__(self) -> None:
+        self._converter: RequestConverter | None = None
+        self._first = b""
+        self._last = b""
+
+    @property
+    def converters(self) -> Converters:
+        """To the wires that are not the Responses API's own."""
+        return {wire: partial(self._convert, wire) for wire in _WIRES}
+
+    def passing_through(self) -> None:
+        """The provider that answers speaks the Responses API itself."""
+        self._converter = None
+
+    def watching(self, send: Send) -> Send:
+        """`send`, of which the first and the newest bytes of the body are remembered."""
+
+        async def watched(message: Message) -> None:
+            if body := message.get("body"):
+                self._first = self._first or body
+                self._last = body
+            await send(message)
+
+        return watched
+
+    def body(self, refusal: Refusal) -> Mapping[str, Any]:
+        return OPENAI.body(refusal)
+
+    def event(self, refusal: Refusal) -> bytes:
+        failed = Failed(refusal.code or "server_error", refusal.message, refusal.status)
+        return self._ended(failed) if self._converter is None else self._converter.fail(failed)
+
+    def _convert(self, wire: Wire) -> RequestConverter:
+        self._converter = RequestConverter("responses", wire)
+        return self._converter
+
+    def _ended(self, failed: Failed) -> bytes:
+        """`response.failed` for the response that the provider began; an `error` event when it had not yet."""
+        numbers = _NUMBER.findall(self._last)
+        number = int(numbers[-1]) + 1 if numbers else 0
+        created = _CREATED.search(self._first)
+        if created is None:
+            event: dict[str, Any] = {"type": "error", "code": failed.code, "message": failed.message, "param": None}
+        else:
+            response = orjson.loads(created.group(1))["response"]
+            error = {"code": "server_error", "message": failed.message}
+            event = {"type": "response.failed", "response": {**response, "status": "failed", "error": error}}
+        return typed_event({**event, "sequence_number": number})

@@ -1,0 +1,229 @@
+"""System checks of the settings: each has a stable id and says in a sentence what to set.
+
+`manage.py serve` runs them before anything else and starts nothing when one is an error; combinations that would
+lose events are errors. docs/configuration.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+
+from agents_app import guardrails
+from gateway_project.observability.logs import FORMATS, LEVELS
+
+TAG = "gateway"
+RUNNERS = ("inline", "worker")
+SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
+POSITIVE = (
+    "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
+    "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
+    "GATEWAY_FOLLOWER_QUEUE", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
+    "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
+    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES",
+)  # fmt: skip
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
+
+OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+OTEL_PROTOCOL = "http/protobuf"
+OTEL_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+OTEL_MISSING = (
+    "GATEWAY_OTEL is on and the OpenTelemetry packages are not installed: install the extra 'otel'"
+    " (pip install 'agent-gateway[otel]'), or switch GATEWAY_OTEL off."
+)
+
+
+def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Where state and messages live, and who executes legs."""
+    return list(_deployment())
+
+
+def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Values that the typed reader takes but nothing can work with."""
+    return [*_vocabularies(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_named()]
+
+
+def _deployment() -> Iterator[CheckMessage]:
+    scheme = settings.GATEWAY_REDIS_URL.partition(":")[0]
+    if settings.GATEWAY_REDIS_URL and scheme not in ("redis", "rediss", "unix"):
+        yield Error(
+            f"GATEWAY_REDIS_URL starts with '{scheme}:'; it takes redis://, rediss:// or unix://.", id="gateway.E001"
+        )
+    elif not _is_address(settings.GATEWAY_REDIS_URL):
+        yield Error(
+            "GATEWAY_REDIS_URL is no address: it takes redis://:password@host:6379/0, where / @ : # ? % in a password"
+            " are percent-encoded.",
+            id="gateway.E001",
+        )
+    if settings.GATEWAY_RUNNER not in RUNNERS:
+        yield Error(f"GATEWAY_RUNNER is '{settings.GATEWAY_RUNNER}'; it is 'inline' or 'worker'.", id="gateway.E002")
+    if settings.GATEWAY_RUNNER == "worker" and not settings.GATEWAY_DATABASE_URL:
+        yield Error(
+            "GATEWAY_RUNNER=worker needs PostgreSQL: set GATEWAY_DATABASE_URL, since SQLite serves one process only.",
+            id="gateway.E003",
+        )
+    elif settings.GATEWAY_RUNNER == "worker" and not settings.GATEWAY_REDIS_URL:
+        yield Error(
+            "GATEWAY_RUNNER=worker needs Redis: set GATEWAY_REDIS_URL, else what workers write reaches no follower.",
+            id="gateway.E004",
+        )
+    if settings.GATEWAY_REDIS_URL and not settings.GATEWAY_DATABASE_URL:
+        yield Warning(
+            "GATEWAY_REDIS_URL is set without GATEWAY_DATABASE_URL: SQLite serves one process, which needs no Redis.",
+            id="gateway.W001",
+        )
+
+
+def _vocabularies() -> Iterator[CheckMessage]:
+    if settings.GATEWAY_SYNCHRONOUS not in SYNCHRONOUS:
+        yield Error(
+            f"GATEWAY_SYNCHRONOUS is '{settings.GATEWAY_SYNCHRONOUS}'; it is NORMAL, FULL or EXTRA"
+            " (with OFF a crash of the machine could destroy the database).",
+            id="gateway.E005",
+        )
+    if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
+        yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_either(LEVELS)}.", id="gateway.E006")
+    if settings.GATEWAY_LOG_FORMAT not in FORMATS:
+        yield Error(
+            f"GATEWAY_LOG_FORMAT is '{settings.GATEWAY_LOG_FORMAT}'; it is {_either(FORMATS)}.", id="gateway.E007"
+        )
+
+
+def _numbers() -> Iterator[CheckMessage]:
+    ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
+    if not all(0 < port < 65_536 for port in ports) or len(set(ports)) < len(ports):
+        yield Error(
+            "GATEWAY_PORT and GATEWAY_EXTRA_PORTS take numbers from 1 to 65535, each once.",
+            id="gateway.E008",
+        )
+    for name in POSITIVE:
+        if getattr(settings, name) <= 0:
+            yield Error(f"{name} is {getattr(settings, name)}; it must be more than 0.", id="gateway.E009")
+    if settings.GATEWAY_RATE_LIMIT_RPM < 0:
+        yield Error("GATEWAY_RATE_LIMIT_RPM is negative; 0 switches the limit off.", id="gateway.E009")
+    if settings.GATEWAY_DRAIN_SECONDS < 0:
+        yield Error("GATEWAY_DRAIN_SECONDS is negative; 0 hands running legs over at once.", id="gateway.E009")
+
+
+def _tls() -> Iterator[CheckMessage]:
+    files = {
+        "GATEWAY_TLS_CERT_FILE": settings.GATEWAY_TLS_CERT_FILE,
+        "GATEWAY_TLS_KEY_FILE": settings.GATEWAY_TLS_KEY_FILE,
+    }
+    if len({bool(value) for value in files.values()}) == 2:
+        yield Error("GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together: set both or none.", id="gateway.E010")
+    for name, value in files.items():
+        if value and not Path(value).is_file():
+            yield Error(f"{name} names '{value}', which is not a file.", id="gateway.E010")
+    if all(value and Path(value).is_file() for value in files.values()):
+        yield from _certificate(*files.values())
+
+
+def _certificate(chain: str, key: str) -> Iterator[CheckMessage]:
+    try:
+        # A key with a passphrase would ask for it on a terminal that a service does not have.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: b"")
+    except (OSError, ValueError):
+        yield Error(
+            "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE are no PEM chain with its key (one without passphrase).",
+            id="gateway.E010",
+        )
+
+
+def _traces() -> Iterator[CheckMessage]:
+    if not settings.GATEWAY_OTEL:
+        return
+    if otel_missing():
+        yield Error(OTEL_MISSING, id="gateway.E011")
+    for name in OTEL_PROTOCOLS:
+        if os.environ.get(name, OTEL_PROTOCOL) != OTEL_PROTOCOL:
+            yield Warning(
+                f"{name} is '{os.environ[name]}'; the gateway exports traces over {OTEL_PROTOCOL} and nothing else.",
+                id="gateway.W002",
+            )
+
+
+def _addresses() -> Iterator[CheckMessage]:
+    for proxy in settings.GATEWAY_TRUSTED_PROXIES:
+        if proxy != "*" and not _is_network(proxy):
+            yield Error(
+                f"GATEWAY_TRUSTED_PROXIES has '{proxy}'; it takes addresses and networks: 127.0.0.1, 10.0.0.0/8.",
+                id="gateway.E012",
+            )
+    for origin in settings.GATEWAY_CORS_ORIGINS:
+        if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+            yield Error(
+                f"GATEWAY_CORS_ORIGINS has '{origin}'; an origin is https://app.example.com, without a path.",
+                id="gateway.E013",
+            )
+    if not settings.GATEWAY_PUBLIC_URL.startswith(("http://", "https://")):
+        yield Error(
+            f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
+            id="gateway.E014",
+        )
+
+
+def _named() -> Iterator[CheckMessage]:
+    """Files and modules that are first used long after the start."""
+    config = Path(settings.GATEWAY_CONFIG)
+    if config != settings.BASE_DIR / "config" / "gateway.yaml" and not config.is_file():
+        yield Error(f"GATEWAY_CONFIG names '{config}', which is not a file.", id="gateway.E015")
+    for entry in settings.GATEWAY_ENGINES:
+        name, _, module = (part.strip() for part in entry.partition("="))
+        if not name or not _is_module(module):
+            yield Error(
+                f"GATEWAY_ENGINES has '{entry}'; it takes name=module, and Python finds no such module.",
+                id="gateway.E016",
+            )
+    try:
+        guardrails.configured()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="gateway.E017")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018  (raises when it is no number)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return bool(name) and find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def otel_missing() -> bool:
+    """Whether the packages of the extra `otel` are not installed."""
+    try:
+        return any(find_spec(name) is None for name in OTEL_PACKAGES)
+    except ModuleNotFoundError:
+        return True
+
+
+def _either(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"

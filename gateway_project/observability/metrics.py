@@ -1,0 +1,112 @@
+"""`/metrics` in Prometheus' text format, for keys with the scope `platform`.
+
+`PARTS` reads what the process's parts count by themselves; the runs by state are the one thing asked of the database,
+which has an index of the unfinished ones, and are left out when it does not answer. The exposition is written in a
+thread: a process with many routes and models has thousands of lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from django.db import DatabaseError
+from django.db.models import Count
+from prometheus_client import CONTENT_TYPE_LATEST, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from core_app import database
+from core_app.log_lines import said
+from core_app.metrics import REGISTRY
+from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.sockets.open_sockets import SOCKETS
+from events_app.flusher import FLUSHER
+from events_app.hub import HUB
+from gateway_project.http.health import answer
+from sessions_app.legs.runner import RUNNER
+from sessions_app.models import UNFINISHED, Run
+from tenants_app.principal import PLATFORM, Principal
+
+DATABASE_SECONDS = 2.0
+
+log = structlog.get_logger("gateway.metrics")
+
+
+class Parts(Collector):
+    """What the hub, the flusher, the runner and the sockets of this process know of themselves."""
+
+    def describe(self) -> Iterable[Metric]:
+        """The same: reading costs nothing."""
+        return self.collect()
+
+    def collect(self) -> Iterable[Metric]:
+        """Plain attributes of the parts, read without a lock: each is one number."""
+        yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
+        yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
+        yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
+        yield _counter("gateway_hub_dropped", "Batches that did not reach the channel layer.", HUB.dropped)
+        yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
+        yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
+        yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
+
+
+class RunStates(Collector):
+    """Unfinished runs of the whole deployment by state, as of the last look."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] | None = None
+
+    def describe(self) -> Iterable[Metric]:
+        """Without a look."""
+        yield _runs()
+
+    def collect(self) -> Iterable[Metric]:
+        """Nothing when the last look failed: a gap says more than an old number."""
+        family = _runs()
+        for state, count in (self.counts or {}).items():
+            family.add_metric([state], count)
+        yield family
+
+    async def look(self) -> None:
+        """Asks the database, for DATABASE_SECONDS at most."""
+        self.counts = None
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                self.counts = await database.run(_unfinished)
+        except (DatabaseError, TimeoutError) as error:
+            log.warning("runs_not_counted", error=said(error))
+
+
+RUN_STATES = RunStates()
+
+
+class Metrics:
+    """`GET /metrics`; the gate has put the principal into the scope."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal: Principal = scope["gateway.principal"]
+        principal.require(PLATFORM)
+        await RUN_STATES.look()
+        exposition = await asyncio.to_thread(generate_latest, REGISTRY)
+        await answer(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
+
+
+def _counter(name: str, documentation: str, value: int) -> CounterMetricFamily:
+    return CounterMetricFamily(name, documentation, value=value)
+
+
+def _runs() -> GaugeMetricFamily:
+    return GaugeMetricFamily("gateway_runs", "Unfinished runs by state.", labels=["state"])
+
+
+def _unfinished() -> dict[str, int]:
+    found = Run.objects.filter(state__in=UNFINISHED).order_by().values_list("state").annotate(Count("pk"))
+    return {str(state): 0 for state in UNFINISHED} | dict(found)
+
+
+REGISTRY.register(Parts())
+REGISTRY.register(RUN_STATES)
+for standard in (ProcessCollector, PlatformCollector, GCCollector):
+    standard(registry=REGISTRY)

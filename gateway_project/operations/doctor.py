@@ -1,0 +1,328 @@
+"""What `manage.py doctor` looks at: each check is a function that says in one line how it found things.
+
+It changes nothing, and runs beside a serving gateway or without one. A line never carries a secret: keys are named by
+their variables, addresses shown without their credentials.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import psycopg
+import redis
+from django.conf import settings
+from django.core.checks import ERROR, run_checks
+from django.db import DatabaseError, connection
+from django.db.models import Exists, OuterRef, Sum
+
+from agents_app import registry as agents
+from core_app import clock
+from core_app.config_file import ConfigurationError
+from core_app.database import database_now
+from core_app.errors import GatewayError
+from events_app.models import Stream
+from gateway_project.configuration.checks import TAG
+from gateway_project.configuration.connection_pools import APPLICATION, most_connections
+from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
+from gateway_project.operations.secret_rotation import secrets_reseal
+from inference_app.catalogue.config import MODELS, models_config
+from inference_app.catalogue.overlay import overlay_now
+from inference_app.operator.operator_settings import rows_apply
+from sessions_app.models import Run, RunState
+from tenants_app.models import LedgerEntry
+from tools_app import operator_rules
+from tools_app.models import ToolCall
+from tools_app.states import WAITING as AWAITED
+
+Level = Literal["ok", "warning", "wrong"]
+
+REACH_SECONDS = 3
+SKEW_SECONDS = 1.0
+"""Leases go by the database's clock alone, but times of events and of timers are compared with the process's."""
+
+LEAST_FREE_BYTES = 1024**3
+LEAST_FREE_SHARE = 0.05
+FILES_WANTED = 4096
+"""A connection is an open file; a laptop's 1,024 end at about a thousand followers."""
+
+RECENT_RUNS = 500
+OLDEST_SECRETS = 1000
+STALE_SECONDS = 30.0
+"""The sweep takes up what a dead process held within seconds; what is older has nobody who looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    level: Level
+    text: str
+
+
+Found = tuple[Level, str]
+Check = Callable[[], Found]
+
+
+def settings_checked() -> Found:
+    """The system checks of the settings."""
+    messages = run_checks(tags=[TAG])
+    if not messages:
+        return "ok", "every GATEWAY_* setting can work."
+    worst: Level = "wrong" if any(message.level >= ERROR for message in messages) else "warning"
+    return worst, " ".join(f"{message.msg} ({message.id})" for message in messages)
+
+
+def rows() -> Found:
+    """Reads what the admin lays over the file, as a serving process does."""
+    MODELS.forget()
+    rows_apply()
+    return "ok", f"{_rows()} providers, routes, aliases and prices of the admin are in force over the file."
+
+
+def _rows() -> int:
+    overlay = overlay_now()
+    return len(overlay.providers) + len(overlay.routes) + len(overlay.aliases) + len(overlay.prices)
+
+
+def configuration() -> Found:
+    """The file of GATEWAY_CONFIG as it is now, all its sections, with the admin's rows over it where they were read."""
+    MODELS.forget()
+    agents.AGENTS.forget()
+    over = f" with {count} rows of the admin" if (count := _rows()) else ""
+    try:
+        providers = models_config().providers
+        entries = agents.AGENTS.get()
+        operator_rules.rules()
+    except ConfigurationError as error:
+        return "wrong", f"{error} (The file{over}.)"
+    except GatewayError as error:
+        return "wrong", error.message
+    return "ok", f"{settings.GATEWAY_CONFIG}{over}: {len(providers)} providers, {len(entries)} agents."
+
+
+def providers() -> Found:
+    """Which providers have what they need; keys are named by their variables."""
+    try:
+        config = models_config()
+    except ConfigurationError:
+        return "warning", "not looked at: the configuration is broken."
+    on = {name: entry for name, entry in config.providers.items() if entry.enabled}
+    usable = [name for name, entry in on.items() if entry.usable]
+    missing = [f"{name} ({entry.api_key_env})" for name, entry in on.items() if not entry.usable]
+    off = ", ".join(name for name in config.providers if name not in on)
+    text = f"usable: {', '.join(usable) or 'none'}; without a key: {', '.join(missing) or 'none'}"
+    return "ok", f"{text}; switched off: {off}." if off else f"{text}."
+
+
+def channel_layer() -> Found:
+    """Redis, where it is used."""
+    if not settings.GATEWAY_REDIS_URL:
+        return "ok", "in memory, for one process."
+    try:
+        with redis.Redis.from_url(
+            settings.GATEWAY_REDIS_URL, socket_timeout=REACH_SECONDS, socket_connect_timeout=REACH_SECONDS
+        ) as client:
+            version = client.info("server")["redis_version"]
+    except (redis.RedisError, OSError, ValueError) as error:
+        return "wrong", f"GATEWAY_REDIS_URL cannot be reached ({type(error).__name__})."
+    return "ok", f"Redis {version} answers."
+
+
+def disk() -> Found:
+    """The room that is left where the data are."""
+    usage = shutil.disk_usage(settings.GATEWAY_DATA_DIR)
+    text = f"{usage.free / 1024**3:.1f} GiB of {usage.total / 1024**3:.1f} are free at GATEWAY_DATA_DIR."
+    scarce = usage.free < LEAST_FREE_BYTES or usage.free < usage.total * LEAST_FREE_SHARE
+    return ("warning" if scarce else "ok"), text
+
+
+def open_files() -> Found:
+    """How many connections the process may hold."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{soft} open files are allowed ({hard} could be)."
+    if soft != resource.RLIM_INFINITY and soft < FILES_WANTED:
+        return "warning", f"{text} Every follower is one: raise it (ulimit -n) to {FILES_WANTED} at least."
+    return "ok", text
+
+
+def lock() -> Found:
+    """Who serves the data directory, where one process alone may."""
+    path = settings.GATEWAY_DATA_DIR / "lock"
+    if settings.GATEWAY_DATABASE_URL or not path.exists():
+        return "ok", "nobody serves this data directory." if not path.exists() else "not used with PostgreSQL."
+    with path.open("r", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "ok", f"process {file.read().strip() or 'unknown'} serves this data directory."
+    return "ok", "nobody serves this data directory."
+
+
+def database() -> Found:
+    """Whether the database answers, and which one it is."""
+    try:
+        if settings.GATEWAY_DATABASE_URL:
+            # The pool behind `connection` would try for half a minute.
+            psycopg.connect(settings.GATEWAY_DATABASE_URL, connect_timeout=REACH_SECONDS).close()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT sqlite_version()" if connection.vendor == "sqlite" else "SHOW server_version")
+            version = cursor.fetchone()[0]
+    except (DatabaseError, psycopg.Error) as error:
+        setting = "GATEWAY_DATABASE_URL" if settings.GATEWAY_DATABASE_URL else "GATEWAY_DATA_DIR"
+        return "wrong", f"{setting}: it cannot be used ({type(error).__name__})."
+    return "ok", f"{connection.display_name} {version} answers."
+
+
+def migrations() -> Found:
+    """Whether the schema is this version's."""
+    missing = migrations_missing()
+    if missing:
+        return "wrong", f"{missing} migrations are not applied; run 'manage.py prepare', or start the gateway."
+    return "ok", "the schema is this version's."
+
+
+def clocks() -> Found:
+    """The database's clock beside this machine's."""
+    before = time.time()
+    skew = database_now() - (before + time.time()) / 2
+    text = f"the database's clock is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} this machine's."
+    return ("warning" if abs(skew) > SKEW_SECONDS else "ok"), text
+
+
+def leases() -> Found:
+    """Leases that ended without being given back, of sessions whose run has not ended."""
+    late = Stream.objects.filter(owner__isnull=False, lease_expires__lt=database_now() - STALE_SECONDS)
+    stale = late.filter(Exists(Run.objects.filter(session__stream_id=OuterRef("pk"), state=RunState.RUNNING))).count()
+    if stale:
+        return "wrong", f"{stale} runs are held by processes that are gone, and nobody takes them up: is one serving?"
+    return "ok", "no run is held by a process that is gone."
+
+
+def workers() -> Found:
+    """Whether there is somebody to run what is queued, where the serving processes do not."""
+    if settings.GATEWAY_RUNNER != "worker":
+        return "ok", "none needed, serving processes run their sessions."
+    if not workers_alive():
+        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'manage.py worker'."
+    return "ok", "there are some."
+
+
+def waiting_runs() -> Found:
+    """Runs that wait although nothing of them is awaited, and queued ones that nobody begins."""
+    awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
+    forgotten = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
+    late = clock.now() - timedelta(seconds=STALE_SECONDS)
+    active = Run.objects.filter(session_id=OuterRef("session_id"), state__in=[RunState.WAITING, RunState.RUNNING])
+    queued = Run.objects.filter(state__in=[RunState.QUEUED, RunState.READY], created_at__lt=late)
+    unserved = queued.exclude(Exists(active)).count()
+    if forgotten:
+        return "wrong", f"{forgotten} runs wait for nothing: every call of theirs is settled."
+    if unserved:
+        return "warning", f"{unserved} runs are queued and nobody has begun them: is a process serving?"
+    return "ok", "every run that waits has something to wait for."
+
+
+def ledger() -> Found:
+    """Whether the ledger and the newest runs come to the same sums."""
+    newest = list(Run.objects.filter(turns__gt=0).order_by("-created_at").values_list("pk", flat=True)[:RECENT_RUNS])
+    columns = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    sums = {name: Sum(name) for name in columns}
+    entries = LedgerEntry.objects.filter(run_id__in=newest).order_by()
+    rows = entries.values("run_id").annotate(**{f"of_{name}": total for name, total in sums.items()})
+    spent: dict[str, Any] = {row["run_id"]: row for row in rows}
+    different = [
+        run
+        for run in Run.objects.filter(pk__in=newest).only(*columns)
+        if any(getattr(run, name) != spent.get(run.pk, {}).get(f"of_{name}", 0) for name in columns)
+    ]
+    if different:
+        return "wrong", f"{len(different)} of the newest {len(newest)} runs differ from the ledger: {different[0].pk} …"
+    return "ok", f"the ledger and the newest {len(newest)} runs agree."
+
+
+def sealed() -> Found:
+    """Whether the keys at hand open the sealed secrets, of each kind the oldest."""
+    found = secrets_reseal(dry=True, most=OLDEST_SECRETS)
+    if found.unreadable:
+        kinds = ", ".join(sorted(found.unreadable))
+        count = sum(found.unreadable.values())
+        return "wrong", f"{count} of {found.all} secrets ({kinds}) were sealed under a GATEWAY_SECRET_KEY that is gone."
+    if found.former:
+        count = sum(found.former.values())
+        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'manage.py reseal'."
+    return "ok", f"GATEWAY_SECRET_KEY opens all of {found.all} secrets."
+
+
+def connections() -> Found:
+    """Whether PostgreSQL has room for what every process may open, and for one more process."""
+    if not settings.GATEWAY_DATABASE_URL:
+        return "ok", "SQLite, which counts none."
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
+            " count(DISTINCT application_name) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND starts_with(application_name, %s)",
+            [APPLICATION],
+        )
+        room, processes = cursor.fetchone()
+    # This command is one of them, and ends.
+    processes = max(0, processes - 1)
+    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    text = f"{processes} processes are connected, each opens up to {of_each}; max_connections leaves room for {room}."
+    if (processes + 1) * of_each <= room:
+        return "ok", text
+    return "warning", (
+        f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
+        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+    )
+
+
+BEFORE_THE_DATABASE: Mapping[str, Check] = {
+    "settings": settings_checked,
+    "disk": disk,
+    "open files": open_files,
+    "data directory": lock,
+    "channel layer": channel_layer,
+}
+CONFIGURED: Mapping[str, Check] = {"configuration": configuration, "providers": providers}
+WITH_THE_SCHEMA: Mapping[str, Check] = {
+    "connections": connections,
+    "sealed secrets": sealed,
+    "clocks": clocks,
+    "leases": leases,
+    "workers": workers,
+    "waiting runs": waiting_runs,
+    "ledger": ledger,
+}
+
+
+def findings() -> Iterator[Finding]:
+    """Every check in its order; those that need the database are left out when it cannot be used, and the configuration
+    is then the file's alone."""
+    yield from (_asked(name, check) for name, check in BEFORE_THE_DATABASE.items())
+    found = [_asked("database", database)]
+    if found[0].level == "ok":
+        found.append(_asked("migrations", migrations))
+    yield from found
+    usable = all(finding.level == "ok" for finding in found)
+    if usable:
+        yield _asked("rows", rows)
+    yield from (_asked(name, check) for name, check in CONFIGURED.items())
+    if usable:
+        yield from (_asked(name, check) for name, check in WITH_THE_SCHEMA.items())
+
+
+def _asked(name: str, check: Check) -> Finding:
+    try:
+        level, text = check()
+    except DatabaseError as error:
+        level, text = "wrong", f"the database failed: {type(error).__name__}."
+    return Finding(name, level, text)

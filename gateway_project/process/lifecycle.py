@@ -1,0 +1,133 @@
+"""What runs in a server process beside its requests, started and ended as one.
+
+Under uvicorn the lifespan starts it; under daphne, which knows no lifespan, the first scope does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Literal
+
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from core_app import database
+from core_app.guarded_client import CLIENT
+from core_app.lifecycle import Part
+from edge_app.sockets.open_sockets import SOCKETS
+from events_app.flusher import FLUSHER
+from events_app.hub import HUB
+from events_app.lease import leases_reset
+from events_app.webhooks.sender import WebhookSender
+from gateway_project.http.health import COUNTS
+from gateway_project.observability.telemetry import TELEMETRY
+from inference_app.operator.operator_settings import ROWS
+from inference_app.providers.quota import QUOTAS
+from inference_app.providers.state_sync import SHARED
+from inference_app.providers.upstreams import UPSTREAMS
+from inference_app.spend.budgets import BUDGETS
+from inference_app.spend.metering import METER
+from sessions_app.legs.lease_keeper import KEEPER
+from sessions_app.legs.runner import RUNNER
+from sessions_app.legs.sweep import SWEEP
+from sessions_app.selectors import session_names
+from tenants_app.limits import rate_limits
+from tools_app.executors.mcp import SERVERS
+
+_JOBS = "sessions_app.legs.jobs.JOBS"
+"""Named, because its library is installed for PostgreSQL only."""
+
+log = structlog.get_logger("gateway.lifecycle")
+
+WEBHOOKS = WebhookSender(session_names)
+
+
+class Gateway:
+    """The process's parts. Starting, draining and stopping twice is starting, draining and stopping once."""
+
+    def __init__(self) -> None:
+        self.role: Literal["web", "worker"] = "web"
+        """Set before the start: a web process answers requests, a worker runs legs that the queue brings."""
+        self._started: list[Part] = []
+        self._starting: asyncio.Future[None] | None = None
+        self.started = False
+        """Whether everything runs: `ensure_started` has nothing to do then."""
+        self.draining = False
+        """Whether this process was told to end."""
+
+    def parts(self) -> Sequence[Part]:
+        """In the order they start; they stop in reverse."""
+        legs: Sequence[Part]
+        if self.role == "worker":
+            legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
+            models: Sequence[Part] = (UPSTREAMS, ROWS, BUDGETS, SHARED, QUOTAS)
+            return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
+        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
+        relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
+        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
+
+    async def ensure_started(self) -> None:
+        """Starts once, however many scopes ask for it at the same time. What a part raises is raised to all of them;
+        the parts before it are stopped, and whoever asks next tries again."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._starting)
+
+    start = ensure_started
+
+    async def _start(self) -> None:
+        try:
+            await database.run(_recover)
+            TELEMETRY.role = self.role
+            for part in self.parts():
+                await part.start()
+                self._started.append(part)
+            self.started = True
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def drain(self) -> None:
+        """Followers are told to reconnect; running legs finish or are handed over. Raises what parts raised, when
+        all have been drained."""
+        if self.draining:
+            return
+        self.draining = True
+        await _each("drain", [(part, part.drain) for part in reversed(self._started)])
+
+    async def stop(self) -> None:
+        """Ends every part, the limits' connections and the database threads. Raises what parts raised, when all have
+        been stopped."""
+        self.started = False
+        try:
+            started, self._started = self._started, []
+            await _each("stop", [(part, part.stop) for part in reversed(started)])
+        finally:
+            self._starting, self.draining = None, False
+            await rate_limits.close()
+            await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
+
+
+async def _each(step: str, actions: Iterable[tuple[Part, Callable[[], Awaitable[None]]]]) -> None:
+    """All of them in order: the part that fails must not keep the others, which have legs and rows to bring home."""
+    errors: list[Exception] = []
+    for part, action in actions:
+        try:
+            await action()
+        except Exception as error:
+            log.exception("part_failed", part=type(part).__name__, step=step)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"The gateway's {step} failed.", errors)
+
+
+def _recover() -> None:
+    """A process that is alone with its database (SQLite) need not wait for the leases of its former life."""
+    if connection.vendor == "sqlite":
+        leases_reset()
+
+
+gateway = Gateway()

@@ -1,0 +1,58 @@
+"""Starts and stops the gateway's parts with the server that runs them.
+
+uvicorn speaks the ASGI lifespan protocol; daphne and test clients do not, so `StartedFirst` starts the parts at the
+first connection where no lifespan did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from edge_app.http.asgi import Application, Receive, Scope, Send
+from gateway_project.process.lifecycle import Gateway
+
+log = structlog.get_logger("gateway.lifespan")
+
+
+class Lifespan:
+    """The ASGI application for scopes of type `lifespan`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._answered(send, "startup", self.gateway.start)
+            else:
+                await self._answered(send, "shutdown", self.gateway.stop)
+                return
+
+    async def _answered(self, send: Send, step: str, action: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await action()
+        except Exception:  # the protocol wants an answer whatever a part raises
+            log.exception("lifespan_failed", step=step)
+            await send({"type": f"lifespan.{step}.failed", "message": f"The gateway's {step} failed."})
+        else:
+            await send({"type": f"lifespan.{step}.complete"})
+
+
+class StartedFirst:
+    """Passes a connection on once the gateway runs."""
+
+    def __init__(self, application: Application, gateway: Gateway) -> None:
+        self.application = application
+        self.gateway = gateway
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if self.gateway.started:
+            return self.application(scope, receive, send)
+        return self._after_the_start(scope, receive, send)
+
+    async def _after_the_start(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.gateway.ensure_started()
+        await self.application(scope, receive, send)

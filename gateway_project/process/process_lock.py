@@ -1,0 +1,80 @@
+"""What only one process may hold: a data directory with SQLite, a database without a channel layer between processes.
+
+A second process would write past the first one's followers, so it is refused with a sentence before it starts.
+The lock lives as long as the process and leaves nothing behind when that is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+_DATABASE_LOCK = "gateway_project.process.database_server.lock"
+
+
+class AlreadyServed(Exception):
+    """Another process serves this; the text says which setting to change."""
+
+
+class Claim:
+    """Holds the lock; nothing but keeping it alive is asked of it."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+
+    def release(self) -> None:
+        """Gives the lock back before the process ends."""
+        self._held.close()
+
+
+def deployment_claim() -> Claim | None:
+    """The lock that this deployment needs, None when several processes may serve it.
+
+    Raises AlreadyServed, and ImproperlyConfigured where there is no place for it.
+    """
+    if not settings.GATEWAY_DATABASE_URL:
+        return directory_claim(settings.GATEWAY_DATA_DIR)
+    if not settings.GATEWAY_REDIS_URL:
+        return database_claim(settings.GATEWAY_DATABASE_URL)
+    return None
+
+
+def directory_claim(directory: Path) -> Claim:
+    """The exclusive lock on a data directory; the file names its holder for people."""
+    try:
+        file = (directory / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"GATEWAY_DATA_DIR is '{directory}', which cannot be written ({error.strerror})."
+        ) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another one"
+        file.close()
+        raise AlreadyServed(
+            f"Process {holder} serves {directory} already and SQLite takes one process:"
+            " stop it, choose another GATEWAY_DATA_DIR, or set GATEWAY_DATABASE_URL and GATEWAY_REDIS_URL."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return Claim(file)
+
+
+def database_claim(url: str) -> Claim:
+    """A lock that PostgreSQL keeps for one connection; without Redis followers hear of their own process only."""
+    connection = import_string(_DATABASE_LOCK)(url)
+    if connection is None:
+        raise AlreadyServed(
+            "Another process serves the database of GATEWAY_DATABASE_URL: set GATEWAY_REDIS_URL for both, so that"
+            " what one writes reaches the followers of the other."
+        )
+    return Claim(connection)

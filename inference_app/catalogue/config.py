@@ -1,0 +1,257 @@
+"""The section `models:` of the configuration: providers, routing, aliases, fallback and the relay's policies.
+
+Typed and closed: an unknown field is refused with a sentence that names its path. Providers of the shipped
+table need no entry; an entry of the same name changes only the fields it gives. Keys are named by environment
+variable and looked up when they are needed, so they are in no value that is logged or compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from core_app.config_file import Section
+from core_app.environment import UnreadableSecret, variable
+from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
+from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
+
+Wire = Literal["openai-chat", "openai-responses", "anthropic", "demo"]
+Capability = Literal["text", "tools", "image", "audio", "file", "json_schema", "json_object", "reasoning"]
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+log = structlog.get_logger("gateway.models")
+
+
+@lru_cache(maxsize=64)
+def _tell_once(reason: str) -> None:
+    """Keys are asked for at every request."""
+    log.warning("provider_key_unreadable", reason=reason)
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Price(_Closed):
+    """US dollars for a million tokens; `cached` is for input read from the provider's cache (None: as `input`)."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+
+
+class ModelEntry(_Closed):
+    """A model of a provider; `capabilities` None means unknown, which refuses nothing. `deployment` is what the
+    provider itself calls it, as Azure does: it alone is sent that name, and prices, limits and clients go by `id`."""
+
+    id: str = Field(min_length=1, max_length=200)
+    deployment: str | None = Field(default=None, min_length=1, max_length=200)
+    context_window: int | None = Field(default=None, gt=0)
+    price: Price | None = None
+    capabilities: tuple[Capability, ...] | None = None
+
+
+class Timeouts(_Closed):
+    """Seconds. `first_byte` and `idle` bound a stream, `total` an answer that is not streamed."""
+
+    connect: float = Field(default=5.0, gt=0)
+    first_byte: float = Field(default=60.0, gt=0)
+    idle: float = Field(default=60.0, gt=0)
+    total: float = Field(default=600.0, gt=0)
+
+
+class ProviderEntry(_Closed):
+    """One provider. `api_key: none` means it needs no key; `model_prefixes` maps the beginning of a routed
+    name to what this provider wants before it (`claude` → `anthropic/` at a reseller). `assumed` is a local
+    provider that nobody has said is there: it serves what is sent to it by name, and is no substitute. `also` names
+    further wires at the same address, so that requests of that wire pass through. `refuses` names fields that it
+    answers with an error: the gateway writes none of them into a request, and hands on what a client wrote itself. One
+    that is not `enabled` is as one without a key."""
+
+    base_url: str = ""
+    api_key_env: str | None = None
+    api_key: Literal["none"] | None = None
+    wire: Wire = "openai-chat"
+    also: tuple[Wire, ...] = ()
+    models: tuple[ModelEntry, ...] = ()
+    default_model: str | None = None
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    model_prefixes: Mapping[str, str] = Field(default_factory=dict)
+    refuses: tuple[str, ...] = ()
+    weight: int = Field(default=1, ge=0)
+    timeout: Timeouts = Timeouts()
+    assumed: bool = False
+    enabled: bool = True
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _named_models(cls, value: Any) -> Any:
+        return [{"id": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        return {"first_byte": value, "idle": value} if isinstance(value, int | float) else value
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if not _HEADER_NAME.match(name) or not text.isprintable():
+                raise ValueError(f"the header {name!r} cannot be sent: a name has no spaces, a value is one line")
+        return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> ProviderEntry:
+        if self.wire != "demo":
+            _address_check(self.base_url)
+        if self.api_key_env is None and self.api_key is None:
+            raise ValueError("either api_key_env (a variable's name) or `api_key: none` is needed")
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """The secret, from the operator's rows, the environment or the file that it names; None when there is none or
+        none is needed."""
+        if self.api_key_env in STORED_KEYS:
+            return STORED_KEYS[self.api_key_env]
+        try:
+            return variable(self.api_key_env) if self.api_key_env else None
+        except UnreadableSecret as error:
+            _tell_once(str(error))
+            return None
+
+    @property
+    def usable(self) -> bool:
+        """A provider whose key is missing is skipped by routing and shown as such."""
+        return self.enabled and (self.api_key == "none" or self.key is not None)
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """The configured entry of a model, None when the provider does not list it."""
+        return self._by_id.get(model_id)
+
+    def sent(self, model_id: str) -> str:
+        """The name by which the provider is asked for a model."""
+        entry = self._by_id.get(model_id)
+        return model_id if entry is None else entry.deployment or model_id
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, ModelEntry]:
+        # Of two with one id the first counts.
+        return {entry.id: entry for entry in reversed(self.models)}
+
+
+def _address_check(address: str) -> None:
+    """ValueError for what no request can go to."""
+    if not address.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    try:
+        parts = urlsplit(address)
+        good = parts.hostname and parts.username is None and not parts.query and not parts.fragment
+        good = good and (parts.port or 1) and " " not in address
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("base_url must be an address with a host, without user, query or fragment")
+
+
+class AliasTarget(_Closed):
+    model: str = Field(min_length=1)
+    weight: int = Field(default=1, ge=0)
+
+
+class RetryPolicy(_Closed):
+    max_retries: int = Field(default=2, ge=0, le=10)
+    base_delay_ms: int = Field(default=500, ge=0)
+    max_delay_ms: int = Field(default=10_000, ge=0)
+    retryable_statuses: tuple[int | Literal["4xx", "5xx"], ...] = (408, 409, 429, "5xx")
+
+
+class BreakerPolicy(_Closed):
+    failure_threshold: int = Field(default=3, ge=1)
+    reset_timeout_ms: int = Field(default=30_000, ge=0)
+    half_open_max_requests: int = Field(default=1, ge=1)
+
+
+class RateLimit(_Closed):
+    rpm: int = Field(ge=0)
+    enabled: bool = True
+
+
+class Defaults(_Closed):
+    retry: RetryPolicy = RetryPolicy()
+    circuit_breaker: BreakerPolicy = BreakerPolicy()
+    rate_limit: Mapping[str, RateLimit] = Field(default_factory=dict)
+
+
+class ModelsConfig(_Closed):
+    """The whole section, shipped providers included."""
+
+    providers: Mapping[Name, ProviderEntry]
+    default_model: str | None = None
+    model_routing: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    model_aliases: Mapping[str, Annotated[tuple[AliasTarget, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    fallback_chain: tuple[str, ...] = FALLBACK_CHAIN
+    defaults: Defaults = Defaults()
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _listed_targets(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: [{"model": target}] if isinstance(target, str) else target for name, target in value.items()}
+
+    @model_validator(mode="after")
+    def _known_providers(self) -> ModelsConfig:
+        for prefix, names in self.model_routing.items():
+            if unknown := next((name for name in names if name not in self.providers), None):
+                raise ValueError(f"model_routing.{prefix} names the provider {unknown!r}, which is not configured")
+        if unknown := next((name for name in self.fallback_chain if name not in self.providers), None):
+            raise ValueError(f"fallback_chain names the provider {unknown!r}, which is not configured")
+        return self
+
+
+def parse(section: Any, overlay: Overlay | None = None) -> ModelsConfig:
+    """The section's value, with the operator's rows over it, laid over what is shipped; pydantic's ValidationError
+    when it is not well formed."""
+    given: dict[str, Any] = dict(section) if isinstance(section, dict) else {} if section is None else {"": section}
+    if overlay is not None:
+        given = overlay.over(given)
+    providers = given.get("providers") or {}
+    if isinstance(providers, dict):
+        given["providers"] = _laid_over(providers)
+        if overlay is not None:
+            given["providers"] = overlay.priced(given["providers"])
+    routing = given.get("model_routing") or {}
+    if isinstance(routing, dict):
+        given["model_routing"] = {**MODEL_ROUTING, **routing}
+    return ModelsConfig.model_validate(given)
+
+
+def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {name: dict(entry) for name, entry in PROVIDERS.items()}
+    for name, entry in given.items():
+        if not isinstance(entry, dict):
+            merged[name] = entry
+            continue
+        base = {key: value for key, value in merged.get(name, {}).items() if key != "assumed"}
+        if "api_key" in entry or "api_key_env" in entry:
+            base = {key: value for key, value in base.items() if key not in {"api_key", "api_key_env"}}
+        # YAML reads a bare `null` where an operator meant the word.
+        merged[name] = {**base, **entry, **({"api_key": "none"} if entry.get("api_key", "") is None else {})}
+    return merged
+
+
+MODELS: Section[ModelsConfig] = Section("models", lambda section: parse(section, overlay_now()))
+
+
+def models_config() -> ModelsConfig:
+    """The configuration in force."""
+    return MODELS.get()

@@ -1,0 +1,22 @@
+"""Which requests reach providers of another wire, and through which converter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from inference_app.conversion import RequestConverter
+from inference_app.relay.converter import Converters
+from inference_app.request_kinds import Kind
+
+CONVERTERS: Mapping[Kind, Converters] = {
+    "chat": {
+        "anthropic": partial(RequestConverter, "chat", "anthropic"),
+        "openai-responses": partial(RequestConverter, "chat", "openai-responses"),
+    },
+    "messages": {
+        "openai-chat": partial(RequestConverter, "messages", "openai-chat"),
+        "openai-responses": partial(RequestConverter, "messages", "openai-responses"),
+    },
+}
+"""The Responses API's own are made by its face, which ends their streams in its dialect."""

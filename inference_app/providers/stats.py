@@ -1,0 +1,130 @@
+"""What this process did for its clients lately: counts, latencies and last errors by provider, and recent calls.
+
+In memory and bounded; the durable record is the ledger. Latencies are of the last few hundred answered calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from core_app.clock import iso_ms
+
+RECENT = 100
+LATENCIES = 500
+TOLD_LATENCIES = 100
+
+
+@dataclass(slots=True)
+class ProviderStats:
+    """One provider. `requests` are calls that ended there; `failures` those that it did not answer well."""
+
+    requests: int = 0
+    failures: int = 0
+    failed_attempts: int = 0
+    last_success: float | None = None
+    last_error: str | None = None
+    last_error_at: float = 0.0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+
+    def add(self, raw: dict[str, Any]) -> None:
+        """What another process counted."""
+        self.requests += raw["requests"]
+        self.failures += raw["failures"]
+        self.failed_attempts += raw["failed_attempts"]
+        self.last_success = max((at for at in (self.last_success, raw["last_success"]) if at is not None), default=None)
+        if raw["last_error_at"] > self.last_error_at:
+            self.last_error, self.last_error_at = raw["last_error"], raw["last_error_at"]
+        self.latencies.extend(raw["latencies"])
+
+    def raw(self) -> dict[str, Any]:
+        """For other processes."""
+        named = {name: getattr(self, name) for name in _COUNTED}
+        return {**named, "latencies": [round(ms, 1) for ms in list(self.latencies)[-TOLD_LATENCIES:]]}
+
+    def to_wire(self) -> dict[str, Any]:
+        ordered = sorted(self.latencies)
+        return {
+            "requests": self.requests,
+            "failed_attempts": self.failed_attempts,
+            "success_rate": round(1 - self.failures / self.requests, 4) if self.requests else None,
+            "avg_latency_ms": round(sum(ordered) / len(ordered), 1) if ordered else None,
+            "p95_latency_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], 1) if ordered else None,
+            "last_success": _iso(self.last_success),
+            "last_error": self.last_error,
+        }
+
+
+_COUNTED = ("requests", "failures", "failed_attempts", "last_success", "last_error", "last_error_at")
+
+
+class Stats:
+    """For one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.others: list[dict[str, Any]] = []
+        """What other processes counted, as `inference_app.providers.state_sync` hears it."""
+        self.reset()
+
+    def reset(self) -> None:
+        """As after a start."""
+        self._began = self.clock()
+        self._providers: OrderedDict[str, ProviderStats] = OrderedDict()
+        self._recent: deque[tuple[float, str, str, str, float]] = deque(maxlen=RECENT)
+
+    def ended(self, provider: str, model: str, outcome: str, total_ms: float) -> None:
+        """A call is over."""
+        stats, now = self._of(provider), self.clock()
+        stats.requests += 1
+        if outcome in ("failed", "broken"):
+            stats.failures += 1
+        elif outcome == "ok":
+            stats.last_success = now
+            stats.latencies.append(total_ms)
+        self._recent.append((now, provider, model, outcome, total_ms))
+
+    def failed_attempt(self, provider: str, model: str, code: str) -> None:
+        """An attempt failed; the call goes on."""
+        stats = self._of(provider)
+        stats.failed_attempts += 1
+        stats.last_error, stats.last_error_at = f"{model}: {code}", self.clock()
+
+    def raw(self) -> dict[str, Any]:
+        """What this process counted, for the others."""
+        providers = {name: stats.raw() for name, stats in self._providers.items()}
+        return {"at": self.clock(), "began": self._began, "providers": providers, "recent": list(self._recent)}
+
+    def to_wire(self) -> dict[str, Any]:
+        """The contract's `/model-gateway/stats`, of all processes together."""
+        every = [self.raw(), *self.others]
+        providers: dict[str, ProviderStats] = {}
+        for raw in every:
+            for name, counted in raw["providers"].items():
+                providers.setdefault(name, ProviderStats()).add(counted)
+        recent = sorted((tuple(call) for raw in every for call in raw["recent"]), reverse=True)[:RECENT]
+        return {
+            "uptime_seconds": int(self.clock() - min(raw["began"] for raw in every)),
+            "total_requests": sum(stats.requests for stats in providers.values()),
+            "total_failures": sum(stats.failures for stats in providers.values()),
+            "providers": {name: stats.to_wire() for name, stats in providers.items()},
+            "recent": [
+                {"at": _iso(at), "provider": provider, "model": model, "outcome": outcome, "ms": round(ms, 1)}
+                for at, provider, model, outcome, ms in recent
+            ],
+        }
+
+    def _of(self, provider: str) -> ProviderStats:
+        return self._providers.setdefault(provider, ProviderStats())
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else iso_ms(datetime.fromtimestamp(moment, UTC))
+
+
+STATS = Stats()
+"""This process's."""

@@ -1,0 +1,144 @@
+"""Connections to providers: one session with one pool per event loop, and what each provider is sent beside the body.
+
+No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of an answer are
+handed on as they are. Keys are put into headers here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from core_app.timeouts import running_loop
+from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
+from inference_app.catalogue.resolution import Candidate
+from inference_app.request_kinds import Kind, upstream_url
+
+KEEPALIVE_SECONDS = 30.0
+DNS_SECONDS = 60
+LARGE_BODY = 1024 * 1024
+"""aiohttp warns of larger bodies given as bytes, which it would copy in one step."""
+
+ANTHROPIC_VERSION = "2023-06-01"
+PASSED_ON = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+"""The client's headers that a provider of its wire is sent; all others end here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One address of one provider, ready to be asked."""
+
+    name: str
+    provider: ProviderEntry
+    wire: Wire
+    url: URL
+    headers: CIMultiDict[str]
+    timeout: aiohttp.ClientTimeout
+    """Of connecting. Who waits for an answer knows how long: aiohttp sets a timer for every piece that comes."""
+
+    def sent(self, passed_on: Mapping[str, str]) -> CIMultiDict[str]:
+        """The headers of a request; `passed_on` are the client's own, of this wire."""
+        if not passed_on:
+            return self.headers
+        headers = self.headers.copy()
+        headers.update(passed_on)
+        return headers
+
+
+class Upstreams:
+    """A part of the process (`core_app.lifecycle`)."""
+
+    def __init__(self) -> None:
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._latest: tuple[asyncio.AbstractEventLoop | None, aiohttp.ClientSession | None] = (None, None)
+        self._config: ModelsConfig | None = None
+        self._made: dict[tuple[str, Kind, str | None], Upstream] = {}
+
+    async def start(self) -> None:
+        """Nothing: a loop's session is made at its first request."""
+
+    async def drain(self) -> None:
+        """Nothing: calls end with their clients' requests."""
+
+    async def stop(self) -> None:
+        """Closes the running loop's connections."""
+        self._latest = (None, None)
+        if session := self._sessions.pop(asyncio.get_running_loop(), None):
+            await session.close()
+
+    def session(self) -> aiohttp.ClientSession:
+        """The running loop's."""
+        loop = running_loop()
+        latest, session = self._latest
+        if latest is loop and session is not None and not session.closed:
+            return session
+        session = self._sessions.get(loop)
+        if session is None or session.closed:
+            session = self._sessions[loop] = _session()
+        self._latest = (loop, session)
+        return session
+
+    def upstream(self, config: ModelsConfig, candidate: Candidate, kind: Kind, wire: Wire) -> Upstream:
+        """The candidate's address for requests of `kind` on `wire`."""
+        if config is not self._config:
+            self._made.clear()
+            self._config = config
+        provider = config.providers[candidate.provider]
+        key = provider.key
+        known = self._made.get((candidate.provider, kind, key))
+        if known is None:
+            known = self._made[(candidate.provider, kind, key)] = _upstream(candidate.provider, provider, kind, wire)
+        return known
+
+
+def payload(body: bytes) -> bytes | BytesIO:
+    """What aiohttp is given for a body."""
+    return body if len(body) < LARGE_BODY else BytesIO(body)
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, limit_per_host=0, ttl_dns_cache=DNS_SECONDS, keepalive_timeout=KEEPALIVE_SECONDS
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )
+
+
+def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Upstream:
+    headers = identification(provider, wire)
+    headers["Content-Type"] = "application/json"
+    return Upstream(
+        name=name,
+        provider=provider,
+        wire=wire,
+        url=URL(upstream_url(provider.base_url, kind)),
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=provider.timeout.connect),
+    )
+
+
+def identification(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
+    """Who asks: the provider's key and its configured headers."""
+    headers: CIMultiDict[str] = CIMultiDict({"User-Agent": "agent-gateway", "Accept-Encoding": "identity"})
+    if wire == "anthropic":
+        headers["anthropic-version"] = ANTHROPIC_VERSION
+    if provider.key is not None and wire == "anthropic":
+        headers["x-api-key"] = provider.key
+    elif provider.key is not None:
+        headers["Authorization"] = f"Bearer {provider.key}"
+    headers.update(provider.headers)
+    return headers
+
+
+UPSTREAMS = Upstreams()
+"""The process's."""

@@ -1,0 +1,114 @@
+"""Whom a request may go to, in order: resolution of the public name, then who can take the request's wire.
+
+Pure over the configuration. A candidate whose wire is neither the client's nor convertible is left out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+from edge_app.http.asgi import Headers
+from inference_app.catalogue.access import candidates_allowed, substitution
+from inference_app.catalogue.config import ModelsConfig, Wire
+from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
+from inference_app.errors import Refusal, model_not_found, no_provider
+from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.relay.converter import ConverterFactory, Converters
+from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
+from tenants_app.principal import Principal
+
+MAX_REMEMBERED = 1024
+"""Names whose resolution is kept: clients name what they like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One candidate, the wire and kind it is asked in, and the converter to that wire (None: as it is)."""
+
+    candidate: Candidate
+    kind: Kind
+    wire: Wire
+    converter: ConverterFactory | None
+
+
+class Plans:
+    """Remembers resolutions for as long as the configuration stands; those with chance in them are made anew."""
+
+    def __init__(self) -> None:
+        self._config: ModelsConfig | None = None
+        self._known: dict[tuple[str, bool], Resolution] = {}
+
+    def steps(
+        self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
+    ) -> list[Step]:
+        """At least one; raises Refusal when there is none."""
+        resolution = self.resolution(config, name, substitution=substitution(principal))
+        mine = candidates_allowed(principal.tenant_id, resolution, name)
+        if not mine:
+            raise _none(name, resolution)
+        ready = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]
+        found = (_step(config, candidate, kind, converters) for candidate in ready)
+        if steps := [step for step in found if step is not None]:
+            return steps
+        if not ready:
+            raise no_provider("The quota of every provider of this model is exhausted.", 60)
+        raise no_provider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
+
+    def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:
+        """Where the name leads, by the configuration alone."""
+        if name in config.model_aliases:
+            return model_candidates(config, name, substitution=substitution, draw=random.random)
+        if config is not self._config or len(self._known) > MAX_REMEMBERED:
+            self._config, self._known = config, {}
+        known = self._known.get((name, substitution))
+        if known is None or any(config.providers[keyless].usable for keyless in known.keyless):
+            known = self._known[(name, substitution)] = model_candidates(config, name, substitution=substitution)
+        return known
+
+
+def _step(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Step | None:
+    provider = config.providers[candidate.provider]
+    if provider.wire == "demo" or not provider.usable:
+        return None
+    native = NATIVE[kind]
+    if speaks(provider, native):
+        return Step(candidate, kind, native, None)
+    for wire in (provider.wire, *provider.also):
+        if wire in converters:
+            return Step(candidate, CONVERTED[wire], wire, converters[wire])
+    return None
+
+
+def _none(name: str, resolution: Resolution) -> Refusal:
+    """Why nobody may be asked; a model that is not the tenant's to use is answered as an unknown one."""
+    if resolution.keyless and not resolution.candidates:
+        return no_provider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
+    return model_not_found(name)
+
+
+def unknown_fields(config: ModelsConfig, step: Step) -> Collection[str]:
+    """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
+    be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
+    entry = config.providers[step.candidate.provider].model(step.candidate.model)
+    known = None if entry is None else entry.capabilities
+    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+
+
+_EFFORT = ("reasoning", "reasoning_effort")
+
+
+@lru_cache(maxsize=1024)
+def served_by(candidate: Candidate) -> Headers:
+    """The headers that name a candidate."""
+    return [
+        (b"x-gateway-provider", candidate.provider.encode()),
+        (b"x-gateway-model", quote(candidate.model[:200], safe="/:.@+ ").encode()),
+    ]
+
+
+PLANS = Plans()
+"""The process's."""

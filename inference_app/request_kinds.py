@@ -1,0 +1,49 @@
+"""Which wire a request speaks, which wires of providers take it as it is, and where on a provider it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from inference_app.catalogue.config import ProviderEntry, Wire
+
+Kind = Literal["chat", "messages", "count_tokens", "responses", "embeddings"]
+
+NATIVE: Mapping[Kind, Wire] = {
+    "chat": "openai-chat",
+    "embeddings": "openai-chat",
+    "responses": "openai-responses",
+    "messages": "anthropic",
+    "count_tokens": "anthropic",
+}
+"""The wire that takes a request without conversion."""
+
+CONVERTED: Mapping[Wire, Kind] = {"openai-chat": "chat", "openai-responses": "responses", "anthropic": "messages"}
+"""What a request is on a provider's wire once a converter has turned it into that."""
+
+_PATHS: Mapping[Kind, str] = {
+    "chat": "/chat/completions",
+    "embeddings": "/embeddings",
+    "responses": "/responses",
+    "messages": "/v1/messages",
+    "count_tokens": "/v1/messages/count_tokens",
+}
+
+
+def upstream_url(base_url: str, kind: Kind) -> str:
+    """The address of `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
+    base = base_url.rstrip("/")
+    if NATIVE[kind] == "anthropic":
+        base = base.removesuffix("/v1")
+    return base + _PATHS[kind]
+
+
+def models_url(provider: ProviderEntry) -> str:
+    """Where a provider lists its models."""
+    base = provider.base_url.rstrip("/")
+    return base.removesuffix("/v1") + "/v1/models" if provider.wire == "anthropic" else base + "/models"
+
+
+def speaks(provider: ProviderEntry, wire: Wire) -> bool:
+    """Whether the provider takes that wire."""
+    return provider.wire == wire or wire in provider.also

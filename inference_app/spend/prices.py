@@ -1,0 +1,56 @@
+"""What a response cost: the configured price of a provider's model first, else the public price list.
+
+Prices are US dollars for a million tokens. A model that neither knows costs None, never zero.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import lru_cache
+
+from inference_app.catalogue.config import Price, ProviderEntry
+
+_MILLION = Decimal(1_000_000)
+
+
+def response_cost(
+    provider: ProviderEntry,
+    model: str,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int,
+    listed: Decimal | None,
+) -> Decimal | None:
+    """The price of one response; `listed` is what the public price list says. `cached_tokens` are part of
+    `input_tokens`."""
+    entry = provider.model(model)
+    if entry is None or entry.price is None:
+        return listed
+    return charged(entry.price, input_tokens, output_tokens, min(cached_tokens, input_tokens))
+
+
+def estimated_cost(
+    provider: ProviderEntry, model: str, input_tokens: int, output_tokens: int, rates: tuple[Decimal, Decimal] | None
+) -> Decimal:
+    """What a request may cost before it is made; nothing where nobody knows a price. `rates`: of the public list."""
+    entry = provider.model(model)
+    if entry is not None and entry.price is not None:
+        return charged(entry.price, input_tokens, output_tokens, 0)
+    return Decimal(0) if rates is None else rates[0] * input_tokens + rates[1] * output_tokens
+
+
+def charged(price: Price, input_tokens: int, output_tokens: int, cached_tokens: int) -> Decimal:
+    """By a configured price; `cached_tokens` are part of `input_tokens`."""
+    cached = price.input if price.cached is None else price.cached
+    total = (
+        _exact(price.input) * (input_tokens - cached_tokens)
+        + _exact(cached) * cached_tokens
+        + _exact(price.output) * output_tokens
+    )
+    return total / _MILLION
+
+
+@lru_cache(maxsize=1024)
+def _exact(price: float) -> Decimal:
+    return Decimal(str(price))

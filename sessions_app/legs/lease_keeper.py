@@ -1,0 +1,130 @@
+"""Keeping leases alive from a thread, so that a busy event loop does not lose them, and giving them up when the
+loop is stuck: a process that cannot run its legs must not hold their sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+from django.conf import settings
+from django.db import connections
+
+from core_app.log_lines import said
+from events_app.lease import Fence, leases_held, leases_renew
+
+STALL_SECONDS = 30.0
+"""A loop that has not turned for so long is given up."""
+
+BEAT_SECONDS = 0.25
+
+CHECK_SECONDS = 0.5
+"""How soon a leg hears that its session was taken from it, by an abort in another process for one."""
+
+LOST = (
+    "This process could not keep its leases (GATEWAY_LEASE_SECONDS): it was stopped, starved of CPU, or cut off from"
+    " the database. Its sessions go on elsewhere from their last checkpoint."
+)
+
+log = structlog.get_logger("gateway.leases")
+
+
+class LeaseKeeper:
+    """A `core_app.lifecycle.Part`. `hold` and `release` belong to the loop."""
+
+    def __init__(self) -> None:
+        self._held: dict[Fence, Callable[[], None]] = {}
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._beat_at = self._kept_at = 0.0
+        self._beat_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Starts the thread and the loop's beat."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping.clear()
+        self._beat()
+        self._thread = threading.Thread(target=self._run, name="gateway-leases", daemon=True)
+        self._thread.start()
+
+    async def drain(self) -> None:
+        """Nothing to do: leases are released by their legs."""
+
+    async def stop(self) -> None:
+        """Ends the thread."""
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopping.set()
+            await self._loop.run_in_executor(None, thread.join)
+
+    def hold(self, fence: Fence, lost: Callable[[], None]) -> None:
+        """Renews the lease until `release`; `lost` is called on the loop when it is gone."""
+        with self._guard:
+            if not self._held:
+                self._kept_at = time.monotonic()
+            self._held[fence] = lost
+
+    def release(self, fence: Fence) -> None:
+        """Stops renewing."""
+        with self._guard:
+            self._held.pop(fence, None)
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        self._beat_timer = self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _run(self) -> None:
+        renewed_at = 0.0
+        while not self._stopping.wait(min(CHECK_SECONDS, settings.GATEWAY_LEASE_SECONDS / 4)):
+            with self._guard:
+                held = dict(self._held)
+            if not held:
+                continue
+            if time.monotonic() - self._beat_at > STALL_SECONDS:
+                log.error("loop_stalled", held=len(held), seconds=STALL_SECONDS)
+            elif time.monotonic() - renewed_at >= settings.GATEWAY_LEASE_SECONDS / 4:
+                renewed_at = time.monotonic()
+                self._keep(held, self._renewed)
+            else:
+                self._keep(held, leases_held)
+        connections.close_all()
+
+    def _renewed(self, fences: Iterable[Fence]) -> set[Fence]:
+        return leases_renew(fences=fences, seconds=settings.GATEWAY_LEASE_SECONDS)
+
+    def _keep(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
+        """Finds out which leases are alive, and tells the legs of those that are not."""
+        asked_at = time.monotonic()
+        try:
+            alive = look(held)
+        except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
+            log.warning("lease_renewal_failed", error=said(error), held=len(held))
+            connections.close_all()
+            return
+        for fence, lost in held.items():
+            with self._guard:
+                gone = fence not in alive and self._held.pop(fence, None) is not None
+            if gone:
+                # Not until it asked: it may have been frozen while it did.
+                self._say_gone(fence, time.monotonic() - self._kept_at)
+                self._loop.call_soon_threadsafe(lost)
+        if look == self._renewed:
+            self._kept_at = asked_at
+
+    def _say_gone(self, fence: Fence, seconds: float) -> None:
+        if seconds >= settings.GATEWAY_LEASE_SECONDS:
+            log.warning(
+                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST
+            )
+        else:
+            # Nothing is wrong: another process aborted the run, or the leg has just given its lease back.
+            log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
+
+
+KEEPER = LeaseKeeper()

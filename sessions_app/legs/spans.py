@@ -1,0 +1,31 @@
+"""A leg as operators see it: its ids on every line that is logged inside it, its span, and the time it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from structlog.contextvars import bound_contextvars, clear_contextvars
+
+from core_app.metrics import LEG_SECONDS
+from core_app.tracing import carried, span
+from sessions_app.legs.start import LegStart
+from sessions_app.services.spans import run_attributes
+
+
+@contextmanager
+def leg_observed(start: LegStart) -> Iterator[None]:
+    """Binds the session, the run and the attempt, and measures.
+
+    What was bound before belongs to whoever woke the session: another request, perhaps of another run.
+    """
+    clear_contextvars()
+    attributes = run_attributes(start.session, start.run)
+    counted = {"gateway.leg": start.run.leg, "gateway.attempt": start.run.attempt}
+    ids = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
+    with (
+        bound_contextvars(**ids),
+        span("leg", {**attributes, **counted}, parent=carried(start.run.trace)),
+        LEG_SECONDS.labels(start.session.engine).time(),
+    ):
+        yield

@@ -1,0 +1,127 @@
+"""Beginning a leg: what the holder of a session's lease finds to do, looked for under the stream's lock.
+
+The lock is taken first, the look is a second statement, and releasing happens in the same transaction as finding
+nothing: a prompt that commits later finds the lease free, one that committed before is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+
+from core_app import clock
+from core_app.database import write_transaction
+from core_app.metrics import LEGS_RETRIED, QUEUE_SECONDS
+from events_app import log
+from events_app.lease import Fence, lease_release
+from events_app.types import AgentStart, Event, RunRetried
+from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
+from sessions_app.selectors import run_active, run_next
+from sessions_app.services.messages import message_add
+from sessions_app.services.run_end import run_fail, state_after
+
+
+@dataclass(frozen=True, slots=True)
+class LegStart:
+    """A leg that has begun."""
+
+    session: AgentSession
+    run: Run
+    fence: Fence
+
+
+def leg_begin(*, session_id: int, fence: Fence) -> LegStart | None:
+    """The next leg of the session, begun; None when there is none, and then the lease is released.
+
+    Raises LeaseLost when the lease is no longer ours.
+    """
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        session = AgentSession.objects.get(pk=session_id)
+        run = _next_run(session, fence)
+        if run is None:
+            lease_release(fence=fence)
+            return None
+        log.append(fence.stream_id, _begin(session, run), run_id=run.pk, fence=fence)
+    return LegStart(session, run, fence)
+
+
+def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
+    """Gives a leg that was stopped halfway to the next holder, without counting it as a failure of the run."""
+    with write_transaction():
+        log.lock(fence.stream_id)
+        run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
+        if lease_release(fence=fence) and run is not None:
+            run.stalled = max(0, run.stalled - 1)
+            if run.leg_started_at is not None:
+                run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
+                run.leg_started_at = None
+            run.save(update_fields=["stalled", "active_ms", "leg_started_at"])
+
+
+def _next_run(session: AgentSession, fence: Fence) -> Run | None:
+    """The run to go on with. Runs that died too often are ended here, one after the other."""
+    while True:
+        run = run_active(session.pk)
+        if run is None:
+            run = run_next(session.pk)
+        if run is None or run.state == RunState.WAITING:
+            return None
+        if run.state != RunState.RUNNING or run.stalled < settings.GATEWAY_MAX_ATTEMPTS:
+            return run
+        run_fail(
+            session=session,
+            run=run,
+            code="attempts_exhausted",
+            reason=f"The run was interrupted {run.stalled} times without progress (GATEWAY_MAX_ATTEMPTS).",
+            retryable=True,
+            fence=fence,
+        )
+
+
+def _begin(session: AgentSession, run: Run) -> list[Event]:
+    moment = clock.now()
+    events: list[Event] = []
+    if run.state == RunState.QUEUED:
+        run.started_at = moment
+        message = message_add(session_id=session.pk, run_id=run.pk, role="user", content=run.text)
+        PromptAttachment.objects.filter(run=run).update(message=message)
+        events.append(AgentStart(model=session.model))
+    elif run.state == RunState.RUNNING:
+        _charge_lost_time(run)
+        transaction.on_commit(LEGS_RETRIED.inc)
+        events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
+    if run.state != RunState.RUNNING:
+        waited = (moment - _could_go_on(session, run)).total_seconds()
+        transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
+        run.leg += 1
+        run.stalled = 0
+    run.state, run.leg_started_at = RunState.RUNNING, moment
+    run.attempt += 1
+    run.stalled += 1
+    run.save(
+        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
+    )
+    session.state = state_after(session)
+    session.save(update_fields=["state"])
+    return events
+
+
+def _could_go_on(session: AgentSession, run: Run) -> datetime:
+    """Since when nothing but a place has been missing: the prompt, the end of the run before it, the last decision."""
+    if run.state == RunState.READY:
+        return session.updated_at
+    before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
+    ended_at = before.first() if run.number > 1 else None
+    return max(run.created_at, ended_at or run.created_at)
+
+
+def _charge_lost_time(run: Run) -> None:
+    """The time of an interrupted leg counts at most as one lease: nobody knows when it died."""
+    if run.leg_started_at is not None:
+        elapsed = (clock.now() - run.leg_started_at).total_seconds()
+        run.active_ms += int(min(elapsed, settings.GATEWAY_LEASE_SECONDS) * 1000)

@@ -1,0 +1,120 @@
+"""Ending runs: the one place where a terminal event is written, and with it everything that an end means.
+
+Whoever ends a run holds the stream's lock. The leg's own end is fenced; an abort takes the lease away instead,
+so the leg that is still streaming is refused from that commit on, on whatever machine it runs, and a dead one
+needs no other treatment than a live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from core_app import clock, jsontext
+from core_app.metrics import RUNS_ENDED
+from events_app import log
+from events_app.lease import Fence
+from events_app.types import AgentAbort, AgentEnd, ErrorEvent, Event
+from sessions_app.models import AgentSession, Run, RunState, SessionState
+from sessions_app.selectors import runs_unfinished
+from sessions_app.services.messages import tool_result_store
+from sessions_app.services.spans import run_traced
+from sessions_app.wakeup import WAKEUPS, Work
+from tools_app import calls
+
+
+def run_complete(*, session: AgentSession, run: Run, content: str, fence: Fence) -> None:
+    """Ends a run with its answer (`agent_end`)."""
+    content = jsontext.clean_text(content)
+    run.state, run.last_message = RunState.COMPLETED, content
+    moment = clock.now()
+    _charge_time(run, moment)
+    end = AgentEnd(
+        last_message={"role": "assistant", "content": content},
+        token_usage=token_usage(run),
+        cost_usd=float(run.cost_usd),
+        cost_known=run.cost_known,
+        duration_ms=int((moment - run.created_at).total_seconds() * 1000),
+    )
+    _end(session, run, [end], moment, fence)
+
+
+def run_fail(*, session: AgentSession, run: Run, code: str, reason: str, retryable: bool, fence: Fence) -> None:
+    """Ends a run with an `error` event and `agent_abort` with reason `error`."""
+    reason = jsontext.clean_text(reason)
+    run.state, run.end_reason, run.error_code, run.error_reason = RunState.FAILED, "error", code, reason
+    moment = clock.now()
+    _charge_time(run, moment)
+    events = [ErrorEvent(code=code, reason=reason, retryable=retryable), AgentAbort(reason="error", message=reason)]
+    _end(session, run, events, moment, fence)
+
+
+def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fence: Fence | None = None) -> None:
+    """Ends a run before its answer (`agent_abort`). Without a fence the lease is taken from whoever holds it."""
+    if fence is None and run.state == RunState.RUNNING:
+        lease_revoke(session.stream_id)
+    run.state, run.end_reason = RunState.ABORTED, reason
+    moment = clock.now()
+    _charge_time(run, moment)
+    _end(session, run, [AgentAbort(reason=reason, message=message)], moment, fence)  # type: ignore[arg-type]
+
+
+def lease_revoke(stream_id: int) -> None:
+    """Takes the stream from its leg: every later write of that leg is refused. The row is locked by the caller."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_app_stream SET owner = NULL, lease_expires = 0, epoch = epoch + 1 WHERE id = %s",
+            [stream_id],
+        )
+
+
+def token_usage(run: Run | AgentSession) -> dict[str, int]:
+    """The contract's `tokenUsage`."""
+    return {
+        "promptTokens": run.input_tokens,
+        "completionTokens": run.output_tokens,
+        "totalTokens": run.input_tokens + run.output_tokens,
+        "cachedTokens": run.cached_tokens,
+        "reasoningTokens": run.reasoning_tokens,
+    }
+
+
+def state_after(session: AgentSession) -> SessionState:
+    """What the session is doing, from its unfinished runs."""
+    if session.closed_at is not None:
+        return SessionState.CLOSED
+    states = set(runs_unfinished(session.pk).values_list("state", flat=True))
+    if RunState.WAITING in states:
+        run = runs_unfinished(session.pk).get(state=RunState.WAITING)
+        return SessionState(calls.waiting_kind(run.pk) or SessionState.WORKING)
+    return SessionState.WORKING if states else SessionState.IDLE
+
+
+def _charge_time(run: Run, moment: datetime) -> None:
+    if run.leg_started_at is not None:
+        run.active_ms += int((moment - run.leg_started_at).total_seconds() * 1000)
+        run.leg_started_at = None
+
+
+def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datetime, fence: Fence | None) -> None:
+    calls.calls_cancel(
+        stream_id=session.stream_id, run_id=run.pk, reason="The run has ended.", on_settled=tool_result_store
+    )
+    stored = log.append(session.stream_id, events, run_id=run.pk, fence=fence)
+    run.ended_at, run.last_offset = moment, stored[-1].offset
+    run.save(
+        update_fields=[
+            *("state", "last_message", "end_reason", "error_code", "error_reason", "active_ms"),
+            *("leg_started_at", "ended_at", "last_offset"),
+        ]
+    )
+    session.state = state_after(session)
+    session.updated_at = moment
+    session.save(update_fields=["state", "updated_at"])
+    transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
+    run_traced(session, run)
+    if fence is None:
+        # A leg that ends its own run looks for the next one itself.
+        WAKEUPS.announce(Work(session.pk, session.tenant_id))

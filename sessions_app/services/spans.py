@@ -1,0 +1,89 @@
+"""Runs, and what they waited for, as spans: reported when they are over, by whichever process ends them."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from core_app.tracing import Attributes, content, reserved_report, span_report, tracing
+from sessions_app.models import AgentSession, Run
+from tools_app.models import ToolCall
+from tools_app.states import CallKind
+from tools_app.types import SettledCall
+
+
+def run_traced(session: AgentSession, run: Run) -> None:
+    """Reports the run's span once its end is committed."""
+    if tracing() and run.trace is not None:
+        transaction.on_commit(lambda: _report(session, run))
+
+
+def wait_traced(settled: SettledCall) -> None:
+    """Reports a call that was settled by somebody outside, and never executed here, once that is committed."""
+    if not tracing():
+        return
+    trace = Run.objects.filter(pk=settled.run_id).values_list("trace", flat=True).first()
+    call = ToolCall.objects.get(pk=settled.call_id)
+    if trace is not None and call.starts == 0:
+        transaction.on_commit(lambda: _report_wait(trace, call, settled))
+
+
+def run_attributes(session: AgentSession, run: Run) -> Attributes:
+    """What spans of a run and of its legs have in common."""
+    return {
+        "gen_ai.conversation.id": session.public_id,
+        "gen_ai.agent.name": session.agent,
+        "gateway.run.id": run.pk,
+        "gateway.engine": session.engine,
+    }
+
+
+def _report(session: AgentSession, run: Run) -> None:
+    assert run.trace is not None
+    assert run.ended_at is not None
+    named = session.agent or session.model
+    attributes: Attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        **run_attributes(session, run),
+        "gen_ai.request.model": session.model,
+        "gen_ai.usage.input_tokens": run.input_tokens,
+        "gen_ai.usage.output_tokens": run.output_tokens,
+        "gateway.run.state": run.state,
+        "gateway.run.end_reason": run.end_reason,
+        "gateway.run.legs": run.leg,
+        "gateway.run.attempts": run.attempt,
+        **content("gateway.prompt", lambda: run.text),
+        **content("gateway.answer", lambda: run.last_message or ""),
+    }
+    reserved_report(
+        run.trace,
+        f"invoke_agent {named}",
+        attributes,
+        began=run.created_at,
+        ended=run.ended_at,
+        error=run.error_code or run.end_reason,
+    )
+
+
+def _report_wait(trace: str, call: ToolCall, settled: SettledCall) -> None:
+    """A tool of the client is executed while it is waited for, and what nobody was asked for was refused at once."""
+    assert call.settled_at is not None
+    executed = call.expires_at is None or (call.kind == CallKind.CLIENT and call.approval_state is None)
+    attributes: Attributes = {
+        "gen_ai.operation.name": "execute_tool" if executed else None,
+        "gen_ai.tool.name": call.tool_name,
+        "gen_ai.tool.call.id": call.pk,
+        "gateway.run.id": call.run_id,
+        "gateway.tool.kind": call.kind,
+        "gateway.tool.status": settled.status,
+        "gateway.tool.approval": call.approval_state,
+        **content("gen_ai.tool.call.arguments", lambda: call.decided_args or call.args),
+        **content("gen_ai.tool.call.result", lambda: settled.content),
+    }
+    span_report(
+        f"{'execute_tool' if executed else 'wait'} {call.tool_name}",
+        attributes,
+        below=trace,
+        began=call.created_at,
+        ended=call.settled_at,
+        error=None if settled.status == "ok" else settled.status,
+    )

@@ -1,0 +1,117 @@
+"""What a start does about keys: seeds those of GATEWAY_API_KEYS, or makes the first ones.
+
+Several processes may start at once: the row of tenant `default` is locked first, and the looking is done after.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from core_app import clock
+from core_app.database import write_transaction
+from core_app.errors import BadRequest
+from tenants_app.models import ApiKey, Tenant, User
+from tenants_app.principal import DEFAULT_TENANT, SCOPES, seeded_scopes
+from tenants_app.secret import is_well_formed, secret_hash, secret_prefix
+from tenants_app.services.api_key import api_key_issue
+from tenants_app.services.audit import SYSTEM, audit_record
+from tenants_app.services.key_cache_invalidate import keys_forget
+from tenants_app.services.tenant import slug_check
+
+ADMIN_USER = "admin"
+SEEDED_NAME = "GATEWAY_API_KEYS"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """Secrets to be shown once. `admin_password` is `None` when a user `admin` was there before."""
+
+    tenant_slug: str
+    api_key: str
+    admin_username: str
+    admin_password: str | None
+
+    def __repr__(self) -> str:
+        return f"FirstStart({self.tenant_slug})"
+
+
+def keys_seed(entries: Iterable[str]) -> None:
+    """Makes the seeded keys those of `entries` (`key` or `key:tenant-slug`) and no others.
+
+    Tenants are made as needed; keys no longer listed are revoked, keys listed again are good again.
+    Raises ImproperlyConfigured, without the key in its text, for an entry that cannot be one.
+    """
+    wanted = _parsed(entries)
+    with write_transaction():
+        _default_tenant_locked()
+        for secret, slug in wanted.items():
+            _seed(secret, slug)
+        hashes = [secret_hash(secret) for secret in wanted]
+        gone = ApiKey.objects.filter(seeded=True, revoked_at=None).exclude(secret_hash__in=hashes)
+        for key in gone:
+            audit_record(actor=SYSTEM, action="api_key.revoke", target=_target(key), tenant_id=key.tenant_id)
+        gone.update(revoked_at=clock.now())
+        keys_forget()
+
+
+def bootstrap_first_start() -> FirstStart | None:
+    """Without GATEWAY_API_KEYS and without any key: a tenant, a key for all and an administrator, else `None`."""
+    if settings.GATEWAY_API_KEYS or ApiKey.objects.exists():
+        return None
+    with write_transaction():
+        tenant = _default_tenant_locked()
+        if ApiKey.objects.exists():
+            return None
+        issued = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES)
+        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _administrator(tenant))
+
+
+def _parsed(entries: Iterable[str]) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for number, entry in enumerate(filter(None, (entry.strip() for entry in entries)), start=1):
+        secret, _, slug = entry.partition(":")
+        slug = slug or DEFAULT_TENANT
+        if not is_well_formed(secret):
+            raise ImproperlyConfigured(f"GATEWAY_API_KEYS: key number {number} is not 1 to 256 visible characters.")
+        try:
+            slug_check(slug)
+        except BadRequest as error:
+            raise ImproperlyConfigured(f"GATEWAY_API_KEYS: tenant of key number {number}: {error.message}") from None
+        if wanted.setdefault(secret, slug) != slug:
+            raise ImproperlyConfigured(f"GATEWAY_API_KEYS: key number {number} is listed for two tenants.")
+    return wanted
+
+
+def _seed(secret: str, slug: str) -> None:
+    tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": slug})
+    values = {"tenant": tenant, "scopes": list(seeded_scopes(slug)), "seeded": True, "revoked_at": None}
+    created = {**values, "name": SEEDED_NAME, "prefix": secret_prefix(secret)}
+    digest = secret_hash(secret)
+    before = ApiKey.objects.filter(secret_hash=digest).first()
+    if before is not None and all(getattr(before, name) == value for name, value in values.items()):
+        return
+    key, _ = ApiKey.objects.update_or_create(secret_hash=digest, defaults=values, create_defaults=created)
+    audit_record(actor=SYSTEM, action="api_key.seed", target=_target(key), tenant_id=tenant.id)
+
+
+def _default_tenant_locked() -> Tenant:
+    Tenant.objects.get_or_create(slug=DEFAULT_TENANT, defaults={"name": "Default"})
+    return Tenant.objects.select_for_update().get(slug=DEFAULT_TENANT)
+
+
+def _administrator(tenant: Tenant) -> str | None:
+    if User.objects.filter(username=ADMIN_USER).exists():
+        return None
+    password = secrets.token_urlsafe(15)
+    User.objects.create_superuser(ADMIN_USER, password=password, tenant=tenant, scopes=list(SCOPES))
+    audit_record(actor=SYSTEM, action="user.create", target=ADMIN_USER, tenant_id=tenant.id)
+    return password
+
+
+def _target(key: ApiKey) -> str:
+    return f"{key.name} ({key.prefix})"

@@ -1,0 +1,89 @@
+"""GET /v1/models and /model-gateway/*: what may be used, and how the providers are."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference_app.providers.health import probes_forget
+from inference_app.providers.quota import codexbar_quotas
+from tests.agents.conftest import Upstream
+from tests.conftest import Caller
+from tests.faces.inference.conftest import KEY, RelayClient
+
+
+@pytest.fixture(autouse=True)
+def _no_probe_remembered() -> None:
+    probes_forget()
+
+
+async def test_models_are_listed_without_providers_that_have_no_key(relay: RelayClient) -> None:
+    heard = await relay.get("/v1/models")
+    models = {model["id"]: model for model in heard.json["data"]}
+    assert models["hello"] == {
+        "id": "hello",
+        "object": "model",
+        "created": 0,
+        "owned_by": "scripted",
+        "pricing": {"input": 1000000.0, "output": 2000000.0, "cached": 0.0},
+    }
+    assert "resilient" in models
+    assert "gpt-4o-mini" not in models
+
+
+async def test_a_model_is_shown_when_it_would_be_served_and_unknown_else(relay: RelayClient) -> None:
+    assert (await relay.get("/v1/models/scripted%3Aanything")).json["owned_by"] == "scripted"
+    assert (await relay.get("/v1/models/nobody-has-this")).json["error"]["code"] == "model_not_found"
+
+
+async def test_anthropics_clients_get_anthropics_list(relay: RelayClient) -> None:
+    heard = await relay.get("/v1/models", anthropic_version="2023-06-01")
+    assert heard.json["data"][0]["type"] == "model"
+    assert heard.json["has_more"] is False
+    assert (await relay.get("/v1/models/nobody", anthropic_version="2023-06-01")).json["type"] == "error"
+
+
+async def test_health_names_who_is_there_and_who_is_not(relay: RelayClient) -> None:
+    health = (await relay.get("/model-gateway/health")).json
+    assert health["status"] == "ok"
+    assert {"name": "second", "summary": "ready"} in health["providers_available"]
+    assert {"name": "keyless", "summary": "no key (NO_SUCH_KEY)"} in health["providers_unavailable"]
+    for _ in range(2):
+        await relay.chat("scripted:status:500")
+    degraded = (await relay.get("/model-gateway/health")).json
+    assert degraded["status"] == "degraded"
+    assert {"name": "scripted", "summary": "circuit open: status:500"} in degraded["providers_unavailable"]
+
+
+async def test_probes_ask_the_providers_and_show_no_secrets(relay: RelayClient, upstream: Upstream) -> None:
+    heard = await relay.get("/model-gateway/health/all")
+    found = {probe["provider"]: probe for probe in heard.json}
+    assert (found["scripted"]["status"], found["scripted"]["circuit"]) == ("healthy", "CLOSED")
+    assert (found["closed"]["status"], found["closed"]["error"]) == ("unhealthy", "connection failed")
+    assert KEY.encode() not in heard.body
+    assert (await relay.get("/model-gateway/health/keyless")).json["status"] == "unknown"
+    assert (await relay.get("/model-gateway/health/nobody")).status == 404
+
+
+async def test_statistics_and_quota_are_shown(relay: RelayClient) -> None:
+    await relay.chat("hello")
+    stats = (await relay.get("/model-gateway/stats")).json
+    assert (stats["total_requests"], stats["total_failures"]) == (1, 0)
+    assert stats["providers"]["scripted"]["success_rate"] == 1
+    assert stats["recent"][0]["model"] == "hello"
+    quota = (await relay.get("/model-gateway/quota")).json
+    assert quota["second"] == {"provider": "second", "available": True, "summary": "Local - always available"}
+
+
+async def test_each_path_needs_its_scope(relay: RelayClient, colleague: Caller) -> None:
+    client = RelayClient(colleague)
+    assert (await client.get("/model-gateway/stats")).json["error"] == "forbidden"
+    assert (await client.chat("hello")).json["error"]["type"] == "permission_error"
+    assert (await RelayClient(None).chat("hello")).json["error"]["code"] == "invalid_api_key"
+    refused = await client.post("/v1/messages", {"model": "hello"})
+    assert (refused.status, refused.json["error"]["type"]) == (403, "permission_error")
+
+
+def test_codexbar_is_read_as_far_as_it_is_understood() -> None:
+    output = b'[{"provider":"codex","usage":{"primary":{"usedPercent":42.5},"secondary":{"usedPercent":100}}},{"x":1}]'
+    (quota,) = codexbar_quotas(output)
+    assert quota.to_wire() == {"provider": "codex", "available": False, "usedPercent": 100.0, "summary": "100% used"}

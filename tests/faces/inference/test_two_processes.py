@@ -1,0 +1,244 @@
+"""What two processes agree about: buckets by Redis, budgets by the ledger, the operator's rows by the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core_app import database
+from inference_app.catalogue.access import access_replace
+from inference_app.catalogue.config import MODELS, models_config
+from inference_app.catalogue.overlay import Overlay, overlay_replace
+from inference_app.errors import Refusal
+from inference_app.models import Alias, Provider
+from inference_app.operator.operator_settings import Rows
+from inference_app.operator.services import provider_save, row_save
+from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
+from inference_app.spend.path_limits import PathLimits
+from inference_app.spend.usage import Usage
+from tenants_app.limits import RateLimits
+from tenants_app.principal import Principal
+from tenants_app.services import LedgerRow, ledger_record_many
+from tests.agents.conftest import Upstream
+from tests.conftest import Caller
+from tests.faces.inference.conftest import RelayClient
+from tests.fixed_clock import clock_fixed
+from tests.settings import DEPLOYMENT
+
+NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
+NAMES = ("p:m", "m")
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No budget's minute or day ends in the middle of a test."""
+    clock_fixed(monkeypatch)
+
+
+@pytest.fixture
+def rows_forgotten(upstream: Upstream) -> Iterator[None]:
+    yield
+    overlay_replace(Overlay(), {})
+    access_replace({})
+    BUDGETS.rules_replace([])
+    MODELS.forget()
+
+
+@asynccontextmanager
+async def limiting() -> AsyncIterator[PathLimits]:
+    """The limits of one process."""
+    buckets = RateLimits()
+    try:
+        yield PathLimits(buckets)
+    finally:
+        await buckets.close()
+
+
+def bucket(settings: Any, rpm: int) -> None:
+    path = Path(settings.GATEWAY_CONFIG)
+    path.write_text(path.read_text() + f'    rate_limit: {{"/v1/chat/completions": {{rpm: {rpm}}}}}\n')
+    MODELS.forget()
+
+
+@pytest.mark.parametrize("rpm", [5, 1300])
+async def test_a_bucket_gives_no_more_to_two_processes_than_to_one(
+    upstream: Upstream, owner: Caller, settings: Any, rpm: int
+) -> None:
+    """Blocks that were taken ahead are out of the bucket: together never more than it holds (and refills meanwhile)."""
+    if DEPLOYMENT == "embedded":
+        pytest.skip("the embedded deployment is one process")
+    bucket(settings, rpm)
+    config, principal = models_config(), owner.principal
+    async with AsyncExitStack() as stack:
+        two = [await stack.enter_async_context(limiting()) for _ in range(2)]
+        loop = asyncio.get_running_loop()
+        began, given = loop.time(), [0, 0]
+        for number in range(2 * rpm):
+            place = number % 2
+            taken = await two[place].take(config, principal, "chat")
+            assert taken is not None
+            given[place] += not taken.limited
+        refilled = int((loop.time() - began) * rpm / 60) + 1
+    assert all(given)
+    assert rpm <= sum(given) <= rpm + refilled
+
+
+def spent(caller: Caller, number: int, tokens: int) -> None:
+    """A row as another process writes it."""
+    principal = caller.principal
+    row = LedgerRow(principal.tenant_id, f"req_{number}", 1, "p:m", tokens, 0, api_key_id=principal.key_id)
+    row.created_at = NOON
+    ledger_record_many([row])
+
+
+async def test_a_process_sees_what_another_one_spent_at_its_next_look(transactional_db: None, owner: Caller) -> None:
+    two = [Budgets(lambda: NOON) for _ in range(2)]
+    rule = BudgetRule(1, owner.principal.tenant_id, "day", tokens=100)
+    for budgets in two:
+        budgets.rules_replace([rule])
+    mine, theirs = two
+    first = await mine.reserve(owner.principal, NAMES, 10, Decimal(0))
+    other = await theirs.reserve(owner.principal, NAMES, 10, Decimal(0))
+    assert first is not None
+    assert other is not None
+    assert dict(other.headers()) == {b"x-gateway-budget-tokens-left": b"100"}
+    await database.run(spent, owner, 1, 100)
+    first.settle(Usage(100, 0), None)
+    # In this process at once; in the other one within SYNC_SECONDS, by the ledger.
+    with pytest.raises(Refusal) as refused:
+        await mine.reserve(owner.principal, NAMES, 1, Decimal(0))
+    assert refused.value.status == 402
+    await theirs.sync()
+    with pytest.raises(Refusal):
+        await theirs.reserve(owner.principal, NAMES, 1, Decimal(0))
+
+
+async def test_what_a_run_spent_counts_at_once_and_never_twice(transactional_db: None, owner: Caller) -> None:
+    budgets, principal = Budgets(lambda: NOON), owner.principal
+    budgets.rules_replace([BudgetRule(1, principal.tenant_id, "day", tokens=100)])
+
+    async def refused() -> bool:
+        return await budgets.spent(principal.tenant_id, principal.key_id, NAMES) is not None
+
+    assert not await refused()
+    await database.run(spent, owner, 1, 60)
+    # A look at the ledger that sees the row before the run says so.
+    await budgets.sync()
+    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
+    assert not await refused()
+    await database.run(spent, owner, 2, 40)
+    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
+    assert await refused()
+
+
+async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transactional_db: None, owner: Caller) -> None:
+    """A hundred calls at once over two processes: what was admitted past the budget was under way at that moment."""
+    two = [Budgets(lambda: NOON) for _ in range(2)]
+    for budgets in two:
+        budgets.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=200)])
+    cost, under_way, most, charged, numbers = 25, 0, 0, 0, iter(range(1000))
+
+    async def call(budgets: Budgets) -> None:
+        nonlocal under_way, most, charged
+        try:
+            reservation = await budgets.reserve(owner.principal, NAMES, cost, Decimal(0))
+        except Refusal:
+            return
+        assert reservation is not None
+        under_way += cost
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        await database.run(spent, owner, next(numbers), cost)
+        reservation.settle(Usage(cost, 0), None)
+        charged += cost
+        under_way -= cost
+
+    for _ in range(10):
+        await asyncio.gather(*(call(budgets) for budgets in two for _ in range(5)))
+        for budgets in two:
+            await budgets.sync()
+    assert 200 <= charged <= 200 + most
+    for budgets in two:
+        with pytest.raises(Refusal):
+            await budgets.reserve(owner.principal, NAMES, 1, Decimal(0))
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 90), st.booleans()), max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_whatever_calls_estimate_and_use_the_windows_sums_stay_exact(calls: list[tuple[int, int, bool]]) -> None:
+    asyncio.run(_sums_checked(calls))
+
+
+async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
+    class Unread(Budgets):
+        async def _read(self, window: Any) -> None:
+            window.based_at = NOON
+
+    budgets = Unread(lambda: NOON)
+    budgets.rules_replace([BudgetRule(1, 7, "day", tokens=500)])
+    who = Principal(7, "t", 1, "k", frozenset())
+    held, used, open_calls = 0, 0, []
+    for estimate, actual, ends in calls:
+        try:
+            reservation = await budgets.reserve(who, NAMES, estimate, Decimal(0))
+        except Refusal:
+            assert held + used >= 500
+        else:
+            assert reservation is not None
+            assert reservation.left[0] == max(0, 500 - held - used)
+            held += estimate
+            open_calls.append((reservation, estimate, actual))
+        if ends and open_calls:
+            reservation, estimate, actual = open_calls.pop(0)
+            reservation.settle(Usage(actual, 0), None)
+            reservation.settle(Usage(actual, 0), None)
+            held, used = held - estimate, used + actual
+
+
+async def test_a_change_of_a_row_is_in_force_in_another_process_at_its_next_look(
+    relay: RelayClient, rows_forgotten: None
+) -> None:
+    elsewhere = Rows()
+    await elsewhere.look()
+    await database.run(lambda: row_save(row=Alias(name="new-name", targets="second:hello"), actor="test"))
+    assert (await relay.chat("new-name")).status == 404
+    await elsewhere.look()
+    assert (await relay.chat("new-name")).status == 200
+
+
+async def test_rows_that_cannot_be_used_leave_what_was_in_force_and_say_so(
+    relay: RelayClient, rows_forgotten: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody wrote past the services, into the database itself."""
+    elsewhere = Rows()
+    await elsewhere.look()
+    assert (await relay.chat("hello")).status == 200
+    await database.run(lambda: Alias.objects.create(name="broken", targets=[{"weight": 1}]))
+    await elsewhere.look()
+    assert "models.model_aliases.broken" in caplog.text
+    assert "The configuration in force before stays in force." in caplog.text
+    assert (await relay.chat("hello")).status == 200
+    await database.run(Alias.objects.filter(name="broken").delete)
+    await elsewhere.look()
+    assert (await relay.chat("hello")).status == 200
+
+
+@pytest.mark.django_db
+def test_a_stored_key_is_encrypted_in_its_column(upstream: Upstream, rows_forgotten: None) -> None:
+    entry = {"base_url": upstream.url}
+    provider_save(provider=Provider(name="sealed", entry=entry), key="sk-nobody-reads-this", actor="test")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM inference_app_provider")
+        (raw,) = cursor.fetchall()
+    assert raw
+    assert "nobody-reads" not in str(raw)

@@ -1,0 +1,101 @@
+"""The gateway in a process of its own, before a provider that speaks only chat completions and one that speaks all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.agents.conftest import ROOT, Upstream
+from tests.api.served import Served, gateway_served
+
+CONFIG = """
+models:
+  providers:
+    plain: {{base_url: "{plain}", api_key: none}}
+    everything: {{base_url: "{everything}", api_key: none, also: [openai-responses, anthropic]}}
+    claude:
+      base_url: "{root}"
+      api_key: none
+      wire: anthropic
+      models: [{{id: hello, capabilities: [text, tools]}}]
+    gpt: {{base_url: "{everything}", api_key: none, wire: openai-responses}}
+    closed: {{base_url: "http://127.0.0.1:9/v1", api_key: none}}
+  model_aliases:
+    gpt-5.5: "plain:assistant"
+    gpt-5.6-sol: "plain:assistant"
+    failing-over: [{{model: "closed:hello", weight: 1000000}}, {{model: "plain:hello", weight: 0}}]
+  defaults:
+    retry: {{max_retries: 0, base_delay_ms: 0, max_delay_ms: 1000}}
+    circuit_breaker: {{failure_threshold: 1000}}
+    rate_limit:
+      "/v1/responses": {{rpm: 0, enabled: false}}
+      "/v1/messages": {{rpm: 0, enabled: false}}
+      "/v1/chat/completions": {{rpm: 0, enabled: false}}
+"""
+
+
+def started(module: str) -> Iterator[Upstream]:
+    command = [sys.executable, "-m", module, "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Upstream(int(process.stdout.readline()))
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def plain_process() -> Iterator[Upstream]:
+    yield from started("tests.faces.responses.upstream")
+
+
+@pytest.fixture(scope="session")
+def everything_process() -> Iterator[Upstream]:
+    yield from started("tests.faces.inference.upstream")
+
+
+@pytest.fixture(scope="session")
+def served(
+    plain_process: Upstream, everything_process: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("responses")
+    config = directory / "gateway.yaml"
+    root = everything_process.url.removesuffix("/v1")
+    config.write_text(CONFIG.format(plain=plain_process.url, everything=everything_process.url, root=root))
+    (directory / "data").mkdir()
+    with gateway_served(directory / "data", CONFIG=str(config)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def plain(plain_process: Upstream) -> Upstream:
+    """The provider that speaks only chat, which has forgotten what it was asked before."""
+    plain_process.reset()
+    return plain_process
+
+
+@pytest.fixture
+def everything(everything_process: Upstream) -> Upstream:
+    """The provider that speaks every wire."""
+    everything_process.reset()
+    return everything_process
+
+
+@pytest.fixture
+def openai_client(served: Served) -> Iterator[Any]:
+    """OpenAI's own client, moved here by its address and its key."""
+    import openai
+
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.keys["owner"], max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(served: Served) -> Iterator[Any]:
+    """Anthropic's own client, moved here by its address and its key."""
+    import anthropic
+
+    with anthropic.Anthropic(base_url=served.url, api_key=served.keys["owner"], max_retries=0) as client:
+        yield client

@@ -1,0 +1,72 @@
+"""The official JavaScript clients against the gateway; `make test` installs them where there is a node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.conftest import Upstream
+from tests.api.served import Served
+from tests.gateway_harness import eventually
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "javascript"
+SECONDS = 120
+OLDEST_NODE = 20
+
+
+def run(script: str, package: str, served: Served) -> dict[str, Any]:
+    """What the script saw; the test is skipped where it cannot run."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("There is no node here, which the JavaScript clients need.")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
+        pytest.skip(f"The JavaScript clients need node {OLDEST_NODE}; here is {version.strip()}.")
+    if not (SCRIPTS / "node_modules" / package).exists():
+        missing = f"The package {package} is not installed: run `npm ci` in tests/javascript."
+        if os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    command = [node, str(SCRIPTS / script), served.url, served.keys["owner"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
+
+
+async def test_openais_javascript_client_runs_over_a_provider_of_chat(
+    served: Served, plain: Upstream, everything: Upstream
+) -> None:
+    seen = run("openai_client.cjs", "openai", served)
+    numbers = seen.pop("numbers")
+    assert numbers == list(range(len(numbers)))
+    assert seen == {
+        "chat": "Hello, world.",
+        "chatStream": "Hello, world.",
+        "response": "Hello, world.",
+        "streamed": "Then I answer.",
+        "calls": [0, 1],
+        "answered": "Tools said: r0 | r1",
+        "aborted": True,
+        "error": [502, "PROVIDER_ERROR"],
+    }
+    await eventually(lambda: plain.open_streams() == 0)
+
+
+def test_anthropics_javascript_client_runs_over_a_provider_of_chat(served: Served, plain: Upstream) -> None:
+    assert run("anthropic_client.cjs", "@anthropic-ai/sdk", served) == {
+        "message": "Hello, world.",
+        "blocks": ["thinking", "text"],
+        "usage": [8, 7],
+        "calls": [0, 1],
+        "answered": "Tools said: r0 | r1",
+        "image": "text,image_url",
+        "broken": "raised",
+        "error": 502,
+    }

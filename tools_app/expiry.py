@@ -1,0 +1,94 @@
+"""Calls that end without their answer: their time passed, or their run was aborted.
+
+Both settle the call and resolve its approval or question, so that no client keeps a dialog open that nobody
+hears any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from django.db.models.functions import Now
+
+from core_app.database import write_transaction
+from events_app import log
+from events_app.removal import GoOn
+from events_app.types import ApprovalResolved, Event, QuestionResolved
+from tools_app.models import ToolCall
+from tools_app.states import WAITING, ApprovalState, CallState
+from tools_app.transitions import Status, settle
+from tools_app.types import OnSettled
+
+logger = logging.getLogger(__name__)
+
+_EXPIRED: dict[str, tuple[Status, str]] = {
+    CallState.AWAITING_APPROVAL: ("rejected", "Nobody approved this call in time: it was not made."),
+    CallState.AWAITING_ANSWER: ("rejected", "The user did not answer in time."),
+    CallState.REQUESTED: ("timeout", "The client did not run the tool in time."),
+    CallState.ACCEPTED: ("timeout", "The tool took the call, but its result did not come in time."),
+}
+
+
+def calls_expire(
+    *, limit: int = 100, on_settled: OnSettled, go_on: GoOn = lambda: True, failed: set[int] | None = None
+) -> list[tuple[int, str]]:
+    """Settles the calls whose wait is over, each stream's in a transaction of its own, looking for `limit` of them at a
+    time until none is left; the streams and runs that were touched, each once. The caller then sees whether a leg can
+    begin. `go_on` is asked before each stream; those that fail are added to `failed`, and not looked at again."""
+    failed = set() if failed is None else failed
+    touched: dict[tuple[int, str], None] = {}
+    while streams := _late(limit, failed):
+        for stream_id in streams:
+            if not go_on():
+                return list(touched)
+            try:
+                touched |= dict.fromkeys(_expire(stream_id, limit, on_settled))
+            except Exception:  # one session's fault must not keep the others' calls waiting for ever
+                logger.exception("expiry failed", extra={"stream_id": stream_id})
+                failed.add(stream_id)
+    return list(touched)
+
+
+def _late(limit: int, without: Collection[int]) -> list[int]:
+    late = ToolCall.objects.filter(state__in=WAITING, expires_at__lte=Now()).exclude(stream_id__in=without)
+    return list(dict.fromkeys(late.order_by("expires_at").values_list("stream_id", flat=True)[:limit]))
+
+
+def calls_cancel(*, stream_id: int, run_id: str, reason: str, on_settled: OnSettled) -> int:
+    """Ends every open call of the run as rejected, whatever state it is in; how many. `reason` is a sentence."""
+    with write_transaction():
+        log.lock(stream_id)
+        calls = ToolCall.objects.filter(stream_id=stream_id, run_id=run_id).exclude(state=CallState.SETTLED)
+        for call in (found := list(calls.order_by("created_at", "position"))):
+            _end(call, "rejected", reason, on_settled, ApprovalState.REJECTED, "cancelled")
+    return len(found)
+
+
+def _expire(stream_id: int, limit: int, on_settled: OnSettled) -> list[tuple[int, str]]:
+    with write_transaction():
+        log.lock(stream_id)
+        late = ToolCall.objects.filter(stream_id=stream_id, state__in=WAITING, expires_at__lte=Now())
+        calls = list(late.order_by("expires_at", "position")[:limit])
+        for call in calls:
+            status, content = _EXPIRED[call.state]
+            _end(call, status, content, on_settled, ApprovalState.EXPIRED, "expired")
+    return [(call.stream_id, call.run_id) for call in calls]
+
+
+def _end(
+    call: ToolCall, status: Status, content: str, on_settled: OnSettled, approval: ApprovalState, question: Any
+) -> None:
+    fields: dict[str, Any] = {}
+    events: list[Event] = []
+    if call.state == CallState.AWAITING_APPROVAL:
+        assert call.approval_id is not None
+        comment = None if approval is ApprovalState.EXPIRED else content
+        resolution: Any = str(approval)
+        events.append(ApprovalResolved(approval_id=call.approval_id, status=resolution, by=None, comment=comment))
+        fields["approval_state"] = approval
+    elif call.state == CallState.AWAITING_ANSWER:
+        assert call.ref is not None
+        events.append(QuestionResolved(ref=call.ref, status=question, response=None))
+    settle(call, status=status, content=content, on_settled=on_settled, before=events, **fields)
