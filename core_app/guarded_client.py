@@ -27,6 +27,7 @@ from django.conf import settings
 from yarl import URL
 
 from core_app import addresses
+from core_app.lifecycle import Part
 from core_app.tracing import current
 
 MAX_URL_CHARACTERS = 4000
@@ -103,19 +104,13 @@ def address_check(url: Any, *, allow_private: bool = False) -> str:
     return url
 
 
-class GuardedClient:
+class GuardedClient(Part):
     """One session per loop and per permission, so that no connection made under one is used under the other."""
 
     def __init__(self, resolve: Resolve | None = None) -> None:
         self._resolve = resolve or _resolve
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, aiohttp.ClientSession]]
         self._sessions = WeakKeyDictionary()
-
-    async def start(self) -> None:
-        """Nothing: a loop's sessions are made at its first request."""
-
-    async def drain(self) -> None:
-        """Nothing: requests belong to legs, which end with theirs."""
 
     async def stop(self) -> None:
         """Closes the sessions of the running loop."""

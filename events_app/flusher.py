@@ -17,6 +17,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from core_app.database import write_transaction
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
@@ -162,7 +163,7 @@ def _joined(last: Event, event: Event) -> Event | None:
     return None
 
 
-class Flusher:
+class Flusher(Part):
     """A `core_app.lifecycle.Part`: the thread and the set of legs that have something to commit."""
 
     def __init__(self, hub: Hub = HUB) -> None:
@@ -181,9 +182,6 @@ class Flusher:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="gateway-flusher", daemon=True)
         self._thread.start()
-
-    async def drain(self) -> None:
-        """Nothing to do: the runner waits for its legs' writers."""
 
     async def stop(self) -> None:
         """Commits what waits and ends the thread."""

@@ -18,6 +18,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from core_app import database
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import running_loop, tasks_end
 from events_app.batches import Batch
@@ -67,7 +68,7 @@ class _Followed:
         self.active_at = time.monotonic()
 
 
-class Hub:
+class Hub(Part):
     """A `core_app.lifecycle.Part`; every method but `publish` and `audience` belongs to the loop it was
     started on."""
 

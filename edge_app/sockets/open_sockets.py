@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from core_app.lifecycle import Part
+
 CLOSE_SECONDS = 5.0
 """How long a drain waits for the sockets' last answers; the hub has ended their followers by then."""
 
 
-class OpenSockets:
+class OpenSockets(Part):
     """A `core_app.lifecycle.Part`; to be drained after the hub."""
 
     def __init__(self) -> None:
@@ -42,17 +44,11 @@ class OpenSockets:
             self._none_left = asyncio.Event()
             await self._none_left.wait()
 
-    async def start(self) -> None:
-        """Nothing: sockets open by themselves."""
-
     async def drain(self) -> None:
         """Until every socket is closed, within CLOSE_SECONDS."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.emptied()
-
-    async def stop(self) -> None:
-        """Nothing is left of it."""
 
 
 SOCKETS = OpenSockets()

@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.metrics import WEBHOOK_ATTEMPTS
 from core_app.sealing import unseal
@@ -44,7 +45,7 @@ GRACE_SECONDS = 2.0
 logger = structlog.get_logger("gateway.webhooks")
 
 
-class WebhookSender:
+class WebhookSender(Part):
     """A `core_app.lifecycle.Part`. `names` says what the sessions of streams are called."""
 
     def __init__(self, names: SessionNames) -> None:

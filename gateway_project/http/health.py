@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from core_app import clock, database, jsontext
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import tasks_end
 from edge_app.http.asgi import Receive, Scope, Send
@@ -45,7 +46,7 @@ class NotReady(Exception):
     """A part is not well; the text is the line's, and never that of a foreign exception."""
 
 
-class HealthCounts:
+class HealthCounts(Part):
     """A part of the process that keeps the counts of `/healthz` fresh."""
 
     def __init__(self) -> None:
@@ -55,9 +56,6 @@ class HealthCounts:
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._refresh_for_ever(), name="health-counts")
-
-    async def drain(self) -> None:
-        """Nothing here is lost by stopping."""
 
     async def stop(self) -> None:
         if self._task is not None:

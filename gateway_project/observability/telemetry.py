@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from core_app.lifecycle import Part
 from core_app.tracing import NO_PARENT, TRACING, span
 from edge_app.gate.exchange import PROBES
 from edge_app.http.asgi import Application, Message, Receive, Scope, Send
@@ -25,7 +26,7 @@ UNTRACED = PROBES | {"/metrics"}
 log = structlog.get_logger("gateway.telemetry")
 
 
-class Telemetry:
+class Telemetry(Part):
     """A `core_app.lifecycle.Part`. `exporter` goes before the OTLP one of the settings; `role` is the process's."""
 
     def __init__(self) -> None:
@@ -44,9 +45,6 @@ class Telemetry:
         TRACING.tracer = self._exporting.tracer(
             content=settings.GATEWAY_OTEL_CONTENT, hosts=settings.GATEWAY_OTEL_PROPAGATE
         )
-
-    async def drain(self) -> None:
-        """Nothing: what drains is traced."""
 
     async def stop(self) -> None:
         """Exports what waits, for FLUSH_SECONDS at most."""

@@ -14,6 +14,7 @@ from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import tasks_end
 from inference_app.catalogue.access import TenantAccess, access_replace
@@ -64,7 +65,7 @@ def rows_apply() -> Stamp:
     return stamp
 
 
-class Rows:
+class Rows(Part):
     """A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
@@ -75,9 +76,6 @@ class Rows:
         """Reads the rows, then looks for changes."""
         self._stamp = await database.run(rows_apply)
         self._task = asyncio.create_task(self._look_for_ever(), name="rows")
-
-    async def drain(self) -> None:
-        """Nothing."""
 
     async def stop(self) -> None:
         """Ends looking."""

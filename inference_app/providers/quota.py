@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from core_app.lifecycle import Part
 from core_app.timeouts import tasks_end
 from inference_app.catalogue.config import ProviderEntry, models_config
 from inference_app.providers.exhausted import EXHAUSTED
@@ -50,7 +51,7 @@ class Quota:
         return {**shape, "summary": self.summary}
 
 
-class Quotas:
+class Quotas(Part):
     """A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
@@ -60,9 +61,6 @@ class Quotas:
     async def start(self) -> None:
         """Begins to ask."""
         self._task = asyncio.create_task(self._ask_for_ever(), name="quota")
-
-    async def drain(self) -> None:
-        """Nothing."""
 
     async def stop(self) -> None:
         """Ends asking."""

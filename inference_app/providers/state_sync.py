@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from core_app import database
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_failures
@@ -36,7 +37,7 @@ STATS_SECONDS = 86_400.0
 _log = structlog.get_logger("gateway.shared")
 
 
-class SharedState:
+class SharedState(Part):
     """A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self, circuits: Circuits = CIRCUITS, stats: Stats = STATS) -> None:
@@ -64,9 +65,6 @@ class SharedState:
         )
         self._circuits.changed = self._note
         self._task = asyncio.create_task(self._share_for_ever(), name="shared inference state")
-
-    async def drain(self) -> None:
-        """Nothing."""
 
     async def stop(self) -> None:
         """Ends telling and listening."""

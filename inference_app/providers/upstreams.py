@@ -16,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from core_app.lifecycle import Part
 from core_app.timeouts import running_loop
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.catalogue.resolution import Candidate
@@ -52,7 +53,7 @@ class Upstream:
         return headers
 
 
-class Upstreams:
+class Upstreams(Part):
     """A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
@@ -60,12 +61,6 @@ class Upstreams:
         self._latest: tuple[asyncio.AbstractEventLoop | None, aiohttp.ClientSession | None] = (None, None)
         self._config: ModelsConfig | None = None
         self._made: dict[tuple[str, Kind, str | None], Upstream] = {}
-
-    async def start(self) -> None:
-        """Nothing: a loop's session is made at its first request."""
-
-    async def drain(self) -> None:
-        """Nothing: calls end with their clients' requests."""
 
     async def stop(self) -> None:
         """Closes the running loop's connections."""

@@ -19,6 +19,7 @@ import structlog
 from django.db import DatabaseError
 
 from core_app import clock, database
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import running_loop, tasks_end
 from edge_app.http.asgi import Headers
@@ -131,7 +132,7 @@ class Reservation:
         return headers if usd is None else [*headers, (b"x-gateway-budget-usd-left", f"{usd:.6f}".encode())]
 
 
-class Budgets:
+class Budgets(Part):
     """A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self, now: Callable[[], datetime] = clock.now) -> None:
@@ -143,9 +144,6 @@ class Budgets:
     async def start(self) -> None:
         """Begins to look at the ledger."""
         self._task = asyncio.create_task(self._sync_for_ever(), name="budgets")
-
-    async def drain(self) -> None:
-        """Nothing."""
 
     async def stop(self) -> None:
         """Ends looking."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from core_app import clock, database
+from core_app.lifecycle import Part
 from core_app.timeouts import tasks_end
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
@@ -67,7 +68,7 @@ class CallRecord:
         return self.outcome in ("ok", "left", "broken")
 
 
-class Meter:
+class Meter(Part):
     """A part of the process (`core_app.lifecycle`). `record` is for its event loop."""
 
     def __init__(self) -> None:
@@ -82,9 +83,6 @@ class Meter:
         """Begins to write."""
         self._some, self._full, self._writing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._task = asyncio.create_task(self._write_for_ever(), name="meter")
-
-    async def drain(self) -> None:
-        """Nothing: calls under way are metered when they end."""
 
     async def stop(self) -> None:
         """Writes what is left."""

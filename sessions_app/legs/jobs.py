@@ -21,6 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
@@ -47,7 +48,7 @@ class JobQueue:
             task.defer(session_id=work.session_id, tenant_id=work.tenant_id)
 
 
-class JobWorkers:
+class JobWorkers(Part):
     """A `core_app.lifecycle.Part`: the workers of this process, one for legs and one for housekeeping."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import connections
 
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from events_app.lease import Fence, leases_held, leases_renew
 
@@ -32,7 +33,7 @@ LOST = (
 log = structlog.get_logger("gateway.leases")
 
 
-class LeaseKeeper:
+class LeaseKeeper(Part):
     """A `core_app.lifecycle.Part`. `hold` and `release` belong to the loop."""
 
     def __init__(self) -> None:
@@ -50,9 +51,6 @@ class LeaseKeeper:
         self._beat()
         self._thread = threading.Thread(target=self._run, name="gateway-leases", daemon=True)
         self._thread.start()
-
-    async def drain(self) -> None:
-        """Nothing to do: leases are released by their legs."""
 
     async def stop(self) -> None:
         """Ends the thread."""

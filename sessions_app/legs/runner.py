@@ -25,6 +25,7 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import task_place
 from core_app.tracing import apart, current
@@ -52,7 +53,7 @@ PLACES_FOR_A_GUEST = 5
 log = structlog.get_logger("gateway.runner")
 
 
-class Runner:
+class Runner(Part):
     """A `core_app.lifecycle.Part`; every method but `wake` belongs to its loop."""
 
     def __init__(self, keeper: LeaseKeeper = KEEPER) -> None:

@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 
 from core_app import database
 from core_app.database import database_now, turn
+from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.timeouts import tasks_end
 from events_app.removal import GoOn
@@ -139,7 +140,7 @@ def _remind() -> int:
     return len(found)
 
 
-class Sweep:
+class Sweep(Part):
     """A `core_app.lifecycle.Part` that sweeps at the start and every GATEWAY_SWEEP_SECONDS."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from gateway_project.process.lifespan import StartedFirst
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Noting:
+class Noting(Part):
     """A part that notes what it is told, and fails at one of the steps."""
 
     def __init__(self, name: str, calls: list[str], fails: str = "") -> None:

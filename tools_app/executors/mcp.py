@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from core_app import jsontext
+from core_app.lifecycle import Part
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
 from tools_app.executors.mcp_connection import CONNECT_SECONDS, Connection, Refused, Unreachable
@@ -31,7 +32,7 @@ CALL_SECONDS = 60.0
 _NAME = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
-class McpServers:
+class McpServers(Part):
     """The process's connections, made at first use. A part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
@@ -41,12 +42,6 @@ class McpServers:
         self._connections: dict[str, Connection] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._failed: dict[str, float] = {}
-
-    async def start(self) -> None:
-        """Nothing: a server is connected to at its first use."""
-
-    async def drain(self) -> None:
-        """Nothing: calls belong to legs."""
 
     async def stop(self) -> None:
         """Closes every connection and ends the thread."""
