@@ -17,6 +17,7 @@ from edge_app.sse.consumer import answer, query_of, refuse
 from edge_app.sse.writer import Receive, Send
 from events_app.follower import FollowEnded, Follower
 from sessions_app import wire
+from sessions_app.events import TERMINAL_TYPES
 from sessions_app.models import Run
 
 MAX_WAIT_SECONDS = 60.0
@@ -88,7 +89,7 @@ async def run_ended(run_id: str, seconds: float) -> dict[str, Any] | None:
         async with asyncio.timeout(seconds), Follower(place[0], after=place[1]) as follower:
             while True:
                 for event in await follower.next():
-                    if event.terminal and event.run_id == run_id:
+                    if event.type in TERMINAL_TYPES and event.run_id == run_id:
                         return await database.run(_outcome, run_id)
     except (TimeoutError, FollowEnded):
         return None

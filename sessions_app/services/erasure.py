@@ -19,8 +19,8 @@ from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
-from events_app.types import SessionClosed
 from events_app.webhooks.removal import run_deliveries_remove
+from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
     Message,

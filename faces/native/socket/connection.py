@@ -22,9 +22,9 @@ from edge_app.sockets.close_codes import REASONS, CloseCode
 from edge_app.sockets.order import AnswersFirst
 from edge_app.sockets.outbox import Outbox
 from events_app.follower import Follower, FollowerReleased, FollowerSlow
-from events_app.types import SessionClosed
 from faces.native.socket.actions import ACTIONS, action_perform
 from faces.native.socket.frames import Frame, FrameRefused, answer, dropped_frame, frame_bytes, frame_read, refusal
+from sessions_app.events import SessionClosed
 from tenants_app.authentication import aprincipal_recheck
 from tenants_app.limits import rate_limits
 from tenants_app.principal import SESSIONS, Principal
