@@ -20,7 +20,7 @@ from django.conf import settings
 from core_app import database
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import running_loop, tasks_end
+from core_app.timeouts import cancel_tasks, running_loop
 from events_app.batches import Batch
 from events_app.layer import layer_close
 from events_app.positions import heads
@@ -132,7 +132,7 @@ class Hub(Part):
     async def stop(self) -> None:
         """Ends the tasks and the layer's connections."""
         self._loop = None
-        await tasks_end(*self._tasks)
+        await cancel_tasks(*self._tasks)
         self._tasks.clear()
         for pending in (self._streams, self._outgoing, self._to_join, self._emptied):
             pending.clear()

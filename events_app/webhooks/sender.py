@@ -21,7 +21,7 @@ from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.metrics import WEBHOOK_ATTEMPTS
 from core_app.sealing import unseal
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from events_app.webhooks import claims
 from events_app.webhooks.claims import Attempt, SessionNames
 from events_app.webhooks.models import DeliveryState, WebhookEndpoint
@@ -72,7 +72,7 @@ class WebhookSender(Part):
         BELL.listener = None
         task, self._task = self._task, None
         if task is not None:
-            await tasks_end(task)
+            await cancel_tasks(task)
 
     async def stop(self) -> None:
         """Waits GRACE_SECONDS for what is under way and gives the rest back."""

@@ -20,7 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from core_app import clock, database, jsontext
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
 from sessions_app.models import AgentSession, SessionState
 from tenants_app.models import ApiKey
@@ -59,7 +59,7 @@ class HealthCounts(Part):
 
     async def stop(self) -> None:
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
 
     async def refresh(self) -> None:

@@ -16,7 +16,7 @@ from core_app import database, sealing
 from core_app.errors import Unprocessable
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import MODELS
 from inference_app.catalogue.overlay import Overlay, overlay_replace, stored_key_name
@@ -80,7 +80,7 @@ class Rows(Part):
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
 
     async def look(self) -> None:

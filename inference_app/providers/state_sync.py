@@ -20,7 +20,7 @@ from core_app.lifecycle import Part
 from core_app.log_lines import said
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_failures
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS, Circuit, Circuits
 from inference_app.providers.stats import STATS, Stats
@@ -71,7 +71,7 @@ class SharedState(Part):
         if self._task is None or self._redis is None:
             return
         self._circuits.changed = lambda candidate, circuit: None
-        await tasks_end(self._task)
+        await cancel_tasks(self._task)
         await self._redis.aclose()
         self._task, self._redis = None, None
         self._known.clear()

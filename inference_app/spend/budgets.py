@@ -21,7 +21,7 @@ from django.db import DatabaseError
 from core_app import clock, database
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import running_loop, tasks_end
+from core_app.timeouts import cancel_tasks, running_loop
 from edge_app.http.asgi import Headers
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import Refusal
@@ -148,7 +148,7 @@ class Budgets(Part):
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
         self._windows.clear()
 

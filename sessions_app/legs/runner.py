@@ -27,7 +27,7 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import task_place
+from core_app.timeouts import task_location
 from core_app.tracing import apart, current
 from events_app.lease import Fence, LeaseLost, lease_claim
 from inference_app.providers.clients import clients_closed
@@ -283,7 +283,7 @@ async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
     for task in tasks:
         if not task.done():
-            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_place(task))
+            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_location(task))
 
 
 def _session() -> str:

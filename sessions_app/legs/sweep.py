@@ -20,7 +20,7 @@ from core_app import database
 from core_app.database import database_now, turn
 from core_app.lifecycle import Part
 from core_app.log_lines import said
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from events_app.removal import GoOn
 from sessions_app.services.decisions import calls_expire
 from sessions_app.services.retention import retention_apply_all
@@ -174,7 +174,7 @@ class Sweep(Part):
         """Ends the tasks; a thread that removes or folds ends with its batch."""
         self._ending.set()
         tasks, self._tasks = self._tasks, []
-        await tasks_end(*tasks)
+        await cancel_tasks(*tasks)
 
     async def _run(self) -> None:
         while True:
