@@ -23,7 +23,7 @@ from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
 from throttled.store import MemoryStore
 
 from core_app.errors import RateLimited
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
 from core_app.redis_errors import redis_failures
 from tenants_app.principal import Principal
@@ -106,7 +106,7 @@ class RateLimits:
                 return await self._shared_buckets(rpm).limit(name, cost)
         except redis_failures(StoreUnavailableError) as error:
             self._redis_again = time.monotonic() + RETRY_SECONDS
-            _log.warning("rate limits are counted per process: Redis does not answer", error=said(error))
+            _log.warning("rate limits are counted per process: Redis does not answer", error=error_summary(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:

@@ -27,7 +27,7 @@ from core_app.database import database_away
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, decode_untrusted, encode
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
 
 _log = structlog.get_logger("gateway.errors")
@@ -100,7 +100,7 @@ def internal_error(cause: BaseException) -> GatewayError:
     """What an unknown exception is answered with; its traceback goes to the log under the same id. That the database
     is away is a line, and for the client a reason to come again."""
     if database_away(cause):
-        _log.warning("database_away", error=said(cause))
+        _log.warning("database_away", error=error_summary(cause))
         return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))
     _log.error("unhandled exception", error_id=error.error_id, exc_info=cause)

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from core_app import database
 from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_failures
 from core_app.timeouts import cancel_tasks
@@ -150,7 +150,7 @@ class SharedState(Part):
                 SHARED_FAILURES.inc()
                 # Once: this is tried again twice a second, and an outage may take a night.
                 if not lost:
-                    _log.warning("providers' state is not shared: Redis does not answer", error=said(error))
+                    _log.warning("providers' state is not shared: Redis does not answer", error=error_summary(error))
                 lost = True
             else:
                 if lost:

@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from core_app import database
 from core_app.database import database_now, turn
 from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
 from events_app.removal import GoOn
 from sessions_app.services.decisions import calls_expire
@@ -182,7 +182,7 @@ class Sweep(Part):
                 await database.run(sweep, self.goes_on)
                 await self.purge()
             except DatabaseError as error:
-                log.warning("sweep_failed", error=said(error))
+                log.warning("sweep_failed", error=error_summary(error))
             except Exception:  # contains: one session's broken row must not end the sweep of all the others
                 log.exception("sweep_failed")
             await asyncio.sleep(settings.GATEWAY_SWEEP_SECONDS)
