@@ -121,7 +121,7 @@ class Client:
             yield Stream(response)
 
     @contextmanager
-    def socket(self, session: str, *, who: str | None = OWNER, note: str = "", **query: Any) -> Iterator[Socket]:
+    def socket(self, session: str, *, who: str | None = OWNER, **query: str) -> Iterator[Socket]:
         """A WebSocket; a refused upgrade is written down and raises InvalidStatus."""
         path = f"/v1/sessions/{session}/ws" + (f"?{urlencode(query)}" if query else "")
         self.transcript.line(f"> WS {path}" + (f" as {who}" if who else ""))

@@ -14,6 +14,7 @@ from tests.contract.recording.normalising import normalised
 
 TYPES = ("message_delta", "thinking_delta")
 _DELTA = re.compile(r'(?P<before>\{(?:"messageId":"[^"]*",)?"delta":")(?P<text>(?:[^"\\]|\\.)*)(?P<after>".*\})', re.S)
+_BARE = re.compile(r"^id: (\d+)$", re.M)
 _BLOCK = re.compile(r"id: (?P<id>\d+)\nevent: (?P<event>[a-z_]+)\ndata: (?P<data>[^\n]*)\n\n")
 
 
@@ -50,7 +51,7 @@ def joined_blocks(blocks: Iterable[bytes]) -> bytes:
         match = _BLOCK.fullmatch(block)
         if match is None:
             fewer += _written(run, found, fewer)
-            found.append(re.sub(r"^id: (\d+)$", lambda bare: f"id: {int(bare[1]) - fewer}", block, flags=re.M))
+            found.append(_BARE.sub(lambda bare, less=fewer: f"id: {int(bare[1]) - less}", block))  # type: ignore[misc]
         else:
             run.append(Event(int(match["id"]), match["event"], match["data"]))
     _written(run, found, fewer)

@@ -47,10 +47,10 @@ def _hash(who: str) -> str:
 REVOKE = f"UPDATE tenants_app_apikey SET revoked_at = created_at WHERE secret_hash = '{_hash('revoked')}'"
 """Ends the key of `revoked`."""
 
+_TENANT = "INSERT INTO tenants_app_tenant (slug, name, settings, created_at) VALUES"
 BEFORE = (
-    "INSERT INTO tenants_app_tenant (slug, name, settings, created_at) VALUES ('poor', 'poor', '{}', '2026-01-01 00:00:00')",
-    "INSERT INTO tenants_app_tenant (slug, name, settings, created_at)"
-    """ VALUES ('small', 'small', '{"max_sessions": 1, "max_waiting": 0}', '2026-01-01 00:00:00')""",
+    f"{_TENANT} ('poor', 'poor', '{{}}', '2026-01-01 00:00:00')",
+    f"""{_TENANT} ('small', 'small', '{{"max_sessions": 1, "max_waiting": 1}}', '2026-01-01 00:00:00')""",
     "INSERT INTO inference_app_budget (updated_at, model, period, tokens, tenant_id)"
     " SELECT '2026-01-01 00:00:00', '', 'day', 0, id FROM tenants_app_tenant WHERE slug = 'poor'",
 )
