@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.contract.recording import events, sockets, streams
+from tests.contract.recording import events, refusals, rest, sockets, streams
 from tests.contract.recording.client import Client
 from tests.contract.recording.place import place_started
 from tests.contract.recording.transcript import Transcript
@@ -18,6 +18,8 @@ SECTIONS: Mapping[str, Callable[[Client], None]] = {
     "events": events.record,
     "streams": streams.record,
     "sockets": sockets.record,
+    "rest": rest.record,
+    "refusals": refusals.record,
 }
 """In the order in which they are played: later ones read what earlier ones left."""
 

@@ -11,7 +11,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +120,12 @@ class Place:
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a query finds among what is committed."""
         return self.process.deployment.rows(query, parameters)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Until `true()`, asked again and again: for what has no event to wait for."""
+        end = time.monotonic() + WAIT
+        while not true():
+            assert time.monotonic() < end, "nothing came of it"
 
     def write(self, statement: str) -> None:
         """Changes what is committed."""
