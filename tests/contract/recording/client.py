@@ -96,12 +96,21 @@ class Client:
         self.ended(session, request)
         return request
 
-    def event(self, session: str, request: str, *types: str, nth: int = 1) -> dict[str, Any]:
-        """The data of the nth event of these types of a run, as soon as it comes."""
+    def event(self, session: str, request: str, *types: str) -> dict[str, Any]:
+        """The data of the next event of these types of a run, as soon as it comes."""
         with self.quiet_stream(f"/v1/sessions/{session}/events?requestId={request}") as stream:
-            for _ in range(nth):
-                data = stream.until(*types)
-            return data
+            return stream.until(*types)
+
+    def asked(self, session: str, request: str, *types: str) -> dict[str, Any]:
+        """The same for what a run waits for, once the run does wait: that is a commit later."""
+        data = self.event(session, request, *types)
+        self.waiting(session)
+        return data
+
+    def waiting(self, session: str, **more: Any) -> None:
+        """Until the session waits for somebody."""
+        path = f"/v1/sessions/{session}"
+        self.place.until(lambda: self.quietly("GET", path, **more).json["state"].startswith("waiting_"))
 
     @contextmanager
     def stream(self, path: str, *, who: str | None = OWNER, **more: Any) -> Iterator[Stream]:

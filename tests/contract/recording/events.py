@@ -63,7 +63,7 @@ def approvals(client: Client) -> None:
     ):
         session = client.session(name)
         request = client.prompt(session, "please approve")
-        asked = client.event(session, request, "approval_required")
+        asked = client.asked(session, request, "approval_required")
         body = {"approvalId": asked["approvalId"], **fields}
         client.do("POST", f"/v1/sessions/{session}/{decision}", body)
         client.ended(session, request)
@@ -74,7 +74,7 @@ def questions(client: Client) -> None:
     session = client.session("asked")
     for response in ("Yes", "something of my own"):
         request = client.prompt(session, "ask me")
-        asked = client.event(session, request, "ask_user")
+        asked = client.asked(session, request, "ask_user")
         body = {"ref": asked["ref"], "response": response}
         client.do("POST", f"/v1/sessions/{session}/respond", body)
         client.ended(session, request)
@@ -86,7 +86,7 @@ def tools(client: Client) -> None:
     client.run(session, "use current_time")
     for result in ({"result": {"found": [1]}}, {"error": "It is not there."}, {"result": None}):
         request = client.prompt(session, 'think and use mine {"x": [1, "ü"]}')
-        asked = client.event(session, request, "tool_call_requested")
+        asked = client.asked(session, request, "tool_call_requested")
         body = {"callId": asked["callId"], **result}
         client.do("POST", f"/v1/sessions/{session}/tool-results", body)
         client.ended(session, request)
@@ -144,7 +144,7 @@ def aborted(client: Client) -> None:
     rows(client, session)
     session = client.session("aborted-waiting")
     request = client.prompt(session, "ask me")
-    client.event(session, request, "ask_user")
+    client.asked(session, request, "ask_user")
     client.do("POST", f"/v1/sessions/{session}/runs/{request}/abort")
     client.ended(session, request)
     client.run(session, "fail please")
@@ -155,7 +155,7 @@ def steered(client: Client) -> None:
     session = client.session("steered")
     path = f"/v1/sessions/{session}"
     request = client.prompt(session, "please approve")
-    asked = client.event(session, request, "approval_required")
+    asked = client.asked(session, request, "approval_required")
     client.do("POST", f"{path}/steer", {"text": "shorter"})
     assert client.prompt(session, "and kinder", whenBusy="steer") == request
     client.do("POST", f"{path}/approve", {"approvalId": asked["approvalId"]})
@@ -166,7 +166,7 @@ def steered(client: Client) -> None:
 def queued(client: Client) -> None:
     session = client.session("queued")
     request = client.prompt(session, "please approve")
-    client.event(session, request, "approval_required")
+    client.asked(session, request, "approval_required")
     second = client.prompt(session, "second")
     third = client.prompt(session, "third", whenBusy="interrupt")
     for each in (request, third, second):
@@ -193,7 +193,7 @@ def changed(client: Client) -> None:
     client.run(session, "which model?")
     client.do("POST", f"{path}/switch_model", {"model": "demo:tour"})
     request = client.prompt(session, "please approve")
-    asked = client.event(session, request, "approval_required")
+    asked = client.asked(session, request, "approval_required")
     client.do("POST", f"{path}/switch_model", {"model": "demo:echo"})
     client.do("POST", f"{path}/approve", {"approvalId": asked["approvalId"]})
     client.ended(session, request)
@@ -205,7 +205,7 @@ def changed(client: Client) -> None:
 def closed(client: Client) -> None:
     session = client.session("closed")
     request = client.prompt(session, "please approve")
-    client.event(session, request, "approval_required")
+    client.asked(session, request, "approval_required")
     client.prompt(session, "never begun")
     client.do("DELETE", f"/v1/sessions/{session}")
     rows(client, session)
@@ -218,7 +218,7 @@ def limits(client: Client) -> None:
     for word, event in (("approve", "approval_required"), ("ask", "ask_user"), ("use mine", "tool_call_requested")):
         session = client.session(f"expired-{event}", tools=[{"name": "mine"}])
         request = client.prompt(session, word)
-        asked = client.event(session, request, event)
+        asked = client.asked(session, request, event)
         expired = f"SET expires_at = '2026-01-01 00:00:00' WHERE run_id = '{request}'"
         client.place.write(f"UPDATE tools_app_toolcall {expired}")
         client.transcript.title(f"deciding what has expired: {event}")
@@ -246,7 +246,7 @@ def provided(client: Client) -> None:
         session = client.session(name, model=model, **fields)
         request = client.prompt(session, text)
         if fields.get("tools"):
-            asked = client.event(session, request, "tool_call_requested")
+            asked = client.asked(session, request, "tool_call_requested")
             body = {"callId": asked["callId"], "result": "done"}
             client.do("POST", f"/v1/sessions/{session}/tool-results", body)
         client.ended(session, request)

@@ -32,6 +32,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r'(?<="created":)\s*1[7-9]\d{8}\b', "<seconds>"),
     (r'(?<="created_at":)\s*1[7-9]\d{8}\b', "<seconds>"),
     (r'(?<="completed_at":)\s*1[7-9]\d{8}\b', "<seconds>"),
+    (r'(?<="timestamp":)1[7-9]\d{11}\b', "<milliseconds>"),
     (r"(?<=webhook-timestamp: )\d+", "<seconds>"),
     # Signatures over those.
     (r"\bv1,[A-Za-z0-9+/=]{44}", "v1,<signature>"),
@@ -39,6 +40,9 @@ RULES: tuple[tuple[str, str], ...] = (
     (r'(?<="durationMs":)\d+', "<ms>"),
     (r'(?<="uptimeMs":)\d+', "<ms>"),
     (r'(?<="latency_ms":)\s*[\d.]+', "<ms>"),
+    # What a process counts for its probe, as of some moment ago.
+    (r'(?<="sessions":\{"active":)\d+', "<n>"),
+    (r'(?<="tracked_keys":)\d+', "<n>"),
     # Ports of this machine.
     (r"\b127\.0\.0\.1:(?!9\b|1\b)\d+", "127.0.0.1:<port>"),
     # A bucket that fills with time, and the pause that it asks for.

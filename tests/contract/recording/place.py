@@ -35,9 +35,8 @@ KEYS = {
     "poor": "poor-key",
     "small": "small-key",
     "crowd": "crowd-key",
-    "hasty": "hasty-key",
 }
-TENANTS = {"stranger": "rival", "poor": "poor", "small": "small", "crowd": "crowd", "hasty": "hasty"}
+TENANTS = {"stranger": "rival", "poor": "poor", "small": "small", "crowd": "crowd"}
 """Whose key is of another tenant than the default one."""
 
 
@@ -78,6 +77,8 @@ SETTINGS = {
 }
 
 CONFIG = """
+agents:
+  - {{id: demo, name: Demo, type: model, model: "demo:tour"}}
 models:
   providers:
     scripted:
@@ -99,10 +100,10 @@ models:
     retry: {{max_retries: 0, base_delay_ms: 0, max_delay_ms: 1000}}
     circuit_breaker: {{failure_threshold: 100000}}
     rate_limit:
-      "/v1/chat/completions": {{rpm: 60}}
-      "/v1/embeddings": {{rpm: 60}}
-      "/v1/messages": {{rpm: 60}}
-      "/v1/responses": {{rpm: 60}}
+      "/v1/chat/completions": {{rpm: 1}}
+      "/v1/embeddings": {{rpm: 1}}
+      "/v1/messages": {{rpm: 1}}
+      "/v1/responses": {{rpm: 1}}
 """
 
 
@@ -112,6 +113,7 @@ class Place:
 
     process: GatewayProcess
     receiver: Receiver
+    config: Path
 
     @property
     def port(self) -> int:
@@ -126,6 +128,12 @@ class Place:
         end = time.monotonic() + WAIT
         while not true():
             assert time.monotonic() < end, "nothing came of it"
+
+    def limits_raise(self) -> None:
+        """Changes the configuration of one request a minute on each path, which is in force some seconds later."""
+        new = self.config.with_suffix(".new")
+        new.write_text(self.config.read_text(encoding="utf-8").replace("rpm: 1}", "rpm: 60000}"), encoding="utf-8")
+        new.replace(self.config)
 
     def write(self, statement: str) -> None:
         """Changes what is committed."""
@@ -199,12 +207,12 @@ def place_started(directory: Path) -> Iterator[Place]:
         asyncio.run(process.start())
         for statement in AFTER:
             deployment.write(statement)
-        yield Place(process, receiver)
+        yield Place(process, receiver, config)
 
 
 @contextmanager
 def _provider() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.relay.upstream", "--port", "0"]
+    command = [sys.executable, "-m", "tests.contract.recording.provider"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -180,7 +180,7 @@ def limits(client: Client) -> None:
     client.post("/v1/sessions", {"sessionId": "one", "model": "demo:tour"}, who="small")
     client.post("/v1/sessions", {"sessionId": "two", "model": "demo:tour"}, who="small")
     client.quietly("POST", "/v1/sessions/one/prompt?wait=0", {"text": "please approve"}, who="small")
-    client.place.until(lambda: client.quietly("GET", "/v1/sessions/one", who="small").json["state"] != "working")
+    client.waiting("one", who="small")
     client.post("/v1/sessions/one/prompt", {"text": "another"}, who="small")
     client.transcript.title("a budget that is spent")
     client.post("/v1/sessions", {"sessionId": "poor", "model": "scripted:hello"}, who="poor")

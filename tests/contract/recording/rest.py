@@ -66,7 +66,7 @@ def prompts(client: Client) -> None:
     attachment = {"type": "file", "mediaType": "text/plain", "name": "a.txt", "data": "aGVsbG8="}
     client.post(f"{path}/prompt?wait=60", {"text": "read it", "attachments": [attachment]})
     request = client.post(f"{path}/prompt?wait=0", {"text": "please approve"}).json["requestId"]
-    client.event("rest", request, "approval_required")
+    client.asked("rest", request, "approval_required")
     client.transcript.title("a session that waits")
     client.post(f"{path}/prompt", {"text": "no", "whenBusy": "reject"})
     client.post(f"{path}/prompt", {"text": "and this", "whenBusy": "steer"})
@@ -96,7 +96,7 @@ def decisions(client: Client) -> None:
     path = "/v1/sessions/rest"
     client.transcript.title("decisions")
     request = client.prompt("rest", "please approve")
-    asked = client.event("rest", request, "approval_required")
+    asked = client.asked("rest", request, "approval_required")
     approval = {"approvalId": asked["approvalId"]}
     client.post(f"{path}/approve", {**approval, "argsHash": "another"})
     client.post(f"{path}/approve", {**approval, "argsHash": asked["argsHash"], "comment": "go on"})
@@ -105,11 +105,11 @@ def decisions(client: Client) -> None:
     client.post(f"{path}/approve", {**approval, "args": {"action": "other"}})
     client.post(f"{path}/reject", approval)
     request = client.prompt("rest", "please approve")
-    approval = {"approvalId": client.event("rest", request, "approval_required")["approvalId"]}
+    approval = {"approvalId": client.asked("rest", request, "approval_required")["approvalId"]}
     client.post(f"{path}/reject", {**approval, "reason": "not today"})
     client.ended("rest", request)
     request = client.prompt("rest", "ask me")
-    question = {"ref": client.event("rest", request, "ask_user")["ref"]}
+    question = {"ref": client.asked("rest", request, "ask_user")["ref"]}
     client.get(f"{path}/status")
     client.post(f"{path}/respond", {**question, "response": "1"})
     client.ended("rest", request)
@@ -132,7 +132,7 @@ def tools(client: Client) -> None:
     client.ask("DELETE", f"{path}/tools/tried")
     client.ask("DELETE", f"{path}/tools/tried")
     request = client.prompt("rest", "use mine")
-    call = {"callId": client.event("rest", request, "tool_call_requested")["callId"]}
+    call = {"callId": client.asked("rest", request, "tool_call_requested")["callId"]}
     client.get(f"{path}/status")
     client.post(f"{path}/tool-results", {**call, "result": {"found": [1]}})
     client.ended("rest", request)
@@ -179,7 +179,7 @@ def repeated(client: Client) -> None:
     client.get("/v1/sessions/once", headers={"Origin": "https://elsewhere.example.com"})
     client.ask("OPTIONS", "/v1/sessions", who=None, headers={**browser, **asking})
     client.ask("OPTIONS", "/v1/sessions", who=None, headers={**asking, "Origin": "https://elsewhere.example.com"})
-    client.ask("HEAD", "/v1/sessions/once")
+    client.ask("HEAD", "/v1/sessions/rest/tools")
 
 
 def lists(client: Client) -> None:
@@ -194,7 +194,12 @@ def lists(client: Client) -> None:
     client.transcript.title("usage")
     client.do("POST", "/v1/sessions", {"sessionId": "spending", "model": "scripted:hello"})
     client.run("spending", "hello", endUser="bob")
-    for query in ("groupBy=key,model&endUser=bob", "groupBy=day,model&endUser=bob", "groupBy=&endUser=bob", "endUser=no"):
+    for query in (
+        "groupBy=key,model&endUser=bob",
+        "groupBy=day,model&endUser=bob",
+        "groupBy=&endUser=bob",
+        "endUser=no",
+    ):
         client.get(f"/v1/usage?{query}")
     client.get("/v1/usage?from=2020-01-01&to=2020-01-02")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from typing import Any
 
 from websockets.exceptions import InvalidStatus
 
-from tests.contract.recording.client import SHAPE, Client
+from tests.contract.recording.client import SHAPE, Client, Socket
 from tests.contract.recording.place import KEYS, REVOKE
 from tests.contract.recording.transcript import Transcript
 
@@ -77,7 +78,7 @@ def actions(client: Client) -> None:
         socket.ask("prompt", text="hello", requestRef="p-1")
         socket.until("agent_end")
         socket.ask("prompt", text="please approve", metadata={"a": 1}, endUser="ann")
-        approval = {"approvalId": socket.until("approval_required")["approvalId"]}
+        approval = {"approvalId": pending(client, socket, "approval_required")["approvalId"]}
         socket.ask("prompt", text="now", whenBusy="reject", requestRef="busy")
         socket.ask("approve", **approval, argsHash="another", requestRef="hash")
         socket.ask("approve", **approval, comment="go on", requestRef="a-1")
@@ -85,23 +86,35 @@ def actions(client: Client) -> None:
         socket.ask("approve", **approval, requestRef="again")
         socket.ask("reject", **approval, requestRef="otherwise")
         socket.ask("prompt", text="please approve")
-        socket.ask("reject", approvalId=socket.until("approval_required")["approvalId"], reason="no", requestRef="r-1")
+        socket.ask(
+            "reject",
+            approvalId=pending(client, socket, "approval_required")["approvalId"],
+            reason="no",
+            requestRef="r-1",
+        )
         socket.until("agent_end")
         socket.ask("prompt", text="ask me")
-        question = {"ref": socket.until("ask_user")["ref"]}
+        question = {"ref": pending(client, socket, "ask_user")["ref"]}
         socket.ask("respond", **question, response="Yes", requestRef="q-1")
         socket.until("agent_end")
         socket.ask("respond", **question, response="No", requestRef="otherwise")
         socket.ask("prompt", text='use mine {"x": 1}')
-        call = {"callId": socket.until("tool_call_requested")["callId"]}
+        call = {"callId": pending(client, socket, "tool_call_requested")["callId"]}
         socket.ask("steer", text="shorter", requestRef="s-1")
         socket.ask("tool_result", **call, result={"found": [1]}, requestRef="t-1")
         socket.until("agent_end")
         socket.ask("tool_result", **call, error="otherwise", requestRef="otherwise")
         request = socket.ask("prompt", text="ask me")["requestId"]
-        socket.until("ask_user")
+        pending(client, socket, "ask_user")
         socket.ask("abort", requestId=request, reason="enough", requestRef="b-1")
         socket.until("agent_abort")
+
+
+def pending(client: Client, socket: Socket, event: str) -> dict[str, Any]:
+    """The data of an event that asks somebody, once its run waits."""
+    data = socket.until(event)
+    client.waiting("socket")
+    return data
 
 
 def frames(client: Client) -> None:

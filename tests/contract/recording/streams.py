@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.contract.recording.client import SHAPE, Client
 
 EMPTIED = """
@@ -26,7 +28,7 @@ def record(client: Client) -> None:
     tokens(client)
 
 
-def shown(client: Client, title: str, path: str, **more: object) -> None:
+def shown(client: Client, title: str, path: str, **more: Any) -> None:
     """A stream to its end."""
     client.transcript.title(title)
     with client.stream(path, **more) as stream:
@@ -80,6 +82,7 @@ def live(client: Client) -> None:
         stream.until("agent_end")
         request = client.prompt(session, "please approve")
         asked = stream.until("approval_required")
+        client.waiting(session)
         client.do("POST", f"/v1/sessions/{session}/approve", {"approvalId": asked["approvalId"]})
         stream.until("agent_end")
         client.ended(session, request)
