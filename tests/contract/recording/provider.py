@@ -1,4 +1,4 @@
-"""The scripted provider of tests/relay, whose small packets are not held back: forty milliseconds for each answer.
+"""The scripted provider of tests/faces/inference, whose small packets are not held back: forty milliseconds for each answer.
 
 `python -m tests.contract.recording.provider` prints its port on the first line and serves until it is killed.
 """
@@ -10,7 +10,7 @@ import socket
 
 import uvicorn
 
-from tests.relay.upstream import app
+from tests.faces.inference.upstream import app
 
 
 def main() -> None:
