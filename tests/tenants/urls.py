@@ -82,6 +82,6 @@ urlpatterns = [
     path("missing", MissingView.as_view()),
     path("crash", crash),
 ]
-handler400 = "edge_app.rest.errors.bad_request_page"
-handler404 = "edge_app.rest.errors.not_found_page"
-handler500 = "edge_app.rest.errors.server_error_page"
+handler400 = "edge_app.rest.error_pages.bad_request_page"
+handler404 = "edge_app.rest.error_pages.not_found_page"
+handler500 = "edge_app.rest.error_pages.server_error_page"
