@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from core_app.timeouts import Silence, running_loop
-from edge_app.gate.body import ClientGone
-from edge_app.http.asgi import Receive
+from core_app.timeouts import IdleTimer, running_loop
+from edge_app.http.asgi import ClientGone, Receive
 
 
 class ClientWatch:
@@ -23,7 +22,7 @@ class ClientWatch:
         self._receive = receive
         self._patience = patience
         self._gone = False
-        self._taking: Silence | None = None
+        self._taking: IdleTimer | None = None
         self._task: asyncio.Task[object] | None = None
         self._watcher: asyncio.Future[None] | None = None
 
@@ -53,10 +52,10 @@ class ClientWatch:
             raise ClientGone from None
 
     @property
-    def taking(self) -> Silence:
+    def taking(self) -> IdleTimer:
         """To be told when something is written to the client, and when it has taken that."""
         if self._taking is None:
-            self._taking = Silence(self._patience, self._left)
+            self._taking = IdleTimer(self._patience, self._left)
         return self._taking
 
     async def _watch(self) -> None:

@@ -13,7 +13,7 @@ from core_app import errors
 from core_app.database import database_away
 from core_app.errors import GatewayError
 from core_app.ids import new_id
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
 
 logger = structlog.get_logger("gateway.errors")
@@ -47,7 +47,7 @@ def internal_error(cause: BaseException) -> GatewayError:
     A database that does not answer is logged in one line and becomes Unavailable, so that clients retry.
     """
     if database_away(cause):
-        logger.warning("database_away", error=said(cause))
+        logger.warning("database_away", error=error_summary(cause))
         return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))
     logger.error("unhandled_exception", error_id=error.error_id, exc_info=cause)

@@ -63,12 +63,12 @@ async def sent(visit: Visit, request: UpstreamRequest, answer: UpstreamAnswer, w
     taking = watch.taking
     data = answer.first or await answer.more()
     while data:
-        taking.waiting()
+        taking.resume()
         try:
             await send_body({"type": "http.response.body", "body": data, "more_body": request.streamed})
         except OSError:
             raise ClientGone from None
-        taking.heard()
+        taking.pause()
         if not request.streamed:
             return
         data = await answer.more()

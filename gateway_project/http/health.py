@@ -19,8 +19,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from core_app import clock, database, jsontext
 from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import tasks_end
+from core_app.log_lines import error_summary
+from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
 from sessions_app.models import AgentSession, SessionState
 from tenants_app.models import ApiKey
@@ -59,7 +59,7 @@ class HealthCounts(Part):
 
     async def stop(self) -> None:
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
 
     async def refresh(self) -> None:
@@ -73,7 +73,7 @@ class HealthCounts(Part):
             try:
                 await self.refresh()
             except Exception as error:  # whatever the database raises: old counts are better than no answer
-                log.warning("health_counts_failed", error=said(error))
+                log.warning("health_counts_failed", error=error_summary(error))
             await asyncio.sleep(max(REFRESH_SECONDS, (loop.time() - began) / COUNTING_SHARE))
 
 
@@ -119,7 +119,7 @@ class Readyz:
             return False, f"no answer within {PROBE_SECONDS:.0f} s"
         except Exception as error:  # a probe meets whatever a broken part raises
             # In a line: whoever asks asks again in some seconds.
-            log.warning("probe_failed", part=name, error=said(error))
+            log.warning("probe_failed", part=name, error=error_summary(error))
             return False, "failed; the log says why"
 
 

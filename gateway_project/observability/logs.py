@@ -26,7 +26,7 @@ import structlog  # noqa: E402
 from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
 
 from core_app.jsontext import encode_text  # noqa: E402
-from core_app.log_lines import Line  # noqa: E402
+from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
 from gateway_project.observability.outage_log import Outages  # noqa: E402
 
@@ -115,7 +115,7 @@ class Form(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: object = record.msg
-        if type(line) is Line:
+        if type(line) is FastLine:
             record = logging.makeLogRecord(record.__dict__)
             record.msg = {**line, "timestamp": _stamp(line["timestamp"])}
         return super().format(record)
@@ -130,13 +130,13 @@ class Gathering(logging.StreamHandler):  # type: ignore[type-arg]  # the class t
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._gathered: list[Line] = []
+        self._gathered: list[FastLine] = []
         self._waiting = threading.Event()
         self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         line: object = record.msg
-        if type(line) is not Line:
+        if type(line) is not FastLine:
             self._write_gathered()
             super().emit(record)
             return
@@ -175,7 +175,7 @@ class Gathering(logging.StreamHandler):  # type: ignore[type-arg]  # the class t
             self.handleError(logging.makeLogRecord({"msg": "lines of requests"}))
 
 
-def _rendered(line: Line) -> str:
+def _rendered(line: FastLine) -> str:
     line["timestamp"] = _stamp(line["timestamp"])
     text = encode_text(line)
     lowered = text.lower()

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from core_app import database
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.sockets.open_sockets import SOCKETS
@@ -76,7 +76,7 @@ class RunStates(Collector):
             async with asyncio.timeout(DATABASE_SECONDS):
                 self.counts = await database.run(_unfinished)
         except (DatabaseError, TimeoutError) as error:
-            log.warning("runs_not_counted", error=said(error))
+            log.warning("runs_not_counted", error=error_summary(error))
 
 
 RUN_STATES = RunStates()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 
 AGAIN_SECONDS = 60.0
 
@@ -76,7 +76,7 @@ def _cause(record: logging.LogRecord, library: _Library) -> str | None:
         if any(
             f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in library.failures for kind in type(error).__mro__
         ):
-            return said(error)
+            return error_summary(error)
         error = error.__cause__ or error.__context__
     text = record.getMessage()
     return text.partition("\n")[0].partition(": <")[0] if text.startswith(library.always or ("\0",)) else None

@@ -133,9 +133,9 @@ class UpstreamAnswer:
         content, converter = self._opened.response.content, self._converter
         try:
             while observer.failed is None:
-                silence.waiting()
+                silence.resume()
                 data = await content.readany()
-                silence.heard()
+                silence.pause()
                 if not data:
                     break
                 if (data := observer.feed(data)) and converter is not None:

@@ -26,8 +26,8 @@ from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import task_place
+from core_app.log_lines import error_summary
+from core_app.timeouts import task_location
 from core_app.tracing import apart, current
 from events_app.lease import Fence, LeaseLost, lease_claim
 from inference_app.providers.clients import clients_closed
@@ -194,7 +194,7 @@ class Runner(Part):
         except LeaseLost:
             log.info("leg_lost", session=_session())
         except DatabaseError as error:
-            log.warning("leg_database_failed", session=_session(), error=said(error))
+            log.warning("leg_database_failed", session=_session(), error=error_summary(error))
         except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
             log.exception("session_failed", session=_session())
 
@@ -252,7 +252,7 @@ class Runner(Part):
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
         if database.database_away(error):
             # Each leg of the process meets it at the same moment; none of them has anything to add.
-            log.warning("leg_database_failed", error=said(error), **about)
+            log.warning("leg_database_failed", error=error_summary(error), **about)
         else:
             log.error("leg_failed", exc_info=error, **about)
 
@@ -283,7 +283,7 @@ async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
     for task in tasks:
         if not task.done():
-            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_place(task))
+            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_location(task))
 
 
 def _session() -> str:

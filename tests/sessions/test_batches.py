@@ -20,7 +20,7 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from core_app import clock, database
-from core_app.batch_size import Pace
+from core_app.batch_size import BatchSizer
 from core_app.ids import new_id
 from events_app import log, removal
 from events_app.models import Event, Stream, WebhookDelivery
@@ -218,13 +218,13 @@ def test_thirty_sessions_are_removed_with_the_statements_of_three(
 ) -> None:
     kept(tenant, sessions=30)
     # A transaction's length is no part of it.
-    monkeypatch.setattr(Pace, "note", lambda *_: None)
+    monkeypatch.setattr(BatchSizer, "record", lambda *_: None)
 
     def counted(sessions: int) -> int:
         for number in range(sessions):
             lived(owner.principal, f"old-{number}", group="together")
-        monkeypatch.setattr(removal, "PACE", Pace())
-        monkeypatch.setattr(erasure, "PACE", Pace())
+        monkeypatch.setattr(removal, "PACE", BatchSizer())
+        monkeypatch.setattr(erasure, "PACE", BatchSizer())
         with CaptureQueriesContext(connection) as asked:
             assert retention_apply(tenant=tenant).sessions == sessions
         return len(asked)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from core_app.errors import Conflict, Unauthorized
-from edge_app.gate import OPEN_PATHS, Gate, body
+from edge_app.gate import OPEN_PATHS, Gate
 from edge_app.gate import gate as gate_module
+from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
 from tenants_app.key_cache import cache
 from tenants_app.limits import RateLimits

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from core_app import timeouts
-from core_app.timeouts import Deadline, Far, Silence, running_loop, task_place, tasks_end
+from core_app.timeouts import CoarseTimers, Deadline, IdleTimer, cancel_tasks, running_loop, task_location
 
 
 async def test_the_running_loop_is_the_threads_own_in_every_loop() -> None:
@@ -47,21 +47,21 @@ async def test_a_far_deadline_ends_the_block_when_it_is_looked_at() -> None:
 
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)
-    far = timeouts._far[loop]
-    (deadline,) = far.deadlines
-    far.look(loop)
-    assert deadline in far.deadlines
+    coarse = timeouts._coarse[loop]
+    (deadline,) = coarse.deadlines
+    coarse.check(loop)
+    assert deadline in coarse.deadlines
     deadline._at = loop.time()
-    far.look(loop)
+    coarse.check(loop)
     with pytest.raises(TimeoutError):
         await task
-    assert not far.deadlines
+    assert not coarse.deadlines
 
 
 async def test_a_block_that_ends_in_time_leaves_nothing_behind() -> None:
     async with Deadline(60.0):
         await asyncio.sleep(0)
-    assert not timeouts._far.get(asyncio.get_running_loop(), Far()).deadlines
+    assert not timeouts._coarse.get(asyncio.get_running_loop(), CoarseTimers()).deadlines
     gc.collect()
 
 
@@ -78,7 +78,7 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
 
 
 async def test_a_task_that_loses_cancellations_is_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(timeouts, "RECANCEL_SECONDS", 0.0)
     lost = 0
 
     async def goes_on() -> None:
@@ -95,10 +95,10 @@ async def test_a_task_that_loses_cancellations_is_told_until_it_ends(monkeypatch
 
     tasks = [asyncio.create_task(goes_on()), asyncio.create_task(fails())]
     await asyncio.sleep(0)
-    await tasks_end(*tasks)
+    await cancel_tasks(*tasks)
     assert (lost, tasks[0].cancelled()) == (3, True)
     assert isinstance(tasks[1].exception(), OSError)
-    await tasks_end()
+    await cancel_tasks()
 
 
 async def test_where_a_task_waits_is_its_innermost_frames() -> None:
@@ -107,12 +107,12 @@ async def test_where_a_task_waits_is_its_innermost_frames() -> None:
 
     task = asyncio.create_task(outer())
     await asyncio.sleep(0)
-    *_, own, library = task_place(task).split(" > ")
+    *_, own, library = task_location(task).split(" > ")
     assert own.startswith(__file__)
     assert own.endswith(" outer")
     assert "asyncio" in library
-    await tasks_end(task)
-    assert task_place(task) == ""
+    await cancel_tasks(task)
+    assert task_location(task) == ""
 
 
 class Hours:
@@ -146,9 +146,9 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
 
 def test_a_silence_ends_what_was_waited_for_too_long(hours: Hours) -> None:
     ended = Mock()
-    silence = Silence(60.0, ended)
+    silence = IdleTimer(60.0, ended)
     hours.pass_to(50.0)
-    silence.waiting()
+    silence.resume()
     hours.pass_to(109.0)
     ended.assert_not_called()
     hours.pass_to(110.0)
@@ -159,11 +159,11 @@ def test_a_silence_ends_what_was_waited_for_too_long(hours: Hours) -> None:
 
 def test_many_pieces_have_one_timer_and_what_nobody_waits_for_is_no_silence(hours: Hours) -> None:
     ended = Mock()
-    silence = Silence(60.0, ended)
+    silence = IdleTimer(60.0, ended)
     for moment in range(59):
-        silence.waiting()
+        silence.resume()
         hours.pass_to(float(moment))
-        silence.heard()
+        silence.pause()
         assert len(hours.timers) == 1
     hours.pass_to(1000.0)
     ended.assert_not_called()
