@@ -11,32 +11,33 @@ from django.views import defaults
 from core_app.errors import NotFound
 from core_app.jsontext import encode
 from edge_app.http.asgi import Receive, Scope, Send
-from edge_app.rest import errors
+from edge_app.http.errors import error_body
+from edge_app.rest import error_pages
 
 PAGES = "/admin/"
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
-    answer = defaults.bad_request if request.path.startswith(PAGES) else errors.bad_request_page
+    answer = defaults.bad_request if request.path.startswith(PAGES) else error_pages.bad_request_page
     return answer(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    answer = defaults.permission_denied if request.path.startswith(PAGES) else errors.forbidden_page
+    answer = defaults.permission_denied if request.path.startswith(PAGES) else error_pages.forbidden_page
     return answer(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    answer = defaults.page_not_found if request.path.startswith(PAGES) else errors.not_found_page
+    answer = defaults.page_not_found if request.path.startswith(PAGES) else error_pages.not_found_page
     return answer(request, exception)
 
 
 def failed(request: HttpRequest) -> HttpResponse:
     """Django's handler500, which has logged the traceback."""
-    answer = defaults.server_error if request.path.startswith(PAGES) else errors.server_error_page
+    answer = defaults.server_error if request.path.startswith(PAGES) else error_pages.server_error_page
     return answer(request)
 
 
@@ -49,4 +50,4 @@ async def unknown_socket(scope: Scope, receive: Receive, send: Send) -> None:
     error = NotFound("There is no WebSocket at this path.")
     headers = [(b"content-type", b"application/json")]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": encode(errors.error_body(error))})
+    await send({"type": "websocket.http.response.body", "body": encode(error_body(error))})
