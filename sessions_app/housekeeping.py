@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core_app.database import advisory_lock
 from events_app.removal import GoOn
 from sessions_app.services.retention import retention_apply_all
 from tenants_app.services.usage import BATCH as FOLD_BATCH
