@@ -77,7 +77,7 @@ def _must_commit() -> None:
 
 
 @contextmanager
-def turn(key: int) -> Iterator[bool]:
+def advisory_lock(key: int) -> Iterator[bool]:
     """Whether it is this process's turn at what one process at a time should do; the lock ends with the block.
 
     A process that is frozen in its turn loses it, with its connection, after a lease's time without a query: nobody

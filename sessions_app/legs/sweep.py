@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection
 from django.db.backends.utils import CursorWrapper
 
 from core_app import database
-from core_app.database import database_now, turn
+from core_app.database import advisory_lock, database_now
 from core_app.lifecycle import Part
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
@@ -103,7 +103,7 @@ def sweep(go_on: GoOn = lambda: True) -> int:
     It goes on until no call's wait is over: of thousands that end at once each would otherwise wait for its round.
     Meanwhile it looks for runs with work as often as ever, and asks `go_on` between one session and the next.
     """
-    with turn(SWEEP_KEY) as mine:
+    with advisory_lock(SWEEP_KEY) as mine:
         if not mine:
             return 0
         woken, failed = _remind(), set[int]()
@@ -203,14 +203,14 @@ class Sweep(Part):
 
 def retention_turn(go_on: Callable[[], bool]) -> None:
     """Retention, when it is this process's turn, for as long as `go_on` says."""
-    with turn(RETENTION_KEY) as mine:
+    with advisory_lock(RETENTION_KEY) as mine:
         if mine:
             retention_apply_all(go_on=go_on)
 
 
 def fold_turn(go_on: Callable[[], bool]) -> None:
     """Folds the ledger until nothing is left to fold, when it is this process's turn, for as long as `go_on` says."""
-    with turn(FOLD_KEY) as mine:
+    with advisory_lock(FOLD_KEY) as mine:
         while mine and go_on() and usage_fold() == FOLD_BATCH:
             pass
 

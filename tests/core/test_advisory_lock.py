@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, connections
 
-from core_app.database import turn
+from core_app.database import advisory_lock
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -24,11 +24,11 @@ def test_a_turn_is_one_processs_at_a_time() -> None:
     answers: list[bool] = []
 
     def other() -> None:
-        with turn(KEY) as mine:
+        with advisory_lock(KEY) as mine:
             answers.append(mine)
         connections.close_all()
 
-    with turn(KEY) as mine:
+    with advisory_lock(KEY) as mine:
         assert mine
         _in_a_thread(other).join(PATIENCE)
     _in_a_thread(other).join(PATIENCE)
@@ -37,7 +37,7 @@ def test_a_turn_is_one_processs_at_a_time() -> None:
 
 def test_what_a_turn_sets_ends_with_it() -> None:
     before = _idle_timeout()
-    with turn(KEY):
+    with advisory_lock(KEY):
         assert _idle_timeout() != before
     assert _idle_timeout() == before
 
@@ -49,7 +49,7 @@ def test_a_turn_in_which_a_process_freezes_passes_to_another(settings: Any) -> N
 
     def frozen() -> None:
         try:
-            with turn(KEY) as mine:
+            with advisory_lock(KEY) as mine:
                 assert mine
                 taken.set()
                 assert thaw.wait(PATIENCE)
@@ -68,7 +68,7 @@ def test_a_turn_in_which_a_process_freezes_passes_to_another(settings: Any) -> N
 def _turn_comes() -> bool:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with turn(KEY) as mine:
+        with advisory_lock(KEY) as mine:
             if mine:
                 return True
     return False
