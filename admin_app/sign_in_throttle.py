@@ -26,7 +26,7 @@ from throttled.store import MemoryStore, RedisStore
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
-from core_app.redis_errors import redis_failures
+from core_app.redis_errors import redis_errors
 from tenants_app.limits import REDIS_SECONDS, RETRY_SECONDS
 
 PER_ADDRESS = 20
@@ -75,7 +75,7 @@ class SignIns:
         if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
             try:
                 return GCRARateLimiter(per_min(rpm), self._shared(), key_prefix="gateway:limit").limit(bucket)
-            except redis_failures(StoreUnavailableError) as error:
+            except redis_errors(StoreUnavailableError) as error:
                 self._redis_again = time.monotonic() + RETRY_SECONDS
                 _log.warning("sign-ins are counted per process: Redis does not answer", error=error_summary(error))
         return GCRARateLimiter(per_min(rpm), self._local_store).limit(bucket)

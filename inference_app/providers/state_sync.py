@@ -19,7 +19,7 @@ from core_app import database
 from core_app.lifecycle import Part
 from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
-from core_app.redis_errors import redis_failures
+from core_app.redis_errors import redis_errors
 from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS, Circuit, Circuits
@@ -146,7 +146,7 @@ class SharedState(Part):
         while True:
             try:
                 await self.share()
-            except redis_failures() as error:
+            except redis_errors() as error:
                 SHARED_FAILURES.inc()
                 # Once: this is tried again twice a second, and an outage may take a night.
                 if not lost:
