@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app import errors
-from core_app.database import database_away
+from core_app.database import database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, decode_untrusted, encode
@@ -99,7 +99,7 @@ def error_headers(error: GatewayError) -> dict[str, str]:
 def internal_error(cause: BaseException) -> GatewayError:
     """What an unknown exception is answered with; its traceback goes to the log under the same id. That the database
     is away is a line, and for the client a reason to come again."""
-    if database_away(cause):
+    if database_unavailable(cause):
         _log.warning("database_away", error=error_summary(cause))
         return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))

@@ -202,7 +202,7 @@ def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 class SaidAlready(logging.Filter):
     """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer, and an event stream that
-    is cut because its reader takes nothing. And Django's line for each 503: `database_away` says why."""
+    is cut because its reader takes nothing. And Django's line for each 503: `database_unavailable` says why."""
 
     MESSAGES = (
         "ASGI callable returned without completing handshake.",

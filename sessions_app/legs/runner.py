@@ -250,7 +250,7 @@ class Runner(Part):
 
     def _say_failed(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
-        if database.database_away(error):
+        if database.database_unavailable(error):
             # Each leg of the process meets it at the same moment; none of them has anything to add.
             log.warning("leg_database_failed", error=error_summary(error), **about)
         else:
