@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from core_app.database import write_transaction
 from core_app.errors import Unprocessable
-from core_app.sealing import resealed
+from core_app.sealing import reseal
 from events_app.webhooks.models import WebhookEndpoint
 from inference_app.models import Provider
 from tenants_app.models import Tenant
@@ -52,7 +52,7 @@ def secrets_reseal(*, dry: bool = False, most: int | None = None) -> Resealing:
     for secret in _all(most):
         total += 1
         try:
-            anew = resealed(secret.text)
+            anew = reseal(secret.text)
         except Unprocessable:
             unreadable[secret.what] += 1
             continue

@@ -11,7 +11,8 @@ from django.apps import apps
 from django.core.management import call_command
 from standardwebhooks.webhooks import Webhook
 
-from core_app.sealing import resealed, seal, unseal
+from core_app import sealing
+from core_app.sealing import seal, unseal
 from events_app.log import stream_create
 from events_app.webhooks.models import WebhookEndpoint
 from gateway_project.operations import doctor, secret_rotation
@@ -111,7 +112,7 @@ def test_what_no_key_opens_is_counted_and_ends_with_1(sealed: dict[str, Callable
 def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
     sealed: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = resealed
+    really = sealing.reseal
 
     def meanwhile(text: str) -> str | None:
         Provider.objects.update(sealed_key=seal("newer"))
@@ -120,7 +121,7 @@ def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
         tenant.save()
         return really(text)
 
-    monkeypatch.setattr(secret_rotation, "resealed", meanwhile)
+    monkeypatch.setattr(secret_rotation, "reseal", meanwhile)
     secrets_reseal()
     assert unseal(sealed["providers"]()) == unseal(sealed["tenants"]()) == "newer"
 
