@@ -22,7 +22,7 @@ from admin_app.access import principal_in, tenant_of
 from admin_app.site import site
 from admin_app.tables import Question, ReadOnlyRows, TenantFilter, TenantRows
 from admin_app.templatetags.gateway_numbers import badge
-from core_app.guarded_client import AddressRefused, address_check
+from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
 from events_app.webhooks.models import DeliveryState
@@ -60,7 +60,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         tenant = given.get("tenant") or (self.instance.tenant if self.instance.pk else None)
         if tenant is not None and "url" in given:
             try:
-                address_check(given["url"], allow_private=tenant.allow_private)
+                check_url(given["url"], allow_private=tenant.allow_private)
             except AddressRefused as refused:
                 self.add_error("url", f"The address {refused.reason}")
         return given

@@ -13,7 +13,7 @@ from agents_app.engine import Attachment
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict, QueueFull
-from core_app.guarded_client import AddressRefused, address_check
+from core_app.guarded_client import AddressRefused, check_url
 from core_app.tracing import span_reserve
 from events_app import log
 from events_app.types import PromptReceived
@@ -101,7 +101,7 @@ def _addresses_check(principal: Principal, prompt: Prompt) -> None:
     for part in prompt.attachments:
         if part.url is not None:
             try:
-                address_check(part.url, allow_private=principal.allow_private)
+                check_url(part.url, allow_private=principal.allow_private)
             except AddressRefused as error:
                 raise BadRequest(f"The attachment's url {error.reason}", field="attachments") from None
 
