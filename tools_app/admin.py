@@ -92,4 +92,4 @@ class SessionToolAdmin(ReadOnlyRows):
     @admin.display(description="parameters")
     def schema(self, tool: SessionTool) -> str:
         """The JSON Schema, laid out."""
-        return jsontext.indented(tool.parameters)
+        return jsontext.indent(tool.parameters)

@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from core_app.config_file import Section
-from core_app.environment import UnreadableSecret, variable
+from core_app.environment import UnreadableSecret, read_variable
 from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
 from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
@@ -123,7 +123,7 @@ class ProviderEntry(_Closed):
         if self.api_key_env in STORED_KEYS:
             return STORED_KEYS[self.api_key_env]
         try:
-            return variable(self.api_key_env) if self.api_key_env else None
+            return read_variable(self.api_key_env) if self.api_key_env else None
         except UnreadableSecret as error:
             _tell_once(str(error))
             return None

@@ -204,7 +204,7 @@ def _texts(session: AgentSession) -> list[tuple[str, str]]:
         ("Metadata", session.metadata),
     )
     return [
-        (name, (text if name == "System prompt" else jsontext.indented(text))[: reading.LONGEST_TEXT])
+        (name, (text if name == "System prompt" else jsontext.indent(text))[: reading.LONGEST_TEXT])
         for name, text in given
         if text not in ("", "{}", "[]")
     ]
