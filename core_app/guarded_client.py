@@ -28,7 +28,7 @@ from yarl import URL
 
 from core_app import addresses
 from core_app.lifecycle import Part
-from core_app.tracing import current
+from core_app.tracing import current_span
 
 MAX_URL_CHARACTERS = 4000
 CONNECT_SECONDS = 10.0
@@ -143,7 +143,7 @@ class GuardedClient(Part):
                 session.request(
                     method,
                     checked,
-                    headers={"Accept-Encoding": "identity", **(headers or {}), **current().headers(checked.host)},
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **current_span().headers(checked.host)},
                     data=body,
                     allow_redirects=False,
                 ) as response,

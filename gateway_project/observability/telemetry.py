@@ -86,9 +86,9 @@ class Traced:
                 nonlocal begun
                 if not begun and (status := status_of(message)):
                     begun = True
-                    request.note({"http.response.status_code": status})
+                    request.set_attributes({"http.response.status_code": status})
                     if status >= 500:
-                        request.failed(str(status))
+                        request.mark_failed(str(status))
                     if status == 101 or (method == "GET" and _is_stream(message)):
                         request.end()
                 return send(message)
