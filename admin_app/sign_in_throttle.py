@@ -125,5 +125,5 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.strip().casefold().encode("utf-8", "replace")).hexdigest()
 
 
-sign_ins = SignIns()
+SIGN_INS = SignIns()
 """This process's."""

@@ -1,6 +1,6 @@
 """The operator's admin: its own front page, its own order of things, and every sign-in in the audit trail.
 
-Rooms register their models on `site` and their part of the front page with `panel_add`; the URL module serves it.
+Rooms register their models on `SITE` and their part of the front page with `panel_add`; the URL module serves it.
 """
 
 from __future__ import annotations
@@ -164,4 +164,4 @@ class GatewayAdminSite(AdminSite):
         return response
 
 
-site = GatewayAdminSite(name="admin")
+SITE = GatewayAdminSite(name="admin")

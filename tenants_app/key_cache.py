@@ -73,5 +73,5 @@ class KeyCache:
                 self._known.popitem(last=False)
 
 
-cache = KeyCache()
+KEY_CACHE = KeyCache()
 """This process's; services clear it."""

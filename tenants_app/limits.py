@@ -153,5 +153,5 @@ def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:
     )
 
 
-rate_limits = RateLimits()
+RATE_LIMITS = RateLimits()
 """This process's: requests and the prompts of sockets take from the same buckets."""

@@ -30,7 +30,7 @@ from edge_app.gate.exchange import CLIENT_GONE, PROBES, Exchange, RenderError, d
 from edge_app.http.asgi import Application, Receive, Scope, Send
 from edge_app.rest.errors import internal_error
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
-from tenants_app.limits import RateLimits, rate_limits
+from tenants_app.limits import RATE_LIMITS, RateLimits
 from tenants_app.principal import Principal
 
 PathTest = Callable[[str], bool]
@@ -66,7 +66,7 @@ class Gate:
         own_login: ScopeTest = lambda scope: False,
         is_counted: ScopeTest = lambda scope: True,
         render_error: RenderError = default_body,
-        limits: RateLimits = rate_limits,
+        limits: RateLimits = RATE_LIMITS,
     ) -> None:
         self._application = application
         self._known_path = known_path

@@ -34,7 +34,7 @@ from sessions_app.legs.lease_keeper import KEEPER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
 from sessions_app.selectors import session_names
-from tenants_app.limits import rate_limits
+from tenants_app.limits import RATE_LIMITS
 from tools_app.executors.mcp import SERVERS
 
 _JOBS = "sessions_app.legs.jobs.JOBS"
@@ -107,7 +107,7 @@ class Gateway:
             await _each("stop", [(part, part.stop) for part in reversed(started)])
         finally:
             self._starting, self.draining = None, False
-            await rate_limits.close()
+            await RATE_LIMITS.close()
             await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
 
 
@@ -130,4 +130,4 @@ def _recover() -> None:
         leases_reset()
 
 
-gateway = Gateway()
+GATEWAY = Gateway()

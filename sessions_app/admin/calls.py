@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from admin_app.access import actor_of, may, principal_in
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import Question
 from core_app import jsontext
 from core_app.database import write_transaction
@@ -52,7 +52,7 @@ class Asked:
         return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
 
 
-@admin.register(ToolCall, site=site)
+@admin.register(ToolCall, site=SITE)
 class DecidingAdmin(ToolCallAdmin):
     """The list of calls, with what can be done about them."""
 

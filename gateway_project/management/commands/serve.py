@@ -22,7 +22,7 @@ from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
-from gateway_project.process.lifecycle import gateway
+from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, deployment_claim
 from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         server = GatewayServer(
-            server_config(application()), gateway=gateway, on_ready=say_where, on_hang=process_abandon
+            server_config(application()), gateway=GATEWAY, on_ready=say_where, on_hang=process_abandon
         )
         server.run(sockets)
         if claim is not None:
