@@ -53,7 +53,7 @@ class Telemetry(Part):
             log.warning("spans_lost", spans=lost)
 
 
-class Traced:
+class RequestTracing:
     """Wraps the application that answers everything: a span per request, from its arrival to the end of its answer.
 
     What is followed without end (event streams, sockets) has its span until the stream begins; a socket's actions have

@@ -16,7 +16,7 @@ from core_app.sealing import seal, unseal
 from events_app.log import stream_create
 from events_app.webhooks.models import WebhookEndpoint
 from gateway_project.operations import doctor, secret_rotation
-from gateway_project.operations.secret_rotation import Resealing, secrets_reseal
+from gateway_project.operations.secret_rotation import RotationReport, secrets_reseal
 from inference_app.models import Provider
 from tenants_app.models import Tenant
 from tools_app import signing
@@ -69,11 +69,11 @@ def reseal(*arguments: str) -> tuple[int, str]:
 def test_every_secret_comes_under_the_present_key(sealed: dict[str, Callable[[], str]], settings: Any) -> None:
     assert level_of("sealed secrets") == "warning"
     done = secrets_reseal()
-    assert done == Resealing(dict.fromkeys(sealed, 1), {}, len(sealed))
+    assert done == RotationReport(dict.fromkeys(sealed, 1), {}, len(sealed))
     settings.SECRET_KEY_FALLBACKS = []
     assert {name: unseal(read()) for name, read in sealed.items()} == dict.fromkeys(sealed, SECRET)
     assert Tenant.objects.get(slug="acme").settings["max_sessions"] == 7
-    assert secrets_reseal() == Resealing({}, {}, len(sealed))
+    assert secrets_reseal() == RotationReport({}, {}, len(sealed))
     assert level_of("sealed secrets") == "ok"
 
 
