@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from edge_app.gate.body import header
-from edge_app.http.asgi import Headers, Scope
+from edge_app.http.asgi import Headers, Scope, header
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b"RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Idempotent-Replayed, Location"

@@ -17,9 +17,9 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, encode
 from core_app.log_lines import log_fast
-from edge_app.gate.body import ClientGone, header, may_be_long
 from edge_app.gate.cors import origin_headers
-from edge_app.http.asgi import Headers, Message, Scope, Send
+from edge_app.http.asgi import ClientGone, Headers, Message, Scope, Send, header
+from edge_app.http.body import may_be_long
 from edge_app.rest.errors import error_body, error_headers
 from tenants_app.principal import Principal
 

@@ -16,18 +16,10 @@ from django.http.request import split_domain_port, validate_host
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from core_app.errors import BadRequest, GatewayError, NotFound, Unauthorized, Unavailable
-from edge_app.gate.body import (
-    ClientGone,
-    counted,
-    header,
-    length_check,
-    read_body,
-    replayed,
-    with_length,
-)
 from edge_app.gate.cors import is_preflight, preflight_headers
 from edge_app.gate.exchange import CLIENT_GONE, PROBES, Exchange, RenderError, default_body, is_open
-from edge_app.http.asgi import Application, Receive, Scope, Send
+from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
+from edge_app.http.body import counted, length_check, read_body, replayed, with_length
 from edge_app.rest.errors import internal_error
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
 from tenants_app.limits import RATE_LIMITS, RateLimits

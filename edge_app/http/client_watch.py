@@ -11,8 +11,7 @@ import asyncio
 from types import TracebackType
 
 from core_app.timeouts import IdleTimer, running_loop
-from edge_app.gate.body import ClientGone
-from edge_app.http.asgi import Receive
+from edge_app.http.asgi import ClientGone, Receive
 
 
 class ClientWatch:

@@ -23,14 +23,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app import errors
-from core_app.database import database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, decode_untrusted, encode
-from core_app.log_lines import error_summary
-from core_app.metrics import ERRORS
+from edge_app.http.errors import error_body, error_headers, internal_error
 
-_log = structlog.get_logger("gateway.errors")
+logger = structlog.get_logger("gateway.errors")
+
+__all__ = [
+    "JSONNegotiation",
+    "JSONRenderer",
+    "StrictJSONParser",
+    "as_gateway_error",
+    "bad_request_page",
+    "camel_case",
+    "error_body",
+    "error_headers",
+    "exception_handler",
+    "forbidden_page",
+    "internal_error",
+    "not_found_page",
+    "server_error_page",
+    "validation_error",
+]
 
 _SENTENCES = {
     "required": "'{}' is required.",
@@ -72,39 +87,6 @@ class JSONNegotiation(BaseContentNegotiation):
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
     ) -> tuple[BaseRenderer, str]:
         return next(iter(renderers)), "application/json"
-
-
-def error_body(error: GatewayError) -> dict[str, Any]:
-    """`{"error","message","field"?,"errorId"?}`; whoever asks for it tells it to a client, so it is counted."""
-    ERRORS.labels(error.code).inc()
-    body: dict[str, Any] = {"error": error.code, "message": error.message}
-    if error.field is not None:
-        body["field"] = error.field
-    if isinstance(error, errors.InternalError):
-        body["errorId"] = error.error_id
-    return body
-
-
-def error_headers(error: GatewayError) -> dict[str, str]:
-    """The headers that belong to an error's status."""
-    if isinstance(error, errors.RateLimited):
-        return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
-        return {"Allow": error.allow}
-    if isinstance(error, errors.Unauthorized):
-        return {"WWW-Authenticate": "Bearer"}
-    return {}
-
-
-def internal_error(cause: BaseException) -> GatewayError:
-    """What an unknown exception is answered with; its traceback goes to the log under the same id. That the database
-    is away is a line, and for the client a reason to come again."""
-    if database_unavailable(cause):
-        _log.warning("database_away", error=error_summary(cause))
-        return errors.Unavailable("The gateway's database does not answer; try again.")
-    error = errors.InternalError(new_id("err"))
-    _log.error("unhandled exception", error_id=error.error_id, exc_info=cause)
-    return error
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
@@ -157,7 +139,7 @@ def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error_page(request: HttpRequest) -> HttpResponse:
     """`handler500`: for failures outside DRF, whose traceback Django has logged already."""
     error = errors.InternalError(new_id("err"))
-    _log.error("unhandled exception outside a view", error_id=error.error_id, path=clean_text(request.path)[:200])
+    logger.error("unhandled_exception_outside_a_view", error_id=error.error_id, path=clean_text(request.path)[:200])
     return _page(error)
 
 

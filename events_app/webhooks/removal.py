@@ -30,7 +30,7 @@ class RemovalRounds:
     def __init__(self) -> None:
         self._due_at = 0.0
 
-    async def turn(self) -> None:
+    async def round(self) -> None:
         """One batch when it is time; a full one is followed by the next in the next round."""
         if time.monotonic() >= self._due_at and await database.run(deliveries_expire) < BATCH:
             self._due_at = time.monotonic() + ROUND_SECONDS

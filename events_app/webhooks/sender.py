@@ -91,7 +91,7 @@ class WebhookSender(Part):
             self._bell.clear()
             try:
                 await self.round()
-                await self._removal.turn()
+                await self._removal.round()
             except DatabaseError as error:
                 logger.warning("webhook_round_failed", error=error_summary(error))
             except Exception:  # contains: one endpoint's broken row must not end the deliveries of all the others

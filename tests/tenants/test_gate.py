@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from core_app.errors import Conflict, Unauthorized
-from edge_app.gate import OPEN_PATHS, Gate, body
+from edge_app.gate import OPEN_PATHS, Gate
 from edge_app.gate import gate as gate_module
+from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
@@ -321,7 +322,7 @@ async def test_an_exception_of_the_application_is_answered_with_an_id(
     answer = await ask(gate, http_scope("GET", "/things", KEY))
     assert answer.error == (500, "internal_error")
     assert b"hunter2" not in answer.body
-    assert answer.json["errorId"] == lines(caplog, "unhandled exception")[0]["error_id"]
+    assert answer.json["errorId"] == lines(caplog, "unhandled_exception")[0]["error_id"]
 
 
 async def test_an_expected_error_of_a_consumer_is_rendered(gate: Gate, inner: Inner) -> None:

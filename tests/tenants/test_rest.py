@@ -132,7 +132,7 @@ def test_an_unknown_exception_is_logged_under_an_id_and_never_shown(
     answer = client.get("/failing", headers=owner.headers)
     assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
     assert b"hunter2" not in answer.content
-    [line] = lines(caplog, "unhandled exception")
+    [line] = lines(caplog, "unhandled_exception")
     assert line["error_id"] == answer.json()["errorId"]
     assert "hunter2" in str(line["exc_info"])
 
