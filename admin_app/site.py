@@ -19,6 +19,7 @@ from admin_app.sign_in import SignInForm
 from admin_app.sign_in_throttle import browser_mark
 from admin_app.usage import usage_page
 from core_app.database import write_transaction
+from core_app.lifecycle import process_wide
 from tenants_app.principal import OPERATOR
 from tenants_app.services import audit_record
 
@@ -164,4 +165,4 @@ class GatewayAdminSite(AdminSite):
         return response
 
 
-SITE = GatewayAdminSite(name="admin")
+SITE = process_wide(GatewayAdminSite(name="admin"))

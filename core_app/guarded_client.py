@@ -27,7 +27,7 @@ from django.conf import settings
 from yarl import URL
 
 from core_app import addresses
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.tracing import current_span
 
 MAX_URL_CHARACTERS = 4000
@@ -328,5 +328,5 @@ def _shown(response: aiohttp.ClientResponse, body: bytes) -> GuardedResponse:
     )
 
 
-CLIENT = GuardedClient()
+CLIENT = process_wide(GuardedClient())
 """The process's client; a part of it (`core_app.lifecycle`)."""

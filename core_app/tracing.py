@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Literal, Protocol
 
+from core_app.lifecycle import process_wide
+
 Value = str | bool | int | float | tuple[str, ...]
 Attributes = Mapping[str, Value | None]
 """What is None is left out."""
@@ -99,7 +101,7 @@ class Tracing:
         self.tracer: Tracer | None = None
 
 
-TRACING = Tracing()
+TRACING = process_wide(Tracing())
 NO_SPAN: Span = _NoSpan()
 _EMPTY_BLOCK: AbstractContextManager[Span] = nullcontext(NO_SPAN)
 _NO_CHANGE: AbstractContextManager[None] = nullcontext()

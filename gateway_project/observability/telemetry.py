@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.tracing import NO_PARENT, TRACING, span
 from edge_app.gate.exchange import PROBES
 from edge_app.http.asgi import Application, Message, Receive, Scope, Send
@@ -113,5 +113,5 @@ def _is_stream(message: Message) -> bool:
     )
 
 
-TELEMETRY = Telemetry()
+TELEMETRY = process_wide(Telemetry())
 """The process's."""

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from core_app import database
 from core_app.guarded_client import CLIENT
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
@@ -42,7 +42,7 @@ _JOBS = "sessions_app.legs.jobs.JOBS"
 
 log = structlog.get_logger("gateway.lifecycle")
 
-WEBHOOKS = WebhookSender(session_names)
+WEBHOOKS = process_wide(WebhookSender(session_names))
 
 
 class Gateway:
@@ -130,4 +130,4 @@ def _recover() -> None:
         leases_reset()
 
 
-GATEWAY = Gateway()
+GATEWAY = process_wide(Gateway())

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from core_app.config_file import Section
 from core_app.environment import UnreadableSecret, read_variable
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
 from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
@@ -249,7 +250,9 @@ def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-MODELS: Section[ModelsConfig] = Section("models", lambda section: parse(section, overlay_now()))
+MODELS: Section[ModelsConfig] = process_wide(
+    Section("models", lambda section: parse(section, overlay_now())), reset=Section.forget
+)
 
 
 def models_config() -> ModelsConfig:

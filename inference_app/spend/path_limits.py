@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
 from inference_app.request_kinds import Kind
 from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name
@@ -88,5 +89,5 @@ class PathLimits:
         return taken
 
 
-PATH_LIMITS = PathLimits()
+PATH_LIMITS = process_wide(PathLimits(), reset=PathLimits.forget)
 """The process's."""

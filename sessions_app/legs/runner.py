@@ -25,7 +25,7 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
@@ -303,5 +303,5 @@ def _holds(fence: Fence) -> bool:
     return from_stream.exists()
 
 
-RUNNER = Runner()
+RUNNER = process_wide(Runner())
 """The runner of this process."""

@@ -18,7 +18,7 @@ from django.db.backends.utils import CursorWrapper
 
 from core_app import database
 from core_app.database import advisory_lock, database_now
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
 from events_app.removal import GoOn
@@ -215,4 +215,4 @@ def fold_turn(go_on: Callable[[], bool]) -> None:
             pass
 
 
-SWEEP = Sweep()
+SWEEP = process_wide(Sweep())
