@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import structlog
 
+from core_app.timeouts import cancel_tasks
+
 T = TypeVar("T")
 
 logger = structlog.get_logger("gateway.lifecycle")
@@ -95,11 +97,9 @@ class Periodic(Part):
 
     async def stop(self) -> None:
         """Cancels the loop and waits for its end."""
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.wait([task])
+        if self._task is not None:
+            task, self._task = self._task, None
+            await cancel_tasks(task)
 
     async def wait(self) -> None:
         """The pause between two rounds."""
