@@ -8,12 +8,12 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from admin_app.site import site
+from admin_app.site import SITE
 from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
 
 urlpatterns = [
     path("admin", RedirectView.as_view(url="/admin/")),
-    path("admin/", site.urls),
+    path("admin/", SITE.urls),
     path("openapi.json", openapi_json),
     path("docs", docs),
     path("docs/start.js", docs_start),

@@ -22,7 +22,7 @@ from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, he
 from edge_app.http.body import counted, length_check, read_body, replayed, with_length
 from edge_app.rest.errors import internal_error
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
-from tenants_app.limits import RateLimits, rate_limits
+from tenants_app.limits import RATE_LIMITS, RateLimits
 from tenants_app.principal import Principal
 
 PathTest = Callable[[str], bool]
@@ -58,7 +58,7 @@ class Gate:
         own_login: ScopeTest = lambda scope: False,
         is_counted: ScopeTest = lambda scope: True,
         render_error: RenderError = default_body,
-        limits: RateLimits = rate_limits,
+        limits: RateLimits = RATE_LIMITS,
     ) -> None:
         self._application = application
         self._known_path = known_path

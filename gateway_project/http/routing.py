@@ -40,9 +40,9 @@ from gateway_project.http.health import (
 )
 from gateway_project.observability.http_metrics import Measured, Routes, templates_of
 from gateway_project.observability.metrics import Metrics
-from gateway_project.observability.telemetry import Traced
-from gateway_project.process.lifecycle import gateway
-from gateway_project.process.lifespan import Lifespan, StartedFirst
+from gateway_project.observability.telemetry import RequestTracing
+from gateway_project.process.lifecycle import GATEWAY
+from gateway_project.process.lifespan import EnsureStarted, Lifespan
 from tools_app.executors.callback import RESULT_PATH
 
 
@@ -68,7 +68,7 @@ READYZ = Readyz(
     {
         "database": database_probe,
         "channel layer": channel_layer_probe,
-        "workers": WorkersProbe(gateway),
+        "workers": WorkersProbe(GATEWAY),
         "migrations": MigrationsProbe(),
     }
 )
@@ -121,8 +121,8 @@ def application_build(django_application: Any) -> Any:
     )
     known: list[Any] = [*PROBES, *STREAMS, *SOCKETS, *waits(None), *urls.urlpatterns]
     routes = Routes([*templates_of(known), *MODEL_ROUTES])
-    served = StartedFirst(Traced(Measured(gate, routes), routes), gateway)
-    return ProtocolTypeRouter({"http": served, "websocket": served, "lifespan": Lifespan(gateway)})
+    served = EnsureStarted(RequestTracing(Measured(gate, routes), routes), GATEWAY)
+    return ProtocolTypeRouter({"http": served, "websocket": served, "lifespan": Lifespan(GATEWAY)})
 
 
 def by_type(*, http: Application, websocket: Application) -> Application:
@@ -147,7 +147,7 @@ def frequent_first(application: Application) -> Application:
 def probes_build() -> Any:
     """What a worker answers: its probes and its metrics, and nothing else."""
     gate = Gate(URLRouter([*PROBES, METRICS]), known_path=lambda path: path == "/metrics", is_stream=lambda scope: True)
-    return ProtocolTypeRouter({"http": StartedFirst(gate, gateway), "lifespan": Lifespan(gateway)})
+    return ProtocolTypeRouter({"http": EnsureStarted(gate, GATEWAY), "lifespan": Lifespan(GATEWAY)})
 
 
 def waits(django_application: Any) -> list[URLPattern]:

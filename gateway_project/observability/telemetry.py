@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.tracing import NO_PARENT, TRACING, span
 from edge_app.gate.exchange import PROBES
 from edge_app.http.asgi import Application, Message, Receive, Scope, Send
@@ -53,7 +53,7 @@ class Telemetry(Part):
             log.warning("spans_lost", spans=lost)
 
 
-class Traced:
+class RequestTracing:
     """Wraps the application that answers everything: a span per request, from its arrival to the end of its answer.
 
     What is followed without end (event streams, sockets) has its span until the stream begins; a socket's actions have
@@ -86,9 +86,9 @@ class Traced:
                 nonlocal begun
                 if not begun and (status := status_of(message)):
                     begun = True
-                    request.note({"http.response.status_code": status})
+                    request.set_attributes({"http.response.status_code": status})
                     if status >= 500:
-                        request.failed(str(status))
+                        request.mark_failed(str(status))
                     if status == 101 or (method == "GET" and _is_stream(message)):
                         request.end()
                 return send(message)
@@ -113,5 +113,5 @@ def _is_stream(message: Message) -> bool:
     )
 
 
-TELEMETRY = Telemetry()
+TELEMETRY = process_wide(Telemetry())
 """The process's."""

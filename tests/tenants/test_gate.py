@@ -15,7 +15,7 @@ from edge_app.gate import OPEN_PATHS, Gate
 from edge_app.gate import gate as gate_module
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
-from tenants_app.key_cache import cache
+from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES, Principal
 from tenants_app.secret import secret_hash
@@ -93,7 +93,7 @@ def make(inner: Application, limits: RateLimits, **arguments: Any) -> Gate:
 
 def remember(secret: str, principal: Principal | None) -> None:
     """Whose key this is, without a database."""
-    cache.get_or_load(secret_hash(secret), lambda: principal)
+    KEY_CACHE.get_or_load(secret_hash(secret), lambda: principal)
 
 
 def fresh_key_id() -> int:
