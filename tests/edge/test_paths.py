@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path
+from django.urls import include
+from django.urls import path as url_path
 
 from edge_app.face import Face, Route
 from edge_app.gate import PathTable
@@ -32,7 +33,7 @@ FIRST = Face(
         Route(path="v1/<str:thing_id>/events", application=endpoint),
         Route(path="v1/<str:thing_id>/ws", application=endpoint, protocol="websocket"),
     ),
-    urls=(path("v1/", include([path("<str:thing_id>/things", view)])),),
+    urls=(url_path("v1/", include([url_path("<str:thing_id>/things", view)])),),
     open_paths=("/pages",),
     own_credential_paths=("/callbacks/",),
 )
@@ -42,7 +43,7 @@ SECOND = Face(
         Route(path=re.compile(r"v2/.+\Z"), application=endpoint, counted=False, frequent=("/v2/often",)),
         Route(path="rpc", application=endpoint, protocol="websocket", key="none"),
     ),
-    urls=(path("tasks", other_view),),
+    urls=(url_path("tasks", other_view),),
     optional_key_paths=("/status",),
     is_dialect_path=lambda path: path.startswith("/vendor"),
 )
