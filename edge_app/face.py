@@ -8,29 +8,22 @@ docs/adding-a-face.md adds one from nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.conf import settings
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from core_app.errors import GatewayError
 from core_app.lifecycle import Part
 from edge_app.http.asgi import Application, Scope
-from edge_app.rest.errors import error_body
+from edge_app.http.errors import ErrorBody, native_error_body
 from tenants_app.principal import Principal
 
 KeyUse = Literal["required", "optional", "none"]
 """Whether the gate asks for a key: it does, it reads one that is shown and ignores a bad one, or it never looks."""
 
-ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
 TokenPrincipal = Callable[[Scope], Awaitable[Principal | None]]
-
-
-def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
-    """Returns the body of an error as the native API and the gateway's own pages have it."""
-    return error_body(error)
 
 
 def default_body_limit(path: str) -> int:
@@ -116,7 +109,7 @@ class Face:
     """Django's, for DRF views and pages."""
 
     error_body: ErrorBody = native_error_body
-    """Makes the body of an error that the gate itself answers with, from the request's scope."""
+    """Makes the body of an error that the gate itself responds with."""
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""

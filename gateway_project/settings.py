@@ -278,9 +278,9 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["edge_app.rest.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.errors.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.errors.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.errors.JSONNegotiation",
+    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.json.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.json.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.json.JSONNegotiation",
     "EXCEPTION_HANDLER": "edge_app.rest.errors.exception_handler",
     # `?format=` is a parameter of the native API, not a choice of renderers.
     "URL_FORMAT_OVERRIDE": None,

@@ -79,8 +79,8 @@ class Exchange:
 
     async def refuse_socket(self, error: GatewayError, match: PathMatch, send: Send) -> None:
         """Refuses the upgrade: with an HTTP response where the server can send one, else by closing (403)."""
-        body, code = match.face.error_body(self.scope, error), match.face.close_codes.refused
-        await deny_socket(self.scope, send, error, body, close_code=code)
+        face = match.face
+        await deny_socket(self.scope, send, error, face.error_body, close_code=face.close_codes.refused)
 
     def log(self) -> None:
         """Writes the access line; for probes at debug level."""

@@ -22,8 +22,8 @@ from edge_app.gate.exchange import CLIENT_GONE, Exchange
 from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
+from edge_app.http.errors import internal_error
 from edge_app.http.response import send_response
-from edge_app.rest.errors import internal_error
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
 from tenants_app.limits import RateLimits, rate_limits
 from tenants_app.principal import Principal

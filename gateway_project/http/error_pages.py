@@ -11,7 +11,7 @@ from django.views import defaults
 from core_app.errors import NotFound
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.response import deny_socket
-from edge_app.rest import errors
+from edge_app.rest import error_pages
 
 PAGES = "/admin/"
 REFUSED = 4502
@@ -19,25 +19,25 @@ REFUSED = 4502
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
-    page = defaults.bad_request if request.path.startswith(PAGES) else errors.bad_request_page
+    page = defaults.bad_request if request.path.startswith(PAGES) else error_pages.bad_request_page
     return page(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    page = defaults.permission_denied if request.path.startswith(PAGES) else errors.forbidden_page
+    page = defaults.permission_denied if request.path.startswith(PAGES) else error_pages.forbidden_page
     return page(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    page = defaults.page_not_found if request.path.startswith(PAGES) else errors.not_found_page
+    page = defaults.page_not_found if request.path.startswith(PAGES) else error_pages.not_found_page
     return page(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500; Django has logged the traceback."""
-    page = defaults.server_error if request.path.startswith(PAGES) else errors.server_error_page
+    page = defaults.server_error if request.path.startswith(PAGES) else error_pages.server_error_page
     return page(request)
 
 

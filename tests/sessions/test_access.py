@@ -51,8 +51,8 @@ def native(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def endpoints() -> Iterator[tuple[str, str]]:
     for route, view in native(get_resolver().url_patterns):
-        for method in METHODS:
-            if hasattr(view.view_class, method):
+        for method in view.actions:
+            if method in METHODS:
                 yield method.upper(), route
     for stream in FACE.consumers:
         if stream.protocol == "http" and str(stream.path).startswith("v1/sessions"):
