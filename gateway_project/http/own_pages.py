@@ -46,7 +46,8 @@ OWN_PAGES = Face(
         path("docs", docs),
         path("docs/start.js", docs_start),
     ),
-    # The admin has its own login.
-    open_paths=("/openapi.json", "/docs", "/static", "/admin"),
-    page_folders=("admin", "static"),
+    # The admin has its own login. `/console`, `/health` and `/status` are reserved: 404, with or without a key.
+    open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
+    optional_key_paths=("/health", "/status"),
+    page_folders=("admin", "static", "console"),
 )
