@@ -60,7 +60,7 @@ async def sent(visit: Visit, request: UpstreamRequest, answer: UpstreamAnswer, w
         headers.append((b"content-length", b"%d" % len(answer.first)))
     visit.begun = True
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    taking = watch.taking
+    taking = watch.write_timer
     data = answer.first or await answer.more()
     while data:
         taking.resume()
