@@ -25,7 +25,7 @@ from edge_app.http.body import count_body, length_check, read_body, replay_body,
 from edge_app.http.errors import internal_error
 from edge_app.http.response import send_response
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
-from tenants_app.limits import RateLimits, rate_limits
+from tenants_app.limits import RATE_LIMITS, RateLimits
 from tenants_app.principal import Principal
 
 WAIT_SECONDS = 30.0
@@ -35,7 +35,7 @@ WAIT_SECONDS = 30.0
 class Gate:
     """Wraps the application that serves everything; `paths` knows the face of every path."""
 
-    def __init__(self, application: Application, paths: PathTable, *, limits: RateLimits = rate_limits) -> None:
+    def __init__(self, application: Application, paths: PathTable, *, limits: RateLimits = RATE_LIMITS) -> None:
         self._application = application
         self._paths = paths
         self._limits = limits

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from core_app import errors
-from core_app.database import database_away
+from core_app.database import database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
@@ -56,7 +56,7 @@ def internal_error(cause: BaseException) -> GatewayError:
 
     A database that does not answer is logged in one line and becomes Unavailable, so that clients retry.
     """
-    if database_away(cause):
+    if database_unavailable(cause):
         logger.warning("database_away", error=error_summary(cause))
         return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))

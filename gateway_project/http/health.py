@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from core_app import clock, database, jsontext
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
@@ -79,7 +79,7 @@ class HealthCounts(Part):
             await asyncio.sleep(max(REFRESH_SECONDS, (loop.time() - began) / COUNTING_SHARE))
 
 
-COUNTS = HealthCounts()
+COUNTS = process_wide(HealthCounts())
 """Process-wide instance, started by `Gateway`."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
-from admin_app.site import site
+from admin_app.site import SITE
 from edge_app.face import Face, Route
 from gateway_project.http.health import (
     COUNTS,
@@ -18,13 +18,13 @@ from gateway_project.http.health import (
 )
 from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
 from gateway_project.observability.metrics import Metrics
-from gateway_project.process.lifecycle import gateway
+from gateway_project.process.lifecycle import GATEWAY
 
 READYZ = Readyz(
     {
         "database": database_probe,
         "channel layer": channel_layer_probe,
-        "workers": WorkersProbe(gateway),
+        "workers": WorkersProbe(GATEWAY),
         "migrations": MigrationsProbe(),
     }
 )
@@ -41,7 +41,7 @@ OWN_PAGES = Face(
     consumers=PROBES,
     urls=(
         path("admin", RedirectView.as_view(url="/admin/")),
-        path("admin/", site.urls),
+        path("admin/", SITE.urls),
         path("openapi.json", openapi_json),
         path("docs", docs),
         path("docs/start.js", docs_start),

@@ -19,9 +19,9 @@ from gateway_project.http.error_pages import unknown_socket
 from gateway_project.http.faces import faces
 from gateway_project.http.own_pages import PROBES
 from gateway_project.observability.http_metrics import RequestMetrics, RouteTemplates, templates_of
-from gateway_project.observability.telemetry import RequestSpans
-from gateway_project.process.lifecycle import gateway
-from gateway_project.process.lifespan import Lifespan, StartedFirst
+from gateway_project.observability.telemetry import RequestTracing
+from gateway_project.process.lifecycle import GATEWAY
+from gateway_project.process.lifespan import EnsureStarted, Lifespan
 
 
 def application_build(django_application: Application) -> Any:
@@ -30,15 +30,15 @@ def application_build(django_application: Application) -> Any:
     router = by_protocol(http=http_router(served, django_application), websocket=websocket_router(served))
     templates = route_templates(served)
     measured = RequestMetrics(Gate(router, PathTable(served)), templates)
-    application = StartedFirst(RequestSpans(measured, templates, untraced_paths(served)), gateway)
-    return ProtocolTypeRouter({"http": application, "websocket": application, "lifespan": Lifespan(gateway)})
+    application = EnsureStarted(RequestTracing(measured, templates, untraced_paths(served)), GATEWAY)
+    return ProtocolTypeRouter({"http": application, "websocket": application, "lifespan": Lifespan(GATEWAY)})
 
 
 def probes_build() -> Any:
     """Builds the application of a worker: its probes and its metrics, and nothing else."""
     face = Face(name="worker", consumers=PROBES)
     gate = Gate(URLRouter(_patterns([face], "http")), PathTable([face]))
-    return ProtocolTypeRouter({"http": StartedFirst(gate, gateway), "lifespan": Lifespan(gateway)})
+    return ProtocolTypeRouter({"http": EnsureStarted(gate, GATEWAY), "lifespan": Lifespan(GATEWAY)})
 
 
 def http_router(served: Sequence[Face], django_application: Application) -> Application:

@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from core_app import database
+from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
@@ -79,7 +80,7 @@ class RunStates(Collector):
             log.warning("runs_not_counted", error=error_summary(error))
 
 
-RUN_STATES = RunStates()
+RUN_STATES = process_wide(RunStates())
 
 
 class Metrics:

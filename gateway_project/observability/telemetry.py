@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.tracing import NO_PARENT, TRACING, span
 from edge_app.http.asgi import Application, Message, Receive, Scope, Send
 from gateway_project.configuration.checks import OTEL_MISSING, otel_missing
@@ -50,7 +50,7 @@ class Telemetry(Part):
             logger.warning("spans_lost", spans=lost)
 
 
-class RequestSpans:
+class RequestTracing:
     """Wraps the application that serves everything: a span per request, from its arrival to the end of its response.
 
     The span of an event stream or a socket ends when the stream begins; a socket's actions have spans of their own
@@ -84,9 +84,9 @@ class RequestSpans:
                 nonlocal begun
                 if not begun and (status := status_of(message)):
                     begun = True
-                    request.note({"http.response.status_code": status})
+                    request.set_attributes({"http.response.status_code": status})
                     if status >= 500:
-                        request.failed(str(status))
+                        request.mark_failed(str(status))
                     if status == 101 or (method == "GET" and _is_stream(message)):
                         request.end()
                 return send(message)
@@ -111,5 +111,5 @@ def _is_stream(message: Message) -> bool:
     )
 
 
-TELEMETRY = Telemetry()
+TELEMETRY = process_wide(Telemetry())
 """Process-wide instance, started by `Gateway`."""

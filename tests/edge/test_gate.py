@@ -18,7 +18,7 @@ from edge_app.gate import Gate, PathTable
 from edge_app.gate import gate as gate_module
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
-from tenants_app.key_cache import cache
+from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES, Principal
 from tenants_app.secret import secret_hash
@@ -115,7 +115,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 def remember(secret: str, principal: Principal | None) -> None:
     """Whose key this is, without a database."""
-    cache.get_or_load(secret_hash(secret), lambda: principal)
+    KEY_CACHE.get_or_load(secret_hash(secret), lambda: principal)
 
 
 def fresh_key_id() -> int:
