@@ -27,7 +27,8 @@ def shown(path: Path) -> str:
 def test_a_module_opens_with_what_it_is_for(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
-    assert "from __future__ import annotations" in path.read_text(encoding="utf-8")
+    # A package that is only described has no annotations.
+    assert len(tree.body) == 1 or "from __future__ import annotations" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=shown)
