@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from django.conf import settings
 
-from edge_app.gate.body import ClientGone
+from edge_app.http.asgi import ClientGone
 from faces.inference.http import Endpoint, Visit
 from inference_app.converters import CONVERTERS
 from inference_app.providers.upstreams import PASSED_ON

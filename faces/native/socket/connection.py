@@ -15,8 +15,7 @@ from django.conf import settings
 from core_app import database
 from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Unauthorized, Unavailable
 from core_app.tracing import span
-from edge_app.gate.body import ClientGone
-from edge_app.http.asgi import Receive, Send
+from edge_app.http.asgi import ClientGone, Receive, Send
 from edge_app.rest.errors import as_gateway_error, internal_error
 from edge_app.sockets.close_codes import REASONS, CloseCode
 from edge_app.sockets.order import AnswersFirst
