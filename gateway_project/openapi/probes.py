@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-Schema = dict[str, Any]
+from edge_app.openapi import FaceDocument, Resolve, Schema
 
 TAG = "Operation"
 
 
-def paths() -> dict[str, Schema]:
+def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """The path items, by path."""
     return {"/healthz": {"get": healthz()}, "/readyz": {"get": readyz()}, "/metrics": {"get": metrics()}}
 
 
-def components() -> dict[str, Schema]:
+def schemas() -> dict[str, Schema]:
     """The schema of `/healthz`."""
     count: Schema = {"type": "object", "properties": {"active": {"type": "integer"}}, "required": ["active"]}
     keys: Schema = {"type": "object", "properties": {"tracked_keys": {"type": "integer"}}, "required": ["tracked_keys"]}
@@ -68,3 +68,6 @@ def metrics() -> Schema:
         },
         "x-scope": "platform",
     }
+
+
+DOCUMENT = FaceDocument(tags=(TAG,), paths=paths, schemas=schemas)

@@ -18,7 +18,8 @@ from hypothesis import strategies
 from schemathesis.openapi import from_dict
 from schemathesis.specs.openapi import checks
 
-from gateway_project.openapi import document, models
+from faces.inference.openapi import DOCUMENT as INFERENCE
+from gateway_project.openapi import document
 from tests.api.served import Served, gateway_served
 
 THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
@@ -41,7 +42,7 @@ SETTINGS = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
-operations = from_dict(document()).exclude(operation_id=STREAMS).exclude(tag=[models.TAG, models.TAG_OPERATORS])
+operations = from_dict(document()).exclude(operation_id=STREAMS).exclude(tag=list(INFERENCE.tags))
 operations.config.phases.coverage.enabled = THOROUGH
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.views import APIView
 
+from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
-from edge_app.rest.viewsets import GatewayViewSet
 from faces.native import serializers as given
 from faces.native.openapi import shapes
-from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
@@ -56,32 +56,32 @@ _FILTERS = (
 _SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 
-OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (SessionViewSet, "list"): Operation(
         id="listSessions",
         tag=SESSIONS,
         summary="List sessions, the newest first",
         query=(*pages(50), *_FILTERS),
-        answers={200: shapes.SessionPageSerializer},
+        responses={200: shapes.SessionPageSerializer},
     ),
     (SessionViewSet, "create"): Operation(
         id="createSession",
         tag=SESSIONS,
         summary="Create a session",
         request=given.SessionCreateSerializer,
-        answers={201: shapes.SessionSerializer},
+        responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
     ),
     (SessionViewSet, "retrieve"): Operation(
-        id="getSession", tag=SESSIONS, summary="Get a session", answers={200: shapes.SessionSerializer}
+        id="getSession", tag=SESSIONS, summary="Get a session", responses={200: shapes.SessionSerializer}
     ),
     (SessionViewSet, "partial_update"): Operation(
         id="changeSession",
         tag=SESSIONS,
         summary="Change a session",
         request=given.SessionPatchSerializer,
-        answers={200: shapes.SessionSerializer},
+        responses={200: shapes.SessionSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "destroy"): Operation(
@@ -89,14 +89,14 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=SESSIONS,
         summary="Close a session; reading goes on",
         query=(parameter("purge", {"type": "string"}, "`true` erases it (scope `admin`); its data are kept without."),),
-        answers={204: None},
+        responses={204: None},
     ),
     (SessionViewSet, "fork"): Operation(
         id="forkSession",
         tag=SESSIONS,
         summary="Make a new session with the history up to a message",
         request=given.ForkSerializer,
-        answers={201: shapes.SessionSerializer},
+        responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
     ),
@@ -105,16 +105,16 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=SESSIONS,
         summary="Read the conversation, the oldest message first",
         query=pages(200),
-        answers={200: shapes.MessagePageSerializer},
+        responses={200: shapes.MessagePageSerializer},
     ),
     (SessionViewSet, "stats"): Operation(
-        id="getStats", tag=SESSIONS, summary="Get a session's statistics", answers={200: shapes.StatsSerializer}
+        id="getStats", tag=SESSIONS, summary="Get a session's statistics", responses={200: shapes.StatsSerializer}
     ),
     (SessionViewSet, "status"): Operation(
         id="getStatus",
         tag=SESSIONS,
         summary="Get what a session does and waits for",
-        answers={200: shapes.StatusSerializer},
+        responses={200: shapes.StatusSerializer},
     ),
     (SessionViewSet, "prompt"): Operation(
         id="prompt",
@@ -122,7 +122,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         summary="Send a prompt",
         request=given.PromptSerializer,
         query=(parameter("wait", _WAIT, "Seconds to wait for the run's end: 200 when it came, else 202."),),
-        answers={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
+        responses={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "abort"): Operation(
@@ -130,7 +130,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=RUNS,
         summary="Abort the run that is under way",
         request=given.AbortSerializer,
-        answers={202: shapes.AbortReceiptSerializer},
+        responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
     (SessionViewSet, "steer"): Operation(
@@ -138,7 +138,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=RUNS,
         summary="Give the run a text before its next model call",
         request=given.SteerSerializer,
-        answers={202: shapes.SteerReceiptSerializer},
+        responses={202: shapes.SteerReceiptSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "switch_model"): Operation(
@@ -146,7 +146,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=RUNS,
         summary="Use another model from the next leg on",
         request=given.SwitchModelSerializer,
-        answers={202: shapes.SwitchReceiptSerializer},
+        responses={202: shapes.SwitchReceiptSerializer},
         errors=(409, 422),
     ),
     (RunViewSet, "list"): Operation(
@@ -154,17 +154,17 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=RUNS,
         summary="List the session's runs, the newest first",
         query=pages(50),
-        answers={200: shapes.RunPageSerializer},
+        responses={200: shapes.RunPageSerializer},
     ),
     (RunViewSet, "retrieve"): Operation(
-        id="getRun", tag=RUNS, summary="Get a run", answers={200: shapes.RunSerializer}
+        id="getRun", tag=RUNS, summary="Get a run", responses={200: shapes.RunSerializer}
     ),
     (RunViewSet, "abort"): Operation(
         id="abortRun",
         tag=RUNS,
         summary="Abort the run that is under way",
         request=given.AbortSerializer,
-        answers={202: shapes.AbortReceiptSerializer},
+        responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
     (SessionViewSet, "approve"): Operation(
@@ -172,7 +172,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WAITS,
         summary="Approve a tool call",
         request=given.ApproveSerializer,
-        answers={200: shapes.DecisionSerializer},
+        responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "reject"): Operation(
@@ -180,7 +180,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WAITS,
         summary="Reject a tool call",
         request=given.RejectSerializer,
-        answers={200: shapes.DecisionSerializer},
+        responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "respond"): Operation(
@@ -188,7 +188,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WAITS,
         summary="Answer a question",
         request=given.RespondSerializer,
-        answers={200: shapes.AnswerReceiptSerializer},
+        responses={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "tool_results"): Operation(
@@ -196,7 +196,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WAITS,
         summary="Give the result of a tool that the client ran",
         request=given.ToolResultSerializer,
-        answers={200: shapes.ResultReceiptSerializer},
+        responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
     (CallbackResultViewSet, "create"): Operation(
@@ -204,28 +204,28 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WAITS,
         summary="Give the late result of a callback, at the resultUrl it was given",
         request=CALLBACK_BODY,
-        answers={200: shapes.ResultReceiptSerializer},
+        responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
     (ToolViewSet, "list"): Operation(
-        id="listTools", tag=TOOLS, summary="List the session's tools", answers={200: shapes.ToolPageSerializer}
+        id="listTools", tag=TOOLS, summary="List the session's tools", responses={200: shapes.ToolPageSerializer}
     ),
     (ToolViewSet, "create"): Operation(
         id="registerTool",
         tag=TOOLS,
         summary="Register a tool, or replace the one of its name",
         request=ToolRegistrationSerializer,
-        answers={201: shapes.ToolSerializer},
+        responses={201: shapes.ToolSerializer},
         errors=(409,),
     ),
     (ToolViewSet, "destroy"): Operation(
-        id="removeTool", tag=TOOLS, summary="Remove a tool", answers={204: None}, errors=(409,)
+        id="removeTool", tag=TOOLS, summary="Remove a tool", responses={204: None}, errors=(409,)
     ),
     (SessionViewSet, "stream_token"): Operation(
         id="createStreamToken",
         tag=STREAMS,
         summary="Make a token with which a browser reads the session's events",
-        answers={200: shapes.StreamTokenSerializer},
+        responses={200: shapes.StreamTokenSerializer},
     ),
     (UsageViewSet, "list"): Operation(
         id="getUsage",
@@ -237,7 +237,7 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
             parameter("groupBy", {"type": "string"}, f"A comma list of {', '.join(GROUPS)}; all by default."),
             parameter("endUser", {"type": "string"}, "Only what was spent for this user of the client."),
         ),
-        answers={200: shapes.UsageSerializer},
+        responses={200: shapes.UsageSerializer},
     ),
     **WEBHOOK_OPERATIONS,
 }

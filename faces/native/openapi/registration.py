@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 
+from edge_app.openapi import Schema
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictString
 from tools_app import registry
 
@@ -26,3 +28,12 @@ class ToolRegistrationSerializer(serializers.Serializer[Any]):
     hint = StrictString(required=False, allow_null=True, allow_blank=True, max_length=registry.MAX_HINT_CHARACTERS)
     secret = StrictString(required=False, allow_null=True, help_text="`whsec_…`; the tenant's own without it.")
     idempotent = StrictBoolean(required=False, allow_null=True)
+
+
+class ToolEntrySchema(OpenApiSerializerFieldExtension):
+    """Describes `tools` of a new session: names and registrations."""
+
+    target_class = "faces.native.serializers.ToolEntry"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        return {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/ToolRegistrationRequest"}]}

@@ -6,11 +6,10 @@ socket is described as the upgrade that it begins with, its frames in `x-websock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rest_framework.serializers import Serializer
-
+from edge_app.openapi import Resolve, Schema
 from edge_app.sockets.close_codes import REASONS
 from events_app.types import TERMINAL_TYPES
 from faces.native.openapi import shapes
@@ -19,10 +18,6 @@ from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
 from faces.native.socket.frames import MAX_FRAME_BYTES
 from faces.native.tool_test import TrialSerializer
-
-Schema = dict[str, Any]
-Resolve = Callable[[type[Serializer[Any]], str], Schema]
-"""A reference to a serializer's component, for the direction `request` or `response`."""
 
 EVENT: Schema = {"$ref": "#/components/schemas/Event"}
 WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.views import APIView
 
+from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
-from edge_app.rest.viewsets import GatewayViewSet
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.outbox import TEST_EVENT, WEBHOOK_EVENTS
 from events_app.webhooks.services import MANY
-from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.shapes import moment, text
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
 from faces.native.views.webhooks import WebhookViewSet
@@ -94,43 +94,43 @@ _PAGES = (
     parameter("status", {"type": "string", "enum": DeliveryState.values}, "Deliveries with this status."),
 )
 
-WEBHOOK_OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (WebhookViewSet, "list"): Operation(
-        id="listWebhooks", tag=WEBHOOKS, summary="List the webhooks", answers={200: WebhookListSerializer}
+        id="listWebhooks", tag=WEBHOOKS, summary="List the webhooks", responses={200: WebhookListSerializer}
     ),
     (WebhookViewSet, "create"): Operation(
         id="createWebhook",
         tag=WEBHOOKS,
         summary="Create a webhook; the answer has its secret",
         request=WebhookCreateSerializer,
-        answers={201: WebhookIssuedSerializer},
+        responses={201: WebhookIssuedSerializer},
         errors=(409,),
         located=True,
     ),
     (WebhookViewSet, "retrieve"): Operation(
-        id="getWebhook", tag=WEBHOOKS, summary="Get a webhook", answers={200: WebhookSerializer}
+        id="getWebhook", tag=WEBHOOKS, summary="Get a webhook", responses={200: WebhookSerializer}
     ),
     (WebhookViewSet, "partial_update"): Operation(
         id="changeWebhook",
         tag=WEBHOOKS,
         summary="Change a webhook, switch it off or on",
         request=WebhookPatchSerializer,
-        answers={200: WebhookSerializer},
+        responses={200: WebhookSerializer},
     ),
     (WebhookViewSet, "destroy"): Operation(
-        id="deleteWebhook", tag=WEBHOOKS, summary="Delete a webhook and its deliveries", answers={204: None}
+        id="deleteWebhook", tag=WEBHOOKS, summary="Delete a webhook and its deliveries", responses={204: None}
     ),
     (WebhookViewSet, "rotate"): Operation(
         id="rotateWebhookSecret",
         tag=WEBHOOKS,
         summary="Make a new secret; the former one signs too for 24 hours",
-        answers={200: WebhookIssuedSerializer},
+        responses={200: WebhookIssuedSerializer},
     ),
     (WebhookViewSet, "test"): Operation(
         id="testWebhook",
         tag=WEBHOOKS,
         summary="Send a message of type `test`",
-        answers={202: WebhookDeliverySerializer},
+        responses={202: WebhookDeliverySerializer},
         errors=(409,),
     ),
     (WebhookViewSet, "deliveries"): Operation(
@@ -138,20 +138,20 @@ WEBHOOK_OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WEBHOOKS,
         summary="List deliveries, the newest first",
         query=_PAGES,
-        answers={200: WebhookDeliveryPageSerializer},
+        responses={200: WebhookDeliveryPageSerializer},
     ),
     (WebhookViewSet, "redeliver_one"): Operation(
         id="redeliverWebhookDelivery",
         tag=WEBHOOKS,
         summary="Send a delivery again, or try the next attempt of a pending one now",
-        answers={202: WebhookDeliverySerializer},
+        responses={202: WebhookDeliverySerializer},
         errors=(409, 410),
     ),
     (WebhookViewSet, "redeliver"): Operation(
         id="redeliverWebhook",
         tag=WEBHOOKS,
         summary=f"Send the dead deliveries again, the oldest {MANY} at most",
-        answers={202: RedeliveredSerializer},
+        responses={202: RedeliveredSerializer},
         errors=(409,),
     ),
 }

@@ -1,24 +1,21 @@
-"""What the OpenAPI document says of the model gateway: OpenAI's and Anthropic's endpoints, and the operators' pages.
+"""The inference face's share of the OpenAPI document: OpenAI's and Anthropic's endpoints, and the operators' pages.
 
-Their bodies are those of the official APIs, which this gateway hands on: described is what it looks at itself, and
+Bodies are those of the official APIs, which this gateway hands on: only the fields that it reads itself are described,
 everything else is allowed. Errors are in the dialect of the path's clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from gateway_project.openapi import answers
-
-Schema = dict[str, Any]
+from edge_app.openapi import FaceDocument, Resolve, Schema
 
 TAG = "Models"
 TAG_OPERATORS = "Model gateway"
 
 OPENAI, ANTHROPIC = "OpenAIError", "AnthropicError"
 
-REFUSED: Mapping[int, str] = {
+ERRORS: Mapping[int, str] = {
     400: "The request is wrong, here or at the provider.",
     401: "The key is missing or not good.",
     402: "A budget of the tenant, the key or the model is spent (`insufficient_quota`).",
@@ -31,9 +28,10 @@ REFUSED: Mapping[int, str] = {
     502: "Every candidate failed (`PROVIDER_ERROR`).",
     503: "No provider of the model has a key and a closed circuit (`NO_PROVIDER`), or the gateway is full.",
 }
+_RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 
-SERVED: Schema = {
+HEADERS: Schema = {
     "X-Gateway-Provider": {"schema": {"type": "string"}, "description": "Who answered."},
     "X-Gateway-Model": {"schema": {"type": "string"}, "description": "The provider's own name of the model."},
     "X-Gateway-Attempts": {"schema": {"type": "string"}, "description": "How often providers were asked."},
@@ -50,13 +48,14 @@ STREAM: Schema = {"type": ["boolean", "null"], "description": "Answers with serv
 ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
 
 
-def paths() -> dict[str, Schema]:
-    """The path items, by path."""
+def paths(resolve: Resolve) -> Mapping[str, Schema]:
+    """Returns the path items, by path."""
     return {
-        "/v1/chat/completions": {"post": _relayed("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
-        "/v1/embeddings": {"post": _relayed("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)},
-        "/v1/responses": {"post": _relayed("createResponse", "Make a response, which is not stored", _INPUT, OPENAI)},
-        "/v1/messages": {"post": _relayed("createMessage", "Make a message", _MESSAGES, ANTHROPIC)},
+        "/v1/chat/completions": {"post": relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
+        "/v1/embeddings": {
+            "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
+        },
+        "/v1/messages": {"post": relayed_operation("createMessage", "Make a message", _MESSAGES, ANTHROPIC)},
         "/v1/messages/count_tokens": {"post": _count_tokens()},
         "/v1/models": {"get": _models()},
         "/v1/models/{model_id}": {"get": _model()},
@@ -68,8 +67,8 @@ def paths() -> dict[str, Schema]:
     }
 
 
-def components() -> dict[str, Schema]:
-    """The errors of both dialects, and what is listed."""
+def schemas() -> Mapping[str, Schema]:
+    """Returns the errors of both dialects, and the models of both."""
     nullable: Schema = {"type": ["string", "null"]}
     openai = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
     anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
@@ -94,7 +93,6 @@ def components() -> dict[str, Schema]:
 _PROBES: Schema = {"type": "array", "items": ANYTHING}
 _CHAT: Schema = {"model": MODEL, "messages": {"type": "array", "items": ANYTHING}, "stream": STREAM}
 _EMBEDDINGS: Schema = {"model": MODEL, "input": {}}
-_INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
 _MESSAGES: Schema = {
     "model": MODEL,
     "max_tokens": {"type": "integer", "minimum": 1},
@@ -107,7 +105,8 @@ def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Sche
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
-def _relayed(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
+def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
+    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads."""
     content: Schema = {"application/json": {"schema": ANYTHING}}
     if streams:
         events = "The events of the official API; an error after the first byte is the last event."
@@ -118,8 +117,8 @@ def _relayed(name: str, summary: str, fields: Schema, dialect: str, *, streams: 
         "summary": summary,
         "requestBody": _body(fields),
         "responses": {
-            "200": {"description": "The provider's answer.", "headers": SERVED, "content": content},
-            **_errors(tuple(REFUSED), dialect),
+            "200": {"description": "The provider's answer.", "headers": HEADERS, "content": content},
+            **_errors(tuple(ERRORS), dialect),
         },
         "x-scope": "inference",
         "x-dialect": dialect,
@@ -134,12 +133,14 @@ def _body(fields: Schema) -> Schema:
 
 def _count_tokens() -> Schema:
     fields = {name: schema for name, schema in _MESSAGES.items() if name in ("model", "messages")}
-    described = _relayed("countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False)
+    described = relayed_operation(
+        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False
+    )
     counted = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}, "required": ["input_tokens"]}
     estimated = {"schema": {"const": "true"}, "description": "The gateway has estimated; nobody was asked."}
     described["responses"]["200"] = {
         "description": "The count, of a provider or estimated.",
-        "headers": {**SERVED, "X-Gateway-Estimated": estimated},
+        "headers": {**HEADERS, "X-Gateway-Estimated": estimated},
         "content": {"application/json": {"schema": {**counted, "additionalProperties": {}}}},
     }
     return described
@@ -187,8 +188,8 @@ def _errors(statuses: tuple[int, ...], *dialects: str) -> Schema:
     schema = _ref(dialects[0]) if len(dialects) == 1 else {"anyOf": [_ref(dialect) for dialect in dialects]}
     return {
         str(status): {
-            "description": REFUSED[status],
-            "headers": answers.header_references("RetryAfter") if status == 429 else {},
+            "description": ERRORS[status],
+            "headers": _RETRY_AFTER if status == 429 else {},
             "content": {"application/json": {"schema": schema}},
         }
         for status in statuses
@@ -219,3 +220,14 @@ def _list(component: str) -> Schema:
 
 def _ref(component: str) -> Schema:
     return {"$ref": f"#/components/schemas/{component}"}
+
+
+DOCUMENT = FaceDocument(
+    tags=(TAG, TAG_OPERATORS),
+    paths=paths,
+    schemas=schemas,
+    path_parameters={
+        "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
+        "provider": "The provider's name.",
+    },
+)
