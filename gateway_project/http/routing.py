@@ -25,7 +25,7 @@ from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.application import SessionSocket
 from faces.native.stream_tokens import token_principal
-from faces.native.tool_test import ToolTrial
+from faces.native.tool_test import ToolTestEndpoint
 from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS
 from gateway_project import urls
 from gateway_project.http.error_pages import unknown_socket
@@ -91,7 +91,7 @@ STREAMS: list[URLPattern] = [
     METRICS,
     asgi("v1/sessions/<str:session_id>/events", SessionEventStream()),
     asgi("v1/groups/<str:group_id>/events", GroupEventStream()),
-    asgi("v1/sessions/<str:session_id>/tools/<str:name>/test", ToolTrial()),
+    asgi("v1/sessions/<str:session_id>/tools/<str:name>/test", ToolTestEndpoint()),
 ]
 SOCKETS: list[URLPattern] = [asgi("v1/sessions/<str:session_id>/ws", SessionSocket())]
 _FREQUENT: Mapping[str, Application] = {

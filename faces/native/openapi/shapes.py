@@ -253,10 +253,14 @@ class ToolPageSerializer(serializers.Serializer[Any]):
     tools = ToolSerializer(many=True)
 
 
-class ToolTrialSerializer(serializers.Serializer[Any]):
+class ToolTestResultSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["ok", "error", "timeout", "accepted"])
     result = text()
     durationMs = serializers.IntegerField()
+
+    class Meta:
+        ref_name = "ToolTrial"
+        """The component's name in the document."""
 
 
 class StreamTokenSerializer(serializers.Serializer[Any]):

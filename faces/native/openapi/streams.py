@@ -17,7 +17,7 @@ from faces.native.openapi.operations import STREAMS, TOOLS
 from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
 from faces.native.socket.frames import MAX_FRAME_BYTES
-from faces.native.tool_test import TrialSerializer
+from faces.native.tool_test import ToolTestSerializer
 
 EVENT: Schema = {"$ref": "#/components/schemas/Event"}
 WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
@@ -56,7 +56,7 @@ def paths(resolve: Resolve) -> dict[str, Schema]:
     return {
         f"{session}/events": {"get": session_events()},
         f"{session}/ws": {"get": session_socket(resolve)},
-        f"{session}/tools/{{name}}/test": {"post": tool_trial(resolve)},
+        f"{session}/tools/{{name}}/test": {"post": tool_test(resolve)},
         f"{group}/events": {"get": group_events()},
     }
 
@@ -130,18 +130,18 @@ def session_socket(resolve: Resolve) -> Schema:
     }
 
 
-def tool_trial(resolve: Resolve) -> Schema:
+def tool_test(resolve: Resolve) -> Schema:
     """POST …/tools/:name/test."""
     return {
         "operationId": "testTool",
         "tags": [TOOLS],
         "summary": "Try a tool without a model",
         "parameters": [path_parameter("session_id"), path_parameter("name")],
-        "requestBody": {"content": {"application/json": {"schema": resolve(TrialSerializer, "request")}}},
+        "requestBody": {"content": {"application/json": {"schema": resolve(ToolTestSerializer, "request")}}},
         "responses": {
             "200": {
                 "description": "How the call went.",
-                "content": {"application/json": {"schema": resolve(shapes.ToolTrialSerializer, "response")}},
+                "content": {"application/json": {"schema": resolve(shapes.ToolTestResultSerializer, "response")}},
             }
         },
         "x-scope": "sessions",
