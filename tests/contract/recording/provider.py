@@ -1,4 +1,4 @@
-"""The scripted provider of tests/faces/inference, whose small packets are not held back: forty milliseconds for each answer.
+"""The scripted provider of tests/faces/inference, with TCP_NODELAY: Nagle costs 40 ms a response.
 
 `python -m tests.contract.recording.provider` prints its port on the first line and serves until it is killed.
 """
