@@ -12,7 +12,7 @@ _INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "strea
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
-    operation = relayed_operation("createResponse", "Make a response, which is not stored", _INPUT, OPENAI)
+    operation = relayed_operation("createResponse", "Create a response, which is not stored", _INPUT, OPENAI)
     return {"/v1/responses": {"post": operation}}
 
 

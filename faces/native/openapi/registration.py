@@ -1,4 +1,4 @@
-"""What registers a tool, as the OpenAPI document says it; `tools_app.registry` is what checks it."""
+"""Schemas of tool registrations for the OpenAPI document. `tools_app.registry` does the validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools_app import registry
 
 
 class ToolRegistrationSerializer(serializers.Serializer[Any]):
-    """The same name again replaces the tool. Without `callbackUrl` the connected client runs it."""
+    """Registering a name again replaces the tool. Without `callbackUrl` the connected client runs it."""
 
     name = serializers.RegexField(registry.NAME_PATTERN)
     description = StrictString(
