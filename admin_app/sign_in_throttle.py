@@ -24,6 +24,7 @@ from throttled.rate_limiter.gcra import GCRARateLimiter
 from throttled.store import MemoryStore, RedisStore
 
 from core_app.ids import new_id
+from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
 from core_app.redis_errors import redis_errors
@@ -125,5 +126,5 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.strip().casefold().encode("utf-8", "replace")).hexdigest()
 
 
-sign_ins = SignIns()
+SIGN_INS = process_wide(SignIns())
 """This process's."""

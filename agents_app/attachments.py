@@ -19,9 +19,10 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
 from agents_app.engine import Attachment, Leg
+from core_app.lifecycle import process_wide
 from core_app.memory_budget import MemoryBudget, return_large_blocks
 
-ROOM = MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES)
+ROOM = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
 """Of all the requests of the process; its owners are tenants."""
 
 

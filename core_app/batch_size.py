@@ -16,6 +16,10 @@ class BatchSizer:
     """Halves what a transaction takes after one that lasted too long, and doubles it while they are short."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins again with the size of a first transaction."""
         self._rows = MIN_ROWS * 8
 
     def limit(self, most: int) -> int:

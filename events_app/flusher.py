@@ -17,7 +17,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from core_app.database import write_transaction
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
@@ -291,5 +291,5 @@ class Flusher(Part):
         return outcome
 
 
-FLUSHER = Flusher()
+FLUSHER = process_wide(Flusher())
 """The flusher of this process."""

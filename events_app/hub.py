@@ -18,7 +18,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from core_app import database
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks, running_loop
 from events_app.batches import Batch
@@ -345,5 +345,5 @@ class Hub(Part):
         followed.suspect = head
 
 
-HUB = Hub()
+HUB = process_wide(Hub())
 """The hub of this process."""

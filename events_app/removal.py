@@ -14,12 +14,13 @@ from django.db.models import F
 
 from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
+from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.models import Stream
 from events_app.webhooks.removal import streams_deliveries_remove
 
 BATCH = 5000
-PACE = BatchSizer()
+PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 
 GoOn = Callable[[], bool]
 """Asked before each batch; who stopped asks for the same again later."""

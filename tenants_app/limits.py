@@ -23,6 +23,7 @@ from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
 from throttled.store import MemoryStore
 
 from core_app.errors import RateLimited
+from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
 from core_app.redis_errors import redis_errors
@@ -153,5 +154,5 @@ def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:
     )
 
 
-rate_limits = RateLimits()
+RATE_LIMITS = process_wide(RateLimits())
 """This process's: requests and the prompts of sockets take from the same buckets."""

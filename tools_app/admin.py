@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import ReadOnlyRows, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
@@ -76,7 +76,7 @@ class ToolCallAdmin(ReadOnlyRows):
         return text if len(text) <= _SHOWN_ARGS else f"{text[:_SHOWN_ARGS]}…"
 
 
-@admin.register(SessionTool, site=site)
+@admin.register(SessionTool, site=SITE)
 class SessionToolAdmin(ReadOnlyRows):
     """The tools that were registered for sessions."""
 
@@ -92,4 +92,4 @@ class SessionToolAdmin(ReadOnlyRows):
     @admin.display(description="parameters")
     def schema(self, tool: SessionTool) -> str:
         """The JSON Schema, laid out."""
-        return jsontext.indented(tool.parameters)
+        return jsontext.indent(tool.parameters)

@@ -18,7 +18,7 @@ from core_app import jsontext
 from core_app.database import run, write_transaction
 from core_app.errors import BadRequest, NotFound
 from core_app.ids import new_id
-from core_app.tracing import Attributes, content, span
+from core_app.tracing import Attributes, content_attribute, span
 from events_app import log
 from events_app.lease import Fence
 from events_app.types import ToolCallUnknown, ToolExecutionStart
@@ -110,17 +110,17 @@ async def _execute_traced(execution: Execution) -> Outcome | Later:
         "gen_ai.conversation.id": execution.context.session_id,
         "gateway.run.id": execution.context.request_id,
         "gateway.tool.kind": execution.target.kind,
-        **content("gen_ai.tool.call.arguments", lambda: jsontext.encode_text(execution.args)),
+        **content_attribute("gen_ai.tool.call.arguments", lambda: jsontext.encode_text(execution.args)),
     }
     with span(f"execute_tool {execution.target.name}", attributes) as tool:
         outcome = await execute(execution)
         if isinstance(outcome, Later):
-            tool.note({"gateway.tool.status": "accepted"})
+            tool.set_attributes({"gateway.tool.status": "accepted"})
             return outcome
-        tool.note({"gateway.tool.status": outcome.status})
-        tool.note(content("gen_ai.tool.call.result", lambda: outcome.content))
+        tool.set_attributes({"gateway.tool.status": outcome.status})
+        tool.set_attributes(content_attribute("gen_ai.tool.call.result", lambda: outcome.content))
         if outcome.status != "ok":
-            tool.failed(outcome.status)
+            tool.mark_failed(outcome.status)
         return outcome
 
 

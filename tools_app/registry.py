@@ -152,7 +152,7 @@ def _callback_url(value: Any, *, allow_private: bool) -> str | None:
     if value is None:
         return None
     try:
-        return guarded_client.address_check(value, allow_private=allow_private)
+        return guarded_client.check_url(value, allow_private=allow_private)
     except guarded_client.AddressRefused as error:
         raise BadRequest(f"callbackUrl {error.reason}", field="callbackUrl") from None
 

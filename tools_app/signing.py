@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook
 
 from core_app import clock
 from core_app.errors import BadRequest
-from core_app.sealing import derived, derived_formerly, unseal
+from core_app.sealing import derive_former_keys, derive_key, unseal
 from tenants_app.models import Tenant
 
 _PREFIX = "whsec_"
@@ -43,7 +43,8 @@ def tenant_secrets(tenant: Tenant) -> list[str]:
         return [unseal(sealed)]
     purpose = f"callbacks:{tenant.slug}"
     return [
-        _PREFIX + base64.b64encode(secret).decode("ascii") for secret in (derived(purpose), *derived_formerly(purpose))
+        _PREFIX + base64.b64encode(secret).decode("ascii")
+        for secret in (derive_key(purpose), *derive_former_keys(purpose))
     ]
 
 
@@ -62,7 +63,7 @@ def result_token(call_id: str, known_hash: str | None = None) -> str:
     """The secret segment of a call's `resultUrl`. It is the same at every attempt, so that a repeated callback carries
     the same body. `known_hash` is the stored hash, which may stem from a former secret key."""
     purpose = f"result:{call_id}"
-    tokens = [_token(secret) for secret in (derived(purpose), *derived_formerly(purpose))]
+    tokens = [_token(secret) for secret in (derive_key(purpose), *derive_former_keys(purpose))]
     return next((token for token in tokens if token_hash(token) == known_hash), tokens[0])
 
 

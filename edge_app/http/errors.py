@@ -5,18 +5,28 @@ Bare ASGI code (the gate, event streams, sockets) imports these; DRF views reach
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
 from core_app import errors
-from core_app.database import database_away
+from core_app.database import database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
+from edge_app.http.asgi import Scope
+
+ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
+"""Makes the body of an error in a face's shape, for a request's scope."""
 
 logger = structlog.get_logger("gateway.errors")
+
+
+def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body as the native API and the gateway's own pages have it."""
+    return error_body(error)
 
 
 def error_body(error: GatewayError) -> dict[str, Any]:
@@ -46,7 +56,7 @@ def internal_error(cause: BaseException) -> GatewayError:
 
     A database that does not answer is logged in one line and becomes Unavailable, so that clients retry.
     """
-    if database_away(cause):
+    if database_unavailable(cause):
         logger.warning("database_away", error=error_summary(cause))
         return errors.Unavailable("The gateway's database does not answer; try again.")
     error = errors.InternalError(new_id("err"))

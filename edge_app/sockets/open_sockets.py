@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 
 CLOSE_SECONDS = 5.0
 """How long a drain waits for the sockets' last answers; the hub has ended their followers by then."""
@@ -51,4 +51,4 @@ class OpenSockets(Part):
                 await self.emptied()
 
 
-SOCKETS = OpenSockets()
+SOCKETS = process_wide(OpenSockets())

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from core_app import jsontext
 from core_app.database import now_sql
+from core_app.lifecycle import process_wide
 from events_app.batches import StoredEvent
 from events_app.types import AgentAbort, AgentEnd, ApprovalRequired, AskUser, SessionClosed
 from events_app.webhooks.models import WebhookDelivery
@@ -40,7 +41,7 @@ class Bell:
             self.listener()
 
 
-BELL = Bell()
+BELL = process_wide(Bell())
 
 
 def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEvent]) -> None:

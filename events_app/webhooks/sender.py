@@ -16,7 +16,7 @@ from django.db import DatabaseError
 
 from core_app import database
 from core_app.errors import GatewayError
-from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
+from core_app.guarded_client import CLIENT, AddressRefused, CallFailed, GuardedResponse, TimedOut
 from core_app.lifecycle import Part
 from core_app.log_lines import error_summary
 from core_app.metrics import WEBHOOK_ATTEMPTS
@@ -156,7 +156,7 @@ class WebhookSender(Part):
         else:
             await self._answered(attempt, answer)
 
-    async def _answered(self, attempt: Attempt, answer: Answer) -> None:
+    async def _answered(self, attempt: Attempt, answer: GuardedResponse) -> None:
         if 200 <= answer.status < 300:
             self._failing.discard(attempt.endpoint.pk)
             await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
@@ -181,7 +181,7 @@ class WebhookSender(Part):
         await database.run(claims.delivery_settle, attempt=attempt, state=state, status=status, error=error)
 
 
-async def _asked(attempt: Attempt, body: str) -> Answer | str:
+async def _asked(attempt: Attempt, body: str) -> GuardedResponse | str:
     """The receiver's answer, or a word for why there is none."""
     try:
         return await _request(attempt, body)
@@ -195,7 +195,7 @@ async def _asked(attempt: Attempt, body: str) -> Answer | str:
         return "internal_error"
 
 
-async def _request(attempt: Attempt, body: str) -> Answer:
+async def _request(attempt: Attempt, body: str) -> GuardedResponse:
     secrets = [unseal(sealed) for sealed in secrets_of(attempt.endpoint)]
     return await CLIENT.request(
         "POST",

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from drf_spectacular.plumbing import normalize_result_object, sanitize_result_object
 
 from edge_app.openapi import FaceDocument, Schema
+from gateway_project.http.faces import faces
 from gateway_project.openapi import components
 from gateway_project.openapi.generator import DocumentGenerator
 
@@ -19,13 +20,6 @@ DESCRIPTION = (
     "Durable sessions of AI agents, and models behind the APIs of OpenAI and Anthropic. Errors of the gateway's own API"
     " are `{error, message}` with a stable code; events are read as server-sent"
     " events, over a WebSocket or in pages, and resumed from any offset."
-)
-
-_NAMES = (
-    "faces.native.openapi.document.DOCUMENT",
-    "faces.inference.openapi.DOCUMENT",
-    "faces.responses.openapi.DOCUMENT",
-    "gateway_project.openapi.probes.DOCUMENT",
 )
 
 
@@ -63,7 +57,8 @@ def document() -> Schema:
 
 def face_documents() -> Sequence[FaceDocument]:
     """Returns the documents of the faces, and that of the gateway's own pages last."""
-    return [import_string(name) for name in _NAMES]
+    own_pages, *others = faces()
+    return [import_string(face.openapi) for face in (*others, own_pages) if face.openapi]
 
 
 def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:

@@ -14,7 +14,7 @@ from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.access import TenantAccess, access_replace
@@ -132,5 +132,5 @@ def _rule(row: Budget) -> BudgetRule:
     )
 
 
-ROWS = Rows()
+ROWS = process_wide(Rows())
 """The process's."""

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.config import ProviderEntry, models_config
 from inference_app.providers.exhausted import EXHAUSTED
@@ -180,5 +180,5 @@ def _percents(usage: Any) -> list[float]:
     return [percent for percent in given if isinstance(percent, int | float)]
 
 
-QUOTAS = Quotas()
+QUOTAS = process_wide(Quotas())
 """The process's."""

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from core_app import database
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_errors
@@ -166,5 +166,5 @@ class SharedState(Part):
             await asyncio.sleep(0.02)
 
 
-SHARED = SharedState()
+SHARED = process_wide(SharedState())
 """The process's."""

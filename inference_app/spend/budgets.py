@@ -19,7 +19,7 @@ import structlog
 from django.db import DatabaseError
 
 from core_app import clock, database
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks, running_loop
 from edge_app.http.asgi import Headers
@@ -281,5 +281,5 @@ def _least(values: Iterable[T | None]) -> T | None:
     return min((value for value in values if value is not None), default=None)
 
 
-BUDGETS = Budgets()
+BUDGETS = process_wide(Budgets())
 """The process's."""

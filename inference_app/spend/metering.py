@@ -17,7 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from core_app import clock, database
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
@@ -199,5 +199,5 @@ def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
     )
 
 
-METER = Meter()
+METER = process_wide(Meter())
 """The process's."""

@@ -21,7 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
@@ -102,4 +102,4 @@ class JobWorkers(Part):
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-JOBS = JobWorkers()
+JOBS = process_wide(JobWorkers())

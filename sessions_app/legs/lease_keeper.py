@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import connections
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from events_app.lease import Fence, leases_held, leases_renew
 
@@ -125,4 +125,4 @@ class LeaseKeeper(Part):
             log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
 
 
-KEEPER = LeaseKeeper()
+KEEPER = process_wide(LeaseKeeper())

@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 
 from core_app import database
 from core_app.database import advisory_lock, database_now
-from core_app.lifecycle import Part, Periodic
+from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
 from events_app.removal import GoOn
 from sessions_app.housekeeping import CHORES, Chore
@@ -185,4 +185,4 @@ def _log_failure(error: Exception) -> None:
         log.error("sweep_failed", exc_info=error)
 
 
-SWEEP = Sweep()
+SWEEP = process_wide(Sweep())

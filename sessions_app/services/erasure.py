@@ -17,6 +17,7 @@ from core_app import clock, jsontext
 from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
+from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
 from events_app.types import SessionClosed
@@ -38,7 +39,7 @@ from tenants_app.services.idempotency import idempotency_erase
 from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
-PACE = BatchSizer()
+PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 SESSIONS = 100
 """How many are removed together."""
 

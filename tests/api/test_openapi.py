@@ -12,13 +12,16 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
+from edge_app.gate import PathTable
 from events_app.types import REGISTRY
 from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
+from faces.native.face import FACE
 from faces.native.openapi.operations import OPERATIONS
 from faces.native.socket.actions import ACTIONS
-from gateway_project.http import routing
+from gateway_project.http.faces import faces
+from gateway_project.http.own_pages import PROBES
 from gateway_project.openapi import document
 from tests.api.contract import Contract
 
@@ -50,16 +53,16 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 def test_every_path_is_documented_and_no_other() -> None:
     views = {template(pattern) for pattern in urls.urlpatterns}
-    consumers = {template(pattern) for pattern in (*routing.PROBES, *routing.STREAMS, *routing.SOCKETS)}
+    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers)}
     assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 
 def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
-    documented = model_gateway_paths()
+    documented, table = model_gateway_paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
     assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
     for path, item in documented.items():
-        assert routing.is_inference(path.replace("{", "").replace("}", ""))
+        assert table.find(path.replace("{", "").replace("}", "")).face.name in ("inference", "responses")
         if path in _FIXED:
             assert {method.upper() for method in item} == set(_FIXED[path])
 

@@ -11,11 +11,12 @@ from django.apps import apps
 from django.core.management import call_command
 from standardwebhooks.webhooks import Webhook
 
-from core_app.sealing import resealed, seal, unseal
+from core_app import sealing
+from core_app.sealing import seal, unseal
 from events_app.log import stream_create
 from events_app.webhooks.models import WebhookEndpoint
 from gateway_project.operations import doctor, secret_rotation
-from gateway_project.operations.secret_rotation import Resealing, secrets_reseal
+from gateway_project.operations.secret_rotation import RotationReport, secrets_reseal
 from inference_app.models import Provider
 from tenants_app.models import Tenant
 from tools_app import signing
@@ -68,11 +69,11 @@ def reseal(*arguments: str) -> tuple[int, str]:
 def test_every_secret_comes_under_the_present_key(sealed: dict[str, Callable[[], str]], settings: Any) -> None:
     assert level_of("sealed secrets") == "warning"
     done = secrets_reseal()
-    assert done == Resealing(dict.fromkeys(sealed, 1), {}, len(sealed))
+    assert done == RotationReport(dict.fromkeys(sealed, 1), {}, len(sealed))
     settings.SECRET_KEY_FALLBACKS = []
     assert {name: unseal(read()) for name, read in sealed.items()} == dict.fromkeys(sealed, SECRET)
     assert Tenant.objects.get(slug="acme").settings["max_sessions"] == 7
-    assert secrets_reseal() == Resealing({}, {}, len(sealed))
+    assert secrets_reseal() == RotationReport({}, {}, len(sealed))
     assert level_of("sealed secrets") == "ok"
 
 
@@ -111,7 +112,7 @@ def test_what_no_key_opens_is_counted_and_ends_with_1(sealed: dict[str, Callable
 def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
     sealed: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = resealed
+    really = sealing.reseal
 
     def meanwhile(text: str) -> str | None:
         Provider.objects.update(sealed_key=seal("newer"))
@@ -120,7 +121,7 @@ def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
         tenant.save()
         return really(text)
 
-    monkeypatch.setattr(secret_rotation, "resealed", meanwhile)
+    monkeypatch.setattr(secret_rotation, "reseal", meanwhile)
     secrets_reseal()
     assert unseal(sealed["providers"]()) == unseal(sealed["tenants"]()) == "newer"
 

@@ -77,6 +77,19 @@ async def test_a_head_request_has_no_body_and_a_post_is_refused() -> None:
     assert (status, json.loads(body)["error"], headers[b"allow"]) == (405, "method_not_allowed", b"GET, HEAD")
 
 
+async def test_a_refused_method_is_told_the_allowed_ones_once() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await Healthz(COUNTS)({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+    assert [value for name, value in sent[0]["headers"] if name == b"allow"] == [b"GET, HEAD"]
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_readyz_has_a_line_per_part() -> None:
     probes: dict[str, Probe] = {

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from admin_app.site import site
+from admin_app.site import SITE
 from core_app.errors import Conflict
 from edge_app.rest.viewsets import GatewayViewSet, idempotent
 
@@ -74,7 +74,7 @@ def crash(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("admin/", site.urls),
+    path("admin/", SITE.urls),
     path("echo", EchoViewSet.as_view({"get": "list", "post": "create", "delete": "destroy"})),
     path("things", ThingViewSet.as_view({"post": "create"})),
     path("other-things", ThingViewSet.as_view({"post": "create"})),

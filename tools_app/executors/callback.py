@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from core_app import jsontext
 from core_app.errors import BadRequest
-from core_app.guarded_client import CLIENT, Answer, CallFailed, ConnectionFailed, TimedOut
+from core_app.guarded_client import CLIENT, CallFailed, ConnectionFailed, GuardedResponse, TimedOut
 from core_app.sealing import unseal
 from tools_app.executors.base import Execution
 from tools_app.result_body import parse_result_body
@@ -72,7 +72,7 @@ def body_of(execution: Execution) -> str:
     )
 
 
-async def _deliver(execution: Execution, url: str, using: Sequence[str], body: str, seconds: float) -> Answer:
+async def _deliver(execution: Execution, url: str, using: Sequence[str], body: str, seconds: float) -> GuardedResponse:
     for pause in (*PAUSES, None):
         try:
             answer = await CLIENT.request(
@@ -100,7 +100,7 @@ def _headers(call_id: str, using: Sequence[str], body: str) -> dict[str, str]:
     return fixed | signature_headers(using=using, message_id=call_id, body=body)
 
 
-def _read(answer: Answer) -> Outcome | Later:
+def _read(answer: GuardedResponse) -> Outcome | Later:
     if answer.status == 202:
         return Later()
     if not 200 <= answer.status < 300:

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from core_app import jsontext
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
 from tools_app.executors.mcp_connection import CONNECT_SECONDS, Connection, Refused, Unreachable
@@ -124,7 +124,7 @@ class McpServers(Part):
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-SERVERS = McpServers()
+SERVERS = process_wide(McpServers())
 
 
 def tools_of(names: Sequence[str]) -> list[Builtin]:

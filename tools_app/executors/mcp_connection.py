@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from core_app.environment import variable
+from core_app.environment import read_variable
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -143,10 +143,10 @@ async def _list_tools(client: Client) -> list[Any]:
 
 
 def _environment(section: Mapping[str, Any]) -> dict[str, str]:
-    passed = {name: value for name in section.get("env_from", ()) if (value := variable(name)) is not None}
+    passed = {name: value for name in section.get("env_from", ()) if (value := read_variable(name)) is not None}
     return {**passed, **{name: str(value) for name, value in (section.get("env") or {}).items()}}
 
 
 def _headers(section: Mapping[str, Any]) -> dict[str, str]:
-    named = {name: variable(source) or "" for name, source in (section.get("headers_env") or {}).items()}
+    named = {name: read_variable(source) or "" for name, source in (section.get("headers_env") or {}).items()}
     return {**{name: str(value) for name, value in (section.get("headers") or {}).items()}, **named}

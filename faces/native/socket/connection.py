@@ -26,7 +26,7 @@ from events_app.types import SessionClosed
 from faces.native.socket.actions import ACTIONS, action_perform
 from faces.native.socket.frames import Frame, FrameRefused, answer, dropped_frame, frame_bytes, frame_read, refusal
 from tenants_app.authentication import aprincipal_recheck
-from tenants_app.limits import rate_limits
+from tenants_app.limits import RATE_LIMITS
 from tenants_app.principal import SESSIONS, Principal
 
 MAX_IN_FLIGHT = 16
@@ -195,7 +195,7 @@ class Connection:
     async def _act(self, frame: Frame) -> None:
         try:
             principal = await self._recheck()
-            if ACTIONS[frame.action].counted and (limit := await rate_limits.take(principal)) is not None:
+            if ACTIONS[frame.action].counted and (limit := await RATE_LIMITS.take(principal)) is not None:
                 limit.enforce()
             await self._perform(principal, frame)
         except Exception as cause:  # the boundary of this wire: every action gets its answer

@@ -9,21 +9,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.http import HttpRequest, HttpResponse
+from django.urls import path as url_path
 
 from core_app.errors import Conflict, Unauthorized
-from edge_app.gate import OPEN_PATHS, Gate
+from edge_app.face import Face, Route
+from edge_app.gate import Gate, PathTable
 from edge_app.gate import gate as gate_module
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
-from tenants_app.key_cache import cache
+from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES, Principal
 from tenants_app.secret import secret_hash
-from tests.tenants.asgi import WAIT, ask, http_scope, socket_scope
+from tests.edge.asgi import WAIT, ask, http_scope, socket_scope
 from tests.tenants.logged import lines
 
 KEY = {"X-API-Key": "good-key"}
 BAD = {"X-API-Key": "bad-key"}
+OPEN_PATHS = ("/healthz", "/readyz", "/health", "/status", "/openapi.json", "/docs", "/static", "/admin", "/console")
 PRINCIPAL = Principal(tenant_id=7, tenant_slug="acme", key_id=70_001, key_name="k", scopes=frozenset(SCOPES))
 
 
@@ -85,15 +89,33 @@ def gate(settings: Any, inner: Inner, limits: RateLimits) -> Gate:
     return make(inner, limits)
 
 
-def make(inner: Application, limits: RateLimits, **arguments: Any) -> Gate:
-    known = {"/things", "/stream", "/socket", *OPEN_PATHS}
-    defaults: dict[str, Any] = {"is_stream": lambda scope: scope["path"] == "/stream"}
-    return Gate(inner, known_path=known.__contains__, limits=limits, **{**defaults, **arguments})
+def make(inner: Application, limits: RateLimits, *more: Route, **fields: Any) -> Gate:
+    """A gate before one face, with `more` routes and other fields."""
+    face = Face(
+        name="test",
+        consumers=(
+            Route(path="healthz", application=inner, key="none", probe=True),
+            Route(path="readyz", application=inner, key="none", probe=True),
+            Route(path="stream", application=inner),
+            Route(path="socket", application=inner, protocol="websocket"),
+            *more,
+        ),
+        urls=[url_path("things", view)],
+        open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
+        optional_key_paths=("/health", "/status"),
+        **fields,
+    )
+    return Gate(inner, PathTable([face]), limits=limits)
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    """Stands for Django's; the gate only looks for its path."""
+    raise AssertionError
 
 
 def remember(secret: str, principal: Principal | None) -> None:
     """Whose key this is, without a database."""
-    cache.get_or_load(secret_hash(secret), lambda: principal)
+    KEY_CACHE.get_or_load(secret_hash(secret), lambda: principal)
 
 
 def fresh_key_id() -> int:
@@ -285,9 +307,9 @@ async def test_the_limit_is_counted_after_the_key_and_told_in_every_answer(gate:
 
 async def test_paths_with_buckets_of_their_own_are_not_counted(inner: Inner, limits: RateLimits, gate: Gate) -> None:
     remember("slow-key", replace(PRINCIPAL, rpm=1, key_id=fresh_key_id()))
-    free = make(inner, limits, is_counted=lambda scope: False)
+    free = make(inner, limits, Route(path="free", application=inner, counted=False))
     for _ in range(3):
-        answer = await ask(free, http_scope("GET", "/things", {"X-API-Key": "slow-key"}))
+        answer = await ask(free, http_scope("GET", "/free", {"X-API-Key": "slow-key"}))
         assert answer.status == 200
         assert "ratelimit" not in answer.headers
 
@@ -381,7 +403,7 @@ async def test_a_socket_that_fails_after_it_was_accepted_is_closed(gate: Gate, l
 
 
 async def test_a_face_renders_refusals_in_its_own_shape(inner: Inner, limits: RateLimits, gate: Gate) -> None:
-    gate = make(inner, limits, render_error=lambda scope, error: {"detail": error.code, "path": scope["path"]})
+    gate = make(inner, limits, error_body=lambda scope, error: {"detail": error.code, "path": scope["path"]})
     for scope in (http_scope("GET", "/things"), socket_scope("/things")):
         answer = await ask(gate, scope)
         assert (answer.status, answer.json) == (401, {"detail": "unauthorized", "path": "/things"})
@@ -535,7 +557,7 @@ async def test_a_token_is_asked_for_when_no_key_was_shown(inner: Inner, limits: 
 
 
 async def test_a_path_with_a_login_of_its_own_is_let_through(inner: Inner, limits: RateLimits, gate: Gate) -> None:
-    gate = make(inner, limits, own_login=lambda scope: scope["path"] == "/rpc")
+    gate = make(inner, limits, Route(path="rpc", application=inner, protocol="websocket", key="none"))
     assert (await ask(gate, socket_scope("/rpc"))).sent[0]["type"] == "websocket.accept"
     assert (await ask(gate, socket_scope("/rpc/other"))).status == 404
 

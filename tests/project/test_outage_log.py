@@ -7,7 +7,7 @@ import logging
 import psycopg
 from redis.exceptions import ConnectionError as RedisAway
 
-from gateway_project.observability.outage_log import AGAIN_SECONDS, POSTGRESQL, REDIS, Outages
+from gateway_project.observability.outage_log import POSTGRESQL, REDIS, REPEAT_SECONDS, OutageFilter
 
 
 class Clock:
@@ -27,7 +27,7 @@ def away(text: str = "Error 111 connecting to 127.0.0.1:6379.") -> logging.LogRe
 
 
 def test_a_redis_that_is_away_is_one_line_without_a_traceback() -> None:
-    outages, first = Outages(), away()
+    outages, first = OutageFilter(), away()
     assert outages.filter(first)
     assert first.getMessage() == f"{REDIS} (ConnectionError: Error 111 connecting to 127.0.0.1:6379.)"
     assert (first.exc_info, first.levelname) == (None, "WARNING")
@@ -36,16 +36,16 @@ def test_a_redis_that_is_away_is_one_line_without_a_traceback() -> None:
 
 def test_an_outage_that_lasts_is_said_again() -> None:
     clock = Clock()
-    outages = Outages(clock)
+    outages = OutageFilter(clock)
     assert outages.filter(away())
-    clock.now += AGAIN_SECONDS - 1
+    clock.now += REPEAT_SECONDS - 1
     assert not outages.filter(away())
     clock.now += 1
     assert outages.filter(away())
 
 
 def test_every_library_that_misses_postgresql_says_the_same_once() -> None:
-    outages = Outages()
+    outages = OutageFilter()
     chained = RuntimeError("a job failed")
     chained.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly\nDETAIL: more")
     listener = record("procrastinate.worker.legs", "Side task listener failed with exception", chained)
@@ -56,7 +56,7 @@ def test_every_library_that_misses_postgresql_says_the_same_once() -> None:
 
 
 def test_what_is_no_outage_passes_as_it_is() -> None:
-    outages = Outages()
+    outages = OutageFilter()
     for other in (
         record("channels_redis.pubsub", "Unexpected exception in receive task", KeyError("a bug")),
         record("psycopg.pool", "the pool is growing"),
