@@ -23,6 +23,7 @@ from typing import Any
 
 from core_app.config_file import ConfigurationError, Section
 from core_app.errors import Unprocessable
+from core_app.lifecycle import process_wide
 
 _SERVER_NAME = re.compile(r"\A[A-Za-z0-9]+([_-][A-Za-z0-9]+)*\Z")
 
@@ -111,5 +112,5 @@ def _mapping_of(value: Any, name: Any) -> Mapping[str, Any]:
     return value
 
 
-TOOLS: Section[ToolRules] = Section("tools", parse_tools)
-MCP: Section[Mapping[str, Mapping[str, Any]]] = Section("mcp", parse_mcp)
+TOOLS: Section[ToolRules] = process_wide(Section("tools", parse_tools), reset=Section.forget)
+MCP: Section[Mapping[str, Mapping[str, Any]]] = process_wide(Section("mcp", parse_mcp), reset=Section.forget)

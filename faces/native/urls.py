@@ -12,14 +12,14 @@ from faces.native.views.tools import ToolViewSet
 from faces.native.views.usage import UsageViewSet
 from faces.native.views.webhooks import WebhookViewSet
 
-router = GatewayRouter()
-router.register("v1/sessions", SessionViewSet, "session")
-router.register("v1/sessions/<str:session_id>/runs", RunViewSet, "run")
-router.register("v1/sessions/<str:session_id>/tools", ToolViewSet, "tool")
-router.register("v1/webhooks", WebhookViewSet, "webhook")
+ROUTER = GatewayRouter()
+ROUTER.register("v1/sessions", SessionViewSet, "session")
+ROUTER.register("v1/sessions/<str:session_id>/runs", RunViewSet, "run")
+ROUTER.register("v1/sessions/<str:session_id>/tools", ToolViewSet, "tool")
+ROUTER.register("v1/webhooks", WebhookViewSet, "webhook")
 
 urlpatterns = [
-    *router.urls,
+    *ROUTER.urls,
     path("v1/usage", UsageViewSet.as_view({"get": "list"})),
     path("v1/callbacks/<str:token>", CallbackResultViewSet.as_view({"post": "create"})),
 ]
