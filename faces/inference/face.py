@@ -33,4 +33,5 @@ FACE = Face(
     error_body=refusal_body,
     body_limit=body_limit,
     is_dialect_path=is_elsewhere,
+    openapi="faces.inference.openapi.DOCUMENT",
 )

@@ -34,4 +34,5 @@ FACE = Face(
     ),
     error_body=refusal_body,
     body_limit=body_limit,
+    openapi="faces.responses.openapi.DOCUMENT",
 )

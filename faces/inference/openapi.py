@@ -1,28 +1,25 @@
-"""What the OpenAPI document says of the model gateway: OpenAI's and Anthropic's endpoints, and the operators' pages.
+"""The inference face's share of the OpenAPI document: OpenAI's and Anthropic's endpoints, and the operators' pages.
 
-Their bodies are those of the official APIs, which this gateway hands on: described is what it looks at itself, and
+Bodies are those of the official APIs, which this gateway hands on: only the fields that it reads itself are described,
 everything else is allowed. Errors are in the dialect of the path's clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from gateway_project.openapi import answers
-
-Schema = dict[str, Any]
+from edge_app.openapi import FaceDocument, Resolve, Schema
 
 TAG = "Models"
 TAG_OPERATORS = "Model gateway"
 
 OPENAI, ANTHROPIC = "OpenAIError", "AnthropicError"
 
-REFUSED: Mapping[int, str] = {
+ERRORS: Mapping[int, str] = {
     400: "The request is wrong, here or at the provider.",
-    401: "The key is missing or not good.",
+    401: "The key is missing or not valid.",
     402: "A budget of the tenant, the key or the model is spent (`insufficient_quota`).",
-    403: "The key is without the scope.",
+    403: "The key lacks the scope.",
     404: "No provider has that model, or it is not the tenant's to use (`model_not_found`).",
     413: "The body is too long, here or at the provider.",
     422: "The provider cannot work with the request.",
@@ -31,45 +28,47 @@ REFUSED: Mapping[int, str] = {
     502: "Every candidate failed (`PROVIDER_ERROR`).",
     503: "No provider of the model has a key and a closed circuit (`NO_PROVIDER`), or the gateway is full.",
 }
+_RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 
-SERVED: Schema = {
-    "X-Gateway-Provider": {"schema": {"type": "string"}, "description": "Who answered."},
+HEADERS: Schema = {
+    "X-Gateway-Provider": {"schema": {"type": "string"}, "description": "The provider that responded."},
     "X-Gateway-Model": {"schema": {"type": "string"}, "description": "The provider's own name of the model."},
-    "X-Gateway-Attempts": {"schema": {"type": "string"}, "description": "How often providers were asked."},
+    "X-Gateway-Attempts": {"schema": {"type": "string"}, "description": "The number of requests to providers."},
     "X-Gateway-Dropped-Tools": {
         "schema": {"type": "string"},
-        "description": "Hosted tools that the provider has not, which were left out.",
+        "description": "Hosted tools that were left out because the provider does not have them.",
     },
     "X-Gateway-Budget-Tokens-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
     "X-Gateway-Budget-Usd-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
 }
 
 MODEL: Schema = {"type": "string", "minLength": 1, "description": "A name, an alias, or `provider:model`."}
-STREAM: Schema = {"type": ["boolean", "null"], "description": "Answers with server-sent events."}
+STREAM: Schema = {"type": ["boolean", "null"], "description": "Respond with server-sent events."}
 ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
 
 
-def paths() -> dict[str, Schema]:
-    """The path items, by path."""
+def paths(resolve: Resolve) -> Mapping[str, Schema]:
+    """Returns the path items, by path."""
     return {
-        "/v1/chat/completions": {"post": _relayed("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
-        "/v1/embeddings": {"post": _relayed("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)},
-        "/v1/responses": {"post": _relayed("createResponse", "Make a response, which is not stored", _INPUT, OPENAI)},
-        "/v1/messages": {"post": _relayed("createMessage", "Make a message", _MESSAGES, ANTHROPIC)},
+        "/v1/chat/completions": {"post": relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
+        "/v1/embeddings": {
+            "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
+        },
+        "/v1/messages": {"post": relayed_operation("createMessage", "Create a message", _MESSAGES, ANTHROPIC)},
         "/v1/messages/count_tokens": {"post": _count_tokens()},
         "/v1/models": {"get": _models()},
         "/v1/models/{model_id}": {"get": _model()},
-        "/model-gateway/health": {"get": _operators("modelsHealth", "How the providers are, by what is known")},
-        "/model-gateway/health/all": {"get": _operators("probeProviders", "Ask every provider how it is", _PROBES)},
+        "/model-gateway/health": {"get": _operator_page("modelsHealth", "Get the known state of the providers")},
+        "/model-gateway/health/all": {"get": _operator_page("probeProviders", "Probe every provider", _PROBES)},
         "/model-gateway/health/{provider}": {"get": _one_provider()},
-        "/model-gateway/quota": {"get": _operators("providersQuota", "What is left at the providers")},
-        "/model-gateway/stats": {"get": _operators("relayStats", "What was relayed since the start")},
+        "/model-gateway/quota": {"get": _operator_page("providersQuota", "Get the quotas left at the providers")},
+        "/model-gateway/stats": {"get": _operator_page("relayStats", "Get the relay statistics since the start")},
     }
 
 
-def components() -> dict[str, Schema]:
-    """The errors of both dialects, and what is listed."""
+def schemas() -> Mapping[str, Schema]:
+    """Returns the errors of both dialects, and the models of both."""
     nullable: Schema = {"type": ["string", "null"]}
     openai = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
     anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
@@ -94,7 +93,6 @@ def components() -> dict[str, Schema]:
 _PROBES: Schema = {"type": "array", "items": ANYTHING}
 _CHAT: Schema = {"model": MODEL, "messages": {"type": "array", "items": ANYTHING}, "stream": STREAM}
 _EMBEDDINGS: Schema = {"model": MODEL, "input": {}}
-_INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
 _MESSAGES: Schema = {
     "model": MODEL,
     "max_tokens": {"type": "integer", "minimum": 1},
@@ -107,7 +105,8 @@ def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Sche
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
-def _relayed(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
+def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
+    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads."""
     content: Schema = {"application/json": {"schema": ANYTHING}}
     if streams:
         events = "The events of the official API; an error after the first byte is the last event."
@@ -118,8 +117,8 @@ def _relayed(name: str, summary: str, fields: Schema, dialect: str, *, streams: 
         "summary": summary,
         "requestBody": _body(fields),
         "responses": {
-            "200": {"description": "The provider's answer.", "headers": SERVED, "content": content},
-            **_errors(tuple(REFUSED), dialect),
+            "200": {"description": "The provider's response.", "headers": HEADERS, "content": content},
+            **_errors(tuple(ERRORS), dialect),
         },
         "x-scope": "inference",
         "x-dialect": dialect,
@@ -134,12 +133,14 @@ def _body(fields: Schema) -> Schema:
 
 def _count_tokens() -> Schema:
     fields = {name: schema for name, schema in _MESSAGES.items() if name in ("model", "messages")}
-    described = _relayed("countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False)
+    described = relayed_operation(
+        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False
+    )
     counted = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}, "required": ["input_tokens"]}
-    estimated = {"schema": {"const": "true"}, "description": "The gateway has estimated; nobody was asked."}
+    estimated = {"schema": {"const": "true"}, "description": "The gateway estimated the count; no provider was asked."}
     described["responses"]["200"] = {
-        "description": "The count, of a provider or estimated.",
-        "headers": {**SERVED, "X-Gateway-Estimated": estimated},
+        "description": "The count, from a provider or estimated.",
+        "headers": {**HEADERS, "X-Gateway-Estimated": estimated},
         "content": {"application/json": {"schema": {**counted, "additionalProperties": {}}}},
     }
     return described
@@ -149,28 +150,33 @@ def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
-    described = _listed("listModels", "List the models that the key may use", _object(openai), _object(anthropic))
+    described = _model_operation("listModels", "List the models for the key", _object(openai), _object(anthropic))
     cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
     described["parameters"] += [
-        {"name": name, "in": "query", "schema": {"type": kind}, "description": "Of a page, in Anthropic's shape."}
+        {
+            "name": name,
+            "in": "query",
+            "schema": {"type": kind},
+            "description": "Paging, in Anthropic's shape.",
+        }
         for name, kind in cursors
     ]
     return described
 
 
 def _model() -> Schema:
-    described = _listed("getModel", "One model", _ref("Model"), _ref("AnthropicModel"))
+    described = _model_operation("getModel", "Get a model", _ref("Model"), _ref("AnthropicModel"))
     described["parameters"].insert(0, _path("model_id"))
     return described
 
 
-def _listed(name: str, summary: str, openai: Schema, anthropic: Schema) -> Schema:
+def _model_operation(name: str, summary: str, openai: Schema, anthropic: Schema) -> Schema:
     version = {"name": "anthropic-version", "in": "header", "schema": {"type": "string"}}
     return {
         "operationId": name,
         "tags": [TAG],
         "summary": summary,
-        "parameters": [{**version, "description": "Answers in Anthropic's shape."}],
+        "parameters": [{**version, "description": "Selects Anthropic's shape of the response."}],
         "responses": {
             "200": {
                 "description": "In OpenAI's shape, or in Anthropic's.",
@@ -187,26 +193,28 @@ def _errors(statuses: tuple[int, ...], *dialects: str) -> Schema:
     schema = _ref(dialects[0]) if len(dialects) == 1 else {"anyOf": [_ref(dialect) for dialect in dialects]}
     return {
         str(status): {
-            "description": REFUSED[status],
-            "headers": answers.header_references("RetryAfter") if status == 429 else {},
+            "description": ERRORS[status],
+            "headers": _RETRY_AFTER if status == 429 else {},
             "content": {"application/json": {"schema": schema}},
         }
         for status in statuses
     }
 
 
-def _operators(name: str, summary: str, schema: Schema = ANYTHING) -> Schema:
+def _operator_page(name: str, summary: str, schema: Schema = ANYTHING) -> Schema:
     return {
         "operationId": name,
         "tags": [TAG_OPERATORS],
         "summary": summary,
-        "responses": {"200": {"description": "As it is now.", "content": {"application/json": {"schema": schema}}}},
+        "responses": {
+            "200": {"description": "The present state.", "content": {"application/json": {"schema": schema}}}
+        },
         "x-scope": "platform",
     }
 
 
 def _one_provider() -> Schema:
-    return {**_operators("probeProvider", "Ask one provider how it is"), "parameters": [_path("provider")]}
+    return {**_operator_page("probeProvider", "Probe one provider"), "parameters": [_path("provider")]}
 
 
 def _path(name: str) -> Schema:
@@ -219,3 +227,14 @@ def _list(component: str) -> Schema:
 
 def _ref(component: str) -> Schema:
     return {"$ref": f"#/components/schemas/{component}"}
+
+
+DOCUMENT = FaceDocument(
+    tags=(TAG, TAG_OPERATORS),
+    paths=paths,
+    schemas=schemas,
+    path_parameters={
+        "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
+        "provider": "The provider's name.",
+    },
+)
