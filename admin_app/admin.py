@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import actor_of, principal_in, tenant_of
 from admin_app.records import AuditAdmin, LedgerAdmin
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import Question, TenantFilter, TenantRows
 from core_app import clock
 from core_app.database import write_transaction
@@ -103,7 +103,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
 
-@admin.register(Tenant, site=site)
+@admin.register(Tenant, site=SITE)
 class TenantAdmin(TenantRows):
     """Made and changed by superusers; a tenant's people see their own."""
 
@@ -178,7 +178,7 @@ class KeyStateFilter(admin.SimpleListFilter):
         return queryset.filter(wanted.get(self.value() or "", Q()))
 
 
-@admin.register(ApiKey, site=site)
+@admin.register(ApiKey, site=SITE)
 class ApiKeyAdmin(TenantRows):
     """Nobody gives a key more than they may themselves, nor gets hold of one that may more."""
 
@@ -272,7 +272,7 @@ class ApiKeyAdmin(TenantRows):
 
     def _shown_once(self, request: HttpRequest, issued: list[IssuedKey]) -> HttpResponse:
         """Not as a message: those travel in a cookie. No cache keeps the admin's pages."""
-        context = {**site.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
+        context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
         return TemplateResponse(request, "admin/tenants_app/key_shown.html", context)
 
 
@@ -302,7 +302,7 @@ class NewUserForm(UserRole, AdminUserCreationForm):  # type: ignore[type-arg]
     """A person to be made."""
 
 
-@admin.register(User, site=site)
+@admin.register(User, site=SITE)
 class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
     """Who signs in, and as what. Superusers change; a tenant's administrators see their own people."""
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from admin_app.access import may, tenant_of
-from admin_app.site import Table, site
+from admin_app.site import SITE, Table
 from admin_app.tables import ReadOnlyRows, TenantFilter
 from tenants_app.models import AuditEntry, LedgerEntry
 from tenants_app.numbers import dollars
@@ -22,7 +22,7 @@ from tenants_app.principal import ADMIN, OPERATOR
 _PANEL_ROWS = 8
 
 
-@admin.register(LedgerEntry, site=site)
+@admin.register(LedgerEntry, site=SITE)
 class LedgerAdmin(ReadOnlyRows):
     view_scopes = (OPERATOR,)
     list_display = ("created_at", "tenant", "api_key", "model", "input_tokens", "output_tokens", "costs", "run_id")
@@ -63,7 +63,7 @@ class AuditActionFilter(admin.SimpleListFilter):
         return queryset.filter(action__startswith=about) if about else queryset
 
 
-@admin.register(AuditEntry, site=site)
+@admin.register(AuditEntry, site=SITE)
 class AuditAdmin(ReadOnlyRows):
     view_scopes = (ADMIN,)
     list_display = ("at", "tenant", "actor", "action", "target")
@@ -93,7 +93,7 @@ def audit_panel(request: HttpRequest) -> list[Table]:
     return [Table("Latest in the audit trail", reverse("admin:tenants_app_auditentry_changelist"), heads, rows)]
 
 
-site.panel_add(audit_panel)
+SITE.panel_add(audit_panel)
 
 
 def newest_first(request: HttpRequest, moment: str) -> tuple[str, ...]:

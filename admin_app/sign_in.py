@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 
-from admin_app.sign_in_throttle import address_of, sign_ins
+from admin_app.sign_in_throttle import SIGN_INS, address_of
 from tenants_app.models import User
 from tenants_app.services import audit_record
 
@@ -23,9 +23,9 @@ class SignInForm(AdminAuthenticationForm):
         name = self.cleaned_data.get("username") or ""
         if self.request is None:
             return super().clean()
-        self.wait = sign_ins.attempt(self.request, name)
+        self.wait = SIGN_INS.attempt(self.request, name)
         if self.wait:
-            if sign_ins.worth_noting(self.request):
+            if SIGN_INS.worth_noting(self.request):
                 self._record("admin.login_refused", name)
             message = (
                 f"There were too many attempts to sign in from here or under this name; try again in {self.wait} s."

@@ -24,9 +24,10 @@ from throttled.rate_limiter.gcra import GCRARateLimiter
 from throttled.store import MemoryStore, RedisStore
 
 from core_app.ids import new_id
-from core_app.log_lines import said
+from core_app.lifecycle import process_wide
+from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
-from core_app.redis_errors import redis_failures
+from core_app.redis_errors import redis_errors
 from tenants_app.limits import REDIS_SECONDS, RETRY_SECONDS
 
 PER_ADDRESS = 20
@@ -75,9 +76,9 @@ class SignIns:
         if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
             try:
                 return GCRARateLimiter(per_min(rpm), self._shared(), key_prefix="gateway:limit").limit(bucket)
-            except redis_failures(StoreUnavailableError) as error:
+            except redis_errors(StoreUnavailableError) as error:
                 self._redis_again = time.monotonic() + RETRY_SECONDS
-                _log.warning("sign-ins are counted per process: Redis does not answer", error=said(error))
+                _log.warning("sign-ins are counted per process: Redis does not answer", error=error_summary(error))
         return GCRARateLimiter(per_min(rpm), self._local_store).limit(bucket)
 
     def _shared(self) -> RedisStore:
@@ -125,5 +126,5 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.strip().casefold().encode("utf-8", "replace")).hexdigest()
 
 
-sign_ins = SignIns()
+SIGN_INS = process_wide(SignIns())
 """This process's."""

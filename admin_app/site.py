@@ -1,6 +1,6 @@
 """The operator's admin: its own front page, its own order of things, and every sign-in in the audit trail.
 
-Rooms register their models on `site` and their part of the front page with `panel_add`; the URL module serves it.
+Rooms register their models on `SITE` and their part of the front page with `panel_add`; the URL module serves it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from admin_app.sign_in import SignInForm
 from admin_app.sign_in_throttle import browser_mark
 from admin_app.usage import usage_page
 from core_app.database import write_transaction
+from core_app.lifecycle import process_wide
 from tenants_app.principal import OPERATOR
 from tenants_app.services import audit_record
 
@@ -164,4 +165,4 @@ class GatewayAdminSite(AdminSite):
         return response
 
 
-site = GatewayAdminSite(name="admin")
+SITE = process_wide(GatewayAdminSite(name="admin"))

@@ -19,9 +19,10 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
 from agents_app.engine import Attachment, Leg
-from core_app.memory_budget import Room, large_blocks_returned
+from core_app.lifecycle import process_wide
+from core_app.memory_budget import MemoryBudget, return_large_blocks
 
-ROOM = Room(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES)
+ROOM = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
 """Of all the requests of the process; its owners are tenants."""
 
 
@@ -47,8 +48,8 @@ class Attachments:
         if not wanted:
             yield
             return
-        large_blocks_returned()
-        async with ROOM.held(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
+        return_large_blocks()
+        async with ROOM.reserve(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
             try:
                 for part in wanted:
                     if part.stored is not None and (data := await self._leg.attachment(part)) is not None:

@@ -31,7 +31,7 @@ from agents_app.ready_model import ServedModel
 from agents_app.response_usage import usage_of
 from agents_app.spans import model_span, response_noted
 from core_app.jsontext import clean_text
-from core_app.tracing import tracing
+from core_app.tracing import tracing_enabled
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
             with served.circuit.asking(), model_span(leg, served, [request]) as asking:
                 response = await _asked(served, request)
                 usage = usage_of(response, served, [request])
-                if tracing():
+                if tracing_enabled():
                     response_noted(asking, response, usage)
         except PROVIDER_ERRORS:
             logger.warning("%s gave no summary of %d characters.", served.name, limit, exc_info=True)

@@ -60,7 +60,7 @@ from agents_app.spans import model_span, response_noted
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.tool_calls import calls_settled
 from core_app.ids import new_id
-from core_app.tracing import tracing
+from core_app.tracing import tracing_enabled
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class AgentLoop:
                     self._asked_at = time.monotonic()
                 with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
                     following = await self._response(graph, node, stream)
-                    if tracing():
+                    if tracing_enabled():
                         response_noted(asking, following.model_response, self._usage(following.model_response))
         except _RunsAway as error:
             return await self._cut_off(error.response, message_id, stream)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from agents_app.engine import Attachment, Engine
 from core_app.config_file import Section
 from core_app.errors import Unprocessable
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.access import candidates_allowed, substitution
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
@@ -65,7 +66,9 @@ class AgentEntry(BaseModel):
 
 
 _ENTRIES: TypeAdapter[tuple[AgentEntry, ...]] = TypeAdapter(tuple[AgentEntry, ...])
-AGENTS: Section[tuple[AgentEntry, ...]] = Section("agents", lambda section: _ENTRIES.validate_python(section or ()))
+AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
+    Section("agents", lambda section: _ENTRIES.validate_python(section or ())), reset=Section.forget
+)
 
 
 def engine_get(name: str) -> LoopedEngine:

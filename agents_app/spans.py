@@ -13,7 +13,7 @@ from agents_app.engine import Leg, Usage
 from agents_app.failures import PROVIDER_ERRORS, failure
 from agents_app.ready_model import ServedModel
 from core_app import jsontext
-from core_app.tracing import Attributes, Span, content, span, tracing
+from core_app.tracing import Attributes, Span, content_attribute, span, tracing_enabled
 from inference_app.otel_names import provider_named
 
 SETTINGS = {
@@ -34,13 +34,13 @@ def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> 
         try:
             yield asking
         except PROVIDER_ERRORS as error:
-            asking.failed(failure(error, served.name).code)
+            asking.mark_failed(failure(error, served.name).code)
             raise
 
 
 def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
     """What the model answered; `usage` is what the ledger will have."""
-    asking.note(
+    asking.set_attributes(
         {
             "gen_ai.response.model": response.model_name,
             "gen_ai.response.id": response.provider_response_id,
@@ -48,13 +48,13 @@ def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
             "gen_ai.usage.input_tokens": usage.input_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
-            **content("gen_ai.output.messages", lambda: _told([response])),
+            **content_attribute("gen_ai.output.messages", lambda: _told([response])),
         }
     )
 
 
 def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Attributes:
-    if not tracing():
+    if not tracing_enabled():
         return {}
     provider, _, model = served.name.partition(":")
     settings: dict[str, Any] = dict(served.settings)
@@ -66,8 +66,8 @@ def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) ->
         "gen_ai.output.type": "text" if leg.session.response_format is None else "json",
         "gateway.run.id": leg.run.run_id,
         **{attribute: settings.get(name) for name, attribute in SETTINGS.items()},
-        **content("gen_ai.system_instructions", lambda: leg.session.system_prompt),
-        **content("gen_ai.input.messages", lambda: _told(asked)),
+        **content_attribute("gen_ai.system_instructions", lambda: leg.session.system_prompt),
+        **content_attribute("gen_ai.input.messages", lambda: _told(asked)),
     }
 
 

@@ -6,32 +6,36 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-HELD_SECONDS = 0.03
+TARGET_SECONDS = 0.03
 """SQLite's other writers wait for a whole transaction."""
 
-LEAST = 50
+MIN_ROWS = 50
 
 
-class Pace:
+class BatchSizer:
     """Halves what a transaction takes after one that lasted too long, and doubles it while they are short."""
 
     def __init__(self) -> None:
-        self._rows = LEAST * 8
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins again with the size of a first transaction."""
+        self._rows = MIN_ROWS * 8
 
     def limit(self, most: int) -> int:
         """How many rows the next one may take, where `most` is never exceeded."""
         return min(self._rows, most)
 
     @contextmanager
-    def held(self, most: int) -> Iterator[None]:
+    def measure(self, most: int) -> Iterator[None]:
         """Around the work of one transaction, inside it: waiting for its turn holds nobody up."""
         began = time.perf_counter()
         yield
-        self.note(time.perf_counter() - began, most)
+        self.record(time.perf_counter() - began, most)
 
-    def note(self, seconds: float, most: int) -> None:
+    def record(self, seconds: float, most: int) -> None:
         """Takes into account how long a transaction lasted that might have taken `most` rows."""
-        if seconds > HELD_SECONDS:
-            self._rows = max(LEAST, self._rows // 2)
-        elif seconds < HELD_SECONDS / 3 and self._rows < most:
+        if seconds > TARGET_SECONDS:
+            self._rows = max(MIN_ROWS, self._rows // 2)
+        elif seconds < TARGET_SECONDS / 3 and self._rows < most:
             self._rows *= 2

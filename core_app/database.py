@@ -19,10 +19,10 @@ from typing import ParamSpec, TypeVar
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
 
-AWAY_STATES = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
+UNAVAILABLE_STATES = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
 """PostgreSQL's SQLSTATEs, or beginnings of them, of a server that ends, is not up yet, has no place, or hung up."""
 
-AWAY_CODES = frozenset({
+UNAVAILABLE_CODES = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
 })  # fmt: skip
 """SQLite's, of a file that another process holds, a disk that is full or gone, a directory that cannot be written."""
@@ -39,17 +39,19 @@ class TransactionLost(OperationalError):
     """A transaction of which nothing is kept ended without an error of its own."""
 
 
-def database_away(error: BaseException) -> bool:
+def database_unavailable(error: BaseException) -> bool:
     """Whether `error` says that PostgreSQL cannot be reached or hung up, or that SQLite's file cannot be used now:
     trying again is all that a client can do."""
     if isinstance(error, TransactionLost):
         return True
     if isinstance(error.__cause__, sqlite3.Error):
         # The low byte is the code, what is above it says more of the circumstances.
-        return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in AWAY_CODES
+        return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
     # psycopg's errors have a state; none, when it was the connection that failed and not a statement.
     state = getattr(error.__cause__, "sqlstate", "")
-    return isinstance(error, OperationalError | InterfaceError) and (state is None or state.startswith(AWAY_STATES))
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    return state is None or state.startswith(UNAVAILABLE_STATES)
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def _must_commit() -> None:
 
 
 @contextmanager
-def turn(key: int) -> Iterator[bool]:
+def advisory_lock(key: int) -> Iterator[bool]:
     """Whether it is this process's turn at what one process at a time should do; the lock ends with the block.
 
     A process that is frozen in its turn loses it, with its connection, after a lease's time without a query: nobody

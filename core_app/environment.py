@@ -11,7 +11,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-LARGEST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """A secret is a line; whoever names a log or a device by mistake is told so instead of filling the memory."""
 
 
@@ -19,7 +19,7 @@ class UnreadableSecret(Exception):
     """A file that a variable names cannot be used; the text names the variable and never shows the content."""
 
 
-def variable(name: str) -> str | None:
+def read_variable(name: str) -> str | None:
     """The value of `name`, else the content of the file that `<name>_FILE` names; None when neither says anything.
 
     Costs a `stat` where there is a file. Raises UnreadableSecret.
@@ -38,18 +38,18 @@ def _content_of(setting: str, path: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UnreadableSecret(f"{setting} names '{path}', which cannot be read ({reason}).") from None
     except _TooLarge:
-        raise UnreadableSecret(f"{setting} names '{path}', which is no secret: over {LARGEST_BYTES} bytes.") from None
+        raise UnreadableSecret(f"{setting} names '{path}', which is no secret: over {MAX_BYTES} bytes.") from None
 
 
 class _TooLarge(Exception):
-    """More than LARGEST_BYTES."""
+    """More than MAX_BYTES."""
 
 
 @lru_cache(maxsize=64)
 def _content(path: str, modified: int, size: int, inode: int) -> str:
     """The text without the newline that editors leave at its end; the arguments after `path` say which version."""
     with Path(path).open("rb") as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise _TooLarge
     return content.decode("utf-8").strip()

@@ -27,8 +27,8 @@ from django.conf import settings
 from yarl import URL
 
 from core_app import addresses
-from core_app.lifecycle import Part
-from core_app.tracing import current
+from core_app.lifecycle import Part, process_wide
+from core_app.tracing import current_span
 
 MAX_URL_CHARACTERS = 4000
 CONNECT_SECONDS = 10.0
@@ -86,7 +86,7 @@ class ConnectionFailed(CallFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GuardedResponse:
     """`headers` has lower-case names; `content_type` is without its parameters."""
 
     status: int
@@ -96,7 +96,7 @@ class Answer:
     charset: str
 
 
-def address_check(url: Any, *, allow_private: bool = False) -> str:
+def check_url(url: Any, *, allow_private: bool = False) -> str:
     """`url` when its writing is in order; AddressRefused else. Names are not resolved: each call does that."""
     if not isinstance(url, str) or not url or len(url) > MAX_URL_CHARACTERS:
         raise AddressRefused(f"must be an address of at most {MAX_URL_CHARACTERS} characters.")
@@ -130,7 +130,7 @@ class GuardedClient(Part):
         head_only: bool = False,
         allow_private: bool = False,
         owner: int | None = None,
-    ) -> Answer:
+    ) -> GuardedResponse:
         """The answer, whatever its status; CallFailed when there is none. With `truncate` a larger one is cut, with
         `head_only` it is there with its head and has no body, however that is coded, breaks off or never ends."""
         allowed = _is_allowed(allow_private)
@@ -143,7 +143,7 @@ class GuardedClient(Part):
                 session.request(
                     method,
                     checked,
-                    headers={"Accept-Encoding": "identity", **(headers or {}), **current().headers(checked.host)},
+                    headers={"Accept-Encoding": "identity", **(headers or {}), **current_span().headers(checked.host)},
                     data=body,
                     allow_redirects=False,
                 ) as response,
@@ -284,7 +284,7 @@ def _is_local_name(host: str) -> bool:
     return name == "localhost" or name.endswith((".localhost", ".local", ".internal"))
 
 
-async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> Answer:
+async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> GuardedResponse:
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         response.close()
@@ -318,8 +318,8 @@ async def _drop_body(response: aiohttp.ClientResponse, max_bytes: int) -> None:
         response.close()
 
 
-def _shown(response: aiohttp.ClientResponse, body: bytes) -> Answer:
-    return Answer(
+def _shown(response: aiohttp.ClientResponse, body: bytes) -> GuardedResponse:
+    return GuardedResponse(
         status=response.status,
         headers={name.lower(): value for name, value in response.headers.items()},
         body=body,
@@ -328,5 +328,5 @@ def _shown(response: aiohttp.ClientResponse, body: bytes) -> Answer:
     )
 
 
-CLIENT = GuardedClient()
+CLIENT = process_wide(GuardedClient())
 """The process's client; a part of it (`core_app.lifecycle`)."""

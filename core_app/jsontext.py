@@ -60,7 +60,7 @@ def encode_text(value: Any) -> str:
     return encode(value).decode()
 
 
-def indented(raw: str) -> str:
+def indent(raw: str) -> str:
     """A stored JSON text laid out for people; what is none comes back as it is."""
     try:
         return orjson.dumps(orjson.loads(raw), option=orjson.OPT_INDENT_2).decode()

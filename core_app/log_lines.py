@@ -14,25 +14,25 @@ from structlog.contextvars import get_contextvars
 
 from core_app.tracing import trace_ids
 
-SAID_CHARACTERS = 200
+SUMMARY_CHARACTERS = 200
 
 
-def said(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """An error's type and the first line of what it says: what comes after it, PostgreSQL's DETAIL, quotes rows."""
-    text = str(error).strip().partition("\n")[0][:SAID_CHARACTERS]
+    text = str(error).strip().partition("\n")[0][:SUMMARY_CHARACTERS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class Line(dict[str, Any]):
+class FastLine(dict[str, Any]):
     """The fields of one line, flat and plain; `timestamp` is a datetime."""
 
 
-def line_write(logger: logging.Logger, level: int, event: str, **fields: Any) -> None:
+def log_fast(logger: logging.Logger, level: int, event: str, **fields: Any) -> None:
     """Writes the line where the logger is enabled for `level`."""
     if not logger.isEnabledFor(level):
         return
     name = logging.getLevelName(level).lower()
-    line = Line(get_contextvars())
+    line = FastLine(get_contextvars())
     if (ids := trace_ids()) is not None:
         line["trace_id"], line["span_id"] = ids
     line.update(fields, event=event, logger=logger.name, level=name, timestamp=datetime.now(UTC))

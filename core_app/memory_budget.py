@@ -25,7 +25,7 @@ class _Waiter:
     let_in: asyncio.Future[None]
 
 
-class Room:
+class MemoryBudget:
     """Belongs to one event loop at a time; `total` is asked each time, in bytes."""
 
     def __init__(self, total: Callable[[], int]) -> None:
@@ -34,12 +34,12 @@ class Room:
         self._waiting: list[_Waiter] = []
 
     @property
-    def held_bytes(self) -> int:
+    def reserved_bytes(self) -> int:
         """What is held now, by all."""
         return self._held.total()
 
     @asynccontextmanager
-    async def held(self, size: int, *, owner: int) -> AsyncIterator[None]:
+    async def reserve(self, size: int, *, owner: int) -> AsyncIterator[None]:
         """Holds `size` bytes for the block, after waiting until there is room for them."""
         waiter = _Waiter(owner, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
@@ -64,7 +64,7 @@ class Room:
         for waiter in list(self._waiting):
             if not self._within_half(waiter):
                 continue
-            if self._held and self.held_bytes + waiter.size > self._total():
+            if self._held and self.reserved_bytes + waiter.size > self._total():
                 # Nobody overtakes: small ones would keep a large one waiting for ever.
                 return
             self._waiting.remove(waiter)
@@ -82,7 +82,7 @@ class Room:
 
 
 @cache
-def large_blocks_returned() -> None:
+def return_large_blocks() -> None:
     """Has glibc give back what is larger than LARGE_BYTES as soon as it is freed. By itself it keeps such blocks, up to
     64 MB for each thread: twenty runs that sent 20 MB each left the process 480 MB larger, 120 with this."""
     try:

@@ -8,7 +8,7 @@ from django.utils.module_loading import import_string
 
 
 @cache
-def redis_failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+def redis_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """To be caught, with `others`: errors of its library and of the network. Asked when something was raised, not
     before."""
     return (*others, import_string("redis.exceptions.RedisError"), OSError, TimeoutError)

@@ -18,12 +18,12 @@ from django.conf import settings
 from core_app.errors import Unprocessable
 
 
-def derived(purpose: str) -> bytes:
+def derive_key(purpose: str) -> bytes:
     """32 bytes that only this deployment can compute; different for each `purpose`."""
     return _derived(settings.SECRET_KEY, purpose)
 
 
-def derived_formerly(purpose: str) -> list[bytes]:
+def derive_former_keys(purpose: str) -> list[bytes]:
     """The same under each key of GATEWAY_SECRET_KEY_FALLBACKS."""
     return [_derived(key, purpose) for key in settings.SECRET_KEY_FALLBACKS]
 
@@ -42,7 +42,7 @@ def unseal(sealed: str) -> str:
         raise Unprocessable("The secret was stored under another GATEWAY_SECRET_KEY; set it again.") from None
 
 
-def resealed(sealed: str) -> str | None:
+def reseal(sealed: str) -> str | None:
     """The same secret under the present key; None when it is there already. Raises as `unseal`."""
     try:
         _box(settings.SECRET_KEY).decrypt(sealed.encode("ascii"))

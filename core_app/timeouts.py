@@ -28,11 +28,11 @@ def running_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-AGAIN_SECONDS = 0.2
-PLACE_FRAMES = 4
+RECANCEL_SECONDS = 0.2
+LOCATION_FRAMES = 4
 
 
-async def tasks_end(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_tasks(*tasks: asyncio.Task[Any]) -> None:
     """Cancels tasks until they have ended; what they raise is not raised here. For loops that go on for ever.
 
     Once is not enough: Python 3.11's `asyncio.wait_for` loses a cancellation that comes when what it waits for is
@@ -41,37 +41,37 @@ async def tasks_end(*tasks: asyncio.Task[Any]) -> None:
     while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
-        await asyncio.wait(running, timeout=AGAIN_SECONDS)
+        await asyncio.wait(running, timeout=RECANCEL_SECONDS)
 
 
-def task_place(task: asyncio.Task[Any]) -> str:
-    """Where a task waits, as its innermost PLACE_FRAMES of `file:line function`, outermost first; from any thread, true
-    for a moment."""
+def task_location(task: asyncio.Task[Any]) -> str:
+    """Returns where a task waits: its innermost LOCATION_FRAMES as `file:line function`, outermost first. Safe from any
+    thread, and true for a moment only."""
     awaited: Any = task.get_coro()
     places = []
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
         places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
         awaited = awaited.cr_await
-    return " > ".join(places[-PLACE_FRAMES:])
+    return " > ".join(places[-LOCATION_FRAMES:])
 
 
 COARSE_SECONDS = 10.0
 """Deadlines this far away have no timer each: all of a loop are looked at together, once a second."""
 
-_far: WeakKeyDictionary[asyncio.AbstractEventLoop, Far] = WeakKeyDictionary()
+_coarse: WeakKeyDictionary[asyncio.AbstractEventLoop, CoarseTimers] = WeakKeyDictionary()
 
 
 class Deadline:
     """`async with Deadline(seconds)`: as `asyncio.timeout`, at a fifth of its cost. Raises TimeoutError; one of
     COARSE_SECONDS or more up to a second late."""
 
-    __slots__ = ("_at", "_cancelling", "_expired", "_far", "_handle", "_seconds", "_task")
+    __slots__ = ("_at", "_cancelling", "_coarse", "_expired", "_handle", "_seconds", "_task")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._expired = False
         self._handle: asyncio.TimerHandle | None = None
-        self._far: Far | None = None
+        self._coarse: CoarseTimers | None = None
         self._task: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> None:
@@ -84,13 +84,13 @@ class Deadline:
             self._handle = loop.call_later(self._seconds, self._expire)
             return
         self._at = loop.time() + self._seconds
-        far = _far.get(loop)
-        if far is None:
-            far = _far[loop] = Far()
-        far.deadlines.add(self)
-        self._far = far
-        if not far.looking:
-            far.look(loop)
+        coarse = _coarse.get(loop)
+        if coarse is None:
+            coarse = _coarse[loop] = CoarseTimers()
+        coarse.deadlines.add(self)
+        self._coarse = coarse
+        if not coarse.scheduled:
+            coarse.check(loop)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -99,8 +99,8 @@ class Deadline:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        elif self._far is not None:
-            self._far.deadlines.discard(self)
+        elif self._coarse is not None:
+            self._coarse.deadlines.discard(self)
         # A cancellation from elsewhere at the same moment stays one, as with `asyncio.timeout`.
         if (
             self._expired
@@ -123,44 +123,44 @@ class Deadline:
         return True
 
 
-class Far:
+class CoarseTimers:
     """A loop's deadlines that are far away."""
 
     def __init__(self) -> None:
         self.deadlines: set[Deadline] = set()
-        self.looking = False
+        self.scheduled = False
 
-    def look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def check(self, loop: asyncio.AbstractEventLoop) -> None:
         """Expires what is overdue, and looks again a second later while there is anything."""
         now = loop.time()
         self.deadlines -= {deadline for deadline in self.deadlines if deadline.overdue(now)}
-        self.looking = bool(self.deadlines)
-        if self.looking:
-            loop.call_later(1.0, self.look, loop)
+        self.scheduled = bool(self.deadlines)
+        if self.scheduled:
+            loop.call_later(1.0, self.check, loop)
 
 
-class Silence:
-    """Calls `ended` once nothing was heard for `seconds` in which it was waited for.
+class IdleTimer:
+    """Calls `on_idle` once nothing was heard for `seconds` in which it was waited for.
 
     For what comes in pieces, as often as it likes: one timer for all of them, set anew when it runs out too early. A
     timer for each piece costs more than handing the piece on does.
     """
 
-    __slots__ = ("_ended", "_handle", "_loop", "_seconds", "_since")
+    __slots__ = ("_handle", "_loop", "_on_idle", "_seconds", "_since")
 
-    def __init__(self, seconds: float, ended: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, on_idle: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._ended = ended
+        self._on_idle = on_idle
         self._loop = running_loop()
         self._since: float | None = None
         self._handle: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._look)
 
-    def waiting(self) -> None:
+    def resume(self) -> None:
         """Something is waited for from now on."""
         self._since = self._loop.time()
 
-    def heard(self) -> None:
-        """Nothing is waited for until `waiting` is called again."""
+    def pause(self) -> None:
+        """Nothing is waited for until `resume` is called again."""
         self._since = None
 
     def close(self) -> None:
@@ -175,4 +175,4 @@ class Silence:
             self._handle = self._loop.call_later(self._seconds - silent, self._look)
         else:
             self._handle = None
-            self._ended()
+            self._on_idle()

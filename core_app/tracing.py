@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Literal, Protocol
 
+from core_app.lifecycle import process_wide
+
 Value = str | bool | int | float | tuple[str, ...]
 Attributes = Mapping[str, Value | None]
 """What is None is left out."""
@@ -28,10 +30,10 @@ TRACEPARENT_CHARACTERS = 55
 class Span(Protocol):
     """One span. Everything may be said after its end, and is then lost."""
 
-    def note(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """Adds attributes."""
 
-    def failed(self, error_type: str) -> None:
+    def mark_failed(self, error_type: str) -> None:
         """Marks it as failed: `error.type`, a code or a class, never a text. The first one counts."""
 
     def end(self) -> None:
@@ -47,23 +49,23 @@ class Tracer(Protocol):
     content: bool
     """Whether prompts, answers, arguments and results may be put into spans (GATEWAY_OTEL_CONTENT)."""
 
-    def begin(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
+    def start_span(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
         """A span that is not the current one; `parent` are W3C headers, None is the current span."""
 
-    def within(self, span: Span) -> AbstractContextManager[None]:
+    def activate(self, span: Span) -> AbstractContextManager[None]:
         """Makes the span the current one."""
 
-    def current(self) -> Span | None:
+    def current_span(self) -> Span | None:
         """The current span."""
 
-    def apart(self) -> AbstractContextManager[None]:
+    def without_span(self) -> AbstractContextManager[None]:
         """No current span."""
 
     def ids(self) -> tuple[str, str] | None:
         """Trace and span, as log lines name them."""
 
     def reserve(self) -> str:
-        """See `span_reserve`."""
+        """See `reserve_span`."""
 
     def report(
         self, name: str, attributes: Attributes, parent: str, began: datetime, ended: datetime, error: str | None
@@ -76,13 +78,13 @@ class Tracer(Protocol):
         """The span that `reserve` gave a place."""
 
 
-class _Nothing:
+class _NoSpan:
     """The span of a process that does not trace."""
 
-    def note(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         pass
 
-    def failed(self, error_type: str) -> None:
+    def mark_failed(self, error_type: str) -> None:
         pass
 
     def end(self) -> None:
@@ -99,20 +101,20 @@ class Tracing:
         self.tracer: Tracer | None = None
 
 
-TRACING = Tracing()
-NOTHING: Span = _Nothing()
-_NO_SPAN: AbstractContextManager[Span] = nullcontext(NOTHING)
+TRACING = process_wide(Tracing())
+NO_SPAN: Span = _NoSpan()
+_EMPTY_BLOCK: AbstractContextManager[Span] = nullcontext(NO_SPAN)
 _NO_CHANGE: AbstractContextManager[None] = nullcontext()
 NO_PARENT: Mapping[str, str] = {}
 """The beginning of a trace, whatever is current."""
 
 
-def tracing() -> bool:
+def tracing_enabled() -> bool:
     """Whether spans are made; for what is worked out for a span alone."""
     return TRACING.tracer is not None
 
 
-def content_wanted() -> bool:
+def content_enabled() -> bool:
     """Whether spans may carry what people and models say."""
     return TRACING.tracer is not None and TRACING.tracer.content
 
@@ -122,24 +124,24 @@ def span(
 ) -> AbstractContextManager[Span]:
     """A span that lasts as long as the block and is the current one in it; whatever is raised marks it as failed."""
     tracer = TRACING.tracer
-    return _NO_SPAN if tracer is None else _lasting(tracer, tracer.begin(name, attributes, kind, parent))
+    return _EMPTY_BLOCK if tracer is None else _span_block(tracer, tracer.start_span(name, attributes, kind, parent))
 
 
-def begin(name: str, attributes: Attributes, *, kind: Kind = "internal") -> Span:
+def start_span(name: str, attributes: Attributes, *, kind: Kind = "internal") -> Span:
     """A span below the current one, which its maker ends."""
     tracer = TRACING.tracer
-    return NOTHING if tracer is None else tracer.begin(name, attributes, kind, None)
+    return NO_SPAN if tracer is None else tracer.start_span(name, attributes, kind, None)
 
 
-def apart() -> AbstractContextManager[None]:
+def without_span() -> AbstractContextManager[None]:
     """What runs in the block belongs to no span, whoever set it off."""
-    return _NO_CHANGE if TRACING.tracer is None else TRACING.tracer.apart()
+    return _NO_CHANGE if TRACING.tracer is None else TRACING.tracer.without_span()
 
 
-def current() -> Span:
+def current_span() -> Span:
     """The current span."""
     tracer = TRACING.tracer
-    return NOTHING if tracer is None else tracer.current() or NOTHING
+    return NO_SPAN if tracer is None else tracer.current_span() or NO_SPAN
 
 
 def trace_ids() -> tuple[str, str] | None:
@@ -147,17 +149,17 @@ def trace_ids() -> tuple[str, str] | None:
     return None if TRACING.tracer is None else TRACING.tracer.ids()
 
 
-def span_reserve() -> str | None:
+def reserve_span() -> str | None:
     """A place below the current span for one that is reported when it is over, by whatever process; None when off."""
     return None if TRACING.tracer is None else TRACING.tracer.reserve()
 
 
-def carried(reserved: str | None) -> Mapping[str, str]:
+def parent_headers(reserved: str | None) -> Mapping[str, str]:
     """The `parent` of spans below a reserved one."""
     return NO_PARENT if reserved is None else {"traceparent": reserved[:TRACEPARENT_CHARACTERS]}
 
 
-def span_report(
+def report_span(
     name: str, attributes: Attributes, *, below: str, began: datetime, ended: datetime, error: str | None = None
 ) -> None:
     """Reports a span that is over, below a reserved one."""
@@ -165,26 +167,26 @@ def span_report(
         TRACING.tracer.report(name, attributes, below[:TRACEPARENT_CHARACTERS], began, ended, error)
 
 
-def reserved_report(
+def report_reserved_span(
     reserved: str, name: str, attributes: Attributes, *, began: datetime, ended: datetime, error: str | None = None
 ) -> None:
-    """Reports the span whose place `span_reserve` gave, at its end."""
+    """Reports the span whose place `reserve_span` gave, at its end."""
     if TRACING.tracer is not None:
         TRACING.tracer.report_reserved(reserved, name, attributes, began, ended, error)
 
 
-def content(name: str, text: Callable[[], str]) -> Attributes:
+def content_attribute(name: str, text: Callable[[], str]) -> Attributes:
     """An attribute of what was said, when that is wanted; else nothing, and `text` is not asked for."""
-    return {name: text()} if content_wanted() else {}
+    return {name: text()} if content_enabled() else {}
 
 
 @contextmanager
-def _lasting(tracer: Tracer, span: Span) -> Iterator[Span]:
+def _span_block(tracer: Tracer, span: Span) -> Iterator[Span]:
     try:
-        with tracer.within(span):
+        with tracer.activate(span):
             yield span
     except BaseException as error:
-        span.failed(type(error).__name__)
+        span.mark_failed(type(error).__name__)
         raise
     finally:
         span.end()

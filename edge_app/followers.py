@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from core_app.errors import RateLimited
+from core_app.lifecycle import process_wide
 from tenants_app.principal import Principal
 
 
@@ -31,4 +32,4 @@ class Followers:
             self._open[principal.tenant_id] -= 1
 
 
-FOLLOWERS = Followers()
+FOLLOWERS = process_wide(Followers())

@@ -16,8 +16,8 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from core_app.database import write_transaction
-from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
 from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
 from events_app.hub import HUB, Hub
@@ -219,7 +219,7 @@ class Flusher(Part):
         try:
             outcome = self._commit(submissions)
         except Exception as error:  # contains: a bad row, a bug in one event, a database that went away
-            log.warning("commit_failed", error=said(error), legs=len(writers))
+            log.warning("commit_failed", error=error_summary(error), legs=len(writers))
             outcome = self._commit_again(submissions, error)
         busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
         for writer in writers:
@@ -267,5 +267,5 @@ class Flusher(Part):
         return outcome
 
 
-FLUSHER = Flusher()
+FLUSHER = process_wide(Flusher())
 """The flusher of this process."""

@@ -18,9 +18,9 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from core_app import database
-from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import running_loop, tasks_end
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
+from core_app.timeouts import cancel_tasks, running_loop
 from events_app.batches import Batch
 from events_app.layer import layer_close
 from events_app.positions import heads
@@ -132,14 +132,14 @@ class Hub(Part):
     async def stop(self) -> None:
         """Ends the tasks and the layer's connections."""
         self._loop = None
-        await tasks_end(*self._tasks)
+        await cancel_tasks(*self._tasks)
         self._tasks.clear()
         for pending in (self._streams, self._outgoing, self._to_join, self._emptied):
             pending.clear()
         try:
             await layer_close(self._layer)
         except Exception as error:  # Redis may be away; the process ends all the same
-            log.warning("channel_close_failed", error=said(error))
+            log.warning("channel_close_failed", error=error_summary(error))
 
     # -- publishing ----------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Hub(Part):
         self.dropped += 1
         self._unsaid += 1
         if time.monotonic() >= self._say_at:
-            log.warning("channel_send_failed", batches=self._unsaid, error=said(error), do=AWAY)
+            log.warning("channel_send_failed", batches=self._unsaid, error=error_summary(error), do=AWAY)
             self._unsaid, self._say_at = 0, time.monotonic() + SAY_SECONDS
 
     # -- following -----------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Hub(Part):
             await self._channel_make()
         except Exception as error:  # whatever a layer raises; the first follower tries again
             self._away = True
-            log.warning("channel_unavailable", error=said(error), do=AWAY)
+            log.warning("channel_unavailable", error=error_summary(error), do=AWAY)
         while True:
             await self._groups_changed.wait()
             self._groups_changed.clear()
@@ -238,7 +238,9 @@ class Hub(Part):
                     await self._join(stream_id, followed)
                 except Exception as error:  # whatever a layer raises; the next check asks again
                     if not self._away:
-                        log.warning("channel_join_failed", streams=len(self._to_join), error=said(error), do=AWAY)
+                        log.warning(
+                            "channel_join_failed", streams=len(self._to_join), error=error_summary(error), do=AWAY
+                        )
                     self._away = True
                     for waiting in self._to_join:
                         self._attempted(waiting)
@@ -280,7 +282,7 @@ class Hub(Part):
         try:
             await self._layer.group_discard(self._group(stream_id), self._channel)
         except Exception as error:  # whatever a layer raises; the next check tries again
-            log.warning("channel_leave_failed", streams=len(self._emptied), error=said(error))
+            log.warning("channel_leave_failed", streams=len(self._emptied), error=error_summary(error))
             followed.joined = not followed.subscriptions
             return False
         return True
@@ -291,7 +293,7 @@ class Hub(Part):
             try:
                 self._dispatch(Batch.of(await self._layer.receive(self._channel)))
             except Exception as error:  # a layer raises what it likes; without this task nothing would be live again
-                log.warning("channel_receive_failed", error=said(error))
+                log.warning("channel_receive_failed", error=error_summary(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _dispatch(self, batch: Batch) -> None:
@@ -315,7 +317,7 @@ class Hub(Part):
             try:
                 await self.check(full=full)
             except Exception as error:  # contains: whatever a lost connection raises; nothing else repairs a gap
-                log.warning("head_check_failed", error=said(error))
+                log.warning("head_check_failed", error=error_summary(error))
 
     async def check(self, *, full: bool) -> None:
         """Compares followed streams with their heads, nudges the followers of those that stayed behind and ends those
@@ -343,5 +345,5 @@ class Hub(Part):
         followed.suspect = head
 
 
-HUB = Hub()
+HUB = process_wide(Hub())
 """The hub of this process."""

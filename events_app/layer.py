@@ -13,7 +13,7 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer
 
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 
 
 class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped
@@ -43,5 +43,5 @@ async def layer_close(layer: Any) -> None:
     for shard in layer._get_layer()._shards:
         receiver = shard._receive_task
         if receiver is not None:
-            await tasks_end(receiver)
+            await cancel_tasks(receiver)
     await layer.flush()

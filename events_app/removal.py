@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from django.db import connection
 from django.db.models import F
 
-from core_app.batch_size import Pace
+from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
+from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.models import Stream
 from events_app.webhooks.removal import streams_deliveries_remove
 
 BATCH = 5000
-PACE = Pace()
+PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 
 GoOn = Callable[[], bool]
 """Asked before each batch; who stopped asks for the same again later."""
@@ -80,7 +81,7 @@ def _events_remove_all(streams: Sequence[Stream], go_on: GoOn) -> int:
 
 def _events_remove_of(stream_ids: Sequence[int]) -> int:
     marks = ", ".join(["%s"] * len(stream_ids))
-    with write_transaction(), PACE.held(BATCH), connection.cursor() as cursor:
+    with write_transaction(), PACE.measure(BATCH), connection.cursor() as cursor:
         log.lock_all(stream_ids)
         Stream.objects.filter(pk__in=stream_ids).update(floor=F("head"))
         cursor.execute(f"DELETE FROM events_app_event WHERE stream_id IN ({marks})", list(stream_ids))

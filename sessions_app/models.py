@@ -125,7 +125,7 @@ class Run(models.Model):
     """What one prompt sets off. `attempt` counts all tries, `stalled` those since the last progress that died.
 
     `urgent` runs (whenBusy: interrupt) go before the other queued ones. `last_offset` is the terminal event's. `trace`
-    is the place of the run's span in its trace (`core_app.tracing.span_reserve`), where there is one.
+    is the place of the run's span in its trace (`core_app.tracing.reserve_span`), where there is one.
     """
 
     id = models.CharField(max_length=40, primary_key=True, default=run_id)

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 from django.db import transaction
 
+from core_app.lifecycle import process_wide
+
 
 class Work(NamedTuple):
     """A session that has work, and whose it is."""
@@ -57,4 +59,4 @@ class Wakeups:
             self.guest(work)
 
 
-WAKEUPS = Wakeups()
+WAKEUPS = process_wide(Wakeups())

@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from core_app import clock, database
 from core_app.errors import Unauthorized
-from tenants_app.key_cache import Known, cache
+from tenants_app.key_cache import KEY_CACHE, Known
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import Principal
 from tenants_app.secret import is_well_formed, secret_hash
@@ -52,12 +52,12 @@ def query_parameter(scope: Scope, name: str) -> str | None:
 def principal_for_secret(secret: str | None) -> Principal:
     """Whose key this is; raises Unauthorized for none, an unknown, revoked or expired one, or a disabled tenant."""
     digest = _digest(secret)
-    return _admitted(*cache.get_or_load(digest, lambda: _load_by_hash(digest)))
+    return _admitted(*KEY_CACHE.get_or_load(digest, lambda: _load_by_hash(digest)))
 
 
 async def aprincipal_for_secret(secret: str | None) -> Principal:
     """The same from the event loop; a known key costs no thread."""
-    if known := cache.get(_digest(secret)):
+    if known := KEY_CACHE.get(_digest(secret)):
         return _admitted(known, loaded=False)
     return await database.run(principal_for_secret, secret)
 
@@ -67,12 +67,12 @@ def principal_recheck(principal: Principal) -> Principal:
 
     Raises Unauthorized when its key, user or tenant is no longer good.
     """
-    return _narrowed(_admitted(*cache.get_or_load(_identity(principal), lambda: _load_again(principal))), principal)
+    return _narrowed(_admitted(*KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal))), principal)
 
 
 async def aprincipal_recheck(principal: Principal) -> Principal:
     """The same from the event loop, for heartbeats: one query per key and cache time, however many followers."""
-    if known := cache.get(_identity(principal)):
+    if known := KEY_CACHE.get(_identity(principal)):
         return _narrowed(_admitted(known, loaded=False), principal)
     return await database.run(principal_recheck, principal)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from core_app.lifecycle import process_wide
 from tenants_app.principal import Principal
 
 CAPACITY = 10_000
@@ -73,5 +74,5 @@ class KeyCache:
                 self._known.popitem(last=False)
 
 
-cache = KeyCache()
+KEY_CACHE = process_wide(KeyCache(), reset=KeyCache.clear)
 """This process's; services clear it."""

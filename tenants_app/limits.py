@@ -23,9 +23,10 @@ from throttled.rate_limiter.gcra import GCRARateLimiter as LocalBuckets
 from throttled.store import MemoryStore
 
 from core_app.errors import RateLimited
-from core_app.log_lines import said
+from core_app.lifecycle import process_wide
+from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
-from core_app.redis_errors import redis_failures
+from core_app.redis_errors import redis_errors
 from tenants_app.principal import Principal
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ class RateLimits:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await self._shared_buckets(rpm).limit(name, cost)
-        except redis_failures(StoreUnavailableError) as error:
+        except redis_errors(StoreUnavailableError) as error:
             self._redis_again = time.monotonic() + RETRY_SECONDS
-            _log.warning("rate limits are counted per process: Redis does not answer", error=said(error))
+            _log.warning("rate limits are counted per process: Redis does not answer", error=error_summary(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:
@@ -153,5 +154,5 @@ def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:
     )
 
 
-rate_limits = RateLimits()
+RATE_LIMITS = process_wide(RateLimits())
 """This process's: requests and the prompts of sockets take from the same buckets."""

@@ -13,8 +13,8 @@ from django.test import TransactionTestCase
 from hypothesis import settings as hypothesis_settings
 
 from core_app import database
+from core_app.lifecycle import reset_process_wide
 from tenants_app.authentication import principal_for_secret
-from tenants_app.key_cache import cache
 from tenants_app.models import Tenant
 from tenants_app.principal import SCOPES, Principal
 from tenants_app.services import api_key_issue, tenant_create
@@ -74,10 +74,10 @@ def _nothing_stays_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if not _has_database(request):
         # Threads that are kept have connections, which a test without a database may not even close.
         database.shutdown()
-    cache.clear()
+    reset_process_wide()
     yield
     threads_rest()
-    cache.clear()
+    reset_process_wide()
 
 
 def _has_database(request: pytest.FixtureRequest) -> bool:

@@ -22,9 +22,9 @@ from channels.layers import channel_layers
 
 from core_app import database
 from gateway_project.asgi import application
-from gateway_project.process.lifecycle import gateway as parts
+from gateway_project.process.lifecycle import GATEWAY
 from sessions_app.legs.runner import RUNNER
-from tenants_app.limits import rate_limits
+from tenants_app.limits import RATE_LIMITS
 from tests.conftest import Caller
 from tests.fold import sessions_check
 from tests.kept import threads_kept, threads_rest
@@ -337,18 +337,18 @@ class GatewayHarness:
     async def start(self) -> None:
         """A new life of the process."""
         channel_layers.backends.clear()
-        await parts.start()
+        await GATEWAY.start()
 
     async def stop(self) -> None:
         """The process ends without warning its followers; its legs are handed over."""
         try:
-            await parts.stop()
+            await GATEWAY.stop()
         finally:
             await self._close()
 
     async def drain(self) -> None:
         """The process is told to end."""
-        await parts.drain()
+        await GATEWAY.drain()
 
     async def restart(self) -> None:
         """Ends and begins again on the same database."""
@@ -364,7 +364,7 @@ class GatewayHarness:
                 await asyncio.sleep(0)
 
     async def _close(self) -> None:
-        await rate_limits.close()
+        await RATE_LIMITS.close()
         channel_layers.backends.clear()
 
 

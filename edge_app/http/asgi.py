@@ -1,4 +1,4 @@
-"""The shapes of ASGI 3 that the gate handles."""
+"""Types of ASGI 3, and the two things that every ASGI application here needs: a header, and the client's absence."""
 
 from __future__ import annotations
 
@@ -11,3 +11,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete, or before it had its response."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Returns the first header of that name, in lower case as ASGI's names are."""
+    for key, value in scope.get("headers", ()):
+        if key == name:
+            assert isinstance(value, bytes)
+            return value
+    return None

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from core_app import jsontext
 from core_app.database import now_sql
+from core_app.lifecycle import process_wide
 from events_app.batches import StoredEvent
 from events_app.webhooks.models import WebhookDelivery
 
@@ -36,7 +37,7 @@ class Bell:
             self.listener()
 
 
-BELL = Bell()
+BELL = process_wide(Bell())
 
 
 def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEvent]) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef, Q
 
 from core_app import clock, database
-from core_app.database import turn, write_transaction
+from core_app.database import advisory_lock, write_transaction
 from events_app.models import Event
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from events_app.webhooks.queue_order import next_in_line
@@ -30,7 +30,7 @@ class RemovalRounds:
     def __init__(self) -> None:
         self._due_at = 0.0
 
-    async def turn(self) -> None:
+    async def round(self) -> None:
         """One batch when it is time; a full one is followed by the next in the next round."""
         if time.monotonic() >= self._due_at and await database.run(deliveries_expire) < BATCH:
             self._due_at = time.monotonic() + ROUND_SECONDS
@@ -38,7 +38,7 @@ class RemovalRounds:
 
 def deliveries_expire() -> int:
     """A batch of what is too old, when it is this process's turn; how many rows went."""
-    with turn(REMOVAL_KEY) as mine:
+    with advisory_lock(REMOVAL_KEY) as mine:
         if not mine:
             return 0
         moment = clock.now()

@@ -16,12 +16,12 @@ from django.db import DatabaseError
 
 from core_app import database
 from core_app.errors import GatewayError
-from core_app.guarded_client import CLIENT, AddressRefused, Answer, CallFailed, TimedOut
+from core_app.guarded_client import CLIENT, AddressRefused, CallFailed, GuardedResponse, TimedOut
 from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 from core_app.metrics import WEBHOOK_ATTEMPTS
 from core_app.sealing import unseal
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from events_app.webhooks import claims
 from events_app.webhooks.claims import Attempt, SessionNames
 from events_app.webhooks.models import DeliveryState, WebhookEndpoint
@@ -72,7 +72,7 @@ class WebhookSender(Part):
         BELL.listener = None
         task, self._task = self._task, None
         if task is not None:
-            await tasks_end(task)
+            await cancel_tasks(task)
 
     async def stop(self) -> None:
         """Waits GRACE_SECONDS for what is under way and gives the rest back."""
@@ -91,9 +91,9 @@ class WebhookSender(Part):
             self._bell.clear()
             try:
                 await self.round()
-                await self._removal.turn()
+                await self._removal.round()
             except DatabaseError as error:
-                logger.warning("webhook_round_failed", error=said(error))
+                logger.warning("webhook_round_failed", error=error_summary(error))
             except Exception:  # contains: one endpoint's broken row must not end the deliveries of all the others
                 logger.exception("webhook_round_failed")
             with contextlib.suppress(TimeoutError):
@@ -134,7 +134,7 @@ class WebhookSender(Part):
         attempt = self._sending.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The claim's lease ends by itself, and the delivery is due again.
-            logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=said(error))
+            logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=error_summary(error))
         self._bell.set()
 
     def _slots_of(self, endpoint_id: int) -> int:
@@ -156,7 +156,7 @@ class WebhookSender(Part):
         else:
             await self._answered(attempt, answer)
 
-    async def _answered(self, attempt: Attempt, answer: Answer) -> None:
+    async def _answered(self, attempt: Attempt, answer: GuardedResponse) -> None:
         if 200 <= answer.status < 300:
             self._failing.discard(attempt.endpoint.pk)
             await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
@@ -181,7 +181,7 @@ class WebhookSender(Part):
         await database.run(claims.delivery_settle, attempt=attempt, state=state, status=status, error=error)
 
 
-async def _asked(attempt: Attempt, body: str) -> Answer | str:
+async def _asked(attempt: Attempt, body: str) -> GuardedResponse | str:
     """The receiver's answer, or a word for why there is none."""
     try:
         return await _request(attempt, body)
@@ -195,7 +195,7 @@ async def _asked(attempt: Attempt, body: str) -> Answer | str:
         return "internal_error"
 
 
-async def _request(attempt: Attempt, body: str) -> Answer:
+async def _request(attempt: Attempt, body: str) -> GuardedResponse:
     secrets = [unseal(sealed) for sealed in secrets_of(attempt.endpoint)]
     return await CLIENT.request(
         "POST",

@@ -17,7 +17,7 @@ from yarl import URL
 from core_app import clock
 from core_app.database import database_now, write_transaction
 from core_app.errors import BadRequest, Conflict, Gone
-from core_app.guarded_client import AddressRefused, address_check
+from core_app.guarded_client import AddressRefused, check_url
 from core_app.sealing import seal
 from events_app import log
 from events_app.models import Event
@@ -193,7 +193,7 @@ def _in_use(endpoint: WebhookEndpoint) -> WebhookEndpoint:
 
 def _address(principal: Principal, url: str) -> str:
     try:
-        return address_check(url, allow_private=principal.allow_private)
+        return check_url(url, allow_private=principal.allow_private)
     except AddressRefused as refused:
         raise BadRequest(f"url {refused.reason}", field="url") from None
 

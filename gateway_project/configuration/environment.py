@@ -13,7 +13,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
 
-from core_app.environment import UnreadableSecret, variable
+from core_app.environment import UnreadableSecret, read_variable
 
 SECRETS = (
     "GATEWAY_API_KEYS",
@@ -29,7 +29,7 @@ def secrets_read() -> None:
     """Takes what files hold of SECRETS into the environment, as `.env` is; raises ImproperlyConfigured."""
     for name in SECRETS:
         try:
-            value = variable(name)
+            value = read_variable(name)
         except UnreadableSecret as error:
             raise ImproperlyConfigured(str(error)) from None
         if value is not None:

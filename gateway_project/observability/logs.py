@@ -26,9 +26,9 @@ import structlog  # noqa: E402
 from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
 
 from core_app.jsontext import encode_text  # noqa: E402
-from core_app.log_lines import Line  # noqa: E402
+from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
-from gateway_project.observability.outage_log import Outages  # noqa: E402
+from gateway_project.observability.outage_log import OutageFilter  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -91,7 +91,7 @@ def configure(options: Mapping[str, str]) -> None:
     if not structlog.is_configured():
         _configure_own(shared)
     handler = (logging.StreamHandler if _is_console(options["format"]) else Gathering)(sys.stderr)
-    handler.addFilter(Outages())
+    handler.addFilter(OutageFilter())
     handler.setFormatter(Form(foreign_pre_chain=shared, processors=_rendering(options["format"])))
     # In no line of ours, and three system calls for each.
     logging.logProcesses = logging.logMultiprocessing = logging.logThreads = False
@@ -115,7 +115,7 @@ class Form(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: object = record.msg
-        if type(line) is Line:
+        if type(line) is FastLine:
             record = logging.makeLogRecord(record.__dict__)
             record.msg = {**line, "timestamp": _stamp(line["timestamp"])}
         return super().format(record)
@@ -130,13 +130,13 @@ class Gathering(logging.StreamHandler):  # type: ignore[type-arg]  # the class t
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._gathered: list[Line] = []
+        self._gathered: list[FastLine] = []
         self._waiting = threading.Event()
         self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         line: object = record.msg
-        if type(line) is not Line:
+        if type(line) is not FastLine:
             self._write_gathered()
             super().emit(record)
             return
@@ -175,7 +175,7 @@ class Gathering(logging.StreamHandler):  # type: ignore[type-arg]  # the class t
             self.handleError(logging.makeLogRecord({"msg": "lines of requests"}))
 
 
-def _rendered(line: Line) -> str:
+def _rendered(line: FastLine) -> str:
     line["timestamp"] = _stamp(line["timestamp"])
     text = encode_text(line)
     lowered = text.lower()
@@ -202,7 +202,7 @@ def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 class SaidAlready(logging.Filter):
     """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer, and an event stream that
-    is cut because its reader takes nothing. And Django's line for each 503: `database_away` says why."""
+    is cut because its reader takes nothing. And Django's line for each 503: `database_unavailable` says why."""
 
     MESSAGES = (
         "ASGI callable returned without completing handshake.",

@@ -18,13 +18,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from core_app import database
-from core_app.log_lines import said
+from core_app.lifecycle import process_wide
+from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
-from gateway_project.http.health import answer
+from gateway_project.http.health import send_page
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run
 from tenants_app.principal import PLATFORM, Principal
@@ -76,10 +77,10 @@ class RunStates(Collector):
             async with asyncio.timeout(DATABASE_SECONDS):
                 self.counts = await database.run(_unfinished)
         except (DatabaseError, TimeoutError) as error:
-            log.warning("runs_not_counted", error=said(error))
+            log.warning("runs_not_counted", error=error_summary(error))
 
 
-RUN_STATES = RunStates()
+RUN_STATES = process_wide(RunStates())
 
 
 class Metrics:
@@ -90,7 +91,7 @@ class Metrics:
         principal.require(PLATFORM)
         await RUN_STATES.look()
         exposition = await asyncio.to_thread(generate_latest, REGISTRY)
-        await answer(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
+        await send_page(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
 
 
 def _counter(name: str, documentation: str, value: int) -> CounterMetricFamily:

@@ -57,13 +57,13 @@ class OtelSpan:
         self._hosts = hosts
         self._failed = False
 
-    def note(self, attributes: Attributes) -> None:
-        """See `Span.note`."""
+    def set_attributes(self, attributes: Attributes) -> None:
+        """See `Span.set_attributes`."""
         if self.span.is_recording():
             self.span.set_attributes(_known(attributes))
 
-    def failed(self, error_type: str) -> None:
-        """See `Span.failed`."""
+    def mark_failed(self, error_type: str) -> None:
+        """See `Span.mark_failed`."""
         if not self._failed and self.span.is_recording():
             self._failed = True
             self.span.set_attribute("error.type", error_type)
@@ -91,15 +91,15 @@ class OtelTracer:
         self._ids = ids
         self._hosts = [host.lower() for host in hosts]
 
-    def begin(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
-        """See `Tracer.begin`."""
+    def start_span(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
+        """See `Tracer.start_span`."""
         context = None if parent is None else _WIRE.extract(parent, _EMPTY)
         span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=_known(attributes))
         return OtelSpan(span, self._hosts)
 
     @contextmanager
-    def within(self, span: Span) -> Iterator[None]:
-        """See `Tracer.within`."""
+    def activate(self, span: Span) -> Iterator[None]:
+        """See `Tracer.activate`."""
         assert isinstance(span, OtelSpan)
         token = attach(set_span_in_context(span.span))
         try:
@@ -107,14 +107,14 @@ class OtelTracer:
         finally:
             detach(token)
 
-    def current(self) -> Span | None:
-        """See `Tracer.current`."""
+    def current_span(self) -> Span | None:
+        """See `Tracer.current_span`."""
         span = get_current_span()
         return None if span is INVALID_SPAN else OtelSpan(span, self._hosts)
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """See `Tracer.apart`."""
+    def without_span(self) -> Iterator[None]:
+        """See `Tracer.without_span`."""
         token = attach(_EMPTY)
         try:
             yield
@@ -127,7 +127,7 @@ class OtelTracer:
         return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else None
 
     def reserve(self) -> str:
-        """See `span_reserve`: `00-<trace>-<own id>-<flags>-<parent's id>`; without a parent the last one is empty."""
+        """See `reserve_span`: `00-<trace>-<own id>-<flags>-<parent's id>`; without a parent the last one is empty."""
         above = get_current_span().get_span_context()
         # A span that is never ended: it makes the decision to sample, as every span of its place will.
         place = self._tracer.start_span("run").get_span_context()

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core_app.log_lines import said
+from core_app.log_lines import error_summary
 
-AGAIN_SECONDS = 60.0
+REPEAT_SECONDS = 60.0
 
 REDIS = (
     "Redis does not answer. Events reach their readers by way of the database meanwhile, up to a second late, and none"
@@ -44,8 +44,8 @@ LIBRARIES = (
 )
 
 
-class Outages(logging.Filter):
-    """Of a handler. Rewrites the first such record of AGAIN_SECONDS and drops the others."""
+class OutageFilter(logging.Filter):
+    """Of a handler. Rewrites the first such record of REPEAT_SECONDS and drops the others."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Outages(logging.Filter):
         if cause is None:
             return True
         now = self._now()
-        if now - self._said_at.get(library.sentence, -AGAIN_SECONDS) < AGAIN_SECONDS:
+        if now - self._said_at.get(library.sentence, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._said_at[library.sentence] = now
         record.msg, record.args = f"{library.sentence} ({cause})", ()
@@ -76,7 +76,7 @@ def _cause(record: logging.LogRecord, library: _Library) -> str | None:
         if any(
             f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in library.failures for kind in type(error).__mro__
         ):
-            return said(error)
+            return error_summary(error)
         error = error.__cause__ or error.__context__
     text = record.getMessage()
     return text.partition("\n")[0].partition(": <")[0] if text.startswith(library.always or ("\0",)) else None

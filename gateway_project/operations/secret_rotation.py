@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from core_app.database import write_transaction
 from core_app.errors import Unprocessable
-from core_app.sealing import resealed
+from core_app.sealing import reseal
 from events_app.webhooks.models import WebhookEndpoint
 from inference_app.models import Provider
 from tenants_app.models import Tenant
@@ -26,7 +26,7 @@ PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedSecret:
     """One sealed secret; `replace` puts another in its place unless somebody has done so meanwhile."""
 
     what: str
@@ -35,7 +35,7 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Resealing:
+class RotationReport:
     """How many secrets of each kind stood under a former key, and how many no key opens."""
 
     former: Mapping[str, int]
@@ -43,7 +43,7 @@ class Resealing:
     all: int
 
 
-def secrets_reseal(*, dry: bool = False, most: int | None = None) -> Resealing:
+def secrets_reseal(*, dry: bool = False, most: int | None = None) -> RotationReport:
     """Seals under the present key what is under a former one, `most` of each kind, the oldest first; with `dry` it only
     counts. May run beside a serving gateway, and again and again."""
     former: Counter[str] = Counter()
@@ -52,31 +52,31 @@ def secrets_reseal(*, dry: bool = False, most: int | None = None) -> Resealing:
     for secret in _all(most):
         total += 1
         try:
-            anew = resealed(secret.text)
+            anew = reseal(secret.text)
         except Unprocessable:
             unreadable[secret.what] += 1
             continue
         if anew is not None and (dry or secret.replace(anew)):
             former[secret.what] += 1
-    return Resealing(former, unreadable, total)
+    return RotationReport(former, unreadable, total)
 
 
-def _all(most: int | None) -> Iterator[Sealed]:
+def _all(most: int | None) -> Iterator[SealedSecret]:
     yield from _column(SessionTool, "sealed_secret", "tools", most)
     yield from _column(WebhookEndpoint, "secret", "webhooks", most)
     yield from _column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
     yield from _column(Provider, "sealed_key", "providers", most)
     for key, text in Tenant.objects.order_by("pk").values_list("pk", f"settings__{CALLBACK_SECRET}")[:most]:
         if text:
-            yield Sealed("tenants", text, _in_settings(key, text))
+            yield SealedSecret("tenants", text, _in_settings(key, text))
 
 
-def _column(model: type[Model], column: str, what: str, most: int | None) -> Iterator[Sealed]:
+def _column(model: type[Model], column: str, what: str, most: int | None) -> Iterator[SealedSecret]:
     rows: Any = model._default_manager.exclude(**{f"{column}__isnull": True}).exclude(**{column: ""}).order_by("pk")
     last, left = 0, most
     while page := list(rows.filter(pk__gt=last).values_list("pk", column)[: PAGE if left is None else min(left, PAGE)]):
         for key, text in page:
-            yield Sealed(what, text, _in_column(rows.filter(pk=key, **{column: text}), column))
+            yield SealedSecret(what, text, _in_column(rows.filter(pk=key, **{column: text}), column))
         last = page[-1][0]
         left = None if left is None else left - len(page)
 

@@ -16,12 +16,13 @@ from django.utils.module_loading import import_string
 
 from core_app import database
 from core_app.guarded_client import CLIENT
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from events_app.lease import leases_reset
 from events_app.webhooks.sender import WebhookSender
+from gateway_project.http.faces import faces
 from gateway_project.http.health import COUNTS
 from gateway_project.observability.telemetry import TELEMETRY
 from inference_app.operator.operator_settings import ROWS
@@ -34,7 +35,7 @@ from sessions_app.legs.lease_keeper import KEEPER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
 from sessions_app.selectors import session_names
-from tenants_app.limits import rate_limits
+from tenants_app.limits import RATE_LIMITS
 from tools_app.executors.mcp import SERVERS
 
 _JOBS = "sessions_app.legs.jobs.JOBS"
@@ -42,7 +43,7 @@ _JOBS = "sessions_app.legs.jobs.JOBS"
 
 log = structlog.get_logger("gateway.lifecycle")
 
-WEBHOOKS = WebhookSender(session_names)
+WEBHOOKS = process_wide(WebhookSender(session_names))
 
 
 class Gateway:
@@ -67,7 +68,8 @@ class Gateway:
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
         relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
-        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
+        own = [part for face in faces() for part in face.parts]
+        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 
     async def ensure_started(self) -> None:
         """Starts once, however many scopes ask for it at the same time. What a part raises is raised to all of them;
@@ -107,7 +109,7 @@ class Gateway:
             await _each("stop", [(part, part.stop) for part in reversed(started)])
         finally:
             self._starting, self.draining = None, False
-            await rate_limits.close()
+            await RATE_LIMITS.close()
             await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
 
 
@@ -130,4 +132,4 @@ def _recover() -> None:
         leases_reset()
 
 
-gateway = Gateway()
+GATEWAY = process_wide(Gateway())

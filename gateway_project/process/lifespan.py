@@ -1,6 +1,6 @@
 """Starts and stops the gateway's parts with the server that runs them.
 
-uvicorn speaks the ASGI lifespan protocol; daphne and test clients do not, so `StartedFirst` starts the parts at the
+uvicorn speaks the ASGI lifespan protocol; daphne and test clients do not, so `EnsureStarted` starts the parts at the
 first connection where no lifespan did.
 """
 
@@ -41,7 +41,7 @@ class Lifespan:
             await send({"type": f"lifespan.{step}.complete"})
 
 
-class StartedFirst:
+class EnsureStarted:
     """Passes a connection on once the gateway runs."""
 
     def __init__(self, application: Application, gateway: Gateway) -> None:

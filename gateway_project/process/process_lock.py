@@ -22,7 +22,7 @@ class AlreadyServed(Exception):
     """Another process serves this; the text says which setting to change."""
 
 
-class Claim:
+class ProcessLock:
     """Holds the lock; nothing but keeping it alive is asked of it."""
 
     def __init__(self, held: Any) -> None:
@@ -33,19 +33,19 @@ class Claim:
         self._held.close()
 
 
-def deployment_claim() -> Claim | None:
+def lock_deployment() -> ProcessLock | None:
     """The lock that this deployment needs, None when several processes may serve it.
 
     Raises AlreadyServed, and ImproperlyConfigured where there is no place for it.
     """
     if not settings.GATEWAY_DATABASE_URL:
-        return directory_claim(settings.GATEWAY_DATA_DIR)
+        return lock_directory(settings.GATEWAY_DATA_DIR)
     if not settings.GATEWAY_REDIS_URL:
-        return database_claim(settings.GATEWAY_DATABASE_URL)
+        return lock_database(settings.GATEWAY_DATABASE_URL)
     return None
 
 
-def directory_claim(directory: Path) -> Claim:
+def lock_directory(directory: Path) -> ProcessLock:
     """The exclusive lock on a data directory; the file names its holder for people."""
     try:
         file = (directory / "lock").open("a+", encoding="ascii")
@@ -66,10 +66,10 @@ def directory_claim(directory: Path) -> Claim:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
-    return Claim(file)
+    return ProcessLock(file)
 
 
-def database_claim(url: str) -> Claim:
+def lock_database(url: str) -> ProcessLock:
     """A lock that PostgreSQL keeps for one connection; without Redis followers hear of their own process only."""
     connection = import_string(_DATABASE_LOCK)(url)
     if connection is None:
@@ -77,4 +77,4 @@ def database_claim(url: str) -> Claim:
             "Another process serves the database of GATEWAY_DATABASE_URL: set GATEWAY_REDIS_URL for both, so that"
             " what one writes reaches the followers of the other."
         )
-    return Claim(connection)
+    return ProcessLock(connection)

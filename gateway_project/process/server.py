@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 from django.conf import settings
 
-from core_app.timeouts import task_place
+from core_app.timeouts import task_location
 from gateway_project.process.lifecycle import Gateway
 
 LARGEST_FRAME = 26 * 1024 * 1024
@@ -124,7 +124,7 @@ def process_abandon(loop: asyncio.AbstractEventLoop) -> None:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     log.error(
         "stop_hangs",
-        tasks=sorted(f"{task.get_name()} at {task_place(task)}" for task in asyncio.all_tasks(loop)),
+        tasks=sorted(f"{task.get_name()} at {task_location(task)}" for task in asyncio.all_tasks(loop)),
         threads=sorted(
             f"{names.get(ident)} at {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
             for ident, frame in sys._current_frames().items()

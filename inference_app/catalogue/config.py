@@ -17,7 +17,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from core_app.config_file import Section
-from core_app.environment import UnreadableSecret, variable
+from core_app.environment import UnreadableSecret, read_variable
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
 from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
@@ -123,7 +124,7 @@ class ProviderEntry(_Closed):
         if self.api_key_env in STORED_KEYS:
             return STORED_KEYS[self.api_key_env]
         try:
-            return variable(self.api_key_env) if self.api_key_env else None
+            return read_variable(self.api_key_env) if self.api_key_env else None
         except UnreadableSecret as error:
             _tell_once(str(error))
             return None
@@ -249,7 +250,9 @@ def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-MODELS: Section[ModelsConfig] = Section("models", lambda section: parse(section, overlay_now()))
+MODELS: Section[ModelsConfig] = process_wide(
+    Section("models", lambda section: parse(section, overlay_now())), reset=Section.forget
+)
 
 
 def models_config() -> ModelsConfig:

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from admin_app.access import actor_of, user_of
-from admin_app.site import Page, site
+from admin_app.site import SITE, Page
 from admin_app.tables import TenantRows
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from inference_app.operator.admin_relayed import relayed_page
@@ -101,7 +101,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
 
-@admin.register(Provider, site=site)
+@admin.register(Provider, site=SITE)
 class ProviderAdmin(ConfigurationRows):
     """Providers over the file."""
 
@@ -118,28 +118,28 @@ class ProviderAdmin(ConfigurationRows):
         provider_save(provider=obj, actor=actor_of(request), key=key)
 
 
-@admin.register(Route, site=site)
+@admin.register(Route, site=SITE)
 class RouteAdmin(ConfigurationRows):
     """Routes by the beginning of a name."""
 
     list_display = ("prefix", "providers", "updated_at")
 
 
-@admin.register(Alias, site=site)
+@admin.register(Alias, site=SITE)
 class AliasAdmin(ConfigurationRows):
     """Names of the operator's own."""
 
     list_display = ("name", "targets", "updated_at")
 
 
-@admin.register(Price, site=site)
+@admin.register(Price, site=SITE)
 class PriceAdmin(ConfigurationRows):
     """Prices, which go before the public list."""
 
     list_display = ("provider", "model", "input", "output", "cached")
 
 
-@admin.register(TenantModels, site=site)
+@admin.register(TenantModels, site=SITE)
 class TenantModelsAdmin(ConfigurationRows):
     """What tenants may use."""
 
@@ -147,7 +147,7 @@ class TenantModelsAdmin(ConfigurationRows):
     list_select_related = ("tenant",)
 
 
-@admin.register(Budget, site=site)
+@admin.register(Budget, site=SITE)
 class BudgetAdmin(ConfigurationRows):
     """Budgets of tenants, keys and models."""
 
@@ -156,4 +156,4 @@ class BudgetAdmin(ConfigurationRows):
     list_filter = ("period",)
 
 
-site.page_add(Page(route="relayed", name="Relayed", key="Relayed", view=relayed_page))
+SITE.page_add(Page(route="relayed", name="Relayed", key="Relayed", view=relayed_page))

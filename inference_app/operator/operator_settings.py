@@ -14,9 +14,9 @@ from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
-from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import tasks_end
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import MODELS
 from inference_app.catalogue.overlay import Overlay, overlay_replace, stored_key_name
@@ -80,7 +80,7 @@ class Rows(Part):
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
 
     async def look(self) -> None:
@@ -95,7 +95,7 @@ class Rows(Part):
             try:
                 await self.look()
             except DatabaseError as error:  # the database may be away; what is known stays in force
-                _log.warning("rows_not_read", error=said(error))
+                _log.warning("rows_not_read", error=error_summary(error))
             except Exception:  # contains: one broken row must not end looking at all the others
                 _log.exception("rows_not_read")
 
@@ -132,5 +132,5 @@ def _rule(row: Budget) -> BudgetRule:
     )
 
 
-ROWS = Rows()
+ROWS = process_wide(Rows())
 """The process's."""

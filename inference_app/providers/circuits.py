@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import BreakerPolicy
 from inference_app.catalogue.resolution import Candidate
 
@@ -130,5 +131,5 @@ class Circuits:
         return circuit
 
 
-CIRCUITS = Circuits()
+CIRCUITS = process_wide(Circuits(), reset=Circuits.reset)
 """This process's."""

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
-from core_app.tracing import current
+from core_app.tracing import current_span
 from inference_app.catalogue.config import ModelEntry, ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 
@@ -163,7 +163,7 @@ def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
 
 async def _traced(request: Any) -> None:
     """Tells a provider that GATEWAY_OTEL_PROPAGATE names which span its request belongs to."""
-    request.headers.update(current().headers(request.url.host))
+    request.headers.update(current_span().headers(request.url.host))
 
 
 def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:

@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 import structlog
 
-from core_app.lifecycle import Part
-from core_app.timeouts import tasks_end
+from core_app.lifecycle import Part, process_wide
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.config import ProviderEntry, models_config
 from inference_app.providers.exhausted import EXHAUSTED
 from inference_app.providers.upstreams import UPSTREAMS, identification
@@ -65,7 +65,7 @@ class Quotas(Part):
     async def stop(self) -> None:
         """Ends asking."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
         self._known.clear()
         EXHAUSTED.clear()
@@ -180,5 +180,5 @@ def _percents(usage: Any) -> list[float]:
     return [percent for percent in given if isinstance(percent, int | float)]
 
 
-QUOTAS = Quotas()
+QUOTAS = process_wide(Quotas())
 """The process's."""

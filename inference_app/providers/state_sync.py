@@ -16,11 +16,11 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from core_app import database
-from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
-from core_app.redis_errors import redis_failures
-from core_app.timeouts import tasks_end
+from core_app.redis_errors import redis_errors
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS, Circuit, Circuits
 from inference_app.providers.stats import STATS, Stats
@@ -71,7 +71,7 @@ class SharedState(Part):
         if self._task is None or self._redis is None:
             return
         self._circuits.changed = lambda candidate, circuit: None
-        await tasks_end(self._task)
+        await cancel_tasks(self._task)
         await self._redis.aclose()
         self._task, self._redis = None, None
         self._known.clear()
@@ -146,11 +146,11 @@ class SharedState(Part):
         while True:
             try:
                 await self.share()
-            except redis_failures() as error:
+            except redis_errors() as error:
                 SHARED_FAILURES.inc()
                 # Once: this is tried again twice a second, and an outage may take a night.
                 if not lost:
-                    _log.warning("providers' state is not shared: Redis does not answer", error=said(error))
+                    _log.warning("providers' state is not shared: Redis does not answer", error=error_summary(error))
                 lost = True
             else:
                 if lost:
@@ -166,5 +166,5 @@ class SharedState(Part):
             await asyncio.sleep(0.02)
 
 
-SHARED = SharedState()
+SHARED = process_wide(SharedState())
 """The process's."""

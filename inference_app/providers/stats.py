@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core_app.clock import iso_ms
+from core_app.lifecycle import process_wide
 
 RECENT = 100
 LATENCIES = 500
@@ -126,5 +127,5 @@ def _iso(moment: float | None) -> str | None:
     return None if moment is None else iso_ms(datetime.fromtimestamp(moment, UTC))
 
 
-STATS = Stats()
+STATS = process_wide(Stats(), reset=Stats.reset)
 """This process's."""

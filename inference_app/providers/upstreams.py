@@ -16,7 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from core_app.lifecycle import Part
+from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import running_loop
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.catalogue.resolution import Candidate
@@ -135,5 +135,5 @@ def identification(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
     return headers
 
 
-UPSTREAMS = Upstreams()
+UPSTREAMS = process_wide(Upstreams())
 """The process's."""

@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from core_app.timeouts import Deadline, Silence, running_loop
+from core_app.timeouts import Deadline, IdleTimer, running_loop
 from inference_app.errors import Refusal
 from inference_app.providers.retry_policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
 from inference_app.providers.upstreams import UPSTREAMS, Upstream, payload
@@ -45,7 +45,7 @@ class Opened:
     first: bytes
     observer: StreamObserver | None
     usage: Usage | None
-    silence: Silence | None
+    silence: IdleTimer | None
 
     def close(self) -> None:
         """Ends the provider's connection, unless the answer was read to its end."""
@@ -164,7 +164,7 @@ async def _begun(upstream: Upstream, response: aiohttp.ClientResponse, observer:
             )
             raise Failed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
     silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
-    return Opened(response, first, observer, None, Silence(upstream.provider.timeout.idle, silent))
+    return Opened(response, first, observer, None, IdleTimer(upstream.provider.timeout.idle, silent))
 
 
 async def _refused(upstream: Upstream, response: aiohttp.ClientResponse) -> Failed:

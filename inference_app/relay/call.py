@@ -20,7 +20,7 @@ from types import TracebackType
 import aiohttp
 import structlog
 
-from core_app.tracing import NOTHING
+from core_app.tracing import NO_SPAN
 from edge_app.http.asgi import Headers
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
@@ -133,9 +133,9 @@ class UpstreamAnswer:
         content, converter = self._opened.response.content, self._converter
         try:
             while observer.failed is None:
-                silence.waiting()
+                silence.resume()
                 data = await content.readany()
-                silence.heard()
+                silence.pause()
                 if not data:
                     break
                 if (data := observer.feed(data)) and converter is not None:
@@ -189,7 +189,7 @@ class UpstreamCall:
         self._asking: Candidate | None = None
         self._in_flight = False
         self._failed: tuple[Candidate, str] | None = None
-        self._span = NOTHING
+        self._span = NO_SPAN
         self.admission = Admission()
 
     async def __aenter__(self) -> UpstreamAnswer:

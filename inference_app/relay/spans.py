@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from core_app.tracing import NOTHING, Attributes, Span, begin, tracing
+from core_app.tracing import NO_SPAN, Attributes, Span, start_span, tracing_enabled
 from inference_app.catalogue.resolution import Candidate
 from inference_app.otel_names import OPERATIONS, provider_named
 from inference_app.relay.attempt import Failed
@@ -17,8 +17,8 @@ _HEAD = 4096
 
 def attempt_begun(candidate: Candidate, kind: Kind, *, number: int, streamed: bool, request_id: str) -> Span:
     """The span of an attempt that is made now; whoever makes it ends it."""
-    if not tracing():
-        return NOTHING
+    if not tracing_enabled():
+        return NO_SPAN
     operation, model = OPERATIONS.get(kind, "chat"), candidate.model[:200]
     attributes: Attributes = {
         "gen_ai.operation.name": operation,
@@ -28,29 +28,29 @@ def attempt_begun(candidate: Candidate, kind: Kind, *, number: int, streamed: bo
         "gateway.request.id": request_id,
         "gateway.attempt": number,
     }
-    return begin(f"{operation} {model}", attributes, kind="client")
+    return start_span(f"{operation} {model}", attributes, kind="client")
 
 
 def attempt_opened(span: Span, beginning: bytes) -> None:
     """Notes the model that the beginning of an answer says it is of. Every wire has it there, and inside a text its
     quotes would be escaped."""
-    if span is not NOTHING and (found := _MODEL.search(beginning, 0, _HEAD)) is not None:
-        span.note({"gen_ai.response.model": found[1].decode("utf-8", "replace")})
+    if span is not NO_SPAN and (found := _MODEL.search(beginning, 0, _HEAD)) is not None:
+        span.set_attributes({"gen_ai.response.model": found[1].decode("utf-8", "replace")})
 
 
 def attempt_failed(span: Span, failed: Failed) -> None:
     """Ends the span of an attempt that gave nothing."""
-    if span is not NOTHING:
-        span.note({"http.response.status_code": failed.fault.status})
+    if span is not NO_SPAN:
+        span.set_attributes({"http.response.status_code": failed.fault.status})
         attempt_ended(span, failed.fault.code, None)
 
 
 def attempt_ended(span: Span, error_type: str | None, usage: Usage | None) -> None:
     """Ends the span of an attempt."""
-    if span is NOTHING:
+    if span is NO_SPAN:
         return
     if usage is not None:
-        span.note({"gen_ai.usage.input_tokens": usage.input, "gen_ai.usage.output_tokens": usage.output})
+        span.set_attributes({"gen_ai.usage.input_tokens": usage.input, "gen_ai.usage.output_tokens": usage.output})
     if error_type is not None:
-        span.failed(error_type)
+        span.mark_failed(error_type)
     span.end()

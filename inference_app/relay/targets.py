@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
+from core_app.lifecycle import process_wide
 from edge_app.http.asgi import Headers
 from inference_app.catalogue.access import candidates_allowed, substitution
 from inference_app.catalogue.config import ModelsConfig, Wire
@@ -110,5 +111,5 @@ def served_by(candidate: Candidate) -> Headers:
     ]
 
 
-PLANS = Plans()
+PLANS = process_wide(Plans())
 """The process's."""

@@ -19,9 +19,9 @@ import structlog
 from django.db import DatabaseError
 
 from core_app import clock, database
-from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import running_loop, tasks_end
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
+from core_app.timeouts import cancel_tasks, running_loop
 from edge_app.http.asgi import Headers
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import Refusal
@@ -148,7 +148,7 @@ class Budgets(Part):
     async def stop(self) -> None:
         """Ends looking."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
         self._windows.clear()
 
@@ -256,7 +256,7 @@ class Budgets(Part):
             try:
                 await self.sync()
             except DatabaseError as error:  # the database may be away; what is known stays in force
-                _log.warning("budgets_not_read", error=said(error))
+                _log.warning("budgets_not_read", error=error_summary(error))
             except Exception:  # contains: one broken row must not end looking at all the others
                 _log.exception("budgets_not_read")
 
@@ -281,5 +281,5 @@ def _least(values: Iterable[T | None]) -> T | None:
     return min((value for value in values if value is not None), default=None)
 
 
-BUDGETS = Budgets()
+BUDGETS = process_wide(Budgets())
 """The process's."""

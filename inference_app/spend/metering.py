@@ -17,8 +17,8 @@ from typing import Any, Literal
 import structlog
 
 from core_app import clock, database
-from core_app.lifecycle import Part
-from core_app.timeouts import tasks_end
+from core_app.lifecycle import Part, process_wide
+from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.stats import STATS
@@ -87,7 +87,7 @@ class Meter(Part):
     async def stop(self) -> None:
         """Writes what is left."""
         if self._task is not None:
-            await tasks_end(self._task)
+            await cancel_tasks(self._task)
             self._task = None
         await self.flush()
 
@@ -199,5 +199,5 @@ def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
     )
 
 
-METER = Meter()
+METER = process_wide(Meter())
 """The process's."""

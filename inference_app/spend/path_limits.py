@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
 from inference_app.request_kinds import Kind
+from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name
 from tenants_app.limits import RateLimit as Taken
-from tenants_app.limits import RateLimits, bucket_name, rate_limits
 from tenants_app.principal import Principal
 
 PATHS: Mapping[Kind, str] = {
@@ -48,7 +49,7 @@ class _Block:
 class PathLimits:
     """For one event loop."""
 
-    def __init__(self, limits: RateLimits = rate_limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: RateLimits = RATE_LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self._blocks: OrderedDict[str, _Block] = OrderedDict()
@@ -88,5 +89,5 @@ class PathLimits:
         return taken
 
 
-PATH_LIMITS = PathLimits()
+PATH_LIMITS = process_wide(PathLimits(), reset=PathLimits.forget)
 """The process's."""

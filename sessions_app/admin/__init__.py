@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from admin_app.site import site
+from admin_app.site import SITE
 from sessions_app.admin import calls, sessions, webhooks
 from sessions_app.admin.panel import panel
 
 __all__ = ["calls", "sessions", "webhooks"]
 
-site.panel_add(panel)
+SITE.panel_add(panel)

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from admin_app.access import actor_of, may, principal_in
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import Question
 from core_app import jsontext
 from core_app.database import write_transaction
@@ -49,10 +49,10 @@ class Asked:
     def about(cls, call: ToolCall, session: AgentSession | None) -> Asked:
         """The call, with its JSON read."""
         options = jsontext.decode(call.options or "[]")
-        return cls(call.pk, call, session, jsontext.indented(call.args)[:_LONGEST], options)
+        return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
 
 
-@admin.register(ToolCall, site=site)
+@admin.register(ToolCall, site=SITE)
 class DecidingAdmin(ToolCallAdmin):
     """The list of calls, with what can be done about them."""
 
@@ -168,8 +168,8 @@ def _texts(call: ToolCall) -> list[tuple[str, str]]:
     """The call's long texts, where there are any."""
     given = (
         ("Question", call.question),
-        ("Arguments", jsontext.indented(call.args)),
-        ("Arguments it was approved with", jsontext.indented(call.decided_args) if call.decided_args else None),
+        ("Arguments", jsontext.indent(call.args)),
+        ("Arguments it was approved with", jsontext.indent(call.decided_args) if call.decided_args else None),
         ("Hint of the tool", call.approval_hint),
         ("Comment", call.comment),
         ("Result", call.result),

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from admin_app.access import actor_of, may, principal_in, tenant_of
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import Question, ReadOnlyRows, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge, cost, grouped
 from core_app import jsontext
@@ -71,7 +71,7 @@ class ModelFilter(admin.SimpleListFilter):
         return queryset.filter(model=self.value()) if self.value() else queryset
 
 
-@admin.register(AgentSession, site=site)
+@admin.register(AgentSession, site=SITE)
 class AgentSessionAdmin(ReadOnlyRows):
     """Found by the whole id of the session or of one of its runs: nothing here reads the whole table."""
 
@@ -204,7 +204,7 @@ def _texts(session: AgentSession) -> list[tuple[str, str]]:
         ("Metadata", session.metadata),
     )
     return [
-        (name, (text if name == "System prompt" else jsontext.indented(text))[: reading.LONGEST_TEXT])
+        (name, (text if name == "System prompt" else jsontext.indent(text))[: reading.LONGEST_TEXT])
         for name, text in given
         if text not in ("", "{}", "[]")
     ]

@@ -19,10 +19,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from admin_app.access import principal_in, tenant_of
-from admin_app.site import site
+from admin_app.site import SITE
 from admin_app.tables import Question, ReadOnlyRows, TenantFilter, TenantRows
 from admin_app.templatetags.gateway_numbers import badge
-from core_app.guarded_client import AddressRefused, address_check
+from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
 from events_app.webhooks.models import DeliveryState
@@ -60,7 +60,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         tenant = given.get("tenant") or (self.instance.tenant if self.instance.pk else None)
         if tenant is not None and "url" in given:
             try:
-                address_check(given["url"], allow_private=tenant.allow_private)
+                check_url(given["url"], allow_private=tenant.allow_private)
             except AddressRefused as refused:
                 self.add_error("url", f"The address {refused.reason}")
         return given
@@ -79,7 +79,7 @@ class WorkingFilter(admin.SimpleListFilter):
         return queryset.filter(disabled_at__isnull=self.value() == "on") if self.value() in ("on", "off") else queryset
 
 
-@admin.register(WebhookEndpoint, site=site)
+@admin.register(WebhookEndpoint, site=SITE)
 class WebhookAdmin(TenantRows):
     """Where tenants are told of events."""
 
@@ -183,7 +183,7 @@ class WebhookAdmin(TenantRows):
 
     def _shown_once(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
         """Not a message: those travel in a cookie. Nothing on the way keeps the page."""
-        context = {**site.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
+        context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
         answer = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
         answer["Cache-Control"] = "no-store"
         return answer
@@ -222,7 +222,7 @@ class DeliveryStateFilter(admin.SimpleListFilter):
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
-@admin.register(WebhookDelivery, site=site)
+@admin.register(WebhookDelivery, site=SITE)
 class WebhookDeliveryAdmin(ReadOnlyRows):
     """What was and is to be sent; ids are in the order of time."""
 

@@ -21,8 +21,8 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from core_app.database import write_transaction
-from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
 from core_app.postgresql import PromptAsyncConnection
 from sessions_app.wakeup import Work
 
@@ -98,8 +98,8 @@ class JobWorkers(Part):
                 )
                 log.warning("job_worker_ended", queue=queue)
             except Exception as error:  # contains: whatever the queue's database connection raises
-                log.warning("job_worker_failed", queue=queue, error=said(error))
+                log.warning("job_worker_failed", queue=queue, error=error_summary(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-JOBS = JobWorkers()
+JOBS = process_wide(JobWorkers())

@@ -13,8 +13,8 @@ import structlog
 from django.conf import settings
 from django.db import connections
 
-from core_app.lifecycle import Part
-from core_app.log_lines import said
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
 from events_app.lease import Fence, leases_held, leases_renew
 
 STALL_SECONDS = 30.0
@@ -102,7 +102,7 @@ class LeaseKeeper(Part):
         try:
             alive = look(held)
         except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
-            log.warning("lease_renewal_failed", error=said(error), held=len(held))
+            log.warning("lease_renewal_failed", error=error_summary(error), held=len(held))
             connections.close_all()
             return
         for fence, lost in held.items():
@@ -125,4 +125,4 @@ class LeaseKeeper(Part):
             log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
 
 
-KEEPER = LeaseKeeper()
+KEEPER = process_wide(LeaseKeeper())

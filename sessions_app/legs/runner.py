@@ -25,10 +25,10 @@ from agents_app.engine import Engine, Failed, LegOutcome
 from core_app import database
 from core_app.errors import GatewayError
 from core_app.ids import new_id
-from core_app.lifecycle import Part
-from core_app.log_lines import said
-from core_app.timeouts import task_place
-from core_app.tracing import apart, current
+from core_app.lifecycle import Part, process_wide
+from core_app.log_lines import error_summary
+from core_app.timeouts import task_location
+from core_app.tracing import current_span, without_span
 from events_app.lease import Fence, LeaseLost, lease_claim
 from inference_app.providers.clients import clients_closed
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
@@ -187,14 +187,14 @@ class Runner(Part):
         """Claims the session and runs its legs. Nothing escapes: what fails is found again by the sweep."""
         try:
             # Whoever woke the session, perhaps for another run, is no parent of its legs.
-            with apart():
+            with without_span():
                 fence = await database.run(self._claim, work.session_id)
                 if fence is not None:
                     await self._hold(work, fence)
         except LeaseLost:
             log.info("leg_lost", session=_session())
         except DatabaseError as error:
-            log.warning("leg_database_failed", session=_session(), error=said(error))
+            log.warning("leg_database_failed", session=_session(), error=error_summary(error))
         except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
             log.exception("session_failed", session=_session())
 
@@ -234,15 +234,15 @@ class Runner(Part):
             async with timer:
                 outcome = await self._outcome(leg, start)
                 await leg.drain()
-            current().note({"gateway.leg.outcome": type(outcome).__name__.lower()})
+            current_span().set_attributes({"gateway.leg.outcome": type(outcome).__name__.lower()})
             if isinstance(outcome, Failed):
-                current().failed(outcome.code)
+                current_span().mark_failed(outcome.code)
             await database.run(leg_end, start, outcome)
         except LeaseLost:
             raise
         except Exception as error:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
             await leg.flush()
-            current().failed("timeout" if timer.expired() else type(error).__name__)
+            current_span().mark_failed("timeout" if timer.expired() else type(error).__name__)
             if timer.expired():
                 await database.run(leg_time_out, start, limit)
                 return
@@ -250,9 +250,9 @@ class Runner(Part):
 
     def _say_failed(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
-        if database.database_away(error):
+        if database.database_unavailable(error):
             # Each leg of the process meets it at the same moment; none of them has anything to add.
-            log.warning("leg_database_failed", error=said(error), **about)
+            log.warning("leg_database_failed", error=error_summary(error), **about)
         else:
             log.error("leg_failed", exc_info=error, **about)
 
@@ -283,7 +283,7 @@ async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
     for task in tasks:
         if not task.done():
-            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_place(task))
+            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_location(task))
 
 
 def _session() -> str:
@@ -303,5 +303,5 @@ def _holds(fence: Fence) -> bool:
     return from_stream.exists()
 
 
-RUNNER = Runner()
+RUNNER = process_wide(Runner())
 """The runner of this process."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from core_app.metrics import LEG_SECONDS
-from core_app.tracing import carried, span
+from core_app.tracing import parent_headers, span
 from sessions_app.legs.start import LegStart
 from sessions_app.services.spans import run_attributes
 
@@ -25,7 +25,7 @@ def leg_observed(start: LegStart) -> Iterator[None]:
     ids = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
     with (
         bound_contextvars(**ids),
-        span("leg", {**attributes, **counted}, parent=carried(start.run.trace)),
+        span("leg", {**attributes, **counted}, parent=parent_headers(start.run.trace)),
         LEG_SECONDS.labels(start.session.engine).time(),
     ):
         yield

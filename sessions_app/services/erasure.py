@@ -14,9 +14,10 @@ from django.db.models import Model, Q, QuerySet
 
 from agents_app.engine import CUT_MARK
 from core_app import clock, jsontext
-from core_app.batch_size import Pace
+from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
+from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
 from events_app.webhooks.removal import run_deliveries_remove
@@ -38,7 +39,7 @@ from tenants_app.services.idempotency import idempotency_erase
 from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
-PACE = Pace()
+PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 SESSIONS = 100
 """How many are removed together."""
 
@@ -245,7 +246,7 @@ def _blank_events(stream_id: int, run_id: str) -> None:
 def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:
     """Takes session or person out of ledger rows, in batches. What is folded of them knows neither."""
     while (keys := list(entries.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
-        with write_transaction(), PACE.held(BATCH):
+        with write_transaction(), PACE.measure(BATCH):
             LedgerEntry.objects.filter(pk__in=keys).update(**values)
 
 
@@ -253,6 +254,6 @@ def _delete(rows: QuerySet[Model], go_on: GoOn = lambda: True) -> None:
     """Deletes in batches, each a transaction of its own. What refers to the rows has gone before."""
     manager = rows.model._default_manager
     while (keys := list(rows.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
-        with write_transaction(), PACE.held(BATCH):
+        with write_transaction(), PACE.measure(BATCH):
             # Not `delete`, which reads the rows, texts and all, to look for what refers to them.
             manager.filter(pk__in=keys)._raw_delete(connection.alias)

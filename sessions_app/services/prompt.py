@@ -13,8 +13,8 @@ from agents_app.engine import Attachment
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict, QueueFull
-from core_app.guarded_client import AddressRefused, address_check
-from core_app.tracing import span_reserve
+from core_app.guarded_client import AddressRefused, check_url
+from core_app.tracing import reserve_span
 from events_app import log
 from sessions_app.events import PromptReceived
 from sessions_app.models import (
@@ -101,7 +101,7 @@ def _addresses_check(principal: Principal, prompt: Prompt) -> None:
     for part in prompt.attachments:
         if part.url is not None:
             try:
-                address_check(part.url, allow_private=principal.allow_private)
+                check_url(part.url, allow_private=principal.allow_private)
             except AddressRefused as error:
                 raise BadRequest(f"The attachment's url {error.reason}", field="attachments") from None
 
@@ -138,7 +138,7 @@ def _run_create(principal: Principal, session: AgentSession, prompt: Prompt, *, 
         metadata=jsontext.encode_text(prompt.metadata),
         end_user=prompt.end_user,
         urgent=prompt.when_busy == "interrupt",
-        trace=span_reserve(),
+        trace=reserve_span(),
         first_offset=stored[0].offset,
     )
     if prompt.attachments:

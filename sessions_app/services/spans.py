@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from core_app.tracing import Attributes, content, reserved_report, span_report, tracing
+from core_app.tracing import Attributes, content_attribute, report_reserved_span, report_span, tracing_enabled
 from sessions_app.models import AgentSession, Run
 from tools_app.models import ToolCall
 from tools_app.states import CallKind
@@ -13,13 +13,13 @@ from tools_app.types import SettledCall
 
 def run_traced(session: AgentSession, run: Run) -> None:
     """Reports the run's span once its end is committed."""
-    if tracing() and run.trace is not None:
+    if tracing_enabled() and run.trace is not None:
         transaction.on_commit(lambda: _report(session, run))
 
 
 def wait_traced(settled: SettledCall) -> None:
     """Reports a call that was settled by somebody outside, and never executed here, once that is committed."""
-    if not tracing():
+    if not tracing_enabled():
         return
     trace = Run.objects.filter(pk=settled.run_id).values_list("trace", flat=True).first()
     call = ToolCall.objects.get(pk=settled.call_id)
@@ -51,10 +51,10 @@ def _report(session: AgentSession, run: Run) -> None:
         "gateway.run.end_reason": run.end_reason,
         "gateway.run.legs": run.leg,
         "gateway.run.attempts": run.attempt,
-        **content("gateway.prompt", lambda: run.text),
-        **content("gateway.answer", lambda: run.last_message or ""),
+        **content_attribute("gateway.prompt", lambda: run.text),
+        **content_attribute("gateway.answer", lambda: run.last_message or ""),
     }
-    reserved_report(
+    report_reserved_span(
         run.trace,
         f"invoke_agent {named}",
         attributes,
@@ -76,10 +76,10 @@ def _report_wait(trace: str, call: ToolCall, settled: SettledCall) -> None:
         "gateway.tool.kind": call.kind,
         "gateway.tool.status": settled.status,
         "gateway.tool.approval": call.approval_state,
-        **content("gen_ai.tool.call.arguments", lambda: call.decided_args or call.args),
-        **content("gen_ai.tool.call.result", lambda: settled.content),
+        **content_attribute("gen_ai.tool.call.arguments", lambda: call.decided_args or call.args),
+        **content_attribute("gen_ai.tool.call.result", lambda: settled.content),
     }
-    span_report(
+    report_span(
         f"{'execute_tool' if executed else 'wait'} {call.tool_name}",
         attributes,
         below=trace,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from tenants_app.key_cache import cache
+from tenants_app.key_cache import KEY_CACHE
 
 
 def keys_forget() -> None:
@@ -12,5 +12,5 @@ def keys_forget() -> None:
 
     The second time is for a request that looked the key up in between and saw its old row.
     """
-    cache.clear()
-    transaction.on_commit(cache.clear)
+    KEY_CACHE.clear()
+    transaction.on_commit(KEY_CACHE.clear)

@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agents_app.registry import AGENTS
-from inference_app.catalogue.config import MODELS
-from inference_app.providers.circuits import CIRCUITS
+from core_app.lifecycle import reset_process_wide
 from inference_app.providers.clients import clients_closed
 
 pytest.register_assert_rewrite("tests.agents.engine_contract")
@@ -98,12 +96,6 @@ def upstream(upstream_process: Upstream, settings: Any, tmp_path: Path, monkeypa
     path.write_text(CONFIG.format(url=upstream_process.url, root=upstream_process.url.removesuffix("/v1")))
     settings.GATEWAY_CONFIG = path
     upstream_process.reset()
-    forget()
+    reset_process_wide()
     yield upstream_process
-    forget()
-
-
-def forget() -> None:
-    MODELS.forget()
-    AGENTS.forget()
-    CIRCUITS.reset()
+    reset_process_wide()

@@ -1,4 +1,4 @@
-"""What the process tidies by itself: old idempotency records, and its connections when it ends."""
+"""Housekeeping of the process: it deletes old idempotency records, and closes its connections when it ends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from core_app import clock, database
-from gateway_project.process.lifecycle import gateway
+from gateway_project.process.lifecycle import GATEWAY
 from sessions_app.legs.sweep import Sweep
-from tenants_app.limits import rate_limits
+from tenants_app.limits import RATE_LIMITS
 from tenants_app.models import IdempotencyRecord, Tenant
 from tenants_app.services.idempotency import KEPT
 
@@ -39,7 +39,7 @@ async def test_the_end_of_the_process_closes_the_connections_of_the_limits(monke
     async def close() -> None:
         closed.append(True)
 
-    monkeypatch.setattr(rate_limits, "close", close)
-    await gateway.start()
-    await gateway.stop()
+    monkeypatch.setattr(RATE_LIMITS, "close", close)
+    await GATEWAY.start()
+    await GATEWAY.stop()
     assert closed == [True]

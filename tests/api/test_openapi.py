@@ -9,23 +9,37 @@ from typing import Any
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
+from edge_app.gate import PathTable
+from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
+from faces.native.face import FACE
 from faces.native.openapi.operations import OPERATIONS
 from faces.native.socket.actions import ACTIONS
-from gateway_project.http import routing
-from gateway_project.openapi import document, models
+from gateway_project.http.faces import faces
+from gateway_project.http.own_pages import PROBES
+from gateway_project.openapi import document
 from sessions_app.events import SESSION_EVENTS
 from tests.api.contract import Contract
 
 UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
 
 
-def template(pattern: URLPattern) -> str:
+def template(pattern: URLPattern | URLResolver) -> str:
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+
+
+def model_gateway_paths() -> dict[str, Any]:
+    """The documented paths whose operations have a tag of the inference face."""
+    paths = document()["paths"]
+    return {
+        path: item
+        for path, item in paths.items()
+        if any(not set(operation["tags"]).isdisjoint(INFERENCE.tags) for operation in item.values())
+    }
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -39,16 +53,16 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 def test_every_path_is_documented_and_no_other() -> None:
     views = {template(pattern) for pattern in urls.urlpatterns}
-    consumers = {template(pattern) for pattern in (*routing.PROBES, *routing.STREAMS, *routing.SOCKETS)}
-    assert set(document()["paths"]) - set(models.paths()) == views | consumers
+    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers)}
+    assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 
 def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
-    documented = models.paths()
+    documented, table = model_gateway_paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
     assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
     for path, item in documented.items():
-        assert routing.is_inference(path.replace("{", "").replace("}", ""))
+        assert table.find(path.replace("{", "").replace("}", "")).face.name in ("inference", "responses")
         if path in _FIXED:
             assert {method.upper() for method in item} == set(_FIXED[path])
 
@@ -61,15 +75,13 @@ def test_errors_of_the_model_gateway_are_in_the_dialect_of_its_clients(contract:
             assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{error}")
 
 
-def test_every_method_of_every_view_is_in_the_table_and_no_other() -> None:
-    views: list[Any] = [vars(pattern.callback)["view_class"] for pattern in urls.urlpatterns]
-    methods = {
-        (view, method.upper())
-        for view in views
-        for method in ("get", "post", "put", "patch", "delete")
-        if hasattr(view, method)
+def test_every_action_of_every_viewset_is_in_the_table_and_no_other() -> None:
+    actions = {
+        (vars(pattern.callback)["cls"], action)
+        for pattern in urls.urlpatterns
+        for action in vars(pattern.callback)["actions"].values()
     }
-    assert set(OPERATIONS) == methods
+    assert set(OPERATIONS) == actions
 
 
 def test_operations_have_ids_of_their_own(contract: Contract) -> None:

@@ -20,7 +20,7 @@ from core_app.guarded_client import (
     TimedOut,
     TooLarge,
     Unreadable,
-    address_check,
+    check_url,
 )
 
 PUBLIC = "93.184.216.34"
@@ -78,7 +78,7 @@ REFUSED_HOSTS = [
 @pytest.mark.parametrize("host", REFUSED_HOSTS)
 def test_a_host_that_is_not_public_is_refused_as_it_is_written(host: str) -> None:
     with pytest.raises(AddressRefused):
-        address_check(f"https://{host}/path")
+        check_url(f"https://{host}/path")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_host_that_is_not_public_is_refused_as_it_is_written(host: str) -> Non
 )
 def test_what_is_no_https_address_is_refused(url: Any) -> None:
     with pytest.raises(AddressRefused):
-        address_check(url)
+        check_url(url)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +125,15 @@ def test_what_is_no_https_address_is_refused(url: Any) -> None:
     ],
 )
 def test_a_public_https_address_passes(url: str) -> None:
-    assert address_check(url) == url
+    assert check_url(url) == url
 
 
 def test_private_addresses_pass_where_they_are_allowed_but_odd_ones_never(settings: Any) -> None:
     settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
-    assert address_check("http://127.0.0.1:9/")
+    assert check_url("http://127.0.0.1:9/")
     for url in ("http://2130706433/", "http://user:x@127.0.0.1/", "ftp://127.0.0.1/"):
         with pytest.raises(AddressRefused):
-            address_check(url)
+            check_url(url)
 
 
 # --- Connections -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core_app.errors import Unprocessable
-from core_app.sealing import derived, derived_formerly, resealed, seal, unseal
+from core_app.sealing import derive_former_keys, derive_key, reseal, seal, unseal
 
 OLD, NEW = "old-key-of-these-tests", "new-key-of-these-tests"
 
@@ -30,15 +30,15 @@ def test_without_the_former_key_it_is_said_what_to_do(sealed: str, settings: Any
     with pytest.raises(Unprocessable, match="GATEWAY_SECRET_KEY"):
         unseal(sealed)
     with pytest.raises(Unprocessable):
-        resealed(sealed)
+        reseal(sealed)
 
 
 def test_what_is_sealed_anew_needs_the_former_key_no_longer(sealed: str, settings: Any) -> None:
-    anew = resealed(sealed)
+    anew = reseal(sealed)
     assert anew is not None
     settings.SECRET_KEY_FALLBACKS = []
     assert unseal(anew) == "a secret"
-    assert resealed(anew) is None
+    assert reseal(anew) is None
 
 
 def test_a_fallback_seals_nothing(sealed: str, settings: Any) -> None:
@@ -49,8 +49,8 @@ def test_a_fallback_seals_nothing(sealed: str, settings: Any) -> None:
 
 
 def test_what_was_derived_is_known_as_long_as_the_key_is(sealed: str, settings: Any) -> None:
-    former = derived_formerly("purpose")
-    assert derived("purpose") not in former
+    former = derive_former_keys("purpose")
+    assert derive_key("purpose") not in former
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
-    assert former == [derived("purpose")]
-    assert derived_formerly("purpose") == []
+    assert former == [derive_key("purpose")]
+    assert derive_former_keys("purpose") == []

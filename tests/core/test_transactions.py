@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
 
-from core_app.database import TransactionLost, database_away, write_transaction
+from core_app.database import TransactionLost, database_unavailable, write_transaction
 from edge_app.rest.errors import exception_handler
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_create
@@ -130,7 +130,7 @@ def test_a_connection_that_is_cut_says_that_the_database_is_away() -> None:
     with pytest.raises((OperationalError, InterfaceError)) as raised:
         Tenant.objects.exists()
     connection.close()
-    assert database_away(raised.value)
+    assert database_unavailable(raised.value)
 
 
 def backend_end() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core_app.lifecycle import Part
 from gateway_project.process.lifecycle import Gateway
-from gateway_project.process.lifespan import StartedFirst
+from gateway_project.process.lifespan import EnsureStarted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,7 +89,7 @@ async def test_a_start_that_fails_stops_what_had_started_and_is_tried_again() ->
 async def test_a_request_starts_the_gateway_where_it_does_not_run_and_again_after_a_stop() -> None:
     gateway, calls, _ = three("")
     answered = AsyncMock()
-    served = StartedFirst(answered, gateway)
+    served = EnsureStarted(answered, gateway)
     for _ in range(2):
         calls.clear()
         for _ in range(2):

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
-from core_app.log_lines import line_write
+from core_app.log_lines import log_fast
 from gateway_project.observability import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
@@ -94,9 +94,9 @@ def test_what_is_no_text_is_redacted_in_the_form_that_is_written(written: io.Str
 
 def test_lines_of_requests_are_written_together_and_before_what_comes_after_them(written: io.StringIO) -> None:
     with bound_contextvars(session_id="ses_1"):
-        line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, path="/v1/messages")
-    line_write(logging.getLogger("gateway.access"), logging.DEBUG, "request", status=201, path="/healthz")
-    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=202, path=f"/v1/callbacks/{SECRET}")
+        log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, path="/v1/messages")
+    log_fast(logging.getLogger("gateway.access"), logging.DEBUG, "request", status=201, path="/healthz")
+    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=202, path=f"/v1/callbacks/{SECRET}")
     assert not written.getvalue()
     structlog.get_logger("gateway.test").info("later")
     first, second, later = map(json.loads, written.getvalue().splitlines())
@@ -108,7 +108,7 @@ def test_lines_of_requests_are_written_together_and_before_what_comes_after_them
 
 
 def test_lines_of_requests_are_written_when_the_process_ends(written: io.StringIO) -> None:
-    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200)
+    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200)
     logging.getLogger().handlers[0].flush()
     assert json.loads(written.getvalue())["status"] == 200
 
@@ -116,7 +116,7 @@ def test_lines_of_requests_are_written_when_the_process_ends(written: io.StringI
 def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
     monkeypatch.setattr("sys.stderr", written)
     logs.configure({"level": "INFO", "format": "console"})
-    line_write(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, token=SECRET)
+    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, token=SECRET)
     assert "request" in written.getvalue()
     assert "status" in written.getvalue()
     assert SECRET not in written.getvalue()

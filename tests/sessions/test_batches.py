@@ -21,12 +21,13 @@ from django.test.utils import CaptureQueriesContext
 
 from agents_app.events import MessageDelta
 from core_app import clock, database
-from core_app.batch_size import Pace
+from core_app.batch_size import BatchSizer
 from core_app.ids import new_id
 from events_app import log, removal
 from events_app.models import Event, Stream, WebhookDelivery
 from events_app.webhooks import removal as deliveries
 from events_app.webhooks.services import webhook_create
+from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.services import erasure
@@ -218,13 +219,13 @@ def test_thirty_sessions_are_removed_with_the_statements_of_three(
 ) -> None:
     kept(tenant, sessions=30)
     # A transaction's length is no part of it.
-    monkeypatch.setattr(Pace, "note", lambda *_: None)
+    monkeypatch.setattr(BatchSizer, "record", lambda *_: None)
 
     def counted(sessions: int) -> int:
         for number in range(sessions):
             lived(owner.principal, f"old-{number}", group="together")
-        monkeypatch.setattr(removal, "PACE", Pace())
-        monkeypatch.setattr(erasure, "PACE", Pace())
+        monkeypatch.setattr(removal, "PACE", BatchSizer())
+        monkeypatch.setattr(erasure, "PACE", BatchSizer())
         with CaptureQueriesContext(connection) as asked:
             assert retention_apply(tenant=tenant).sessions == sessions
         return len(asked)
@@ -347,7 +348,7 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
             loop.call_soon_threadsafe(over.set)
         return batches[-1]
 
-    monkeypatch.setattr(sweeping, "fold_turn", lambda go_on: None)
+    monkeypatch.setattr(housekeeping, "usage_fold", lambda: 0)
     monkeypatch.setattr(folding, "_changed", stopped)
     await sweep.start()
     async with asyncio.timeout(WAIT):

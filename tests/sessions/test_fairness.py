@@ -11,7 +11,7 @@ import pytest_asyncio
 from django.db import connection
 
 from core_app import database
-from core_app.timeouts import tasks_end
+from core_app.timeouts import cancel_tasks
 from sessions_app.legs.runner import Runner
 from sessions_app.legs.sweep import NEXT_TENANT, WITH_WORK_OF_TENANT, sessions_with_work
 from sessions_app.wakeup import WAKEUPS, Wakeups, Work
@@ -61,7 +61,7 @@ async def runner() -> AsyncIterator[HeldRunner]:
     runner = HeldRunner()
     yield runner
     runner._draining = True
-    await tasks_end(*runner._tasks.values())
+    await cancel_tasks(*runner._tasks.values())
 
 
 async def test_a_tenants_further_sessions_wait_and_other_tenants_do_not(runner: HeldRunner, settings: Any) -> None:

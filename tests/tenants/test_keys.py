@@ -19,7 +19,7 @@ from tenants_app.authentication import (
     principal_recheck,
     secret_from_scope,
 )
-from tenants_app.key_cache import CAPACITY, KeyCache, cache
+from tenants_app.key_cache import CAPACITY, KEY_CACHE, KeyCache
 from tenants_app.models import ApiKey, AuditEntry, Tenant, User
 from tenants_app.principal import SCOPES, TENANT_SCOPES, Principal
 from tenants_app.services import (
@@ -39,8 +39,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     hands = Hands()
-    monkeypatch.setattr(cache, "clock", hands)
-    cache.clear()
+    monkeypatch.setattr(KEY_CACHE, "clock", hands)
+    KEY_CACHE.clear()
     return hands
 
 
@@ -92,7 +92,7 @@ def test_hashes_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, o
         return one == other
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    cache.clear()
+    KEY_CACHE.clear()
     principal_for_secret(owner.secret)
     assert len(compared) == 1
     assert compared[0][0] == compared[0][1]
@@ -287,7 +287,7 @@ def test_a_user_acts_for_its_tenant_with_its_own_scopes(tenant: Tenant) -> None:
     assert (principal.tenant_id, principal.key_id, principal.scopes) == (tenant.id, None, frozenset({"operator"}))
     assert principal.actor == "user:ann"
     User.objects.filter(id=user.id).update(is_active=False)
-    cache.clear()
+    KEY_CACHE.clear()
     with pytest.raises(Unauthorized):
         principal_recheck(principal)
 

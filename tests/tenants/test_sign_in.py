@@ -26,7 +26,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in_throttle, "PER_ADDRESS", PER_ADDRESS)
     monkeypatch.setattr(sign_in_throttle, "PER_NAME", PER_NAME)
     monkeypatch.setattr(sign_in_throttle, "REDIS_SECONDS", 30.0)
-    monkeypatch.setattr(sign_in_throttle.sign_ins, "_shared_store", None)
+    monkeypatch.setattr(sign_in_throttle.SIGN_INS, "_shared_store", None)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_two_processes_count_together_over_redis(
         pytest.skip("the embedded deployment is one process")
     for _ in range(PER_NAME):
         tried(client, root.get_username())
-    monkeypatch.setattr("admin_app.sign_in.sign_ins", SignIns())
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
     assert tried(client, root.get_username(), PASSWORD).status_code == 429
 
 
@@ -153,6 +153,6 @@ def test_without_redis_each_process_counts_by_itself(
 ) -> None:
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
     monkeypatch.setattr(sign_in_throttle, "RETRY_SECONDS", 3600)
-    monkeypatch.setattr("admin_app.sign_in.sign_ins", SignIns())
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
     answers = [tried(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
     assert answers == [200] * PER_NAME + [429]

@@ -1,4 +1,4 @@
-"""URLs of these tests: the admin, and views that show what the REST base does."""
+"""URLs of these tests: the admin, and viewsets that use the REST base."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from admin_app.site import site
+from admin_app.site import SITE
 from core_app.errors import Conflict
-from edge_app.rest.viewsets import GatewayAPIView, idempotent
+from edge_app.rest.viewsets import GatewayViewSet, idempotent
 
 
 class ItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -23,29 +23,29 @@ class ThingSerializer(serializers.Serializer):  # type: ignore[type-arg]
     items = ItemSerializer(many=True, required=False)
 
 
-class EchoView(GatewayAPIView):
-    """Gives back who asked and what was sent."""
+class EchoViewSet(GatewayViewSet):
+    """Returns the caller's tenant, and the body."""
 
-    scopes = {"DELETE": "admin"}
+    scopes = {"destroy": "admin"}
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         return Response({"tenant": self.principal.tenant_slug})
 
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         return Response({"data": request.data})
 
-    def delete(self, request: Request) -> Response:
+    def destroy(self, request: Request) -> Response:
         return Response(status=204)
 
 
-class ThingView(GatewayAPIView):
-    """Validates; `calls` counts how often it did its work."""
+class ThingViewSet(GatewayViewSet):
+    """Validates a body; `calls` counts the requests that got past that."""
 
     scope = "sessions"
     calls = 0
 
     @idempotent
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         serializer = ThingSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         type(self).calls += 1
@@ -54,17 +54,17 @@ class ThingView(GatewayAPIView):
         return Response({"number": type(self).calls}, status=201, headers={"Location": "/things/1"})
 
 
-class FailingView(GatewayAPIView):
-    """Fails as no view should."""
+class FailingViewSet(GatewayViewSet):
+    """Raises an unknown exception."""
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         raise RuntimeError("the password is hunter2")
 
 
-class MissingView(GatewayAPIView):
-    """Fails as Django's shortcuts do."""
+class MissingViewSet(GatewayViewSet):
+    """Raises what Django's shortcuts raise."""
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         raise Http404
 
 
@@ -74,14 +74,14 @@ def crash(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("admin/", site.urls),
-    path("echo", EchoView.as_view()),
-    path("things", ThingView.as_view()),
-    path("other-things", ThingView.as_view()),
-    path("failing", FailingView.as_view()),
-    path("missing", MissingView.as_view()),
+    path("admin/", SITE.urls),
+    path("echo", EchoViewSet.as_view({"get": "list", "post": "create", "delete": "destroy"})),
+    path("things", ThingViewSet.as_view({"post": "create"})),
+    path("other-things", ThingViewSet.as_view({"post": "create"})),
+    path("failing", FailingViewSet.as_view({"get": "list"})),
+    path("missing", MissingViewSet.as_view({"get": "list"})),
     path("crash", crash),
 ]
-handler400 = "edge_app.rest.errors.bad_request_page"
-handler404 = "edge_app.rest.errors.not_found_page"
-handler500 = "edge_app.rest.errors.server_error_page"
+handler400 = "edge_app.rest.error_pages.bad_request_page"
+handler404 = "edge_app.rest.error_pages.not_found_page"
+handler500 = "edge_app.rest.error_pages.server_error_page"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core_app.guarded_client import CLIENT, Answer
+from core_app.guarded_client import CLIENT, GuardedResponse
 from tests.tools.conftest import CallbackServer
 from tools_app.executors.fetch_url import TOOL
 from tools_app.types import CallContext, Outcome
@@ -71,10 +71,10 @@ async def test_a_redirect_is_checked_like_the_first_address(
     asked: list[str] = []
     real = CLIENT.request
 
-    async def first_is_public(method: str, url: str, **more: Any) -> Answer:
+    async def first_is_public(method: str, url: str, **more: Any) -> GuardedResponse:
         asked.append(url)
         if url == "https://example.com/":
-            return Answer(302, {"location": location}, b"", "text/html", "utf-8")
+            return GuardedResponse(302, {"location": location}, b"", "text/html", "utf-8")
         return await real(method, url, **more)
 
     monkeypatch.setattr(CLIENT, "request", first_is_public)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from admin_app.site import site
+from admin_app.site import SITE
 
-urlpatterns = [path("admin/", site.urls)]
+urlpatterns = [path("admin/", SITE.urls)]

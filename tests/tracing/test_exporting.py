@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from core_app import tracing
 from core_app.metrics import REGISTRY
-from core_app.tracing import NOTHING, TRACING
+from core_app.tracing import NO_SPAN, TRACING
 from gateway_project.configuration import checks
 from gateway_project.observability import telemetry
 from gateway_project.observability.telemetry import TELEMETRY
@@ -81,10 +81,10 @@ def test_a_gateway_that_does_not_trace_loads_no_sdk(more: str, tmp_path: Path) -
 def test_without_a_tracer_every_span_is_the_same_nothing() -> None:
     assert TRACING.tracer is None
     with tracing.span("a", {}) as one, tracing.span("b", {}) as other:
-        assert one is other is NOTHING
-    assert tracing.begin("c", {}) is tracing.current() is NOTHING
-    assert (tracing.span_reserve(), tracing.trace_ids(), NOTHING.headers("host")) == (None, None, {})
-    assert tracing.content("said", lambda: pytest.fail("asked for what nobody wants")) == {}
+        assert one is other is NO_SPAN
+    assert tracing.start_span("c", {}) is tracing.current_span() is NO_SPAN
+    assert (tracing.reserve_span(), tracing.trace_ids(), NO_SPAN.headers("host")) == (None, None, {})
+    assert tracing.content_attribute("said", lambda: pytest.fail("asked for what nobody wants")) == {}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents_app import registry
-from core_app.tracing import carried, span
+from core_app.tracing import parent_headers, span
 from tests.agents.conftest import Upstream
 from tests.faces.native.served import Served
 from tests.gateway_harness import Client, GatewayHarness
@@ -248,7 +248,7 @@ async def test_providers_and_callbacks_are_told_of_the_trace_only_where_it_is_sa
 
 
 async def test_a_leg_of_a_run_from_before_tracing_begins_a_trace(api: Client, spans: Spans) -> None:
-    with span("request", {}), span("leg", {}, parent=carried(None)):
+    with span("request", {}), span("leg", {}, parent=parent_headers(None)):
         pass
     [leg] = spans.named("leg")
     assert leg.parent is None

@@ -1,7 +1,7 @@
-"""`fetch_url`: the text of a page, through the guarded client.
+"""`fetch_url`: the text of a page, fetched through the guarded client.
 
-The guarded client follows no redirect; here at most MAX_REDIRECTS are, each as a request of its own whose
-address is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
+The guarded client follows no redirect, so this module follows up to MAX_REDIRECTS, each as a new request whose address
+is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from yarl import URL
 
 from core_app import guarded_client, jsontext
-from core_app.guarded_client import CLIENT, Answer, CallFailed
+from core_app.guarded_client import CLIENT, CallFailed, GuardedResponse
 from tools_app.executors.base import Builtin
 from tools_app.executors.page_text import page_text
 from tools_app.types import CallContext, Outcome
@@ -42,7 +42,7 @@ async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:
     return Outcome("ok", text or "The page has no text.")
 
 
-async def _follow(url: str, context: CallContext) -> Answer:
+async def _follow(url: str, context: CallContext) -> GuardedResponse:
     for _ in range(MAX_REDIRECTS + 1):
         answer = await CLIENT.request(
             "GET",
@@ -67,14 +67,14 @@ async def _follow(url: str, context: CallContext) -> Answer:
     raise guarded_client.ConnectionFailed(f"redirects more than {MAX_REDIRECTS} times.")
 
 
-def _text_of(answer: Answer) -> str:
+def _text_of(answer: GuardedResponse) -> str:
     text = answer.body.decode(_charset(answer), "replace")
     if "html" in answer.content_type:
         text = page_text(text)
     return jsontext.clean_text(text).encode()[:MAX_TEXT_BYTES].decode(errors="ignore").strip()
 
 
-def _charset(answer: Answer) -> str:
+def _charset(answer: GuardedResponse) -> str:
     try:
         "".encode(answer.charset)
     except LookupError:

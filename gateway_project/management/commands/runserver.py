@@ -11,7 +11,7 @@ from daphne.management.commands.runserver import Command as DaphneCommand
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from gateway_project.process.process_lock import AlreadyServed, deployment_claim
+from gateway_project.process.process_lock import AlreadyServed, lock_deployment
 
 
 class Command(DaphneCommand):  # type: ignore[misc]  # daphne is untyped
@@ -21,7 +21,7 @@ class Command(DaphneCommand):  # type: ignore[misc]  # daphne is untyped
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         try:
-            claim = deployment_claim()
+            claim = lock_deployment()
         except AlreadyServed as refusal:
             raise CommandError(str(refusal)) from None
         super().inner_run(*args, **options)

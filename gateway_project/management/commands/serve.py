@@ -22,8 +22,8 @@ from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
-from gateway_project.process.lifecycle import gateway
-from gateway_project.process.process_lock import AlreadyServed, deployment_claim
+from gateway_project.process.lifecycle import GATEWAY
+from gateway_project.process.process_lock import AlreadyServed, lock_deployment
 from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
             sockets = sockets_bind(settings.GATEWAY_HOST, ports)
             database_reach(settings.GATEWAY_DATABASE_URL)
-            claim = deployment_claim()
+            claim = lock_deployment()
             first = prepare()
         except (PortTaken, AlreadyServed, ImproperlyConfigured) as refusal:
             raise CommandError(str(refusal)) from None
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         server = GatewayServer(
-            server_config(application()), gateway=gateway, on_ready=say_where, on_hang=process_abandon
+            server_config(application()), gateway=GATEWAY, on_ready=say_where, on_hang=process_abandon
         )
         server.run(sockets)
         if claim is not None:

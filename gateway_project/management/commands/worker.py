@@ -19,7 +19,7 @@ from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.management.commands.serve import database_reach
-from gateway_project.process.lifecycle import gateway
+from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
 
 
@@ -48,10 +48,10 @@ class Command(BaseCommand):
             configuration_check()
         except ImproperlyConfigured as refusal:
             raise CommandError(str(refusal)) from None
-        gateway.role = "worker"
+        GATEWAY.role = "worker"
         server = GatewayServer(
             server_config("gateway_project.asgi:probes"),
-            gateway=gateway,
+            gateway=GATEWAY,
             on_ready=self._say_ready,
             on_hang=process_abandon,
         )

@@ -17,12 +17,9 @@ from django.conf import settings
 from redis import Redis
 
 from core_app import database
+from core_app.lifecycle import reset_process_wide
 from gateway_project.asgi import application
-from inference_app.catalogue.config import MODELS
-from inference_app.providers.circuits import CIRCUITS
-from inference_app.providers.stats import STATS
 from inference_app.spend.metering import METER
-from inference_app.spend.path_limits import PATH_LIMITS
 from tenants_app.models import LedgerEntry
 from tests.agents.conftest import ROOT, Upstream
 from tests.conftest import Caller
@@ -90,10 +87,7 @@ def _forget() -> None:
         with Redis.from_url(settings.GATEWAY_REDIS_URL) as redis:
             for key in redis.scan_iter("gateway:*:inference:*"):
                 redis.delete(key)
-    MODELS.forget()
-    CIRCUITS.reset()
-    PATH_LIMITS.forget()
-    STATS.reset()
+    reset_process_wide()
 
 
 @dataclass

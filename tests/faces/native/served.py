@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway_project.asgi import application
-from gateway_project.process.lifecycle import gateway as parts
+from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.server import GatewayServer, server_config, sockets_bind
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT
@@ -107,7 +107,7 @@ class Served:
         config = server_config(application)
         # The gateway's parts are the harness's to start and stop.
         config.lifespan = "off"
-        self.server = GatewayServer(config, gateway=parts, on_ready=self._ready.set)
+        self.server = GatewayServer(config, gateway=GATEWAY, on_ready=self._ready.set)
         self._task = asyncio.create_task(self.server.serve(self._sockets))
 
     async def start(self) -> None:

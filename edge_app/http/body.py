@@ -1,0 +1,108 @@
+"""Request bodies, counted as they arrive and never beyond their limit.
+
+The gate reads the whole body of a request for Django before the request takes one of its threads, so that a slow
+sender holds none. Streams count while they read.
+"""
+
+from __future__ import annotations
+
+from core_app.errors import BadRequest, PayloadTooLarge
+from core_app.timeouts import Deadline
+from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, header
+
+SENDER_SECONDS = 60.0
+"""A client that sends nothing of its body for this long gets an error and is cut off."""
+
+
+def declared_length(scope: Scope) -> int | None:
+    """Returns Content-Length, or None without one; raises BadRequest for a value that is no length."""
+    given = header(scope, b"content-length")
+    if given is None:
+        return None
+    if not given.isdigit() or len(given) > 18:
+        raise BadRequest("Content-Length is not a number.")
+    return int(given)
+
+
+def length_check(scope: Scope, limit: int) -> None:
+    """Raises PayloadTooLarge when the declared length is over the limit; nothing is read."""
+    length = declared_length(scope)
+    if length is not None and length > limit:
+        raise too_large(limit)
+
+
+def may_be_long(scope: Scope, limit: int) -> bool:
+    """Returns True when a response that does not read the body should end the connection: the rest of the body may be
+    of any length."""
+    length = header(scope, b"content-length")
+    if length is None:
+        return header(scope, b"transfer-encoding") is not None
+    return not length.isdigit() or len(length) > 18 or int(length) > limit
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Returns the whole body; raises PayloadTooLarge at the first byte too many, ClientGone, or BadRequest for
+    SENDER_SECONDS of silence."""
+    chunks, size = [], 0
+    while True:
+        message = await _next_message(receive)
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def count_body(receive: Receive, limit: int) -> Receive:
+    """Returns `receive` that raises PayloadTooLarge at the first byte too many, for applications that read by
+    themselves."""
+    size = 0
+
+    async def count() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body") or b"")
+        if size > limit:
+            raise too_large(limit)
+        return message
+
+    return count
+
+
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """Returns `receive` that gives `body` first, then what the server sends next (the disconnect)."""
+    pending = [body]
+
+    async def replay() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replay
+
+
+def with_length(scope: Scope, body: bytes) -> Scope:
+    """Returns the scope with the body's true length: DRF reads a chunked body as an empty one."""
+    headers: Headers = [
+        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
+    ]
+    if body:
+        headers.append((b"content-length", str(len(body)).encode()))
+    return {**scope, "headers": headers}
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """Returns the error for a body over the limit."""
+    return PayloadTooLarge(f"The body is larger than {limit} bytes.")
+
+
+async def _next_message(receive: Receive) -> Message:
+    try:
+        async with Deadline(SENDER_SECONDS):
+            return await receive()
+    except TimeoutError:
+        raise BadRequest("The body did not arrive in time.") from None

@@ -1,0 +1,64 @@
+"""HTTP errors in the native dialect: body and headers of a `GatewayError`, without Django REST framework.
+
+Bare ASGI code (the gate, event streams, sockets) imports these; DRF views reach them through `edge_app.rest.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from core_app import errors
+from core_app.database import database_unavailable
+from core_app.errors import GatewayError
+from core_app.ids import new_id
+from core_app.log_lines import error_summary
+from core_app.metrics import ERRORS
+from edge_app.http.asgi import Scope
+
+ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
+"""Makes the body of an error in a face's shape, for a request's scope."""
+
+logger = structlog.get_logger("gateway.errors")
+
+
+def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body as the native API and the gateway's own pages have it."""
+    return error_body(error)
+
+
+def error_body(error: GatewayError) -> dict[str, Any]:
+    """Returns `{"error","message","field"?,"errorId"?}` and counts the error, as every caller sends it to a client."""
+    ERRORS.labels(error.code).inc()
+    body: dict[str, Any] = {"error": error.code, "message": error.message}
+    if error.field is not None:
+        body["field"] = error.field
+    if isinstance(error, errors.InternalError):
+        body["errorId"] = error.error_id
+    return body
+
+
+def error_headers(error: GatewayError) -> dict[str, str]:
+    """Returns the headers that the error's status requires: `Retry-After`, `Allow` or `WWW-Authenticate`."""
+    if isinstance(error, errors.RateLimited):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
+        return {"Allow": error.allow}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
+
+
+def internal_error(cause: BaseException) -> GatewayError:
+    """Turns an unknown exception into the error for the client, and logs the traceback under the same error id.
+
+    A database that does not answer is logged in one line and becomes Unavailable, so that clients retry.
+    """
+    if database_unavailable(cause):
+        logger.warning("database_away", error=error_summary(cause))
+        return errors.Unavailable("The gateway's database does not answer; try again.")
+    error = errors.InternalError(new_id("err"))
+    logger.error("unhandled_exception", error_id=error.error_id, exc_info=cause)
+    return error

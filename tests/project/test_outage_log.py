@@ -1,0 +1,68 @@
+"""What libraries say of an outage is said once in a while, in one line, and everything else as it was."""
+
+from __future__ import annotations
+
+import logging
+
+import psycopg
+from redis.exceptions import ConnectionError as RedisAway
+
+from gateway_project.observability.outage_log import POSTGRESQL, REDIS, REPEAT_SECONDS, OutageFilter
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(name: str, text: str, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, None) if error is not None else None
+    return logging.LogRecord(name, logging.ERROR, "", 0, text, None, info)
+
+
+def away(text: str = "Error 111 connecting to 127.0.0.1:6379.") -> logging.LogRecord:
+    return record("channels_redis.pubsub", "Unexpected exception in receive task", RedisAway(text))
+
+
+def test_a_redis_that_is_away_is_one_line_without_a_traceback() -> None:
+    outages, first = OutageFilter(), away()
+    assert outages.filter(first)
+    assert first.getMessage() == f"{REDIS} (ConnectionError: Error 111 connecting to 127.0.0.1:6379.)"
+    assert (first.exc_info, first.levelname) == (None, "WARNING")
+    assert not outages.filter(away())
+
+
+def test_an_outage_that_lasts_is_said_again() -> None:
+    clock = Clock()
+    outages = OutageFilter(clock)
+    assert outages.filter(away())
+    clock.now += REPEAT_SECONDS - 1
+    assert not outages.filter(away())
+    clock.now += 1
+    assert outages.filter(away())
+
+
+def test_every_library_that_misses_postgresql_says_the_same_once() -> None:
+    outages = OutageFilter()
+    chained = RuntimeError("a job failed")
+    chained.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly\nDETAIL: more")
+    listener = record("procrastinate.worker.legs", "Side task listener failed with exception", chained)
+    assert outages.filter(listener)
+    assert listener.getMessage() == f"{POSTGRESQL} (OperationalError: server closed the connection unexpectedly)"
+    assert not outages.filter(record("psycopg.pool", "discarding closed connection: <Connection [BAD] at 0x7f>"))
+    assert not outages.filter(record("psycopg.pool", "error connecting in 'pool-1': connection failed"))
+
+
+def test_what_is_no_outage_passes_as_it_is() -> None:
+    outages = OutageFilter()
+    for other in (
+        record("channels_redis.pubsub", "Unexpected exception in receive task", KeyError("a bug")),
+        record("psycopg.pool", "the pool is growing"),
+        record("procrastinate.worker", "job failed", ValueError("a bug")),
+        record("gateway.hub", "something", RedisAway("away")),
+    ):
+        text, info = other.getMessage(), other.exc_info
+        assert outages.filter(other)
+        assert (other.getMessage(), other.exc_info) == (text, info)
