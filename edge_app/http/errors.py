@@ -42,7 +42,7 @@ def error_body(error: GatewayError) -> dict[str, Any]:
 
 def error_headers(error: GatewayError) -> dict[str, str]:
     """Returns the headers that the error's status requires: `Retry-After`, `Allow` or `WWW-Authenticate`."""
-    if isinstance(error, errors.RateLimited):
+    if error.retry_after is not None:
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
         return {"Allow": error.allow}
