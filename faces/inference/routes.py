@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 from core_app.errors import NotFound
 from edge_app.http.asgi import Receive, Scope, Send
@@ -46,12 +47,12 @@ def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     raise NotFound("There is nothing at this path.")
 
 
-_USERS = Router(
-    _route, scope=INFERENCE, open_exchange=open_exchange, error_body=render_error, error_headers=error_headers
-)
-_OPERATORS = Router(
-    _route, scope=PLATFORM, open_exchange=open_exchange, error_body=render_error, error_headers=error_headers
-)
+_HTTP: Mapping[str, Any] = {
+    "open_exchange": open_exchange,
+    "error_body": render_error,
+    "error_headers": error_headers,
+}
+_USERS, _OPERATORS = Router(_route, scope=INFERENCE, **_HTTP), Router(_route, scope=PLATFORM, **_HTTP)
 
 
 def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
