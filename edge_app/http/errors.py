@@ -16,15 +16,23 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
-from edge_app.http.asgi import Scope
 
-ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
+ERROR_BODY = "gateway.error_body"
+"""Key of the ASGI scope: the `ErrorBody` of the request's face."""
+
+ErrorBody = Callable[[Any, GatewayError], Mapping[str, Any]]
 """Makes the body of an error in a face's shape, for a request's scope."""
 
 logger = structlog.get_logger("gateway.errors")
 
 
-def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+def face_error_body(scope: Mapping[str, Any], error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body in the shape of the request's face, which the gate puts into the scope."""
+    render: ErrorBody = scope.get(ERROR_BODY, native_error_body)
+    return render(scope, error)
+
+
+def native_error_body(scope: Any, error: GatewayError) -> Mapping[str, Any]:
     """Returns the body as the native API and the gateway's own pages have it."""
     return error_body(error)
 
