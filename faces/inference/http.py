@@ -17,7 +17,7 @@ from core_app.errors import GatewayError, InternalError, MethodNotAllowed
 from core_app.jsontext import encode
 from edge_app.gate.body import ClientGone, header, read_body
 from edge_app.http.asgi import Headers, Receive, Scope, Send
-from edge_app.rest.errors import error_body, error_headers, internal_error
+from edge_app.http.errors import error_body, error_headers, internal_error
 from inference_app.relay import ANTHROPIC, OPENAI, Dialect, Refusal, refusal_of
 from tenants_app.principal import Principal
 

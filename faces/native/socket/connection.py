@@ -17,7 +17,8 @@ from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Un
 from core_app.tracing import span
 from edge_app.gate.body import ClientGone
 from edge_app.http.asgi import Receive, Send
-from edge_app.rest.errors import as_gateway_error, internal_error
+from edge_app.http.errors import internal_error
+from edge_app.rest.errors import as_gateway_error
 from edge_app.sockets.close_codes import REASONS, CloseCode
 from edge_app.sockets.order import AnswersFirst
 from edge_app.sockets.outbox import Outbox

@@ -12,7 +12,7 @@ from typing import Any
 
 from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
-from edge_app.rest.errors import error_body
+from edge_app.http.errors import error_body
 
 MAX_FRAME_BYTES = 1024 * 1024
 """The contract's; the server itself takes more, for protocols that allow it."""
