@@ -21,7 +21,7 @@ from edge_app.http.errors import ErrorBody, native_error_body
 from tenants_app.principal import Principal
 
 KeyUse = Literal["required", "optional", "none"]
-"""Whether the gate asks for a key: it does, it reads one that is shown and ignores a bad one, or it never looks."""
+"""The gate asks for a key, or reads one that is shown and ignores a bad one, or does not look for any."""
 
 TokenPrincipal = Callable[[Scope], Awaitable[Principal | None]]
 

@@ -129,7 +129,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 # The wire protocols, a package each; its `face.FACE` is everything that it adds. A face is removed with its folder and
 # its line here. docs/adding-a-face.md adds one.
-FACES = ["faces.native", "faces.inference", "faces.responses"]
+FACES = [
+    "faces.native",
+    "faces.inference",
+    "faces.responses",
+]
 
 INSTALLED_APPS = [
     # First, so that its `runserver` is daphne's. The app `daphne` itself would load Twisted, 0.45 s, at every start.

@@ -53,7 +53,7 @@ class Exchange:
         exchange.headers = [(b"x-request-id", request_id.encode()), *origin_headers(scope)]
         return exchange
 
-    def stamping(self, send: Send) -> Send:
+    def stamp_responses(self, send: Send) -> Send:
         """Returns `send` that adds the headers to the response and remembers its status; raises ClientGone."""
 
         async def stamp(message: Message) -> None:

@@ -52,7 +52,7 @@ class Gate:
         bind_contextvars(request_id=exchange.request_id)
         try:
             exchange.send = send
-            await handle(exchange, receive, exchange.stamping(send))
+            await handle(exchange, receive, exchange.stamp_responses(send))
         except ClientGone:
             exchange.status = exchange.status or CLIENT_GONE
         finally:
@@ -76,7 +76,7 @@ class Gate:
         exchange.principal = await self._admit(exchange, match)
         limit = match.face.body_limit(scope["path"])
         length_check(scope, limit)
-        scope = self._extended(exchange)
+        scope = self._extend_scope(exchange)
         if match.streams:
             await self._application(scope, count_body(receive, limit), send)
             return
@@ -117,7 +117,7 @@ class Gate:
         try:
             self._check_host(exchange.scope)
             exchange.principal = await self._admit(exchange, self._match(exchange))
-            await self._application(self._extended(exchange), receive, send)
+            await self._application(self._extend_scope(exchange), receive, send)
         except (ClientGone, GatewayError) as error:
             await self._fail_socket(exchange, error, send)
         except Exception as cause:  # everything that the consumer did not answer itself
@@ -180,7 +180,7 @@ class Gate:
         if b"%00" in scope.get("query_string", b"") or b"\x00" in scope.get("query_string", b""):
             raise BadRequest("The query string holds a NUL.")
 
-    def _extended(self, exchange: Exchange) -> Scope:
+    def _extend_scope(self, exchange: Exchange) -> Scope:
         extended = {**exchange.scope, "gateway.request_id": exchange.request_id, "gateway.send": exchange.send}
         if exchange.principal is not None:
             extended["gateway.principal"] = exchange.principal

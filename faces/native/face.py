@@ -10,7 +10,7 @@ from edge_app.face import DjangoWrapper, Face, Route
 from faces.native.group_events import GroupEventStream
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
-from faces.native.socket.application import SessionSocket
+from faces.native.socket.consumer import SessionSocket
 from faces.native.stream_tokens import token_principal
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
@@ -33,7 +33,7 @@ FACE = Face(
         Route(path=f"{_SESSION}/events", application=SessionEventStream()),
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
-        Route(path=f"{_SESSION}/ws", application=SessionSocket(), protocol="websocket"),
+        Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
     ),
     wrappers=(DjangoWrapper(path=f"{_SESSION}/prompt", wrap=PromptWait),),
     urls=urlpatterns,

@@ -1,4 +1,4 @@
-"""The gate: in its order host, path, key, limit, body; and what its answers and its log lines carry."""
+"""The gate: its checks in their order (host, path, key, limit, body), its responses and its log lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PRINCIPAL = Principal(tenant_id=7, tenant_slug="acme", key_id=70_001, key_name="
 
 
 class Inner:
-    """The application behind the gate: it remembers what reached it, reads the body and says how long it was."""
+    """The application behind the gate: it records the scopes that reach it and responds with the body's length."""
 
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
@@ -90,7 +90,7 @@ def gate(settings: Any, inner: Inner, limits: RateLimits) -> Gate:
 
 
 def make(inner: Application, limits: RateLimits, *more: Route, **fields: Any) -> Gate:
-    """A gate before one face, with `more` routes and other fields."""
+    """Makes a gate in front of one face, with `more` routes and other fields."""
     face = Face(
         name="test",
         consumers=(
@@ -109,17 +109,17 @@ def make(inner: Application, limits: RateLimits, *more: Route, **fields: Any) ->
 
 
 def view(request: HttpRequest) -> HttpResponse:
-    """Stands for Django's; the gate only looks for its path."""
+    """Stands for a Django view; the gate only needs its path."""
     raise AssertionError
 
 
 def remember(secret: str, principal: Principal | None) -> None:
-    """Whose key this is, without a database."""
+    """Puts the key's principal into the cache, so that no database is needed."""
     KEY_CACHE.get_or_load(secret_hash(secret), lambda: principal)
 
 
 def fresh_key_id() -> int:
-    """A key whose bucket nobody has used: Redis keeps them from one test to the next."""
+    """Returns a key id whose bucket is unused: Redis keeps buckets from one test to the next."""
     return random.getrandbits(62)
 
 
@@ -365,13 +365,13 @@ async def test_a_failure_in_the_middle_of_an_answer_cuts_it(gate: Gate, limits: 
 async def test_a_client_that_is_gone_when_it_is_answered_is_no_failure(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def gone(message: Any) -> None:
+    async def send_to_nobody(message: Any) -> None:
         raise OSError("closed")
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await gate(http_scope("GET", "/things", KEY), receive, gone)
+    await gate(http_scope("GET", "/things", KEY), receive, send_to_nobody)
     assert [line["event"] for line in lines(caplog)] == ["request"]
 
 
@@ -383,13 +383,13 @@ async def test_a_client_that_is_gone_when_it_is_refused_is_no_failure(
 ) -> None:
     inner.error = Conflict("It is taken.")
 
-    async def gone(message: Any) -> None:
+    async def send_to_nobody(message: Any) -> None:
         raise OSError("closed")
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await gate(scope, receive, gone)
+    await gate(scope, receive, send_to_nobody)
     assert [line["event"] for line in lines(caplog)] == ["request"]
 
 

@@ -1,4 +1,4 @@
-"""Django behind the gate: the key is checked once, and what the gate promises reaches the views."""
+"""Django behind the gate: the key is checked once, and the views get the principal and the whole body."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ async def gate() -> AsyncIterator[Gate]:
 
 
 async def test_a_view_takes_the_gates_word_for_who_asks(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
-    def not_again(secret: str | None) -> Any:
+    def refuse_lookup(secret: str | None) -> Any:
         raise AssertionError("the gate has looked already")
 
-    monkeypatch.setattr(authentication, "principal_for_secret", not_again)
+    monkeypatch.setattr(authentication, "principal_for_secret", refuse_lookup)
     issued = await database.run(make_key)
     answer = await ask(gate, http_scope("GET", "/echo", {"Authorization": f"Bearer {issued.secret}"}))
     assert (answer.status, answer.json) == (200, {"tenant": "acme"})

@@ -1,4 +1,4 @@
-"""The table of paths: which face has a path, and what the gate does with it."""
+"""The table of paths: the face of a path, and how the gate treats the path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 def other_view(request: HttpRequest) -> HttpResponse:
-    """Stands for another one."""
+    """Stands for a second view."""
     raise AssertionError
 
 

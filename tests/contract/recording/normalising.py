@@ -48,6 +48,8 @@ RULES: tuple[tuple[str, str], ...] = (
     # A bucket that fills with time, and the pause that it asks for.
     (r'(?<="default");r=\d+;t=\d+', ";r=<n>;t=<s>"),
     (r"(?<=retry-after: )\d+", "<s>"),
+    # Of a document whose prose may change.
+    (r"(?<=etag: )\"[0-9a-f]{32}\"", "<etag>"),
     # The pause before a reader of a stream comes back is random.
     (r"(?<=retry: )[123]\d{3}\b", "<ms>"),
 )
