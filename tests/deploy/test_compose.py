@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from deploy.composition import services
 from deploy.secret_files import main as secrets_make
 from gateway_project.configuration.databases import QUEUE_CONNECTIONS, max_connections
 from gateway_project.process.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
+from tests.stack.composition import services
 
 ROOT = settings.BASE_DIR
 SERVICES = services({})
