@@ -1,4 +1,4 @@
-"""The app `edge_app`."""
+"""The Django app `edge_app`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceDocument:
-    """What a face adds to the document; the value that `Face.openapi` names."""
+    """A face's operations, paths and schemas; the value that `Face.openapi` names."""
 
     tags: Sequence[str]
     """In the order in which the pages list them."""

@@ -1,4 +1,4 @@
-"""Django's handle on the wiring: it holds the commands that start processes and the checks of the settings."""
+"""The app `gateway_project`: commands that start processes, and checks of the settings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ lean_imports.load(redis=bool(settings.GATEWAY_REDIS_URL))
 
 
 class GatewayProjectConfig(AppConfig):
+    """Registers the checks."""
+
     name = "gateway_project"
 
     def ready(self) -> None:

@@ -1,4 +1,4 @@
-"""What uvicorn (`manage.py serve`) and daphne (`manage.py runserver`) serve, and a worker's probes."""
+"""ASGI applications: `application` for uvicorn (`manage.py serve`) and daphne (`runserver`), `probes` for workers."""
 
 from __future__ import annotations
 

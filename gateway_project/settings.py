@@ -122,6 +122,14 @@ LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gateway counts bodies itself, before Django reads them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
+# The wire protocols, a package each; its `face.FACE` is everything that it adds. A face is removed with its folder and
+# its line here. docs/adding-a-face.md adds one.
+FACES = [
+    "faces.native",
+    "faces.inference",
+    "faces.responses",
+]
+
 INSTALLED_APPS = [
     # First, so that its `runserver` is daphne's. The app `daphne` itself would load Twisted, 0.45 s, at every start.
     "gateway_project",
@@ -144,9 +152,7 @@ INSTALLED_APPS = [
     "tools_app",
     "agents_app",
     "sessions_app",
-    "faces.native",
-    "faces.inference",
-    "faces.responses",
+    *FACES,
 ]
 
 if GATEWAY_DATABASE_URL:
@@ -224,9 +230,9 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["edge_app.rest.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.errors.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.errors.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.errors.JSONNegotiation",
+    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.json.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.json.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.json.JSONNegotiation",
     "EXCEPTION_HANDLER": "edge_app.rest.errors.exception_handler",
     # `?format=` is a parameter of the native API, not a choice of renderers.
     "URL_FORMAT_OVERRIDE": None,

@@ -1,26 +1,15 @@
-"""Django's URLs: the admin and each room's own.
+"""Django's URLs, face by face.
 
-Long answers and sockets do not come this far: gateway_project.http.routing takes them before Django.
+Streams, sockets and relayed calls do not come this far: `gateway_project.http.routing` takes them before Django.
 """
 
 from __future__ import annotations
 
-from django.urls import include, path
-from django.views.generic import RedirectView
+from gateway_project.http.faces import faces
 
-from admin_app.site import SITE
-from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
-
-urlpatterns = [
-    path("admin", RedirectView.as_view(url="/admin/")),
-    path("admin/", SITE.urls),
-    path("openapi.json", openapi_json),
-    path("docs", docs),
-    path("docs/start.js", docs_start),
-    path("", include("faces.native.urls")),
-]
+urlpatterns = [pattern for face in faces() for pattern in face.urls]
 
 handler400 = "gateway_project.http.error_pages.bad_request"
 handler403 = "gateway_project.http.error_pages.forbidden"
 handler404 = "gateway_project.http.error_pages.not_found"
-handler500 = "gateway_project.http.error_pages.failed"
+handler500 = "gateway_project.http.error_pages.server_error"

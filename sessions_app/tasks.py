@@ -7,9 +7,10 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Status
 
 from core_app import database
+from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.legs.jobs import HOUSEKEEPING, LEGS, WAKE
 from sessions_app.legs.runner import RUNNER
-from sessions_app.legs.sweep import SWEEP, fold_turn, retention_turn
+from sessions_app.legs.sweep import SWEEP
 from sessions_app.wakeup import Work
 
 log = structlog.get_logger("gateway.jobs")
@@ -31,15 +32,15 @@ async def stalled_jobs_remove(timestamp: int) -> None:
         log.info("stalled_job_removed", job=job.id, task=job.task_name)
 
 
-@app.periodic(cron="17 * * * *")
-@app.task(name="housekeeping.retention", queue=HOUSEKEEPING, queueing_lock="housekeeping.retention")
-async def retention(timestamp: int) -> None:
-    """Removes what tenants no longer keep."""
-    await database.run(retention_turn, SWEEP.goes_on)
+def _register(chore: Chore) -> None:
+    """Makes the chore a periodic job. Jobs in the database bear its name, so the name must not change."""
+    name = f"housekeeping.{chore.name}"
+
+    async def run(timestamp: int) -> None:
+        await database.run(chore.run, SWEEP.goes_on)
+
+    app.periodic(cron=chore.cron)(app.task(name=name, queue=HOUSEKEEPING, queueing_lock=name)(run))
 
 
-@app.periodic(cron="* * * * * */15")
-@app.task(name="housekeeping.usage", queue=HOUSEKEEPING, queueing_lock="housekeeping.usage")
-async def usage(timestamp: int) -> None:
-    """Folds the ledger's new rows into their days."""
-    await database.run(fold_turn, SWEEP.goes_on)
+for _chore in CHORES:
+    _register(_chore)

@@ -22,7 +22,7 @@ def own_redis(url: str) -> str:
 
 
 for name in [name for name in os.environ if name.startswith("GATEWAY_") and not name.startswith("GATEWAY_TEST_")]:
-    if name != "GATEWAY_REQUIRE_SERVICES":
+    if name not in ("GATEWAY_REQUIRE_SERVICES", "GATEWAY_RECORD"):
         del os.environ[name]
 os.environ["GATEWAY_ENV_FILE"] = os.devnull
 os.environ["GATEWAY_DATA_DIR"] = tempfile.mkdtemp(prefix="gateway-test-")

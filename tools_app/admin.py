@@ -1,6 +1,6 @@
-"""Tools and tool calls in the operator's admin, for looking: what waits is what is listed first.
+"""Admin sections for tools and tool calls, read-only; open waits are listed first.
 
-Deciding is the upper room's, because it may let a run go on: it registers `ToolCallAdmin` with its actions.
+`sessions_app` registers `ToolCallAdmin` with its decisions, because a decision may resume a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOWN_ARGS = 80
 
 
 class WaitingFilter(admin.SimpleListFilter):
-    """Calls that somebody outside has to settle, unless all are asked for: the settled ones are many."""
+    """Filter for calls that wait for a person or a client. It is on by default, because settled calls are many."""
 
     title = "waiting for"
     parameter_name = "waiting"
@@ -40,16 +40,16 @@ class WaitingFilter(admin.SimpleListFilter):
         if self.value() == "all":
             return queryset
         states = {"approval": [CallState.AWAITING_APPROVAL], "answer": [CallState.AWAITING_ANSWER]}
-        return waiting(queryset).filter(state__in=states.get(self.value() or "", WAITING))
+        return open_waits(queryset).filter(state__in=states.get(self.value() or "", WAITING))
 
 
-def waiting(calls: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
-    """Those that wait for somebody outside, in the words of the index of open calls."""
+def open_waits(calls: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
+    """The calls that wait for a person or a client, in the terms of the index of open calls."""
     return calls.filter(~Q(state=CallState.SETTLED.value), expires_at__isnull=False, state__in=WAITING)
 
 
 class ToolCallAdmin(ReadOnlyRows):
-    """Tool calls; ids are in the order of time."""
+    """The list of tool calls; ids sort by time."""
 
     view_scopes = (OPERATOR, SESSIONS, APPROVALS)
     list_display = ("tool_name", "asked_for", "doing", "tenant", "created_at", "expires_at")
@@ -61,7 +61,7 @@ class ToolCallAdmin(ReadOnlyRows):
     )
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """What waits by its end, which has an index; all by id."""
+        """Orders open waits by expiry, which has an index, and all calls by id."""
         return ("-id",) if request.GET.get("waiting") == "all" else ("expires_at",)
 
     @admin.display(description="state")
@@ -71,7 +71,7 @@ class ToolCallAdmin(ReadOnlyRows):
 
     @admin.display(description="arguments or question")
     def asked_for(self, call: ToolCall) -> str:
-        """What a decision is about, cut."""
+        """The question or the arguments, shortened."""
         text = call.question or call.decided_args or call.args
         return text if len(text) <= _SHOWN_ARGS else f"{text[:_SHOWN_ARGS]}…"
 

@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""The Django application `tools_app`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tool calls: planned with the response that asked for them, then moved as far as they can go.
+"""Tool calls as the runner uses them: planned with a completion, then moved as far as they can go.
 
-This is the room's public face for the runner. Every transition is a transaction fenced by the leg's lease, its
-events inside; what takes time happens between two of them. A settled call is never made again; one that was
-cut off while it ran is made again with the same id, unless its tool says that it must not.
+Every transition is one transaction, fenced by the leg's lease, with its events inside; slow steps run between two
+transactions. A settled call is never executed again. A call that was interrupted while it ran is executed again with
+the same id, unless its tool is registered as not idempotent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from events_app.types import ToolCallUnknown, ToolExecutionStart
 from tenants_app.models import Tenant
 from tools_app.decisions import approval_decide, callback_result, client_result, question_answer
 from tools_app.execution import execute
-from tools_app.executors.work import CallWork
+from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
@@ -54,11 +54,11 @@ __all__ = [
 ]
 
 RESULT_SECONDS = 24 * 3600
-"""How long the `resultUrl` of a callback that answered 202 is good (contract)."""
+"""Lifetime of the `resultUrl` after a callback responded 202 (docs/protocol-native.md, "Tools")."""
 
 MAX_NAME_CHARACTERS = 200
 MAX_KNOWN_NAMES = 50
-"""Names that a model which asked for an unknown tool is told."""
+"""Tool names listed to a model that asked for an unknown tool."""
 
 _alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -66,7 +66,8 @@ _alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 def calls_plan(
     *, tenant_id: int, stream_id: int, run_id: str, message_id: str, requests: Sequence[ToolRequest]
 ) -> tuple[PlannedCall, ...]:
-    """Rows for the calls of one model response, in the caller's transaction; the same calls with ids of our own."""
+    """Creates a row for each call of one completion, in the caller's transaction; returns the calls with the gateway's
+    ids."""
     rows = [
         ToolCall(
             id=new_id("call"),
@@ -77,7 +78,7 @@ def calls_plan(
             position=position,
             provider_id=jsontext.clean_text(request.provider_id)[:MAX_NAME_CHARACTERS],
             tool_name=jsontext.clean_text(request.name)[:MAX_NAME_CHARACTERS],
-            args=(args := _encoded(request.args)),
+            args=(args := _encode_args(request.args)),
             args_hash=fingerprint(jsontext.decode(args)),
         )
         for position, request in enumerate(requests)
@@ -87,32 +88,32 @@ def calls_plan(
 
 
 async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | None:
-    """Moves a call as far as it goes now; its result, or None while it waits for somebody outside.
+    """Moves a call as far as it goes now; returns its result, or None while it waits for a person or a client.
 
-    LeaseLost when the fence is stale: nothing was written then. Cancelled in its middle, it leaves the call
-    running, for the next leg to take up. Several ids may be executed at once.
+    Raises LeaseLost when the fence is stale; nothing was written then. A cancellation leaves the call running, and the
+    next leg takes it up. Several ids may be executed at once.
     """
     async with _alone.setdefault(call_id, asyncio.Lock()):
         step = await run(_begin, call_id, fence, context, on_settled)
-        if not isinstance(step, CallWork):
+        if not isinstance(step, Execution):
             return step
-        outcome = await _executed(step)
+        outcome = await _execute_traced(step)
         return await run(_finish, call_id, fence, outcome, on_settled)
 
 
-async def _executed(work: CallWork) -> Outcome | Later:
+async def _execute_traced(execution: Execution) -> Outcome | Later:
     attributes: Attributes = {
         "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": work.target.name,
-        "gen_ai.tool.call.id": work.call_id,
+        "gen_ai.tool.name": execution.target.name,
+        "gen_ai.tool.call.id": execution.call_id,
         "gen_ai.tool.type": "function",
-        "gen_ai.conversation.id": work.context.session_id,
-        "gateway.run.id": work.context.request_id,
-        "gateway.tool.kind": work.target.kind,
-        **content_attribute("gen_ai.tool.call.arguments", lambda: jsontext.encode_text(work.args)),
+        "gen_ai.conversation.id": execution.context.session_id,
+        "gateway.run.id": execution.context.request_id,
+        "gateway.tool.kind": execution.target.kind,
+        **content_attribute("gen_ai.tool.call.arguments", lambda: jsontext.encode_text(execution.args)),
     }
-    with span(f"execute_tool {work.target.name}", attributes) as tool:
-        outcome = await execute(work)
+    with span(f"execute_tool {execution.target.name}", attributes) as tool:
+        outcome = await execute(execution)
         if isinstance(outcome, Later):
             tool.set_attributes({"gateway.tool.status": "accepted"})
             return outcome
@@ -124,7 +125,7 @@ async def _executed(work: CallWork) -> Outcome | Later:
 
 
 async def call_refuse(*, call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
-    """Settles a call that must not be made as rejected, the model told `reason`; None while it is waited for."""
+    """Settles a forbidden call as rejected; the model reads `reason`. Returns None while the call is awaited."""
     return await run(_refuse, call_id, fence, reason, on_settled)
 
 
@@ -140,17 +141,17 @@ def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> C
         return settle(call, status="rejected", content=reason, on_settled=on_settled, fence=fence)
 
 
-def _encoded(args: Mapping[str, Any] | str) -> str:
+def _encode_args(args: Mapping[str, Any] | str) -> str:
     try:
         return jsontext.encode_text(args if isinstance(args, str) else dict(args))
     except BadRequest:
-        # Nested too deep to be kept: text is no object, so the model is told that its arguments are none.
+        # Nested too deep to be stored. Text is no JSON object, so the model reads that its arguments are invalid.
         return jsontext.encode_text("[nested too deep]")
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt at a call, with what was found out before its transaction."""
+    """One attempt at a call, with the checks that were made before its transaction."""
 
     call: ToolCall
     target: Target | None
@@ -164,16 +165,16 @@ class _Attempt:
         return settle(self.call, status="error", content=content, on_settled=self.on_settled, fence=self.fence, **more)
 
 
-def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | CallWork | None:
-    looked = ToolCall.objects.filter(pk=call_id, stream_id=fence.stream_id).first()
-    if looked is None:
+def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | Execution | None:
+    seen = ToolCall.objects.filter(pk=call_id, stream_id=fence.stream_id).first()
+    if seen is None:
         raise NotFound("The session has no call of that id.", field="callId")
-    if looked.state == CallState.SETTLED:
-        return result_of(looked)
-    # Checking arguments and asking an MCP server take a while: before the transaction, which holds the stream.
-    target = target_of(looked, context.builtins)
-    violation = target.violation(looked.effective_args) if target else None
-    known = [] if target else known_names(looked.stream_id, context.builtins)[:MAX_KNOWN_NAMES]
+    if seen.state == CallState.SETTLED:
+        return result_of(seen)
+    # Checking arguments and asking an MCP server are slow, so both come before the transaction, which locks the stream.
+    target = target_of(seen, context.builtins)
+    violation = target.violation(seen.effective_args) if target else None
+    known = [] if target else known_names(seen.stream_id, context.builtins)[:MAX_KNOWN_NAMES]
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
@@ -181,16 +182,16 @@ def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettl
         return _advance(_Attempt(call, target, violation, known, fence, context, on_settled))
 
 
-def _advance(attempt: _Attempt) -> CallResult | CallWork | None:
+def _advance(attempt: _Attempt) -> CallResult | Execution | None:
     call, target = attempt.call, attempt.target
     if call.state == CallState.SETTLED:
         return result_of(call)
     if call.state in WAITING:
         return None
     if call.state == CallState.RUNNING:
-        return _again(attempt)
+        return _resume(attempt)
     if target is None:
-        return _unknown(attempt)
+        return _settle_unknown(attempt)
     if attempt.violation is not None:
         return attempt.settle(attempt.violation, kind=target.kind)
     context = attempt.context
@@ -205,7 +206,7 @@ def _advance(attempt: _Attempt) -> CallResult | CallWork | None:
     return _start(attempt, target)
 
 
-def _start(attempt: _Attempt, target: Target) -> CallWork:
+def _start(attempt: _Attempt, target: Target) -> Execution:
     call = attempt.call
     move(
         call,
@@ -219,19 +220,19 @@ def _start(attempt: _Attempt, target: Target) -> CallWork:
     )
     event = ToolExecutionStart(call_id=call.id, tool_name=call.tool_name, args=call.effective_args)
     log.append(call.stream_id, [event], run_id=call.run_id, fence=attempt.fence)
-    return _work(attempt, target)
+    return _make_execution(attempt, target)
 
 
-def _again(attempt: _Attempt) -> CallResult | CallWork:
-    """The call was running and nobody runs it: its attempt died, or was cancelled, in the middle."""
+def _resume(attempt: _Attempt) -> CallResult | Execution:
+    """Takes up a call whose last attempt died or was cancelled while it ran."""
     call, target = attempt.call, attempt.target
     if target is None or not target.idempotent or call.kind != target.kind:
         return attempt.settle("The call was interrupted; whether it took effect is unknown, and it was not repeated.")
     ToolCall.objects.filter(pk=call.pk).update(epoch=attempt.fence.epoch, starts=call.starts + 1)
-    return _work(attempt, target)
+    return _make_execution(attempt, target)
 
 
-def _unknown(attempt: _Attempt) -> CallResult:
+def _settle_unknown(attempt: _Attempt) -> CallResult:
     call = attempt.call
     known = f"The tools are: {', '.join(attempt.known)}." if attempt.known else "There are no tools."
     return attempt.settle(
@@ -241,9 +242,9 @@ def _unknown(attempt: _Attempt) -> CallResult:
     )
 
 
-def _work(attempt: _Attempt, target: Target) -> CallWork:
+def _make_execution(attempt: _Attempt, target: Target) -> Execution:
     tenant = Tenant.objects.get(pk=attempt.call.tenant_id)
-    return CallWork(
+    return Execution(
         call_id=attempt.call.id,
         args=attempt.call.effective_args,
         target=target,
@@ -259,7 +260,7 @@ def _finish(call_id: str, fence: Fence, outcome: Outcome | Later, on_settled: On
         log.fence_check(fence)
         call = ToolCall.objects.get(pk=call_id)
         if call.state == CallState.SETTLED:
-            # Its late result came before the 202 itself, or its run was aborted.
+            # The late result arrived before the 202 did, or the run was aborted.
             return result_of(call)
         if isinstance(outcome, Later):
             move(call, CallState.ACCEPTED, expires_at=database_moment() + timedelta(seconds=RESULT_SECONDS))

@@ -1,8 +1,8 @@
-"""What outsiders say: approvals, answers, results of tools that clients run, late results of callbacks.
+"""Decisions from outside: approvals, answers, results of client tools, late results of callbacks.
 
-Each in the caller's transaction (its first statement locks the stream), under the contract's rules of
-"Deciding twice": the same again is answered the same, anything else is a Conflict, too late is Gone, and what
-the session does not have is NotFound. What an outsider decided is told to the model.
+Each function runs in one transaction whose first statement locks the stream. Repeating a decision gives the same
+response, a different decision raises Conflict, one after the expiry raises Gone, and an unknown id raises NotFound
+(docs/protocol-native.md, "Deciding twice"). The model reads the outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from events_app.types import ApprovalResolved, QuestionResolved
 from tenants_app.services.audit import audit_record
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.result_body import outcome_of
+from tools_app.result_body import parse_result_body
 from tools_app.signing import token_hash
 from tools_app.states import ApprovalState, CallKind, CallState
 from tools_app.targets import target_of
@@ -43,20 +43,21 @@ def approval_decide(
     comment: str | None = None,
     on_settled: OnSettled,
 ) -> dict[str, Any]:
-    """Approves (with changed `args`, if any) or rejects; the wire answer of `approve` and `reject`.
+    """Approves a call (with changed `args`, if given) or rejects it; returns the response body of `approve` and
+    `reject`.
 
-    An approved client's tool is requested at once. A rejected call is settled; `comment` is told to the model.
+    An approved client tool is requested at once. A rejected call is settled, and the model reads `comment`.
     """
-    comment = _comment_checked(comment)
+    comment = _check_comment(comment)
     with write_transaction():
         log.lock(stream_id)
-        call = ToolCall.objects.filter(stream_id=stream_id, approval_id=_sought(approval_id)).first()
+        call = ToolCall.objects.filter(stream_id=stream_id, approval_id=_searchable(approval_id)).first()
         if call is None:
             raise NotFound("The session has no approval of that id.", field="approvalId")
         if args_hash is not None and args_hash != call.args_hash:
             raise Conflict("argsHash is not that of the call: other arguments were shown.", field="argsHash")
         if call.approval_state != ApprovalState.PENDING:
-            return _decided_before(call, approve, args)
+            return _repeat_decision(call, approve, args)
         _refuse_late(call, "The approval has expired.", "approvalId")
         if approve:
             _approve(call, by, comment, args)
@@ -67,25 +68,25 @@ def approval_decide(
 
 
 def question_answer(*, stream_id: int, ref: str, response: Any, by: str, on_settled: OnSettled) -> dict[str, Any]:
-    """Answers a question; an option's id stands for its label. The wire answer of `respond`."""
+    """Answers a question; an option's id stands for its label. Returns the response body of `respond`."""
     if not isinstance(response, str) or not response.strip() or len(response) > MAX_RESPONSE_CHARACTERS:
         raise BadRequest(f"response must be text of 1 to {MAX_RESPONSE_CHARACTERS} characters.", field="response")
     answer = {"ref": ref, "status": "answered"}
     with write_transaction():
         log.lock(stream_id)
-        call = ToolCall.objects.filter(stream_id=stream_id, ref=_sought(ref)).first()
+        call = ToolCall.objects.filter(stream_id=stream_id, ref=_searchable(ref)).first()
         if call is None:
             raise NotFound("The session has no question of that ref.", field="ref")
-        told, mark = _chosen(call, jsontext.clean_text(response)), fingerprint(response)
+        answer_text, mark = _option_label(call, jsontext.clean_text(response)), fingerprint(response)
         if call.state == CallState.SETTLED:
             _refuse_another(call, mark, "question", "ref")
             return answer
         _refuse_late(call, "The question has expired.", "ref")
-        resolved = QuestionResolved(ref=ref, status="answered", response=told)
+        resolved = QuestionResolved(ref=ref, status="answered", response=answer_text)
         settle(
             call,
             status="ok",
-            content=told,
+            content=answer_text,
             on_settled=on_settled,
             before=[resolved],
             answer_hash=mark,
@@ -97,12 +98,12 @@ def question_answer(*, stream_id: int, ref: str, response: Any, by: str, on_sett
 def client_result(
     *, stream_id: int, call_id: str, result: Any = None, error: str | None = None, on_settled: OnSettled
 ) -> dict[str, Any]:
-    """What the connected client says of a tool that it ran; `error` not None means that it failed."""
-    status, content = outcome_of({"result": result} if error is None else {"error": error})
+    """Stores the result of a tool that the connected client ran; a given `error` means that the tool failed."""
+    status, content = parse_result_body({"result": result} if error is None else {"error": error})
     answer = {"callId": call_id, "status": "accepted"}
     with write_transaction():
         log.lock(stream_id)
-        call = ToolCall.objects.filter(stream_id=stream_id, pk=_sought(call_id), kind="client").first()
+        call = ToolCall.objects.filter(stream_id=stream_id, pk=_searchable(call_id), kind="client").first()
         if call is None or call.state == CallState.AWAITING_APPROVAL or call.started_at is None:
             raise NotFound("The session has not requested a call of that id.", field="callId")
         mark = fingerprint([status, content])
@@ -115,11 +116,11 @@ def client_result(
 
 
 def callback_result(*, token: str, body: Any, on_settled: OnSettled) -> Placed:
-    """The late result of a callback that answered 202, posted to its `resultUrl` (whose last part is `token`).
+    """Stores the late result of a callback that responded 202, posted to its `resultUrl` (`token` is the last segment).
 
-    It may come before that answer itself. Opens a transaction of its own when there is none.
+    It may arrive before the 202. Opens a transaction of its own when there is none.
     """
-    status, content = outcome_of(body)
+    status, content = parse_result_body(body)
     found = ToolCall.objects.filter(token_hash=token_hash(token)).first()
     if found is None:
         raise NotFound("No call waits for a result at this address.")
@@ -137,13 +138,13 @@ def callback_result(*, token: str, body: Any, on_settled: OnSettled) -> Placed:
     return placed
 
 
-def _sought(identifier: Any) -> str:
-    """What to look for: an id may be anything that a client sent, and no database takes all of that."""
+def _searchable(identifier: Any) -> str:
+    """The id as text that every database accepts; a client may send any JSON value."""
     return jsontext.clean_text(identifier) if isinstance(identifier, str) else ""
 
 
 def _approve(call: ToolCall, by: str, comment: str | None, args: Mapping[str, Any] | None) -> None:
-    # An MCP server is not asked while the stream is locked: its tool's arguments are checked before the call.
+    # The stream is locked, so no MCP server is asked here; arguments of its tools are checked before the call.
     target = None if call.kind == CallKind.MCP else target_of(call)
     changed = None
     if args is not None:
@@ -186,7 +187,7 @@ def _audit(call: ToolCall, by: str) -> None:
     audit_record(actor=by, action=action, target=call.id, detail=detail, tenant_id=call.tenant_id)
 
 
-def _decided_before(call: ToolCall, approve: bool, args: Mapping[str, Any] | None) -> dict[str, Any]:
+def _repeat_decision(call: ToolCall, approve: bool, args: Mapping[str, Any] | None) -> dict[str, Any]:
     if call.approval_state == ApprovalState.EXPIRED:
         raise Gone("The approval has expired.", field="approvalId")
     if approve != (call.approval_state == ApprovalState.APPROVED):
@@ -201,7 +202,7 @@ def _decision(call: ToolCall) -> dict[str, Any]:
     return {"approvalId": call.approval_id, "status": str(call.approval_state)}
 
 
-def _comment_checked(comment: Any) -> str | None:
+def _check_comment(comment: Any) -> str | None:
     if comment is None:
         return None
     if not isinstance(comment, str) or len(comment) > MAX_COMMENT_CHARACTERS:
@@ -210,7 +211,7 @@ def _comment_checked(comment: Any) -> str | None:
 
 
 def _refuse_late(call: ToolCall, message: str, field: str | None) -> None:
-    # The sweep settles it within seconds; until then it is as expired as after.
+    # The sweep settles it within seconds; the call counts as expired already.
     if call.expires_at is not None and call.expires_at <= database_moment():
         raise Gone(message, field=field)
 
@@ -222,6 +223,6 @@ def _refuse_another(call: ToolCall, mark: str, noun: str, field: str | None) -> 
         raise Conflict(f"The {noun} was already answered otherwise.", field=field)
 
 
-def _chosen(call: ToolCall, response: str) -> str:
+def _option_label(call: ToolCall, response: str) -> str:
     options = jsontext.decode(call.options or "[]")
     return next((option["label"] for option in options if option["id"] == response), response)

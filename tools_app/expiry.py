@@ -1,7 +1,7 @@
-"""Calls that end without their answer: their time passed, or their run was aborted.
+"""Expiry and cancellation of tool calls that wait.
 
-Both settle the call and resolve its approval or question, so that no client keeps a dialog open that nobody
-hears any more.
+Both settle the call and resolve its approval or question, so that no client keeps a dialog open for a call that is
+over.
 """
 
 from __future__ import annotations
@@ -34,30 +34,32 @@ _EXPIRED: dict[str, tuple[Status, str]] = {
 def calls_expire(
     *, limit: int = 100, on_settled: OnSettled, go_on: GoOn = lambda: True, failed: set[int] | None = None
 ) -> list[tuple[int, str]]:
-    """Settles the calls whose wait is over, each stream's in a transaction of its own, looking for `limit` of them at a
-    time until none is left; the streams and runs that were touched, each once. The caller then sees whether a leg can
-    begin. `go_on` is asked before each stream; those that fail are added to `failed`, and not looked at again."""
+    """Settles calls whose wait has expired, `limit` at a time until none is left, in one transaction per stream.
+
+    Returns each stream and run that was touched, once; the caller checks whether a leg can start. Stops when `go_on`,
+    which is asked before each stream, returns False. Streams that fail are added to `failed` and skipped from then on.
+    """
     failed = set() if failed is None else failed
     touched: dict[tuple[int, str], None] = {}
-    while streams := _late(limit, failed):
+    while streams := _find_expired(limit, failed):
         for stream_id in streams:
             if not go_on():
                 return list(touched)
             try:
                 touched |= dict.fromkeys(_expire(stream_id, limit, on_settled))
-            except Exception:  # one session's fault must not keep the others' calls waiting for ever
-                logger.exception("expiry failed", extra={"stream_id": stream_id})
+            except Exception:  # contains: one session's fault must not keep other sessions' calls waiting for ever
+                logger.exception("call_expiry_failed", extra={"stream_id": stream_id})
                 failed.add(stream_id)
     return list(touched)
 
 
-def _late(limit: int, without: Collection[int]) -> list[int]:
+def _find_expired(limit: int, without: Collection[int]) -> list[int]:
     late = ToolCall.objects.filter(state__in=WAITING, expires_at__lte=Now()).exclude(stream_id__in=without)
     return list(dict.fromkeys(late.order_by("expires_at").values_list("stream_id", flat=True)[:limit]))
 
 
 def calls_cancel(*, stream_id: int, run_id: str, reason: str, on_settled: OnSettled) -> int:
-    """Ends every open call of the run as rejected, whatever state it is in; how many. `reason` is a sentence."""
+    """Settles every open call of the run as rejected and returns their number. `reason` is a sentence for the model."""
     with write_transaction():
         log.lock(stream_id)
         calls = ToolCall.objects.filter(stream_id=stream_id, run_id=run_id).exclude(state=CallState.SETTLED)

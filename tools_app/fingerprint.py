@@ -1,4 +1,4 @@
-"""The fingerprint by which two JSON values are the same: `argsHash` of approvals, and repeated answers."""
+"""The fingerprint that compares JSON values: `argsHash` of approvals, and repeated decisions."""
 
 from __future__ import annotations
 

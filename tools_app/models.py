@@ -1,7 +1,7 @@
-"""A session's tools, and every call that a model made, in one table with one state machine.
+"""Tables of a session's tools and of all tool calls, whatever their kind.
 
-A session is known here by its stream only. JSON is kept as encoded text (`core_app.jsontext`); secrets are
-sealed (`core_app.sealing`); times of waits are compared by the database's clock alone.
+A session is referenced by its stream only. JSON is stored as encoded text (`core_app.jsontext`), secrets are sealed
+(`core_app.sealing`), and expiries are compared by the database's clock alone.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def _values(states: Iterable[StrEnum]) -> list[str]:
 
 
 class SessionTool(models.Model):
-    """A tool that was registered for one session. Without `callback_url` the connected client runs it.
+    """A tool that is registered for one session. Without `callback_url` the connected client runs it.
 
-    `origin` is `client`, or `operator` for what the operator's agents bring along: a client's approval policy
-    lowers only what a client registered.
+    `origin` is `client`, or `operator` for tools of the operator's agents. A client's approval policy cannot lower the
+    approval flag of the latter.
     """
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, db_index=False, related_name="+")

@@ -1,4 +1,4 @@
-"""What the operator decides about tools, in the configuration file's sections `tools` and `mcp`.
+"""The operator's rules for tools, from the sections `tools` and `mcp` of the configuration file.
 
     tools:
       builtins: [ask_user, current_time, fetch_url]     # what clients may name; all of them without this line
@@ -10,22 +10,20 @@
 Of a server also: `cwd`, `env`, `env_from` (names that are passed on; nothing else of the gateway's environment
 is), `headers`, `timeout_seconds` (60).
 
-The file is read again when it changes. A mistake in it is an Unprocessable that names the place.
+The file is read again when it changes; a broken file leaves the last good rules in force (`core_app.config_file`).
+Without earlier good rules, a fault raises Unprocessable and names the setting.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-from django.conf import settings
-
+from core_app.config_file import ConfigurationError, Section
 from core_app.errors import Unprocessable
+from core_app.lifecycle import process_wide
 
 _SERVER_NAME = re.compile(r"\A[A-Za-z0-9]+([_-][A-Za-z0-9]+)*\Z")
 
@@ -34,68 +32,85 @@ OFFERED = ("ask_user", "current_time", "fetch_url")
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The two sections, checked. `mcp` maps a server's name to its own mapping."""
+class ToolRules:
+    """The section `tools`: built-ins on offer, and `always` or `never` by tool name."""
 
     builtins: tuple[str, ...] = OFFERED
-    approvals: Mapping[str, str] | None = None
-    mcp: Mapping[str, Mapping[str, Any]] | None = None
+    approvals: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Both sections, checked. `mcp` maps a server's name to its own mapping."""
+
+    builtins: tuple[str, ...]
+    approvals: Mapping[str, str]
+    mcp: Mapping[str, Mapping[str, Any]]
 
 
 def rules() -> Rules:
     """The rules in force; a missing file is an empty one."""
-    path = Path(settings.GATEWAY_CONFIG)
     try:
-        stamp = path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return Rules()
-    return _read(path, stamp)
+        tools, mcp = TOOLS.get(), MCP.get()
+    except ConfigurationError as error:
+        message = str(error)
+        raise Unprocessable(message if "GATEWAY_CONFIG" in message else f"GATEWAY_CONFIG: {message}") from None
+    return Rules(tools.builtins, tools.approvals, mcp)
 
 
 def builtins_allowed() -> tuple[str, ...]:
-    """The names that a client may put into `tools`: built-ins, and `mcp:<server>` for each server."""
+    """The names that a client may list in `tools`: built-ins, and `mcp:<server>` for each server."""
     now = rules()
-    return (*now.builtins, *(f"mcp:{server}" for server in now.mcp or {}))
+    return (*now.builtins, *(f"mcp:{server}" for server in now.mcp))
 
 
 def approval_rule(tool_name: str) -> str | None:
-    """`always` or `never` where the operator says so for this tool, else None."""
-    return (rules().approvals or {}).get(tool_name)
+    """The operator's rule for this tool, `always` or `never`, or None."""
+    return rules().approvals.get(tool_name)
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path, stamp: int) -> Rules:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise Unprocessable("GATEWAY_CONFIG names a file that is not valid YAML.") from None
-    tools, mcp = _mapping(document, "tools"), _mapping(document, "mcp")
+def parse_tools(section: Any) -> ToolRules:
+    """Checks the section `tools`; raises ConfigurationError that names the fault."""
+    tools = _mapping_of(section, "tools")
     builtins = tuple(tools.get("builtins", OFFERED))
     if unknown := [name for name in builtins if name not in OFFERED]:
-        raise Unprocessable(f"tools.builtins of GATEWAY_CONFIG names {unknown[0]!r}; there are: {', '.join(OFFERED)}.")
-    approvals = _mapping(tools, "approvals")
+        raise ConfigurationError(
+            f"tools.builtins of GATEWAY_CONFIG names {unknown[0]!r}; there are: {', '.join(OFFERED)}."
+        )
+    approvals = _mapping_of(tools.get("approvals"), "approvals")
     if wrong := [name for name, rule in approvals.items() if rule not in ("always", "never")]:
-        raise Unprocessable(f"tools.approvals.{wrong[0]} of GATEWAY_CONFIG must be always or never.")
-    for server in mcp:
-        _server_check(str(server), _mapping(mcp, server))
-    return Rules(builtins, approvals, mcp)
+        raise ConfigurationError(f"tools.approvals.{wrong[0]} of GATEWAY_CONFIG must be always or never.")
+    return ToolRules(builtins, approvals)
 
 
-def _server_check(server: str, section: Mapping[str, Any]) -> None:
-    place = f"mcp.{server} of GATEWAY_CONFIG"
+def parse_mcp(section: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Checks the section `mcp`; raises ConfigurationError that names the fault."""
+    servers = _mapping_of(section, "mcp")
+    for server in servers:
+        _check_server(str(server), _mapping_of(servers[server], server))
+    return servers
+
+
+def _check_server(server: str, section: Mapping[str, Any]) -> None:
+    entry = f"mcp.{server} of GATEWAY_CONFIG"
     if not _SERVER_NAME.match(server):
-        raise Unprocessable(f"{place} must be named with letters, digits and single '-' or '_'.")
+        raise ConfigurationError(f"{entry} must be named with letters, digits and single '-' or '_'.")
     command = section.get("command")
     if ("url" in section) == (command is not None):
-        raise Unprocessable(f"{place} must have either a url or a command.")
+        raise ConfigurationError(f"{entry} must have either a url or a command.")
     if command is not None and not (command and isinstance(command, list) and all(isinstance(x, str) for x in command)):
-        raise Unprocessable(f"{place} must have its command as a list of texts.")
+        raise ConfigurationError(f"{entry} must have its command as a list of texts.")
     if section.get("approval", "never") not in ("always", "never"):
-        raise Unprocessable(f"{place} must have an approval of always or never.")
+        raise ConfigurationError(f"{entry} must have an approval of always or never.")
 
 
-def _mapping(document: Any, name: str) -> Mapping[str, Any]:
-    value = (document.get(name) if isinstance(document, Mapping) else None) or {}
+def _mapping_of(value: Any, name: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
-        raise Unprocessable(f"{name} of GATEWAY_CONFIG must be a mapping.")
+        raise ConfigurationError(f"{name} of GATEWAY_CONFIG must be a mapping.")
     return value
+
+
+TOOLS: Section[ToolRules] = process_wide(Section("tools", parse_tools), reset=Section.forget)
+MCP: Section[Mapping[str, Mapping[str, Any]]] = process_wide(Section("mcp", parse_mcp), reset=Section.forget)

@@ -1,7 +1,7 @@
-"""A session's tools: registering, removing and listing them, and the built-ins beside them.
+"""A session's tools: registration, removal, lists, and the built-ins that the session may use.
 
-Everything that a tenant writes is checked here, before it is stored; the address of a callback is checked again
-at every call. Each change is an event of the session's stream.
+Input from a tenant is checked here, before it is stored; the address of a callback is checked again at every call.
+Each change is an event of the session's stream.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tenants_app.models import Tenant
 from tools_app import operator_rules
 from tools_app.executors import builtin
 from tools_app.models import SessionTool
-from tools_app.schema import parameters_checked
-from tools_app.signing import secret_checked
+from tools_app.schema import schema_check
+from tools_app.signing import secret_check
 from tools_app.types import ToolSpec
 
 MAX_TOOLS = 128
-"""Tools per session: more than that no model chooses among well, and every request carries them all."""
+"""Tools per session. Models choose badly among more, and every request carries all of them."""
 
 MAX_DESCRIPTION_CHARACTERS = 8_000
 MAX_HINT_CHARACTERS = 2_000
@@ -44,12 +44,12 @@ def tool_attach(
     registration: Mapping[str, Any],
     origin: Literal["client", "operator"] = "client",
 ) -> dict[str, Any]:
-    """Registers a tool, or replaces the one of the same name; gives it as it goes over the wire.
+    """Registers a tool, or replaces the one of the same name; returns its wire object.
 
     BadRequest names the field at fault; Conflict when the session has MAX_TOOLS already.
     """
     tenant = Tenant.objects.get(pk=tenant_id)
-    fields = _checked(registration, allow_private=tenant.allow_private)
+    fields = _check_registration(registration, allow_private=tenant.allow_private)
     with write_transaction():
         log.lock(stream_id)
         others = SessionTool.objects.filter(stream_id=stream_id).exclude(name=fields["name"])
@@ -68,8 +68,8 @@ def tool_attach(
 
 
 def tool_detach(*, stream_id: int, name: str, origin: Literal["client", "operator"] = "client") -> None:
-    """Removes a tool; NotFound when the session has none of that name, Conflict when it is not `origin`'s to remove.
-    Calls under way settle as they would."""
+    """Removes a tool. Raises NotFound for an unknown name, and Conflict when the tool belongs to the operator.
+    Calls that are under way settle normally."""
     with write_transaction():
         log.lock(stream_id)
         tool = SessionTool.objects.filter(stream_id=stream_id, name=jsontext.clean_text(name)).first()
@@ -82,7 +82,7 @@ def tool_detach(*, stream_id: int, name: str, origin: Literal["client", "operato
 
 
 def tools_copy(*, source_id: int, target_id: int) -> None:
-    """Registers the tools of one session in another, new one; in the caller's transaction."""
+    """Copies the tools of one session to a new one, in the caller's transaction."""
     for tool in SessionTool.objects.filter(stream_id=source_id).order_by("pk"):
         tool.pk, tool.stream_id = None, target_id
         tool._state.adding = True
@@ -90,19 +90,19 @@ def tools_copy(*, source_id: int, target_id: int) -> None:
 
 
 def tools_list(stream_id: int) -> list[dict[str, Any]]:
-    """The session's registered tools as they go over the wire, without any secret."""
+    """The wire objects of the session's registered tools, without secrets."""
     return [to_wire(tool) for tool in SessionTool.objects.filter(stream_id=stream_id).order_by("name")]
 
 
 def tool_specs(stream_id: int, builtins: Sequence[str]) -> tuple[ToolSpec, ...]:
-    """What the model is told of: the session's built-ins, then its registered tools by name."""
+    """The tools that the model may call: the session's built-ins, then its registered tools by name."""
     registered = SessionTool.objects.filter(stream_id=stream_id).order_by("name")
     own = [ToolSpec(tool.name, tool.description, jsontext.decode(tool.parameters)) for tool in registered]
     return (*builtin.specs(builtins), *own)
 
 
 def builtins_check(names: Sequence[Any]) -> tuple[str, ...]:
-    """`names` without repetition, when the operator allows them all; BadRequest of field `tools` else."""
+    """Returns `names` without duplicates; raises BadRequest (field `tools`) for one that the operator forbids."""
     allowed = operator_rules.builtins_allowed()
     for name in names:
         if not isinstance(name, str) or name not in allowed:
@@ -114,7 +114,7 @@ def builtins_check(names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def to_wire(tool: SessionTool) -> dict[str, Any]:
-    """The tool object of the contract."""
+    """The tool's wire object (docs/protocol-native.md, "Tools")."""
     return {
         "name": tool.name,
         "description": tool.description,
@@ -128,7 +128,7 @@ def to_wire(tool: SessionTool) -> dict[str, Any]:
     }
 
 
-def _checked(given: Mapping[str, Any], *, allow_private: bool) -> dict[str, Any]:
+def _check_registration(given: Mapping[str, Any], *, allow_private: bool) -> dict[str, Any]:
     name = given.get("name")
     if not isinstance(name, str) or not _NAME.match(name):
         raise BadRequest("name must match [A-Za-z_][A-Za-z0-9_-]{0,63}.", field="name")
@@ -138,12 +138,12 @@ def _checked(given: Mapping[str, Any], *, allow_private: bool) -> dict[str, Any]
     return {
         "name": name,
         "description": _text(given, "description", MAX_DESCRIPTION_CHARACTERS) or "",
-        "parameters": parameters_checked({} if given.get("parameters") is None else given["parameters"]),
+        "parameters": schema_check({} if given.get("parameters") is None else given["parameters"]),
         "callback_url": _callback_url(given.get("callbackUrl"), allow_private=allow_private),
         "timeout_ms": _timeout(given.get("timeoutMs")),
         "requires_approval": _flag(given, "requiresApproval", False),
         "hint": _text(given, "hint", MAX_HINT_CHARACTERS),
-        "sealed_secret": None if secret is None else seal(secret_checked(secret)),
+        "sealed_secret": None if secret is None else seal(secret_check(secret)),
         "idempotent": _flag(given, "idempotent", True),
     }
 

@@ -1,4 +1,4 @@
-"""What a tool says of itself: `{"result": …}` or `{"error": "…"}`, whoever ran it (contract: native, "Tools")."""
+"""The result body of a tool, `{"result": …}` or `{"error": "…"}` (docs/protocol-native.md, "Tools")."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 
 
-def outcome_of(body: Any) -> tuple[Literal["ok", "error"], str]:
-    """Status and text of `{"result": …}` or `{"error": "…"}`; BadRequest for anything else."""
+def parse_result_body(body: Any) -> tuple[Literal["ok", "error"], str]:
+    """Status and text of a result body; raises BadRequest for any other shape."""
     if not isinstance(body, Mapping) or ("result" in body) == ("error" in body):
         raise BadRequest('The body must be {"result": …} or {"error": "…"}.', field="result")
     if "error" not in body:

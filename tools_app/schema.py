@@ -1,8 +1,8 @@
-"""JSON Schemas that tenants write, made harmless before they are used.
+"""Validation of tool arguments against JSON Schemas from tenants, safe against hostile schemas.
 
-A schema is bounded in size, depth, patterns and work; its references stay inside it; patterns run on a
-linear-time engine without lookaround or back-references. The work of checking arguments is bounded before it
-begins (`tools_app.schema_cost`): a 1 KiB schema whose references double at every level would otherwise take 2^n steps.
+A schema is limited in size, depth, patterns and cost; its references stay inside it; patterns run on a linear-time
+engine without lookaround or back-references. The cost of a check is bounded before it starts (`tools_app.schema_cost`),
+because a 1 KiB schema whose references double at every level takes 2^n steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ MAX_PATTERNS = 64
 MAX_PATTERN_CHARACTERS = 1000
 MAX_ARGS_BYTES = 256 * 1024
 MAX_EXPLAINED_WORK = 1_000
-"""What is looked through a second time for a sentence about the fault, where that needs the errors of all branches."""
+"""Highest cost at which arguments are checked a second time to name the fault, when that collects the errors of all
+branches."""
 
 _REGEX = jsonschema_rs.RegexOptions(size_limit=200_000, dfa_size_limit=2_000_000)
 _DRAFTS = (
@@ -35,8 +36,8 @@ _DRAFTS = (
 _REFUSED = ("$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary")
 
 
-def parameters_checked(value: Any, *, field: str = "parameters") -> str:
-    """The schema as encoded JSON, ready to be stored; BadRequest names `field` and what is wrong."""
+def schema_check(value: Any, *, field: str = "parameters") -> str:
+    """Returns the schema as encoded JSON, ready to be stored; raises BadRequest naming `field` and the fault."""
     if not isinstance(value, Mapping):
         raise BadRequest(f"{field} must be a JSON Schema object.", field=field)
     if value.get("type", "object") != "object":
@@ -47,7 +48,7 @@ def parameters_checked(value: Any, *, field: str = "parameters") -> str:
     if len(text.encode()) > MAX_SCHEMA_BYTES:
         raise BadRequest(f"{field} must be at most {MAX_SCHEMA_BYTES} bytes of JSON.", field=field)
     schema = jsontext.decode(text)
-    _bounded(schema, field)
+    _check_bounds(schema, field)
     try:
         _validator(text)
     except jsonschema_rs.ValidationError as error:
@@ -58,9 +59,9 @@ def parameters_checked(value: Any, *, field: str = "parameters") -> str:
 
 
 def violation(parameters: str, args: Any, *, trusted: bool = False) -> str | None:
-    """Why `args` do not fit the schema, as a sentence for the model or the client; None when they do.
+    """Returns a sentence for the model or the client that says why `args` do not fit the schema, or None.
 
-    `trusted` schemas are an operator's: they may be recursive, so their work is not bounded.
+    A `trusted` schema comes from the operator: it may be recursive, so its cost is not bounded.
     """
     if not isinstance(args, dict):
         return "The arguments are not a JSON object."
@@ -74,10 +75,10 @@ def violation(parameters: str, args: Any, *, trusted: bool = False) -> str | Non
         return None
     if work > MAX_EXPLAINED_WORK and _work_of(parameters).collects:
         return "The arguments do not fit the tool's schema."
-    return _explained(validator, args)
+    return _explain(validator, args)
 
 
-def _explained(validator: Any, args: Any) -> str:
+def _explain(validator: Any, args: Any) -> str:
     try:
         validator.validate(args)
     except jsonschema_rs.ValidationError as found:
@@ -112,7 +113,7 @@ def _place(error: jsonschema_rs.ValidationError) -> str:
     return f" at {path[:200]}" if path else ""
 
 
-def _bounded(schema: Any, field: str) -> None:
+def _check_bounds(schema: Any, field: str) -> None:
     if schema.get("$schema", _DRAFTS[0]).rstrip("#") not in _DRAFTS:
         raise BadRequest(f"{field} names a $schema that is not draft-06, draft-07, 2019-09 or 2020-12.", field=field)
     patterns = 0

@@ -1,13 +1,12 @@
-"""What checking a value against a tenant's schema can take, known before it is done.
+"""An upper bound for the cost of checking a value against a tenant's schema, computed before the check.
 
-The check runs in a library that holds the interpreter from beginning to end, so whatever it takes, every other
-tenant waits. Its work is bounded from the schema and the value: in evaluations of a subschema at a value, with
-what takes longer than one evaluation counted as many (measured; one unit is 0.1 µs).
+The check runs in a library that holds the interpreter until it ends, so every other tenant waits for it. The cost is
+counted in evaluations of a subschema at a value; slower operations count as several (measured; one unit is 0.1 µs).
 
-- Subschemas multiply through references, and `unevaluated…` evaluates everything beside it again, three times at
-  each level.
-- A member of an `enum` that is not made of texts alone is compared one by one, a number as a decimal (1 µs).
-- A pattern runs in linear time, but linear in the length of the text times the places of the pattern (50 ns).
+- Subschemas multiply through references, and `unevaluated…` evaluates everything beside it again, three times per
+  level.
+- The members of an `enum` that does not hold texts alone are compared one by one, a number as a decimal (1 µs).
+- A pattern runs in time proportional to the length of the text times the positions of the pattern (50 ns).
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ MAX_WORK = 300_000
 """Evaluations of a subschema at a value; at 0.1 µs each, a check holds the interpreter for 30 ms at most."""
 
 _MAX_CHAIN = 200
-"""Schemas within schemas, references followed: keeps the recursion below Python's limit."""
+"""Nesting of schemas with references followed; keeps the recursion below Python's limit."""
 
 _AGAIN = 3
-"""How often a schema with `unevaluated…` evaluates what stands beside it, at the least favourable."""
+"""Evaluations of the keywords beside `unevaluated…`, in the worst case."""
 
 _CONTAINS = 20
 _COMPARISON = 10
 _UNIQUE = 10
 _VISIT = 5
-"""What `weight` itself takes at one value, in units."""
+"""Cost of the estimate itself at one value, in units."""
 
 _CHARACTERS_A_UNIT = 500
-"""Characters that are counted (`minLength`) in one unit."""
+"""Characters that `minLength` counts in one unit."""
 
 _HERE_LISTS = ("allOf", "anyOf", "oneOf")
 _HERE = ("not", "if", "then", "else")
@@ -50,11 +49,11 @@ _ENDLESS = re.compile(r"[*+|]|,\}")
 
 
 class Unbounded(Exception):
-    """The schema's work has no useful bound; the message goes on from the field's name."""
+    """The schema's cost has no useful bound; the message continues a sentence that starts with the field's name."""
 
 
 class SchemaWork:
-    """The bound for one schema, whose references lead into itself."""
+    """The cost estimate of one schema, whose references stay inside it."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -63,11 +62,11 @@ class SchemaWork:
         keys = set(_keys(root))
         self._heavy = not keys.isdisjoint(_HEAVY)
         self.collects = not keys.isdisjoint(_COLLECTING)
-        """Whether saying what is wrong takes more than finding that something is: the errors of all branches are
-        made (up to 40 µs each), where the first would do."""
+        """True when naming the fault costs more than finding it: the library then builds the errors of all branches, up
+        to 40 µs each."""
 
     def check(self) -> None:
-        """Raises Unbounded for a schema that no arguments of a usual shape could be checked against."""
+        """Raises Unbounded for a schema that is too costly for arguments of any usual shape."""
         if max(self.at(self._root, depth) for depth in range(4)) > MAX_WORK // 30:
             raise Unbounded("takes too much work to check: its subschemas multiply")
 
@@ -84,7 +83,7 @@ class SchemaWork:
         return work + self._weight(value, MAX_WORK - work) if self._heavy and work <= MAX_WORK else work
 
     def at(self, schema: Any, depth: int) -> int:
-        """The evaluations at any one value exactly `depth` levels below the one that `schema` is applied to."""
+        """Evaluations at any single value exactly `depth` levels below the value that `schema` applies to."""
         if not isinstance(schema, dict):
             return 1 if depth == 0 else 0
         key = (id(schema), depth)
@@ -98,7 +97,7 @@ class SchemaWork:
         work = 1 + len(_list(schema.get("required"))) if depth == 0 else self._below(schema, depth - 1)
         work += _times(schema) * sum(self.at(child, depth) for child in self._here(schema))
         self._open.discard(key)
-        # Beyond this the figure does not matter, and Python's integers would grow without end.
+        # Larger figures do not matter, and Python's integers would grow without bound.
         self._known[key] = work = min(work, MAX_WORK + 1)
         return work
 
@@ -136,14 +135,14 @@ class SchemaWork:
         return target
 
     def _weight(self, value: Any, limit: int) -> int:
-        """What enums, patterns and their like add for this value; the walk ends a little above `limit`."""
+        """Cost that enums, patterns and similar keywords add for this value; the walk stops a little above `limit`."""
         work = 0
         pairs: list[tuple[Any, Any, int]] = [(self._root, value, 1)]
         while pairs and work <= limit:
             schema, item, times = pairs.pop()
             if not isinstance(schema, dict):
                 continue
-            work += times * _own(schema, item) + _VISIT
+            work += times * _keyword_cost(schema, item) + _VISIT
             again = min(times * _times(schema), limit + 1)
             pairs.extend((child, item, again) for child in self._here(schema))
             pairs.extend((child, below, times) for child, below in _descents(schema, item))
@@ -152,7 +151,7 @@ class SchemaWork:
 
 @lru_cache(maxsize=1024)
 def positions(pattern: str) -> int:
-    """How many places in `pattern` a text can be at, repetitions written out; rather too many than too few."""
+    """Number of positions in `pattern` with repetitions written out; never fewer than the engine has."""
     totals, last, at = [0], 0, 0
     while at < len(pattern):
         character = pattern[at]
@@ -178,7 +177,7 @@ def positions(pattern: str) -> int:
 
 
 def _class_end(pattern: str, at: int) -> int:
-    """Where the class that opens here closes at the soonest."""
+    """The earliest index at which the character class that opens at `at` closes."""
     while at < len(pattern) and pattern[at] != "]":
         at += 2 if pattern[at] == "\\" else 1
     return at
@@ -188,8 +187,8 @@ def _times(schema: dict[str, Any]) -> int:
     return _AGAIN if any(name in schema for name in _UNEVALUATED) else 1
 
 
-def _own(schema: dict[str, Any], value: Any) -> int:
-    """What the schema's own keywords take at the value beyond an evaluation."""
+def _keyword_cost(schema: dict[str, Any], value: Any) -> int:
+    """Cost of the schema's own keywords at the value, beyond one evaluation."""
     work = 0
     members = _list(schema.get("enum"))
     if members and not all(isinstance(member, str) for member in members):
@@ -198,22 +197,22 @@ def _own(schema: dict[str, Any], value: Any) -> int:
         work += _COMPARISON * _nodes(schema["const"])
     if isinstance(value, str):
         if isinstance(schema.get("pattern"), str):
-            work += _reading(schema["pattern"], value)
+            work += _match_cost(schema["pattern"], value)
         if "minLength" in schema or "maxLength" in schema:
             work += len(value) // _CHARACTERS_A_UNIT
     elif isinstance(value, list):
         work += _UNIQUE * _nodes(value) if schema.get("uniqueItems") is True else 0
     elif isinstance(value, dict) and (patterns := _map(schema.get("patternProperties"))):
-        # Once for its own schemas, and again for each keyword that asks which properties are left.
+        # Once for its own schemas, and again for each keyword that asks which properties remain.
         others = 1 + sum(name in schema for name in ("additionalProperties", "unevaluatedProperties"))
         work += others * sum(map(_size, value)) * sum(map(positions, patterns)) // 2
     return work
 
 
-def _reading(pattern: str, text: str) -> int:
+def _match_cost(pattern: str, text: str) -> int:
     places, size = positions(pattern), _size(text)
     if pattern.startswith("^") and not _ENDLESS.search(pattern):
-        # It ends where its places do.
+        # The match ends with the pattern's positions.
         size = min(size, 4 * places)
     return size * places // 2
 
@@ -223,7 +222,7 @@ def _size(text: str) -> int:
 
 
 def _descents(schema: dict[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
-    """The subschemas for what is in the value, each with its part."""
+    """The subschemas for the children of the value, each with its child."""
     rest = [schema[name] for name in ("additionalProperties", "unevaluatedProperties") if name in schema]
     if isinstance(value, dict):
         named, patterned = _map(schema.get("properties")), [*_map(schema.get("patternProperties")).values(), *rest]

@@ -1,6 +1,6 @@
-"""What a session waits for, and what its calls came to.
+"""Queries over tool calls: the open waits of a session and the results of a run.
 
-A stream belongs to one tenant: the upper room resolves it for the principal before it asks here.
+A stream belongs to one tenant; the caller resolves it for the principal first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WaitingKind = Literal["waiting_approval", "waiting_input", "waiting_tool"]
 
 
 def pending(stream_id: int) -> Pending:
-    """Everything that somebody outside has to settle, in the order the model asked for it."""
+    """The session's open waits, in the order in which the model requested the calls."""
     calls = ToolCall.objects.filter(stream_id=stream_id, state__in=WAITING).order_by(
         "created_at", "message_id", "position"
     )
@@ -33,12 +33,13 @@ def pending(stream_id: int) -> Pending:
 
 
 def run_blocked(run_id: str) -> bool:
-    """Whether a call of the run waits for an outsider, so that no leg may begin."""
+    """True while a call of the run waits for a person or a client, so that no leg may start."""
     return ToolCall.objects.filter(run_id=run_id, state__in=WAITING).exists()
 
 
 def waiting_kind(run_id: str) -> WaitingKind | None:
-    """The session's state while the run waits: approval before question before tool (contract); None: it need not."""
+    """The session's state while the run waits: approval before question before tool; None if it waits for nothing
+    (docs/protocol-native.md, "Sessions")."""
     states = set(ToolCall.objects.filter(run_id=run_id, state__in=WAITING).values_list("state", flat=True))
     if CallState.AWAITING_APPROVAL in states:
         return "waiting_approval"

@@ -1,8 +1,8 @@
-"""Signatures of callbacks: Standard Webhooks, with the tool's secret or else the tenant's.
+"""Signatures of callbacks by Standard Webhooks, with the tool's secret or else the tenant's.
 
-`standardwebhooks` decodes any string as base64, so a secret is checked here when it is registered. A tenant
-that set none has one derived from GATEWAY_SECRET_KEY, which its operators can read (`tenant_secrets`); while that
-key is changed, such callbacks are signed with the former one's too, and a receiver accepts either.
+`standardwebhooks` decodes any string as base64, so secrets are checked here when they are registered. A tenant without
+a secret gets one derived from GATEWAY_SECRET_KEY, which its operators can read (`tenant_secrets`). While that key is
+rotated, such callbacks carry signatures of both keys, and a receiver accepts either.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tenants_app.models import Tenant
 
 _PREFIX = "whsec_"
 _SECRET_BYTES = range(24, 65)
-"""What Standard Webhooks asks of a secret: 24 to 64 bytes."""
+"""Size of a secret by Standard Webhooks: 24 to 64 bytes."""
 
 
-def secret_checked(value: Any, *, field: str = "secret") -> str:
-    """`value` when it is `whsec_` and 24 to 64 bytes of base64; BadRequest else."""
+def secret_check(value: Any, *, field: str = "secret") -> str:
+    """Returns `value` if it is `whsec_` and 24 to 64 bytes of base64; raises BadRequest otherwise."""
     text = value.removeprefix(_PREFIX) if isinstance(value, str) and value.startswith(_PREFIX) else ""
     try:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -38,7 +38,7 @@ def secret_checked(value: Any, *, field: str = "secret") -> str:
 
 
 def tenant_secrets(tenant: Tenant) -> list[str]:
-    """The secrets that sign the callbacks of a tenant's tools that have none of their own, the present one first."""
+    """The secrets for callbacks of tools without a secret of their own, the current one first."""
     if sealed := tenant.settings.get("sealed_callback_secret"):
         return [unseal(sealed)]
     purpose = f"callbacks:{tenant.slug}"
@@ -49,7 +49,7 @@ def tenant_secrets(tenant: Tenant) -> list[str]:
 
 
 def signature_headers(*, using: Sequence[str], message_id: str, body: str) -> dict[str, str]:
-    """The three headers of Standard Webhooks for `body` as it is sent, signed with every secret of `using`."""
+    """The three headers of Standard Webhooks for `body`, signed with every secret in `using`."""
     moment = clock.now()
     signatures = [Webhook(secret).sign(msg_id=message_id, timestamp=moment, data=body) for secret in using]
     return {
@@ -60,8 +60,8 @@ def signature_headers(*, using: Sequence[str], message_id: str, body: str) -> di
 
 
 def result_token(call_id: str, known_hash: str | None = None) -> str:
-    """The secret part of a call's `resultUrl`: the same each time the call is made, so that a repeated callback
-    carries the same body. `known_hash` is the stored one's, which may be of a former secret key."""
+    """The secret segment of a call's `resultUrl`. It is the same at every attempt, so that a repeated callback carries
+    the same body. `known_hash` is the stored hash, which may stem from a former secret key."""
     purpose = f"result:{call_id}"
     tokens = [_token(secret) for secret in (derive_key(purpose), *derive_former_keys(purpose))]
     return next((token for token in tokens if token_hash(token) == known_hash), tokens[0])
@@ -72,5 +72,5 @@ def _token(secret: bytes) -> str:
 
 
 def token_hash(token: str) -> str:
-    """What of a result token is stored."""
+    """The stored form of a result token: its SHA-256 in hex."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

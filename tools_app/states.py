@@ -1,4 +1,4 @@
-"""The states of a tool call and the moves between them (contracts: native, "Tools").
+"""The states of a tool call and the transitions between them (docs/protocol-native.md, "Tools").
 
     planned ─┬─▶ awaiting_approval ─┬─▶ approved ─▶ running ─┬─▶ accepted ─▶ settled
              ├─▶ running            ├─▶ requested            └─▶ settled
@@ -6,7 +6,7 @@
              ├─▶ awaiting_answer    └─▶ settled
              └─▶ settled
 
-A call is moved by a conditional UPDATE whose count says who won (`tools_app.transitions`).
+A transition is a conditional UPDATE whose row count decides between concurrent writers (`tools_app.transitions`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ApprovalState(StrEnum):
 
 
 WAITING = (CallState.AWAITING_APPROVAL, CallState.REQUESTED, CallState.AWAITING_ANSWER, CallState.ACCEPTED)
-"""States in which a call waits for an outsider: its run's leg has ended, and each has an expiry."""
+"""States in which a call waits for a person or a client: its run's leg has ended, and the wait has an expiry."""
 
 MOVES: dict[CallState, frozenset[CallState]] = {
     CallState.PLANNED: frozenset(

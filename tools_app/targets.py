@@ -1,7 +1,6 @@
-"""What a call's name stands for in its session, and whether a human is asked first.
+"""The target of a call: the registered tool, built-in or MCP tool that its name stands for, and its approval rule.
 
-A registered tool, a built-in or a tool of an MCP server; looked up anew at every step, because a tool can be
-replaced or removed while a call of it waits.
+Looked up again at every step, because a tool can be replaced or removed while a call of it waits.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ class Target:
 
     @property
     def hint(self) -> str | None:
-        """What an approver is told beside the arguments."""
+        """The note that an approver reads beside the arguments."""
         return self.registered.hint if self.registered else self.builtin.hint if self.builtin else None
 
     @property
     def idempotent(self) -> bool:
-        """Whether the call may be made again after a crash in its middle."""
+        """True if the call may be repeated after a crash."""
         return self.registered.idempotent if self.registered else bool(self.builtin and self.builtin.idempotent)
 
     @property
     def is_question(self) -> bool:
-        """Whether the call is a question to the user."""
+        """True if the call is a question to the user."""
         return self.builtin is ask_user.TOOL
 
     def violation(self, args: object) -> str | None:
-        """Why the arguments do not fit; a built-in's schema is trusted."""
+        """A sentence that says why the arguments do not fit, or None; a built-in's schema is trusted."""
         return schema.violation(self.parameters, args, trusted=self.builtin is not None)
 
 
 def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target | None:
-    """The target of `call`; None when its session has no such tool. `builtins` None: whatever the gateway has."""
+    """The target of `call`; None when its session has no such tool. `builtins` None allows every built-in."""
     tool = SessionTool.objects.filter(stream_id=call.stream_id, name=call.tool_name).first()
     if tool is not None:
         kind = CallKind.CALLBACK if tool.callback_url else CallKind.CLIENT
@@ -61,8 +60,11 @@ def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target |
 
 
 def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
-    """The operator's rule; then what the tool itself says, which the client's policy raises, and lowers only for
-    what the client registered. A question is not asked for by `*`: it already is a human's."""
+    """Applies the operator's rule first, then the tool's own flag and the client's policy.
+
+    The client's policy may raise the flag, and may lower it only for tools that the client registered. `*` does not
+    apply to questions, because a person answers them anyway.
+    """
     if (rule := operator_rules.approval_rule(target.name)) is not None:
         return rule == "always"
     wish = policy.get(target.name) or (None if target.is_question else policy.get("*"))
@@ -75,6 +77,6 @@ def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
 
 
 def known_names(stream_id: int, builtins: Sequence[str]) -> list[str]:
-    """The names that a model could have meant, for telling it so."""
+    """Names of the session's tools, for the message to a model that asked for an unknown one."""
     registered = SessionTool.objects.filter(stream_id=stream_id).order_by("name").values_list("name", flat=True)
     return [*(spec.name for spec in builtin.specs(builtins)), *registered]

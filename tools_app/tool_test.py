@@ -1,7 +1,7 @@
-"""Trying a tool without a model: `POST …/tools/:name/test`.
+"""A test call of a tool without a model: `POST …/tools/:name/test`.
 
-The call is made as in a run, with an id of its own, but leaves no row and no event. It is a human's act, so no
-approval is asked for.
+The call is executed as in a run, with an id of its own, and leaves no row and no event. A person makes it, so it needs
+no approval.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core_app.errors import BadRequest, Conflict, NotFound
 from core_app.ids import new_id
 from tenants_app.models import Tenant
 from tools_app.execution import execute
-from tools_app.executors.work import CallWork
+from tools_app.executors.base import Execution
 from tools_app.models import ToolCall
 from tools_app.states import CallKind
 from tools_app.targets import target_of
@@ -24,11 +24,12 @@ from tools_app.types import CallContext, Later
 
 
 async def tool_test(*, stream_id: int, name: str, args: Mapping[str, Any], context: CallContext) -> dict[str, Any]:
-    """`{"status", "result", "durationMs"}`; `accepted` for a callback that answered 202, whose late result is not
-    taken. NotFound for an unknown tool, BadRequest of field `args`, Conflict for what only a run can do."""
-    work = await run(_work, stream_id, name, args, context)
+    """Returns `{"status", "result", "durationMs"}`. The status is `accepted` for a callback that responded 202; its
+    late result is refused. Raises NotFound for an unknown tool, BadRequest for the field `args`, and Conflict for a
+    tool that only a run can call."""
+    execution = await run(_make_execution, stream_id, name, args, context)
     start = time.monotonic()
-    outcome = await execute(work)
+    outcome = await execute(execution)
     duration = round((time.monotonic() - start) * 1000)
     if isinstance(outcome, Later):
         return {
@@ -39,7 +40,7 @@ async def tool_test(*, stream_id: int, name: str, args: Mapping[str, Any], conte
     return {"status": outcome.status, "result": outcome.content, "durationMs": duration}
 
 
-def _work(stream_id: int, name: str, args: Mapping[str, Any], context: CallContext) -> CallWork:
+def _make_execution(stream_id: int, name: str, args: Mapping[str, Any], context: CallContext) -> Execution:
     target = target_of(ToolCall(stream_id=stream_id, tool_name=name), context.builtins)
     if target is None:
         raise NotFound("The session has no tool of that name.", field="name")
@@ -48,4 +49,4 @@ def _work(stream_id: int, name: str, args: Mapping[str, Any], context: CallConte
     if violation := target.violation(dict(args)):
         raise BadRequest(f"args: {violation}", field="args")
     tenant = Tenant.objects.get(pk=context.tenant_id)
-    return CallWork(new_id("test"), dict(args), target, tenant, replace(context, allow_private=tenant.allow_private))
+    return Execution(new_id("test"), dict(args), target, tenant, replace(context, allow_private=tenant.allow_private))

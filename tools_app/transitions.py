@@ -1,8 +1,8 @@
-"""Moving a call from one state to the next, and the one way to settle it.
+"""Transitions of a tool call from one state to the next, and the only way to settle it.
 
-Every function here runs in the caller's transaction with the stream's row locked (`events_app.log.lock`) and
-the call read after that. The law of a call's events: whatever happens, exactly one `tool_execution_end` when it
-settles; a `tool_execution_start` before it only if it was executed, once across all attempts.
+Every function runs in the caller's transaction with the stream's row locked (`events_app.log.lock`) and the call read
+after that. A call has exactly one `tool_execution_end`, when it settles, and one `tool_execution_start` before it if it
+was executed, however many attempts that took.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from tools_app.states import MOVES, CallState
 from tools_app.types import CallResult, OnSettled, SettledCall
 
 MAX_MODEL_BYTES = 256 * 1024
-"""What the model is told of one result; more would fill its context with one call."""
+"""Bytes of one result that the model reads; more would fill its context with a single call."""
 
 MAX_EVENT_RESULT_BYTES = 64 * 1024
-"""What `tool_execution_end` carries (contract)."""
+"""Bytes of a result in `tool_execution_end` (docs/protocol-native.md, "Events")."""
 
 Status = Literal["ok", "error", "rejected", "timeout"]
 
 
 class IllegalMove(Exception):
-    """A move that the table of states does not have, or that somebody else made first: a bug."""
+    """A transition that the table of states does not allow, or that another writer made first: a bug."""
 
 
 def database_moment() -> datetime:
-    """The database's clock, the only one that expiries are compared by."""
+    """The time by the database's clock, the only clock for expiries."""
     return datetime.fromtimestamp(database_now(), UTC)
 
 
@@ -59,31 +59,31 @@ def settle(
     before: Sequence[Event] = (),
     **fields: Any,
 ) -> CallResult:
-    """Ends the call: its row, the events `before` it, its `tool_execution_end`, and the upper room's message."""
+    """Settles the call: updates the row, appends the events `before` and `tool_execution_end`, calls `on_settled`."""
     moment = database_moment()
     duration = round((moment - call.started_at).total_seconds() * 1000) if call.started_at else 0
-    told = for_model(content)
+    text = model_text(content)
     move(
         call,
         CallState.SETTLED,
         status=status,
-        result=told,
+        result=text,
         settled_at=moment,
         duration_ms=max(0, duration),
         **fields,
     )
-    shown, truncated = cut(told, MAX_EVENT_RESULT_BYTES)
+    event_text, truncated = truncate(text, MAX_EVENT_RESULT_BYTES)
     end = ToolExecutionEnd(
         call_id=call.id,
         tool_name=call.tool_name,
         status=status,
-        result=shown,
+        result=event_text,
         duration_ms=max(0, duration),
         truncated=truncated,
     )
     log.append(call.stream_id, [*before, end], run_id=call.run_id, fence=fence)
-    on_settled(SettledCall(call.id, call.run_id, call.stream_id, call.tool_name, told, status))
-    return CallResult(call.id, status, told)
+    on_settled(SettledCall(call.id, call.run_id, call.stream_id, call.tool_name, text, status))
+    return CallResult(call.id, status, text)
 
 
 def result_of(call: ToolCall) -> CallResult:
@@ -91,13 +91,13 @@ def result_of(call: ToolCall) -> CallResult:
     return CallResult(call.id, call.status, call.result or "")  # type: ignore[arg-type]  # a CHECK keeps `status`
 
 
-def for_model(content: str) -> str:
+def model_text(content: str) -> str:
     """`content`, cleaned and bounded; what was cut is said."""
-    told, truncated = cut(jsontext.clean_text(content), MAX_MODEL_BYTES)
-    return f"{told}\n[cut: the result was longer than {MAX_MODEL_BYTES // 1024} KiB]" if truncated else told
+    text, truncated = truncate(jsontext.clean_text(content), MAX_MODEL_BYTES)
+    return f"{text}\n[cut: the result was longer than {MAX_MODEL_BYTES // 1024} KiB]" if truncated else text
 
 
-def cut(text: str, limit: int) -> tuple[str, bool]:
+def truncate(text: str, limit: int) -> tuple[str, bool]:
     """`text` in at most `limit` bytes of UTF-8, and whether something was lost."""
     if len(text) * 4 <= limit:
         return text, False

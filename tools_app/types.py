@@ -1,4 +1,4 @@
-"""Tool calls as values: what a model asks for, what the gateway makes of it, and how it was settled."""
+"""Values of tool calls: the model's request, the planned call, its context and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """A call as the model asked for it; `args` is the parsed object, or the raw text when it is not one."""
+    """A call as the model requested it; `args` is the parsed object, or the raw text if it is not a JSON object."""
 
     name: str
     args: Mapping[str, Any] | str
@@ -36,7 +36,7 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """How a call was settled; `content` is what the model is told."""
+    """The result of a settled call; the model reads `content`."""
 
     call_id: str
     status: Literal["ok", "error", "rejected", "timeout"]
@@ -45,7 +45,7 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True)
 class SettledCall:
-    """What a settling transaction hands to its `on_settled`: the upper room stores the message of it there."""
+    """The argument of `on_settled`, from which the sessions room stores the message for the model."""
 
     call_id: str
     run_id: str
@@ -61,11 +61,11 @@ OnSettled = Callable[[SettledCall], None]
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What the calls of a leg may know of their session.
+    """The session's data that the calls of a leg need.
 
-    `approvals` is the client's policy (tool name or `*` to `always` or `never`); `builtins` the built-in tools the
-    session has; `base_url` is where this gateway is reached from outside (`resultUrl` starts with it);
-    `allow_private` is filled in from the tenant when a call is executed.
+    `approvals` is the client's policy (tool name or `*` to `always` or `never`); `builtins` lists the session's
+    built-in tools; `base_url` is the gateway's public address, with which `resultUrl` starts; `allow_private` is filled
+    in from the tenant when a call is executed.
     """
 
     session_id: str
@@ -80,7 +80,7 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an executor ended: `content` is for the model, and a sentence when `status` is not `ok`."""
+    """The result of an executor; `content` is for the model, and a sentence when `status` is not `ok`."""
 
     status: Literal["ok", "error", "timeout"]
     content: str
@@ -88,12 +88,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The callback took the call (202) and will post its result to the address it was given."""
+    """The callback accepted the call (202) and will post its result to `resultUrl`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What a session waits for, as wire objects in the order it was asked for."""
+    """The open waits of a session, as wire objects in the order in which they were opened."""
 
     approvals: list[dict[str, Any]]
     questions: list[dict[str, Any]]
@@ -102,7 +102,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Whose call a late result settled; `answer` is the wire answer to who posted it."""
+    """The run whose call a late result settled; `answer` is the wire body of the response."""
 
     stream_id: int
     run_id: str

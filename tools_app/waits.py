@@ -1,6 +1,6 @@
-"""How a call that may proceed proceeds: into a wait for the client or the user, or towards its execution.
+"""The waits of tool calls: for an approval, for the connected client, or for the user's answer.
 
-Runs in the caller's transaction with the stream locked. Each wait gets its end here, by the database's clock.
+Runs in the caller's transaction with the stream locked. Every wait gets its expiry here, by the database's clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tools_app.transitions import database_moment, move
 
 
 def request_approval(call: ToolCall, target: Target, *, seconds: float, fence: Fence) -> None:
-    """The call waits for a human's decision."""
+    """Makes the call wait for a person's decision."""
     moment = database_moment()
     move(
         call,
@@ -46,7 +46,7 @@ def open_wait(
     before: Sequence[Event] = (),
     **fields: object,
 ) -> bool:
-    """Opens the wait of a client's tool or a question, after the events `before`; False for what is executed."""
+    """Opens the wait of a client tool or a question, after the events `before`; False if the call is to be executed."""
     moment = database_moment()
     if target.kind is CallKind.CLIENT and target.registered is not None:
         expires = moment + timedelta(milliseconds=target.registered.timeout_ms)
@@ -74,7 +74,7 @@ def open_wait(
 
 
 def approval_event(call: ToolCall) -> ApprovalRequired:
-    """The event of a pending approval; its data are the pending approval's wire object too."""
+    """The event of a pending approval; its data is also the approval's wire object."""
     assert call.approval_id is not None
     assert call.requested_at is not None
     assert call.expires_at is not None
@@ -91,7 +91,7 @@ def approval_event(call: ToolCall) -> ApprovalRequired:
 
 
 def requested_event(call: ToolCall) -> ToolCallRequested:
-    """The event of a tool that the connected client is to run."""
+    """The event that asks the connected client to run a tool."""
     assert call.expires_at is not None
     return ToolCallRequested(
         call_id=call.id, tool_name=call.tool_name, args=call.effective_args, expires_at=iso_ms(call.expires_at)

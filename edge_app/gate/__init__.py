@@ -1,8 +1,9 @@
-"""The door of the process: what every HTTP request and WebSocket passes before Django or a consumer sees it."""
+"""The gate in front of every HTTP request and WebSocket: host, path, key, rate limit and body size, before Django or a
+consumer sees anything."""
 
 from __future__ import annotations
 
-from edge_app.gate.exchange import OPEN_PATHS
 from edge_app.gate.gate import Gate
+from edge_app.gate.paths import PathTable
 
-__all__ = ["OPEN_PATHS", "Gate"]
+__all__ = ["Gate", "PathTable"]

@@ -1,4 +1,4 @@
-"""Cross-origin requests: browsers of GATEWAY_CORS_ORIGINS may call, with a key like everybody else.
+"""Cross-origin requests: browsers of GATEWAY_CORS_ORIGINS may call, with a key like every other client.
 
 Cookies are never allowed across origins, so `*` is as safe as a named origin.
 """
@@ -15,7 +15,7 @@ _MAX_AGE = b"600"
 
 
 def is_preflight(scope: Scope) -> bool:
-    """A browser's question whether it may ask."""
+    """Returns True for the request that a browser sends before a cross-origin request."""
     return (
         scope["method"] == "OPTIONS"
         and header(scope, b"origin") is not None
@@ -24,7 +24,7 @@ def is_preflight(scope: Scope) -> bool:
 
 
 def origin_headers(scope: Scope) -> Headers:
-    """What an answer to an allowed origin carries; nothing for others."""
+    """Returns the headers of a response to an allowed origin; none for other origins."""
     origin = _allowed_origin(scope)
     if origin is None:
         return []
@@ -36,13 +36,14 @@ def origin_headers(scope: Scope) -> Headers:
 
 
 def preflight_headers(scope: Scope) -> Headers:
-    """What the answer to a preflight adds. Any header may be sent: SDKs have names of their own."""
+    """Returns the further headers of the response to a preflight. Any request header may be sent: SDKs have names of
+    their own."""
     if _allowed_origin(scope) is None:
         return []
-    wanted = header(scope, b"access-control-request-headers") or b"X-API-Key, Authorization, Content-Type"
+    requested = header(scope, b"access-control-request-headers") or b"X-API-Key, Authorization, Content-Type"
     return [
         (b"access-control-allow-methods", _METHODS),
-        (b"access-control-allow-headers", wanted),
+        (b"access-control-allow-headers", requested),
         (b"access-control-max-age", _MAX_AGE),
     ]
 

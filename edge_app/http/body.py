@@ -1,7 +1,7 @@
 """Request bodies, counted as they arrive and never beyond their limit.
 
-Requests that Django serves are read whole before they take one of its threads, so that a slow sender holds none;
-streams count while they read.
+The gate reads the whole body of a request for Django before the request takes one of its threads, so that a slow
+sender holds none. Streams count while they read.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from core_app.timeouts import Deadline
 from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, header
 
 SENDER_SECONDS = 60.0
-"""A client that sends nothing of its body for this long is answered and cut off."""
+"""A client that sends nothing of its body for this long gets an error and is cut off."""
 
 
 def declared_length(scope: Scope) -> int | None:
-    """Content-Length, or `None` when the client did not say; raises BadRequest for what is no length."""
+    """Returns Content-Length, or None without one; raises BadRequest for a value that is no length."""
     given = header(scope, b"content-length")
     if given is None:
         return None
@@ -25,14 +25,15 @@ def declared_length(scope: Scope) -> int | None:
 
 
 def length_check(scope: Scope, limit: int) -> None:
-    """Raises PayloadTooLarge when the client says so itself; nothing is read."""
+    """Raises PayloadTooLarge when the declared length is over the limit; nothing is read."""
     length = declared_length(scope)
     if length is not None and length > limit:
         raise too_large(limit)
 
 
 def may_be_long(scope: Scope, limit: int) -> bool:
-    """Whether an answer that does not read the body should end the connection: what follows may be anything."""
+    """Returns True when a response that does not read the body should end the connection: the rest of the body may be
+    of any length."""
     length = header(scope, b"content-length")
     if length is None:
         return header(scope, b"transfer-encoding") is not None
@@ -40,10 +41,11 @@ def may_be_long(scope: Scope, limit: int) -> bool:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body; raises PayloadTooLarge at the first byte too many, ClientGone, or BadRequest for silence."""
+    """Returns the whole body; raises PayloadTooLarge at the first byte too many, ClientGone, or BadRequest for
+    SENDER_SECONDS of silence."""
     chunks, size = [], 0
     while True:
-        message = await _next(receive)
+        message = await _next_message(receive)
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk = message.get("body", b"")
@@ -55,11 +57,12 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return b"".join(chunks)
 
 
-def counted(receive: Receive, limit: int) -> Receive:
-    """`receive` that raises PayloadTooLarge at the first byte too many, for applications that read by themselves."""
+def count_body(receive: Receive, limit: int) -> Receive:
+    """Returns `receive` that raises PayloadTooLarge at the first byte too many, for applications that read by
+    themselves."""
     size = 0
 
-    async def counting() -> Message:
+    async def count() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body") or b"")
@@ -67,23 +70,23 @@ def counted(receive: Receive, limit: int) -> Receive:
             raise too_large(limit)
         return message
 
-    return counting
+    return count
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """`receive` that gives `body` first, then what the server says next (the disconnect)."""
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """Returns `receive` that gives `body` first, then what the server sends next (the disconnect)."""
     pending = [body]
 
-    async def replaying() -> Message:
+    async def replay() -> Message:
         if pending:
             return {"type": "http.request", "body": pending.pop(), "more_body": False}
         return await receive()
 
-    return replaying
+    return replay
 
 
 def with_length(scope: Scope, body: bytes) -> Scope:
-    """The scope with the body's true length: DRF takes a chunked body for an empty one."""
+    """Returns the scope with the body's true length: DRF reads a chunked body as an empty one."""
     headers: Headers = [
         (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
     ]
@@ -93,11 +96,11 @@ def with_length(scope: Scope, body: bytes) -> Scope:
 
 
 def too_large(limit: int) -> PayloadTooLarge:
-    """The one sentence for it."""
+    """Returns the error for a body over the limit."""
     return PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
-async def _next(receive: Receive) -> Message:
+async def _next_message(receive: Receive) -> Message:
     try:
         async with Deadline(SENDER_SECONDS):
             return await receive()

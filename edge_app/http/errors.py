@@ -5,6 +5,7 @@ Bare ASGI code (the gate, event streams, sockets) imports these; DRF views reach
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -15,8 +16,17 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
+from edge_app.http.asgi import Scope
+
+ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
+"""Makes the body of an error in a face's shape, for a request's scope."""
 
 logger = structlog.get_logger("gateway.errors")
+
+
+def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body as the native API and the gateway's own pages have it."""
+    return error_body(error)
 
 
 def error_body(error: GatewayError) -> dict[str, Any]:

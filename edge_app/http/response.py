@@ -11,7 +11,7 @@ from typing import Any
 from core_app.errors import GatewayError
 from core_app.jsontext import encode
 from edge_app.http.asgi import Headers, Scope, Send
-from edge_app.rest.errors import error_body, error_headers
+from edge_app.http.errors import ErrorBody, error_body, error_headers, native_error_body
 
 JSON = (b"content-type", b"application/json")
 
@@ -51,14 +51,14 @@ async def send_error(
 
 
 async def deny_socket(
-    scope: Scope, send: Send, error: GatewayError, body: Mapping[str, Any] | None = None, *, close_code: int
+    scope: Scope, send: Send, error: GatewayError, render: ErrorBody = native_error_body, *, close_code: int
 ) -> None:
     """Refuses a WebSocket upgrade: with an HTTP response where the server can send one, else by closing."""
     if _DENIAL not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": close_code})
         return
     headers = [JSON, *error_header_pairs(error)]
-    value = error_body(error) if body is None else body
+    value = render(scope, error)
     await send({"type": f"{_DENIAL}.start", "status": error.status, "headers": headers})
     await send({"type": f"{_DENIAL}.body", "body": encode(value)})
 

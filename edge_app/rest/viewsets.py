@@ -1,7 +1,7 @@
-"""DRF views that know who asks: the base view, scopes, and idempotent POSTs.
+"""The base of every REST viewset: the caller's principal, a scope per action, and idempotent POSTs.
 
-Views get `self.principal` (`edge_app.rest.authentication` made it) and hand it to services. A view names the scope
-that it needs; what it raises is rendered by `edge_app.rest.errors`.
+A viewset hands `self.principal` (made by `edge_app.rest.authentication`) to services and renders what they return.
+What it raises becomes a response in `edge_app.rest.errors`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, cast
+from typing import Any, TypeVar, cast
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import ViewSet
 from structlog.contextvars import bind_contextvars
 
 from core_app.database import write_transaction
@@ -30,102 +31,119 @@ from tenants_app.services.idempotency import (
     idempotency_release,
 )
 
-_KEPT_HEADERS = ("Location",)
-_LOGGED = {"session_id": "session", "request_id": "run"}
-"""Parameters of paths by their names in the log, where `request_id` is the HTTP request's."""
+_STORED_HEADERS = ("Location",)
+_LOG_FIELDS = {"session_id": "session", "request_id": "run"}
+"""Path parameters by their names in the log, where `request_id` is the HTTP request's."""
 
 Handler = Callable[..., HttpResponseBase]
+S = TypeVar("S", bound=BaseSerializer[Any])
 
 
-class GatewayAPIView(APIView):
-    """The base of every REST view. `scope` is what all its methods need, `scopes` what single ones need instead.
+class GatewayViewSet(ViewSet):
+    """Base viewset. `scope` is required for every action, except where `scopes` names another for an action.
 
-    `answers_secret`: what is kept of its answers for an `Idempotency-Key` is sealed.
+    Actions made with DRF's `@action` may pass either attribute: `@action(detail=True, scope=APPROVALS)`.
     """
 
-    scope: ClassVar[str | None] = None
-    scopes: ClassVar[Mapping[str, str | None]] = {}
-    answers_secret: ClassVar[bool] = False
+    scope: str | None = None
+    scopes: Mapping[str, str | None] = {}
+
+    has_secrets: bool = False
+    """Responses contain secrets, so what is stored of them for an `Idempotency-Key` is sealed."""
 
     claim: Claim | None = None
-    """The right to answer an `Idempotency-Key` first, when the request has one."""
+    """The right to be the first to answer an `Idempotency-Key`, when the request has one."""
 
-    kept: bool = False
+    response_stored: bool = False
 
     @property
     def principal(self) -> Principal:
-        """Who asks."""
+        """The caller, as the authentication class established it."""
         return cast("Principal", self.request.auth)
 
-    def once(self) -> AbstractContextManager[None]:
-        """The transaction in which the work is done and its answer kept; none for a request without a key."""
+    def parse_body(self, serializer_class: type[S]) -> S:
+        """Returns a serializer with the validated body; raises ValidationError, which becomes 400."""
+        serializer = serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return serializer
+
+    def work_transaction(self) -> AbstractContextManager[None]:
+        """Opens a transaction for the work and `store_response`; does nothing for a request without a key."""
         return nullcontext() if self.claim is None else write_transaction()
 
-    def keep(self, response: Response) -> Response:
-        """Keeps the answer for the request's `Idempotency-Key`; raises Conflict when somebody else answers it now."""
-        if self.claim is not None and not self.kept:
+    def store_response(self, response: Response) -> Response:
+        """Stores the response for the request's `Idempotency-Key` and returns it.
+
+        Raises Conflict when another request has taken over the key meanwhile.
+        """
+        if self.claim is not None and not self.response_stored:
             body = "" if response.data is None else encode_text(response.data)
             idempotency_complete(
                 claim=self.claim,
                 status=response.status_code,
-                headers={name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers},
-                body=seal(body) if self.answers_secret else body,
+                headers={name: response.headers[name] for name in _STORED_HEADERS if name in response.headers},
+                body=seal(body) if self.has_secrets else body,
             )
-            self.kept = True
+            self.response_stored = True
         return response
 
+    def required_scope(self, action: str) -> str | None:
+        """Returns the scope that an action of this viewset requires."""
+        return self.scopes.get(action, self.scope)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Binds what the path names to every line that is logged for this request."""
-        bind_contextvars(**{_LOGGED[name]: clean_text(value) for name, value in kwargs.items() if name in _LOGGED})
+        """Binds the path's session and run to every line that is logged for this request."""
+        bind_contextvars(
+            **{_LOG_FIELDS[name]: clean_text(value) for name, value in kwargs.items() if name in _LOG_FIELDS}
+        )
         super().initial(request, *args, **kwargs)
 
     def check_permissions(self, request: Request) -> None:
-        """Raises Forbidden, naming the scope that is missing; a wrong method is 405 whatever the scope."""
-        needed = self.scopes.get(cast("str", request.method), self.scope)
-        if needed is not None and hasattr(self, cast("str", request.method).lower()):
-            cast("Principal", request.auth).require(needed)
+        """Raises Forbidden, which names the missing scope. A method without an action is 405 whatever the scope."""
+        if self.action and (scope := self.required_scope(self.action)) is not None:
+            self.principal.require(scope)
 
 
 def idempotent(handler: Handler) -> Handler:
-    """Makes a view's `post` honour `Idempotency-Key`; failures are not kept, so that a retry may succeed.
+    """Makes an action honour `Idempotency-Key`. Failures are not stored, so that a retry may succeed.
 
-    Put it on a method of GatewayAPIView that has not read `request.data` yet, and that calls `keep` in the transaction
-    of its work: what is kept after the work is lost with a process that dies between the two.
+    The action must not have read `request.data` yet, and calls `store_response` within the transaction of its work: a
+    response stored after that is lost when the process dies in between.
     """
 
     @functools.wraps(handler)
-    def once(view: GatewayAPIView, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def handle_once(view: GatewayViewSet, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         key = request.headers.get("Idempotency-Key")
         if key is None:
             return handler(view, request, *args, **kwargs)
         found = idempotency_begin(
             tenant_id=view.principal.tenant_id,
             key=key,
-            # Without the query: who repeats a prompt with another `?wait=` does not want it twice.
+            # Without the query: a client that repeats a prompt with another `?wait=` does not want it twice.
             route=f"{request.method} {request.path}",
             body=request._request.body,
         )
         if isinstance(found, Replay):
-            return _replayed(found, view.answers_secret)
+            return _replay_response(found, is_sealed=view.has_secrets)
         view.claim = found
         try:
             response = handler(view, request, *args, **kwargs)
             if response.status_code < 300 and isinstance(response, Response):
-                view.keep(response)
+                view.store_response(response)
         except BaseException:
-            # An answer that is kept stays.
+            # Does not remove a response that is stored already.
             idempotency_release(claim=found)
             raise
-        if not view.kept:
+        if not view.response_stored:
             idempotency_release(claim=found)
         return response
 
-    once.idempotent = True  # type: ignore[attr-defined]  # for the document of the API
-    return once
+    handle_once.idempotent = True  # type: ignore[attr-defined]  # read by the OpenAPI document
+    return handle_once
 
 
-def _replayed(replay: Replay, sealed: bool) -> HttpResponse:
-    body = unseal(replay.body) if sealed else replay.body
+def _replay_response(replay: Replay, *, is_sealed: bool) -> HttpResponse:
+    body = unseal(replay.body) if is_sealed else replay.body
     response = HttpResponse(body, status=replay.status, content_type="application/json")
     for name, value in replay.headers.items():
         response.headers[name] = value

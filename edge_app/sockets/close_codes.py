@@ -1,4 +1,7 @@
-"""Why a socket is closed (native contract, "WebSocket"): 4000–4499 reconnect and resume, 4500–4999 do not."""
+"""Close codes of sockets (docs/protocol-native.md, "WebSocket").
+
+4000–4499 mean reconnect and resume, 4500–4999 mean do not.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """Those of the contract, and FAILED for a failure inside the gateway: the next try may well succeed."""
+    """The codes; FAILED is a failure inside the gateway, so the next attempt may succeed."""
 
     RESTART = 4000
     SLOW_CONSUMER = 4001
@@ -26,4 +29,4 @@ REASONS = {
     CloseCode.UNAUTHORIZED: "the key is no longer good",
     CloseCode.PROTOCOL_VIOLATION: "a frame is larger than 1 MiB",
 }
-"""What goes beside the code; a close frame has room for 123 bytes."""
+"""The reason beside each code; a close frame has room for 123 bytes."""

@@ -1,6 +1,6 @@
-"""The open sockets of this process, so that a stop can wait until each has been told to reconnect.
+"""The open sockets of this process, counted so that a stop can wait until each client was told to reconnect.
 
-uvicorn closes what is still open after the drain with 1012, which no client of ours is told how to read.
+uvicorn closes sockets that are still open after the drain with 1012, a code that no face documents.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from core_app.lifecycle import Part, process_wide
 
 CLOSE_SECONDS = 5.0
-"""How long a drain waits for the sockets' last answers; the hub has ended their followers by then."""
+"""Time-out of a drain for the last replies; the hub has ended the followers by then."""
 
 
 class OpenSockets(Part):
-    """A `core_app.lifecycle.Part`; to be drained after the hub."""
+    """The count of open sockets; drained after the hub."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -24,11 +24,11 @@ class OpenSockets(Part):
 
     @property
     def count(self) -> int:
-        """How many are open."""
+        """Number of open sockets."""
         return self._count
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def track(self) -> Iterator[None]:
         """Counts a socket while it is open."""
         self._count += 1
         try:
@@ -38,17 +38,17 @@ class OpenSockets(Part):
             if self._count == 0 and self._none_left is not None:
                 self._none_left.set()
 
-    async def emptied(self) -> None:
-        """Until no socket is open."""
+    async def wait_closed(self) -> None:
+        """Waits until no socket is open."""
         while self._count:
             self._none_left = asyncio.Event()
             await self._none_left.wait()
 
     async def drain(self) -> None:
-        """Until every socket is closed, within CLOSE_SECONDS."""
+        """Waits until every socket is closed, at most CLOSE_SECONDS."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self.emptied()
+                await self.wait_closed()
 
 
 SOCKETS = process_wide(OpenSockets())

@@ -1,8 +1,8 @@
-"""An action's answer goes before the events it causes.
+"""The order on a socket: the reply to a request precedes the events that the request causes.
 
-The naive order, commit and then answer, was wrong 200 times in 200: the event overtakes. So an action holds the
-order from before its commit until its answer is in the outbox, and events enter the outbox only while no action
-holds it. Actions share it; events that wait for it go before later actions, so neither starves the other.
+The naive order, commit and then reply, was wrong 200 times in 200: the event overtakes the reply. So a request holds
+the order from before its commit until its reply is in the outbox, and events enter the outbox only while no request
+holds it. Requests share the order; waiting events precede later requests, so neither starves the other.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class AnswersFirst:
-    """One per socket; belongs to its loop. Events, 0.8 KiB each, are made only when somebody has to wait."""
+class RepliesFirst:
+    """One per socket; belongs to its loop. `asyncio.Event`s, 0.8 KiB each, are created only when a task must wait."""
 
-    __slots__ = ("_acting", "_announced", "_settled")
+    __slots__ = ("_answering", "_events_passed", "_settled")
 
     def __init__(self) -> None:
-        self._acting = 0
+        self._answering = 0
         self._settled: asyncio.Event | None = None
-        self._announced: asyncio.Event | None = None
+        self._events_passed: asyncio.Event | None = None
 
     @asynccontextmanager
-    async def acting(self) -> AsyncIterator[None]:
-        """Held by an action from before its commit until its answer has its place."""
-        while self._announced is not None:
-            await self._announced.wait()
-        self._acting += 1
+    async def answering(self) -> AsyncIterator[None]:
+        """Held by a request from before its commit until its reply is in the outbox."""
+        while self._events_passed is not None:
+            await self._events_passed.wait()
+        self._answering += 1
         try:
             yield
         finally:
-            self._acting -= 1
-            if self._acting == 0 and self._settled is not None:
+            self._answering -= 1
+            if self._answering == 0 and self._settled is not None:
                 self._settled.set()
 
-    async def announcing(self) -> None:
-        """Until whoever caused the events at hand has been answered; they then take their places at once, before
-        anything is awaited. To be awaited after the events were received, by one task alone."""
-        if self._acting == 0:
+    async def before_events(self) -> None:
+        """Waits until the requests that caused the events at hand have been answered. The caller must put the events in
+        the outbox before it awaits anything else. To be awaited after the events were received, by one task alone."""
+        if self._answering == 0:
             return
-        self._settled, self._announced = asyncio.Event(), asyncio.Event()
+        self._settled, self._events_passed = asyncio.Event(), asyncio.Event()
         try:
             await self._settled.wait()
         finally:
-            self._announced.set()
-            self._settled = self._announced = None
+            self._events_passed.set()
+            self._settled = self._events_passed = None

@@ -1,7 +1,7 @@
-"""The one writer of a socket: answers and events leave in the order in which they were put in.
+"""The only writer of a socket: replies and events leave in the order in which they were put in.
 
-An action is done at once however slowly its client reads; what waits here is bounded by whoever puts: the
-follower takes no further events before the outbox is empty, and no frames are read past MAX_ANSWERS answers.
+A request is answered however slowly its client reads. The outbox is bounded by its writers: the follower takes no
+further events before the outbox is empty, and no frames are read beyond MAX_REPLIES waiting replies.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from django.conf import settings
 from core_app.timeouts import Deadline
 from edge_app.http.asgi import Send
 
-MAX_ANSWERS = 32
+MAX_REPLIES = 32
 
 
 class Outbox:
-    """Text frames on their way out; belongs to the loop. Its task lives only while there is something to write.
+    """Text frames on their way out; belongs to the loop. Its task exists only while there is something to write.
 
-    `failed` is told what ended the writing: TimeoutError when one frame was not taken within
-    GATEWAY_SLOW_FOLLOWER_SECONDS, or what the server raised. Nothing is written after that.
+    `failed` is called with the exception that ended the writing: TimeoutError when a frame was not taken within
+    GATEWAY_SLOW_FOLLOWER_SECONDS, or the server's own. Nothing is written after that.
     """
 
-    __slots__ = ("_answers", "_failed", "_frames", "_send", "_writer")
+    __slots__ = ("_failed", "_frames", "_replies", "_send", "_writer")
 
     def __init__(self, send: Send, failed: Callable[[Exception], None]) -> None:
         self._send = send
         self._failed = failed
         self._frames: list[str] = []
-        self._answers = 0
+        self._replies = 0
         self._writer: asyncio.Task[None] | None = None
 
     def put_events(self, frames: Iterable[str]) -> None:
@@ -38,24 +38,24 @@ class Outbox:
         self._frames.extend(frames)
         self._begin()
 
-    def put_answer(self, frame: str) -> None:
-        """Puts an answer in."""
+    def put_reply(self, frame: str) -> None:
+        """Puts a reply in."""
         self._frames.append(frame)
-        self._answers += 1
+        self._replies += 1
         self._begin()
 
     @property
     def crowded(self) -> bool:
-        """Whether the client sends more than it reads the answers of."""
-        return self._answers >= MAX_ANSWERS
+        """True while the client sends more requests than it reads replies."""
+        return self._replies >= MAX_REPLIES
 
-    async def emptied(self) -> None:
-        """Until everything has been handed to the server, or nothing will be any more."""
+    async def flush(self) -> None:
+        """Waits until everything has been handed to the server, or writing has ended."""
         if self._writer is not None:
             await asyncio.wait([self._writer])
 
     def cancel(self) -> None:
-        """Ends the writing where it is."""
+        """Stops writing at once."""
         if self._writer is not None:
             self._writer.cancel()
 
@@ -73,4 +73,4 @@ class Outbox:
         except Exception as error:  # the owner decides what it means
             self._failed(error)
         else:
-            self._answers, self._writer = 0, None
+            self._replies, self._writer = 0, None

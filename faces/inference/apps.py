@@ -1,4 +1,4 @@
-"""The app `faces.inference`."""
+"""The Django app `faces.inference`."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from django.conf import settings
 
 from core_app.errors import GatewayError, InternalError, MethodNotAllowed
 from core_app.jsontext import encode
-from edge_app.gate.body import ClientGone, header, read_body
-from edge_app.http.asgi import Headers, Receive, Scope, Send
+from edge_app.http.asgi import ClientGone, Headers, Receive, Scope, Send, header
+from edge_app.http.body import read_body
 from edge_app.rest.errors import error_body, error_headers, internal_error
 from inference_app.relay import ANTHROPIC, OPENAI, Dialect, Refusal, refusal_of
 from tenants_app.principal import Principal

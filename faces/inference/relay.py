@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from django.conf import settings
 
-from edge_app.gate.body import ClientGone
+from edge_app.http.asgi import ClientGone
 from faces.inference.http import Endpoint, Visit
 from inference_app.converters import CONVERTERS
 from inference_app.providers.upstreams import PASSED_ON
@@ -60,7 +60,7 @@ async def sent(visit: Visit, request: UpstreamRequest, answer: UpstreamAnswer, w
         headers.append((b"content-length", b"%d" % len(answer.first)))
     visit.begun = True
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    taking = watch.taking
+    taking = watch.write_timer
     data = answer.first or await answer.more()
     while data:
         taking.resume()

@@ -18,7 +18,7 @@ from faces.inference.relay import relayed
 from tenants_app.principal import INFERENCE, PLATFORM
 
 INFERENCE_PATH = re.compile(
-    r"/?(?:v1/(?:chat/completions|embeddings|messages(?:/count_tokens)?|models(?:/.+)?)|model-gateway/.+)\Z"
+    r"(?:v1/(?:chat/completions|embeddings|messages(?:/count_tokens)?|models(?:/.+)?)|model-gateway/.+)\Z"
 )
 MODEL = "/v1/models/"
 PROVIDER = "/model-gateway/health/"

@@ -1,4 +1,4 @@
-"""The app `faces.native`."""
+"""The Django app `faces.native`."""
 
 from __future__ import annotations
 

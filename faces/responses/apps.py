@@ -1,4 +1,4 @@
-"""The app `faces.responses`."""
+"""The Django app `faces.responses`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from faces.inference.http import Endpoint, Paths
 from faces.responses.endpoint import response_create, response_missing
 from tenants_app.principal import INFERENCE
 
-RESPONSES_PATH = re.compile(r"/?v1/responses(?:/[^/]+(?:/(?:cancel|input_items))?)?\Z")
+RESPONSES_PATH = re.compile(r"v1/responses(?:/[^/]+(?:/(?:cancel|input_items))?)?\Z")
 
 _STORED: Mapping[str, Mapping[str, Endpoint]] = {
     "": {"GET": response_missing, "DELETE": response_missing},

@@ -1,8 +1,8 @@
-"""Django for the requests that need it: the whole of a request, middleware and view, in one thread of a lasting pool.
+"""Django's ASGI handler with one thread per request: middleware and view run in one thread of a lasting pool.
 
-Django's own ASGI handler makes a thread per request and goes back and forth between it and the loop for every
-middleware; a new thread is a new SQLite connection too. Here a request crosses once. It is not cancelled when its
-client goes: what it began is finished.
+Django's own handler makes a thread per request and crosses between it and the loop for every middleware; a new thread
+is a new SQLite connection, too. Here a request crosses once. It is not cancelled when its client goes: it ends what it
+began.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class ThreadedHandler(ASGIHandler):
             return
         loop, threads = asyncio.get_running_loop(), pool("gateway-request", settings.GATEWAY_REQUEST_THREADS)
         with body:
-            work = partial(copy_context().run, self._answer, scope, body)
+            work = partial(copy_context().run, self._respond, scope, body)
             response: HttpResponseBase = await loop.run_in_executor(threads, work)
             if (release := scope.get("gateway.release")) is not None:
-                # Its thread is free for others already: whoever takes no answer must not keep a place at the gate.
+                # Its thread is free already: a client that reads no response must not keep its slot at the gate.
                 release()
             try:
                 await self.send_response(response, send)
@@ -48,7 +48,7 @@ class ThreadedHandler(ASGIHandler):
                 if response.streaming:
                     await loop.run_in_executor(threads, response.close)
 
-    def _answer(self, scope: Any, body: IO[bytes]) -> HttpResponseBase:
+    def _respond(self, scope: Any, body: IO[bytes]) -> HttpResponseBase:
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=type(self), scope=scope)
         try:
@@ -64,6 +64,6 @@ class ThreadedHandler(ASGIHandler):
 
 
 def django_build() -> ThreadedHandler:
-    """Sets Django up, and the application that serves it."""
+    """Sets Django up and returns the application that serves it."""
     django.setup(set_prefix=False)
     return ThreadedHandler()

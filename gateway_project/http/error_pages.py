@@ -1,6 +1,6 @@
-"""What is answered where no room answers: the native contract's JSON, in the admin Django's own pages.
+"""Error pages of Django, and the refusal of unknown sockets: JSON like the native API's, except in the admin.
 
-Sockets to unknown paths are refused with an HTTP answer where the server can send one.
+The admin keeps Django's own pages.
 """
 
 from __future__ import annotations
@@ -9,44 +9,39 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
 from core_app.errors import NotFound
-from core_app.jsontext import encode
 from edge_app.http.asgi import Receive, Scope, Send
-from edge_app.rest import errors
+from edge_app.http.response import deny_socket
+from edge_app.rest import error_pages
 
 PAGES = "/admin/"
+REFUSED = 4502
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
-    answer = defaults.bad_request if request.path.startswith(PAGES) else errors.bad_request_page
-    return answer(request, exception)
+    page = defaults.bad_request if request.path.startswith(PAGES) else error_pages.bad_request_page
+    return page(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    answer = defaults.permission_denied if request.path.startswith(PAGES) else errors.forbidden_page
-    return answer(request, exception)
+    page = defaults.permission_denied if request.path.startswith(PAGES) else error_pages.forbidden_page
+    return page(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    answer = defaults.page_not_found if request.path.startswith(PAGES) else errors.not_found_page
-    return answer(request, exception)
+    page = defaults.page_not_found if request.path.startswith(PAGES) else error_pages.not_found_page
+    return page(request, exception)
 
 
-def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, which has logged the traceback."""
-    answer = defaults.server_error if request.path.startswith(PAGES) else errors.server_error_page
-    return answer(request)
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500; Django has logged the traceback."""
+    page = defaults.server_error if request.path.startswith(PAGES) else error_pages.server_error_page
+    return page(request)
 
 
 async def unknown_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuses an upgrade: 404 as an HTTP answer, or the bare refusal that daphne knows."""
+    """Refuses an upgrade at a path without a socket: 404 as an HTTP response, or a close for servers without one."""
     await receive()
-    if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": 4502})
-        return
-    error = NotFound("There is no WebSocket at this path.")
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": encode(errors.error_body(error))})
+    await deny_socket(scope, send, NotFound("There is no WebSocket at this path."), close_code=REFUSED)

@@ -1,7 +1,8 @@
-"""`/healthz` and `/readyz` (native contract, "Endpoints"): bare ASGI, before Django and without a key.
+"""`/healthz` and `/readyz` (docs/operating.md): bare ASGI, before Django and without a key.
 
-`/healthz` says that this process answers; its counts are a few seconds old, so it never waits for a database.
-`/readyz` asks every part, each within two seconds, and answers one line per part, 503 when one is not well.
+`/healthz` says that this process runs; its counts are a few seconds old, so it never waits for a database.
+`/readyz` asks every part of the process, each within two seconds, and responds with a line per part; 503 when one is
+not well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.response import send_json, send_response
 from sessions_app.models import AgentSession, SessionState
 from tenants_app.models import ApiKey
 
@@ -30,24 +32,24 @@ Probe = Callable[[], Awaitable[str]]
 REFRESH_SECONDS = 5.0
 PROBE_SECONDS = 2.0
 WORKER_SECONDS = 30.0
-"""Three heartbeats of a worker."""
+"""Three heartbeats of a worker; one that is silent for longer counts as dead."""
 
 NO_WORKER = "none is alive, prompts wait"
 COUNTING_SHARE = 0.01
 """Counting millions of rows takes time; it is repeated only so often that it costs at most this share of it."""
 
 LEAST_FREE_BYTES = 1024 * 1024
-"""Less is full: SQLite's log grows by whole transactions."""
+"""With less the disk counts as full: SQLite's log grows by whole transactions."""
 
-log = structlog.get_logger("gateway.health")
+logger = structlog.get_logger("gateway.health")
 
 
 class NotReady(Exception):
-    """A part is not well; the text is the line's, and never that of a foreign exception."""
+    """A part of the process is not well. The text is shown in its line; it never comes from a foreign exception."""
 
 
 class HealthCounts(Part):
-    """A part of the process that keeps the counts of `/healthz` fresh."""
+    """Keeps the counts of `/healthz` fresh."""
 
     def __init__(self) -> None:
         self.sessions = 0
@@ -55,7 +57,7 @@ class HealthCounts(Part):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._refresh_for_ever(), name="health-counts")
+        self._task = asyncio.create_task(self._refresh_forever(), name="health-counts")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -63,21 +65,22 @@ class HealthCounts(Part):
             self._task = None
 
     async def refresh(self) -> None:
-        """Counts now; the old counts stay when the database does not answer."""
+        """Counts now; when the database does not answer the old counts stay."""
         self.sessions, self.keys = await database.run(_counts)
 
-    async def _refresh_for_ever(self) -> None:
+    async def _refresh_forever(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             try:
                 await self.refresh()
             except Exception as error:  # whatever the database raises: old counts are better than no answer
-                log.warning("health_counts_failed", error=error_summary(error))
+                logger.warning("health_counts_failed", error=error_summary(error))
             await asyncio.sleep(max(REFRESH_SECONDS, (loop.time() - began) / COUNTING_SHARE))
 
 
 COUNTS = process_wide(HealthCounts())
+"""Process-wide instance, started by `Gateway`."""
 
 
 class Healthz:
@@ -94,11 +97,11 @@ class Healthz:
             "meter": {"tracked_keys": self.counts.keys},
             "timestamp": clock.iso_ms(clock.now()),
         }
-        await answer(scope, send, 200, b"application/json", jsontext.encode(body))
+        await send_page(scope, send, 200, b"application/json", jsontext.encode(body))
 
 
 class Readyz:
-    """`GET /readyz`; `probes` are the parts by name, each returning its line or raising NotReady."""
+    """`GET /readyz`; `probes` are by the names of the parts, each returning its line or raising NotReady."""
 
     def __init__(self, probes: dict[str, Probe]) -> None:
         self.probes = probes
@@ -107,7 +110,7 @@ class Readyz:
         results = await asyncio.gather(*(self._probe(name, probe) for name, probe in self.probes.items()))
         lines = "".join(f"{name}: {line}\n" for name, (_, line) in zip(self.probes, results, strict=True))
         status = 200 if all(well for well, _ in results) else 503
-        await answer(scope, send, status, b"text/plain; charset=utf-8", lines.encode())
+        await send_page(scope, send, status, b"text/plain; charset=utf-8", lines.encode())
 
     async def _probe(self, name: str, probe: Probe) -> tuple[bool, str]:
         try:
@@ -118,26 +121,24 @@ class Readyz:
         except TimeoutError:
             return False, f"no answer within {PROBE_SECONDS:.0f} s"
         except Exception as error:  # a probe meets whatever a broken part raises
-            # In a line: whoever asks asks again in some seconds.
-            log.warning("probe_failed", part=name, error=error_summary(error))
+            # A line without a traceback: the next request comes in some seconds.
+            logger.warning("probe_failed", part=name, error=error_summary(error))
             return False, "failed; the log says why"
 
 
-async def answer(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    """One whole answer to a GET or HEAD, `method_not_allowed` to anything else."""
-    headers = [(b"cache-control", b"no-store")]
-    if scope["method"] not in ("GET", "HEAD"):
-        status, content_type = 405, b"application/json"
-        headers.append((b"allow", b"GET, HEAD"))
-        body = jsontext.encode({"error": "method_not_allowed", "message": "This path answers GET only."})
-        headers.append((b"allow", b"GET, HEAD"))
-    headers += [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+async def send_page(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    """Responds to a GET or HEAD with the page, which no cache keeps; to other methods with `method_not_allowed`."""
+    no_store = (b"cache-control", b"no-store")
+    if scope["method"] in ("GET", "HEAD"):
+        headers = [no_store, (b"content-type", content_type)]
+        await send_response(send, status, body, headers, head=scope["method"] == "HEAD")
+        return
+    refusal = {"error": "method_not_allowed", "message": "This path answers GET only."}
+    await send_json(send, 405, refusal, [no_store, (b"allow", b"GET, HEAD")])
 
 
 async def database_probe() -> str:
-    """Whether the database answers a query, and SQLite has room to write: reading goes on when the disk is full."""
+    """Checks that the database answers a query and that SQLite can write: reading goes on when the disk is full."""
     await database.run(database.database_now)
     if not settings.GATEWAY_DATABASE_URL and shutil.disk_usage(settings.GATEWAY_DATA_DIR).free < LEAST_FREE_BYTES:
         raise NotReady("the disk of GATEWAY_DATA_DIR is full")
@@ -145,7 +146,7 @@ async def database_probe() -> str:
 
 
 async def channel_layer_probe() -> str:
-    """Whether a message to nobody is taken; in memory it always is."""
+    """Checks that the channel layer takes a message to nobody; the one in memory always does."""
     layer = get_channel_layer()
     if layer is None:
         raise NotReady("none is configured")
@@ -154,16 +155,16 @@ async def channel_layer_probe() -> str:
 
 
 class Draining(Protocol):
-    """What runs this process's legs."""
+    """The process, as far as its readiness depends on it."""
 
     @property
     def draining(self) -> bool:
-        """Whether it was told to end."""
+        """True after the process was told to end."""
 
 
 class WorkersProbe:
-    """Whether this process takes new work; and where workers run it, whether there are any, which says nothing of this
-    process: it goes on to take prompts and to be read from."""
+    """Checks that this process takes new prompts. Where workers run them, the line also says when there is none: that
+    does not make this process unready, since it still takes prompts and serves readers."""
 
     def __init__(self, gateway: Draining) -> None:
         self.gateway = gateway
@@ -177,7 +178,7 @@ class WorkersProbe:
 
 
 class MigrationsProbe:
-    """Whether the database's schema is this version's; asked until it is, then remembered."""
+    """Checks that the database's schema is this version's; asked until it is, then remembered."""
 
     def __init__(self) -> None:
         self._applied = False
@@ -192,7 +193,7 @@ class MigrationsProbe:
 
 
 def workers_alive() -> bool:
-    """Whether some worker had a heartbeat lately; for PostgreSQL, which has their queue."""
+    """Returns True when a worker had a heartbeat lately. Only for PostgreSQL, which has the workers' queue."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT 1 FROM procrastinate_workers"
@@ -203,7 +204,7 @@ def workers_alive() -> bool:
 
 
 def migrations_missing() -> int:
-    """How many migrations of this version the database does not have."""
+    """Returns the number of migrations that the database still needs."""
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 

@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`: Swagger UI from this server's own files, allowed to load nothing from elsewhere."""
+"""`/openapi.json`, and `/docs`: Swagger UI from this server's own files, with a policy that allows no others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.views.decorators.http import condition, require_safe
 from core_app.jsontext import encode
 
 _DOCUMENT = "gateway_project.openapi.document"
-"""Named, because what it is made with takes a start 0.1 s, and few processes are ever asked for it."""
+"""A name, because importing it takes a start 0.1 s, and few processes are ever asked for the document."""
 
 FILES = "drf_spectacular_sidecar/swagger-ui-dist"
 POLICY = (
@@ -48,30 +48,30 @@ START = """SwaggerUIBundle({
 
 
 @functools.cache
-def _encoded() -> bytes:
+def _encoded_document() -> bytes:
     return encode(import_string(_DOCUMENT)())
 
 
 @functools.cache
 def _etag() -> str:
-    return f'"{hashlib.sha256(_encoded()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(_encoded_document()).hexdigest()[:32]}"'
 
 
 @require_safe
 @condition(etag_func=lambda request: _etag())
 def openapi_json(request: HttpRequest) -> HttpResponse:
-    """The document."""
-    return HttpResponse(_encoded(), content_type="application/json")
+    """Serves the document."""
+    return HttpResponse(_encoded_document(), content_type="application/json")
 
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """The page that shows it."""
+    """Serves the page that shows the document."""
     files = static(FILES)
     return HttpResponse(PAGE.format(files=files), headers={"Content-Security-Policy": POLICY})
 
 
 @require_safe
 def docs_start(request: HttpRequest) -> HttpResponse:
-    """What starts the page; a file of its own, because the page may run no script inside it."""
+    """Serves the script that starts the page, in a file of its own, because the policy allows no inline script."""
     return HttpResponse(START, content_type="text/javascript; charset=utf-8")

@@ -25,7 +25,7 @@ from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
-from gateway_project.http.health import answer
+from gateway_project.http.health import send_page
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run
 from tenants_app.principal import PLATFORM, Principal
@@ -91,7 +91,7 @@ class Metrics:
         principal.require(PLATFORM)
         await RUN_STATES.look()
         exposition = await asyncio.to_thread(generate_latest, REGISTRY)
-        await answer(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
+        await send_page(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
 
 
 def _counter(name: str, documentation: str, value: int) -> CounterMetricFamily:

@@ -1,4 +1,4 @@
-"""The traces of this process (GATEWAY_OTEL): a part that starts first and stops last, and requests as spans."""
+"""Traces of this process (GATEWAY_OTEL): the part that starts first and stops last, and a span for each request."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from django.core.exceptions import ImproperlyConfigured
 
 from core_app.lifecycle import Part, process_wide
 from core_app.tracing import NO_PARENT, TRACING, span
-from edge_app.gate.exchange import PROBES
 from edge_app.http.asgi import Application, Message, Receive, Scope, Send
 from gateway_project.configuration.checks import OTEL_MISSING, otel_missing
-from gateway_project.observability.http_metrics import METHODS, OTHER, Routes, status_of
+from gateway_project.observability.http_metrics import METHODS, OTHER, RouteTemplates, status_of
 
 FLUSH_SECONDS = 3.0
-"""How long a stopping process waits for its collector, after everything else has ended."""
+"""A stopping process waits this long for its collector, after everything else has ended."""
 
-UNTRACED = PROBES | {"/metrics"}
-
-log = structlog.get_logger("gateway.telemetry")
+logger = structlog.get_logger("gateway.telemetry")
 
 
 class Telemetry(Part):
-    """A `core_app.lifecycle.Part`. `exporter` goes before the OTLP one of the settings; `role` is the process's."""
+    """Exports the spans of this process. `exporter` replaces the settings' OTLP exporter; `role` is the process's."""
 
     def __init__(self) -> None:
         self.exporter: Any = None
@@ -35,7 +32,7 @@ class Telemetry(Part):
         self._exporting: Any = None
 
     async def start(self) -> None:
-        """Puts the tracer where every room finds it, when GATEWAY_OTEL is on; else loads nothing."""
+        """Sets the tracer of `core_app.tracing` when GATEWAY_OTEL is on; else loads nothing."""
         if not settings.GATEWAY_OTEL:
             return
         if otel_missing():
@@ -47,32 +44,33 @@ class Telemetry(Part):
         )
 
     async def stop(self) -> None:
-        """Exports what waits, for FLUSH_SECONDS at most."""
+        """Exports the spans that wait, for FLUSH_SECONDS at most."""
         TRACING.tracer, exporting, self._exporting = None, self._exporting, None
         if exporting is not None and (lost := await asyncio.to_thread(exporting.close, FLUSH_SECONDS)):
-            log.warning("spans_lost", spans=lost)
+            logger.warning("spans_lost", spans=lost)
 
 
 class RequestTracing:
-    """Wraps the application that answers everything: a span per request, from its arrival to the end of its answer.
+    """Wraps the application that serves everything: a span per request, from its arrival to the end of its response.
 
-    What is followed without end (event streams, sockets) has its span until the stream begins; a socket's actions have
-    spans of their own below it.
+    The span of an event stream or a socket ends when the stream begins; a socket's actions have spans of their own
+    below it. Requests to the paths in `untraced` have none.
     """
 
-    def __init__(self, application: Application, routes: Routes) -> None:
+    def __init__(self, application: Application, templates: RouteTemplates, untraced: frozenset[str]) -> None:
         self._application = application
-        self._routes = routes
+        self._templates = templates
+        self._untraced = untraced
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if TRACING.tracer is None or scope["path"] in UNTRACED:
+        if TRACING.tracer is None or scope["path"] in self._untraced:
             return self._application(scope, receive, send)
-        return self._traced(scope, receive, send)
+        return self._trace(scope, receive, send)
 
-    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method", "WEBSOCKET")
         method = method if method in METHODS else OTHER
-        route = self._routes.of(scope["path"])
+        route = self._templates.find(scope["path"])
         attributes = {
             "http.request.method": "GET" if method == "WEBSOCKET" else method,
             "http.route": route,
@@ -80,9 +78,9 @@ class RequestTracing:
             "network.protocol.name": "websocket" if method == "WEBSOCKET" else "http",
         }
         begun = False
-        with span(f"{method} {route}", attributes, kind="server", parent=_carried(scope)) as request:
+        with span(f"{method} {route}", attributes, kind="server", parent=_trace_headers(scope)) as request:
 
-            def noticed(message: Message) -> Awaitable[None]:
+            def note_status(message: Message) -> Awaitable[None]:
                 nonlocal begun
                 if not begun and (status := status_of(message)):
                     begun = True
@@ -93,11 +91,11 @@ class RequestTracing:
                         request.end()
                 return send(message)
 
-            await self._application(scope, receive, noticed)
+            await self._application(scope, receive, note_status)
 
 
-def _carried(scope: Scope) -> dict[str, str]:
-    """The W3C headers of the request; without any it begins a trace."""
+def _trace_headers(scope: Scope) -> dict[str, str]:
+    """Returns the W3C headers of the request; without any it begins a trace."""
     found = {
         name.decode(): value.decode("latin-1")
         for name, value in scope["headers"]
@@ -114,4 +112,4 @@ def _is_stream(message: Message) -> bool:
 
 
 TELEMETRY = process_wide(Telemetry())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

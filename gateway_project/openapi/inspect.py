@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.generators import SchemaGenerator
@@ -14,6 +14,7 @@ from drf_spectacular.utils import Direction
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.openapi.operation import Operation
 from faces.native.openapi.operations import OPERATIONS
 from gateway_project.openapi import answers
@@ -26,19 +27,23 @@ class ViewSchema(AutoSchema):
 
     @property
     def operation(self) -> Operation:
-        """The table's entry; a view that has none cannot be documented."""
-        return OPERATIONS[type(self.view), self.method]
+        """The table's entry; an action that has none cannot be documented."""
+        return OPERATIONS[type(self._viewset), str(self._viewset.action)]
+
+    @property
+    def _viewset(self) -> GatewayViewSet:
+        return cast("GatewayViewSet", self.view)
 
     @property
     def _idempotent(self) -> bool:
-        return getattr(getattr(self.view, self.method.lower()), "idempotent", False)
+        return getattr(getattr(self._viewset, str(self._viewset.action)), "idempotent", False)
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
         operation: Schema | None = super().get_operation(*args, **kwargs)
         assert operation is not None  # nothing here is excluded
         if not self.view.authentication_classes:
             operation["x-open"] = True
-        elif (scope := _scope(self.view, self.method)) is not None:
+        elif (scope := self._viewset.required_scope(str(self._viewset.action))) is not None:
             operation["x-scope"] = scope
         operation["x-errors"] = [*self.operation.errors, *(answers.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
@@ -53,8 +58,7 @@ class ViewSchema(AutoSchema):
         return answers.header_references(*located, *replayed)
 
     def get_operation_id(self) -> str:
-        suffix = "Run" if self.path.endswith("/runs/{request_id}/abort") else ""
-        return self.operation.id + suffix
+        return self.operation.id
 
     def get_description(self) -> str:  # type: ignore[override]  # as in AutoSchema
         return ""
@@ -74,6 +78,9 @@ class ViewSchema(AutoSchema):
 
     def get_response_serializers(self) -> Any:
         return dict(self.operation.answers)
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return False  # pages are objects of their own
 
     def get_auth(self) -> list[Schema]:
         return []
@@ -119,8 +126,3 @@ class ToolEntrySchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         return {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/ToolRegistrationRequest"}]}
-
-
-def _scope(view: Any, method: str) -> str | None:
-    scopes: Mapping[str, str | None] = getattr(view, "scopes", {})
-    return scopes.get(method, getattr(view, "scope", None))

@@ -22,6 +22,7 @@ from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from events_app.lease import leases_reset
 from events_app.webhooks.sender import WebhookSender
+from gateway_project.http.faces import faces
 from gateway_project.http.health import COUNTS
 from gateway_project.observability.telemetry import TELEMETRY
 from inference_app.operator.operator_settings import ROWS
@@ -67,7 +68,8 @@ class Gateway:
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
         relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
-        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS)
+        own = [part for face in faces() for part in face.parts]
+        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 
     async def ensure_started(self) -> None:
         """Starts once, however many scopes ask for it at the same time. What a part raises is raised to all of them;

@@ -20,7 +20,7 @@ from core_app import clock
 from sessions_app.models import AgentSession, Run, RunState
 from tenants_app.models import Tenant
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
-from tools_app.admin import waiting
+from tools_app.admin import open_waits
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 
@@ -93,7 +93,7 @@ def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
 
 def _calls(tenant: Tenant | None, address: str) -> list[Table]:
     """What somebody has to see to; nothing when there is nothing."""
-    found = _of(waiting(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[:_PANEL_ROWS]
+    found = _of(open_waits(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[:_PANEL_ROWS]
     rows = [
         (
             reverse("admin:tools_app_toolcall_change", args=[quote(call.pk)]),
@@ -121,7 +121,7 @@ def _unfinished(tenant: Tenant | None) -> dict[str, int]:
 
 
 def _waiting(tenant: Tenant | None) -> tuple[int, int]:
-    counted = _of(waiting(ToolCall.objects.all()), tenant).aggregate(
+    counted = _of(open_waits(ToolCall.objects.all()), tenant).aggregate(
         approvals=Count("pk", filter=Q(state=CallState.AWAITING_APPROVAL)),
         answers=Count("pk", filter=Q(state=CallState.AWAITING_ANSWER)),
     )

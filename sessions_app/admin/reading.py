@@ -14,7 +14,7 @@ from django.http import QueryDict
 
 from events_app.models import Event
 from sessions_app.models import AgentSession, Message, Run
-from tools_app.admin import waiting
+from tools_app.admin import open_waits
 from tools_app.models import ToolCall
 
 RUNS = 20
@@ -64,7 +64,7 @@ def events(session: AgentSession, query: QueryDict) -> Page:
 
 def calls_waiting(session: AgentSession) -> list[ToolCall]:
     """What somebody outside has to settle."""
-    return list(waiting(ToolCall.objects.filter(stream_id=session.stream_id)).order_by("created_at")[:CALLS])
+    return list(open_waits(ToolCall.objects.filter(stream_id=session.stream_id)).order_by("created_at")[:CALLS])
 
 
 def _page(rows: QuerySet[Row], order: str, size: int, query: QueryDict, part: str) -> Page:

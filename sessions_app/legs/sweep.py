@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import structlog
 from django.conf import settings
@@ -18,30 +19,17 @@ from django.db.backends.utils import CursorWrapper
 
 from core_app import database
 from core_app.database import advisory_lock, database_now
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
-from core_app.timeouts import cancel_tasks
 from events_app.removal import GoOn
+from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
-from sessions_app.services.retention import retention_apply_all
 from sessions_app.wakeup import WAKEUPS, Work
 from tenants_app.services.idempotency import idempotency_purge
-from tenants_app.services.usage import BATCH as FOLD_BATCH
-from tenants_app.services.usage import usage_fold
 
 BATCH = 500
 
-RETENTION_SECONDS = 3600.0
-RETENTION_KEY = 0x72657461696E
-"""`retain` in ASCII."""
-
-FOLD_SECONDS = 15.0
-"""What is not folded yet is read row by row by every report: 15,000 rows at 1,000 responses a second."""
-
 GIVE_WAY_SECONDS = 0.0005
-
-FOLD_KEY = 0x726F6C6C7570
-"""`rollup` in ASCII."""
 
 SWEEP_KEY = 0x7377656570
 """`sweep` in ASCII: the advisory lock that lets one of several processes work."""
@@ -144,24 +132,30 @@ class Sweep(Part):
     """A `core_app.lifecycle.Part` that sweeps at the start and every GATEWAY_SWEEP_SECONDS."""
 
     def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops: list[Periodic] = []
         self._ending = threading.Event()
         self._purge_at = 0.0
 
     async def start(self) -> None:
         """Begins with a round at once: what a former process left is taken up."""
         self._ending.clear()
-        self._tasks = [asyncio.create_task(self._run(), name="sweep")]
+        pause = lambda: settings.GATEWAY_SWEEP_SECONDS  # noqa: E731
+        self._loops = [Periodic("sweep", self._round, pause, failed=_log_failure)]
         if settings.GATEWAY_RUNNER == "inline":
             # Beside the rounds, which must not wait for them; with workers they are jobs.
-            self._tasks += [
-                asyncio.create_task(self._every(RETENTION_SECONDS, retention_turn), name="retention"),
-                asyncio.create_task(self._every(FOLD_SECONDS, fold_turn), name="usage"),
-            ]
+            self._loops += [Periodic(chore.name, partial(self._chore, chore), chore.seconds) for chore in CHORES]
+        for loop in self._loops:
+            await loop.start()
 
     async def drain(self) -> None:
         """Ends the rounds: a draining process begins nothing."""
         await self.stop()
+
+    async def stop(self) -> None:
+        """Ends the loops; a thread that removes or folds ends with its batch."""
+        self._ending.set()
+        loops, self._loops = self._loops, []
+        await asyncio.gather(*(loop.stop() for loop in loops))
 
     def goes_on(self) -> bool:
         """Whether what works in batches may begin another one; asked by the threads that do.
@@ -170,49 +164,25 @@ class Sweep(Part):
         """
         return not self._ending.wait(GIVE_WAY_SECONDS)
 
-    async def stop(self) -> None:
-        """Ends the tasks; a thread that removes or folds ends with its batch."""
-        self._ending.set()
-        tasks, self._tasks = self._tasks, []
-        await cancel_tasks(*tasks)
+    async def _round(self) -> None:
+        await database.run(sweep, self.goes_on)
+        await self.purge()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await database.run(sweep, self.goes_on)
-                await self.purge()
-            except DatabaseError as error:
-                log.warning("sweep_failed", error=error_summary(error))
-            except Exception:  # contains: one session's broken row must not end the sweep of all the others
-                log.exception("sweep_failed")
-            await asyncio.sleep(settings.GATEWAY_SWEEP_SECONDS)
+    async def _chore(self, chore: Chore) -> None:
+        await database.run(chore.run, self.goes_on)
 
     async def purge(self) -> None:
         """Removes old idempotency records, at most once a minute."""
         if time.monotonic() >= self._purge_at and await database.run(idempotency_purge, limit=BATCH) < BATCH:
             self._purge_at = time.monotonic() + PURGE_SECONDS
 
-    async def _every(self, seconds: float, work: Callable[[Callable[[], bool]], None]) -> None:
-        while True:
-            try:
-                await database.run(work, self.goes_on)
-            except Exception:  # contains: what cannot be done now is tried again in the next round
-                log.exception("housekeeping_failed", work=work.__name__)
-            await asyncio.sleep(seconds)
 
-
-def retention_turn(go_on: Callable[[], bool]) -> None:
-    """Retention, when it is this process's turn, for as long as `go_on` says."""
-    with advisory_lock(RETENTION_KEY) as mine:
-        if mine:
-            retention_apply_all(go_on=go_on)
-
-
-def fold_turn(go_on: Callable[[], bool]) -> None:
-    """Folds the ledger until nothing is left to fold, when it is this process's turn, for as long as `go_on` says."""
-    with advisory_lock(FOLD_KEY) as mine:
-        while mine and go_on() and usage_fold() == FOLD_BATCH:
-            pass
+def _log_failure(error: Exception) -> None:
+    """One session's broken row must not end the sweep of all the others; without a database nothing more is to say."""
+    if isinstance(error, DatabaseError):
+        log.warning("sweep_failed", error=error_summary(error))
+    else:
+        log.error("sweep_failed", exc_info=error)
 
 
 SWEEP = process_wide(Sweep())

@@ -25,7 +25,7 @@ from sessions_app.services.run_end import run_stop
 from sessions_app.services.tenant_limits import sessions_ceiling_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
-from tools_app.schema import parameters_checked
+from tools_app.schema import schema_check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
     resolved = _resolved(principal, request)
     options = provider_options_check(resolved.engine, request.options)
     if request.response_format is not None:
-        parameters_checked(dict(request.response_format), field="responseFormat")
+        schema_check(dict(request.response_format), field="responseFormat")
     names = [tool for tool in request.tools if isinstance(tool, str)]
     tools.builtins_check(names)
     values = {

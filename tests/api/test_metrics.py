@@ -9,10 +9,10 @@ from prometheus_client import REGISTRY as PROMETHEUS_REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from core_app import database
-from faces.native.urls import urlpatterns
+from edge_app.gate import PathTable
 from gateway_project.asgi import probes
-from gateway_project.http.routing import MODEL_ROUTES, STREAMS, is_inference
-from gateway_project.observability.http_metrics import Routes, templates_of
+from gateway_project.http.faces import faces
+from gateway_project.http.routing import face_templates, route_templates
 from tests.api.contract import CheckingClient
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -119,17 +119,19 @@ def test_every_instrument_is_shown() -> None:
 
 
 def test_a_route_is_found_by_its_words() -> None:
-    routes = Routes(templates_of([*STREAMS, *urlpatterns]))
-    assert routes.of("/v1/sessions/abort/abort") == "/v1/sessions/{session_id}/abort"
-    assert routes.of("/v1/sessions/a/runs/b/abort") == "/v1/sessions/{session_id}/runs/{request_id}/abort"
-    assert routes.of("/v1/sessions/a/tools/x/test") == "/v1/sessions/{session_id}/tools/{name}/test"
-    assert routes.of("/admin/tenants_app/apikey/") == "/admin"
-    assert routes.of("/v1/sessions/a/nothing") == "other"
-    assert routes.of("*") == "other"
+    routes = route_templates(faces())
+    assert routes.find("/v1/sessions/abort/abort") == "/v1/sessions/{session_id}/abort"
+    assert routes.find("/v1/sessions/a/runs/b/abort") == "/v1/sessions/{session_id}/runs/{request_id}/abort"
+    assert routes.find("/v1/sessions/a/tools/x/test") == "/v1/sessions/{session_id}/tools/{name}/test"
+    assert routes.find("/admin/tenants_app/apikey/") == "/admin"
+    assert routes.find("/v1/sessions/a/nothing") == "other"
+    assert routes.find("*") == "other"
 
 
-def test_every_route_of_the_model_gateway_is_one_of_its_paths() -> None:
-    assert [route for route in MODEL_ROUTES if not is_inference(route)] == []
+def test_every_template_is_a_path_of_its_face() -> None:
+    paths = PathTable(faces())
+    for face in faces():
+        assert [template for template in face_templates(face) if paths.find(template).face is not face] == []
 
 
 async def test_a_worker_has_metrics_of_its_own(gateway: GatewayHarness, owner: Caller) -> None:

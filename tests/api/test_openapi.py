@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
+from edge_app.gate import PathTable
 from events_app.types import REGISTRY
 from faces.inference.routes import _FIXED
 from faces.native import urls
+from faces.native.face import FACE
 from faces.native.openapi.operations import OPERATIONS
 from faces.native.socket.actions import ACTIONS
-from gateway_project.http import routing
+from gateway_project.http.faces import faces
+from gateway_project.http.own_pages import PROBES
 from gateway_project.openapi import document, models
 from tests.api.contract import Contract
 
 UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
 
 
-def template(pattern: URLPattern) -> str:
+def template(pattern: URLPattern | URLResolver) -> str:
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
 
 
@@ -39,16 +41,16 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 def test_every_path_is_documented_and_no_other() -> None:
     views = {template(pattern) for pattern in urls.urlpatterns}
-    consumers = {template(pattern) for pattern in (*routing.PROBES, *routing.STREAMS, *routing.SOCKETS)}
+    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers)}
     assert set(document()["paths"]) - set(models.paths()) == views | consumers
 
 
 def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
-    documented = models.paths()
+    documented, table = models.paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
     assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
     for path, item in documented.items():
-        assert routing.is_inference(path.replace("{", "").replace("}", ""))
+        assert table.find(path.replace("{", "").replace("}", "")).face.name in ("inference", "responses")
         if path in _FIXED:
             assert {method.upper() for method in item} == set(_FIXED[path])
 
@@ -61,15 +63,13 @@ def test_errors_of_the_model_gateway_are_in_the_dialect_of_its_clients(contract:
             assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{error}")
 
 
-def test_every_method_of_every_view_is_in_the_table_and_no_other() -> None:
-    views: list[Any] = [vars(pattern.callback)["view_class"] for pattern in urls.urlpatterns]
-    methods = {
-        (view, method.upper())
-        for view in views
-        for method in ("get", "post", "put", "patch", "delete")
-        if hasattr(view, method)
+def test_every_action_of_every_viewset_is_in_the_table_and_no_other() -> None:
+    actions = {
+        (vars(pattern.callback)["cls"], action)
+        for pattern in urls.urlpatterns
+        for action in vars(pattern.callback)["actions"].values()
     }
-    assert set(OPERATIONS) == methods
+    assert set(OPERATIONS) == actions
 
 
 def test_operations_have_ids_of_their_own(contract: Contract) -> None:

@@ -39,7 +39,7 @@ async def measure() -> AsyncIterator[Figure]:
 def checked(name: str) -> float:
     """Of so many values that one more would be refused."""
     item, values = SLOW[name]
-    parameters = schema.parameters_checked(listed(item))
+    parameters = schema.schema_check(listed(item))
     least, most = 0, len(values)
     while most - least > 1:
         middle = (least + most) // 2
@@ -51,14 +51,14 @@ def checked(name: str) -> float:
 
 def refused(name: str) -> float:
     item, values = SLOW[name]
-    parameters = schema.parameters_checked(listed(item))
+    parameters = schema.schema_check(listed(item))
     return milliseconds(lambda: schema.violation(parameters, {"list": values}))
 
 
 def schema_refused(name: str) -> float:
     def ask() -> None:
         try:
-            schema.parameters_checked(BAD[name])
+            schema.schema_check(BAD[name])
         except BadRequest:
             return
 

@@ -12,7 +12,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from edge_app.gate import Gate
+from edge_app.face import Face
+from edge_app.gate import Gate, PathTable
 from gateway_project.http.django_handler import ThreadedHandler
 
 
@@ -76,7 +77,7 @@ async def test_a_streamed_answer_is_sent_whole(handler: ThreadedHandler) -> None
 
 
 async def test_a_client_that_takes_no_answer_keeps_no_thread_from_others(handler: ThreadedHandler) -> None:
-    gate = Gate(handler, known_path=lambda path: True, own_login=lambda scope: True)
+    gate = Gate(handler, PathTable([Face(name="test", open_paths=("/thread",))]))
     taking = asyncio.Event()
     stalled: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, asked as a server asks them."""
+"""`/healthz` and `/readyz`, called as a server calls them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.conftest import Caller
 
 
 class Gateway:
-    """Stands for the process's parts."""
+    """Stands for the process."""
 
     def __init__(self, *, draining: bool) -> None:
         self.draining = draining
@@ -75,6 +75,19 @@ async def test_a_head_request_has_no_body_and_a_post_is_refused() -> None:
     assert int(headers[b"content-length"]) > 0
     status, headers, body = await ask(Healthz(COUNTS), "POST")
     assert (status, json.loads(body)["error"], headers[b"allow"]) == (405, "method_not_allowed", b"GET, HEAD")
+
+
+async def test_a_refused_method_is_told_the_allowed_ones_once() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await Healthz(COUNTS)({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+    assert [value for name, value in sent[0]["headers"] if name == b"allow"] == [b"GET, HEAD"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -137,17 +150,17 @@ def test_a_worker_is_alive_as_long_as_its_heart_beats() -> None:
 
 
 async def test_a_part_that_fails_or_hangs_is_named_without_its_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def failing() -> str:
+    async def fail() -> str:
         raise OSError("password of the database")
 
-    async def hanging() -> str:
+    async def hang() -> str:
         await asyncio.Event().wait()
         return "never"
 
-    async def refusing() -> str:
+    async def refuse() -> str:
         raise NotReady("3 not applied")
 
     monkeypatch.setattr("gateway_project.http.health.PROBE_SECONDS", 0.01)
-    status, _, body = await ask(Readyz({"a": failing, "b": hanging, "c": refusing}))
+    status, _, body = await ask(Readyz({"a": fail, "b": hang, "c": refuse}))
     assert status == 503
     assert body == b"a: failed; the log says why\nb: no answer within 0 s\nc: 3 not applied\n"

@@ -1,4 +1,4 @@
-"""The form that every module has: an opening that says what it is for, and a size that can be read."""
+"""The form of every module: a docstring, and a size that can be read."""
 
 from __future__ import annotations
 
@@ -19,31 +19,35 @@ LONGEST = 400
 VAGUE = {"utils", "helpers", "common", "misc"}
 
 
-def shown(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(settings.BASE_DIR))
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=shown)
+@pytest.mark.parametrize("path", WRITTEN, ids=relative_name)
 def test_a_module_opens_with_what_it_is_for(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
+    if len(tree.body) == 1:
+        return  # the docstring alone, as in a package's __init__.py
     assert "from __future__ import annotations" in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=shown)
+@pytest.mark.parametrize("path", WRITTEN, ids=relative_name)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert [shown(path) for path in MODULES if path.stem in VAGUE] == []
+    assert [relative_name(path) for path in MODULES if path.stem in VAGUE] == []
 
 
 SENDS_DJANGOS_OWN = {"gateway_project/http/django_handler.py"}
-"""It stands in for Django's handler, which announces its requests; nothing of ours listens."""
+"""It replaces Django's handler, which announces its requests; nothing in the gateway listens."""
 
 
 def test_nothing_hangs_on_django_signals() -> None:
     senders = ("django.db.models.signals", "django.dispatch", "django.core.signals")
-    found = {shown(path) for path in MODULES if any(sender in path.read_text(encoding="utf-8") for sender in senders)}
+    found = {
+        relative_name(path) for path in MODULES if any(sender in path.read_text(encoding="utf-8") for sender in senders)
+    }
     assert found <= SENDS_DJANGOS_OWN

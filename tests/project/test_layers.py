@@ -1,4 +1,4 @@
-"""Imports go downward only: import-linter's contract in pyproject.toml, which has to name every room."""
+"""Imports go downward only: import-linter's contracts in pyproject.toml, which have to name every room."""
 
 from __future__ import annotations
 

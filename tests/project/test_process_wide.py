@@ -21,9 +21,10 @@ OTEL = "gateway_project.observability.otel"
 """Needs packages that may not be installed."""
 
 BUILT_ONCE = {
+    "faces.native.urls.ROUTER",
     "faces.responses.routes.RESPONSES_PATHS",
     "gateway_project.asgi.django_application",
-    "gateway_project.http.routing.READYZ",
+    "gateway_project.http.own_pages.READYZ",
 }
 """Applications: built when their module is imported, and never changed."""
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from django.urls import URLPattern, get_resolver
 
 from core_app import database
-from gateway_project.http.routing import STREAMS
+from faces.native.face import FACE
 from sessions_app.models import AgentSession
 from tenants_app.principal import SCOPES
 from tenants_app.services import tenant_create
@@ -51,12 +51,12 @@ def native(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def endpoints() -> Iterator[tuple[str, str]]:
     for route, view in native(get_resolver().url_patterns):
-        for method in METHODS:
-            if hasattr(view.view_class, method):
+        for method in view.actions:
+            if method in METHODS:
                 yield method.upper(), route
-    for stream in STREAMS:
-        if str(stream.pattern).startswith("v1/sessions"):
-            yield "POST" if str(stream.pattern).endswith("/test") else "GET", str(stream.pattern)
+    for stream in FACE.consumers:
+        if stream.protocol == "http" and str(stream.path).startswith("v1/sessions"):
+            yield "POST" if str(stream.path).endswith("/test") else "GET", str(stream.path)
 
 
 ENDPOINTS = sorted(set(endpoints()))

@@ -27,6 +27,7 @@ from events_app.models import Event, Stream, WebhookDelivery
 from events_app.types import MessageDelta
 from events_app.webhooks import removal as deliveries
 from events_app.webhooks.services import webhook_create
+from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.services import erasure
@@ -347,7 +348,7 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
             loop.call_soon_threadsafe(over.set)
         return batches[-1]
 
-    monkeypatch.setattr(sweeping, "fold_turn", lambda go_on: None)
+    monkeypatch.setattr(housekeeping, "usage_fold", lambda: 0)
     monkeypatch.setattr(folding, "_changed", stopped)
     await sweep.start()
     async with asyncio.timeout(WAIT):

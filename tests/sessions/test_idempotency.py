@@ -69,7 +69,7 @@ async def test_a_prompt_whose_process_died_before_its_commit_was_never_made(
     session = await api.session()
     path = f"/v1/sessions/{session}/prompt"
     # The answer is kept in the prompt's transaction, which this death rolls back.
-    with death_after(viewsets.GatewayAPIView, "keep", monkeypatch), pytest.raises(Died):
+    with death_after(viewsets.GatewayViewSet, "store_response", monkeypatch), pytest.raises(Died):
         await api.post(path, {"text": "hello"}, headers=KEY)
     assert await runs() == 0
     # Nobody knows that the first one is dead; after a while its claim is taken over.
@@ -84,14 +84,14 @@ async def test_a_slow_prompt_whose_claim_was_taken_over_is_not_made_beside_the_o
 ) -> None:
     session = await api.session()
     path = f"/v1/sessions/{session}/prompt"
-    keep = viewsets.GatewayAPIView.keep
+    store_response = viewsets.GatewayViewSet.store_response
 
-    def taken_over(view: viewsets.GatewayAPIView, response: Any) -> Any:
+    def taken_over(view: viewsets.GatewayViewSet, response: Any) -> Any:
         IdempotencyRecord.objects.update(claim="somebody-elses")
-        return keep(view, response)
+        return store_response(view, response)
 
     with monkeypatch.context() as patch:
-        patch.setattr(viewsets.GatewayAPIView, "keep", taken_over)
+        patch.setattr(viewsets.GatewayViewSet, "store_response", taken_over)
         assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
     assert await runs() == 0
 
@@ -145,15 +145,15 @@ async def test_a_webhooks_secret_is_shown_again_when_its_process_died_after_its_
 @contextmanager
 def death_at_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In the block, a request dies as soon as the transaction in which its answer was kept is committed."""
-    keep = viewsets.GatewayAPIView.keep
+    store_response = viewsets.GatewayViewSet.store_response
 
-    def kept(view: viewsets.GatewayAPIView, response: Any) -> Any:
-        answer = keep(view, response)
+    def dying(view: viewsets.GatewayViewSet, response: Any) -> Any:
+        answer = store_response(view, response)
         transaction.on_commit(_die)
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(viewsets.GatewayAPIView, "keep", kept)
+        patch.setattr(viewsets.GatewayViewSet, "store_response", dying)
         yield
 
 

@@ -12,6 +12,7 @@ import pytest
 from django.core.management import call_command
 
 from core_app import clock, database
+from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Run
 from sessions_app.services.retention import Removed, retention_apply
@@ -148,7 +149,7 @@ async def test_the_sweep_goes_its_rounds_while_retention_removes(
     settings.GATEWAY_SWEEP_SECONDS = 0
     through, loop = threading.Event(), asyncio.get_running_loop()
     rounds: asyncio.Queue[None] = asyncio.Queue()
-    monkeypatch.setattr(sweeping, "retention_turn", lambda go_on: through.wait())
+    monkeypatch.setattr(housekeeping, "retention_apply_all", lambda *, go_on: through.wait())
     monkeypatch.setattr(sweeping, "sweep", lambda go_on: loop.call_soon_threadsafe(rounds.put_nowait, None))
     sweep = sweeping.Sweep()
     await sweep.start()

@@ -23,7 +23,7 @@ from tenants_app.services import (
 )
 from tenants_app.services.idempotency import KEPT, PENDING, Claim
 from tests.conftest import Caller
-from tests.tenants.urls import ThingView
+from tests.tenants.urls import ThingViewSet
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.tenants.urls")]
 
@@ -32,7 +32,7 @@ GOOD = b'{"text":"hello"}'
 
 @pytest.fixture(autouse=True)
 def _no_calls_yet() -> None:
-    ThingView.calls = 0
+    ThingViewSet.calls = 0
 
 
 def post(client: Client, who: Caller, key: str | None, body: bytes = GOOD, path: str = "/things") -> Any:
@@ -62,13 +62,13 @@ def test_the_same_post_again_gets_the_first_answer(client: Client, owner: Caller
     assert second.headers["Location"] == first.headers["Location"]
     assert "Idempotent-Replayed" not in first.headers
     assert second.headers["Idempotent-Replayed"] == "true"
-    assert ThingView.calls == 1
+    assert ThingViewSet.calls == 1
 
 
 def test_without_a_key_every_post_is_done(client: Client, owner: Caller) -> None:
     post(client, owner, None)
     post(client, owner, None)
-    assert ThingView.calls == 2
+    assert ThingViewSet.calls == 2
     assert not IdempotencyRecord.objects.exists()
 
 
@@ -76,7 +76,7 @@ def test_another_body_with_the_same_key_is_unprocessable(client: Client, owner: 
     post(client, owner, "k-1")
     answer = post(client, owner, "k-1", b'{"text":"other"}')
     assert (answer.status_code, answer.json()["error"]) == (422, "unprocessable")
-    assert ThingView.calls == 1
+    assert ThingViewSet.calls == 1
 
 
 def test_another_tenant_or_route_with_the_same_key_is_another_post(

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from admin_app.site import SITE
 from core_app.errors import Conflict
-from edge_app.rest.viewsets import GatewayAPIView, idempotent
+from edge_app.rest.viewsets import GatewayViewSet, idempotent
 
 
 class ItemSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -23,29 +23,29 @@ class ThingSerializer(serializers.Serializer):  # type: ignore[type-arg]
     items = ItemSerializer(many=True, required=False)
 
 
-class EchoView(GatewayAPIView):
+class EchoViewSet(GatewayViewSet):
     """Gives back who asked and what was sent."""
 
-    scopes = {"DELETE": "admin"}
+    scopes = {"destroy": "admin"}
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         return Response({"tenant": self.principal.tenant_slug})
 
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         return Response({"data": request.data})
 
-    def delete(self, request: Request) -> Response:
+    def destroy(self, request: Request) -> Response:
         return Response(status=204)
 
 
-class ThingView(GatewayAPIView):
+class ThingViewSet(GatewayViewSet):
     """Validates; `calls` counts how often it did its work."""
 
     scope = "sessions"
     calls = 0
 
     @idempotent
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         serializer = ThingSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         type(self).calls += 1
@@ -54,17 +54,17 @@ class ThingView(GatewayAPIView):
         return Response({"number": type(self).calls}, status=201, headers={"Location": "/things/1"})
 
 
-class FailingView(GatewayAPIView):
+class FailingViewSet(GatewayViewSet):
     """Fails as no view should."""
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         raise RuntimeError("the password is hunter2")
 
 
-class MissingView(GatewayAPIView):
+class MissingViewSet(GatewayViewSet):
     """Fails as Django's shortcuts do."""
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         raise Http404
 
 
@@ -75,13 +75,13 @@ def crash(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("admin/", SITE.urls),
-    path("echo", EchoView.as_view()),
-    path("things", ThingView.as_view()),
-    path("other-things", ThingView.as_view()),
-    path("failing", FailingView.as_view()),
-    path("missing", MissingView.as_view()),
+    path("echo", EchoViewSet.as_view({"get": "list", "post": "create", "delete": "destroy"})),
+    path("things", ThingViewSet.as_view({"post": "create"})),
+    path("other-things", ThingViewSet.as_view({"post": "create"})),
+    path("failing", FailingViewSet.as_view({"get": "list"})),
+    path("missing", MissingViewSet.as_view({"get": "list"})),
     path("crash", crash),
 ]
-handler400 = "edge_app.rest.errors.bad_request_page"
-handler404 = "edge_app.rest.errors.not_found_page"
-handler500 = "edge_app.rest.errors.server_error_page"
+handler400 = "edge_app.rest.error_pages.bad_request_page"
+handler404 = "edge_app.rest.error_pages.not_found_page"
+handler500 = "edge_app.rest.error_pages.server_error_page"

@@ -37,7 +37,7 @@ def configured(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         settings.GATEWAY_CONFIG.write_text(json.dumps({"mcp": servers}))
 
     yield write
-    SERVERS.shut()
+    SERVERS.close_all()
 
 
 def local(**more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from core_app.errors import BadRequest, Conflict, NotFound, Unprocessable
 from core_app.sealing import unseal
 from tests.tools.conftest import Session
-from tools_app import registry
+from tools_app import operator_rules, registry
 from tools_app.models import SessionTool
 
 pytestmark = pytest.mark.django_db
@@ -165,3 +165,16 @@ def test_a_secret_sealed_under_another_key_says_so(session: Session, settings: A
     settings.SECRET_KEY = "another"
     with pytest.raises(Unprocessable):
         unseal(sealed)
+
+
+def test_a_mistake_in_a_running_gateway_leaves_the_last_good_rules(settings: Any, tmp_path: Any) -> None:
+    settings.GATEWAY_CONFIG = tmp_path / "gateway.yaml"
+    settings.GATEWAY_CONFIG.write_text("tools: {builtins: [ask_user]}\nmcp: {files: {command: [x]}}")
+    assert operator_rules.builtins_allowed() == ("ask_user", "mcp:files")
+    good_tools, good_mcp = "tools: {builtins: [ask_user]}", "mcp: {files: {command: [x]}}"
+    for text in ("tools: [", f"tools: {{builtins: [x]}}\n{good_mcp}", f"{good_tools}\nmcp: {{files: 7}}"):
+        settings.GATEWAY_CONFIG.write_text(text)
+        # Reads the file now rather than up to a second later.
+        operator_rules.TOOLS.refresh()
+        operator_rules.MCP.refresh()
+        assert operator_rules.builtins_allowed() == ("ask_user", "mcp:files")

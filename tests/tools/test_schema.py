@@ -17,7 +17,7 @@ import pytest
 from core_app.errors import BadRequest
 from tests.steps import steps_at_most
 from tools_app import schema
-from tools_app.schema import parameters_checked, violation
+from tools_app.schema import schema_check, violation
 from tools_app.schema_cost import positions
 
 SCHEMA_STEPS = 250_000
@@ -135,7 +135,7 @@ FOUND_BY_THE_LIBRARY = {"unknown type", "lookahead", "back-reference", "huge rep
 @pytest.mark.parametrize("name", BAD)
 def test_a_schema_that_is_wrong_or_a_bomb_is_refused_at_once(name: str, library: Library) -> None:
     with steps_at_most(SCHEMA_STEPS, within="tools_app"), pytest.raises(BadRequest) as refused:
-        parameters_checked(BAD[name])
+        schema_check(BAD[name])
     assert refused.value.field == "parameters"
     assert ("bytes of JSON" in str(refused.value)) == (name == "too large")
     assert library.compiled == (name in FOUND_BY_THE_LIBRARY)
@@ -147,13 +147,11 @@ def test_every_sensible_schema_is_taken() -> None:
         "properties": {"and": {"type": "array", "items": {"$ref": "#"}}, "eq": {"type": "string"}},
     }
     for each in ({}, nested(10), tree, {"properties": {"$ref": {"type": "string"}, "$id": {"type": "string"}}}):
-        assert '"type":"object"' in parameters_checked(each)
+        assert '"type":"object"' in schema_check(each)
 
 
 def test_a_recursive_schema_is_held_to() -> None:
-    tree = parameters_checked(
-        {"properties": {"and": {"type": "array", "items": {"$ref": "#"}}, "eq": {"type": "string"}}}
-    )
+    tree = schema_check({"properties": {"and": {"type": "array", "items": {"$ref": "#"}}, "eq": {"type": "string"}}})
     assert violation(tree, {"and": [{"eq": "a"}, {"and": [{"eq": "b"}]}]}) is None
     assert "eq" in str(violation(tree, {"and": [{"and": [{"eq": 1}]}]}))
 
@@ -161,13 +159,13 @@ def test_a_recursive_schema_is_held_to() -> None:
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "(a|aa)+$", "(.*a){20}$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
 def test_a_pattern_takes_linear_time(pattern: str) -> None:
     """An engine that goes back would never end: at 27 characters it takes seconds, and twice that at one more."""
-    parameters = parameters_checked({"properties": {"a": {"type": "string", "pattern": pattern}}})
+    parameters = schema_check({"properties": {"a": {"type": "string", "pattern": pattern}}})
     assert violation(parameters, {"a": "a" * 10_000 + "!"}) is not None
 
 
 def test_arguments_whose_check_would_multiply_are_refused_before_it(library: Library) -> None:
     fork = {"anyOf": [{"properties": {"a": {"$ref": "#"}}}, {"properties": {"a": {"$ref": "#"}}, "required": ["b"]}]}
-    parameters = parameters_checked(fork)
+    parameters = schema_check(fork)
     deep: dict[str, Any] = {}
     for _ in range(50):
         deep = {"a": deep}
@@ -196,14 +194,14 @@ SLOW: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("name", SLOW)
 def test_arguments_that_would_take_long_to_compare_are_refused_before_it(name: str, library: Library) -> None:
     item, values = SLOW[name]
-    parameters = parameters_checked(listed(item))
+    parameters = schema_check(listed(item))
     with steps_at_most(CHECK_STEPS, within="tools_app"):
         assert "too many values, or too long ones" in str(violation(parameters, {"list": values}))
     assert library.checked == 0
 
 
 def test_branches_that_fail_for_much_are_not_all_explained(library: Library) -> None:
-    parameters = parameters_checked({"properties": {"list": {"anyOf": [{"items": {"type": "integer"}}] * 3}}})
+    parameters = schema_check({"properties": {"list": {"anyOf": [{"items": {"type": "integer"}}] * 3}}})
     assert violation(parameters, {"list": ["x"] * 20_000}) == "The arguments do not fit the tool's schema."
     assert (library.checked, library.explained) == (1, 0)
     assert "list" in str(violation(parameters, {"list": ["x"]}))
@@ -232,7 +230,7 @@ USUAL: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_arguments_are_checked(name: str) -> None:
     item, value = USUAL[name]
-    parameters = parameters_checked({"properties": {f"p{number}": item for number in range(8)}})
+    parameters = schema_check({"properties": {f"p{number}": item for number in range(8)}})
     assert violation(parameters, {"p0": value}) is None
     assert violation(parameters, {"p0": None}) is None or "p0" in str(violation(parameters, {"p0": None}))
 
@@ -261,7 +259,7 @@ def test_the_places_of_a_pattern_are_counted_with_their_repetitions(pattern: str
 
 def test_the_bound_of_the_work_is_never_below_what_checking_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound counts each evaluation; a wide value under a plain schema costs its size, not more."""
-    parameters = parameters_checked({"properties": {"list": {"type": "array", "items": {"type": "integer"}}}})
+    parameters = schema_check({"properties": {"list": {"type": "array", "items": {"type": "integer"}}}})
     values = {"list": list(range(20_000))}
     assert violation(parameters, values) is None
     assert 20_000 < schema._work(parameters, values) < 20_010
@@ -271,4 +269,4 @@ def test_the_bound_of_the_work_is_never_below_what_checking_takes(monkeypatch: p
 
 @pytest.mark.parametrize("args", ["text", None, 3, [1], {"a": "x" * 300_000}])
 def test_what_is_no_object_or_too_large_is_a_violation(args: Any) -> None:
-    assert violation(parameters_checked({}), args) is not None
+    assert violation(schema_check({}), args) is not None

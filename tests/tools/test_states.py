@@ -131,7 +131,7 @@ def test_a_settling_that_the_upper_room_refuses_is_not_settled(session: Session)
 
 @pytest.mark.parametrize(("text", "limit", "expected"), [("é" * 10, 5, ("éé", True)), ("ab", 2, ("ab", False))])
 def test_text_is_cut_between_characters(text: str, limit: int, expected: tuple[str, bool]) -> None:
-    assert transitions.cut(text, limit) == expected
+    assert transitions.truncate(text, limit) == expected
 
 
 @pytest.mark.django_db(transaction=True)

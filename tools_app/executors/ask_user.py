@@ -1,6 +1,6 @@
-"""`ask_user`: the model asks the human a question; the run waits for `respond` and holds nothing.
+"""`ask_user`: a question from the model to a person. The run waits for `respond` and holds no resource.
 
-It is never executed: `tools_app.waits` turns the call into a question with a `ref`.
+The tool is never executed: `tools_app.waits` turns the call into a question with a `ref`.
 """
 
 from __future__ import annotations

@@ -1,24 +1,27 @@
-"""What a built-in tool is: a name, a schema, and a coroutine that answers.
+"""The interface of a built-in tool, and the input of an execution.
 
-`run` may be called again with the same arguments after a crash in its middle, unless `idempotent` says that
-it must not. Its exceptions are bugs; expected failures are an `Outcome` with a
-sentence for the model.
+`run` may be called again with the same arguments after a crash, unless `idempotent` is false. An exception is a bug;
+an expected failure is an `Outcome` with a sentence for the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tenants_app.models import Tenant
 from tools_app.types import CallContext, Outcome
+
+if TYPE_CHECKING:
+    from tools_app.targets import Target
 
 Run = Callable[[Mapping[str, Any], CallContext], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A tool that the gateway itself brings; `requires_approval` is the operator's word, no client lowers it."""
+    """A tool that ships with the gateway. A client's policy cannot lower its `requires_approval`."""
 
     name: str
     description: str
@@ -27,3 +30,19 @@ class Builtin:
     requires_approval: bool = False
     hint: str | None = None
     idempotent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of a call, as an executor receives it.
+
+    `call_id` is the idempotency key, the same at every attempt. `token_hash` is the stored hash of the token in
+    `resultUrl`.
+    """
+
+    call_id: str
+    args: Mapping[str, Any]
+    target: Target
+    tenant: Tenant
+    context: CallContext
+    token_hash: str | None = None

@@ -1,4 +1,4 @@
-"""The tools that the gateway brings: found by name, told to the model, executed.
+"""The built-in tools: their specifications for the model, and the look-up by name.
 
 `mcp:<server>` in a session's list stands for all tools of that server (`tools_app.executors.mcp`).
 """
@@ -17,24 +17,24 @@ BUILTINS: dict[str, Builtin] = {
 }
 NAMES = frozenset(BUILTINS)
 MCP_PREFIX = mcp.PREFIX
-"""Tools of MCP servers are called `mcp__<server>__<tool>`; no registered tool may begin so."""
+"""Tools of MCP servers are named `mcp__<server>__<tool>`; no registered tool may start with this prefix."""
 
 
 def specs(names: Sequence[str]) -> tuple[ToolSpec, ...]:
-    """The built-ins among `names` as the model sees them, in that order; MCP servers' tools last.
+    """The built-ins among `names` as the model sees them, in that order; tools of MCP servers come last.
 
-    A server that is not connected yet is connected to: call it from a thread, outside of transactions."""
-    found = [*(BUILTINS[name] for name in names if _offered(name)), *mcp.tools_of(names)]
+    Connects to MCP servers that are not connected yet, so it must be called from a thread and outside transactions."""
+    found = [*(BUILTINS[name] for name in names if _is_offered(name)), *mcp.tools_of(names)]
     return tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in found)
 
 
 def find(name: str, names: Sequence[str] | None) -> Builtin | None:
-    """The built-in of that name, when it is among `names` (None: whatever the gateway has)."""
+    """The built-in called `name`, if `names` has it; `names` None allows every built-in."""
     if name.startswith(MCP_PREFIX):
         return mcp.find(name, names)
-    return BUILTINS[name] if _offered(name) and (names is None or name in names) else None
+    return BUILTINS[name] if _is_offered(name) and (names is None or name in names) else None
 
 
-def _offered(name: str) -> bool:
-    """An operator who takes a built-in away takes it from the sessions that have it, too."""
+def _is_offered(name: str) -> bool:
+    """True unless the operator has removed the built-in, which also removes it from existing sessions."""
     return name in BUILTINS and (name not in OFFERED or name in rules().builtins)

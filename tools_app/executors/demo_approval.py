@@ -1,4 +1,4 @@
-"""`demo_approval`: what the demo engine asks approval for. It confirms, and does nothing else."""
+"""`demo_approval`: the tool for which the demo engine asks approval. It confirms and does nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`fetch_url`: the text of a page, through the guarded client.
+"""`fetch_url`: the text of a page, fetched through the guarded client.
 
-The guarded client follows no redirect; here at most MAX_REDIRECTS are, each as a request of its own whose
-address is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
+The guarded client follows no redirect, so this module follows up to MAX_REDIRECTS, each as a new request whose address
+is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
 """
 
 from __future__ import annotations

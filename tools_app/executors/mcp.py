@@ -1,8 +1,8 @@
-"""Tools of the MCP servers that the operator registered (`mcp:` of the configuration file), as built-ins.
+"""Tools of the operator's MCP servers (section `mcp` of the configuration file), presented as built-ins.
 
-All connections live on one loop in a thread of their own: what a server or its library does never blocks the
-gateway's loop, and sync code can ask for a server's tools. A server that cannot be reached has no tools; it is
-tried again after RETRY_SECONDS.
+All connections live on one event loop in a thread of their own, so that a server or its library never blocks the
+gateway's loop and sync code can ask for a server's tools. A server that cannot be reached has no tools; the next
+attempt follows after RETRY_SECONDS.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAME = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
 class McpServers(Part):
-    """The process's connections, made at first use. A part of the process (`core_app.lifecycle`)."""
+    """The connections of this process, opened at first use."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -45,10 +45,10 @@ class McpServers(Part):
 
     async def stop(self) -> None:
         """Closes every connection and ends the thread."""
-        await asyncio.to_thread(self.shut)
+        await asyncio.to_thread(self.close_all)
 
-    def shut(self) -> None:
-        """The same for sync code."""
+    def close_all(self) -> None:
+        """Closes every connection and ends the thread; for sync code."""
         with self._guard:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
@@ -59,12 +59,12 @@ class McpServers(Part):
         loop.close()
 
     def tools(self, server: str) -> list[Builtin]:
-        """The server's tools; none when it is not there. Blocks until it is connected: never on a loop."""
-        section = (operator_rules.rules().mcp or {}).get(server)
+        """The server's tools; none when it cannot be reached. Blocks until connected, so never call it on a loop."""
+        section = operator_rules.rules().mcp.get(server)
         if section is None or self._failed.get(server, 0.0) > time.monotonic():
             return []
         try:
-            connection = self._submit(self._connected(server, section)).result(CONNECT_SECONDS + 5)
+            connection = self._submit(self._connect(server, section)).result(CONNECT_SECONDS + 5)
         except (Unreachable, TimeoutError):
             return []
         return [
@@ -73,7 +73,7 @@ class McpServers(Part):
 
     async def call(self, server: str, tool: str, args: Mapping[str, Any]) -> Outcome:
         """Calls a tool of the server, from any loop."""
-        section = (operator_rules.rules().mcp or {}).get(server)
+        section = operator_rules.rules().mcp.get(server)
         if section is None:
             return Outcome("error", f"The MCP server {server} is not configured any more.")
         seconds = float(section.get("timeout_seconds", CALL_SECONDS))
@@ -88,25 +88,25 @@ class McpServers(Part):
         self, server: str, section: Mapping[str, Any], tool: str, args: Mapping[str, Any], seconds: float
     ) -> Outcome:
         async with asyncio.timeout(seconds):
-            connection = await self._connected(server, section)
+            connection = await self._connect(server, section)
             try:
                 return _outcome(await connection.call(tool, args))
             except Refused:
                 return Outcome("error", f"The MCP server {server} refused the call.")
 
-    async def _connected(self, server: str, section: Mapping[str, Any]) -> Connection:
+    async def _connect(self, server: str, section: Mapping[str, Any]) -> Connection:
         async with self._opening.setdefault(server, asyncio.Lock()):
-            known = self._connections.get(server)
-            if known is not None and not known.broken:
-                return known
-            made = Connection(server, section)
+            connection = self._connections.get(server)
+            if connection is not None and not connection.broken:
+                return connection
+            connection = Connection(server, section)
             try:
-                await made.open()
+                await connection.open()
             except Unreachable:
                 self._failed[server] = time.monotonic() + RETRY_SECONDS
                 raise
-            self._connections[server] = made
-            return made
+            self._connections[server] = connection
+            return connection
 
     async def _close_all(self) -> None:
         for connection in self._connections.values():
@@ -134,7 +134,7 @@ def tools_of(names: Sequence[str]) -> list[Builtin]:
 
 
 def find(name: str, names: Sequence[str] | None) -> Builtin | None:
-    """The tool called `mcp__<server>__<tool>`, when its server is among `names` (None: any)."""
+    """The tool called `mcp__<server>__<tool>`, if `names` has its server; `names` None allows every server."""
     server = name.removeprefix(PREFIX).partition("__")[0]
     if not name.startswith(PREFIX) or (names is not None and f"mcp:{server}" not in names):
         return None

@@ -1,7 +1,8 @@
-"""One connection to an MCP server: opened, kept and closed by one task, used by many.
+"""One connection to an MCP server, owned by one task and shared by all callers.
 
-The library's contexts must be left by the task that entered them, so a task of its own owns them. A connection
-that broke stays broken; `tools_app.executors.mcp` makes a new one at the next use.
+The library requires that the task that enters a context leaves it, so a dedicated task owns them. A broken connection
+stays broken; `tools_app.executors.mcp` opens a new one at the next use. The imports inside functions are deliberate:
+the library takes 0.9 s to load, which a gateway without MCP servers does not pay.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ MAX_PAGES = 20
 
 
 class Unreachable(Exception):
-    """The server did not start, did not answer, or broke off."""
+    """The server did not start, did not respond, or closed the connection."""
 
 
 class Refused(Exception):
-    """The server is there and answers the call with an error of the protocol."""
+    """The server responded to the call with a protocol error."""
 
 
 class Connection:
-    """`tools` is filled by `open`. All of it runs on one loop."""
+    """A connection that runs on one loop; `open` fills `tools`."""
 
     def __init__(self, server: str, section: Mapping[str, Any]) -> None:
         self.tools: list[Any] = []
@@ -49,8 +50,8 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connects and lists the tools; Unreachable when that fails or takes too long."""
-        self._task = asyncio.create_task(self._own(), name=f"mcp:{self._server}")
+        """Connects and lists the tools; raises Unreachable when that fails or takes longer than CONNECT_SECONDS."""
+        self._task = asyncio.create_task(self._hold_open(), name=f"mcp:{self._server}")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._ready.wait()
@@ -60,7 +61,7 @@ class Connection:
             raise Unreachable(self._server)
 
     async def call(self, tool: str, args: Mapping[str, Any]) -> Any:
-        """The server's answer; Unreachable when the connection broke, Refused when the server refuses the call."""
+        """Returns the server's result; raises Unreachable for a broken connection and Refused for a protocol error."""
         from mcp import MCPError  # noqa: PLC0415  (loaded by `open`)
         from mcp_types import CONNECTION_CLOSED  # noqa: PLC0415
 
@@ -96,25 +97,24 @@ class Connection:
         if self._task is not None:
             self._task.cancel()
 
-    async def _own(self) -> None:
+    async def _hold_open(self) -> None:
         try:
             async with AsyncExitStack() as stack:
                 client = await self._enter(stack)
-                self.tools = await _listed(client)
+                self.tools = await _list_tools(client)
                 self._client = client
                 self._ready.set()
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise
-        except Exception:  # the operator's server; whatever is wrong with it is one thing here: it is not there
-            logger.warning("MCP server failed", extra={"server": self._server}, exc_info=True)
+        except Exception:  # contains: whatever is wrong with the operator's server, it counts as unreachable
+            logger.warning("mcp_server_failed", extra={"server": self._server}, exc_info=True)
         finally:
             self.broken = True
             self._over.set()
             self._ready.set()
 
     async def _enter(self, stack: AsyncExitStack) -> Client:
-        # At first use: a gateway without MCP servers does not pay 0.9 s of imports at its start.
         from mcp import Client, StdioServerParameters  # noqa: PLC0415
         from mcp.client.stdio import stdio_client  # noqa: PLC0415
         from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
@@ -130,7 +130,7 @@ class Connection:
         return await stack.enter_async_context(Client(stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)))
 
 
-async def _listed(client: Client) -> list[Any]:
+async def _list_tools(client: Client) -> list[Any]:
     found: list[Any] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):

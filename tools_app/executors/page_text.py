@@ -1,8 +1,8 @@
-"""The text of a page as a reader sees it, a line per block.
+"""The visible text of an HTML page, one line per block.
 
-A scanner of one pass, because what tenants name is hostile: the standard library's parser matches a tag of a
-mebibyte in one search that holds the interpreter for half a second, loses a last text with an `&` in it, and
-raises on some declarations. Markup that never ends takes the rest of the page with it, as in browsers.
+A one-pass scanner, because pages that tenants name may be hostile: the standard library's parser matches a tag of 1 MiB
+in one search that holds the interpreter for half a second, loses a trailing text with an `&`, and raises on some
+declarations. Unterminated markup swallows the rest of the page, as in browsers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _QUOTE_OR_END = re.compile("[>\"']")
 _END_OF = {name: re.compile(rf"</{name}", re.IGNORECASE) for name in _RAW}
 _DECIMAL = re.compile("&#0*([0-9]+)")
 _DECIMAL_DIGITS = 8
-"""More than any character's number has; `unescape` raises on one of thousands of digits."""
+"""Digits kept of a character reference. No character needs more, and `unescape` raises on thousands of digits."""
 
 
 def page_text(page: str) -> str:
@@ -38,10 +38,10 @@ class _Scanner:
         self._parts: list[str] = []
         self._silent: list[str] = []
         self._open: Counter[str] = Counter()
-        """How many of each name are in `_silent`, which may be a hundred thousand deep."""
+        """Number of open tags per name in `_silent`, which may be a hundred thousand deep."""
 
     def parts(self) -> list[str]:
-        """Everything to be seen, in order."""
+        """The visible texts, in order."""
         page, end = self._page, len(self._page)
         while self._at < end:
             start = page.find("<", self._at)
@@ -52,7 +52,7 @@ class _Scanner:
         return self._parts
 
     def _past(self, start: int) -> int:
-        """Where to go on after the markup that begins with the `<` at `start`."""
+        """The index after the markup that starts with the `<` at `start`."""
         page = self._page
         if page.startswith("<!--", start):
             return self._after("-->", start + 4)

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.views import APIView
 
 from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.viewsets import GatewayViewSet
 from faces.native import serializers as given
 from faces.native.openapi import shapes
 from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
-from faces.native.views import decisions, prompts, sessions, stream_token, tools, usage
+from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.runs import RunViewSet
+from faces.native.views.sessions import SessionViewSet
+from faces.native.views.tools import ToolViewSet
+from faces.native.views.usage import UsageViewSet
 from sessions_app.models import SessionState
 from tenants_app.selectors.ledger import GROUPS
 
@@ -52,15 +56,15 @@ _FILTERS = (
 _SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 
-OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
-    (sessions.SessionList, "GET"): Operation(
+OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+    (SessionViewSet, "list"): Operation(
         id="listSessions",
         tag=SESSIONS,
         summary="List sessions, the newest first",
         query=(*pages(50), *_FILTERS),
         answers={200: shapes.SessionPageSerializer},
     ),
-    (sessions.SessionList, "POST"): Operation(
+    (SessionViewSet, "create"): Operation(
         id="createSession",
         tag=SESSIONS,
         summary="Create a session",
@@ -69,10 +73,10 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         errors=(409, 422),
         located=True,
     ),
-    (sessions.SessionDetail, "GET"): Operation(
+    (SessionViewSet, "retrieve"): Operation(
         id="getSession", tag=SESSIONS, summary="Get a session", answers={200: shapes.SessionSerializer}
     ),
-    (sessions.SessionDetail, "PATCH"): Operation(
+    (SessionViewSet, "partial_update"): Operation(
         id="changeSession",
         tag=SESSIONS,
         summary="Change a session",
@@ -80,14 +84,14 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.SessionSerializer},
         errors=(409, 422),
     ),
-    (sessions.SessionDetail, "DELETE"): Operation(
+    (SessionViewSet, "destroy"): Operation(
         id="closeSession",
         tag=SESSIONS,
         summary="Close a session; reading goes on",
         query=(parameter("purge", {"type": "string"}, "`true` erases it (scope `admin`); its data are kept without."),),
         answers={204: None},
     ),
-    (sessions.SessionFork, "POST"): Operation(
+    (SessionViewSet, "fork"): Operation(
         id="forkSession",
         tag=SESSIONS,
         summary="Make a new session with the history up to a message",
@@ -96,23 +100,23 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         errors=(409, 422),
         located=True,
     ),
-    (sessions.SessionMessages, "GET"): Operation(
+    (SessionViewSet, "messages"): Operation(
         id="listMessages",
         tag=SESSIONS,
         summary="Read the conversation, the oldest message first",
         query=pages(200),
         answers={200: shapes.MessagePageSerializer},
     ),
-    (sessions.SessionStats, "GET"): Operation(
+    (SessionViewSet, "stats"): Operation(
         id="getStats", tag=SESSIONS, summary="Get a session's statistics", answers={200: shapes.StatsSerializer}
     ),
-    (sessions.SessionStatus, "GET"): Operation(
+    (SessionViewSet, "status"): Operation(
         id="getStatus",
         tag=SESSIONS,
         summary="Get what a session does and waits for",
         answers={200: shapes.StatusSerializer},
     ),
-    (prompts.PromptView, "POST"): Operation(
+    (SessionViewSet, "prompt"): Operation(
         id="prompt",
         tag=RUNS,
         summary="Send a prompt",
@@ -121,7 +125,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
         errors=(409, 422),
     ),
-    (prompts.AbortView, "POST"): Operation(
+    (SessionViewSet, "abort"): Operation(
         id="abort",
         tag=RUNS,
         summary="Abort the run that is under way",
@@ -129,7 +133,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
-    (prompts.SteerView, "POST"): Operation(
+    (SessionViewSet, "steer"): Operation(
         id="steer",
         tag=RUNS,
         summary="Give the run a text before its next model call",
@@ -137,7 +141,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={202: shapes.SteerReceiptSerializer},
         errors=(409, 422),
     ),
-    (prompts.SwitchModelView, "POST"): Operation(
+    (SessionViewSet, "switch_model"): Operation(
         id="switchModel",
         tag=RUNS,
         summary="Use another model from the next leg on",
@@ -145,17 +149,25 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={202: shapes.SwitchReceiptSerializer},
         errors=(409, 422),
     ),
-    (sessions.RunList, "GET"): Operation(
+    (RunViewSet, "list"): Operation(
         id="listRuns",
         tag=RUNS,
         summary="List the session's runs, the newest first",
         query=pages(50),
         answers={200: shapes.RunPageSerializer},
     ),
-    (sessions.RunDetail, "GET"): Operation(
+    (RunViewSet, "retrieve"): Operation(
         id="getRun", tag=RUNS, summary="Get a run", answers={200: shapes.RunSerializer}
     ),
-    (decisions.ApproveView, "POST"): Operation(
+    (RunViewSet, "abort"): Operation(
+        id="abortRun",
+        tag=RUNS,
+        summary="Abort the run that is under way",
+        request=given.AbortSerializer,
+        answers={202: shapes.AbortReceiptSerializer},
+        errors=(409,),
+    ),
+    (SessionViewSet, "approve"): Operation(
         id="approve",
         tag=WAITS,
         summary="Approve a tool call",
@@ -163,7 +175,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
-    (decisions.RejectView, "POST"): Operation(
+    (SessionViewSet, "reject"): Operation(
         id="reject",
         tag=WAITS,
         summary="Reject a tool call",
@@ -171,7 +183,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
-    (decisions.RespondView, "POST"): Operation(
+    (SessionViewSet, "respond"): Operation(
         id="respond",
         tag=WAITS,
         summary="Answer a question",
@@ -179,7 +191,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
-    (decisions.ToolResultView, "POST"): Operation(
+    (SessionViewSet, "tool_results"): Operation(
         id="submitToolResult",
         tag=WAITS,
         summary="Give the result of a tool that the client ran",
@@ -187,7 +199,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
-    (tools.CallbackResultView, "POST"): Operation(
+    (CallbackResultViewSet, "create"): Operation(
         id="submitCallbackResult",
         tag=WAITS,
         summary="Give the late result of a callback, at the resultUrl it was given",
@@ -195,10 +207,10 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
-    (tools.ToolList, "GET"): Operation(
+    (ToolViewSet, "list"): Operation(
         id="listTools", tag=TOOLS, summary="List the session's tools", answers={200: shapes.ToolPageSerializer}
     ),
-    (tools.ToolList, "POST"): Operation(
+    (ToolViewSet, "create"): Operation(
         id="registerTool",
         tag=TOOLS,
         summary="Register a tool, or replace the one of its name",
@@ -206,16 +218,16 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         answers={201: shapes.ToolSerializer},
         errors=(409,),
     ),
-    (tools.ToolDetail, "DELETE"): Operation(
+    (ToolViewSet, "destroy"): Operation(
         id="removeTool", tag=TOOLS, summary="Remove a tool", answers={204: None}, errors=(409,)
     ),
-    (stream_token.StreamTokenView, "POST"): Operation(
+    (SessionViewSet, "stream_token"): Operation(
         id="createStreamToken",
         tag=STREAMS,
         summary="Make a token with which a browser reads the session's events",
         answers={200: shapes.StreamTokenSerializer},
     ),
-    (usage.UsageView, "GET"): Operation(
+    (UsageViewSet, "list"): Operation(
         id="getUsage",
         tag=USAGE,
         summary="Report what the tenant used",
@@ -229,4 +241,4 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     ),
     **WEBHOOK_OPERATIONS,
 }
-"""By view and method. `abort` is reached under two paths: the session's and the run's."""
+"""By viewset and action."""

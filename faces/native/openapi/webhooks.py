@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.views import APIView
 
 from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.viewsets import GatewayViewSet
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.outbox import TEST_EVENT, WEBHOOK_EVENTS
 from events_app.webhooks.services import MANY
 from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.shapes import moment, text
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
-from faces.native.views import webhooks
+from faces.native.views.webhooks import WebhookViewSet
 
 WEBHOOKS = "Webhooks"
 ERRORS = [
@@ -94,11 +94,11 @@ _PAGES = (
     parameter("status", {"type": "string", "enum": DeliveryState.values}, "Deliveries with this status."),
 )
 
-WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
-    (webhooks.WebhookList, "GET"): Operation(
+WEBHOOK_OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+    (WebhookViewSet, "list"): Operation(
         id="listWebhooks", tag=WEBHOOKS, summary="List the webhooks", answers={200: WebhookListSerializer}
     ),
-    (webhooks.WebhookList, "POST"): Operation(
+    (WebhookViewSet, "create"): Operation(
         id="createWebhook",
         tag=WEBHOOKS,
         summary="Create a webhook; the answer has its secret",
@@ -107,47 +107,47 @@ WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         errors=(409,),
         located=True,
     ),
-    (webhooks.WebhookDetail, "GET"): Operation(
+    (WebhookViewSet, "retrieve"): Operation(
         id="getWebhook", tag=WEBHOOKS, summary="Get a webhook", answers={200: WebhookSerializer}
     ),
-    (webhooks.WebhookDetail, "PATCH"): Operation(
+    (WebhookViewSet, "partial_update"): Operation(
         id="changeWebhook",
         tag=WEBHOOKS,
         summary="Change a webhook, switch it off or on",
         request=WebhookPatchSerializer,
         answers={200: WebhookSerializer},
     ),
-    (webhooks.WebhookDetail, "DELETE"): Operation(
+    (WebhookViewSet, "destroy"): Operation(
         id="deleteWebhook", tag=WEBHOOKS, summary="Delete a webhook and its deliveries", answers={204: None}
     ),
-    (webhooks.WebhookRotate, "POST"): Operation(
+    (WebhookViewSet, "rotate"): Operation(
         id="rotateWebhookSecret",
         tag=WEBHOOKS,
         summary="Make a new secret; the former one signs too for 24 hours",
         answers={200: WebhookIssuedSerializer},
     ),
-    (webhooks.WebhookTest, "POST"): Operation(
+    (WebhookViewSet, "test"): Operation(
         id="testWebhook",
         tag=WEBHOOKS,
         summary="Send a message of type `test`",
         answers={202: WebhookDeliverySerializer},
         errors=(409,),
     ),
-    (webhooks.WebhookDeliveries, "GET"): Operation(
+    (WebhookViewSet, "deliveries"): Operation(
         id="listWebhookDeliveries",
         tag=WEBHOOKS,
         summary="List deliveries, the newest first",
         query=_PAGES,
         answers={200: WebhookDeliveryPageSerializer},
     ),
-    (webhooks.DeliveryRedeliver, "POST"): Operation(
+    (WebhookViewSet, "redeliver_one"): Operation(
         id="redeliverWebhookDelivery",
         tag=WEBHOOKS,
         summary="Send a delivery again, or try the next attempt of a pending one now",
         answers={202: WebhookDeliverySerializer},
         errors=(409, 410),
     ),
-    (webhooks.WebhookRedeliver, "POST"): Operation(
+    (WebhookViewSet, "redeliver"): Operation(
         id="redeliverWebhook",
         tag=WEBHOOKS,
         summary=f"Send the dead deliveries again, the oldest {MANY} at most",
@@ -155,4 +155,4 @@ WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         errors=(409,),
     ),
 }
-"""By view and method."""
+"""By viewset and action."""

@@ -1,0 +1,1 @@
+"""The native WebSocket: frames, actions, and the consumer of one session."""

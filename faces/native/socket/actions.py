@@ -1,4 +1,4 @@
-"""The actions of the WebSocket: the shapes and the services that the REST endpoints of the same names use."""
+"""The actions of the native socket, with the shapes and the services of the REST endpoints of the same names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from rest_framework import serializers
 
 from edge_app.rest.fields import StrictString
+from edge_app.rpc import Method
 from faces.native.serializers import (
     AbortSerializer,
     ApproveSerializer,
@@ -18,37 +19,51 @@ from faces.native.serializers import (
     SteerSerializer,
     ToolResultSerializer,
 )
-from faces.native.socket.frames import Frame
 from sessions_app.services.decisions import approval_decide, question_answer, tool_result_accept
 from sessions_app.services.prompt import prompt_accept
 from sessions_app.services.run_control import run_abort, run_steer
 from tenants_app.principal import APPROVALS, SESSIONS, Principal
 
+
+@dataclass(frozen=True, slots=True)
+class SessionCaller:
+    """The caller of an action, and the session of its socket."""
+
+    principal: Principal
+    session_id: str
+
+
 Checked = Any
 """A valid serializer; each action knows its own."""
+
+Perform = Callable[[Principal, str, Checked], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`counted`: it takes from the key's `rpm` as a request does (contract: prompts alone)."""
+    """An action: the caller's scope, the shape of its fields, and the service that performs it.
+
+    `counted`: it takes from the key's `rpm` as a request does; prompts alone do.
+    """
 
     scope: str
     serializer: Callable[..., serializers.Serializer[Any]]
-    perform: Callable[[Principal, str, Checked], Mapping[str, Any]]
+    perform: Perform
     counted: bool = False
 
+    def method(self) -> Method[SessionCaller]:
+        """The action as a method of the dispatcher; its fields are validated after the scope is checked."""
+        return Method.on_database(dict, self._perform, counted=self.counted)
 
-def action_perform(*, principal: Principal, session_id: str, frame: Frame) -> Mapping[str, Any]:
-    """Does what the frame asks for and gives its wire result; the frame's action is one of ACTIONS."""
-    action = ACTIONS[frame.action]
-    principal.require(action.scope)
-    checked = action.serializer(data=dict(frame.data))
-    checked.is_valid(raise_exception=True)
-    return action.perform(principal, session_id, checked)
+    def _perform(self, caller: SessionCaller, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        caller.principal.require(self.scope)
+        checked = self.serializer(data=fields)
+        checked.is_valid(raise_exception=True)
+        return self.perform(caller.principal, caller.session_id, checked)
 
 
 class AbortFrameSerializer(AbortSerializer):
-    """On the socket the run is named in the frame; without it the active one is meant."""
+    """The shape of `abort`: the frame names the run; without a name the active run is meant."""
 
     requestId = StrictString(required=False, allow_null=True, max_length=64)
 
@@ -118,3 +133,5 @@ ACTIONS: Mapping[str, Action] = {
     "steer": Action(SESSIONS, SteerSerializer, _steer),
 }
 """`ping` is not among them: it does nothing, and is answered where frames are read."""
+
+METHODS: Mapping[str, Method[SessionCaller]] = {name: action.method() for name, action in ACTIONS.items()}

@@ -1,87 +1,66 @@
-"""Answers that runs wait for: decisions, responses, results of tools that the client runs."""
+"""Session actions that settle what a run waits for: approvals, questions and results of tools the client runs."""
 
 from __future__ import annotations
 
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from edge_app.rest.viewsets import GatewayAPIView
+from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.serializers import ApproveSerializer, RejectSerializer, RespondSerializer, ToolResultSerializer
 from sessions_app.services.decisions import approval_decide, question_answer, tool_result_accept
-from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.principal import APPROVALS
 
 
-class ApproveView(GatewayAPIView):
-    """POST …/approve."""
+class DecisionActions(GatewayViewSet):
+    """The part of `SessionViewSet` that settles waits."""
 
-    scope = APPROVALS
-
-    def post(self, request: Request, session_id: str) -> Response:
-        serializer = ApproveSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        return Response(
-            approval_decide(
-                principal=self.principal,
-                public_id=session_id,
-                approval_id=data["approvalId"],
-                approve=True,
-                args_hash=data.get("argsHash"),
-                args=data.get("args"),
-                comment=data.get("comment"),
-            )
+    @action(detail=True, methods=["post"], scope=APPROVALS)
+    def approve(self, request: Request, session_id: str) -> Response:
+        """Approves a tool call, with changed arguments where `args` are given."""
+        data = self.parse_body(ApproveSerializer).validated_data
+        decision = approval_decide(
+            principal=self.principal,
+            public_id=session_id,
+            approval_id=data["approvalId"],
+            approve=True,
+            args_hash=data.get("argsHash"),
+            args=data.get("args"),
+            comment=data.get("comment"),
         )
+        return Response(decision)
 
-
-class RejectView(GatewayAPIView):
-    """POST …/reject."""
-
-    scope = APPROVALS
-
-    def post(self, request: Request, session_id: str) -> Response:
-        serializer = RejectSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        return Response(
-            approval_decide(
-                principal=self.principal,
-                public_id=session_id,
-                approval_id=data["approvalId"],
-                approve=False,
-                comment=data.get("reason"),
-            )
+    @action(detail=True, methods=["post"], scope=APPROVALS)
+    def reject(self, request: Request, session_id: str) -> Response:
+        """Rejects a tool call."""
+        data = self.parse_body(RejectSerializer).validated_data
+        decision = approval_decide(
+            principal=self.principal,
+            public_id=session_id,
+            approval_id=data["approvalId"],
+            approve=False,
+            comment=data.get("reason"),
         )
+        return Response(decision)
 
-
-class RespondView(GatewayAPIView):
-    """POST …/respond."""
-
-    scope = SESSIONS
-
-    def post(self, request: Request, session_id: str) -> Response:
-        serializer = RespondSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        answer = question_answer(
+    @action(detail=True, methods=["post"])
+    def respond(self, request: Request, session_id: str) -> Response:
+        """Answers a question of the agent."""
+        data = self.parse_body(RespondSerializer).validated_data
+        receipt = question_answer(
             principal=self.principal, public_id=session_id, ref=data["ref"], response=data["response"]
         )
-        return Response(answer)
+        return Response(receipt)
 
-
-class ToolResultView(GatewayAPIView):
-    """POST …/tool-results."""
-
-    scope = SESSIONS
-
-    def post(self, request: Request, session_id: str) -> Response:
-        serializer = ToolResultSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        answer = tool_result_accept(
+    @action(detail=True, methods=["post"], url_path="tool-results", name="Tool Result")
+    def tool_results(self, request: Request, session_id: str) -> Response:
+        """Accepts the result of a tool that the client ran."""
+        data = self.parse_body(ToolResultSerializer).validated_data
+        receipt = tool_result_accept(
             principal=self.principal,
             public_id=session_id,
             call_id=data["callId"],
             result=data.get("result"),
             error=data.get("error"),
         )
-        return Response(answer)
+        return Response(receipt)

@@ -1,42 +1,37 @@
-"""Sessions: create, list, get, patch, delete, and reading what they hold."""
+"""Sessions: create, list, get, change, close, and read what they contain."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from django.db.models import Q
-from django.utils.dateparse import parse_datetime
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app.errors import BadRequest
-from edge_app.rest.paging import cursor_of, limit_of
-from edge_app.rest.viewsets import GatewayAPIView, idempotent
+from edge_app.rest.paging import cursor_of, limit_of, next_cursor
+from edge_app.rest.query import parse_instant
+from edge_app.rest.viewsets import idempotent
 from faces.native.serializers import ForkSerializer, SessionCreateSerializer, SessionPatchSerializer
+from faces.native.views.decisions import DecisionActions
+from faces.native.views.prompts import PromptActions
 from sessions_app import wire
 from sessions_app.models import AgentSession, RunState, SessionState
-from sessions_app.selectors import (
-    messages_page,
-    run_active,
-    run_get,
-    runs_page,
-    runs_unfinished,
-    session_get,
-    sessions_page,
-)
+from sessions_app.selectors import messages_page, run_active, runs_unfinished, session_get, sessions_page
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.fork import session_fork
 from sessions_app.services.session import session_change, session_close, session_create
+from sessions_app.services.stream_token import stream_token_issue
 from tenants_app.principal import ADMIN, SESSIONS
 from tenants_app.selectors.ledger import ledger_by_model
 
 
-class SessionList(GatewayAPIView):
-    """POST creates, GET lists the newest first."""
+class SessionViewSet(PromptActions, DecisionActions):
+    """Sessions of the tenant, the newest first."""
 
     scope = SESSIONS
+    lookup_url_kwarg = "session_id"
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         found, cursor = sessions_page(
             self.principal,
             before=cursor_of(request),
@@ -45,88 +40,39 @@ class SessionList(GatewayAPIView):
             group=request.query_params.get("groupId") or None,
         )
         sessions = [wire.session_to_wire(session, head=session.stream.head) for session in found]
-        return Response({"sessions": sessions, "nextCursor": _cursor(cursor)})
+        return Response({"sessions": sessions, "nextCursor": next_cursor(cursor)})
 
     @idempotent
-    def post(self, request: Request) -> Response:
-        serializer = SessionCreateSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        with self.once():
+    def create(self, request: Request) -> Response:
+        serializer = self.parse_body(SessionCreateSerializer)
+        with self.work_transaction():
             session = session_create(principal=self.principal, request=serializer.to_request())
-            return self.keep(_created(session))
+            return self.store_response(_created_response(session))
 
-
-class SessionDetail(GatewayAPIView):
-    """One session."""
-
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str) -> Response:
+    def retrieve(self, request: Request, session_id: str) -> Response:
         return Response(wire.session_to_wire(session_get(self.principal, session_id)))
 
-    def patch(self, request: Request, session_id: str) -> Response:
+    def partial_update(self, request: Request, session_id: str) -> Response:
         session_get(self.principal, session_id)
-        serializer = SessionPatchSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        changes = serializer.to_changes()
-        return Response(
-            wire.session_to_wire(session_change(principal=self.principal, public_id=session_id, changes=changes))
-        )
+        changes = self.parse_body(SessionPatchSerializer).to_changes()
+        session = session_change(principal=self.principal, public_id=session_id, changes=changes)
+        return Response(wire.session_to_wire(session))
 
-    def delete(self, request: Request, session_id: str) -> Response:
+    def destroy(self, request: Request, session_id: str) -> Response:
         if request.query_params.get("purge") == "true":
             self.principal.require(ADMIN)
             session_erase(tenant_id=self.principal.tenant_id, public_id=session_id, actor=self.principal.actor)
-            return Response(status=204)
-        session_close(principal=self.principal, public_id=session_id)
+        else:
+            session_close(principal=self.principal, public_id=session_id)
         return Response(status=204)
 
-
-class SessionStats(GatewayAPIView):
-    """The session's statistics."""
-
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str) -> Response:
-        session = session_get(self.principal, session_id)
-        by_model = ledger_by_model(tenant_id=session.tenant_id, session_ref=session.public_id)
-        return Response(wire.stats_to_wire(session, by_model))
-
-
-class SessionStatus(GatewayAPIView):
-    """What the session does and waits for."""
-
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str) -> Response:
-        session = session_get(self.principal, session_id)
-        queued = runs_unfinished(session.pk).filter(state=RunState.QUEUED).count()
-        return Response(wire.status_to_wire(session, run_active(session.pk), queued))
-
-
-class SessionMessages(GatewayAPIView):
-    """The conversation, oldest first."""
-
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str) -> Response:
-        session = session_get(self.principal, session_id)
-        found, cursor = messages_page(session, after=cursor_of(request) or 0, limit=limit_of(request, default=200))
-        return Response({"messages": [wire.message_to_wire(row) for row in found], "nextCursor": _cursor(cursor)})
-
-
-class SessionFork(GatewayAPIView):
-    """POST …/fork."""
-
-    scope = SESSIONS
-
+    @action(detail=True, methods=["post"], name="Session Fork")
     @idempotent
-    def post(self, request: Request, session_id: str) -> Response:
+    def fork(self, request: Request, session_id: str) -> Response:
+        """Creates a session with the history up to a message."""
         session_get(self.principal, session_id)
-        serializer = ForkSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
-        with self.once():
+        data = self.parse_body(ForkSerializer).validated_data
+        with self.work_transaction():
             fork = session_fork(
                 principal=self.principal,
                 public_id=session_id,
@@ -134,31 +80,35 @@ class SessionFork(GatewayAPIView):
                 fork_id=data.get("sessionId"),
                 title=data.get("title"),
             )
-            return self.keep(_created(fork))
+            return self.store_response(_created_response(fork))
 
-
-class RunList(GatewayAPIView):
-    """The session's runs, newest first."""
-
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str) -> Response:
+    @action(detail=True, name="Session Messages")
+    def messages(self, request: Request, session_id: str) -> Response:
+        """Returns the conversation, the oldest message first."""
         session = session_get(self.principal, session_id)
-        found, cursor = runs_page(session, before=cursor_of(request), limit=limit_of(request))
-        return Response({"runs": [wire.run_to_wire(run) for run in found], "nextCursor": _cursor(cursor)})
+        found, cursor = messages_page(session, after=cursor_of(request) or 0, limit=limit_of(request, default=200))
+        messages = [wire.message_to_wire(message) for message in found]
+        return Response({"messages": messages, "nextCursor": next_cursor(cursor)})
 
+    @action(detail=True, name="Session Stats")
+    def stats(self, request: Request, session_id: str) -> Response:
+        """Returns the session's statistics."""
+        session = session_get(self.principal, session_id)
+        by_model = ledger_by_model(tenant_id=session.tenant_id, session_ref=session.public_id)
+        return Response(wire.stats_to_wire(session, by_model))
 
-class RunDetail(GatewayAPIView):
-    """One run."""
+    @action(detail=True, name="Session Status")
+    def status(self, request: Request, session_id: str) -> Response:
+        """Returns what the session does and waits for."""
+        session = session_get(self.principal, session_id)
+        queued = runs_unfinished(session.pk).filter(state=RunState.QUEUED).count()
+        return Response(wire.status_to_wire(session, run_active(session.pk), queued))
 
-    scope = SESSIONS
-
-    def get(self, request: Request, session_id: str, request_id: str) -> Response:
-        return Response(wire.run_to_wire(run_get(session_get(self.principal, session_id), request_id)))
-
-
-def _cursor(key: int | None) -> str | None:
-    return str(key) if key is not None else None
+    @action(detail=True, methods=["post"], url_path="stream-token", name="Stream Token")
+    def stream_token(self, request: Request, session_id: str) -> Response:
+        """Issues a token for clients that cannot send a header."""
+        issued = stream_token_issue(principal=self.principal, public_id=session_id)
+        return Response(issued, headers={"Cache-Control": "no-store"})
 
 
 def _filters(request: Request) -> Q:
@@ -171,20 +121,12 @@ def _filters(request: Request) -> Q:
     if agent := query.get("agent"):
         filters &= Q(agent=agent)
     if since := query.get("since"):
-        filters &= Q(created_at__gte=_moment(since))
+        if (instant := parse_instant(since)) is None:
+            raise BadRequest("'since' must be an ISO 8601 date and time.", field="since")
+        filters &= Q(created_at__gte=instant)
     return filters
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text.replace(" ", "+"))
-        if moment is not None:
-            return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # 0001-01-01T00:00+23:00 is before every instant of ours
-        pass
-    raise BadRequest("'since' must be an ISO 8601 date and time.", field="since")
-
-
-def _created(session: AgentSession) -> Response:
+def _created_response(session: AgentSession) -> Response:
     location = f"/v1/sessions/{session.public_id}"
     return Response(wire.session_to_wire(session), status=201, headers={"Location": location})

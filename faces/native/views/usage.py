@@ -1,32 +1,34 @@
-"""GET /v1/usage: what the tenant spent, per day, key and model, from the ledger."""
+"""The tenant's usage per day, key and model, from the ledger."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_date
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app.errors import BadRequest
-from edge_app.rest.viewsets import GatewayAPIView
+from edge_app.rest.query import parse_instant
+from edge_app.rest.viewsets import GatewayViewSet
 from tenants_app.principal import OPERATOR
 from tenants_app.selectors.ledger import GROUPS, UsageRow, usage_rows
 
 
-class UsageView(GatewayAPIView):
-    """`from` and `to` are dates (UTC, both included) or instants; `groupBy` is a comma list of day, key, model."""
+class UsageViewSet(GatewayViewSet):
+    """GET /v1/usage. `from` and `to` are dates (UTC, both included) or instants; `groupBy` is a comma list of day, key,
+    model."""
 
     scope = OPERATOR
 
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         query = request.query_params
         groups = tuple(filter(None, query.get("groupBy", ",".join(GROUPS)).split(",")))
         rows = usage_rows(
             tenant_id=self.principal.tenant_id,
-            since=_moment(query.get("from"), "from", timedelta(0)),
-            until=_moment(query.get("to"), "to", timedelta(days=1)),
+            since=_instant(query.get("from"), "from", timedelta(0)),
+            until=_instant(query.get("to"), "to", timedelta(days=1)),
             group_by=groups,
             end_user=query.get("endUser"),
         )
@@ -47,17 +49,16 @@ def _row_to_wire(row: UsageRow, groups: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _moment(text: str | None, field: str, whole_day: timedelta) -> datetime | None:
-    """The instant a parameter names; a date at the end of the span means its whole day."""
+def _instant(text: str | None, field: str, date_offset: timedelta) -> datetime | None:
+    """Returns the instant of a parameter. A date is its midnight plus `date_offset`: a day for the end of a span."""
     if not text:
         return None
     try:
         if (day := parse_date(text)) is not None:
-            return datetime(day.year, day.month, day.day, tzinfo=UTC) + whole_day
-        moment = parse_datetime(text.replace(" ", "+"))
-        moment = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else moment
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None:
+            return datetime(day.year, day.month, day.day, tzinfo=UTC) + date_offset
+        instant = parse_instant(text)
+    except (ValueError, OverflowError):  # no day of the calendar, or the last one
+        instant = None
+    if instant is None:
         raise BadRequest(f"'{field}' must be a date or an ISO 8601 instant.", field=field)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return instant

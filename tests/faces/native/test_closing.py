@@ -47,7 +47,7 @@ def flood(session: str, count: int) -> None:
 async def gone() -> None:
     """Until no socket is open on the server's side."""
     async with asyncio.timeout(WAIT):
-        await SOCKETS.emptied()
+        await SOCKETS.wait_closed()
 
 
 async def test_a_closed_session_is_told_and_then_its_sockets_are_closed(

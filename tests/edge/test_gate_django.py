@@ -1,4 +1,4 @@
-"""Django behind the gate: the key is checked once, and what the gate promises reaches the views."""
+"""Django behind the gate: the key is checked once, and the views get the principal and the whole body."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Any, cast
 import pytest
 from django.core.asgi import get_asgi_application
 from django.db import connections
+from django.urls import URLPattern
 
 from core_app import database
-from edge_app.gate import Gate
+from edge_app.face import Face
+from edge_app.gate import Gate, PathTable
 from edge_app.http.asgi import Application
 from edge_app.rest import authentication
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES
 from tenants_app.services import api_key_issue, api_key_revoke, tenant_create
 from tenants_app.services.api_key import IssuedKey
-from tests.tenants.asgi import ask, http_scope
+from tests.edge.asgi import ask, http_scope
+from tests.tenants.urls import urlpatterns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.tenants.urls")]
 
@@ -29,16 +32,17 @@ def make_key() -> IssuedKey:
 @pytest.fixture
 async def gate() -> AsyncIterator[Gate]:
     limits = RateLimits()
-    yield Gate(cast("Application", get_asgi_application()), known_path={"/echo", "/things"}.__contains__, limits=limits)
+    face = Face(name="test", urls=cast("list[URLPattern]", urlpatterns))
+    yield Gate(cast("Application", get_asgi_application()), PathTable([face]), limits=limits)
     await limits.close()
     connections.close_all()
 
 
 async def test_a_view_takes_the_gates_word_for_who_asks(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
-    def not_again(secret: str | None) -> Any:
+    def refuse_lookup(secret: str | None) -> Any:
         raise AssertionError("the gate has looked already")
 
-    monkeypatch.setattr(authentication, "principal_for_secret", not_again)
+    monkeypatch.setattr(authentication, "principal_for_secret", refuse_lookup)
     issued = await database.run(make_key)
     answer = await ask(gate, http_scope("GET", "/echo", {"Authorization": f"Bearer {issued.secret}"}))
     assert (answer.status, answer.json) == (200, {"tenant": "acme"})

@@ -1,4 +1,4 @@
-"""A small ASGI client: it sends what a server would and remembers what came back, without a server between."""
+"""A small ASGI client, without a server: it calls an application and records the messages that come back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WAIT = 60.0
 
 @dataclass
 class Exchange:
-    """What went over the wire of one request or socket."""
+    """The messages of one request or socket."""
 
     sent: list[Message] = field(default_factory=list)
     received: int = 0
-    """How often the application asked for more of the request."""
+    """The number of calls of `receive`."""
 
     @property
     def status(self) -> int:
@@ -68,7 +68,7 @@ def socket_scope(path: str, headers: dict[str, str] | None = None, query: str = 
 
 
 async def ask(application: Application, scope: Scope, chunks: Sequence[bytes] = (b"",)) -> Exchange:
-    """Runs the application on a request whose body arrives in `chunks`; answered, the client goes away."""
+    """Runs the application on a request whose body arrives in `chunks`; the client leaves after the response."""
     exchange, answered = Exchange(), asyncio.Event()
     pending = list(chunks)
 

@@ -1,4 +1,4 @@
-"""The gate: in its order host, path, key, limit, body; and what its answers and its log lines carry."""
+"""The gate: its checks in their order (host, path, key, limit, body), its responses and its log lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.http import HttpRequest, HttpResponse
+from django.urls import path as url_path
 
 from core_app.errors import Conflict, Unauthorized
-from edge_app.gate import OPEN_PATHS, Gate
+from edge_app.face import Face, Route
+from edge_app.gate import Gate, PathTable
 from edge_app.gate import gate as gate_module
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
@@ -19,16 +22,17 @@ from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES, Principal
 from tenants_app.secret import secret_hash
-from tests.tenants.asgi import WAIT, ask, http_scope, socket_scope
+from tests.edge.asgi import WAIT, ask, http_scope, socket_scope
 from tests.tenants.logged import lines
 
 KEY = {"X-API-Key": "good-key"}
 BAD = {"X-API-Key": "bad-key"}
+OPEN_PATHS = ("/healthz", "/readyz", "/health", "/status", "/openapi.json", "/docs", "/static", "/admin", "/console")
 PRINCIPAL = Principal(tenant_id=7, tenant_slug="acme", key_id=70_001, key_name="k", scopes=frozenset(SCOPES))
 
 
 class Inner:
-    """The application behind the gate: it remembers what reached it, reads the body and says how long it was."""
+    """The application behind the gate: it records the scopes that reach it and responds with the body's length."""
 
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
@@ -85,19 +89,37 @@ def gate(settings: Any, inner: Inner, limits: RateLimits) -> Gate:
     return make(inner, limits)
 
 
-def make(inner: Application, limits: RateLimits, **arguments: Any) -> Gate:
-    known = {"/things", "/stream", "/socket", *OPEN_PATHS}
-    defaults: dict[str, Any] = {"is_stream": lambda scope: scope["path"] == "/stream"}
-    return Gate(inner, known_path=known.__contains__, limits=limits, **{**defaults, **arguments})
+def make(inner: Application, limits: RateLimits, *more: Route, **fields: Any) -> Gate:
+    """Makes a gate in front of one face, with `more` routes and other fields."""
+    face = Face(
+        name="test",
+        consumers=(
+            Route(path="healthz", application=inner, key="none", probe=True),
+            Route(path="readyz", application=inner, key="none", probe=True),
+            Route(path="stream", application=inner),
+            Route(path="socket", application=inner, protocol="websocket"),
+            *more,
+        ),
+        urls=[url_path("things", view)],
+        open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
+        optional_key_paths=("/health", "/status"),
+        **fields,
+    )
+    return Gate(inner, PathTable([face]), limits=limits)
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    """Stands for a Django view; the gate only needs its path."""
+    raise AssertionError
 
 
 def remember(secret: str, principal: Principal | None) -> None:
-    """Whose key this is, without a database."""
+    """Puts the key's principal into the cache, so that no database is needed."""
     KEY_CACHE.get_or_load(secret_hash(secret), lambda: principal)
 
 
 def fresh_key_id() -> int:
-    """A key whose bucket nobody has used: Redis keeps them from one test to the next."""
+    """Returns a key id whose bucket is unused: Redis keeps buckets from one test to the next."""
     return random.getrandbits(62)
 
 
@@ -285,9 +307,9 @@ async def test_the_limit_is_counted_after_the_key_and_told_in_every_answer(gate:
 
 async def test_paths_with_buckets_of_their_own_are_not_counted(inner: Inner, limits: RateLimits, gate: Gate) -> None:
     remember("slow-key", replace(PRINCIPAL, rpm=1, key_id=fresh_key_id()))
-    free = make(inner, limits, is_counted=lambda scope: False)
+    free = make(inner, limits, Route(path="free", application=inner, counted=False))
     for _ in range(3):
-        answer = await ask(free, http_scope("GET", "/things", {"X-API-Key": "slow-key"}))
+        answer = await ask(free, http_scope("GET", "/free", {"X-API-Key": "slow-key"}))
         assert answer.status == 200
         assert "ratelimit" not in answer.headers
 
@@ -343,13 +365,13 @@ async def test_a_failure_in_the_middle_of_an_answer_cuts_it(gate: Gate, limits: 
 async def test_a_client_that_is_gone_when_it_is_answered_is_no_failure(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def gone(message: Any) -> None:
+    async def send_to_nobody(message: Any) -> None:
         raise OSError("closed")
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await gate(http_scope("GET", "/things", KEY), receive, gone)
+    await gate(http_scope("GET", "/things", KEY), receive, send_to_nobody)
     assert [line["event"] for line in lines(caplog)] == ["request"]
 
 
@@ -361,13 +383,13 @@ async def test_a_client_that_is_gone_when_it_is_refused_is_no_failure(
 ) -> None:
     inner.error = Conflict("It is taken.")
 
-    async def gone(message: Any) -> None:
+    async def send_to_nobody(message: Any) -> None:
         raise OSError("closed")
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await gate(scope, receive, gone)
+    await gate(scope, receive, send_to_nobody)
     assert [line["event"] for line in lines(caplog)] == ["request"]
 
 
@@ -381,7 +403,7 @@ async def test_a_socket_that_fails_after_it_was_accepted_is_closed(gate: Gate, l
 
 
 async def test_a_face_renders_refusals_in_its_own_shape(inner: Inner, limits: RateLimits, gate: Gate) -> None:
-    gate = make(inner, limits, render_error=lambda scope, error: {"detail": error.code, "path": scope["path"]})
+    gate = make(inner, limits, error_body=lambda scope, error: {"detail": error.code, "path": scope["path"]})
     for scope in (http_scope("GET", "/things"), socket_scope("/things")):
         answer = await ask(gate, scope)
         assert (answer.status, answer.json) == (401, {"detail": "unauthorized", "path": "/things"})
@@ -535,7 +557,7 @@ async def test_a_token_is_asked_for_when_no_key_was_shown(inner: Inner, limits: 
 
 
 async def test_a_path_with_a_login_of_its_own_is_let_through(inner: Inner, limits: RateLimits, gate: Gate) -> None:
-    gate = make(inner, limits, own_login=lambda scope: scope["path"] == "/rpc")
+    gate = make(inner, limits, Route(path="rpc", application=inner, protocol="websocket", key="none"))
     assert (await ask(gate, socket_scope("/rpc"))).sent[0]["type"] == "websocket.accept"
     assert (await ask(gate, socket_scope("/rpc/other"))).status == 404
 

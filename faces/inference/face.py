@@ -1,0 +1,36 @@
+"""The inference face as one value: OpenAI's Chat, Embeddings and Models, Anthropic's Messages, operators' pages.
+
+It also answers for the vendors' paths that the gateway does not have: their clients read errors in its dialects.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from edge_app.face import Face, Route
+from faces.inference.http import is_elsewhere, refusal_body
+from faces.inference.routes import INFERENCE_PATH, INFERENCE_PATHS
+
+
+def body_limit(path: str) -> int:
+    """Returns the limit of a request's body in bytes: images and documents travel inside it."""
+    limit: int = settings.GATEWAY_MAX_INFERENCE_BODY_BYTES
+    return limit
+
+
+FACE = Face(
+    name="inference",
+    consumers=(
+        Route(
+            path=INFERENCE_PATH,
+            application=INFERENCE_PATHS,
+            # The relay has buckets of its own.
+            counted=False,
+            frequent=("/v1/chat/completions", "/v1/embeddings", "/v1/messages"),
+            templates=("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens"),
+        ),
+    ),
+    error_body=refusal_body,
+    body_limit=body_limit,
+    is_dialect_path=is_elsewhere,
+)

@@ -1,0 +1,44 @@
+"""The native face as one value: sessions, runs, tools and webhooks over REST, SSE and WebSocket."""
+
+from __future__ import annotations
+
+import re
+
+from django.conf import settings
+
+from edge_app.face import DjangoWrapper, Face, Route
+from faces.native.group_events import GroupEventStream
+from faces.native.prompt_wait import PromptWait
+from faces.native.session_events import SessionEventStream
+from faces.native.socket.consumer import SessionSocket
+from faces.native.stream_tokens import token_principal
+from faces.native.tool_test import ToolTrial
+from faces.native.urls import urlpatterns
+from tools_app.executors.callback import RESULT_PATH
+
+PROMPT_PATH = re.compile(r"/v1/sessions/[^/]+/prompt\Z")
+
+_SESSION = "v1/sessions/<str:session_id>"
+
+
+def body_limit(path: str) -> int:
+    """Returns the limit of a request's body in bytes: prompts carry their attachments in base64."""
+    limit: int = settings.GATEWAY_MAX_BODY_BYTES
+    return limit + settings.GATEWAY_MAX_ATTACHMENT_BYTES * 4 // 3 if PROMPT_PATH.match(path) else limit
+
+
+FACE = Face(
+    name="native",
+    consumers=(
+        Route(path=f"{_SESSION}/events", application=SessionEventStream()),
+        Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream()),
+        Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTrial()),
+        Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
+    ),
+    wrappers=(DjangoWrapper(path=f"{_SESSION}/prompt", wrap=PromptWait),),
+    urls=urlpatterns,
+    body_limit=body_limit,
+    # The `resultUrl` of a callback ends in its credential.
+    own_credential_paths=(RESULT_PATH,),
+    token_principal=token_principal,
+)

@@ -1,0 +1,74 @@
+"""WS /v1/sessions/:id/ws: the events of a session and the client's actions on one connection.
+
+docs/protocol-native.md, "WebSocket". What is refused before the upgrade is raised to the gate, which sends it as HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core_app import database
+from edge_app.sockets.close_codes import CloseCode
+from edge_app.sockets.consumer import SocketConsumer
+from edge_app.sse.consumer import number, path_bind, query_of
+from events_app.follower import Follower
+from faces.native.socket.connection import SessionConnection
+from faces.native.socket.frames import encode_dropped
+from faces.native.stream_plan import StreamRequest, stream_plan
+from faces.native.stream_tokens import READ_ONLY
+from sessions_app.selectors import session_get, session_position
+from tenants_app.principal import SESSIONS, Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The position where a socket starts; `finished`: the session is closed, and the client has seen that."""
+
+    session_id: str
+    stream_id: int
+    after: int
+    dropped: dict[str, object] | None
+    finished: bool
+
+
+class SessionSocket(SocketConsumer):
+    """The socket of one session."""
+
+    async def open(self) -> Opening:
+        path_bind(self.scope)
+        self.principal.require(SESSIONS)
+        session_id = self.scope["url_route"]["kwargs"]["session_id"]
+        since = query_of(self.scope).get("since")
+        after = number(since, "since") if since is not None else None
+        return await database.run(_find_opening, self.principal, session_id, after)
+
+    def close_code(self, opening: Opening) -> CloseCode | None:
+        return CloseCode.SESSION_CLOSED if opening.finished else None
+
+    async def serve(self, opening: Opening) -> None:
+        async with Follower(opening.stream_id, after=opening.after) as follower:
+            connection = SessionConnection(
+                session_id=opening.session_id,
+                principal=self.principal,
+                read_only=self.scope.get(READ_ONLY, False),
+                follower=follower,
+                receive=self.receive,
+                send=self.base_send,
+            )
+            await connection.run(_first_frames(opening))
+
+
+def _first_frames(opening: Opening) -> Sequence[str]:
+    return () if opening.dropped is None else [encode_dropped(opening.after, opening.dropped)]
+
+
+def _find_opening(principal: Principal, session_id: str, after: int | None) -> Opening:
+    """With `since` the socket starts as SSE does; without it the socket is live, from the head on."""
+    session = session_get(principal, session_id)
+    head = session_position(session).head
+    if after is None:
+        return Opening(session_id, session.stream_id, head, None, session.closed_at is not None)
+    plan = stream_plan(session, StreamRequest(after=after, whole_session=True))
+    finished = session.closed_at is not None and plan.after >= head
+    return Opening(session_id, session.stream_id, plan.after, plan.dropped, finished)

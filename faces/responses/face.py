@@ -1,0 +1,37 @@
+"""The face of OpenAI's Responses API as one value."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from edge_app.face import Face, Route
+from faces.inference.http import refusal_body
+from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS
+
+
+def body_limit(path: str) -> int:
+    """Returns the limit of a request's body in bytes: images and documents travel inside it."""
+    limit: int = settings.GATEWAY_MAX_INFERENCE_BODY_BYTES
+    return limit
+
+
+FACE = Face(
+    name="responses",
+    consumers=(
+        Route(
+            path=RESPONSES_PATH,
+            application=RESPONSES_PATHS,
+            # The relay has buckets of its own.
+            counted=False,
+            frequent=("/v1/responses",),
+            templates=(
+                "/v1/responses",
+                "/v1/responses/{response_id}",
+                "/v1/responses/{response_id}/cancel",
+                "/v1/responses/{response_id}/input_items",
+            ),
+        ),
+    ),
+    error_body=refusal_body,
+    body_limit=body_limit,
+)

@@ -1,0 +1,53 @@
+"""The gateway's own paths, in the form of a face: probes, metrics, the API's document and the admin."""
+
+from __future__ import annotations
+
+from django.urls import path
+from django.views.generic import RedirectView
+
+from admin_app.site import SITE
+from edge_app.face import Face, Route
+from gateway_project.http.health import (
+    COUNTS,
+    Healthz,
+    MigrationsProbe,
+    Readyz,
+    WorkersProbe,
+    channel_layer_probe,
+    database_probe,
+)
+from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
+from gateway_project.observability.metrics import Metrics
+from gateway_project.process.lifecycle import GATEWAY
+
+READYZ = Readyz(
+    {
+        "database": database_probe,
+        "channel layer": channel_layer_probe,
+        "workers": WorkersProbe(GATEWAY),
+        "migrations": MigrationsProbe(),
+    }
+)
+
+PROBES = (
+    Route(path="healthz", application=Healthz(COUNTS), key="none", probe=True, traced=False),
+    Route(path="readyz", application=READYZ, key="none", probe=True, traced=False),
+    Route(path="metrics", application=Metrics(), traced=False),
+)
+"""A worker has these too."""
+
+OWN_PAGES = Face(
+    name="gateway",
+    consumers=PROBES,
+    urls=(
+        path("admin", RedirectView.as_view(url="/admin/")),
+        path("admin/", SITE.urls),
+        path("openapi.json", openapi_json),
+        path("docs", docs),
+        path("docs/start.js", docs_start),
+    ),
+    # The admin has its own login. `/console`, `/health` and `/status` are reserved: 404, with or without a key.
+    open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
+    optional_key_paths=("/health", "/status"),
+    page_folders=("admin", "static", "console"),
+)
