@@ -107,7 +107,7 @@ async def test_runs_are_left_out_while_the_database_does_not_answer(checked: Che
     def broken() -> dict[str, int]:
         raise OperationalError
 
-    monkeypatch.setattr("gateway_project.observability.metrics._unfinished", broken)
+    monkeypatch.setattr("gateway_project.observability.metrics._count_unfinished", broken)
     shown = await read(checked)
     assert not [name for name in shown if name.startswith("gateway_runs ")]
     assert "gateway_followers" in shown
