@@ -10,25 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import Direction, OpenApiParameter
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 Schema = dict[str, Any]
 Shape = type[Serializer[Any]] | Mapping[str, Any]
-Resolve = Callable[[type[Serializer[Any]], str], Schema]
+Resolve = Callable[[type[Serializer[Any]], Direction], Schema]
 """Makes a reference to a serializer's component, for the direction `request` or `response`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation of a view. `answers` are its successes (None: no body), `errors` the statuses of refusals beside
+    """One operation of a view. `responses` are its successes (None: no body), `errors` the statuses of refusals beside
     the common ones; `located`: the response's Location is what was made."""
 
     id: str
     tag: str
     summary: str
-    answers: Mapping[int, Shape | None]
+    responses: Mapping[int, Shape | None]
     request: Shape | None = None
     query: Sequence[OpenApiParameter] = ()
     errors: Sequence[int] = field(default=())
@@ -43,7 +43,7 @@ class FaceDocument:
     """In the order in which the pages list them."""
 
     operations: Mapping[tuple[type[APIView], str], Operation] = field(default_factory=dict)
-    """By view class and method, or by viewset class and action."""
+    """By viewset class and action."""
 
     paths: Callable[[Resolve], Mapping[str, Schema]] = lambda resolve: {}
     """Makes the path items of consumers and bare endpoints, which no view inspector sees."""

@@ -1,4 +1,4 @@
-"""Everything the gateway keeps of a session, as lines of JSON: for a tenant that leaves, or a person who asks."""
+"""Export of everything that is stored about a session, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sessions_app.models import AgentSession, Message, Run
 from sessions_app.selectors import sessions_of_end_user
 from tools_app import registry as tools
 
-PAGE = 500
+_PAGE = 500
 
 
 def session_export(session: AgentSession) -> Iterator[bytes]:
-    """One line for the session, then its tools, runs, messages and events; `kind` says which."""
+    """Yields a line for the session, then its tools, runs, messages and events; `kind` names the type of the line."""
     yield _line("session", wire.session_to_wire(session) | {"systemPrompt": session.system_prompt})
     for tool in tools.tools_list(session.stream_id):
         yield _line("tool", tool)
@@ -28,7 +28,7 @@ def session_export(session: AgentSession) -> Iterator[bytes]:
 
 
 def sessions_of(tenant_id: int, *, session_id: str | None, end_user: str | None) -> Iterator[AgentSession]:
-    """The tenant's sessions, all of them or those asked for, oldest first."""
+    """Returns the tenant's sessions, or only those of the session id or end user, oldest first."""
     found = AgentSession.objects.select_related("group").filter(tenant_id=tenant_id).order_by("pk")
     if session_id is not None:
         found = found.filter(public_id=session_id)
@@ -39,7 +39,7 @@ def sessions_of(tenant_id: int, *, session_id: str | None, end_user: str | None)
 
 def _events(session: AgentSession) -> Iterator[bytes]:
     after = 0
-    while events := log.read(session.stream_id, after=after, limit=PAGE):
+    while events := log.read(session.stream_id, after=after, limit=_PAGE):
         for event in events:
             data = jsontext.decode(event.data)
             yield _line("event", {"id": event.offset, "event": event.type, "data": data})

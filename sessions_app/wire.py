@@ -1,10 +1,14 @@
-"""The shapes of the native contract: one function per shape, no queries beyond what a shape names."""
+"""Shapes of sessions, runs and messages as clients see them: one function per shape (docs/protocol-native.md).
+
+The functions make no queries except those for fields that need one.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from core_app import clock, jsontext
+from sessions_app.events import SESSION_EVENTS
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import session_position
 from sessions_app.services.run_end import token_usage
@@ -12,11 +16,11 @@ from tenants_app.selectors.ledger import LedgerTotals
 from tools_app.selectors import pending
 
 RUN_STATUS = {RunState.READY.value: RunState.RUNNING.value}
-"""On the wire a run between two legs is running; that a leg is queued is our affair."""
+"""Statuses that differ from the state: clients see a run between two legs as running."""
 
 
 def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[str, Any]:
-    """The session object. `head` is the stream's newest offset, where the caller has it already."""
+    """Returns a session. `head` is the newest offset of its stream, when the caller has it already."""
     until = session.closed_at or clock.now()
     return {
         "sessionId": session.public_id,
@@ -37,7 +41,7 @@ def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[s
 
 
 def run_to_wire(run: Run) -> dict[str, Any]:
-    """A run."""
+    """Returns a run."""
     error = {"code": run.error_code, "reason": run.error_reason} if run.error_code else None
     return {
         "requestId": run.pk,
@@ -59,7 +63,7 @@ def run_to_wire(run: Run) -> dict[str, Any]:
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:
-    """A message of the conversation."""
+    """Returns a message of the conversation."""
     wire: dict[str, Any] = {"id": message.pk, "role": message.role, "content": message.content}
     if message.calls is not None:
         wire["toolCalls"] = jsontext.decode(message.calls)
@@ -69,8 +73,8 @@ def message_to_wire(message: Message) -> dict[str, Any]:
 
 
 def stats_to_wire(session: AgentSession, by_model: dict[str, LedgerTotals]) -> dict[str, Any]:
-    """The session's statistics; `by_model` comes from the ledger."""
-    here = session_position(session)
+    """Returns a session's statistics; `by_model` comes from the ledger."""
+    position = session_position(session)
     return {
         "sessionId": session.public_id,
         "turns": session.turns,
@@ -80,13 +84,13 @@ def stats_to_wire(session: AgentSession, by_model: dict[str, LedgerTotals]) -> d
         "promptCount": session.prompt_count,
         "tokenUsage": token_usage(session),
         "toolCalls": session.tool_calls,
-        "lastEventIndex": here.head,
-        "eventBufferCount": here.head - here.floor,
-        "byModel": {model: _totals(totals) for model, totals in by_model.items()},
+        "lastEventIndex": position.head,
+        "eventBufferCount": position.head - position.floor,
+        "byModel": {model: _totals_to_wire(totals) for model, totals in by_model.items()},
     }
 
 
-def _totals(totals: LedgerTotals) -> dict[str, Any]:
+def _totals_to_wire(totals: LedgerTotals) -> dict[str, Any]:
     return {
         "turns": totals.responses,
         "promptTokens": totals.input_tokens,
@@ -100,13 +104,13 @@ def _totals(totals: LedgerTotals) -> dict[str, Any]:
 
 
 def status_to_wire(session: AgentSession, run: Run | None, queued: int) -> dict[str, Any]:
-    """What the session does and waits for."""
+    """Returns what the session does and waits for; `queued` is the number of waiting prompts."""
     waiting = pending(session.stream_id)
     return {
         "state": session.state,
-        "pendingApprovals": list(waiting.approvals),
-        "pendingQuestions": list(waiting.questions),
-        "pendingTools": list(waiting.tools),
+        "pendingApprovals": [SESSION_EVENTS.data(event) for event in waiting.approvals],
+        "pendingQuestions": [SESSION_EVENTS.data(event) for event in waiting.questions],
+        "pendingTools": [SESSION_EVENTS.data(event) for event in waiting.tools],
         "queue": queued,
         "lastEventIndex": session_position(session).head,
         "run": run_to_wire(run) if run is not None else None,

@@ -1,0 +1,1 @@
+"""Django REST framework for all faces: base viewset, router, JSON, errors, fields and paging."""

@@ -1,8 +1,7 @@
-"""Who asks, for DRF.
+"""DRF authentication: the gate's principal, or an API key in the headers.
 
-A request that came through the gate brings its principal in the ASGI scope; one that did not (Django's test client)
-shows its key in its headers and is asked for it here. A module of its own, because DRF imports it by its setting's
-name while it loads its views.
+A request that came through the gate has its principal in the ASGI scope. One that did not (Django's test client) is
+authenticated here. A module of its own, because DRF imports it by the name in its settings while it loads its views.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tenants_app.principal import Principal
 
 
 class KeyAuthentication(BaseAuthentication):
-    """`request.auth` is a Principal, always: without a good key the request ends with 401."""
+    """Sets `request.auth` to a Principal; a request without a valid key ends with 401."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Principal]:
         scope = getattr(request._request, "scope", {})

@@ -1,6 +1,6 @@
-"""Serializer fields that take JSON as it is: DRF's own turn 1 into "1" and "true" into True.
+"""Serializer fields that accept only the right JSON type: DRF's own turn 1 into "1" and "true" into True.
 
-A client that sends the wrong type has a bug, and is told so by name.
+A client that sends the wrong type has a bug, so it gets an error that names the field.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core_app import jsontext
 
 
 class StrictString(serializers.CharField):
-    """A JSON string, kept to the letter."""
+    """A JSON string, not trimmed."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("trim_whitespace", False)
@@ -28,7 +28,7 @@ class StrictString(serializers.CharField):
 
 
 class StrictPattern(StrictString):
-    """A JSON string of one form; `pattern` has to match all of it."""
+    """A JSON string that `pattern` matches as a whole."""
 
     def __init__(self, pattern: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,7 +45,7 @@ class StrictInteger(serializers.IntegerField):
 
 
 class StrictBoolean(serializers.BooleanField):
-    """JSON's true or false."""
+    """A JSON boolean."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -54,7 +54,7 @@ class StrictBoolean(serializers.BooleanField):
 
 
 class JSONObject(serializers.Field[dict[str, Any], Any, dict[str, Any], Any]):
-    """A JSON object of at most `max_bytes`, encoded."""
+    """A JSON object of at most `max_bytes` when encoded."""
 
     default_error_messages = {
         "invalid": "This must be a JSON object.",

@@ -18,7 +18,7 @@ from core_app.jsontext import decode_untrusted, encode
 
 
 class JSONRenderer(BaseRenderer):
-    """Compact JSON; an answer without data has no body."""
+    """Compact JSON; a response without data has no body."""
 
     media_type = "application/json"
     format = "json"
@@ -30,7 +30,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class StrictJSONParser(BaseParser):
-    """A cleaned value of strict JSON; an empty body is an empty object."""
+    """Strict JSON with its text cleaned; an empty body is an empty object."""
 
     media_type = "application/json"
 
@@ -40,7 +40,7 @@ class StrictJSONParser(BaseParser):
 
 
 class JSONNegotiation(BaseContentNegotiation):
-    """JSON in and JSON out: `Accept` and `?format=` are not looked at, a missing Content-Type means JSON."""
+    """Ignores `Accept` and `?format=`; a missing Content-Type means JSON."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         media_type = (request.content_type or "").partition(";")[0].strip().lower()

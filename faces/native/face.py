@@ -12,7 +12,7 @@ from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
 from faces.native.stream_tokens import token_principal
-from faces.native.tool_test import ToolTrial
+from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from tools_app.executors.callback import RESULT_PATH
 
@@ -32,7 +32,7 @@ FACE = Face(
     consumers=(
         Route(path=f"{_SESSION}/events", application=SessionEventStream()),
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream()),
-        Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTrial()),
+        Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
     ),
     wrappers=(DjangoWrapper(path=f"{_SESSION}/prompt", wrap=PromptWait),),
@@ -41,4 +41,5 @@ FACE = Face(
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths=(RESULT_PATH,),
     token_principal=token_principal,
+    openapi="faces.native.openapi.document.DOCUMENT",
 )

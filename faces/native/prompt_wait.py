@@ -1,113 +1,97 @@
-"""`?wait=` of a prompt: the answer of the run itself, when it ends in time (native contract, "Endpoints").
+"""`?wait=` of a prompt: the response has the run's outcome when the run ends in time.
 
-The prompt is accepted by its view as every other; only then the request waits, as a follower of the session's log
-and without a request thread, so that waiting clients hold nobody up.
+The prompt is accepted by its viewset like every other. Only then the request waits, without a request thread, so that
+waiting clients block nobody.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Any
 
-from core_app import database, jsontext
+from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.followers import FOLLOWERS
-from edge_app.sse.consumer import answer, query_of, refuse
-from edge_app.sse.writer import Receive, Send
-from events_app.follower import FollowEnded, Follower
+from edge_app.http.asgi import Application, Headers, Message, Receive, Scope, Send
+from edge_app.http.query import query_of
+from edge_app.http.response import send_error, send_json
 from sessions_app import wire
 from sessions_app.models import Run
+from sessions_app.services.run_wait import run_wait
 
 MAX_WAIT_SECONDS = 60.0
 
+_OUTCOME_FIELDS = ("status", "lastMessage", "tokenUsage", "costUsd", "costKnown", "endReason", "error")
+
 
 class PromptWait:
-    """An ASGI application around the one that answers POST …/prompt."""
+    """ASGI application around Django's, for POST …/prompt."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            seconds = _seconds(scope)
+            seconds = _wait_seconds(scope)
         except GatewayError as error:
-            await refuse(send, error)
+            await send_error(send, error)
             return
         if not seconds:
             await self._application(scope, receive, send)
             return
-        kept = _Kept()
-        await self._application(scope, receive, kept)
-        if kept.status == 202:
+        response = BufferedResponse()
+        await self._application(scope, receive, response)
+        run = None
+        if response.status == 202:
+            # Django's thread is free for other requests while this one waits.
             scope["gateway.release"]()
-            await self._wait(scope, kept, seconds, send)
+            run = await _wait(scope, response, seconds)
+        if run is None:
+            await response.send_to(send)
         else:
-            await kept.pass_on(send)
-
-    async def _wait(self, scope: dict[str, Any], kept: _Kept, seconds: float, send: Send) -> None:
-        receipt = jsontext.decode(kept.body)
-        try:
-            with FOLLOWERS.counted(scope["gateway.principal"]):
-                ended = await run_ended(receipt["requestId"], seconds)
-        except GatewayError:
-            ended = None
-        if ended is None:
-            await kept.pass_on(send)
-        else:
-            replayed = [item for item in kept.headers if item[0].lower() == b"idempotent-replayed"]
-            await answer(send, 200, receipt | ended, replayed)
+            await send_json(send, 200, jsontext.decode(response.body) | _outcome(run), response.replay_headers())
 
 
-class _Kept:
-    """An answer that is looked at before it goes out."""
+class BufferedResponse:
+    """An ASGI `send` that keeps a response until it is known what the client gets."""
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: Headers = []
         self.body = b""
 
-    async def __call__(self, message: dict[str, Any]) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message.get("headers", ()))
         else:
             self.body += message.get("body", b"")
 
-    async def pass_on(self, send: Send) -> None:
-        """Sends it as it was."""
+    def replay_headers(self) -> Headers:
+        """Returns the header that marks the response to a repeated `Idempotency-Key`, where it is there."""
+        return [item for item in self.headers if item[0].lower() == b"idempotent-replayed"]
+
+    async def send_to(self, send: Send) -> None:
+        """Sends the response unchanged."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def run_ended(run_id: str, seconds: float) -> dict[str, Any] | None:
-    """How the run ended, when it does within `seconds`; None when it goes on, or is erased meanwhile."""
-    place = await database.run(_place, run_id)
-    if place is None:
-        return None
+async def _wait(scope: Scope, response: BufferedResponse, seconds: float) -> Run | None:
+    """Waits for the run; None when it goes on, or when the tenant has as many open streams as it may have."""
     try:
-        async with asyncio.timeout(seconds), Follower(place[0], after=place[1]) as follower:
-            while True:
-                for event in await follower.next():
-                    if event.terminal and event.run_id == run_id:
-                        return await database.run(_outcome, run_id)
-    except (TimeoutError, FollowEnded):
+        with FOLLOWERS.counted(scope["gateway.principal"]):
+            return await run_wait(run_id=jsontext.decode(response.body)["requestId"], seconds=seconds)
+    except GatewayError:
         return None
 
 
-def _place(run_id: str) -> tuple[int, int] | None:
-    return Run.objects.filter(pk=run_id).values_list("session__stream_id", "first_offset").first()
+def _outcome(run: Run) -> dict[str, Any]:
+    shape = wire.run_to_wire(run)
+    return {name: shape[name] for name in _OUTCOME_FIELDS}
 
 
-def _outcome(run_id: str) -> dict[str, Any] | None:
-    run = Run.objects.filter(pk=run_id).first()
-    if run is None:
-        return None
-    shown = wire.run_to_wire(run)
-    names = ("status", "lastMessage", "tokenUsage", "costUsd", "costKnown", "endReason", "error")
-    return {name: shown[name] for name in names}
-
-
-def _seconds(scope: dict[str, Any]) -> float:
+def _wait_seconds(scope: Scope) -> float:
+    """Returns the seconds to wait, 0 without `?wait=`; raises BadRequest."""
     text = query_of(scope).get("wait")
     if text is None or scope["method"] != "POST":
         return 0.0

@@ -1,4 +1,7 @@
-"""The shapes that clients send (native contract, "Endpoints", "Create"); no queries, no decisions."""
+"""Request bodies of the native REST face and of socket actions: shapes and limits, no queries and no decisions.
+
+Fields have the names that clients send; `source` is the name in the service that takes the value.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from agents_app.engine import Attachment
 from core_app.errors import Unprocessable
 from core_app.guarded_client import MAX_URL_CHARACTERS
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
-from events_app.webhooks.outbox import WEBHOOK_EVENTS
+from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
 from sessions_app.services.prompt import Prompt
 from sessions_app.services.session import SessionRequest
@@ -23,11 +26,11 @@ SESSION_ID = r"[A-Za-z0-9_-]{1,64}"
 MAX_TEXT = 1024 * 1024
 MAX_SCHEMA_BYTES = 64 * 1024
 SERVER_SIDE = ("plugins", "blueprint", "workingDir", "skillsDirs")
-"""CMDC's names for what is the operator's here: accepted when empty."""
+"""CMDC's fields for settings that are the operator's here. Accepted when empty."""
 
 
 class ToolEntry(serializers.Field[Any, Any, Any, Any]):
-    """The name of a built-in tool, or an inline registration, which the tools room checks."""
+    """The name of a built-in tool, or an inline registration, which `tools_app.registry` checks."""
 
     default_error_messages = {"invalid": "A tool is the name of a built-in tool or a registration object."}
 
@@ -49,7 +52,7 @@ class ImportedCallSerializer(serializers.Serializer[Any]):
 
 
 class ImportedMessageSerializer(serializers.Serializer[Any]):
-    """A message of earlier history."""
+    """A message of history from before the session."""
 
     role = serializers.ChoiceField(["user", "assistant", "tool_result"])
     content = StrictString(allow_blank=True, max_length=MAX_TEXT)
@@ -63,18 +66,22 @@ class SessionCreateSerializer(serializers.Serializer[Any]):
 
     model = StrictString(required=False, allow_null=True, max_length=200)
     agent = StrictString(required=False, allow_null=True, max_length=200)
-    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True)
-    systemPrompt = StrictString(required=False, allow_null=True, allow_blank=True, max_length=MAX_TEXT)
-    maxTurns = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000)
-    maxTokens = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000_000)
-    providerOpts = JSONObject(required=False, allow_null=True)
+    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="public_id")
+    systemPrompt = StrictString(
+        required=False, allow_null=True, allow_blank=True, max_length=MAX_TEXT, source="system_prompt"
+    )
+    maxTurns = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000, source="max_turns")
+    maxTokens = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000_000, source="max_tokens")
+    providerOpts = JSONObject(required=False, allow_null=True, source="options")
     tools = serializers.ListField(child=ToolEntry(), required=False, allow_null=True, max_length=128)
-    userData = JSONObject(required=False, allow_null=True)
+    userData = JSONObject(required=False, allow_null=True, source="user_data")
     metadata = JSONObject(required=False, allow_null=True)
-    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="group_id")
     title = StrictString(required=False, allow_null=True, max_length=200)
-    responseFormat = JSONObject(required=False, allow_null=True, max_bytes=MAX_SCHEMA_BYTES)
-    historyPolicy = serializers.ChoiceField(["error", "truncate", "summarize"], required=False, allow_null=True)
+    responseFormat = JSONObject(required=False, allow_null=True, max_bytes=MAX_SCHEMA_BYTES, source="response_format")
+    historyPolicy = serializers.ChoiceField(
+        ["error", "truncate", "summarize"], required=False, allow_null=True, source="history_policy"
+    )
     approvals = serializers.DictField(
         child=serializers.ChoiceField(["always", "never"]), required=False, allow_null=True
     )
@@ -90,33 +97,13 @@ class SessionCreateSerializer(serializers.Serializer[Any]):
         return attrs
 
     def to_request(self) -> SessionRequest:
-        """The checked values; what is absent or null takes its default."""
-        given = {_FIELDS[name]: value for name, value in self.validated_data.items() if value is not None}
-        given["messages"] = [_imported(message) for message in given.get("messages", ())]
-        return SessionRequest(**given)
+        """Returns the validated values; fields that are absent or null take their defaults."""
+        values = {name: value for name, value in self.validated_data.items() if value is not None}
+        values["messages"] = [_imported_message(message) for message in values.get("messages", ())]
+        return SessionRequest(**values)
 
 
-_FIELDS = {
-    "model": "model",
-    "agent": "agent",
-    "sessionId": "public_id",
-    "systemPrompt": "system_prompt",
-    "maxTurns": "max_turns",
-    "maxTokens": "max_tokens",
-    "providerOpts": "options",
-    "tools": "tools",
-    "userData": "user_data",
-    "metadata": "metadata",
-    "groupId": "group_id",
-    "title": "title",
-    "responseFormat": "response_format",
-    "historyPolicy": "history_policy",
-    "approvals": "approvals",
-    "messages": "messages",
-}
-
-
-def _imported(message: dict[str, Any]) -> ImportedMessage:
+def _imported_message(message: dict[str, Any]) -> ImportedMessage:
     calls = tuple(
         PlannedCall(call["callId"], call["name"], call["arguments"]) for call in message.get("toolCalls") or ()
     )
@@ -126,21 +113,17 @@ def _imported(message: dict[str, Any]) -> ImportedMessage:
 
 
 class SessionPatchSerializer(serializers.Serializer[Any]):
-    """PATCH /v1/sessions/:id; null empties `title` and `groupId`."""
+    """PATCH /v1/sessions/:id; null removes `title` and `groupId`."""
 
-    systemPrompt = StrictString(required=False, allow_blank=True, max_length=MAX_TEXT)
-    userData = JSONObject(required=False)
-    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True)
+    systemPrompt = StrictString(required=False, allow_blank=True, max_length=MAX_TEXT, source="system_prompt")
+    userData = JSONObject(required=False, source="user_data")
+    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="group_id")
     title = StrictString(required=False, allow_null=True, max_length=200)
     tools = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=128)
 
-    def to_changes(self) -> dict[str, Any]:
-        """The changes by the service's names."""
-        return {_FIELDS[name]: value for name, value in self.validated_data.items()}
-
 
 class AttachmentSerializer(serializers.Serializer[Any]):
-    """A part of a prompt that is not text; `data` (base64) or `url`."""
+    """An image, audio or file of a prompt: `data` (base64) or `url`."""
 
     type = serializers.ChoiceField(["image", "audio", "file"])
     mediaType = StrictPattern(r"[a-z]+/[A-Za-z0-9.+_-]{1,80}")
@@ -179,7 +162,7 @@ class PromptSerializer(serializers.Serializer[Any]):
         return value or []
 
     def to_prompt(self) -> Prompt:
-        """The checked values."""
+        """Returns the validated values."""
         data = self.validated_data
         return Prompt(
             text=data["text"],

@@ -50,4 +50,5 @@ OWN_PAGES = Face(
     open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
     optional_key_paths=("/health", "/status"),
     page_folders=("admin", "static", "console"),
+    openapi="gateway_project.openapi.probes.DOCUMENT",
 )

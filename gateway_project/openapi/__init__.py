@@ -1,4 +1,4 @@
-"""The OpenAPI document of everything that this gateway answers; `gateway_project.http.openapi_pages` shows it."""
+"""The OpenAPI document of all faces. `gateway_project.http.openapi_pages` serves it."""
 
 from __future__ import annotations
 

@@ -1,20 +1,19 @@
-"""The document: the views' operations, the consumers' and the probes', and what all of them have in common."""
+"""The OpenAPI document: the operations and schemas of all faces, and what every operation has in common."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 from drf_spectacular.plumbing import normalize_result_object, sanitize_result_object
 
-from faces.native.openapi import events, streams
-from faces.native.openapi.operations import TAGS
-from gateway_project.openapi import answers, models, probes
-from gateway_project.openapi.inspect import Inspector, resolver
-
-Schema = dict[str, Any]
+from edge_app.openapi import FaceDocument, Schema
+from gateway_project.http.faces import faces
+from gateway_project.openapi import components
+from gateway_project.openapi.generator import DocumentGenerator
 
 OPENAPI_VERSION = "3.1.0"
 DESCRIPTION = (
@@ -24,52 +23,42 @@ DESCRIPTION = (
 )
 
 
-IN_PATHS = {
-    "session_id": "The session's id, `sessionId`.",
-    "request_id": "The run's id, `requestId`.",
-    "group_id": "The group's id, `groupId`.",
-    "name": "The tool's name.",
-    "webhook_id": "The webhook's `id`.",
-    "delivery_id": "The delivery's `id`, which is its message's `webhook-id`.",
-    "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
-    "provider": "The provider's name.",
-    "token": "The credential at the end of a callback's `resultUrl`.",
-}
-
-
 @functools.cache
 def document() -> Schema:
-    """The whole document, made once."""
-    inspector = Inspector()  # type: ignore[no-untyped-call]
-    paths = inspector.parse(None, True)  # type: ignore[no-untyped-call]
-    paths |= streams.paths(resolver(inspector.registry)) | probes.paths() | models.paths()
-    components = inspector.registry.build({})
+    """Returns the whole document, made once."""
+    documents = face_documents()
+    operations = {key: operation for part in documents for key, operation in part.operations.items()}
+    generator = DocumentGenerator(operations)
+    paths: dict[str, Schema] = generator.parse(None, True)  # type: ignore[no-untyped-call]
+    for part in documents:
+        paths |= part.paths(generator.resolve_serializer)
+    descriptions = {name: text for part in documents for name, text in part.path_parameters.items()}
     for method, path, operation in _operations(paths):
-        _complete(method, path, operation)
+        _complete(method, path, operation, descriptions)
+    schemas = generator.registry.build({}).get("schemas", {}) | {"Error": components.error_schema()}
+    for part in documents:
+        schemas |= part.schemas()
+    tags = dict.fromkeys(tag for part in documents for tag in part.tags)
     result = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "Agent Gateway", "version": settings.GATEWAY_VERSION, "description": DESCRIPTION},
-        "tags": [{"name": name} for name in (*TAGS, models.TAG, models.TAG_OPERATORS, probes.TAG)],
+        "tags": [{"name": name} for name in tags],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {**components["schemas"], **_schemas()},
-            "responses": answers.error_responses(),
-            "headers": answers.HEADERS,
-            "securitySchemes": answers.SECURITY_SCHEMES,
+            "schemas": schemas,
+            "responses": components.error_responses(),
+            "headers": components.HEADERS,
+            "securitySchemes": components.SECURITY_SCHEMES,
         },
     }
-    made: Schema = _tidied(sanitize_result_object(normalize_result_object(result)))
-    return made
+    whole: Schema = _without_notes(sanitize_result_object(normalize_result_object(result)))
+    return whole
 
 
-def _schemas() -> dict[str, Schema]:
-    return {
-        "Error": answers.error_schema(),
-        **events.schemas(),
-        **streams.components(),
-        **probes.components(),
-        **models.components(),
-    }
+def face_documents() -> Sequence[FaceDocument]:
+    """Returns the documents of the faces, and that of the gateway's own pages last."""
+    own_pages, *others = faces()
+    return [import_string(face.openapi) for face in (*others, own_pages) if face.openapi]
 
 
 def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:
@@ -78,30 +67,34 @@ def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:
             yield method, path, operation
 
 
-def _complete(method: str, path: str, operation: Schema) -> None:
-    """Adds credentials, errors and headers, in this order of need: nobody has to repeat them."""
+def _complete(method: str, path: str, operation: Schema, path_parameters: dict[str, str]) -> None:
+    """Adds credentials, errors, headers and descriptions of path parameters, so that no face repeats them.
+
+    Takes out the notes of the face: `x-open` (no key), `x-stream-token` (takes one), `x-errors` (statuses beside the
+    common ones) and `x-dialect` (errors in the face's own shape, which it describes itself).
+    """
     keyed = not operation.pop("x-open", False)
     token = operation.pop("x-stream-token", False)
-    operation["security"] = [] if not keyed else answers.BY_STREAM_TOKEN if token else answers.KEYED
+    operation["security"] = [] if not keyed else components.BY_STREAM_TOKEN if token else components.KEYED
     own = operation.pop("x-dialect", None)
-    statuses = {*answers.EVERYWHERE, *operation.pop("x-errors", ())}
-    statuses |= set(answers.WITH_A_KEY) if keyed else set()
-    statuses |= set(answers.WITH_AN_ID) if "{" in path else set()
-    statuses |= set(answers.WITH_A_BODY) if method in ("post", "patch") else set()
+    statuses = {*components.EVERYWHERE, *operation.pop("x-errors", ())}
+    statuses |= set(components.WITH_A_KEY) if keyed else set()
+    statuses |= set(components.WITH_AN_ID) if "{" in path else set()
+    statuses |= set(components.WITH_A_BODY) if method in ("post", "patch") else set()
     common = ("XRequestId", "RateLimit", "RateLimitPolicy") if keyed else ("XRequestId",)
-    for answer in operation["responses"].values():
-        answer["headers"] = {**answers.header_references(*common), **answer.get("headers", {})}
+    for response in operation["responses"].values():
+        response["headers"] = {**components.header_references(*common), **response.get("headers", {})}
     if own is None:
-        operation["responses"] = answers.error_references(sorted(statuses)) | operation["responses"]
+        operation["responses"] = components.error_references(sorted(statuses)) | operation["responses"]
     for parameter in operation.get("parameters", ()):
         if parameter.get("in") == "path":
-            parameter.setdefault("description", IN_PATHS[parameter["name"]])
+            parameter.setdefault("description", path_parameters[parameter["name"]])
     if (scope := operation.get("x-scope")) is not None:
         operation["description"] = f"{operation.get('description', '')} Needs the scope `{scope}`.".strip()
 
 
-def _tidied(value: Any) -> Any:
-    """`value` without drf-spectacular's own notes."""
+def _without_notes(value: Any) -> Any:
+    """Returns `value` without drf-spectacular's own notes."""
     if isinstance(value, dict):
-        return {name: _tidied(item) for name, item in value.items() if name != "x-spec-enum-id"}
-    return [_tidied(item) for item in value] if isinstance(value, list) else value
+        return {name: _without_notes(item) for name, item in value.items() if name != "x-spec-enum-id"}
+    return [_without_notes(item) for item in value] if isinstance(value, list) else value

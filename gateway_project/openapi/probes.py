@@ -1,21 +1,21 @@
-"""What the OpenAPI document says of `/healthz`, `/readyz` and `/metrics`."""
+"""The share of `/healthz`, `/readyz` and `/metrics` in the OpenAPI document."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-Schema = dict[str, Any]
+from edge_app.openapi import FaceDocument, Resolve, Schema
 
 TAG = "Operation"
 
 
-def paths() -> dict[str, Schema]:
-    """The path items, by path."""
+def paths(resolve: Resolve) -> Mapping[str, Schema]:
+    """Returns the path items, by path."""
     return {"/healthz": {"get": healthz()}, "/readyz": {"get": readyz()}, "/metrics": {"get": metrics()}}
 
 
-def components() -> dict[str, Schema]:
-    """The schema of `/healthz`."""
+def schemas() -> dict[str, Schema]:
+    """Returns the schema of `/healthz`."""
     count: Schema = {"type": "object", "properties": {"active": {"type": "integer"}}, "required": ["active"]}
     keys: Schema = {"type": "object", "properties": {"tracked_keys": {"type": "integer"}}, "required": ["tracked_keys"]}
     properties = {
@@ -29,42 +29,45 @@ def components() -> dict[str, Schema]:
 
 
 def healthz() -> Schema:
-    """GET /healthz."""
+    """Describes GET /healthz."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
     return {
         "operationId": "health",
         "tags": [TAG],
-        "summary": "Say that this process answers; counts are a few seconds old",
-        "description": "It never waits for a database: for whoever restarts processes that hang.",
-        "responses": {"200": {"description": "It answers.", "content": content}},
+        "summary": "Check that this process responds; counts are a few seconds old",
+        "description": "Liveness: it never waits for a database. For supervisors that restart processes that hang.",
+        "responses": {"200": {"description": "The process responds.", "content": content}},
         "x-open": True,
     }
 
 
 def readyz() -> Schema:
-    """GET /readyz."""
-    lines = {"text/plain": {"schema": {"type": "string", "description": "`<part>: <reason>`, a line for each."}}}
+    """Describes GET /readyz."""
+    lines = {"text/plain": {"schema": {"type": "string", "description": "`<part>: <reason>`, a line for each part."}}}
     return {
         "operationId": "ready",
         "tags": [TAG],
-        "summary": "Ask every part of this process",
-        "description": "A line for each part, answered within seconds: for whoever sends requests to processes.",
+        "summary": "Check every part of this process",
+        "description": "Readiness: a line for each part, within seconds. For load balancers.",
         "responses": {
             "200": {"description": "Every part is well.", "content": lines},
-            "503": {"description": "A part is not well, or the process is ending.", "content": lines},
+            "503": {"description": "A part is not well, or the process is stopping.", "content": lines},
         },
         "x-open": True,
     }
 
 
 def metrics() -> Schema:
-    """GET /metrics."""
+    """Describes GET /metrics."""
     return {
         "operationId": "metrics",
         "tags": [TAG],
-        "summary": "Measure this process, for Prometheus",
+        "summary": "Get the metrics of this process, for Prometheus",
         "responses": {
             "200": {"description": "The text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
         },
         "x-scope": "platform",
     }
+
+
+DOCUMENT = FaceDocument(tags=(TAG,), paths=paths, schemas=schemas)

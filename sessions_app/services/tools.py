@@ -1,4 +1,4 @@
-"""Registering and removing the tools of one session, as long as it is open."""
+"""Registering, removing and testing the tools of one session, as long as it is open."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from core_app.database import write_transaction
+from core_app.errors import Conflict
+from sessions_app.legs.leg import call_context
+from sessions_app.selectors import session_get
 from sessions_app.services.session import session_locked
 from tenants_app.principal import Principal
 from tools_app import registry
+from tools_app.types import CallContext
 
 
 def tool_register(*, principal: Principal, public_id: str, registration: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,3 +27,12 @@ def tool_remove(*, principal: Principal, public_id: str, name: str) -> None:
     with write_transaction():
         session = session_locked(principal, public_id)
         registry.tool_detach(stream_id=session.stream_id, name=name)
+
+
+def tool_test_context(*, principal: Principal, public_id: str) -> tuple[int, CallContext]:
+    """Returns the stream and the context for a test call of one of the session's tools; raises Conflict when the
+    session is closed."""
+    session = session_get(principal, public_id)
+    if session.closed_at is not None:
+        raise Conflict("The session is closed.")
+    return session.stream_id, call_context(session, None)

@@ -1,4 +1,4 @@
-"""The gateway, and clients whose every answer is held against the document."""
+"""The gateway, and clients that validate every response against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def contract() -> Contract:
 
 
 @pytest.fixture
-def checked(gateway: GatewayHarness, owner: Caller, contract: Contract) -> CheckingClient:
+def checking_client(gateway: GatewayHarness, owner: Caller, contract: Contract) -> CheckingClient:
     """A client with every scope."""
-    return checking(owner, contract)
+    return make_checking_client(owner, contract)
 
 
-def checking(who: Caller | None, contract: Contract) -> CheckingClient:
-    """A client with that caller's key."""
+def make_checking_client(who: Caller | None, contract: Contract) -> CheckingClient:
+    """Returns a client with that caller's key; None is a client without one."""
     client = CheckingClient(who)
     client.contract = contract
     return client

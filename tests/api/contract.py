@@ -1,6 +1,6 @@
-"""Answers held against the OpenAPI document, strictly: a field that the document does not name is a difference.
+"""Strict validation of responses against the OpenAPI document: a field that the document does not name is an error.
 
-Readers of the document must pass over fields they do not know, so it leaves its objects open; here they are closed,
+The document leaves its objects open, because clients must ignore fields that they do not know. Here they are closed,
 because a field that is sent and not documented is a fault of the document.
 """
 
@@ -35,16 +35,16 @@ class Operation:
 
 @dataclass
 class Contract:
-    """The document; `seen` has the statuses that each operation was seen to answer, by its id."""
+    """The document; `seen` has the statuses of the responses so far, by operation id."""
 
     seen: dict[str, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.document = document()
-        self.components = closed(copy.deepcopy(self.document["components"]))
+        self.components = close_objects(copy.deepcopy(self.document["components"]))
 
     def operations(self) -> list[Operation]:
-        """Every operation."""
+        """Returns every operation."""
         return [
             Operation(method.upper(), path, described)
             for path, item in self.document["paths"].items()
@@ -52,18 +52,18 @@ class Contract:
         ]
 
     def operation(self, method: str, target: str) -> Operation:
-        """The operation that a request reaches; paths with more words in them go before those with parameters."""
+        """Returns the operation that a request reaches; fixed paths precede those with parameters."""
         path = target.partition("?")[0]
         found = [one for one in self.operations() if one.method == method and matches(one.path, path)]
         assert found, f"{method} {path} is not documented"
         return min(found, key=lambda one: one.path.count("{"))
 
     def check(self, method: str, target: str, answer: Answer) -> None:
-        """Fails when the document does not allow this answer."""
+        """Fails when the document does not allow this response."""
         operation = self.operation(method, target)
         where = f"{operation.name} answered {answer.status}: {answer.body[:500]!r}"
         self.seen.setdefault(operation.name, set()).add(answer.status)
-        response = self.resolved(operation.described["responses"].get(str(answer.status)))
+        response = self.resolve_response(operation.described["responses"].get(str(answer.status)))
         assert response is not None, f"{where}, which is not documented"
         for name in response.get("headers", {}):
             if name == "X-Request-Id":
@@ -78,22 +78,22 @@ class Contract:
             self.validate(content[kind]["schema"], answer.json, where)
 
     def validate(self, schema: Mapping[str, Any], value: Any, where: str) -> None:
-        """Fails when `value` is not what the schema says, or says more."""
+        """Fails when `value` does not match the schema, or has fields that it does not name."""
         errors = list(self.validator(schema).iter_errors(value))
         assert not errors, f"{where}\n{errors[0]}"
 
     def validator(self, schema: Mapping[str, Any]) -> Any:
-        whole = {**closed(copy.deepcopy(dict(schema))), "components": self.components}
+        whole = {**close_objects(copy.deepcopy(dict(schema))), "components": self.components}
         return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
-    def resolved(self, response: Schema | None) -> Schema | None:
+    def resolve_response(self, response: Schema | None) -> Schema | None:
         if response is not None and "$ref" in response:
             return dict(self.document["components"]["responses"][response["$ref"].rpartition("/")[2]])
         return response
 
 
 class CheckingClient(Client):
-    """A client that holds every answer against the document."""
+    """A client that validates every response against the document."""
 
     contract: Contract
 
@@ -104,19 +104,19 @@ class CheckingClient(Client):
 
 
 def matches(template: str, path: str) -> bool:
-    """Whether the path is one of the template's."""
+    """Returns whether the template matches the path."""
     return re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path) is not None
 
 
-def closed(schema: Any) -> Any:
-    """The schema with every object closed, but for parts of an `allOf`, which see one another's fields."""
+def close_objects(schema: Any) -> Any:
+    """Closes every object of the schema, except in an `allOf`, whose members share their fields."""
     if isinstance(schema, list):
         for item in schema:
-            closed(item)
+            close_objects(item)
     elif isinstance(schema, dict):
         if "properties" in schema and isinstance(schema["properties"], dict):
             schema.setdefault("additionalProperties", False)
         for name, item in schema.items():
             if name != "allOf":
-                closed(item)
+                close_objects(item)
     return schema

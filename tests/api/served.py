@@ -1,4 +1,4 @@
-"""A gateway of its own process with three kinds of callers, for what is tested over the wire."""
+"""A gateway in a process of its own with three kinds of callers, for tests over the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND_SECONDS = 120
 
 @dataclass(frozen=True)
 class Served:
-    """Where it is, and the keys of the owner (every scope), a colleague (no scope) and a stranger (other tenant)."""
+    """The process, and the keys of the owner (every scope), a colleague (no scope) and a stranger (other tenant)."""
 
     process: GatewayProcess
     keys: dict[str, str]
@@ -32,14 +32,14 @@ class Served:
         return self.process.url
 
     def client(self, who: str = "owner", **headers: str) -> httpx.Client:
-        """An HTTP client with somebody's key."""
+        """Returns an HTTP client with the key of a caller."""
         given = {"X-API-Key": self.keys[who], **headers}
         return httpx.Client(base_url=self.url, headers=given, timeout=COMMAND_SECONDS)
 
 
 @contextmanager
 def gateway_served(directory: Path, extra: Mapping[str, str] | None = None, **settings: str) -> Iterator[Served]:
-    """Starts it in `directory`, and leaves nothing of it. `extra` is put into its environment."""
+    """Starts a gateway in `directory` and ends it. `extra` is added to its environment."""
     with ExitStack() as stack:
         keys = f"{KEY},{STRANGER}:rival"
         deployment = deployment_of(directory, stack, API_KEYS=keys, **settings)
@@ -51,7 +51,7 @@ def gateway_served(directory: Path, extra: Mapping[str, str] | None = None, **se
 
 @dataclass(frozen=True)
 class WithExtra(Deployment):
-    """A deployment whose processes find more in their environment than the gateway's own settings."""
+    """A deployment with more in the environment of its processes than the gateway's own settings."""
 
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class WithExtra(Deployment):
 
 
 def _issue(process: GatewayProcess) -> str:
-    """A key without a scope, as an operator makes it."""
+    """Issues a key without a scope, as an operator does."""
     command = [sys.executable, "manage.py", "apikey", "issue", "--name", "colleague", "--scopes", ""]
     environment = process.deployment.environment(process.port)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Every documented operation is called, and every answer it gives is what the document says of it."""
+"""Every documented operation is called, and every response is validated against the document."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from aiohttp import web
 
 from core_app import clock, database
 from events_app.models import WebhookDelivery
-from gateway_project.openapi import models
-from tests.api.conftest import checking
+from faces.inference.openapi import DOCUMENT as INFERENCE
+from tests.api.conftest import make_checking_client
 from tests.api.contract import CheckingClient, Contract
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Frame
 
 STREAMED = {"followGroup", "openSocket"}
-"""What has no whole answer: held against the document by its frames, below. The model gateway's paths are held
-against it where there is a provider behind them, in tests/faces/inference/test_contract.py."""
+"""Operations without a complete response: their frames are validated below. The model gateway's paths are validated in
+tests/faces/inference/test_contract.py, where there is a provider behind them."""
 
 SUCCESSES = {"prompt": {200, 202}, "followSession": {200, 204}, "ready": {200}}
 
 
 class Callback:
-    """A callback that takes every call and answers later; `addresses` are where."""
+    """A callback that accepts every call; `addresses` are the URLs for its late results."""
 
     def __init__(self) -> None:
         self.addresses: asyncio.Queue[str] = asyncio.Queue()
@@ -52,28 +52,28 @@ async def callback_serving() -> AsyncIterator[Callback]:
 
 
 async def next_of(client: CheckingClient, session: str, request: str, event: str) -> Frame:
-    """The first event of that type of a run."""
+    """Returns the first event of that type of a run."""
     async with client.events(session, requestId=request) as reader:
         return await reader.next_of(event)
 
 
 async def test_every_operation_answers_as_documented(
-    checked: CheckingClient, contract: Contract, settings: Any
+    checking_client: CheckingClient, contract: Contract, settings: Any
 ) -> None:
     settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
-    await sessions_and_runs(checked)
-    await decisions(checked)
+    await sessions_and_runs(checking_client)
+    await decisions(checking_client)
     async with callback_serving() as callback:
-        await tools(checked, callback)
-    await reading(checked)
-    await waiting_runs(checked)
-    await webhooks(checked)
+        await tools(checking_client, callback)
+    await read_everything(checking_client)
+    await waiting_runs(checking_client)
+    await webhooks(checking_client)
     expected = {
         operation.name: SUCCESSES.get(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
         )
         for operation in contract.operations()
-        if operation.name not in STREAMED and operation.path not in models.paths()
+        if operation.name not in STREAMED and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
     }
     called = {name: statuses & expected.get(name, set()) for name, statuses in contract.seen.items()}
     assert called == expected
@@ -141,7 +141,7 @@ async def tools(client: CheckingClient, callback: Callback) -> None:
     await client.delete(f"{path}/tools/mine")
 
 
-async def reading(client: CheckingClient) -> None:
+async def read_everything(client: CheckingClient) -> None:
     await client.get("/v1/sessions?limit=1")
     await client.get("/v1/sessions?state=idle&groupId=all&since=2020-01-01T00:00:00Z")
     for part in ("", "/stats", "/status", "/messages?limit=1", "/runs"):
@@ -173,7 +173,7 @@ async def waiting_runs(client: CheckingClient) -> None:
 
 
 async def webhooks(client: CheckingClient) -> None:
-    # Port 1: nobody answers there, so that every delivery stays.
+    # Nothing listens on port 1, so every delivery stays.
     made = await client.post("/v1/webhooks", {"url": "http://127.0.0.1:1/", "events": ["agent_end"]})
     path = f"/v1/webhooks/{made.json['id']}"
     assert (await client.get("/v1/webhooks")).json["webhooks"] != []
@@ -184,15 +184,15 @@ async def webhooks(client: CheckingClient) -> None:
     assert (await client.post(f"{path}/test")).json["type"] == "test"
     test, end = (await client.get(f"{path}/deliveries?status=pending&limit=2")).json["deliveries"]
     assert {test["type"], end["type"]} == {"test", "agent_end"}
-    await dead(end["id"])
+    await mark_dead(end["id"])
     assert (await client.post(f"{path}/deliveries/{end['id']}/redeliver")).json["status"] == "pending"
-    await dead(end["id"])
+    await mark_dead(end["id"])
     assert (await client.post(f"{path}/redeliver")).json == {"redelivered": 1}
     await client.delete(path)
 
 
-async def dead(delivery_id: str) -> None:
-    """The last attempt has failed."""
+async def mark_dead(delivery_id: str) -> None:
+    """Changes the delivery as its last failed attempt does."""
 
     def change() -> None:
         with database.write_transaction():
@@ -205,10 +205,10 @@ async def dead(delivery_id: str) -> None:
 
 @pytest.mark.parametrize("who", ["colleague", "stranger", "nobody"])
 async def test_who_may_not_is_answered_as_documented(
-    who: str, checked: CheckingClient, contract: Contract, colleague: Caller, stranger: Caller
+    who: str, checking_client: CheckingClient, contract: Contract, colleague: Caller, stranger: Caller
 ) -> None:
-    session = await checked.session(model="demo:echo", groupId="all")
-    client = checking({"colleague": colleague, "stranger": stranger, "nobody": None}[who], contract)
+    session = await checking_client.session(model="demo:echo", groupId="all")
+    client = make_checking_client({"colleague": colleague, "stranger": stranger, "nobody": None}[who], contract)
     refused = {"colleague": {403}, "stranger": {400, 404}, "nobody": {401}}[who]
     for operation in contract.operations():
         path = operation.path.format(
@@ -227,17 +227,19 @@ async def test_who_may_not_is_answered_as_documented(
             assert answer.status in refused, operation.name
 
 
-async def test_events_are_as_documented(checked: CheckingClient, contract: Contract) -> None:
-    session = await checked.session(model="demo:tour", groupId="all", tools=[{"name": "mine"}])
-    async with checked.events(session, path="/v1/groups/all/events") as group:
-        request = await checked.prompt(session, "think and use mine")
-        asked = await next_of(checked, session, request, "tool_call_requested")
-        await checked.post(f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "error": "no"})
-        await checked.ended(session, request)
+async def test_events_are_as_documented(checking_client: CheckingClient, contract: Contract) -> None:
+    session = await checking_client.session(model="demo:tour", groupId="all", tools=[{"name": "mine"}])
+    async with checking_client.events(session, path="/v1/groups/all/events") as group:
+        request = await checking_client.prompt(session, "think and use mine")
+        asked = await next_of(checking_client, session, request, "tool_call_requested")
+        await checking_client.post(
+            f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "error": "no"}
+        )
+        await checking_client.ended(session, request)
         of_group = [await group.next()]
         while of_group[-1].event != "agent_end":
             of_group.append(await group.next())
-    of_session = await checked.log(session)
+    of_session = await checking_client.log(session)
     assert {frame.event for frame in of_group} < {frame.event for frame in of_session}
     for frame in (*of_group, *of_session):
         value = {"id": frame.id, "event": frame.event, "data": frame.data}

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BROKEN_YAML = "models: {providers: {mine: {wire: morse}}}"
 
 
-def told(*arguments: str) -> tuple[int, str]:
-    """The exit code and everything printed."""
+def run_doctor(*arguments: str) -> tuple[int, str]:
+    """Returns the exit code and everything printed."""
     out = io.StringIO()
     try:
         call_command("doctor", *arguments, stdout=out)
@@ -58,14 +58,14 @@ def run(owner: Caller) -> Run:
 
 
 def test_a_gateway_that_is_well_is_told_so() -> None:
-    code, text = told()
+    code, text = run_doctor()
     assert code == 0
     assert "WRONG" not in text
     assert len(text.splitlines()) == len(list(doctor.findings())) == 17
 
 
 def test_the_same_is_printed_as_json() -> None:
-    code, text = told("--json")
+    code, text = run_doctor("--json")
     printed = json.loads(text)
     assert (code, printed["ok"]) == (0, True)
     assert {check["check"] for check in printed["checks"]} >= {"settings", "database", "migrations", "ledger"}
@@ -74,10 +74,10 @@ def test_the_same_is_printed_as_json() -> None:
 def test_what_is_wrong_ends_with_1(settings: Any, tmp_path: Path) -> None:
     settings.GATEWAY_CONFIG = tmp_path / "gateway.yaml"
     settings.GATEWAY_CONFIG.write_text(BROKEN_YAML)
-    code, text = told()
+    code, text = run_doctor()
     assert code == 1
     assert "WRONG   configuration: gateway.yaml: models.providers.mine.wire" in text
-    assert json.loads(told("--json")[1])["ok"] is False
+    assert json.loads(run_doctor("--json")[1])["ok"] is False
 
 
 def test_settings_that_cannot_work_are_wrong(settings: Any) -> None:
@@ -87,7 +87,7 @@ def test_settings_that_cannot_work_are_wrong(settings: Any) -> None:
 
 def test_a_redis_that_does_not_answer_is_wrong(settings: Any) -> None:
     settings.GATEWAY_REDIS_URL = "redis://:hidden-password@127.0.0.1:1/0"
-    code, text = told()
+    code, text = run_doctor()
     assert code == 1
     assert "WRONG   channel layer" in text
     assert "hidden-password" not in text
@@ -95,7 +95,7 @@ def test_a_redis_that_does_not_answer_is_wrong(settings: Any) -> None:
 
 def test_a_database_that_cannot_be_reached_is_wrong_and_nothing_in_it_is_looked_at(settings: Any) -> None:
     settings.GATEWAY_DATABASE_URL = "postgresql://nobody:hidden-password@127.0.0.1:1/none"
-    code, text = told()
+    code, text = run_doctor()
     assert code == 1
     assert "WRONG   database: GATEWAY_DATABASE_URL" in text
     assert "hidden-password" not in text
@@ -111,7 +111,7 @@ def test_a_schema_of_another_version_is_wrong(monkeypatch: pytest.MonkeyPatch) -
 def test_clocks_that_differ_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "database_now", lambda: 0.0)
     assert level_of("clocks") == "warning"
-    assert told()[0] == 0
+    assert run_doctor()[0] == 0
 
 
 def test_few_open_files_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_ledger_that_differs_from_the_runs_is_wrong(run: Run, owner: Caller) -
 
 def test_keys_of_providers_are_named_by_their_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret-of-the-operator")
-    _, text = told()
+    _, text = run_doctor()
     assert "usable: openai" in text
     assert "ANTHROPIC_API_KEY" in text
     assert "sk-a-secret" not in text
@@ -192,7 +192,7 @@ def test_what_the_admin_lays_over_the_file_is_judged_with_it(settings: Any, tmp_
     entry = {"base_url": "http://127.0.0.1:9/v1"}
     Provider.objects.create(name="mine", entry=entry, sealed_key=sealing.seal("sk-of-a-row"))
     Provider.objects.create(name="xai", entry={}, enabled=False)
-    code, text = told()
+    code, text = run_doctor()
     assert code == 0
     assert "with 2 rows of the admin" in text
     assert "mine" in text[text.index("usable: ") : text.index("without a key: ")]

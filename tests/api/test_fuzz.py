@@ -1,7 +1,7 @@
-"""Whatever is sent, by whomever: no failure of the server, and no answer outside the document.
+"""Fuzzing: no request of any caller makes the server fail or respond outside the document.
 
-Requests are made by schemathesis from the document, valid and invalid ones, and sent over the wire. Streams are
-fuzzed here by hand: only their heads are waited for.
+Schemathesis makes valid and invalid requests from the document, which are sent over the network. Streams are fuzzed
+by hand: the tests wait for their heads only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from hypothesis import strategies
 from schemathesis.openapi import from_dict
 from schemathesis.specs.openapi import checks
 
-from gateway_project.openapi import document, models
+from faces.inference.openapi import DOCUMENT as INFERENCE
+from gateway_project.openapi import document
 from tests.api.served import Served, gateway_served
 
 THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
-"""Minutes instead of seconds: more requests, new ones every time, and one for every boundary in the document."""
+"""Runs minutes instead of seconds: more requests, new ones every time, and one for every boundary in the document."""
 
 EXAMPLES = 100 if THOROUGH else 10
 STREAMS = ["followSession", "followGroup", "openSocket"]
@@ -41,20 +42,20 @@ SETTINGS = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
-operations = from_dict(document()).exclude(operation_id=STREAMS).exclude(tag=[models.TAG, models.TAG_OPERATORS])
+operations = from_dict(document()).exclude(operation_id=STREAMS).exclude(tag=list(INFERENCE.tags))
 operations.config.phases.coverage.enabled = THOROUGH
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with gateway_served(tmp_path_factory.mktemp("fuzzed")) as served:
-        yield served
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with gateway_served(tmp_path_factory.mktemp("fuzzed")) as server:
+        yield server
 
 
 @pytest.fixture
-def session_id(served: Served) -> str:
-    """A session of the owner's with a run behind it."""
-    with served.client() as client:
+def session_id(server: Served) -> str:
+    """A session of the owner with a finished run."""
+    with server.client() as client:
         made = client.post("/v1/sessions", json={"model": "demo:echo", "groupId": "fuzzed"})
         name = str(made.json()["sessionId"])
         assert client.post(f"/v1/sessions/{name}/prompt?wait=60", json={"text": "hello"}).status_code == 200
@@ -65,18 +66,18 @@ def session_id(served: Served) -> str:
 @operations.parametrize()
 @SETTINGS
 def test_no_request_is_answered_outside_the_document(
-    case: schemathesis.Case[Any], served: Served, session_id: str
+    case: schemathesis.Case[Any], server: Served, session_id: str
 ) -> None:
     places: list[dict[str, Any]] = [{}]
     if "session_id" in (case.path_parameters or {}):
         places.append({"session_id": session_id})
-    # Only the owner's answer depends on what is there; the others get as far as their key.
+    # Only the owner's response depends on the session; the others do not get past their key.
     sent = [("owner", place) for place in places] + [(who, places[-1]) for who in ("colleague", "stranger")]
     with requests.Session() as http:
         for who, place in sent:
             case.path_parameters.update(place)
-            given = {**dict(case.headers or {}), "X-API-Key": served.keys[who]}
-            response = case.call(base_url=served.url, headers=given, session=http)
+            given = {**dict(case.headers or {}), "X-API-Key": server.keys[who]}
+            response = case.call(base_url=server.url, headers=given, session=http)
             case.validate_response(response, checks=CHECKS)
 
 
@@ -101,14 +102,14 @@ LAST_IDS = strategies.one_of(strategies.none(), strategies.text(strategies.chara
 @hypothesis.given(query=QUERIES, last_id=LAST_IDS, who=strategies.sampled_from(["owner", "colleague", "stranger"]))
 @pytest.mark.parametrize("path", ["/v1/sessions/{session_id}/events", "/v1/groups/{group_id}/events"])
 def test_no_stream_begins_outside_the_document(
-    path: str, served: Served, session_id: str, query: dict[str, str], last_id: str | None, who: str
+    path: str, server: Served, session_id: str, query: dict[str, str], last_id: str | None, who: str
 ) -> None:
     described = document()["paths"][path]["get"]["responses"]
-    # What surrounds a value is no part of it: the client refuses to send it.
+    # The client refuses to send white space around a value.
     sent = last_id.strip() if last_id and last_id.isprintable() else ""
     headers = {b"Last-Event-ID": sent.encode("latin-1")} if sent else {}
     target = path.format(session_id=session_id, group_id="fuzzed")
-    with served.client(who) as client, client.stream("GET", target, params=query, headers=headers) as answer:
+    with server.client(who) as client, client.stream("GET", target, params=query, headers=headers) as answer:
         assert answer.status_code < 500
         assert str(answer.status_code) in described
         if answer.status_code == 200:

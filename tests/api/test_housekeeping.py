@@ -1,4 +1,4 @@
-"""What the process tidies by itself: old idempotency records, and its connections when it ends."""
+"""Housekeeping of the process: it deletes old idempotency records, and closes its connections when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `/metrics` says, and to whom."""
+"""The content of `/metrics`, and who may read it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.gateway_harness import Client, GatewayHarness
 
 
 async def read(client: Client) -> dict[str, float]:
-    """Every sample by its name and labels."""
+    """Returns every sample by its name and labels."""
     answer = await client.get("/metrics")
     assert answer.status == 200
     return {
@@ -29,15 +29,15 @@ async def read(client: Client) -> dict[str, float]:
     }
 
 
-def grown(before: dict[str, float], after: dict[str, float], name: str) -> float:
+def growth(before: dict[str, float], after: dict[str, float], name: str) -> float:
     return after[name] - before.get(name, 0.0)
 
 
-async def test_a_run_is_counted(checked: CheckingClient) -> None:
-    session = await checked.session(model="demo:tour")
-    before = await read(checked)
-    await checked.run(session, "hello")
-    after = await read(checked)
+async def test_a_run_is_counted(checking_client: CheckingClient) -> None:
+    session = await checking_client.session(model="demo:tour")
+    before = await read(checking_client)
+    await checking_client.run(session, "hello")
+    after = await read(checking_client)
     for name in (
         "gateway_runs_ended_total state=completed",
         "gateway_queue_seconds_count",
@@ -46,24 +46,24 @@ async def test_a_run_is_counted(checked: CheckingClient) -> None:
         "gateway_http_requests_total method=POST route=/v1/sessions/{session_id}/prompt status=202",
         "gateway_http_answer_seconds_count route=/v1/sessions/{session_id}/prompt",
     ):
-        assert grown(before, after, name) == 1, name
+        assert growth(before, after, name) == 1, name
     for name in (
         "gateway_flusher_commits_total",
         "gateway_flusher_events_total",
         "gateway_commit_seconds_count",
         "gateway_tokens_total direction=out model=demo:tour",
     ):
-        assert grown(before, after, name) > 0, name
-    assert grown(before, after, "gateway_commit_events_sum") == grown(before, after, "gateway_flusher_events_total")
+        assert growth(before, after, name) > 0, name
+    assert growth(before, after, "gateway_commit_events_sum") == growth(before, after, "gateway_flusher_events_total")
 
 
-async def test_what_is_going_on_is_shown(checked: CheckingClient, gateway: GatewayHarness) -> None:
-    session = await checked.session(model="demo:tour")
-    async with checked.events(session, follow="session") as reader:
-        await checked.prompt(session, "please approve")
+async def test_what_is_going_on_is_shown(checking_client: CheckingClient, gateway: GatewayHarness) -> None:
+    session = await checking_client.session(model="demo:tour")
+    async with checking_client.events(session, follow="session") as reader:
+        await checking_client.prompt(session, "please approve")
         await reader.next_of("approval_required")
         await gateway.quiet()
-        shown = await read(checked)
+        shown = await read(checking_client)
     assert shown["gateway_runs state=waiting"] == 1
     assert shown["gateway_runs state=queued"] == 0
     assert shown["gateway_followers"] == 1
@@ -72,25 +72,27 @@ async def test_what_is_going_on_is_shown(checked: CheckingClient, gateway: Gatew
 
 
 async def test_refusals_are_counted_by_code_and_route(
-    checked: CheckingClient, gateway: GatewayHarness, owner: Caller
+    checking_client: CheckingClient, gateway: GatewayHarness, owner: Caller
 ) -> None:
-    before = await read(checked)
+    before = await read(checking_client)
     await gateway.client(None).get("/v1/sessions")
-    await checked.ask("GET", "/v1/sessions/none")
+    await checking_client.ask("GET", "/v1/sessions/none")
     await gateway.client(None).get("/somewhere/else")
-    after = await read(checked)
-    assert grown(before, after, "gateway_errors_total code=unauthorized") == 1
-    assert grown(before, after, "gateway_errors_total code=session_not_found") == 1
-    assert grown(before, after, "gateway_http_requests_total method=GET route=/v1/sessions status=401") == 1
-    assert grown(before, after, "gateway_http_requests_total method=GET route=other status=404") == 1
+    after = await read(checking_client)
+    assert growth(before, after, "gateway_errors_total code=unauthorized") == 1
+    assert growth(before, after, "gateway_errors_total code=session_not_found") == 1
+    assert growth(before, after, "gateway_http_requests_total method=GET route=/v1/sessions status=401") == 1
+    assert growth(before, after, "gateway_http_requests_total method=GET route=other status=404") == 1
 
 
-async def test_a_limited_request_is_counted(checked: CheckingClient, gateway: GatewayHarness, tenant: Any) -> None:
+async def test_a_limited_request_is_counted(
+    checking_client: CheckingClient, gateway: GatewayHarness, tenant: Any
+) -> None:
     limited = gateway.client(await caller_of(tenant))
-    before = await read(checked)
+    before = await read(checking_client)
     statuses = [(await limited.get("/v1/sessions")).status for _ in range(2)]
     assert statuses == [200, 429]
-    assert grown(before, await read(checked), "gateway_rate_limited_total") == 1
+    assert growth(before, await read(checking_client), "gateway_rate_limited_total") == 1
 
 
 async def caller_of(tenant: Any) -> Caller:
@@ -103,12 +105,14 @@ async def test_metrics_are_the_platforms(gateway: GatewayHarness, colleague: Cal
     assert (await gateway.client(None).get("/metrics")).status == 401
 
 
-async def test_runs_are_left_out_while_the_database_does_not_answer(checked: CheckingClient, monkeypatch: Any) -> None:
-    def broken() -> dict[str, int]:
+async def test_runs_are_left_out_while_the_database_does_not_answer(
+    checking_client: CheckingClient, monkeypatch: Any
+) -> None:
+    def fail() -> dict[str, int]:
         raise OperationalError
 
-    monkeypatch.setattr("gateway_project.observability.metrics._count_unfinished", broken)
-    shown = await read(checked)
+    monkeypatch.setattr("gateway_project.observability.metrics._count_unfinished", fail)
+    shown = await read(checking_client)
     assert not [name for name in shown if name.startswith("gateway_runs ")]
     assert "gateway_followers" in shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -12,7 +13,7 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
-from events_app.types import REGISTRY
+from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
 from faces.native.face import FACE
@@ -20,7 +21,8 @@ from faces.native.openapi.operations import OPERATIONS
 from faces.native.socket.actions import ACTIONS
 from gateway_project.http.faces import faces
 from gateway_project.http.own_pages import PROBES
-from gateway_project.openapi import document, models
+from gateway_project.openapi import document
+from sessions_app.events import SESSION_EVENTS
 from tests.api.contract import Contract
 
 UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
@@ -28,6 +30,16 @@ UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
 
 def template(pattern: URLPattern | URLResolver) -> str:
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+
+
+def model_gateway_paths() -> dict[str, Any]:
+    """The documented paths whose operations have a tag of the inference face."""
+    paths = document()["paths"]
+    return {
+        path: item
+        for path, item in paths.items()
+        if any(not set(operation["tags"]).isdisjoint(INFERENCE.tags) for operation in item.values())
+    }
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -42,11 +54,11 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 def test_every_path_is_documented_and_no_other() -> None:
     views = {template(pattern) for pattern in urls.urlpatterns}
     consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers)}
-    assert set(document()["paths"]) - set(models.paths()) == views | consumers
+    assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 
 def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
-    documented, table = models.paths(), PathTable(faces())
+    documented, table = model_gateway_paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
     assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
     for path, item in documented.items():
@@ -92,7 +104,7 @@ def test_every_event_type_has_its_schema() -> None:
     schemas = document()["components"]["schemas"]
     listed = [schemas[item["$ref"].rpartition("/")[2]] for item in schemas["Event"]["oneOf"]]
     types = {item["properties"]["event"]["const"] for item in listed}
-    assert types == {name for name in REGISTRY if name} | {"events_dropped"}
+    assert types == set(SESSION_EVENTS.events) | {"events_dropped"}
 
 
 def test_every_action_of_the_socket_is_described() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py reseal`: every sealed secret of the database, whatever room it is in, comes under the present key."""
+"""`manage.py reseal`: every sealed secret of the database is sealed with the present key."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SECRET = "whsec_" + "c2VjcmV0" * 5
 
 
 @pytest.fixture
-def sealed(settings: Any, tenant: Tenant) -> dict[str, Callable[[], str]]:
-    """A secret in every place that holds one, under a key that is the former one now; where each is read."""
+def sealed_secrets(settings: Any, tenant: Tenant) -> dict[str, Callable[[], str]]:
+    """Stores a secret in every field that holds one, under the now former key; returns functions that read each."""
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
     stream = stream_create(kind="session")
     tool = {"name": "lookup", "callbackUrl": "https://tools.example.com/", "secret": SECRET}
@@ -66,14 +66,14 @@ def reseal(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue() + err.getvalue()
 
 
-def test_every_secret_comes_under_the_present_key(sealed: dict[str, Callable[[], str]], settings: Any) -> None:
+def test_every_secret_comes_under_the_present_key(sealed_secrets: dict[str, Callable[[], str]], settings: Any) -> None:
     assert level_of("sealed secrets") == "warning"
     done = secrets_reseal()
-    assert done == RotationReport(dict.fromkeys(sealed, 1), {}, len(sealed))
+    assert done == RotationReport(dict.fromkeys(sealed_secrets, 1), {}, len(sealed_secrets))
     settings.SECRET_KEY_FALLBACKS = []
-    assert {name: unseal(read()) for name, read in sealed.items()} == dict.fromkeys(sealed, SECRET)
+    assert {name: unseal(read()) for name, read in sealed_secrets.items()} == dict.fromkeys(sealed_secrets, SECRET)
     assert Tenant.objects.get(slug="acme").settings["max_sessions"] == 7
-    assert secrets_reseal() == RotationReport({}, {}, len(sealed))
+    assert secrets_reseal() == RotationReport({}, {}, len(sealed_secrets))
     assert level_of("sealed secrets") == "ok"
 
 
@@ -93,40 +93,44 @@ def test_no_room_seals_what_the_command_does_not_know() -> None:
     ]
 
 
-def test_a_dry_run_changes_nothing(sealed: dict[str, Callable[[], str]]) -> None:
-    before = {name: read() for name, read in sealed.items()}
-    code, said = reseal("--dry-run")
-    assert (code, said.split(" (")[0]) == (0, "5 of 5 secrets are under a former key")
-    assert {name: read() for name, read in sealed.items()} == before
+def test_a_dry_run_changes_nothing(sealed_secrets: dict[str, Callable[[], str]]) -> None:
+    before = {name: read() for name, read in sealed_secrets.items()}
+    code, output = reseal("--dry-run")
+    assert (code, output.split(" (")[0]) == (0, "5 of 5 secrets are under a former key")
+    assert {name: read() for name, read in sealed_secrets.items()} == before
 
 
-def test_what_no_key_opens_is_counted_and_ends_with_1(sealed: dict[str, Callable[[], str]], settings: Any) -> None:
+def test_what_no_key_opens_is_counted_and_ends_with_1(
+    sealed_secrets: dict[str, Callable[[], str]], settings: Any
+) -> None:
     Provider.objects.update(sealed_key="nonsense")
-    code, said = reseal()
+    code, output = reseal()
     assert code == 1
-    assert "1 cannot be opened by any key (1 of providers)" in said
-    assert "4 of 5 secrets were sealed anew" in said
+    assert "1 cannot be opened by any key (1 of providers)" in output
+    assert "4 of 5 secrets were sealed anew" in output
     assert level_of("sealed secrets") == "wrong"
 
 
 def test_a_secret_that_somebody_sets_meanwhile_is_not_overwritten(
-    sealed: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
+    sealed_secrets: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = sealing.reseal
+    reseal_text = sealing.reseal
 
     def meanwhile(text: str) -> str | None:
         Provider.objects.update(sealed_key=seal("newer"))
         tenant = Tenant.objects.get(slug="acme")
         tenant.settings["sealed_callback_secret"] = seal("newer")
         tenant.save()
-        return really(text)
+        return reseal_text(text)
 
     monkeypatch.setattr(secret_rotation, "reseal", meanwhile)
     secrets_reseal()
-    assert unseal(sealed["providers"]()) == unseal(sealed["tenants"]()) == "newer"
+    assert unseal(sealed_secrets["providers"]()) == unseal(sealed_secrets["tenants"]()) == "newer"
 
 
-def test_secrets_are_read_in_pages(sealed: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_read_in_pages(
+    sealed_secrets: dict[str, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(5):
         Provider.objects.create(name=f"p{number}", sealed_key=seal(SECRET))
     monkeypatch.setattr(secret_rotation, "PAGE", 2)

@@ -1,6 +1,6 @@
-"""Nothing that opens a door is ever logged: a whole scenario at DEBUG, then a search for every secret it used.
+"""No credential is ever logged: a long scenario at DEBUG, then a search for every secret that it used.
 
-The gateway is a process of its own and its log is read as an operator reads it. Secrets come in every way they can:
+The gateway is a process of its own and its log is read as an operator reads it. Secrets arrive in every possible way:
 headers, queries, bodies, paths, settings, the environment.
 """
 
@@ -34,36 +34,36 @@ models:
 
 @pytest.fixture
 def provider_socket() -> Iterator[socket.socket]:
-    """Bound from the beginning, so that nobody else takes its port before the provider listens on it."""
+    """A socket that is bound at once, so that nothing else takes its port before the provider listens on it."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound
 
 
 @pytest.fixture
-def served(tmp_path: Path, provider_socket: socket.socket) -> Iterator[Served]:
+def server(tmp_path: Path, provider_socket: socket.socket) -> Iterator[Served]:
     config = tmp_path / "gateway.yaml"
     config.write_text(PROVIDERS % provider_socket.getsockname()[1], encoding="utf-8")
     directory = tmp_path / "data"
     directory.mkdir()
     with gateway_served(
         directory, LOG_LEVEL="DEBUG", LOG_FORMAT="json", CONFIG=str(config), extra={"MINE_API_KEY": PROVIDER_KEY}
-    ) as served:
-        yield served
+    ) as server:
+        yield server
 
 
-async def test_no_secret_is_logged(served: Served, provider_socket: socket.socket) -> None:
-    secrets = [*served.keys.values(), PROVIDER_KEY, TOOL_SECRET, TOOL_SECRET[6:], PASSWORD, *WRONG_KEYS]
+async def test_no_secret_is_logged(server: Served, provider_socket: socket.socket) -> None:
+    secrets = [*server.keys.values(), PROVIDER_KEY, TOOL_SECRET, TOOL_SECRET[6:], PASSWORD, *WRONG_KEYS]
     provider = await provider_started(provider_socket)
-    async with aiohttp.ClientSession(served.url, headers={"X-API-Key": served.keys["owner"]}) as http:
+    async with aiohttp.ClientSession(server.url, headers={"X-API-Key": server.keys["owner"]}) as http:
         secrets += await conversations(http)
         secrets += await late_results(http)
-        secrets += await sockets(http, served)
+        secrets += await sockets(http, server)
     await provider.cleanup()
-    secrets += await asyncio.to_thread(refusals_and_logins, served)
-    await stopped(served)
-    seen = served.process.output()
-    lines = served.process.log()
+    secrets += await asyncio.to_thread(refusals_and_logins, server)
+    await stop_server(server)
+    seen = server.process.output()
+    lines = server.process.log()
     assert {line["level"] for line in lines} > {"debug", "info"}
     assert [line for line in lines if "without completing handshake" in line["event"]] == []
     assert "/v1/callbacks/[redacted]" in seen
@@ -71,7 +71,7 @@ async def test_no_secret_is_logged(served: Served, provider_socket: socket.socke
 
 
 async def conversations(http: aiohttp.ClientSession) -> list[str]:
-    """A provider that is called with a key, and refuses it; a tool with a secret of its own."""
+    """Runs a prompt at a provider that refuses the key, and creates a session for the tools."""
     await post(http, "/v1/sessions", {"sessionId": "mine", "model": "mine:one"}, 201)
     ended = await post(http, "/v1/sessions/mine/prompt?wait=60", {"text": "hello"}, 200)
     assert ended["status"] == "failed"
@@ -80,7 +80,7 @@ async def conversations(http: aiohttp.ClientSession) -> list[str]:
 
 
 async def late_results(http: aiohttp.ClientSession) -> list[str]:
-    """A callback that answers later, at an address that ends in a credential."""
+    """Calls a tool whose callback delivers late results, to an address that ends in a credential."""
     addresses: asyncio.Queue[str] = asyncio.Queue()
 
     async def answer(request: web.Request) -> web.Response:
@@ -104,12 +104,12 @@ async def late_results(http: aiohttp.ClientSession) -> list[str]:
     return [token, token[:-3]]
 
 
-async def sockets(http: aiohttp.ClientSession, served: Served) -> list[str]:
-    """Keys and tokens in queries, good ones and wrong ones."""
+async def sockets(http: aiohttp.ClientSession, server: Served) -> list[str]:
+    """Connects with keys and tokens in queries, valid and wrong ones."""
     token = (await post(http, "/v1/sessions/tour/stream-token", {}, 200))["token"]
-    async with aiohttp.ClientSession(served.url) as anonymous:
+    async with aiohttp.ClientSession(server.url) as anonymous:
         path = "/v1/sessions/tour/ws"
-        for query in (f"api_key={served.keys['owner']}", f"token={token}"):
+        for query in (f"api_key={server.keys['owner']}", f"token={token}"):
             async with anonymous.ws_connect(f"{path}?{query}") as follower:
                 await follower.send_json({"action": "ping"})
                 # The session's run is still ending, and its events may come first.
@@ -127,26 +127,26 @@ async def sockets(http: aiohttp.ClientSession, served: Served) -> list[str]:
     return [token]
 
 
-def refusals_and_logins(served: Served) -> list[str]:
-    """Wrong keys, keys where none belongs, and a login to the admin with a wrong password."""
-    with httpx.Client(base_url=served.url) as client:
+def refusals_and_logins(server: Served) -> list[str]:
+    """Sends wrong keys, keys where they do not belong, and a login to the admin with a wrong password."""
+    with httpx.Client(base_url=server.url) as client:
         assert client.get("/v1/sessions", headers={"X-API-Key": WRONG_KEYS[0]}).status_code == 401
         assert client.get("/v1/sessions", headers={"Authorization": f"Bearer {WRONG_KEYS[1]}"}).status_code == 401
-        assert client.get(f"/v1/sessions?api_key={served.keys['owner']}").status_code == 401
+        assert client.get(f"/v1/sessions?api_key={server.keys['owner']}").status_code == 401
         page = client.get("/admin/login/")
         form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
         assert client.post("/admin/login/", data=form).status_code == page.status_code == 200
         broken = client.post(
             "/v1/sessions",
             content=b'{"secret": "' + TOOL_SECRET.encode(),
-            headers={"X-API-Key": served.keys["owner"], "Content-Type": "application/json"},
+            headers={"X-API-Key": server.keys["owner"], "Content-Type": "application/json"},
         )
         assert broken.status_code == 400
         return [client.cookies["csrftoken"]]
 
 
 async def provider_started(bound: socket.socket) -> web.AppRunner:
-    """An upstream that refuses the key, and repeats it in its answer."""
+    """Starts a provider that refuses the key and repeats it in its response."""
 
     async def answer(request: web.Request) -> web.Response:
         shown = request.headers["Authorization"]
@@ -160,10 +160,10 @@ async def provider_started(bound: socket.socket) -> web.AppRunner:
     return runner
 
 
-async def stopped(served: Served) -> None:
-    """Until the process has said everything: a request's line follows its answer."""
-    served.process.signal(signal.SIGTERM)
-    assert await served.process.exited() == 0
+async def stop_server(server: Served) -> None:
+    """Stops the process, so that its log is complete: the line of a request follows its response."""
+    server.process.signal(signal.SIGTERM)
+    assert await server.process.exited() == 0
 
 
 async def post(http: aiohttp.ClientSession, path: str, body: dict[str, Any], status: int) -> dict[str, Any]:
@@ -173,16 +173,16 @@ async def post(http: aiohttp.ClientSession, path: str, body: dict[str, Any], sta
         return dict(json.loads(text))
 
 
-async def test_lines_name_the_request_the_session_and_the_run(served: Served) -> None:
-    """Of what is logged anywhere under a request or a leg."""
-    async with aiohttp.ClientSession(served.url, headers={"X-API-Key": served.keys["owner"]}) as http:
+async def test_lines_name_the_request_the_session_and_the_run(server: Served) -> None:
+    """Lines that are logged during a request or a leg have its ids."""
+    async with aiohttp.ClientSession(server.url, headers={"X-API-Key": server.keys["owner"]}) as http:
         await post(http, "/v1/sessions", {"sessionId": "named", "model": "mine:one"}, 201)
         async with http.post(
             "/v1/sessions/named/prompt?wait=60", json={"text": "hi"}, headers={"X-Request-Id": "my-request"}
         ) as answer:
             run = (await answer.json())["requestId"]
-    await stopped(served)
-    lines = served.process.log()
+    await stop_server(server)
+    lines = server.process.log()
     access = next(line for line in lines if line["event"] == "request" and line.get("request_id") == "my-request")
     assert access["path"] == "/v1/sessions/named/prompt"
     of_leg = [line for line in lines if line.get("run") == run]

@@ -11,10 +11,10 @@ import pytest
 from agents_app.engine import Leg, LegOutcome
 from core_app import database
 from events_app.lease import lease_claim
-from faces.native import prompt_wait
 from sessions_app.legs.start import leg_begin
 from sessions_app.legs.sweep import sessions_with_work
 from sessions_app.models import AgentSession, Run
+from sessions_app.services import run_wait
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.wakeup import WAKEUPS
 from tests.conftest import Caller
@@ -207,17 +207,17 @@ async def test_a_wait_that_is_too_short_is_answered_202(api: Client, busy: tuple
 async def test_a_wait_whose_run_is_erased_meanwhile_is_answered_202(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = prompt_wait._outcome
+    run_get = run_wait._run_get
 
     def erased_then(run_id: str) -> Any:
         Run.objects.filter(pk=run_id).delete()
-        return outcome(run_id)
+        return run_get(run_id)
 
     session = await api.session()
-    monkeypatch.setattr(prompt_wait, "_outcome", erased_then)
+    monkeypatch.setattr(run_wait, "_run_get", erased_then)
     answer = await api.post(f"/v1/sessions/{session}/prompt?wait=5", {"text": "hello"})
     assert (answer.status, answer.json["sessionId"]) == (202, session)
-    assert await prompt_wait.run_ended(answer.json["requestId"], 5) is None
+    assert await run_wait.run_wait(run_id=answer.json["requestId"], seconds=5) is None
     await api.delete(f"/v1/sessions/{session}?purge=true")
 
 

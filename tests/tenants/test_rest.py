@@ -1,4 +1,4 @@
-"""The REST base: credentials, scopes, strict JSON, and every failure in the contract's body."""
+"""The base of REST viewsets: credentials, scopes, strict JSON, and every failure in the native error body."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def test_an_unknown_exception_is_logged_under_an_id_and_never_shown(
     assert "hunter2" in str(line["exc_info"])
 
 
-def test_djangos_own_404_has_the_contracts_body(client: Client, owner: Caller) -> None:
+def test_djangos_own_404_has_the_native_body(client: Client, owner: Caller) -> None:
     assert client.get("/missing", headers=owner.headers).json()["error"] == "not_found"
     answer = client.get("/nowhere")
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-def test_a_failure_outside_rest_has_the_contracts_body() -> None:
+def test_a_failure_outside_rest_has_the_native_body() -> None:
     client = Client(raise_request_exception=False)
     answer = client.get("/crash")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")

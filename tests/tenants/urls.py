@@ -1,4 +1,4 @@
-"""URLs of these tests: the admin, and views that show what the REST base does."""
+"""URLs of these tests: the admin, and viewsets that use the REST base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ThingSerializer(serializers.Serializer):  # type: ignore[type-arg]
 
 
 class EchoViewSet(GatewayViewSet):
-    """Gives back who asked and what was sent."""
+    """Returns the caller's tenant, and the body."""
 
     scopes = {"destroy": "admin"}
 
@@ -39,7 +39,7 @@ class EchoViewSet(GatewayViewSet):
 
 
 class ThingViewSet(GatewayViewSet):
-    """Validates; `calls` counts how often it did its work."""
+    """Validates a body; `calls` counts the requests that got past that."""
 
     scope = "sessions"
     calls = 0
@@ -55,14 +55,14 @@ class ThingViewSet(GatewayViewSet):
 
 
 class FailingViewSet(GatewayViewSet):
-    """Fails as no view should."""
+    """Raises an unknown exception."""
 
     def list(self, request: Request) -> Response:
         raise RuntimeError("the password is hunter2")
 
 
 class MissingViewSet(GatewayViewSet):
-    """Fails as Django's shortcuts do."""
+    """Raises what Django's shortcuts raise."""
 
     def list(self, request: Request) -> Response:
         raise Http404

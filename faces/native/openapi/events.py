@@ -1,4 +1,4 @@
-"""The events as schemas, made from the event classes themselves, so that the document cannot drift from them."""
+"""Schemas of the session events, made from the event classes, so that the document always matches them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from core_app.event_size import MAX_EVENT_BYTES
-from events_app.types import REGISTRY, ApprovalRequired, AskUser, Event, ToolCallRequested
+from events_app.types import Event
+from sessions_app.events import SESSION_EVENTS, TERMINAL_TYPES
+from tools_app.events import ApprovalRequired, AskUser, ToolCallRequested
 
 Schema = dict[str, Any]
 
@@ -19,12 +21,12 @@ PENDING: Mapping[str, type[Event]] = {
     "PendingQuestion": AskUser,
     "PendingTool": ToolCallRequested,
 }
-"""Wire objects of `…/status` that are the data of an event, without what every event carries beside."""
+"""Objects in `…/status` that are the data of an event, without the fields that every event has."""
 
 ENVELOPE: Mapping[str, Schema] = {
-    "requestId": {"type": ["string", "null"], "description": "The run; null outside of one."},
+    "requestId": {"type": ["string", "null"], "description": "The run; null outside of runs."},
     "at": {"type": "string", "format": "date-time"},
-    "sessionId": {"type": "string", "description": "In a group's stream only."},
+    "sessionId": {"type": "string", "description": "In group streams only."},
     "truncated": {
         "type": "boolean",
         "description": f"True on an event that was larger than {MAX_EVENT_BYTES} bytes: its long values are cut.",
@@ -33,10 +35,10 @@ ENVELOPE: Mapping[str, Schema] = {
 
 
 def schemas() -> dict[str, Schema]:
-    """Every component: one per event type, `Event` as one of them, and the pending objects."""
-    components = {name: _own(cls) for name, cls in PENDING.items()}
-    components |= {component_name(event_type): _event(event_type, cls) for event_type, cls in events().items()}
-    components[component_name(DROPPED)] = _frame(DROPPED, _dropped())
+    """Returns the components: one per event type, `Event` as one of them, and the pending objects."""
+    components = {name: _data_schema(cls) for name, cls in PENDING.items()}
+    components |= {component_name(event_type): _event_frame(event_type, cls) for event_type, cls in events().items()}
+    components[component_name(DROPPED)] = _frame(DROPPED, _dropped_data())
     names = [*events(), DROPPED]
     components["Event"] = {
         "oneOf": [reference(event_type) for event_type in names],
@@ -44,32 +46,32 @@ def schemas() -> dict[str, Schema]:
             "propertyName": "event",
             "mapping": {event_type: reference(event_type)["$ref"] for event_type in names},
         },
-        "description": "An event as sockets and pages carry it. Readers pass over types and fields they do not know.",
+        "description": "An event in socket frames and pages. Ignore types and fields that you do not know.",
     }
     return components
 
 
 def events() -> dict[str, type[Event]]:
-    """The closed vocabulary of the sessions' events."""
-    return {event_type: cls for event_type, cls in REGISTRY.items() if event_type}
+    """Returns the closed vocabulary of session events."""
+    return dict(SESSION_EVENTS.events)
 
 
 def component_name(event_type: str) -> str:
-    """`message_delta` as MessageDeltaEvent."""
+    """Returns the component's name of an event type: MessageDeltaEvent for `message_delta`."""
     return "".join(part.capitalize() for part in event_type.split("_")) + "Event"
 
 
 def reference(event_type: str) -> Schema:
-    """A reference to an event's component."""
+    """Returns a reference to an event's component."""
     return {"$ref": f"#/components/schemas/{component_name(event_type)}"}
 
 
-def _event(event_type: str, cls: type[Event]) -> Schema:
-    data = _own(cls)
+def _event_frame(event_type: str, cls: type[Event]) -> Schema:
+    data = _data_schema(cls)
     data["properties"] |= {name: schema for name, schema in ENVELOPE.items() if name not in data["properties"]}
     data["required"] = [*data["required"], "requestId", "at"]
     frame = _frame(event_type, data)
-    if cls.terminal:
+    if event_type in TERMINAL_TYPES:
         frame["description"] = "Terminal: the run is over."
     return frame
 
@@ -86,16 +88,16 @@ def _frame(event_type: str, data: Schema) -> Schema:
     }
 
 
-def _own(cls: type[Event]) -> Schema:
+def _data_schema(cls: type[Event]) -> Schema:
     hints = get_type_hints(cls)
-    properties = {wire: TypeAdapter(hints[name]).json_schema() for name, wire in cls.wire_pairs()}
+    properties = {wire: TypeAdapter(hints[name]).json_schema() for name, wire in SESSION_EVENTS.wire_names(cls)}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _dropped() -> Schema:
+def _dropped_data() -> Schema:
     return {
         "type": "object",
-        "description": "Events that are no longer kept; `reset`: the position was past the newest event.",
+        "description": "Events that are no longer stored; `reset`: the position was past the newest event.",
         "properties": {
             "from": {"type": "integer"},
             "to": {"type": "integer"},

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of every operation that a view of this room answers.
+"""Operations of the native viewsets in the OpenAPI document, by viewset and action.
 
-A table beside the views: they stay as short as they are, and a test compares the table with the URLs. What follows
-from the view itself (scope, Idempotency-Key, the errors that every operation may answer) is not repeated here.
+A table of its own keeps the viewsets short; a test compares it with the URLs. It leaves out what follows from the
+viewset (scope, Idempotency-Key) and the errors that all operations share.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.views import APIView
 
+from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
-from edge_app.rest.viewsets import GatewayViewSet
-from faces.native import serializers as given
+from faces.native import serializers
 from faces.native.openapi import shapes
-from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
@@ -26,8 +26,8 @@ from faces.native.views.usage import UsageViewSet
 from sessions_app.models import SessionState
 from tenants_app.selectors.ledger import GROUPS
 
-SESSIONS, RUNS, WAITS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
-TAGS = (SESSIONS, RUNS, WAITS, TOOLS, STREAMS, USAGE, WEBHOOKS)
+SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
+TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, WEBHOOKS)
 
 CALLBACK_BODY = {
     "oneOf": [
@@ -37,13 +37,13 @@ CALLBACK_BODY = {
 }
 
 
-def pages(default: int) -> tuple[OpenApiParameter, ...]:
-    """`limit` and `cursor`."""
+def page_parameters(default: int) -> tuple[OpenApiParameter, ...]:
+    """Returns the parameters `limit` and `cursor`."""
     limit = {"type": "integer", "minimum": 0, "default": default}
     cursor = {"type": "string", "pattern": "^[0-9]{0,18}$"}
     return (
-        parameter("limit", limit, f"At most {MAX_LIMIT}; more is taken for {MAX_LIMIT}."),
-        parameter("cursor", cursor, "`nextCursor` of the page before."),
+        parameter("limit", limit, f"At most {MAX_LIMIT}; larger values count as {MAX_LIMIT}."),
+        parameter("cursor", cursor, "`nextCursor` of the previous page."),
     )
 
 
@@ -56,47 +56,47 @@ _FILTERS = (
 _SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 
-OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (SessionViewSet, "list"): Operation(
         id="listSessions",
         tag=SESSIONS,
         summary="List sessions, the newest first",
-        query=(*pages(50), *_FILTERS),
-        answers={200: shapes.SessionPageSerializer},
+        query=(*page_parameters(50), *_FILTERS),
+        responses={200: shapes.SessionPageSerializer},
     ),
     (SessionViewSet, "create"): Operation(
         id="createSession",
         tag=SESSIONS,
         summary="Create a session",
-        request=given.SessionCreateSerializer,
-        answers={201: shapes.SessionSerializer},
+        request=serializers.SessionCreateSerializer,
+        responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
     ),
     (SessionViewSet, "retrieve"): Operation(
-        id="getSession", tag=SESSIONS, summary="Get a session", answers={200: shapes.SessionSerializer}
+        id="getSession", tag=SESSIONS, summary="Get a session", responses={200: shapes.SessionSerializer}
     ),
     (SessionViewSet, "partial_update"): Operation(
         id="changeSession",
         tag=SESSIONS,
         summary="Change a session",
-        request=given.SessionPatchSerializer,
-        answers={200: shapes.SessionSerializer},
+        request=serializers.SessionPatchSerializer,
+        responses={200: shapes.SessionSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "destroy"): Operation(
         id="closeSession",
         tag=SESSIONS,
-        summary="Close a session; reading goes on",
-        query=(parameter("purge", {"type": "string"}, "`true` erases it (scope `admin`); its data are kept without."),),
-        answers={204: None},
+        summary="Close a session; it stays readable",
+        query=(parameter("purge", {"type": "string"}, "`true` erases the session (scope `admin`)."),),
+        responses={204: None},
     ),
     (SessionViewSet, "fork"): Operation(
         id="forkSession",
         tag=SESSIONS,
-        summary="Make a new session with the history up to a message",
-        request=given.ForkSerializer,
-        answers={201: shapes.SessionSerializer},
+        summary="Create a session with the history up to a message",
+        request=serializers.ForkSerializer,
+        responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
     ),
@@ -104,140 +104,140 @@ OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         id="listMessages",
         tag=SESSIONS,
         summary="Read the conversation, the oldest message first",
-        query=pages(200),
-        answers={200: shapes.MessagePageSerializer},
+        query=page_parameters(200),
+        responses={200: shapes.MessagePageSerializer},
     ),
     (SessionViewSet, "stats"): Operation(
-        id="getStats", tag=SESSIONS, summary="Get a session's statistics", answers={200: shapes.StatsSerializer}
+        id="getStats", tag=SESSIONS, summary="Get a session's statistics", responses={200: shapes.StatsSerializer}
     ),
     (SessionViewSet, "status"): Operation(
         id="getStatus",
         tag=SESSIONS,
-        summary="Get what a session does and waits for",
-        answers={200: shapes.StatusSerializer},
+        summary="Get the state of a session and what it waits for",
+        responses={200: shapes.StatusSerializer},
     ),
     (SessionViewSet, "prompt"): Operation(
         id="prompt",
         tag=RUNS,
         summary="Send a prompt",
-        request=given.PromptSerializer,
-        query=(parameter("wait", _WAIT, "Seconds to wait for the run's end: 200 when it came, else 202."),),
-        answers={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
+        request=serializers.PromptSerializer,
+        query=(parameter("wait", _WAIT, "Seconds to wait for the end of the run: 200 when it ended, else 202."),),
+        responses={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "abort"): Operation(
         id="abort",
         tag=RUNS,
-        summary="Abort the run that is under way",
-        request=given.AbortSerializer,
-        answers={202: shapes.AbortReceiptSerializer},
+        summary="Abort the run in progress",
+        request=serializers.AbortSerializer,
+        responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
     (SessionViewSet, "steer"): Operation(
         id="steer",
         tag=RUNS,
-        summary="Give the run a text before its next model call",
-        request=given.SteerSerializer,
-        answers={202: shapes.SteerReceiptSerializer},
+        summary="Add a text to the run before its next model call",
+        request=serializers.SteerSerializer,
+        responses={202: shapes.SteerReceiptSerializer},
         errors=(409, 422),
     ),
     (SessionViewSet, "switch_model"): Operation(
         id="switchModel",
         tag=RUNS,
         summary="Use another model from the next leg on",
-        request=given.SwitchModelSerializer,
-        answers={202: shapes.SwitchReceiptSerializer},
+        request=serializers.SwitchModelSerializer,
+        responses={202: shapes.SwitchReceiptSerializer},
         errors=(409, 422),
     ),
     (RunViewSet, "list"): Operation(
         id="listRuns",
         tag=RUNS,
         summary="List the session's runs, the newest first",
-        query=pages(50),
-        answers={200: shapes.RunPageSerializer},
+        query=page_parameters(50),
+        responses={200: shapes.RunPageSerializer},
     ),
     (RunViewSet, "retrieve"): Operation(
-        id="getRun", tag=RUNS, summary="Get a run", answers={200: shapes.RunSerializer}
+        id="getRun", tag=RUNS, summary="Get a run", responses={200: shapes.RunSerializer}
     ),
     (RunViewSet, "abort"): Operation(
         id="abortRun",
         tag=RUNS,
-        summary="Abort the run that is under way",
-        request=given.AbortSerializer,
-        answers={202: shapes.AbortReceiptSerializer},
+        summary="Abort the run in progress",
+        request=serializers.AbortSerializer,
+        responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
     (SessionViewSet, "approve"): Operation(
         id="approve",
-        tag=WAITS,
+        tag=DECISIONS,
         summary="Approve a tool call",
-        request=given.ApproveSerializer,
-        answers={200: shapes.DecisionSerializer},
+        request=serializers.ApproveSerializer,
+        responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "reject"): Operation(
         id="reject",
-        tag=WAITS,
+        tag=DECISIONS,
         summary="Reject a tool call",
-        request=given.RejectSerializer,
-        answers={200: shapes.DecisionSerializer},
+        request=serializers.RejectSerializer,
+        responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "respond"): Operation(
         id="respond",
-        tag=WAITS,
+        tag=DECISIONS,
         summary="Answer a question",
-        request=given.RespondSerializer,
-        answers={200: shapes.AnswerReceiptSerializer},
+        request=serializers.RespondSerializer,
+        responses={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
     (SessionViewSet, "tool_results"): Operation(
         id="submitToolResult",
-        tag=WAITS,
-        summary="Give the result of a tool that the client ran",
-        request=given.ToolResultSerializer,
-        answers={200: shapes.ResultReceiptSerializer},
+        tag=DECISIONS,
+        summary="Submit the result of a tool that the client ran",
+        request=serializers.ToolResultSerializer,
+        responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
     (CallbackResultViewSet, "create"): Operation(
         id="submitCallbackResult",
-        tag=WAITS,
-        summary="Give the late result of a callback, at the resultUrl it was given",
+        tag=DECISIONS,
+        summary="Submit the late result of a callback, at its resultUrl",
         request=CALLBACK_BODY,
-        answers={200: shapes.ResultReceiptSerializer},
+        responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
     (ToolViewSet, "list"): Operation(
-        id="listTools", tag=TOOLS, summary="List the session's tools", answers={200: shapes.ToolPageSerializer}
+        id="listTools", tag=TOOLS, summary="List the session's tools", responses={200: shapes.ToolPageSerializer}
     ),
     (ToolViewSet, "create"): Operation(
         id="registerTool",
         tag=TOOLS,
         summary="Register a tool, or replace the one of its name",
         request=ToolRegistrationSerializer,
-        answers={201: shapes.ToolSerializer},
+        responses={201: shapes.ToolSerializer},
         errors=(409,),
     ),
     (ToolViewSet, "destroy"): Operation(
-        id="removeTool", tag=TOOLS, summary="Remove a tool", answers={204: None}, errors=(409,)
+        id="removeTool", tag=TOOLS, summary="Remove a tool", responses={204: None}, errors=(409,)
     ),
     (SessionViewSet, "stream_token"): Operation(
         id="createStreamToken",
         tag=STREAMS,
-        summary="Make a token with which a browser reads the session's events",
-        answers={200: shapes.StreamTokenSerializer},
+        summary="Create a token with which a browser reads the session's events",
+        responses={200: shapes.StreamTokenSerializer},
     ),
     (UsageViewSet, "list"): Operation(
         id="getUsage",
         tag=USAGE,
-        summary="Report what the tenant used",
+        summary="Report the tenant's usage",
         query=(
             parameter("from", _SPAN, "The first day (UTC) or moment."),
             parameter("to", _SPAN, "The last day, included, or the moment before which it ends."),
             parameter("groupBy", {"type": "string"}, f"A comma list of {', '.join(GROUPS)}; all by default."),
-            parameter("endUser", {"type": "string"}, "Only what was spent for this user of the client."),
+            parameter("endUser", {"type": "string"}, "Only the usage of this end user."),
         ),
-        answers={200: shapes.UsageSerializer},
+        responses={200: shapes.UsageSerializer},
     ),
     **WEBHOOK_OPERATIONS,
 }

@@ -1,17 +1,19 @@
-"""What registers a tool, as the OpenAPI document says it; `tools_app.registry` is what checks it."""
+"""Schemas of tool registrations for the OpenAPI document. `tools_app.registry` does the validation."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 
+from edge_app.openapi import Schema
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictString
 from tools_app import registry
 
 
 class ToolRegistrationSerializer(serializers.Serializer[Any]):
-    """The same name again replaces the tool. Without `callbackUrl` the connected client runs it."""
+    """Registering a name again replaces the tool. Without `callbackUrl` the connected client runs it."""
 
     name = serializers.RegexField(registry.NAME_PATTERN)
     description = StrictString(
@@ -26,3 +28,12 @@ class ToolRegistrationSerializer(serializers.Serializer[Any]):
     hint = StrictString(required=False, allow_null=True, allow_blank=True, max_length=registry.MAX_HINT_CHARACTERS)
     secret = StrictString(required=False, allow_null=True, help_text="`whsec_…`; the tenant's own without it.")
     idempotent = StrictBoolean(required=False, allow_null=True)
+
+
+class ToolEntrySchema(OpenApiSerializerFieldExtension):
+    """Describes `tools` of a new session: names and registrations."""
+
+    target_class = "faces.native.serializers.ToolEntry"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        return {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/ToolRegistrationRequest"}]}

@@ -1,7 +1,7 @@
-"""The shapes of answers, for the OpenAPI document: what `sessions_app.wire` and the services' wire values look like.
+"""Shapes of responses for the OpenAPI document: the values of `sessions_app.wire` and of the services.
 
-Nothing is rendered by these: a test holds real answers of every operation against them, fields that they do not
-name included.
+They render nothing. A test validates real responses of every operation against them, and fails on fields that they do
+not name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rest_framework import serializers
 from sessions_app.models import RunState, SessionState
 
 RUN_STATUS = [state for state in RunState.values if state != RunState.READY]
-"""That a leg is queued is not shown: see `wire.RUN_STATUS`."""
+"""Clients do not see that a leg is queued: see `wire.RUN_STATUS`."""
 
 ROLES = ["user", "assistant", "system", "tool_result"]
 
@@ -25,8 +25,8 @@ class AnyJSON(serializers.JSONField):
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
-class Object(serializers.JSONField):
-    """Any JSON object, given back as it came."""
+class JSONObjectValue(serializers.JSONField):
+    """Any JSON object, returned unchanged."""
 
 
 @extend_schema_field({"type": "array", "items": {"$ref": "#/components/schemas/PendingApproval"}})
@@ -44,14 +44,14 @@ class PendingTools(serializers.JSONField):
     """The data of `tool_call_requested`."""
 
 
-def text(**given: Any) -> serializers.CharField:
-    """A string that may be empty."""
-    return serializers.CharField(allow_blank=True, **given)
+def text(**options: Any) -> serializers.CharField:
+    """Returns a string field that may be empty."""
+    return serializers.CharField(allow_blank=True, **options)
 
 
-def moment(**given: Any) -> serializers.DateTimeField:
-    """ISO 8601 in UTC, with milliseconds."""
-    return serializers.DateTimeField(**given)
+def moment(**options: Any) -> serializers.DateTimeField:
+    """Returns a field of ISO 8601 in UTC, with milliseconds."""
+    return serializers.DateTimeField(**options)
 
 
 class SessionSerializer(serializers.Serializer[Any]):
@@ -69,12 +69,12 @@ class SessionSerializer(serializers.Serializer[Any]):
     createdAt = moment()
     updatedAt = moment()
     lastEventIndex = serializers.IntegerField(help_text="The newest offset of the session's stream.")
-    userData = Object()
+    userData = JSONObjectValue()
     groupId = text(allow_null=True)
 
 
 class SessionPageSerializer(serializers.Serializer[Any]):
-    """The newest first."""
+    """Newest first."""
 
     sessions = SessionSerializer(many=True)
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
@@ -99,7 +99,7 @@ class RunErrorSerializer(serializers.Serializer[Any]):
 
 
 class RunSerializer(serializers.Serializer[Any]):
-    """What one prompt set off."""
+    """The work on one prompt, up to its final message."""
 
     requestId = text()
     status = serializers.ChoiceField(RUN_STATUS)
@@ -112,14 +112,14 @@ class RunSerializer(serializers.Serializer[Any]):
     error = RunErrorSerializer(allow_null=True)
     lastMessage = LastMessageSerializer(allow_null=True)
     endUser = text(allow_null=True)
-    metadata = Object()
+    metadata = JSONObjectValue()
     createdAt = moment()
     startedAt = moment(allow_null=True)
     endedAt = moment(allow_null=True)
 
 
 class RunPageSerializer(serializers.Serializer[Any]):
-    """The newest first."""
+    """Newest first."""
 
     runs = RunSerializer(many=True)
     nextCursor = text(allow_null=True)
@@ -128,7 +128,7 @@ class RunPageSerializer(serializers.Serializer[Any]):
 class MessageCallSerializer(serializers.Serializer[Any]):
     callId = text()
     name = text()
-    arguments = AnyJSON(help_text="The object, or the raw text when the model's was no JSON object.")
+    arguments = AnyJSON(help_text="The object, or the raw text when the model did not send a JSON object.")
 
 
 class MessageSerializer(serializers.Serializer[Any]):
@@ -144,14 +144,14 @@ class MessageSerializer(serializers.Serializer[Any]):
 
 
 class MessagePageSerializer(serializers.Serializer[Any]):
-    """The oldest first."""
+    """Oldest first."""
 
     messages = MessageSerializer(many=True)
     nextCursor = text(allow_null=True)
 
 
 class ModelTotalsSerializer(TokenUsageSerializer):
-    """What one model was used for."""
+    """The usage of one model."""
 
     turns = serializers.IntegerField()
     costUsd = serializers.FloatField()
@@ -168,24 +168,24 @@ class StatsSerializer(serializers.Serializer[Any]):
     tokenUsage = TokenUsageSerializer()
     toolCalls = serializers.IntegerField()
     lastEventIndex = serializers.IntegerField()
-    eventBufferCount = serializers.IntegerField(help_text="Events that are still kept.")
+    eventBufferCount = serializers.IntegerField(help_text="Events that are still stored.")
     byModel = serializers.DictField(child=ModelTotalsSerializer())
 
 
 class StatusSerializer(serializers.Serializer[Any]):
-    """What the session does and waits for."""
+    """The state of the session and what it waits for."""
 
     state = serializers.ChoiceField(SessionState.values)
     pendingApprovals = PendingApprovals()
     pendingQuestions = PendingQuestions()
     pendingTools = PendingTools()
-    queue = serializers.IntegerField(help_text="Prompts that wait behind the present run.")
+    queue = serializers.IntegerField(help_text="Prompts that wait for the present run.")
     lastEventIndex = serializers.IntegerField()
     run = RunSerializer(allow_null=True)
 
 
 class PromptReceiptSerializer(serializers.Serializer[Any]):
-    """The prompt is committed; what comes of it is in the events."""
+    """The prompt is accepted; its results are in the events."""
 
     requestId = text()
     sessionId = text()
@@ -193,7 +193,7 @@ class PromptReceiptSerializer(serializers.Serializer[Any]):
 
 
 class PromptOutcomeSerializer(PromptReceiptSerializer):
-    """The run ended within `wait`."""
+    """The run ended within `wait` seconds."""
 
     status = serializers.ChoiceField(RUN_STATUS)
     lastMessage = LastMessageSerializer(allow_null=True)
@@ -236,11 +236,11 @@ class ResultReceiptSerializer(serializers.Serializer[Any]):
 
 
 class ToolSerializer(serializers.Serializer[Any]):
-    """A registered tool; its secret is never shown."""
+    """A registered tool, without its secret."""
 
     name = text()
     description = text()
-    parameters = Object(help_text="A JSON Schema object.")
+    parameters = JSONObjectValue(help_text="A JSON Schema object.")
     callbackUrl = text(allow_null=True, help_text="null: the connected client runs the tool.")
     timeoutMs = serializers.IntegerField()
     requiresApproval = serializers.BooleanField()
@@ -253,21 +253,25 @@ class ToolPageSerializer(serializers.Serializer[Any]):
     tools = ToolSerializer(many=True)
 
 
-class ToolTrialSerializer(serializers.Serializer[Any]):
+class ToolTestResultSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["ok", "error", "timeout", "accepted"])
     result = text()
     durationMs = serializers.IntegerField()
 
+    class Meta:
+        ref_name = "ToolTrial"
+        """The component's name in the document."""
+
 
 class StreamTokenSerializer(serializers.Serializer[Any]):
-    """A token for one session, read only."""
+    """A read-only token for one session."""
 
     token = text()
-    expiresAt = moment(help_text="Until then the first connection has to be made.")
+    expiresAt = moment(help_text="The first connection has to be made before this.")
 
 
 class UsageRowSerializer(serializers.Serializer[Any]):
-    """`day`, `key` and `model` are there when they were grouped by."""
+    """`day`, `key` and `model` are present when the report is grouped by them."""
 
     day = serializers.DateField(required=False)
     key = text(required=False, allow_null=True)
@@ -283,6 +287,6 @@ class UsageRowSerializer(serializers.Serializer[Any]):
 
 
 class UsageSerializer(serializers.Serializer[Any]):
-    """The newest day first."""
+    """Newest day first."""
 
     usage = UsageRowSerializer(many=True)

@@ -1,31 +1,26 @@
-"""What the OpenAPI document says of this room's consumers, which no view inspector sees: one function each.
+"""Path items of the native streams, the socket and the tool test, which are not views: one function each.
 
-Frames of event streams are no JSON documents, so their schema stands in an extension (`x-event-schema`); the
-socket is described as the upgrade that it begins with, its frames in `x-websocket`.
+Frames of event streams are not JSON documents, so their schema is in an extension (`x-event-schema`). The socket is
+described as the upgrade that it begins with, its frames in `x-websocket`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rest_framework.serializers import Serializer
-
+from edge_app.openapi import Resolve, Schema
 from edge_app.sockets.close_codes import REASONS
 from edge_app.sockets.connection import MAX_FRAME_BYTES
-from events_app.types import TERMINAL_TYPES
 from faces.native.openapi import shapes
 from faces.native.openapi.operations import STREAMS, TOOLS
 from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
-from faces.native.tool_test import TrialSerializer
-
-Schema = dict[str, Any]
-Resolve = Callable[[type[Serializer[Any]], str], Schema]
-"""A reference to a serializer's component, for the direction `request` or `response`."""
+from faces.native.tool_test import ToolTestSerializer
+from sessions_app.events import TERMINAL_TYPES
 
 EVENT: Schema = {"$ref": "#/components/schemas/Event"}
-WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 PAGE: Schema = {
     "type": "object",
     "properties": {
@@ -51,23 +46,23 @@ STREAM: Schema = {
 
 
 def components() -> dict[str, Schema]:
-    """The schemas that no serializer has."""
+    """Returns the schemas that no serializer has."""
     return {"EventPage": PAGE}
 
 
 def paths(resolve: Resolve) -> dict[str, Schema]:
-    """The path items, by path; errors and security are added by who assembles the document."""
+    """Returns the path items, by path; `gateway_project.openapi` adds errors and credentials."""
     session, group = "/v1/sessions/{session_id}", "/v1/groups/{group_id}"
     return {
         f"{session}/events": {"get": session_events()},
         f"{session}/ws": {"get": session_socket(resolve)},
-        f"{session}/tools/{{name}}/test": {"post": tool_trial(resolve)},
+        f"{session}/tools/{{name}}/test": {"post": tool_test(resolve)},
         f"{group}/events": {"get": group_events()},
     }
 
 
 def session_events() -> Schema:
-    """GET …/events of a session."""
+    """Describes GET …/events of a session."""
     ends = " and ".join(f"`{name}`" for name in sorted(TERMINAL_TYPES))
     return {
         "operationId": "followSession",
@@ -79,9 +74,9 @@ def session_events() -> Schema:
             path_parameter("session_id"),
             *_position(),
             _query("requestId", {"type": "string"}, "Starts with this run."),
-            _query("follow", {"type": "string", "enum": ["session"]}, "Goes on from run to run."),
-            _query("format", {"type": "string", "enum": ["json"]}, "A page instead of a stream."),
-            _query("limit", WHOLE, f"Of a page: 100 by default, {MAX_PAGE} at most."),
+            _query("follow", {"type": "string", "enum": ["session"]}, "Continues from run to run."),
+            _query("format", {"type": "string", "enum": ["json"]}, "Returns a page instead of a stream."),
+            _query("limit", WHOLE_NUMBER, f"Of a page: 100 by default, {MAX_PAGE} at most."),
         ],
         "responses": {
             "200": {
@@ -91,7 +86,7 @@ def session_events() -> Schema:
                     "application/json": {"schema": {"$ref": "#/components/schemas/EventPage"}},
                 },
             },
-            "204": {"description": "The session is closed and the client has seen its end: do not reconnect."},
+            "204": {"description": "The session is closed and the client has all of its events: do not reconnect."},
         },
         "x-scope": "sessions",
         "x-stream-token": True,
@@ -99,12 +94,12 @@ def session_events() -> Schema:
 
 
 def group_events() -> Schema:
-    """GET …/events of a group."""
+    """Describes GET …/events of a group."""
     return {
         "operationId": "followGroup",
         "tags": [STREAMS],
         "summary": "Follow the events of all sessions of a group",
-        "description": "From `Last-Event-ID` or `since`, else live. It has no end of its own.",
+        "description": "From `Last-Event-ID` or `since`, else only new events. The stream does not end by itself.",
         "parameters": [path_parameter("group_id"), *_position()],
         "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": STREAM}}},
         "x-scope": "sessions",
@@ -112,15 +107,15 @@ def group_events() -> Schema:
 
 
 def session_socket(resolve: Resolve) -> Schema:
-    """WS …/ws."""
+    """Describes the WebSocket …/ws."""
     return {
         "operationId": "openSocket",
         "tags": [STREAMS],
         "summary": "Follow a session and act on it over one WebSocket",
-        "description": "Events as they come; every action gets exactly one answer, before any event it causes.",
+        "description": "Events as they happen. Every action gets exactly one reply, before any event that it causes.",
         "parameters": [
             path_parameter("session_id"),
-            _query("since", WHOLE, "Events after this offset; live without it."),
+            _query("since", WHOLE_NUMBER, "Events after this offset; without it only new ones."),
             _query("api_key", {"type": "string"}, "The key, where no header can be sent."),
         ],
         "responses": {"101": {"description": "The socket is open."}},
@@ -128,25 +123,25 @@ def session_socket(resolve: Resolve) -> Schema:
         "x-stream-token": True,
         "x-websocket": {
             "maxFrameBytes": MAX_FRAME_BYTES,
-            "sends": {"oneOf": [EVENT, *_answers()]},
+            "sends": {"oneOf": [EVENT, *_replies()]},
             "receives": {"oneOf": _actions(resolve)},
             "closeCodes": {str(int(code)): reason for code, reason in REASONS.items()},
         },
     }
 
 
-def tool_trial(resolve: Resolve) -> Schema:
-    """POST …/tools/:name/test."""
+def tool_test(resolve: Resolve) -> Schema:
+    """Describes POST …/tools/:name/test."""
     return {
         "operationId": "testTool",
         "tags": [TOOLS],
-        "summary": "Try a tool without a model",
+        "summary": "Test a tool without a model",
         "parameters": [path_parameter("session_id"), path_parameter("name")],
-        "requestBody": {"content": {"application/json": {"schema": resolve(TrialSerializer, "request")}}},
+        "requestBody": {"content": {"application/json": {"schema": resolve(ToolTestSerializer, "request")}}},
         "responses": {
             "200": {
-                "description": "How the call went.",
-                "content": {"application/json": {"schema": resolve(shapes.ToolTrialSerializer, "response")}},
+                "description": "The result of the call.",
+                "content": {"application/json": {"schema": resolve(shapes.ToolTestResultSerializer, "response")}},
             }
         },
         "x-scope": "sessions",
@@ -155,15 +150,20 @@ def tool_trial(resolve: Resolve) -> Schema:
 
 
 def path_parameter(name: str) -> Schema:
-    """A part of the path."""
+    """Returns a parameter of the path."""
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _position() -> list[Schema]:
     return [
-        _query("since", WHOLE, "Events after this offset; 0 is everything."),
+        _query("since", WHOLE_NUMBER, "Events after this offset; 0 is everything."),
         _query("types", {"type": "string"}, "A comma list: only events of these types."),
-        {"name": "Last-Event-ID", "in": "header", "schema": WHOLE, "description": "As `since`, and before it."},
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "schema": WHOLE_NUMBER,
+            "description": "Precedes `since`.",
+        },
     ]
 
 
@@ -171,9 +171,9 @@ def _query(name: str, schema: Mapping[str, Any], description: str) -> Schema:
     return {"name": name, "in": "query", "schema": dict(schema), "description": description}
 
 
-def _answers() -> list[Schema]:
-    ref: Schema = {"type": ["string", "integer"], "description": "The action's own."}
-    done = {"ok": {"const": True}, "action": {"type": "string"}, "requestRef": ref}
+def _replies() -> list[Schema]:
+    ref: Schema = {"type": ["string", "integer"], "description": "Copied from the action."}
+    succeeded = {"ok": {"const": True}, "action": {"type": "string"}, "requestRef": ref}
     refused = {
         "ok": {"const": False},
         "action": {"type": ["string", "null"]},
@@ -184,7 +184,7 @@ def _answers() -> list[Schema]:
         "requestRef": ref,
     }
     return [
-        {"type": "object", "properties": done, "required": ["ok", "action"], "additionalProperties": {}},
+        {"type": "object", "properties": succeeded, "required": ["ok", "action"], "additionalProperties": {}},
         {"type": "object", "properties": refused, "required": ["ok", "action", "error", "message"]},
     ]
 

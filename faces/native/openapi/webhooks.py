@@ -1,4 +1,4 @@
-"""The operations of webhooks in the OpenAPI document, and the shapes of their answers."""
+"""Operations of webhooks in the OpenAPI document, and the shapes of their responses."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.views import APIView
 
+from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
-from edge_app.rest.viewsets import GatewayViewSet
 from events_app.webhooks.models import DeliveryState
-from events_app.webhooks.outbox import TEST_EVENT, WEBHOOK_EVENTS
+from events_app.webhooks.outbox import TEST_EVENT
 from events_app.webhooks.services import MANY
-from faces.native.openapi.operation import Operation, parameter
 from faces.native.openapi.shapes import moment, text
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
 from faces.native.views.webhooks import WebhookViewSet
+from sessions_app.events import WEBHOOK_EVENTS
 
 WEBHOOKS = "Webhooks"
 ERRORS = [
@@ -31,34 +32,34 @@ ERRORS = [
 
 
 class WebhookSerializer(serializers.Serializer[Any]):
-    """Where the tenant is told of events. The secret is only in the answer that makes it."""
+    """An endpoint that receives events of the tenant. Its secret is only in the response that creates it."""
 
     id = text()
     url = text()
     events = serializers.ListField(child=serializers.ChoiceField(WEBHOOK_EVENTS))
     description = text()
     createdAt = moment()
-    disabledAt = moment(allow_null=True, help_text="Nothing is sent, and no event is noted, while this is set.")
+    disabledAt = moment(allow_null=True, help_text="While this is set, nothing is sent and no event is recorded.")
     disabledReason = serializers.ChoiceField(
-        ["paused", "gone"], allow_null=True, help_text="`gone`: the receiver answered 410."
+        ["paused", "gone"], allow_null=True, help_text="`gone`: the receiver responded 410."
     )
-    formerSecretUntil = moment(allow_null=True, help_text="Until then the former secret signs too.")
+    formerSecretUntil = moment(allow_null=True, help_text="Until then the former secret signs deliveries too.")
 
 
 class WebhookIssuedSerializer(WebhookSerializer):
-    """With the new secret, which is not shown again."""
+    """A webhook with its new secret, which is not shown again."""
 
     secret = text(help_text="`whsec_…`, for any library of Standard Webhooks.")
 
 
 class WebhookListSerializer(serializers.Serializer[Any]):
-    """The newest first."""
+    """Newest first."""
 
     webhooks = WebhookSerializer(many=True)
 
 
 class WebhookDeliverySerializer(serializers.Serializer[Any]):
-    """An event for an endpoint; `id` is the `webhook-id` of all its attempts."""
+    """An event on its way to an endpoint. `id` is the `webhook-id` of all attempts."""
 
     id = text()
     type = serializers.ChoiceField([*WEBHOOK_EVENTS, TEST_EVENT])
@@ -69,68 +70,68 @@ class WebhookDeliverySerializer(serializers.Serializer[Any]):
     lastStatusCode = serializers.IntegerField(allow_null=True)
     lastError = serializers.ChoiceField(ERRORS, allow_null=True)
     nextAttemptAt = moment(
-        allow_null=True, help_text="Of a pending one; null while an earlier one of its session is pending."
+        allow_null=True, help_text="Set while pending; null while an earlier delivery of the session is pending."
     )
     createdAt = moment()
     settledAt = moment(allow_null=True)
 
 
 class WebhookDeliveryPageSerializer(serializers.Serializer[Any]):
-    """The newest first."""
+    """Newest first."""
 
     deliveries = WebhookDeliverySerializer(many=True)
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 
 class RedeliveredSerializer(serializers.Serializer[Any]):
-    """How many dead deliveries are pending again."""
+    """The number of dead deliveries that are pending again."""
 
     redelivered = serializers.IntegerField()
 
 
 _PAGES = (
     parameter("limit", {"type": "integer", "minimum": 0, "default": 50}, f"At most {MAX_LIMIT}."),
-    parameter("cursor", {"type": "string", "pattern": "^[ -~]{0,40}$"}, "`nextCursor` of the page before."),
+    parameter("cursor", {"type": "string", "pattern": "^[ -~]{0,40}$"}, "`nextCursor` of the previous page."),
     parameter("status", {"type": "string", "enum": DeliveryState.values}, "Deliveries with this status."),
 )
 
-WEBHOOK_OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
+WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (WebhookViewSet, "list"): Operation(
-        id="listWebhooks", tag=WEBHOOKS, summary="List the webhooks", answers={200: WebhookListSerializer}
+        id="listWebhooks", tag=WEBHOOKS, summary="List the webhooks", responses={200: WebhookListSerializer}
     ),
     (WebhookViewSet, "create"): Operation(
         id="createWebhook",
         tag=WEBHOOKS,
-        summary="Create a webhook; the answer has its secret",
+        summary="Create a webhook; the response contains its secret",
         request=WebhookCreateSerializer,
-        answers={201: WebhookIssuedSerializer},
+        responses={201: WebhookIssuedSerializer},
         errors=(409,),
         located=True,
     ),
     (WebhookViewSet, "retrieve"): Operation(
-        id="getWebhook", tag=WEBHOOKS, summary="Get a webhook", answers={200: WebhookSerializer}
+        id="getWebhook", tag=WEBHOOKS, summary="Get a webhook", responses={200: WebhookSerializer}
     ),
     (WebhookViewSet, "partial_update"): Operation(
         id="changeWebhook",
         tag=WEBHOOKS,
-        summary="Change a webhook, switch it off or on",
+        summary="Change, disable or enable a webhook",
         request=WebhookPatchSerializer,
-        answers={200: WebhookSerializer},
+        responses={200: WebhookSerializer},
     ),
     (WebhookViewSet, "destroy"): Operation(
-        id="deleteWebhook", tag=WEBHOOKS, summary="Delete a webhook and its deliveries", answers={204: None}
+        id="deleteWebhook", tag=WEBHOOKS, summary="Delete a webhook and its deliveries", responses={204: None}
     ),
     (WebhookViewSet, "rotate"): Operation(
         id="rotateWebhookSecret",
         tag=WEBHOOKS,
-        summary="Make a new secret; the former one signs too for 24 hours",
-        answers={200: WebhookIssuedSerializer},
+        summary="Create a new secret; the former one signs too for 24 hours",
+        responses={200: WebhookIssuedSerializer},
     ),
     (WebhookViewSet, "test"): Operation(
         id="testWebhook",
         tag=WEBHOOKS,
         summary="Send a message of type `test`",
-        answers={202: WebhookDeliverySerializer},
+        responses={202: WebhookDeliverySerializer},
         errors=(409,),
     ),
     (WebhookViewSet, "deliveries"): Operation(
@@ -138,20 +139,20 @@ WEBHOOK_OPERATIONS: Mapping[tuple[type[GatewayViewSet], str], Operation] = {
         tag=WEBHOOKS,
         summary="List deliveries, the newest first",
         query=_PAGES,
-        answers={200: WebhookDeliveryPageSerializer},
+        responses={200: WebhookDeliveryPageSerializer},
     ),
     (WebhookViewSet, "redeliver_one"): Operation(
         id="redeliverWebhookDelivery",
         tag=WEBHOOKS,
         summary="Send a delivery again, or try the next attempt of a pending one now",
-        answers={202: WebhookDeliverySerializer},
+        responses={202: WebhookDeliverySerializer},
         errors=(409, 410),
     ),
     (WebhookViewSet, "redeliver"): Operation(
         id="redeliverWebhook",
         tag=WEBHOOKS,
-        summary=f"Send the dead deliveries again, the oldest {MANY} at most",
-        answers={202: RedeliveredSerializer},
+        summary=f"Send the dead deliveries again, at most the {MANY} oldest",
+        responses={202: RedeliveredSerializer},
         errors=(409,),
     ),
 }

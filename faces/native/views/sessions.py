@@ -54,7 +54,7 @@ class SessionViewSet(PromptActions, DecisionActions):
 
     def partial_update(self, request: Request, session_id: str) -> Response:
         session_get(self.principal, session_id)
-        changes = self.parse_body(SessionPatchSerializer).to_changes()
+        changes = self.parse_body(SessionPatchSerializer).validated_data
         session = session_change(principal=self.principal, public_id=session_id, changes=changes)
         return Response(wire.session_to_wire(session))
 

@@ -1,19 +1,17 @@
-"""What all operations have in common: errors, the headers of answers, credentials.
+"""Components that all operations share: error responses, response headers, credentials.
 
-The errors come from `core_app.errors`, so a new one is in the document by being there.
+The errors are read from `core_app.errors`, so a new one is documented without a change here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from core_app.errors import GatewayError
-
-Schema = dict[str, Any]
+from edge_app.openapi import Schema
 
 EVERYWHERE = (400, 413, 500, 503)
-"""A foreign host or a NUL, a body that is too long whatever the method, failures and a gateway that is full."""
+"""Statuses of every operation: a foreign host or a NUL, too long a body, a failure, an overloaded gateway."""
 
 WITH_A_KEY = (401, 403, 429)
 WITH_A_BODY = (415,)
@@ -24,8 +22,8 @@ IDEMPOTENCY_KEY: Schema = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "description": "The same key with the same body within 24 hours gets the first answer again"
-    " (`Idempotent-Replayed: true`); with another body 422; while the first is being answered 409.",
+    "description": "The same key with the same body within 24 hours gets the first response again"
+    " (`Idempotent-Replayed: true`); with another body 422; while the first request is in progress 409.",
 }
 
 KEYED: list[Schema] = [{"apiKey": []}, {"bearer": []}]
@@ -53,38 +51,38 @@ HEADERS: Schema = {
     "RetryAfter": {"schema": {"type": "integer", "minimum": 1}, "description": "Whole seconds."},
     "IdempotentReplayed": {
         "schema": {"type": "string", "const": "true"},
-        "description": "This is the answer to an earlier request with the same Idempotency-Key.",
+        "description": "This is the response to an earlier request with the same Idempotency-Key.",
     },
-    "Location": {"schema": {"type": "string"}, "description": "The path of what was made."},
+    "Location": {"schema": {"type": "string"}, "description": "The path of the new object."},
 }
 
 
 def error_responses() -> dict[str, Schema]:
-    """`#/components/responses/Error404` and the others: one per status, with its codes."""
+    """Returns `Error404` and the other response components: one per status, with its codes."""
     return {f"Error{status}": _response(status, kinds) for status, kinds in sorted(_by_status().items())}
 
 
 def error_schema() -> Schema:
-    """The body of every error."""
+    """Returns the schema of every error's body."""
     return {
         "type": "object",
         "properties": {
             "error": {"type": "string", "enum": sorted({kind.code for kind in _tree(GatewayError)})},
             "message": {"type": "string", "description": "A sentence for people."},
-            "field": {"type": "string", "description": "What is at fault, where it is one field."},
-            "errorId": {"type": "string", "description": "Of an internal error: the log names it so."},
+            "field": {"type": "string", "description": "The field at fault, when it is one."},
+            "errorId": {"type": "string", "description": "Of an internal error: its id in the log."},
         },
         "required": ["error", "message"],
     }
 
 
 def error_references(statuses: Sequence[int]) -> dict[str, Schema]:
-    """References for an operation's `responses`."""
+    """Returns references for an operation's `responses`."""
     return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in sorted(set(statuses))}
 
 
 def header_references(*names: str) -> Schema:
-    """References for an answer's `headers`, by their names on the wire."""
+    """Returns references for the `headers` of a response, by the names that clients see."""
     wire = {"XRequestId": "X-Request-Id", "RateLimitPolicy": "RateLimit-Policy", "RetryAfter": "Retry-After"}
     wire["IdempotentReplayed"] = "Idempotent-Replayed"
     return {wire.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,4 +1,7 @@
-"""How drf-spectacular is told of our views: from the tables of operations, and from what the views say themselves."""
+"""drf-spectacular for the viewsets of all faces, with the operations of their documents.
+
+What follows from a viewset itself (scope, Idempotency-Key, whether a key is needed) is read from it.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +12,63 @@ from typing import Any, cast
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ComponentRegistry
 from drf_spectacular.utils import Direction
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from edge_app.openapi import Operation, Schema
 from edge_app.rest.viewsets import GatewayViewSet
-from faces.native.openapi.operation import Operation
-from faces.native.openapi.operations import OPERATIONS
-from gateway_project.openapi import answers
+from gateway_project.openapi import components
 
-Schema = dict[str, Any]
+Operations = Mapping[tuple[type[APIView], str], Operation]
 
 
 class ViewSchema(AutoSchema):
-    """One method of one view."""
+    """Describes one action of one viewset."""
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()
+        self._operations = operations
+        self._documented = {viewset for viewset, _ in operations}
 
     @property
     def operation(self) -> Operation:
-        """The table's entry; an action that has none cannot be documented."""
-        return OPERATIONS[type(self._viewset), str(self._viewset.action)]
+        """The face's entry for the action; an action without one cannot be documented."""
+        return self._operations[type(self._viewset), self._action]
 
     @property
     def _viewset(self) -> GatewayViewSet:
         return cast("GatewayViewSet", self.view)
 
     @property
+    def _action(self) -> str:
+        return str(self._viewset.action)
+
+    @property
     def _idempotent(self) -> bool:
-        return getattr(getattr(self._viewset, str(self._viewset.action)), "idempotent", False)
+        return getattr(getattr(self._viewset, self._action), "idempotent", False)
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
+        """Returns the operation; None, which leaves it out, for a view of a face that documents none."""
+        if type(self.view) not in self._documented:
+            return None
         operation: Schema | None = super().get_operation(*args, **kwargs)
         assert operation is not None  # nothing here is excluded
-        if not self.view.authentication_classes:
+        if not self._viewset.authentication_classes:
             operation["x-open"] = True
-        elif (scope := self._viewset.required_scope(str(self._viewset.action))) is not None:
+        elif (scope := self._viewset.required_scope(self._action)) is not None:
             operation["x-scope"] = scope
-        operation["x-errors"] = [*self.operation.errors, *(answers.IDEMPOTENT if self._idempotent else ())]
+        operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
-            operation["parameters"] = [*operation.get("parameters", ()), answers.IDEMPOTENCY_KEY]
-        for status, answer in operation["responses"].items():
-            answer |= {"headers": self._headers(), "description": HTTPStatus(int(status)).phrase}
+            operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]
+        for status, response in operation["responses"].items():
+            response |= {"headers": self._headers(), "description": HTTPStatus(int(status)).phrase}
         return operation
 
     def _headers(self) -> Schema:
-        located = ("Location",) if self.operation.located else ()
+        location = ("Location",) if self.operation.located else ()
         replayed = ("IdempotentReplayed",) if self._idempotent else ()
-        return answers.header_references(*located, *replayed)
+        return components.header_references(*location, *replayed)
 
     def get_operation_id(self) -> str:
         return self.operation.id
@@ -77,10 +90,10 @@ class ViewSchema(AutoSchema):
         return {"application/json": request} if isinstance(request, Mapping) else request
 
     def get_response_serializers(self) -> Any:
-        return dict(self.operation.answers)
+        return dict(self.operation.responses)
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return False  # pages are objects of their own
+        return False  # pages are objects, not arrays
 
     def get_auth(self) -> list[Schema]:
         return []
@@ -89,40 +102,30 @@ class ViewSchema(AutoSchema):
         return str(type(serializer).__name__).removesuffix("Serializer")
 
 
-class Inspector(SchemaGenerator):
-    """Every view gets our ViewSchema, without a setting that DRF would import while it loads its views."""
+class DocumentGenerator(SchemaGenerator):
+    """Gives every view a `ViewSchema`, without a setting that DRF would import while it loads its views."""
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._operations = operations
 
     def create_view(self, callback: Any, method: str, request: Any = None) -> Any:
         view = super().create_view(callback, method, request)  # type: ignore[no-untyped-call]
-        self._set_schema_to_view(view, ViewSchema())  # type: ignore[no-untyped-call]
+        self._set_schema_to_view(view, ViewSchema(self._operations))  # type: ignore[no-untyped-call]
         return view
 
-
-def resolver(registry: ComponentRegistry) -> Any:
-    """`(serializer class, direction)` → a reference to its component in `registry`."""
-    schema = ViewSchema()
-    schema.view, schema.registry, schema.method = APIView(), registry, "POST"
-
-    def resolve(serializer: type[Serializer[Any]], direction: Direction) -> Schema:
+    def resolve_serializer(self, serializer: type[Serializer[Any]], direction: Direction) -> Schema:
+        """Returns a reference to the serializer's component, which it makes where there is none yet."""
+        schema = ViewSchema(self._operations)
+        schema.view, schema.registry, schema.method = APIView(), self.registry, "POST"
         reference: Schema = schema.resolve_serializer(serializer(context={"view": schema.view}), direction).ref
         return reference
 
-    return resolve
-
 
 class JSONObjectSchema(OpenApiSerializerFieldExtension):
-    """`edge_app.rest.fields.JSONObject`."""
+    """Describes `edge_app.rest.fields.JSONObject`."""
 
     target_class = "edge_app.rest.fields.JSONObject"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         return {"type": "object", "additionalProperties": {}}
-
-
-class ToolEntrySchema(OpenApiSerializerFieldExtension):
-    """`tools` of a new session: names and registrations."""
-
-    target_class = "faces.native.serializers.ToolEntry"
-
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
-        return {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/ToolRegistrationRequest"}]}
