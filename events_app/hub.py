@@ -179,9 +179,9 @@ class Hub(Part):
 
     # -- following -----------------------------------------------------------------------------------
 
-    async def attach(self, stream_id: int) -> Subscription:
-        """A subscription that misses nothing sent after this returns (short of what the layer loses)."""
-        subscription = Subscription(stream_id)
+    async def attach(self, subscription: Subscription) -> None:
+        """Starts a subscription. It misses nothing that is sent after this returns, except what the layer loses."""
+        stream_id = subscription.stream_id
         followed = self._streams.setdefault(stream_id, _Followed())
         followed.subscriptions[subscription] = None
         followed.active_at = time.monotonic()
@@ -191,7 +191,6 @@ class Hub(Part):
             except asyncio.CancelledError:
                 self.detach(subscription)
                 raise
-        return subscription
 
     def detach(self, subscription: Subscription) -> None:
         """Ends a subscription; the group is left at the next check when nobody here follows the stream."""

@@ -12,7 +12,6 @@ from events_app import log
 from events_app.batches import Batch, StoredEvent
 from events_app.follower import Follower
 from events_app.hub import Hub
-from events_app.subscription import Subscription
 
 
 def batch(first: int, last: int) -> Batch:
@@ -25,12 +24,11 @@ class Beside(Follower):
     def __init__(self, after: int = 0) -> None:
         hub = Hub()
         super().__init__(1, after=after, hub=hub)
-        self._subscription = Subscription(1)
-        self._behind = False
+        self.behind = False
 
     def put(self, *spans: tuple[int, int]) -> None:
         for first, last in spans:
-            self._subscription.put(batch(first, last))
+            self.subscription.put(batch(first, last))
 
     async def offsets(self) -> list[int]:
         return [event.offset for event in await self.next(0.0)]

@@ -58,6 +58,6 @@ async def test_the_hub_tells_how_many_follow() -> None:
     hub = Hub()
     assert hub.audience([1, 2]) == 0
     for stream_id in (1, 1, 2):
-        await hub.attach(stream_id)
+        await hub.attach(Subscription(stream_id))
     assert hub.audience([1]) == 2
     assert hub.audience(iter((1, 2, 3))) == 3
