@@ -10,8 +10,6 @@ from typing import Any
 
 import msgpack
 
-from events_app.types import TERMINAL_TYPES
-
 
 class StoredEvent:
     """One committed event. `data` is its wire object as JSON text; `source` the session's stream in a parent's log."""
@@ -29,11 +27,6 @@ class StoredEvent:
         self.source = source
         self._frame: bytes | None = None
         self._socket_frame: str | None = None
-
-    @property
-    def terminal(self) -> bool:
-        """Whether this event ends its run."""
-        return self.type in TERMINAL_TYPES
 
     @property
     def sse_frame(self) -> bytes:

@@ -1,6 +1,7 @@
-"""HTTP errors in the native dialect: body and headers of a `GatewayError`, without Django REST framework.
+"""HTTP errors in the native dialect (docs/protocol-native.md, "Keys, errors, limits"): body and headers of an error.
 
-Bare ASGI code (the gate, event streams, sockets) imports these; DRF views reach them through `edge_app.rest.errors`.
+Without Django REST framework, for bare ASGI code: the gate, event streams and sockets. `edge_app.rest.errors` turns the
+exceptions of DRF views into these errors.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def error_body(error: GatewayError) -> dict[str, Any]:
 
 def error_headers(error: GatewayError) -> dict[str, str]:
     """Returns the headers that the error's status requires: `Retry-After`, `Allow` or `WWW-Authenticate`."""
-    if isinstance(error, errors.RateLimited):
+    if error.retry_after is not None:
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
         return {"Allow": error.allow}

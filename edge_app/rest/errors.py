@@ -20,9 +20,7 @@ from rest_framework.response import Response
 from core_app import errors
 from core_app.errors import GatewayError
 from core_app.jsontext import clean_text
-from edge_app.http.errors import error_body, error_headers, face_error_body, internal_error
-
-__all__ = ["as_gateway_error", "error_body", "error_headers", "exception_handler", "internal_error", "validation_error"]
+from edge_app.http.errors import error_headers, face_error_body, internal_error
 
 _FRAMEWORK_ERRORS: tuple[tuple[tuple[type[Exception], ...], type[GatewayError], str], ...] = (
     ((exceptions.NotFound, Http404), errors.NotFound, "There is nothing at this path."),

@@ -21,7 +21,7 @@ from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError, MethodNotAllowed
 from core_app.jsontext import clean_text
 from edge_app.followers import FOLLOWERS
-from edge_app.rest.errors import error_body, error_headers, internal_error
+from edge_app.http.errors import error_body, error_headers, internal_error
 from edge_app.sse.writer import Receive, Send, heartbeat_frame, restart_frame, retry_frame, write
 from events_app.batches import StoredEvent
 from events_app.follower import Follower, FollowerReleased, FollowerSlow

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from core_app.timeouts import Deadline, IdleTimer, running_loop
-from inference_app.errors import Refusal
+from inference_app.errors import ProviderRefusal
 from inference_app.providers.retry_policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
 from inference_app.providers.upstreams import UPSTREAMS, Upstream, payload
 from inference_app.relay.answer_check import answer_read
@@ -57,7 +57,7 @@ class Opened:
 class Failed(Exception):
     """The attempt gave nothing. `refusal` is set where the request itself was at fault."""
 
-    def __init__(self, fault: Fault, refusal: Refusal | None = None) -> None:
+    def __init__(self, fault: Fault, refusal: ProviderRefusal | None = None) -> None:
         super().__init__(fault.code)
         self.fault = fault
         self.refusal = refusal
@@ -183,10 +183,12 @@ async def _refused(upstream: Upstream, response: aiohttp.ClientResponse) -> Fail
     return Failed(fault)
 
 
-def _handed_on(status: int, told: _Told | None) -> Refusal:
+def _handed_on(status: int, told: _Told | None) -> ProviderRefusal:
     message = (told.message if told else None) or f"The provider refused the request with status {status}."
     code = told.code if told else None
-    return Refusal(status, code, message, told.param if told else None, None, told.type if told else None)
+    return ProviderRefusal(
+        status, message, code=code, type=told.type if told else None, field=told.param if told else None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A request to the providers that can serve it: retries and failover until the first byte, then bytes through.
 
-`async with upstream_call(request) as answer` gives an answer that has begun, or raises Refusal. What comes after the
-first byte is never asked for again: a stream that breaks ends with an error event in the caller's dialect. However
+`async with upstream_call(request) as answer` gives an answer that has begun, or raises GatewayError. What comes after
+the first byte is never asked for again: a stream that breaks ends with an error event in the caller's dialect. However
 the block is left, the provider's connection ends with it and the call is metered once.
 """
 
@@ -20,11 +20,11 @@ from types import TracebackType
 import aiohttp
 import structlog
 
+from core_app.header_pairs import HeaderPairs
 from core_app.tracing import NO_SPAN
-from edge_app.http.asgi import Headers
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
-from inference_app.errors import Refusal, no_provider, provider_failed
+from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.retry_policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
 from inference_app.providers.upstreams import UPSTREAMS
@@ -51,6 +51,8 @@ _STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+_METERED = (asyncio.CancelledError, ProviderRefusal, ProviderFailed, NoProvider)
+"""Ends without a response that are metered as calls of the candidate that was being asked."""
 
 
 AT_ONCE_BYTES = 64 * 1024
@@ -105,9 +107,9 @@ class UpstreamAnswer:
         return len(self._opened.first) // 4 if observer is None else observer.output_estimate
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> HeaderPairs:
         """Nothing of them comes from the provider."""
-        headers: Headers = [*_STREAM] if self._opened.observer is not None else [_JSON]
+        headers: HeaderPairs = [*_STREAM] if self._opened.observer is not None else [_JSON]
         headers += (
             *served_by(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
@@ -165,7 +167,7 @@ class UpstreamAnswer:
             request_id=self._call.request.request_id,
             body=shown(said or b"", models_config().providers[self.candidate.provider].key),
         )
-        return self._call.request.dialect.event(provider_failed(self.candidate.provider, code))
+        return self._call.request.dialect.event(ProviderFailed(self.candidate.provider, code))
 
     def close(self) -> None:
         """Ends the provider's connection, unless the answer was read to its end."""
@@ -173,7 +175,7 @@ class UpstreamAnswer:
 
 
 def upstream_call(request: UpstreamRequest) -> UpstreamCall:
-    """The one way to a provider; raises Refusal when the block is entered."""
+    """The one way to a provider; raises GatewayError when the block is entered."""
     return UpstreamCall(request)
 
 
@@ -222,7 +224,7 @@ class UpstreamCall:
         self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
 
     async def _walked(self, config: ModelsConfig, steps: list[Step]) -> UpstreamAnswer:
-        """Candidate after candidate; raises Refusal when none gave an answer."""
+        """Candidate after candidate; raises GatewayError when none gave an answer."""
         request = self.request
         breaker = config.defaults.circuit_breaker
         resting: list[float] = []
@@ -246,7 +248,7 @@ class UpstreamCall:
         raise self._refusal(failed, resting)
 
     async def _tried(self, config: ModelsConfig, step: Step, others: bool) -> UpstreamAnswer:
-        """One candidate, as often as its policy says; raises Failed, or Refusal for the caller's own fault."""
+        """One candidate, as often as its policy says; raises Failed, or ProviderRefusal for the caller's own fault."""
         policy, breaker = config.defaults.retry, config.defaults.circuit_breaker
         retry, stale = 0, True
         while True:
@@ -328,13 +330,15 @@ class UpstreamCall:
             body, strip = converted.directed(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
 
-    def _refusal(self, failed: Failed | None, resting: list[float]) -> Refusal:
+    def _refusal(self, failed: Failed | None, resting: list[float]) -> NoProvider | ProviderFailed:
         if failed is None or self._failed is None:
             seconds = math.ceil(min(resting, default=1.0)) or 1
-            return no_provider("Every provider of this model rests after failures; try again later.", seconds)
+            return NoProvider(
+                "Every provider of this model rests after failures; try again later.", retry_after=seconds
+            )
         candidate, code = self._failed
         wait = failed.fault.retry_after
-        return provider_failed(candidate.provider, code, None if wait is None else max(1, math.ceil(wait)))
+        return ProviderFailed(candidate.provider, code, None if wait is None else max(1, math.ceil(wait)))
 
     def _too_late(self, delay: float, max_delay_ms: int) -> bool:
         limit = deadline_seconds(streamed=self.request.streamed)
@@ -368,7 +372,7 @@ class UpstreamCall:
     def _ended_without_answer(self, error: BaseException) -> None:
         candidate = self._asking
         attempt_ended(self._span, type(error).__name__, None)
-        if candidate is None or not isinstance(error, asyncio.CancelledError | Refusal):
+        if candidate is None or not isinstance(error, _METERED):
             self.admission.release()
             return
         if isinstance(error, asyncio.CancelledError):

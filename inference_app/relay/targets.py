@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
+from core_app.header_pairs import HeaderPairs
 from core_app.lifecycle import process_wide
-from edge_app.http.asgi import Headers
 from inference_app.catalogue.access import candidates_allowed, substitution
 from inference_app.catalogue.config import ModelsConfig, Wire
 from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
-from inference_app.errors import Refusal, model_not_found, no_provider
+from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.providers.exhausted import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
 from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
@@ -46,7 +46,7 @@ class Plans:
     def steps(
         self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
     ) -> list[Step]:
-        """At least one; raises Refusal when there is none."""
+        """At least one; raises ModelNotFound or NoProvider when there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
         mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
@@ -56,8 +56,8 @@ class Plans:
         if steps := [step for step in found if step is not None]:
             return steps
         if not ready:
-            raise no_provider("The quota of every provider of this model is exhausted.", 60)
-        raise no_provider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
+            raise NoProvider("The quota of every provider of this model is exhausted.", retry_after=60)
+        raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
 
     def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:
         """Where the name leads, by the configuration alone."""
@@ -84,11 +84,11 @@ def _step(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Co
     return None
 
 
-def _none(name: str, resolution: Resolution) -> Refusal:
+def _none(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:
     """Why nobody may be asked; a model that is not the tenant's to use is answered as an unknown one."""
     if resolution.keyless and not resolution.candidates:
-        return no_provider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
-    return model_not_found(name)
+        return NoProvider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
+    return ModelNotFound(name)
 
 
 def unknown_fields(config: ModelsConfig, step: Step) -> Collection[str]:
@@ -103,7 +103,7 @@ _EFFORT = ("reasoning", "reasoning_effort")
 
 
 @lru_cache(maxsize=1024)
-def served_by(candidate: Candidate) -> Headers:
+def served_by(candidate: Candidate) -> HeaderPairs:
     """The headers that name a candidate."""
     return [
         (b"x-gateway-provider", candidate.provider.encode()),

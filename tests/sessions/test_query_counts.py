@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from agents_app.events import MessageDelta
 from core_app.ids import new_id
 from events_app import log
-from events_app.types import MessageDelta
 from events_app.webhooks.services import webhook_create
 from faces.native.session_events import _page
 from sessions_app.models import AgentSession, Message, Run

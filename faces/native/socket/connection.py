@@ -15,7 +15,6 @@ from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import Connection
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
-from events_app.types import SessionClosed
 from faces.native.socket.actions import METHODS, SessionCaller
 from faces.native.socket.frames import (
     FrameRefused,
@@ -24,6 +23,7 @@ from faces.native.socket.frames import (
     encode_reply,
     parse_frame,
 )
+from sessions_app.events import SessionClosed
 from tenants_app.limits import RATE_LIMITS
 from tenants_app.principal import SESSIONS, Principal
 
