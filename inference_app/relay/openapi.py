@@ -1,0 +1,109 @@
+"""Relayed calls in the OpenAPI document, for every face that relays: their errors, headers and fields.
+
+Bodies are those of the official APIs, which the gateway hands on: only the fields that it reads itself are described,
+everything else is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = dict[str, Any]
+
+TAG = "Models"
+OPENAI, ANTHROPIC = "OpenAIError", "AnthropicError"
+"""Components of the errors in the two dialects."""
+
+ERRORS: Mapping[int, str] = {
+    400: "The request is wrong, here or at the provider.",
+    401: "The key is missing or not valid.",
+    402: "A budget of the tenant, the key or the model is spent (`insufficient_quota`).",
+    403: "The key lacks the scope.",
+    404: "No provider has that model, or it is not the tenant's to use (`model_not_found`).",
+    413: "The body is too long, here or at the provider.",
+    422: "The provider cannot work with the request.",
+    429: "The key's limit on this path or a budget of a minute is used up (`rate_limit_exceeded`).",
+    500: "The gateway failed; `x-error-id` is in its log.",
+    502: "Every candidate failed (`PROVIDER_ERROR`).",
+    503: "No provider of the model has a key and a closed circuit (`NO_PROVIDER`), or the gateway is full.",
+}
+_RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+
+HEADERS: Schema = {
+    "X-Gateway-Provider": {"schema": {"type": "string"}, "description": "The provider that responded."},
+    "X-Gateway-Model": {"schema": {"type": "string"}, "description": "The provider's own name of the model."},
+    "X-Gateway-Attempts": {"schema": {"type": "string"}, "description": "The number of requests to providers."},
+    "X-Gateway-Dropped-Tools": {
+        "schema": {"type": "string"},
+        "description": "Hosted tools that were left out because the provider does not have them.",
+    },
+    "X-Gateway-Budget-Tokens-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
+    "X-Gateway-Budget-Usd-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
+}
+
+MODEL: Schema = {"type": "string", "minLength": 1, "description": "A name, an alias, or `provider:model`."}
+STREAM: Schema = {"type": ["boolean", "null"], "description": "Respond with server-sent events."}
+ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
+
+
+def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
+    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads."""
+    content: Schema = {"application/json": {"schema": ANYTHING}}
+    if streams:
+        events = "The events of the official API; an error after the first byte is the last event."
+        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+    return {
+        "operationId": name,
+        "tags": [TAG],
+        "summary": summary,
+        "requestBody": _body(fields),
+        "responses": {
+            "200": {"description": "The provider's response.", "headers": HEADERS, "content": content},
+            **error_responses(tuple(ERRORS), dialect),
+        },
+        "x-scope": "inference",
+        "x-dialect": dialect,
+    }
+
+
+def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
+    """Returns the error responses by status, in one of the dialects."""
+    schema = reference(dialects[0]) if len(dialects) == 1 else {"anyOf": [reference(dialect) for dialect in dialects]}
+    return {
+        str(status): {
+            "description": ERRORS[status],
+            "headers": _RETRY_AFTER if status == 429 else {},
+            "content": {"application/json": {"schema": schema}},
+        }
+        for status in statuses
+    }
+
+
+def openai_error() -> Schema:
+    """Returns the schema of an error of OpenAI's APIs."""
+    nullable: Schema = {"type": ["string", "null"]}
+    error = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
+    return object_schema({"error": object_schema(error)})
+
+
+def anthropic_error() -> Schema:
+    """Returns the schema of an error of Anthropic's API."""
+    error = {"message": {"type": "string"}, "type": {"type": "string"}}
+    return object_schema({"type": {"const": "error"}, "error": object_schema(error)})
+
+
+def object_schema(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
+    """Returns the schema of an object whose properties are all required, where `required` does not name fewer."""
+    return {"type": "object", "properties": properties, "required": list(required or properties)}
+
+
+def reference(component: str) -> Schema:
+    """Returns a reference to a component of the document."""
+    return {"$ref": f"#/components/schemas/{component}"}
+
+
+def _body(fields: Schema) -> Schema:
+    required = [name for name in fields if name != "stream"]
+    schema = {"type": "object", "properties": fields, "required": required, "additionalProperties": {}}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
