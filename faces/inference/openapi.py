@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_app.openapi import FaceDocument, Resolve, Schema
 from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
@@ -21,6 +20,8 @@ from inference_app.openapi import (
     reference,
     relayed_operation,
 )
+
+from edge_app.openapi import FaceDocument, Resolve, Schema
 
 TAG_OPERATORS = "Model gateway"
 
@@ -49,9 +50,6 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
-    nullable: Schema = {"type": ["string", "null"]}
-    openai = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
-    anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
     model = {
         "id": {"type": "string"},
         "object": {"const": "model"},
@@ -63,10 +61,10 @@ def schemas() -> Mapping[str, Schema]:
     }
     claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at")}
     return {
-        OPENAI: _object({"error": _object(openai)}),
-        ANTHROPIC: _object({"type": {"const": "error"}, "error": _object(anthropic)}),
-        "Model": _object(model, required=("id", "object", "created", "owned_by")),
-        "AnthropicModel": _object(claude),
+        OPENAI: openai_error(),
+        ANTHROPIC: anthropic_error(),
+        "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
+        "AnthropicModel": object_schema(claude),
     }
 
 
@@ -104,7 +102,9 @@ def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
-    described = _model_operation("listModels", "List the models for the key", _object(openai), _object(anthropic))
+    described = _model_operation(
+        "listModels", "List the models for the key", object_schema(openai), object_schema(anthropic)
+    )
     cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
     described["parameters"] += [
         {
