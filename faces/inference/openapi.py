@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inference_app.openapi import (
+from edge_app.openapi import FaceDocument, Resolve, Schema
+from inference_app.relay.openapi import (
     ANTHROPIC,
     ANYTHING,
     HEADERS,
@@ -16,15 +17,15 @@ from inference_app.openapi import (
     OPENAI,
     STREAM,
     TAG,
+    anthropic_error,
     error_responses,
+    object_schema,
+    openai_error,
     reference,
     relayed_operation,
 )
 
-from edge_app.openapi import FaceDocument, Resolve, Schema
-
 TAG_OPERATORS = "Model gateway"
-
 
 _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 
@@ -77,10 +78,6 @@ _MESSAGES: Schema = {
     "messages": {"type": "array", "items": ANYTHING},
     "stream": STREAM,
 }
-
-
-def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
 def _count_tokens() -> Schema:
