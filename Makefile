@@ -27,10 +27,10 @@ run: .venv/runtime.stamp
 
 # The processes of docker-compose.yml without Docker: docs/operating.md.
 stack: .venv/runtime.stamp
-	@$(IN_VENV) -m deploy.stack start
+	@$(IN_VENV) -m tests.stack.stack start
 
 stack-stop: .venv/runtime.stamp
-	@$(IN_VENV) -m deploy.stack stop
+	@$(IN_VENV) -m tests.stack.stack stop
 
 test: .venv/dev.stamp .venv/javascript.stamp
 	@$(IN_VENV) -m tests $(ARGS)

@@ -5,15 +5,10 @@ docs/configuration.md and .env.example list the same names; a test compares the 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
-
-from gateway_project.configuration.connection_pools import OTHER_CONNECTIONS, application_name
+from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -196,67 +191,20 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 
-def _sqlite() -> dict[str, Any]:
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": GATEWAY_DATA_DIR / "gateway.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # Read-then-write in deferred mode fails with "database is locked" under load.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={GATEWAY_SYNCHRONOUS};"
-            " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",
-        },
-        # Django's default test database is shared-cache memory, which knows no WAL.
-        "TEST": {"NAME": env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3"},
-    }
-
-
-_PATIENCE = {
-    # psycopg's own bound is 130 s.
-    "connect_timeout": 5,
-    # A server whose machine is gone says nothing; the system's own bounds are a quarter of an hour and two hours.
-    "tcp_user_timeout": 30_000,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
+DATABASES = {
+    "default": postgresql(
+        GATEWAY_DATABASE_URL,
+        db_threads=GATEWAY_DB_THREADS,
+        request_threads=GATEWAY_REQUEST_THREADS,
+        lease_seconds=GATEWAY_LEASE_SECONDS,
+    )
+    if GATEWAY_DATABASE_URL
+    else sqlite(
+        GATEWAY_DATA_DIR / "gateway.sqlite3",
+        test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
+        synchronous=GATEWAY_SYNCHRONOUS,
+    )
 }
-"""libpq's parameters; those in GATEWAY_DATABASE_URL win."""
-
-
-def _postgresql(url: str) -> dict[str, Any]:
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
-    try:
-        # What libpq finds wrong in a password's percent-encoding it quotes, password and all.
-        if re.search("%(?![0-9A-Fa-f]{2})", url):
-            raise ValueError(url)
-        parsed: dict[str, Any] = dict(dj_database_url.parse(url))
-    except ValueError:
-        raise ImproperlyConfigured(
-            "GATEWAY_DATABASE_URL is no address: it takes postgresql://user:password@host:5432/name, where"
-            " / @ : # ? % in a password are percent-encoded (%2F %40 %3A %23 %3F %25)."
-        ) from None
-    size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + OTHER_CONNECTIONS
-    # Named, because an embedded gateway has no use for its library, which takes a start 0.07 s.
-    connection_class = import_string("core_app.postgresql.PromptConnection")
-    pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": connection_class}
-    # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.
-    options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
-    return parsed | {
-        "CONN_MAX_AGE": 0,
-        "OPTIONS": {
-            "application_name": application_name(),
-            "options": options,
-            **_PATIENCE,
-            **parsed.get("OPTIONS", {}),
-            "pool": pool,
-        },
-    }
-
-
-DATABASES = {"default": _postgresql(GATEWAY_DATABASE_URL) if GATEWAY_DATABASE_URL else _sqlite()}
 
 _YEARS = 10 * 365 * 86_400
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {

@@ -29,7 +29,7 @@ from core_app.database import database_now
 from core_app.errors import GatewayError
 from events_app.models import Stream
 from gateway_project.configuration.checks import TAG
-from gateway_project.configuration.connection_pools import APPLICATION, most_connections
+from gateway_project.configuration.databases import APPLICATION, max_connections
 from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
 from gateway_project.operations.secret_rotation import secrets_reseal
 from inference_app.catalogue.config import MODELS, models_config
@@ -275,7 +275,7 @@ def connections() -> Found:
         room, processes = cursor.fetchone()
     # This command is one of them, and ends.
     processes = max(0, processes - 1)
-    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
     text = f"{processes} processes are connected, each opens up to {of_each}; max_connections leaves room for {room}."
     if (processes + 1) * of_each <= room:
         return "ok", text

@@ -24,7 +24,7 @@ from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
 from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, lock_deployment
-from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
 _DATABASE_SERVER = "gateway_project.process.database_server"
@@ -44,7 +44,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
-            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
+            sockets = bind_sockets(settings.GATEWAY_HOST, ports)
             database_reach(settings.GATEWAY_DATABASE_URL)
             claim = lock_deployment()
             first = prepare()
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         server = GatewayServer(
-            server_config(application()), gateway=GATEWAY, on_ready=say_where, on_hang=process_abandon
+            server_config(application()), gateway=GATEWAY, on_ready=say_where, on_hang=abandon_process
         )
         server.run(sockets)
         if claim is not None:

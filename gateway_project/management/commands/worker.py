@@ -20,7 +20,7 @@ from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.management.commands.serve import database_reach
 from gateway_project.process.lifecycle import GATEWAY
-from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 
 
 class Command(BaseCommand):
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             )
         try:
             ports = [settings.GATEWAY_WORKER_PORT] if settings.GATEWAY_WORKER_PORT else []
-            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
+            sockets = bind_sockets(settings.GATEWAY_HOST, ports)
             database_reach(settings.GATEWAY_DATABASE_URL)
             missing = migrations_missing()
         except PortTaken as refusal:
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             server_config("gateway_project.asgi:probes"),
             gateway=GATEWAY,
             on_ready=self._say_ready,
-            on_hang=process_abandon,
+            on_hang=abandon_process,
         )
         server.run(sockets)
         if server.force_exit:
