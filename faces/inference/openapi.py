@@ -99,9 +99,8 @@ def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
-    described = _model_operation(
-        "listModels", "List the models for the key", object_schema(openai), object_schema(anthropic)
-    )
+    shapes = object_schema(openai), object_schema(anthropic)
+    described = _model_operation("listModels", "List the models for the key", *shapes)
     cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
     described["parameters"] += [
         {
