@@ -17,7 +17,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 
 def schemas() -> Mapping[str, Schema]:
-    """Returns the error in OpenAI's shape."""
+    """Returns the error in OpenAI's shape, which the inference face has, too."""
     return {OPENAI: openai_error()}
 
 
