@@ -19,7 +19,7 @@ from django.template.response import TemplateResponse
 
 from admin_app.access import actor_of, may, principal_in
 from admin_app.site import SITE
-from admin_app.tables import Question
+from admin_app.tables import Confirmation
 from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
@@ -36,7 +36,7 @@ _LONGEST = 8_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingCall:
     """A call as the page that asks shows it."""
 
     pk: str
@@ -46,7 +46,7 @@ class Asked:
     options: list[dict[str, str]]
 
     @classmethod
-    def about(cls, call: ToolCall, session: AgentSession | None) -> Asked:
+    def about(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
         """The call, with its JSON read."""
         options = jsontext.decode(call.options or "[]")
         return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
@@ -86,16 +86,16 @@ class DecidingAdmin(ToolCallAdmin):
 
     @admin.action(description="Approve", permissions=["decide"])
     def approve(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
-        question = Question(
+        confirmation = Confirmation(
             "approve", "Approve calls", "These calls will be made:", "Yes, approve", "Comment", _TEMPLATE
         )
-        return self._decided(request, queryset, question, approve=True)
+        return self._decide(request, queryset, confirmation, approve=True)
 
     @admin.action(description="Reject", permissions=["decide"])
     def reject(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
-        says = "These calls will not be made; the model is told so, and why:"
-        question = Question("reject", "Reject calls", says, "Yes, reject", "Reason", _TEMPLATE)
-        return self._decided(request, queryset, question, approve=False)
+        message = "These calls will not be made; the model is told so, and why:"
+        confirmation = Confirmation("reject", "Reject calls", message, "Yes, reject", "Reason", _TEMPLATE)
+        return self._decide(request, queryset, confirmation, approve=False)
 
     @admin.action(description="Answer", permissions=["answer"])
     def answer(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
@@ -118,13 +118,13 @@ class DecidingAdmin(ToolCallAdmin):
                 )
             return f"The question of {session.public_id} is answered."
 
-        question = Question(
+        confirmation = Confirmation(
             "answer", "Answer questions", "The answer is given to the model:", "Answer", None, _TEMPLATE
         )
-        return self._asked_about(request, queryset, CallState.AWAITING_ANSWER, question, one)
+        return self._confirm_fitting(request, queryset, CallState.AWAITING_ANSWER, confirmation, one)
 
-    def _decided(
-        self, request: HttpRequest, queryset: QuerySet[ToolCall], question: Question, *, approve: bool
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], confirmation: Confirmation, *, approve: bool
     ) -> HttpResponse | None:
         def one(call: ToolCall, text: str) -> str:
             session = _session(call)
@@ -138,22 +138,22 @@ class DecidingAdmin(ToolCallAdmin):
             )
             return f"{call.tool_name} of {session.public_id} is {'approved' if approve else 'rejected'}."
 
-        return self._asked_about(request, queryset, CallState.AWAITING_APPROVAL, question, one)
+        return self._confirm_fitting(request, queryset, CallState.AWAITING_APPROVAL, confirmation, one)
 
-    def _asked_about(
-        self, request: HttpRequest, queryset: QuerySet[ToolCall], state: CallState, question: Question, act: Any
+    def _confirm_fitting(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], state: CallState, confirmation: Confirmation, act: Any
     ) -> HttpResponse | None:
         if "confirmed" in request.POST:
-            return self.confirmed(request, queryset, question, act)
+            return self.confirm_action(request, queryset, confirmation, act)
         fitting = queryset.filter(state=state)
         if not fitting.exists():
-            messages.warning(request, f"None of the chosen calls can be taken to {question.action}.")
+            messages.warning(request, f"None of the chosen calls can be taken to {confirmation.action}.")
             return None
-        return self.confirmed(request, fitting, question, act)
+        return self.confirm_action(request, fitting, confirmation, act)
 
-    def asked_about(self, rows: Sequence[ToolCall]) -> list[Asked]:
+    def confirmation_rows(self, rows: Sequence[ToolCall]) -> list[PendingCall]:
         sessions = AgentSession.objects.in_bulk([call.stream_id for call in rows], field_name="stream_id")
-        return [Asked.about(call, sessions.get(call.stream_id)) for call in rows]
+        return [PendingCall.about(call, sessions.get(call.stream_id)) for call in rows]
 
 
 def _session(call: ToolCall) -> AgentSession:

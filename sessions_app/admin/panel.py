@@ -50,7 +50,7 @@ def panel(request: HttpRequest) -> list[Figure | Table]:
 
 def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
     sessions = reverse("admin:sessions_app_agentsession_changelist")
-    runs = _unfinished(tenant)
+    runs = _unfinished_counts(tenant)
     failures = _failed_lately(tenant)
     failed = failures.count()
     return [
@@ -83,7 +83,7 @@ def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
 
 def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
     calls = reverse("admin:tools_app_toolcall_changelist")
-    approvals, answers = _waiting(tenant)
+    approvals, answers = _waiting_counts(tenant)
     return [
         Figure("approvals to decide", str(approvals), f"{calls}?waiting=approval", "alarm" if approvals else ""),
         Figure("questions to answer", str(answers), f"{calls}?waiting=answer"),
@@ -111,7 +111,7 @@ def _calls(tenant: Tenant | None, address: str) -> list[Table]:
     return [Table("Waiting for somebody", address, heads, rows)] if rows else []
 
 
-def _unfinished(tenant: Tenant | None) -> dict[str, int]:
+def _unfinished_counts(tenant: Tenant | None) -> dict[str, int]:
     with connection.cursor() as cursor:
         if tenant is None:
             cursor.execute(_UNFINISHED_OF_ALL)
@@ -120,7 +120,7 @@ def _unfinished(tenant: Tenant | None) -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def _waiting(tenant: Tenant | None) -> tuple[int, int]:
+def _waiting_counts(tenant: Tenant | None) -> tuple[int, int]:
     counted = _of(open_waits(ToolCall.objects.all()), tenant).aggregate(
         approvals=Count("pk", filter=Q(state=CallState.AWAITING_APPROVAL)),
         answers=Count("pk", filter=Q(state=CallState.AWAITING_ANSWER)),

@@ -19,8 +19,8 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import actor_of, may, principal_in, tenant_of
 from admin_app.site import SITE
-from admin_app.tables import Question, ReadOnlyRows, TenantFilter
-from admin_app.templatetags.gateway_numbers import badge, cost, grouped
+from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter
+from admin_app.templatetags.gateway_numbers import badge, cost, group_digits
 from core_app import jsontext
 from core_app.database import write_transaction
 from sessions_app.admin import reading
@@ -72,7 +72,7 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(AgentSession, site=SITE)
-class AgentSessionAdmin(ReadOnlyRows):
+class AgentSessionAdmin(ReadOnlyModelAdmin):
     """Found by the whole id of the session or of one of its runs: nothing here reads the whole table."""
 
     view_scopes = (SESSIONS, OPERATOR)
@@ -80,7 +80,7 @@ class AgentSessionAdmin(ReadOnlyRows):
     list_filter = (StateFilter, ModelFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
-    whole_ids = ("public_id",)
+    id_search_fields = ("public_id",)
     search_help_text = "A whole session id or run id (requestId)."
     actions = ("close", "abort", "erase")
 
@@ -103,7 +103,7 @@ class AgentSessionAdmin(ReadOnlyRows):
     @admin.display
     def tokens(self, session: AgentSession) -> str:
         """In and out together."""
-        return grouped(session.input_tokens + session.output_tokens)
+        return group_digits(session.input_tokens + session.output_tokens)
 
     @admin.display(description="cost")
     def costs(self, session: AgentSession) -> SafeString:
@@ -162,8 +162,10 @@ class AgentSessionAdmin(ReadOnlyRows):
                 _audit(request, "session.close", session)
             return f"{session.public_id} is closed."
 
-        says = "What runs or waits in these sessions is aborted, and nothing can be written to them any more:"
-        return self.confirmed(request, queryset, Question("close", "Close sessions", says, "Yes, close"), one)
+        message = "What runs or waits in these sessions is aborted, and nothing can be written to them any more:"
+        return self.confirm_action(
+            request, queryset, Confirmation("close", "Close sessions", message, "Yes, close"), one
+        )
 
     @admin.action(description="Abort the run", permissions=["act"])
     def abort(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
@@ -174,9 +176,11 @@ class AgentSessionAdmin(ReadOnlyRows):
                 _audit(request, "run.abort", session, run=run.pk)
             return f"The run of {session.public_id} is aborted."
 
-        says = "The active run of these sessions ends at once, with whatever it waits for; queued prompts go on:"
-        question = Question("abort", "Abort runs", says, "Yes, abort", asks="Reason, told to the client (optional)")
-        return self.confirmed(request, queryset, question, one)
+        message = "The active run of these sessions ends at once, with whatever it waits for; queued prompts go on:"
+        confirmation = Confirmation(
+            "abort", "Abort runs", message, "Yes, abort", prompt="Reason, told to the client (optional)"
+        )
+        return self.confirm_action(request, queryset, confirmation, one)
 
     @admin.action(description="Erase for good", permissions=["erase"])
     def erase(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
@@ -185,11 +189,13 @@ class AgentSessionAdmin(ReadOnlyRows):
             removed = session_erase(tenant_id=session.tenant_id, public_id=session.public_id, actor=actor)
             return f"{session.public_id} is erased, with {removed} events."
 
-        says = (
+        message = (
             "These sessions are ended and removed with their messages, events and tool calls. This cannot be undone; "
             "what they cost stays in the ledger, without their name:"
         )
-        return self.confirmed(request, queryset, Question("erase", "Erase sessions", says, "Yes, erase for good"), one)
+        return self.confirm_action(
+            request, queryset, Confirmation("erase", "Erase sessions", message, "Yes, erase for good"), one
+        )
 
 
 def _texts(session: AgentSession) -> list[tuple[str, str]]:

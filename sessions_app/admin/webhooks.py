@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import principal_in, tenant_of
 from admin_app.site import SITE
-from admin_app.tables import Question, ReadOnlyRows, TenantFilter, TenantRows
+from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter, TenantModelAdmin
 from admin_app.templatetags.gateway_numbers import badge
 from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
@@ -80,7 +80,7 @@ class WorkingFilter(admin.SimpleListFilter):
 
 
 @admin.register(WebhookEndpoint, site=SITE)
-class WebhookAdmin(TenantRows):
+class WebhookAdmin(TenantModelAdmin):
     """Where tenants are told of events."""
 
     form = WebhookForm
@@ -89,7 +89,7 @@ class WebhookAdmin(TenantRows):
     list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
-    whole_ids = ("public_id",)
+    id_search_fields = ("public_id",)
     search_help_text = "A whole webhook id."
     actions = ("test", "rotate", "remove")
 
@@ -147,7 +147,7 @@ class WebhookAdmin(TenantRows):
     def response_add(
         self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self._shown_once(request, [request.issued_webhook])  # type: ignore[attr-defined]
+        return self._secret_page(request, [request.issued_webhook])  # type: ignore[attr-defined]
 
     @admin.action(description="Send a test message", permissions=["change"])
     def test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -156,8 +156,8 @@ class WebhookAdmin(TenantRows):
             delivery = services.webhook_test(principal=principal, public_id=endpoint.public_id)
             return f"{delivery.pk} is on its way to {endpoint.public_id}."
 
-        says = "A message of type “test” is sent to these webhooks:"
-        return self.confirmed(request, queryset, Question("test", "Test webhooks", says, "Yes, send"), one)
+        message = "A message of type “test” is sent to these webhooks:"
+        return self.confirm_action(request, queryset, Confirmation("test", "Test webhooks", message, "Yes, send"), one)
 
     @admin.action(description="Rotate: a new secret, the old one signs too for a day", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -168,9 +168,11 @@ class WebhookAdmin(TenantRows):
             issued.append(services.webhook_rotate(principal=principal, public_id=endpoint.public_id))
             return f"{endpoint.public_id} has a new secret."
 
-        says = "These webhooks get a new secret; messages carry a signature of the old one too for 24 hours:"
-        answer = self.confirmed(request, queryset, Question("rotate", "Rotate secrets", says, "Yes, rotate"), one)
-        return self._shown_once(request, issued) if issued else answer
+        message = "These webhooks get a new secret; messages carry a signature of the old one too for 24 hours:"
+        response = self.confirm_action(
+            request, queryset, Confirmation("rotate", "Rotate secrets", message, "Yes, rotate"), one
+        )
+        return self._secret_page(request, issued) if issued else response
 
     @admin.action(description="Delete", permissions=["change"])
     def remove(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -178,10 +180,12 @@ class WebhookAdmin(TenantRows):
             services.webhook_delete(principal=principal_in(request, endpoint.tenant), public_id=endpoint.public_id)
             return f"{endpoint.public_id} is deleted."
 
-        says = "These webhooks are deleted, with everything that was or is to be delivered to them:"
-        return self.confirmed(request, queryset, Question("remove", "Delete webhooks", says, "Yes, delete"), one)
+        message = "These webhooks are deleted, with everything that was or is to be delivered to them:"
+        return self.confirm_action(
+            request, queryset, Confirmation("remove", "Delete webhooks", message, "Yes, delete"), one
+        )
 
-    def _shown_once(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
+    def _secret_page(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
         """Not a message: those travel in a cookie. Nothing on the way keeps the page."""
         context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
         answer = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
@@ -223,20 +227,20 @@ class DeliveryStateFilter(admin.SimpleListFilter):
 
 
 @admin.register(WebhookDelivery, site=SITE)
-class WebhookDeliveryAdmin(ReadOnlyRows):
+class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
     """What was and is to be sent; ids are in the order of time."""
 
     view_scopes = (ADMIN,)
     list_display = ("id", "type", "session", "doing", "attempts", "last_status", "last_error", "webhook", "created_at")
     list_filter = (DeliveryStateFilter, WebhookFilter)
     ordering = ("-id",)
-    whole_ids = ("id",)
+    id_search_fields = ("id",)
     search_help_text = "A whole delivery id (webhook-id)."
     fields = ("id", "webhook", "type", "session", "offset", "state", "attempts", "last_status", "last_error")
     readonly_fields = ("webhook", "session")
     actions = ("redeliver",)
 
-    def of_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
+    def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
         # By their few ids: joined, PostgreSQL may walk everybody's deliveries.
         own = list(WebhookEndpoint.objects.filter(tenant=tenant).values_list("pk", flat=True))
         return queryset.filter(endpoint_id__in=own)
@@ -277,10 +281,10 @@ class WebhookDeliveryAdmin(ReadOnlyRows):
             )
             return f"{delivery.pk} is sent again."
 
-        says = "These are sent again under the same ids; of a session the earlier ones go first:"
-        question = Question("redeliver", "Send again", says, "Yes, send")
-        return self.confirmed(request, queryset, question, one)
+        message = "These are sent again under the same ids; of a session the earlier ones go first:"
+        confirmation = Confirmation("redeliver", "Send again", message, "Yes, send")
+        return self.confirm_action(request, queryset, confirmation, one)
 
-    def asked_about(self, rows: Sequence[Any]) -> Sequence[Any]:
+    def confirmation_rows(self, rows: Sequence[Any]) -> Sequence[Any]:
         """The oldest first: in this order they are sent."""
         return sorted(rows, key=lambda row: str(row.pk))
