@@ -29,7 +29,7 @@ Days = Mapping[date, Relayed]
 
 
 class RelayedForm(UsageForm):
-    """What to show; all of it may be left out."""
+    """The page's filter: days, grouping and tenant, all optional."""
 
     by = forms.ChoiceField(required=False, choices=_BY)
 

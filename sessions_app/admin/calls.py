@@ -1,7 +1,6 @@
-"""Tool calls that wait for somebody, in the operator's admin: approve, reject, answer.
+"""Admin section for tool calls, with actions that approve, reject or answer. They call the same services as the API.
 
-Each asks first and shows what the decision is about; the arguments that were shown are the ones that are approved,
-or it is refused. The services are those of the API.
+The confirmation page shows the arguments. A decision is refused when they are not the arguments that were shown.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _LONGEST = 8_000
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call as the page that asks shows it."""
+    """A call as the confirmation page shows it."""
 
     pk: str
     call: ToolCall
@@ -46,28 +45,28 @@ class PendingCall:
     options: list[dict[str, str]]
 
     @classmethod
-    def about(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
-        """The call, with its JSON read."""
+    def from_call(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
+        """Builds the value from a call, with its JSON decoded."""
         options = jsontext.decode(call.options or "[]")
         return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
 
 
 @admin.register(ToolCall, site=SITE)
-class DecidingAdmin(ToolCallAdmin):
-    """The list of calls, with what can be done about them."""
+class DecisionAdmin(ToolCallAdmin):
+    """The list of calls with the actions for those that wait."""
 
     actions = ("approve", "reject", "answer")
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Who may approve and reject."""
+        """True for people who may approve and reject."""
         return may(request, APPROVALS)
 
     def has_answer_permission(self, request: HttpRequest) -> bool:
-        """Who may speak for the user of a session."""
+        """True for people who may answer for the user of a session."""
         return may(request, SESSIONS)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The call's page; it has no form."""
+        """Renders the call's page, which has no form."""
         call = self.get_object(request, unquote(object_id))
         assert isinstance(call, ToolCall)
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, call):
@@ -153,11 +152,11 @@ class DecidingAdmin(ToolCallAdmin):
 
     def confirmation_rows(self, rows: Sequence[ToolCall]) -> list[PendingCall]:
         sessions = AgentSession.objects.in_bulk([call.stream_id for call in rows], field_name="stream_id")
-        return [PendingCall.about(call, sessions.get(call.stream_id)) for call in rows]
+        return [PendingCall.from_call(call, sessions.get(call.stream_id)) for call in rows]
 
 
 def _session(call: ToolCall) -> AgentSession:
-    """Whose call it is; raises Conflict when the session was erased meanwhile."""
+    """Returns the call's session; raises Conflict when it was erased meanwhile."""
     session = AgentSession.objects.filter(stream_id=call.stream_id).first()
     if session is None:
         raise Conflict("Its session is gone.")
@@ -165,7 +164,7 @@ def _session(call: ToolCall) -> AgentSession:
 
 
 def _texts(call: ToolCall) -> list[tuple[str, str]]:
-    """The call's long texts, where there are any."""
+    """The call's long texts, without empty ones."""
     given = (
         ("Question", call.question),
         ("Arguments", jsontext.indent(call.args)),

@@ -1,7 +1,6 @@
-"""Webhooks in the operator's admin: made, changed, tested and removed by the services of the API.
+"""Admin sections for webhooks and their deliveries. They call the same services as the API.
 
-A secret is shown on the page that answers its making and nowhere else. Deliveries are for looking, and for sending
-again.
+A secret is shown once, on the page that confirms its creation. Deliveries are read-only and can be sent again.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _LISTED = 50
 
 
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What may be said about a webhook; the secret is made by the service."""
+    """Form of a webhook, without its secret, which the service creates."""
 
     url = forms.CharField(label="Address", widget=forms.TextInput(attrs={"size": 80}), help_text="https only.")
     events = forms.MultipleChoiceField(
@@ -67,7 +66,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class WorkingFilter(admin.SimpleListFilter):
-    """Webhooks that are told of events, or not now."""
+    """Filter for webhooks that are on or switched off."""
 
     title = "state"
     parameter_name = "state"
@@ -81,11 +80,11 @@ class WorkingFilter(admin.SimpleListFilter):
 
 @admin.register(WebhookEndpoint, site=SITE)
 class WebhookAdmin(TenantModelAdmin):
-    """Where tenants are told of events."""
+    """The list of webhooks."""
 
     form = WebhookForm
     change_scopes = (ADMIN,)
-    list_display = ("public_id", "tenant", "address", "told_of", "works", "deliveries")
+    list_display = ("public_id", "tenant", "address", "event_types", "works", "deliveries")
     list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
@@ -95,23 +94,23 @@ class WebhookAdmin(TenantModelAdmin):
 
     @admin.display
     def address(self, endpoint: WebhookEndpoint) -> SafeString:
-        """Where to, cut, and what for."""
+        """The URL and the description, truncated."""
         shown = "{}<span class='under'>{}</span>"
         return format_html(shown, endpoint.url[:_SHOWN_URL], endpoint.description[:_SHOWN_URL])
 
     @admin.display(description="events")
-    def told_of(self, endpoint: WebhookEndpoint) -> str:
-        """The types, on one line."""
+    def event_types(self, endpoint: WebhookEndpoint) -> str:
+        """The types of events on one line."""
         return ", ".join(endpoint.events)
 
     @admin.display(boolean=True)
     def works(self, endpoint: WebhookEndpoint) -> bool:
-        """Whether anything is sent there."""
+        """True when events are sent to it."""
         return endpoint.disabled_at is None
 
     @admin.display(description="")
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:
-        """To what was and is to be sent."""
+        """Link to the webhook's deliveries."""
         address = reverse("admin:events_app_webhookdelivery_changelist")
         return format_html('<a href="{}?webhook={}">Deliveries</a>', address, endpoint.pk)
 
@@ -129,7 +128,7 @@ class WebhookAdmin(TenantModelAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        # The page that shows the secret is the only one to come.
+        # The page after saving shows the secret, so there are no other buttons.
         only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**only_save, **(extra_context or {})})
 
@@ -194,7 +193,7 @@ class WebhookAdmin(TenantModelAdmin):
 
 
 class WebhookFilter(admin.SimpleListFilter):
-    """Deliveries to one webhook."""
+    """Filter for deliveries to one webhook."""
 
     title = "webhook"
     parameter_name = "webhook"
@@ -214,7 +213,7 @@ class WebhookFilter(admin.SimpleListFilter):
 
 
 class DeliveryStateFilter(admin.SimpleListFilter):
-    """What became of them."""
+    """Filter for deliveries by state."""
 
     title = "state"
     parameter_name = "state"
@@ -228,10 +227,20 @@ class DeliveryStateFilter(admin.SimpleListFilter):
 
 @admin.register(WebhookDelivery, site=SITE)
 class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
-    """What was and is to be sent; ids are in the order of time."""
+    """The list of deliveries, read-only; ids are in order of time."""
 
     view_scopes = (ADMIN,)
-    list_display = ("id", "type", "session", "doing", "attempts", "last_status", "last_error", "webhook", "created_at")
+    list_display = (
+        "id",
+        "type",
+        "session",
+        "state_badge",
+        "attempts",
+        "last_status",
+        "last_error",
+        "webhook",
+        "created_at",
+    )
     list_filter = (DeliveryStateFilter, WebhookFilter)
     ordering = ("-id",)
     id_search_fields = ("id",)
@@ -241,7 +250,7 @@ class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
     actions = ("redeliver",)
 
     def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
-        # By their few ids: joined, PostgreSQL may walk everybody's deliveries.
+        # By endpoint ids, which are few: with a join PostgreSQL may read all tenants' deliveries.
         own = list(WebhookEndpoint.objects.filter(tenant=tenant).values_list("pk", flat=True))
         return queryset.filter(endpoint_id__in=own)
 
@@ -252,22 +261,22 @@ class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
         return shown
 
     @admin.display(description="state")
-    def doing(self, delivery: WebhookDelivery) -> SafeString:
+    def state_badge(self, delivery: WebhookDelivery) -> SafeString:
         """The state as a badge."""
         return badge(delivery.state)
 
     @admin.display
     def session(self, delivery: Any) -> str:
-        """Whose event it is."""
+        """The public id of the event's session."""
         return delivery.session_name or ""
 
     @admin.display
     def webhook(self, delivery: WebhookDelivery) -> str:
-        """Where to."""
+        """The public id of the webhook."""
         return delivery.endpoint.public_id
 
     def has_redeliver_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Who may send again."""
+        """True for people who may send a delivery again."""
         return self.has_view_permission(request, obj)
 
     @admin.action(description="Send again", permissions=["redeliver"])
@@ -286,5 +295,5 @@ class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
         return self.confirm_action(request, queryset, confirmation, one)
 
     def confirmation_rows(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """The oldest first: in this order they are sent."""
+        """The oldest first, the order in which they are sent."""
         return sorted(rows, key=lambda row: str(row.pk))
