@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from inference_app.relay.openapi import (
+from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
     HEADERS,
@@ -17,7 +17,6 @@ from inference_app.relay.openapi import (
     OPENAI,
     STREAM,
     TAG,
-    anthropic_error,
     error_responses,
     object_schema,
     openai_error,
