@@ -20,7 +20,7 @@ class Followers:
         self._open: Counter[int] = Counter()
 
     @contextmanager
-    def counted(self, principal: Principal) -> Iterator[None]:
+    def track(self, principal: Principal) -> Iterator[None]:
         """Holds a place for a stream. Raises RateLimited at GATEWAY_MAX_FOLLOWERS_PER_TENANT."""
         limit = settings.GATEWAY_MAX_FOLLOWERS_PER_TENANT
         if self._open[principal.tenant_id] >= limit:

@@ -44,7 +44,7 @@ class StoredEvent:
         self._first: Any = None
         self._second: Any = None
 
-    def encoded(self, encoder: Encoder[T]) -> T:
+    def encode(self, encoder: Encoder[T]) -> T:
         """Returns what the encoder makes of this event. Results of the process's first two encoders have a slot each;
         an event that a third one is used on changes to a class with a dictionary in place of the second slot."""
         result: T
@@ -59,7 +59,7 @@ class StoredEvent:
             return result
         self._second = {} if self._second is None else {1: self._second}
         self.__class__ = _ManyFormsEvent
-        return self.encoded(encoder)
+        return self.encode(encoder)
 
     def counted_in(self, stream_id: int, offset: int) -> StoredEvent:
         """Returns the same event as the parent stream counts it."""
@@ -71,9 +71,9 @@ class _ManyFormsEvent(StoredEvent):
 
     __slots__ = ()
 
-    def encoded(self, encoder: Encoder[T]) -> T:
+    def encode(self, encoder: Encoder[T]) -> T:
         if not encoder.index:
-            return super().encoded(encoder)
+            return super().encode(encoder)
         results: dict[int, T] = self._second
         if encoder.index not in results:
             results[encoder.index] = encoder.encode(self)

@@ -11,7 +11,7 @@ from django.db import connection
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.event_size import bounded
+from core_app.event_size import truncated
 from events_app.batches import Batch, StoredEvent
 from events_app.bulk_insert import Row, heads_set, insert
 from events_app.lease import Fence, LeaseLost
@@ -22,7 +22,7 @@ from events_app.types import Event, Vocabulary, vocabulary_get
 class Outcome(Enum):
     """What became of a submission that did not fail."""
 
-    DONE = "done"
+    COMMITTED = "committed"
     BUSY = "busy"
 
 
@@ -51,7 +51,7 @@ class Commit:
         self._submissions = submissions
         self._rows: list[Row] = []
         self._heads: dict[int, int] = {}
-        self._gone: set[int] = set()
+        self._erased_ids: set[int] = set()
         self.outcome: dict[Fence, Outcome | BaseException] = {}
         self.batches: list[Batch] = []
         self.count = 0
@@ -60,11 +60,13 @@ class Commit:
         """1. lock the streams, 2. lock their parents, 3. give offsets, 4. write. To be called in a transaction."""
         streams = self._lock({submission.fence.stream_id for submission in self._submissions})
         parents = self._lock({row.parent_id for row in streams.values() if row.parent_id is not None})
-        self._gone = self._erased({submission.fence.stream_id for submission in self._submissions} - streams.keys())
+        self._erased_ids = self._find_erased(
+            {submission.fence.stream_id for submission in self._submissions} - streams.keys()
+        )
         self._heads = {stream_id: row.head for stream_id, row in (streams | parents).items()}
         self._at = iso_ms(now())
         for submission in self._submissions:
-            self._take(submission, streams.get(submission.fence.stream_id), parents)
+            self._add(submission, streams.get(submission.fence.stream_id), parents)
         changed = {row.stream_id for row in self._rows}
         if changed:
             insert(self._rows)
@@ -83,39 +85,39 @@ class Commit:
             )
             return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in cursor.fetchall()}
 
-    def _erased(self, missing: set[int]) -> set[int]:
+    def _find_erased(self, missing: set[int]) -> set[int]:
         """Which of the streams that were not locked are not busy, but no more."""
         return missing - set(Stream.objects.filter(pk__in=missing).values_list("pk", flat=True)) if missing else missing
 
-    def _take(self, submission: Submission, stream: _Locked | None, parents: dict[int, _Locked]) -> None:
+    def _add(self, submission: Submission, stream: _Locked | None, parents: dict[int, _Locked]) -> None:
         fence = submission.fence
-        if fence.stream_id in self._gone:
+        if fence.stream_id in self._erased_ids:
             self.outcome[fence] = LeaseLost(fence.stream_id)
         elif stream is None or (stream.parent_id is not None and stream.parent_id not in parents):
             self.outcome[fence] = Outcome.BUSY
         elif stream.owner != fence.owner or stream.epoch != fence.epoch or not stream.alive:
             self.outcome[fence] = LeaseLost(fence.stream_id)
         else:
-            self.outcome[fence] = Outcome.DONE
-            self._write(submission, vocabulary_get(stream.kind), stream.parent_id)
+            self.outcome[fence] = Outcome.COMMITTED
+            self._add_events(submission, vocabulary_get(stream.kind), stream.parent_id)
 
-    def _write(self, submission: Submission, vocabulary: Vocabulary, parent_id: int | None) -> None:
+    def _add_events(self, submission: Submission, vocabulary: Vocabulary, parent_id: int | None) -> None:
         stream_id, run_id = submission.fence.stream_id, submission.run_id
-        events = [self._stored(stream_id, run_id, vocabulary, event) for event in submission.events]
+        events = [self._store(stream_id, run_id, vocabulary, event) for event in submission.events]
         if not events:
             return
         self._rows += map(Row.of, events)
         self.batches.append(Batch(stream_id, events))
         self.count += len(events)
         if parent_id is not None:
-            counted = [event.counted_in(parent_id, self._next(parent_id)) for event in events]
+            counted = [event.counted_in(parent_id, self._next_offset(parent_id)) for event in events]
             self._rows += map(Row.pointer, counted, events)
             self.batches.append(Batch(parent_id, counted))
 
-    def _stored(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event) -> StoredEvent:
-        data = bounded(vocabulary.encode(event, run_id=run_id, at=self._at))
-        return StoredEvent(stream_id, self._next(stream_id), event.type, run_id, data)
+    def _store(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event) -> StoredEvent:
+        data = truncated(vocabulary.encode(event, run_id=run_id, at=self._at))
+        return StoredEvent(stream_id, self._next_offset(stream_id), event.type, run_id, data)
 
-    def _next(self, stream_id: int) -> int:
+    def _next_offset(self, stream_id: int) -> int:
         self._heads[stream_id] += 1
         return self._heads[stream_id]

@@ -50,7 +50,7 @@ DELIVERY_SECONDS = 0.0001
 
 LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
 
-log = structlog.get_logger("gateway.flusher")
+logger = structlog.get_logger("gateway.flusher")
 
 
 class LegWriter:
@@ -103,7 +103,7 @@ class LegWriter:
             self._taken_waiters, self._waiters = self._waiters, []
         return Submission(self.fence, self.run_id, events)
 
-    def give_back(self, events: Sequence[Event]) -> None:
+    def put_back(self, events: Sequence[Event]) -> None:
         """Returns what was not committed, in front of what came since."""
         with self._guard:
             self._pending[:0] = events
@@ -195,7 +195,7 @@ class Flusher(Part):
                 self._hurry.clear()
                 writers, self._dirty = list(self._dirty), {}
             began = time.thread_time()
-            self._round(writers)
+            self._commit_round(writers)
             self._pause(self._pause_after(writers, time.thread_time() - began))
         connections.close_all()
 
@@ -212,20 +212,20 @@ class Flusher(Part):
         if seconds:
             self._hurry.wait(seconds)
 
-    def _round(self, writers: Sequence[LegWriter]) -> None:
+    def _commit_round(self, writers: Sequence[LegWriter]) -> None:
         """Takes, commits and settles. Whatever goes wrong is settled too: a leg must never wait for ever."""
         taken = {writer: writer.take() for writer in writers}
         submissions = [taken[writer] for writer in writers]
         try:
             outcome = self._commit(submissions)
         except Exception as error:  # contains: a bad row, a bug in one event, a database that went away
-            log.warning("commit_failed", error=error_summary(error), legs=len(writers))
-            outcome = self._commit_again(submissions, error)
+            logger.warning("commit_failed", error=error_summary(error), legs=len(writers))
+            outcome = self._commit_each(submissions, error)
         busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
         for writer in writers:
             result = outcome[writer.fence]
             if result is Outcome.BUSY:
-                writer.give_back(taken[writer].events)
+                writer.put_back(taken[writer].events)
             else:
                 if isinstance(result, LeaseLost):
                     self.fenced += 1
@@ -246,9 +246,7 @@ class Flusher(Part):
         self._hub.publish(work.batches)
         return work.outcome
 
-    def _commit_again(
-        self, submissions: Sequence[Submission], error: Exception
-    ) -> dict[Fence, Outcome | BaseException]:
+    def _commit_each(self, submissions: Sequence[Submission], error: Exception) -> dict[Fence, Outcome | BaseException]:
         """One transaction per stream, so that only the one that cannot be written fails.
 
         A lost connection is not tried again: nobody knows whether its commit happened, and a retried leg drops
@@ -262,7 +260,7 @@ class Flusher(Part):
             try:
                 outcome |= self._commit([submission])
             except Exception as single:  # contains: the one stream that cannot be written
-                log.error("stream_commit_failed", stream=submission.fence.stream_id, error=type(single).__name__)
+                logger.error("stream_commit_failed", stream=submission.fence.stream_id, error=type(single).__name__)
                 outcome[submission.fence] = single
         return outcome
 

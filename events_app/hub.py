@@ -41,8 +41,8 @@ layer does not."""
 
 PUBLISH_QUEUE = 20_000
 
-SAY_SECONDS = 60.0
-AWAY = (
+LOG_SECONDS = 60.0
+LAYER_DOWN_ADVICE = (
     "Events reach their readers by way of the database, up to a second late, until the channel layer works again. See"
     " that Redis runs, and that GATEWAY_REDIS_URL has its address and password."
 )
@@ -51,7 +51,7 @@ AWAY = (
 RETRY_SECONDS = 0.1
 """After a failed receive."""
 
-log = structlog.get_logger("gateway.hub")
+logger = structlog.get_logger("gateway.hub")
 
 
 class _Followed:
@@ -79,14 +79,14 @@ class Hub(Part):
         self._outgoing: deque[Batch] = deque()
         self._outgoing_ready = asyncio.Event()
         self._channel = ""
-        self._channel_made = asyncio.Event()
+        self._channel_opened = asyncio.Event()
         self._to_join: dict[int, None] = {}
         self._emptied: dict[int, None] = {}
         self._groups_changed = asyncio.Event()
-        self._away = False
+        self._layer_down = False
         """Whether the layer failed when it was last asked for a group."""
-        self._unsaid = 0
-        self._say_at = 0.0
+        self._unlogged = 0
+        self._log_at = 0.0
         self.draining = False
         self.dropped = 0
         self.repaired = 0
@@ -108,16 +108,16 @@ class Hub(Part):
 
     async def start(self) -> None:
         """Begins to join groups, receive, publish and check."""
-        self._outgoing_ready, self._channel_made, self._groups_changed = (asyncio.Event() for _ in range(3))
+        self._outgoing_ready, self._channel_opened, self._groups_changed = (asyncio.Event() for _ in range(3))
         self._loop, self.draining = asyncio.get_running_loop(), False
-        self._layer, self._channel, self._away = get_channel_layer(), "", False
+        self._layer, self._channel, self._layer_down = get_channel_layer(), "", False
         self._database = await database.run(database.database_identity)
         self._tasks = [
             asyncio.create_task(work(), name=f"hub-{name}")
             for name, work in (
                 ("receive", self._receive),
                 ("publish", self._publish),
-                ("groups", self._keep_groups),
+                ("groups", self._maintain_groups),
                 ("check", self._check),
             )
         ]
@@ -139,7 +139,7 @@ class Hub(Part):
         try:
             await layer_close(self._layer)
         except Exception as error:  # Redis may be away; the process ends all the same
-            log.warning("channel_close_failed", error=error_summary(error))
+            logger.warning("channel_close_failed", error=error_summary(error))
 
     # -- publishing ----------------------------------------------------------------------------------
 
@@ -172,10 +172,12 @@ class Hub(Part):
 
     def _send_failed(self, error: Exception) -> None:
         self.dropped += 1
-        self._unsaid += 1
-        if time.monotonic() >= self._say_at:
-            log.warning("channel_send_failed", batches=self._unsaid, error=error_summary(error), do=AWAY)
-            self._unsaid, self._say_at = 0, time.monotonic() + SAY_SECONDS
+        self._unlogged += 1
+        if time.monotonic() >= self._log_at:
+            logger.warning(
+                "channel_send_failed", batches=self._unlogged, error=error_summary(error), do=LAYER_DOWN_ADVICE
+            )
+            self._unlogged, self._log_at = 0, time.monotonic() + LOG_SECONDS
 
     # -- following -----------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ class Hub(Part):
         followed.active_at = time.monotonic()
         if not followed.joined and self.running:
             try:
-                await self._asked(stream_id, followed)
+                await self._wait_joined(stream_id, followed)
             except asyncio.CancelledError:
                 self.detach(subscription)
                 raise
@@ -204,31 +206,31 @@ class Hub(Part):
     def _group(self, stream_id: int) -> str:
         return f"{self._database}-stream-{stream_id}"
 
-    async def _asked(self, stream_id: int, followed: _Followed) -> None:
+    async def _wait_joined(self, stream_id: int, followed: _Followed) -> None:
         """Until the stream's group was joined, or an attempt failed, or JOIN_SECONDS have passed."""
         self._to_join[stream_id] = None
         self._groups_changed.set()
-        if self._away:
+        if self._layer_down:
             return
         if followed.attempt is None:
             followed.attempt = running_loop().create_future()
         await asyncio.wait([followed.attempt], timeout=JOIN_SECONDS)
 
-    async def _keep_groups(self) -> None:
+    async def _maintain_groups(self) -> None:
         """Joins and leaves, one group after the other, in a task of its own: neither followers nor the checks, which
         repair what a layer loses, may wait for a layer that hangs."""
         try:
-            await self._channel_make()
+            await self._open_channel()
         except Exception as error:  # whatever a layer raises; the first follower tries again
-            self._away = True
-            log.warning("channel_unavailable", error=error_summary(error), do=AWAY)
+            self._layer_down = True
+            logger.warning("channel_unavailable", error=error_summary(error), do=LAYER_DOWN_ADVICE)
         while True:
             await self._groups_changed.wait()
             self._groups_changed.clear()
-            await self._join_asked()
-            await self._leave_emptied()
+            await self._join_groups()
+            await self._leave_groups()
 
-    async def _join_asked(self) -> None:
+    async def _join_groups(self) -> None:
         while self._to_join:
             stream_id = next(iter(self._to_join))
             followed = self._streams.get(stream_id)
@@ -236,63 +238,66 @@ class Hub(Part):
                 try:
                     await self._join(stream_id, followed)
                 except Exception as error:  # whatever a layer raises; the next check asks again
-                    if not self._away:
-                        log.warning(
-                            "channel_join_failed", streams=len(self._to_join), error=error_summary(error), do=AWAY
+                    if not self._layer_down:
+                        logger.warning(
+                            "channel_join_failed",
+                            streams=len(self._to_join),
+                            error=error_summary(error),
+                            do=LAYER_DOWN_ADVICE,
                         )
-                    self._away = True
+                    self._layer_down = True
                     for waiting in self._to_join:
-                        self._attempted(waiting)
+                        self._settle_join(waiting)
                     return
-                self._away = False
-                self._attempted(stream_id)
+                self._layer_down = False
+                self._settle_join(stream_id)
             self._to_join.pop(stream_id, None)
 
-    def _attempted(self, stream_id: int) -> None:
+    def _settle_join(self, stream_id: int) -> None:
         followed = self._streams.get(stream_id)
         if followed is not None and followed.attempt is not None:
             followed.attempt.set_result(None)
             followed.attempt = None
 
-    async def _channel_make(self) -> None:
+    async def _open_channel(self) -> None:
         if not self._channel:
             self._channel = await self._layer.new_channel()
-            self._channel_made.set()
+            self._channel_opened.set()
 
     async def _join(self, stream_id: int, followed: _Followed) -> None:
-        await self._channel_make()
+        await self._open_channel()
         await self._layer.group_add(self._group(stream_id), self._channel)
         followed.joined = True
 
-    async def _leave_emptied(self) -> None:
+    async def _leave_groups(self) -> None:
         while self._emptied and not self._to_join:
             stream_id = next(iter(self._emptied))
             followed = self._streams.get(stream_id)
             if followed is not None and not followed.subscriptions:
-                if followed.joined and not await self._left(stream_id, followed):
+                if followed.joined and not await self._leave_group(stream_id, followed):
                     return
                 if not followed.subscriptions:
                     del self._streams[stream_id]
             self._emptied.pop(stream_id, None)
 
-    async def _left(self, stream_id: int, followed: _Followed) -> bool:
+    async def _leave_group(self, stream_id: int, followed: _Followed) -> bool:
         # Before it is done: whoever comes meanwhile has to ask for the group again.
         followed.joined = False
         try:
             await self._layer.group_discard(self._group(stream_id), self._channel)
         except Exception as error:  # whatever a layer raises; the next check tries again
-            log.warning("channel_leave_failed", streams=len(self._emptied), error=error_summary(error))
+            logger.warning("channel_leave_failed", streams=len(self._emptied), error=error_summary(error))
             followed.joined = not followed.subscriptions
             return False
         return True
 
     async def _receive(self) -> None:
-        await self._channel_made.wait()
+        await self._channel_opened.wait()
         while True:
             try:
                 self._dispatch(Batch.of(await self._layer.receive(self._channel)))
             except Exception as error:  # a layer raises what it likes; without this task nothing would be live again
-                log.warning("channel_receive_failed", error=error_summary(error))
+                logger.warning("channel_receive_failed", error=error_summary(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _dispatch(self, batch: Batch) -> None:
@@ -316,7 +321,7 @@ class Hub(Part):
             try:
                 await self.check(full=full)
             except Exception as error:  # contains: whatever a lost connection raises; nothing else repairs a gap
-                log.warning("head_check_failed", error=error_summary(error))
+                logger.warning("head_check_failed", error=error_summary(error))
 
     async def check(self, *, full: bool) -> None:
         """Compares followed streams with their heads, nudges the followers of those that stayed behind and ends those

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.event_size import bounded
+from core_app.event_size import truncated
 from core_app.metrics import FENCED
 from events_app.batches import Batch, StoredEvent
 from events_app.bulk_insert import Row, insert
@@ -29,10 +29,10 @@ PAGE_BYTES = 1024 * 1024
 """A read gives so much and the event in which it comes to that: a thousand events may be a quarter of a gigabyte, and
 whoever catches up holds one read."""
 
-FETCHED = 32
+FETCH_ROWS = 32
 """Rows at a time from SQLite: each by itself cost a fifth of a read."""
 
-GONE = b"{}"
+REMOVED_DATA = b"{}"
 """The data of a pointer to an event that is no longer kept: retention empties a session before its group."""
 
 
@@ -97,7 +97,7 @@ def append(
     first = moved.head - len(events) + 1
     stored = [
         StoredEvent(
-            stream_id, first + index, event.type, run_id, bounded(vocabulary.encode(event, run_id=run_id, at=at))
+            stream_id, first + index, event.type, run_id, truncated(vocabulary.encode(event, run_id=run_id, at=at))
         )
         for index, event in enumerate(events)
     ]
@@ -116,7 +116,7 @@ def append_each(stream_ids: Sequence[int], event: Event) -> None:
         return
     streams, at = _advance_each(stream_ids, has_webhooks=_has_webhooks([event])), iso_ms(now())
     kinds = {moved.kind for moved in streams}
-    data = {kind: bounded(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
+    data = {kind: truncated(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
     stored = {
         moved.stream_id: StoredEvent(moved.stream_id, moved.head, event.type, None, data[moved.kind])
         for moved in streams
@@ -150,7 +150,7 @@ def _advance(stream_id: int, count: int, *, has_webhooks: bool = False, fence: F
         sql += f" AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}"
         params += [fence.owner, fence.epoch]
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} {_returning(has_webhooks)}", params)
+        cursor.execute(f"{sql} {_returning_sql(has_webhooks)}", params)
         row = cursor.fetchone()
     if row is None and fence is not None:
         FENCED.inc()
@@ -165,13 +165,13 @@ def _advance_each(stream_ids: Sequence[int], *, has_webhooks: bool) -> list[_Mov
     marks = ", ".join(["%s"] * len(stream_ids))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE events_app_stream SET head = head + 1 WHERE id IN ({marks}) {_returning(has_webhooks)}",
+            f"UPDATE events_app_stream SET head = head + 1 WHERE id IN ({marks}) {_returning_sql(has_webhooks)}",
             list(stream_ids),
         )
         return sorted(_Moved(*row) for row in cursor.fetchall())
 
 
-def _returning(has_webhooks: bool) -> str:
+def _returning_sql(has_webhooks: bool) -> str:
     return f"RETURNING id, head, kind, parent_id, {SUBSCRIBED if has_webhooks else 'NULL'}"
 
 
@@ -213,9 +213,9 @@ def read(
     if types is not None:
         sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
         params += sorted(types)
-    rows = _fitting(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
+    rows = _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
     return [
-        StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else GONE, source)
+        StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else REMOVED_DATA, source)
         for offset, type_, run_id, data, source in rows
     ]
 
@@ -225,7 +225,7 @@ def read_was_cut(events: Sequence[StoredEvent], limit: int) -> bool:
     return len(events) == limit or sum(len(event.data) for event in events) >= PAGE_BYTES
 
 
-def _fitting(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _fetch_page(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
     """The statement's rows, up to the one with which their data come to PAGE_BYTES; the others are not fetched."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -238,7 +238,7 @@ def _fitting(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         cursor.execute(sql, params)
         rows: list[tuple[Any, ...]] = []
         size = 0
-        while some := cursor.fetchmany(FETCHED):
+        while some := cursor.fetchmany(FETCH_ROWS):
             for row in some:
                 rows.append(row)
                 size += len(row[3] or "")

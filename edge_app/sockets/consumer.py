@@ -30,7 +30,7 @@ class SocketConsumer(ChannellessConsumer):
             await self.close(code)
             raise StopConsumer
         try:
-            with FOLLOWERS.counted(self.principal), SOCKETS.track():
+            with FOLLOWERS.track(self.principal), SOCKETS.track():
                 await self.serve(opening)
         except RateLimited:
             await self.close(CloseCode.TOO_MANY)

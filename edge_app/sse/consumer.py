@@ -101,7 +101,7 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
             return
         principal = self.principal
         try:
-            with FOLLOWERS.counted(principal):
+            with FOLLOWERS.track(principal):
                 async with Follower(opened.stream_id, after=opened.after, hub=HUB) as follower:
                     chunks = _chunks(follower, opened, principal, self.required_scope)
                     await write_stream(self.receive, self.base_send, follower, chunks)

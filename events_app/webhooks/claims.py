@@ -64,16 +64,16 @@ def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNam
         )
     for row in rows:
         row.endpoint = endpoint
-    bodies = _bodies(rows, names)
+    bodies = _make_bodies(rows, names)
     return [Attempt(row.pk, claim, row.attempts + 1, row.stream_id, endpoint, bodies.get(row.pk)) for row in rows]
 
 
 def delivery_settle(*, attempt: Attempt, state: DeliveryState, status: int | None, error: str | None) -> bool:
     """Ends a delivery and lets the next of its session go; False when the claim was lost."""
     with write_transaction():
-        if not _locked(attempt.stream_id):
+        if not _lock_stream(attempt.stream_id):
             return False
-        ended = _claimed(attempt).update(
+        ended = _own_claim(attempt).update(
             state=state, due_at=None, claim=None, last_status=status, last_error=error, settled_at=clock.now()
         )
         if ended and attempt.stream_id is not None:
@@ -85,7 +85,9 @@ def delivery_postpone(*, attempt: Attempt, seconds: float, status: int | None, e
     """Makes the delivery due again in `seconds`; False when the claim was lost."""
     with write_transaction():
         return bool(
-            _claimed(attempt).update(due_at=database_now() + seconds, claim=None, last_status=status, last_error=error)
+            _own_claim(attempt).update(
+                due_at=database_now() + seconds, claim=None, last_status=status, last_error=error
+            )
         )
 
 
@@ -93,7 +95,7 @@ def claims_release(*, attempts: Sequence[Attempt]) -> None:
     """Gives back what a sender that ends could not finish."""
     with write_transaction():
         for attempt in sorted(attempts, key=lambda attempt: attempt.delivery_id):
-            _claimed(attempt).update(due_at=database_now(), claim=None)
+            _own_claim(attempt).update(due_at=database_now(), claim=None)
 
 
 def endpoint_gone(*, endpoint: WebhookEndpoint) -> bool:
@@ -106,11 +108,11 @@ def endpoint_gone(*, endpoint: WebhookEndpoint) -> bool:
         return same.exists()
 
 
-def _claimed(attempt: Attempt) -> QuerySet[WebhookDelivery]:
+def _own_claim(attempt: Attempt) -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(pk=attempt.delivery_id, claim=attempt.claim)
 
 
-def _locked(stream_id: int | None) -> bool:
+def _lock_stream(stream_id: int | None) -> bool:
     """Locks the stream; False when it was erased, and its deliveries with it."""
     if stream_id is None:
         return True
@@ -121,9 +123,9 @@ def _locked(stream_id: int | None) -> bool:
     return True
 
 
-def _bodies(rows: Sequence[WebhookDelivery], names: SessionNames) -> dict[str, str]:
+def _make_bodies(rows: Sequence[WebhookDelivery], names: SessionNames) -> dict[str, str]:
     of_events = [row for row in rows if row.stream_id is not None]
-    data = _data_of(of_events)
+    data = _load_data(of_events)
     called = names({row.stream_id for row in of_events if row.stream_id is not None})
     bodies = {row.pk: _test_body(row) for row in rows if row.stream_id is None}
     for row in of_events:
@@ -133,7 +135,7 @@ def _bodies(rows: Sequence[WebhookDelivery], names: SessionNames) -> dict[str, s
     return bodies
 
 
-def _data_of(rows: Sequence[WebhookDelivery]) -> dict[tuple[int | None, int | None], str | None]:
+def _load_data(rows: Sequence[WebhookDelivery]) -> dict[tuple[int | None, int | None], str | None]:
     if not rows:
         return {}
     either = Q(*(Q(stream_id=row.stream_id, offset=row.offset) for row in rows), _connector=Q.OR)

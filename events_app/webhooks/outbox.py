@@ -1,7 +1,7 @@
 """Deliveries are made where their event is: in the transaction that appends it, so neither is there without the other.
 
 Whether a stream's tenant has a webhook is asked inside the statement that moves the stream's head (`SUBSCRIBED`),
-so tenants without one pay a look at an index and no round trip. `BELL` wakes this process's sender after the commit.
+so tenants without one pay a look at an index and no round trip. `WAKEUP` wakes this process's sender after the commit.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ SUBSCRIBED = (
 """SQL for `UPDATE events_app_stream … RETURNING`: the tenant when it has an endpoint in use, else NULL."""
 
 
-class Bell:
+class SenderWakeup:
     """Rung after commits that made something due; `listener` may be called from any thread."""
 
     def __init__(self) -> None:
         self.listener: Callable[[], None] | None = None
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """A hint: senders look every second anyway."""
         if self.listener is not None:
             self.listener()
 
 
-BELL = process_wide(Bell())
+WAKEUP = process_wide(SenderWakeup())
 
 
 def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEvent]) -> None:
@@ -54,7 +54,7 @@ def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEve
             )
     if rows:
         WebhookDelivery.objects.bulk_create(rows)
-        transaction.on_commit(BELL.ring)
+        transaction.on_commit(WAKEUP.notify)
 
 
 def _endpoints(tenant_id: int, stream_id: int) -> list[tuple[int, list[str], bool, float]]:

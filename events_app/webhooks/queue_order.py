@@ -10,7 +10,7 @@ from django.db import transaction
 
 from core_app.database import database_now
 from events_app.webhooks.models import DeliveryState, WebhookDelivery
-from events_app.webhooks.outbox import BELL
+from events_app.webhooks.outbox import WAKEUP
 
 
 def next_in_line(*, endpoint_id: int, stream_id: int) -> None:
@@ -21,4 +21,4 @@ def next_in_line(*, endpoint_id: int, stream_id: int) -> None:
     rows = list(pending.values_list("pk", "due_at")[:1])
     if rows and rows[0][1] is None and not pending.filter(due_at__isnull=False).exists():
         WebhookDelivery.objects.filter(pk=rows[0][0]).update(due_at=database_now())
-        transaction.on_commit(BELL.ring)
+        transaction.on_commit(WAKEUP.notify)

@@ -25,7 +25,7 @@ from core_app.timeouts import cancel_tasks
 from events_app.webhooks import claims
 from events_app.webhooks.claims import Attempt, SessionNames
 from events_app.webhooks.models import DeliveryState, WebhookEndpoint
-from events_app.webhooks.outbox import BELL
+from events_app.webhooks.outbox import WAKEUP
 from events_app.webhooks.removal import RemovalRounds
 from events_app.webhooks.schedule import pause_after
 from events_app.webhooks.signing import headers_of, secrets_of
@@ -50,7 +50,7 @@ class WebhookSender(Part):
 
     def __init__(self, names: SessionNames) -> None:
         self._names = names
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: dict[asyncio.Task[None], Attempt] = {}
         self._failing: set[int] = set()
@@ -58,18 +58,18 @@ class WebhookSender(Part):
 
     async def start(self) -> None:
         """Begins with a round at once: what a former process left is sent."""
-        loop, bell = asyncio.get_running_loop(), asyncio.Event()
+        loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
 
-        def ring() -> None:
+        def notify() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(bell.set)
+                loop.call_soon_threadsafe(wakeup.set)
 
-        self._bell, BELL.listener = bell, ring
+        self._wakeup, WAKEUP.listener = wakeup, notify
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self) -> None:
         """Claims nothing more; what is under way goes on."""
-        BELL.listener = None
+        WAKEUP.listener = None
         task, self._task = self._task, None
         if task is not None:
             await cancel_tasks(task)
@@ -88,7 +88,7 @@ class WebhookSender(Part):
 
     async def _run(self) -> None:
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             try:
                 await self.round()
                 await self._removal.round()
@@ -98,20 +98,20 @@ class WebhookSender(Part):
                 logger.exception("webhook_round_failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
 
     async def round(self) -> None:
         """Claims what is due, as far as there are slots, and begins to send it."""
         by_endpoint = Counter(attempt.endpoint.pk for attempt in self._sending.values())
-        full = [pk for pk, count in by_endpoint.items() if count >= self._slots_of(pk)]
+        full = [pk for pk, count in by_endpoint.items() if count >= self._endpoint_slots(pk)]
         if len(self._sending) >= IN_FLIGHT:
             return
         for endpoint in await database.run(claims.endpoints_due, limit=IN_FLIGHT, besides=full):
-            slots = self._slots_left(endpoint)
+            slots = self._free_slots(endpoint)
             if slots > 0:
-                await self._begin(endpoint, slots)
+                await self._claim_and_send(endpoint, slots)
 
-    async def _begin(self, endpoint: WebhookEndpoint, slots: int) -> None:
+    async def _claim_and_send(self, endpoint: WebhookEndpoint, slots: int) -> None:
         # Shielded: what was claimed is sent or given back, also when the round is cut off by a drain.
         claiming = asyncio.ensure_future(
             database.run(claims.deliveries_claim, endpoint=endpoint, limit=slots, names=self._names)
@@ -128,44 +128,44 @@ class WebhookSender(Part):
     def _send_soon(self, attempt: Attempt) -> None:
         task = asyncio.create_task(self._send(attempt), name="webhook")
         self._sending[task] = attempt
-        task.add_done_callback(self._sent)
+        task.add_done_callback(self._forget_attempt)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _forget_attempt(self, task: asyncio.Task[None]) -> None:
         attempt = self._sending.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The claim's lease ends by itself, and the delivery is due again.
             logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=error_summary(error))
-        self._bell.set()
+        self._wakeup.set()
 
-    def _slots_of(self, endpoint_id: int) -> int:
+    def _endpoint_slots(self, endpoint_id: int) -> int:
         return 1 if endpoint_id in self._failing else PER_ENDPOINT
 
-    def _slots_left(self, endpoint: WebhookEndpoint) -> int:
+    def _free_slots(self, endpoint: WebhookEndpoint) -> int:
         busy = [attempt.endpoint for attempt in self._sending.values()]
         own = sum(other.pk == endpoint.pk for other in busy)
         tenants = sum(other.tenant_id == endpoint.tenant_id for other in busy)
-        return min(self._slots_of(endpoint.pk) - own, PER_TENANT - tenants, IN_FLIGHT - len(busy))
+        return min(self._endpoint_slots(endpoint.pk) - own, PER_TENANT - tenants, IN_FLIGHT - len(busy))
 
     async def _send(self, attempt: Attempt) -> None:
         if attempt.body is None:
             await self._settle(attempt, DeliveryState.DEAD, None, "event_removed")
             return
-        answer = await _asked(attempt, attempt.body)
+        answer = await _post(attempt, attempt.body)
         if isinstance(answer, str):
-            await self._failed(attempt, None, answer, None)
+            await self._handle_failure(attempt, None, answer, None)
         else:
-            await self._answered(attempt, answer)
+            await self._handle_response(attempt, answer)
 
-    async def _answered(self, attempt: Attempt, answer: GuardedResponse) -> None:
+    async def _handle_response(self, attempt: Attempt, answer: GuardedResponse) -> None:
         if 200 <= answer.status < 300:
             self._failing.discard(attempt.endpoint.pk)
             await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
         elif answer.status == 410 and await database.run(claims.endpoint_gone, endpoint=attempt.endpoint):
             await self._settle(attempt, DeliveryState.DEAD, answer.status, "gone")
         else:
-            await self._failed(attempt, answer.status, "status", answer.headers.get("retry-after"))
+            await self._handle_failure(attempt, answer.status, "status", answer.headers.get("retry-after"))
 
-    async def _failed(self, attempt: Attempt, status: int | None, error: str, retry_after: str | None) -> None:
+    async def _handle_failure(self, attempt: Attempt, status: int | None, error: str, retry_after: str | None) -> None:
         self._failing.add(attempt.endpoint.pk)
         pause = pause_after(attempt.number, retry_after)
         if pause is None:
@@ -181,12 +181,12 @@ class WebhookSender(Part):
         await database.run(claims.delivery_settle, attempt=attempt, state=state, status=status, error=error)
 
 
-async def _asked(attempt: Attempt, body: str) -> GuardedResponse | str:
+async def _post(attempt: Attempt, body: str) -> GuardedResponse | str:
     """The receiver's answer, or a word for why there is none."""
     try:
         return await _request(attempt, body)
     except CallFailed as failure:
-        return _error_of(failure)
+        return _error_code(failure)
     except GatewayError:
         logger.error("webhook_secret_unreadable", endpoint=attempt.endpoint.public_id)
         return "secret_unreadable"
@@ -210,7 +210,7 @@ async def _request(attempt: Attempt, body: str) -> GuardedResponse:
     )
 
 
-def _error_of(failure: CallFailed) -> str:
+def _error_code(failure: CallFailed) -> str:
     if isinstance(failure, AddressRefused):
         return "address_refused"
     return "timeout" if isinstance(failure, TimedOut) else "unreachable"

@@ -23,7 +23,7 @@ from events_app import log
 from events_app.models import Event
 from events_app.types import webhook_types
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
-from events_app.webhooks.outbox import BELL, TEST_EVENT
+from events_app.webhooks.outbox import TEST_EVENT, WAKEUP
 from events_app.webhooks.queue_order import next_in_line
 from events_app.webhooks.removal import endpoint_deliveries_remove
 from events_app.webhooks.selectors import delivery_get, webhook_get
@@ -93,7 +93,7 @@ def webhook_change(*, principal: Principal, public_id: str, changes: Mapping[str
             events=endpoint.events,
             disabled=disabled,
         )
-        transaction.on_commit(BELL.ring)
+        transaction.on_commit(WAKEUP.notify)
     return endpoint
 
 
@@ -124,7 +124,7 @@ def webhook_test(*, principal: Principal, public_id: str) -> WebhookDelivery:
     with write_transaction():
         endpoint = _in_use(webhook_get(principal, public_id, for_update=True))
         delivery = WebhookDelivery.objects.create(endpoint=endpoint, type=TEST_EVENT, due_at=database_now())
-        transaction.on_commit(BELL.ring)
+        transaction.on_commit(WAKEUP.notify)
     return delivery
 
 
@@ -145,7 +145,7 @@ def delivery_redeliver(*, principal: Principal, public_id: str, delivery_id: str
         if delivery.state == DeliveryState.PENDING and delivery.due_at is None:
             raise Conflict("The delivery waits for an earlier one of its session.")
         _due_again(delivery)
-        transaction.on_commit(BELL.ring)
+        transaction.on_commit(WAKEUP.notify)
     return delivery
 
 
@@ -162,7 +162,7 @@ def deliveries_redeliver(*, principal: Principal, public_id: str) -> int:
             if delivery is not None and _event_is_kept(delivery):
                 _due_again(delivery)
                 done += 1
-    BELL.ring()
+    WAKEUP.notify()
     return done
 
 

@@ -50,7 +50,7 @@ class GroupView(EventView):
         dropped."""
         if not self._shows(event):
             return b""
-        if event.data == log.GONE:
+        if event.data == log.REMOVED_DATA:
             return dropped_frame(event.offset, {"from": event.offset, "to": event.offset})
         assert event.source is not None  # a group's stream has nothing but pointers
         return event_frame(event, self._prefixes[event.source] + event.data[1:])

@@ -79,7 +79,7 @@ class BufferedResponse:
 async def _wait(scope: Scope, response: BufferedResponse, seconds: float) -> Run | None:
     """Waits for the run; None when it goes on, or when the tenant has as many open streams as it may have."""
     try:
-        with FOLLOWERS.counted(scope["gateway.principal"]):
+        with FOLLOWERS.track(scope["gateway.principal"]):
             return await run_wait(run_id=jsontext.decode(response.body)["requestId"], seconds=seconds)
     except GatewayError:
         return None

@@ -45,7 +45,7 @@ class PlannedView(EventView):
     def frame(self, event: StoredEvent) -> bytes:
         """Returns the event's own bytes, or none."""
         self._plan.observe(event)
-        return event.encoded(EVENT_FRAME) if self._plan.shows(event) else b""
+        return event.encode(EVENT_FRAME) if self._plan.shows(event) else b""
 
     def ends(self, event: StoredEvent) -> bool:
         """True after the plan's last event."""

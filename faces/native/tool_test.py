@@ -60,7 +60,7 @@ async def _call_tool(scope: Scope, receive: Receive) -> dict[str, Any]:
     stream_id, context = await database.run(tool_test_context, principal=principal, public_id=path["session_id"])
     serializer = ToolTestSerializer(data=await _read_json(scope, receive))
     serializer.is_valid(raise_exception=True)
-    with FOLLOWERS.counted(principal):
+    with FOLLOWERS.track(principal):
         return await tool_test(
             stream_id=stream_id, name=path["name"], args=serializer.validated_data["args"], context=context
         )

@@ -53,11 +53,11 @@ def lease_expire(stream: Leased) -> None:
 
 
 class Rounds(Flusher):
-    """A flusher without its thread: `turn` is one round over everything that waits."""
+    """A flusher without its thread: `commit_round` is one round over everything that waits."""
 
-    def turn(self) -> None:
+    def commit_round(self) -> None:
         writers, self._dirty = list(self._dirty), {}
-        self._round(writers)
+        self._commit_round(writers)
 
     @property
     def waiting(self) -> list[LegWriter]:

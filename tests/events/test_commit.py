@@ -42,7 +42,7 @@ async def test_events_of_many_legs_are_one_commit(rounds: Rounds) -> None:
         await writer.emit(delta("a"))
         await writer.emit(delta("b"))
         await writer.emit(ToolDetached(tool_name="t"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     assert (rounds.commits, rounds.committed_events) == (1, 10)
     for stream in streams:
         found = await database.run(stream.events)
@@ -56,7 +56,7 @@ async def test_deltas_of_two_messages_are_not_joined(rounds: Rounds) -> None:
     writer = rounds.writer(stream.fence, "run_1")
     for text, message in (("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")):
         await writer.emit(delta(text, message))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bc", "d"]
 
 
@@ -67,7 +67,7 @@ async def test_one_bad_event_costs_only_its_own_stream(rounds: Rounds) -> None:
     await writers[ill.pk].emit(delta("lost with it"))
     await writers[ill.pk].emit(bad())
     await writers[other.pk].emit(delta("kept too"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writers[well.pk].drain()
     await writers[other.pk].drain()
     with pytest.raises(AttributeError, match="changed"):
@@ -87,7 +87,7 @@ async def test_a_row_that_the_database_refuses_costs_only_its_own_stream(rounds:
     writers = [rounds.writer(stream.fence, "run_1") for stream in (well, ill)]
     for writer in writers:
         await writer.emit(delta("x"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writers[0].drain()
     with pytest.raises(Exception, match=r"(?i)unique"):
         await writers[1].drain()
@@ -102,7 +102,7 @@ async def test_whoever_has_lost_the_lease_writes_nothing(rounds: Rounds, how: st
     writer, well = rounds.writer(fence, "run_1"), rounds.writer(other.fence, "run_2")
     await writer.emit(delta("too late"))
     await well.emit(delta("in time"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await well.drain()
     with pytest.raises(LeaseLost):
         await writer.drain()
@@ -168,10 +168,10 @@ async def test_a_group_counts_its_sessions_events_in_the_order_of_their_commits(
     for writer in writers:
         await writer.emit(delta("a"))
         await writer.emit(ToolDetached(tool_name="t"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await database.run(_append, one.pk, SessionUpdated(changed={"title": "x"}))
     await writers[1].emit(delta("b"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     counted = await database.run(lambda: log.read(parent.pk, after=0, limit=100))
     assert [event.offset for event in counted] == list(range(1, 7))
     for stream in (one, two):
@@ -218,7 +218,7 @@ async def test_an_announcement_that_fails_does_not_write_the_batch_again(
     stream = await database.run(leased)
     writer = rounds.writer(stream.fence, "run_1")
     await writer.emit(delta("once"))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writer.drain()
     assert await database.run(stream.types) == ["message_delta"]
 
@@ -230,14 +230,14 @@ async def test_a_stream_that_somebody_holds_waits_for_the_next_round_and_holds_n
     with Holder(busy.pk) as holder:
         for writer in writers:
             await writer.emit(delta("a"))
-        await database.run(rounds.turn)
+        await database.run(rounds.commit_round)
         await writers[1].drain()
         assert await database.run(free.types) == ["message_delta"]
         assert await database.run(busy.types) == []
         assert rounds.waiting == [writers[0]]
         await writers[0].emit(delta("b"))
         holder.let_go()
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writers[0].drain()
     assert [data["delta"] for _, _, data in await database.run(busy.events)] == ["ab"]
 
@@ -249,9 +249,9 @@ async def test_a_session_whose_group_somebody_holds_waits_too(rounds: Rounds) ->
     writer = rounds.writer(stream.fence, "run_1")
     with Holder(parent.pk):
         await writer.emit(delta("a"))
-        await database.run(rounds.turn)
+        await database.run(rounds.commit_round)
         assert await database.run(stream.types) == []
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writer.drain()
     assert await database.run(stream.types) == ["message_delta"]
 
@@ -268,9 +268,9 @@ async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monk
     task = asyncio.create_task(emitting())
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await asyncio.wait_for(task, 30)
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     assert [data["toolName"] for _, _, data in await database.run(stream.events)] == ["0", "1", "2", "3"]
 
 

@@ -38,21 +38,21 @@ def event() -> StoredEvent:
 def test_each_encoder_is_called_once_for_an_event(order: list[int]) -> None:
     counting, one = Counting(4), event()
     for number in order * 3:
-        assert one.encoded(counting.encoders[number]) == f"{number}:7"
+        assert one.encode(counting.encoders[number]) == f"{number}:7"
     assert counting.calls == dict.fromkeys(order, 1)
 
 
 def test_an_event_that_many_encoders_are_used_on_stays_what_it_is() -> None:
     counting, one = Counting(3), event()
-    assert [one.encoded(encoder) for encoder in counting.encoders] == ["0:7", "1:7", "2:7"]
+    assert [one.encode(encoder) for encoder in counting.encoders] == ["0:7", "1:7", "2:7"]
     counted = one.counted_in(9, 70)
     assert (counted.stream_id, counted.offset, counted.data, counted.source) == (9, 70, one.data, 1)
-    assert counted.encoded(counting.encoders[2]) == "2:70"
+    assert counted.encode(counting.encoders[2]) == "2:70"
 
 
 def test_the_forms_of_the_native_face() -> None:
-    assert event().encoded(SSE_FRAME) == b'id: 7\nevent: steering\ndata: {"text":"x"}\n\n'
-    assert event().encoded(SOCKET_FRAME) == '{"event":"steering","data":{"text":"x"},"id":7}'
-    assert event().encoded(SSE_FRAME) is not event().encoded(SSE_FRAME)
+    assert event().encode(SSE_FRAME) == b'id: 7\nevent: steering\ndata: {"text":"x"}\n\n'
+    assert event().encode(SOCKET_FRAME) == '{"event":"steering","data":{"text":"x"},"id":7}'
+    assert event().encode(SSE_FRAME) is not event().encode(SSE_FRAME)
     one = event()
-    assert one.encoded(SSE_FRAME) is one.encoded(SSE_FRAME)
+    assert one.encode(SSE_FRAME) is one.encode(SSE_FRAME)

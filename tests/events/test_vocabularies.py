@@ -95,7 +95,7 @@ async def test_a_leg_that_emits_an_event_of_another_kind_fails_alone(rounds: Rou
     writers = [rounds.writer(stream.fence, "run_1") for stream in (wrong, right)]
     await writers[0].emit(TaskMoved(column="done"))
     await writers[1].emit(SessionUpdated(changed={}))
-    await database.run(rounds.turn)
+    await database.run(rounds.commit_round)
     await writers[1].drain()
     with pytest.raises(UnknownEvent):
         await writers[0].drain()

@@ -14,7 +14,7 @@ from agents_app import registry
 from core_app import database
 from core_app.database import write_transaction
 from events_app.models import WebhookDelivery
-from events_app.webhooks.outbox import BELL
+from events_app.webhooks.outbox import WAKEUP
 from sessions_app.events import WEBHOOK_EVENTS
 from tests.gateway_harness import WAIT, Client, GatewayHarness, api, gateway
 from tests.scripted_engine import ScriptedEngine
@@ -89,7 +89,7 @@ async def time_passes() -> None:
             WebhookDelivery.objects.filter(due_at__isnull=False).update(due_at=1.0)
 
     await database.run(change)
-    BELL.ring()
+    WAKEUP.notify()
 
 
 async def rows() -> int:

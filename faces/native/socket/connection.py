@@ -60,7 +60,7 @@ class SessionConnection(Connection):
         await self._actions.drain()
 
     def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
-        frames = [event.encoded(EVENT_FRAME) for event in events]
+        frames = [event.encode(EVENT_FRAME) for event in events]
         if missing is not None:
             first, last = missing
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))
