@@ -1,4 +1,7 @@
-"""How many streams a tenant may have open in this process: reading is not counted as requests, followers are."""
+"""Limits on open streams per tenant in this process.
+
+The rate limit counts the request for a stream once, however long it lasts, so streams have a limit of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from tenants_app.principal import Principal
 
 
 class Followers:
-    """Counts open streams by tenant; belongs to the loop."""
+    """The number of open streams by tenant. Belongs to the loop."""
 
     def __init__(self) -> None:
         self._open: Counter[int] = Counter()
 
     @contextmanager
     def track(self, principal: Principal) -> Iterator[None]:
-        """Holds a place for a stream. Raises RateLimited at GATEWAY_MAX_FOLLOWERS_PER_TENANT."""
+        """Counts a stream while the block runs. Raises RateLimited at GATEWAY_MAX_FOLLOWERS_PER_TENANT."""
         limit = settings.GATEWAY_MAX_FOLLOWERS_PER_TENANT
         if self._open[principal.tenant_id] >= limit:
             raise RateLimited(f"The tenant has {limit} open streams (GATEWAY_MAX_FOLLOWERS_PER_TENANT).", retry_after=5)
@@ -33,3 +36,4 @@ class Followers:
 
 
 FOLLOWERS = process_wide(Followers())
+"""Process-wide instance."""

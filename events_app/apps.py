@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""Registers the app. The admin shows it as Webhooks, its only models with pages there."""
 
 from __future__ import annotations
 

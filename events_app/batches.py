@@ -81,7 +81,7 @@ class _ManyFormsEvent(StoredEvent):
 
 
 class Batch:
-    """Events of one stream that were committed together; offsets are consecutive."""
+    """Events of one stream that were committed together. Their offsets are consecutive."""
 
     __slots__ = ("_size", "events", "stream_id")
 
@@ -102,18 +102,18 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Bytes of the events' data, counted once for all followers."""
+        """Bytes of the events' data, summed once for all followers."""
         if self._size is None:
             self._size = sum(len(event.data) for event in self.events)
         return self._size
 
     def message(self) -> dict[str, Any]:
-        """The batch as a channel-layer message: one blob, which the in-memory layer copies at no cost."""
+        """Returns the batch as a channel-layer message: one blob, which the in-memory layer need not copy."""
         rows = [(event.type, event.run_id, event.data, event.source) for event in self.events]
         return {"type": "stream.batch", "batch": msgpack.packb((self.stream_id, self.first, rows))}
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Batch:
-        """The batch that a message carries."""
+        """Returns the batch that a message carries."""
         stream_id, first, rows = msgpack.unpackb(message["batch"])
         return cls(stream_id, [StoredEvent(stream_id, first + index, *row) for index, row in enumerate(rows)])

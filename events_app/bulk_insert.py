@@ -1,6 +1,6 @@
-"""Event rows into the database, many at once: arrays on PostgreSQL, executemany on SQLite.
+"""Bulk statements for event rows and heads: arrays on PostgreSQL, executemany on SQLite.
 
-Django's bulk_create costs about 20 µs a row before the database sees it; the log's budget is 20,000 rows/s.
+Django's bulk_create takes about 20 µs per row before the database sees it; the log has to write 20,000 rows a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _COLUMNS = 'stream_id, "offset", type, run_id, data, source_id, source_offset'
 
 
 class Row(NamedTuple):
-    """One row of `events_app_event`, in the order of its columns."""
+    """One row of `events_app_event`, with the columns in their order."""
 
     stream_id: int
     offset: int
@@ -28,17 +28,17 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, event: StoredEvent) -> Row:
-        """The row of a session's own event."""
+        """Returns the row of a stream's own event."""
         return cls(event.stream_id, event.offset, event.type, event.run_id, event.data.decode(), None, None)
 
     @classmethod
     def pointer(cls, event: StoredEvent, source: StoredEvent) -> Row:
-        """The row that counts `source` in a parent's stream."""
+        """Returns the row that counts `source` in a parent stream."""
         return cls(event.stream_id, event.offset, event.type, event.run_id, None, source.stream_id, source.offset)
 
 
 def insert(rows: Sequence[Row]) -> None:
-    """Writes `rows` in the caller's transaction."""
+    """Inserts the rows in the caller's transaction."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
@@ -51,7 +51,7 @@ def insert(rows: Sequence[Row]) -> None:
 
 
 def heads_set(heads: Sequence[tuple[int, int]]) -> None:
-    """Sets the head of each (stream id, head); the rows are locked by the caller."""
+    """Sets the heads of streams, given as (stream id, head). The caller has locked their rows."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(

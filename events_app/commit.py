@@ -20,7 +20,7 @@ from events_app.types import Event, Vocabulary, vocabulary_get
 
 
 class Outcome(Enum):
-    """What became of a submission that did not fail."""
+    """The result of a submission that did not fail. A busy stream is submitted again."""
 
     COMMITTED = "committed"
     BUSY = "busy"
@@ -28,7 +28,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What one leg wants committed."""
+    """Events that one leg wants committed, and the fence that allows it."""
 
     fence: Fence
     run_id: str
@@ -45,7 +45,7 @@ class _Locked(NamedTuple):
 
 
 class Commit:
-    """The work of one transaction; `outcome` and `batches` are true once it has committed."""
+    """The statements of one transaction. `outcome` and `batches` hold once it has committed."""
 
     def __init__(self, submissions: Sequence[Submission]) -> None:
         self._submissions = submissions
@@ -57,7 +57,7 @@ class Commit:
         self.count = 0
 
     def execute(self) -> None:
-        """1. lock the streams, 2. lock their parents, 3. give offsets, 4. write. To be called in a transaction."""
+        """1. Locks the streams, 2. locks their parents, 3. assigns offsets, 4. writes. Called in a transaction."""
         streams = self._lock({submission.fence.stream_id for submission in self._submissions})
         parents = self._lock({row.parent_id for row in streams.values() if row.parent_id is not None})
         self._erased_ids = self._find_erased(
@@ -86,7 +86,7 @@ class Commit:
             return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in cursor.fetchall()}
 
     def _find_erased(self, missing: set[int]) -> set[int]:
-        """Which of the streams that were not locked are not busy, but no more."""
+        """Returns those of the streams that could not be locked because they do not exist any more."""
         return missing - set(Stream.objects.filter(pk__in=missing).values_list("pk", flat=True)) if missing else missing
 
     def _add(self, submission: Submission, stream: _Locked | None, parents: dict[int, _Locked]) -> None:

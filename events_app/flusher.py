@@ -1,8 +1,9 @@
-"""The log's streaming door: what running legs emit, committed for all sessions together (design, decision 1).
+"""The flusher: commits what running legs emit, for all of them together (docs/architecture.md, "The life of a prompt").
 
-One thread per process takes what has gathered from every leg while the previous commit was under way, joins
-waiting deltas of one message, and commits it in one transaction. Streams are locked in id order and with SKIP
-LOCKED, so a busy one waits for the next round and holds nobody up; a bad row costs only its own stream.
+One thread per process takes the events that have gathered from all legs during the previous commit and commits them in
+one transaction; deltas of one message that wait for the same commit are joined. Streams are locked in the order of
+their ids and with SKIP LOCKED: a busy one waits for the next round and delays no other. A bad event fails only its own
+stream.
 """
 
 from __future__ import annotations
@@ -25,28 +26,30 @@ from events_app.lease import Fence, LeaseLost
 from events_app.types import Event
 
 MAX_PENDING_EVENTS = 2000
-"""A leg that is so far ahead of its commits waits in `emit`."""
+"""A leg that is this far ahead of its commits waits in `emit`."""
 
 MAX_JOINED_CHARACTERS = 32 * 1024
+"""The longest delta that is stored: longer ones are split, shorter ones joined up to it."""
 
 BUSY_PAUSE_SECONDS = 0.002
-"""Before streams that somebody else holds are tried again."""
+"""Pause before streams that another transaction has locked are tried again."""
 
 CROWD = 4
-"""After a commit of so many legs comes a pause, unless somebody waits for the next: what comes meanwhile is joined and
-committed together, where each word of many would be a transaction of its own. Fewer legs' words wait for nothing."""
+"""After a commit for this many legs the flusher pauses, unless a leg waits for the next commit. Deltas that come during
+the pause are joined and committed together; without it each would be a transaction. Fewer legs cause no pause."""
 
 PROCESSOR_SHARE = 0.05
-"""Of a core, that a crowd's commits take, as far as LONGEST_PAUSE_SECONDS allows."""
+"""Share of a core that commits for many legs may take; the pause is as long as that needs, within
+LONGEST_PAUSE_SECONDS."""
 
 LONGEST_PAUSE_SECONDS = 0.02
 
 AUDIENCE = 100
-"""So many followers of these streams in this process are a crowd too, whose pause is longer: writing a word to them
-takes longer than committing it, and a loop that is never done writing has no time to hear the next."""
+"""With this many followers of the committed streams in this process there is a pause too, and a longer one: sending a
+delta to all of them takes longer than committing it, and a loop that is busy sending cannot receive the next one."""
 
 DELIVERY_SECONDS = 0.0001
-"""Of pause for each of an audience: twice what it takes to write to one."""
+"""Pause per follower: twice the time that sending to one takes."""
 
 LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
 
@@ -54,7 +57,10 @@ logger = structlog.get_logger("gateway.flusher")
 
 
 class LegWriter:
-    """A leg's way into the log; its methods belong to the leg's loop, `take`, `settle` and `fail` to the flusher."""
+    """Writes the events of one leg through the flusher.
+
+    `emit` and `drain` belong to the leg's loop; `take`, `put_back` and `settle` are the flusher's.
+    """
 
     def __init__(self, flusher: Flusher, fence: Fence, run_id: str) -> None:
         self.fence = fence
@@ -69,7 +75,7 @@ class LegWriter:
         self._taken_waiters: list[asyncio.Future[None]] = []
 
     async def emit(self, event: Event) -> None:
-        """Queues an event; waits only when MAX_PENDING_EVENTS are not committed yet. Raises LeaseLost."""
+        """Queues an event, and waits when MAX_PENDING_EVENTS are not committed yet. Raises LeaseLost."""
         if self._failure is not None:
             raise self._failure
         with self._guard:
@@ -81,11 +87,11 @@ class LegWriter:
             await self.drain()
 
     async def drain(self) -> None:
-        """Until everything emitted so far is committed. Raises LeaseLost, or what the commit failed with."""
+        """Waits until everything emitted so far is committed. Raises LeaseLost, or the error of the commit."""
         with self._guard:
             waiter = self._loop.create_future() if self._pending or self._taken else None
             if waiter is not None:
-                # What is already with the flusher is all that this waits for, unless more has gathered since.
+                # Events that the flusher has taken are all that this waits for, unless more have gathered since.
                 (self._waiters if self._pending else self._taken_waiters).append(waiter)
         if waiter is not None:
             self._flusher.hurry()
@@ -96,7 +102,7 @@ class LegWriter:
     # -- the flusher's side --------------------------------------------------------------------------
 
     def take(self) -> Submission:
-        """Everything that waits."""
+        """Returns everything that waits."""
         with self._guard:
             events, self._pending = self._pending, []
             self._taken = len(events)
@@ -104,14 +110,14 @@ class LegWriter:
         return Submission(self.fence, self.run_id, events)
 
     def put_back(self, events: Sequence[Event]) -> None:
-        """Returns what was not committed, in front of what came since."""
+        """Puts events that were not committed in front of those that came since."""
         with self._guard:
             self._pending[:0] = events
             self._taken = 0
             self._waiters[:0], self._taken_waiters = self._taken_waiters, []
 
     def settle(self, failure: BaseException | None) -> None:
-        """Notes the outcome of the events taken last, and wakes who waits for them."""
+        """Notes the outcome of the events taken last, and wakes the tasks that wait for them."""
         with self._guard:
             self._taken = 0
             self._failure = self._failure or failure
@@ -140,7 +146,7 @@ def _release(waiters: Sequence[asyncio.Future[None]]) -> None:
 
 
 class Flusher(Part):
-    """A `core_app.lifecycle.Part`: the thread and the set of legs that have something to commit."""
+    """The thread that commits, and the set of writers that have something to commit."""
 
     def __init__(self, hub: Hub = HUB) -> None:
         self._hub = hub
@@ -160,7 +166,7 @@ class Flusher(Part):
         self._thread.start()
 
     async def stop(self) -> None:
-        """Commits what waits and ends the thread."""
+        """Commits everything that waits, and ends the thread."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -171,18 +177,18 @@ class Flusher(Part):
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
     def writer(self, fence: Fence, run_id: str) -> LegWriter:
-        """A leg's door, to be used from the running loop."""
+        """Returns a writer for a leg of the running loop."""
         return LegWriter(self, fence, run_id)
 
     def wake(self, writer: LegWriter) -> None:
-        """Notes that `writer` has something to commit."""
+        """Notes that a writer has something to commit."""
         with self._ready:
             if writer not in self._dirty:
                 self._dirty[writer] = None
                 self._ready.notify()
 
     def hurry(self) -> None:
-        """Ends the pause between two commits: somebody waits for the next."""
+        """Ends the pause between two commits, because a leg waits for the next one."""
         self._hurry.set()
 
     def _run(self) -> None:
@@ -200,7 +206,7 @@ class Flusher(Part):
         connections.close_all()
 
     def _pause_after(self, writers: Sequence[LegWriter], spent: float) -> float:
-        """Seconds to gather in, after a commit that took `spent` of processor time."""
+        """Returns the pause in seconds after a commit that took `spent` seconds of processor time."""
         audience = self._hub.audience(writer.fence.stream_id for writer in writers)
         if audience >= AUDIENCE:
             return min(audience * DELIVERY_SECONDS, LONGEST_AUDIENCE_PAUSE_SECONDS)
@@ -213,12 +219,12 @@ class Flusher(Part):
             self._hurry.wait(seconds)
 
     def _commit_round(self, writers: Sequence[LegWriter]) -> None:
-        """Takes, commits and settles. Whatever goes wrong is settled too: a leg must never wait for ever."""
+        """Takes, commits and settles. Failures are settled too, so that no leg waits for ever."""
         taken = {writer: writer.take() for writer in writers}
         submissions = [taken[writer] for writer in writers]
         try:
             outcome = self._commit(submissions)
-        except Exception as error:  # contains: a bad row, a bug in one event, a database that went away
+        except Exception as error:  # contains: a bad row, a bug in one event, a lost database
             logger.warning("commit_failed", error=error_summary(error), legs=len(writers))
             outcome = self._commit_each(submissions, error)
         busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
@@ -247,10 +253,10 @@ class Flusher(Part):
         return work.outcome
 
     def _commit_each(self, submissions: Sequence[Submission], error: Exception) -> dict[Fence, Outcome | BaseException]:
-        """One transaction per stream, so that only the one that cannot be written fails.
+        """Commits in one transaction per stream, so that only a stream that cannot be written fails.
 
-        A lost connection is not tried again: nobody knows whether its commit happened, and a retried leg drops
-        the partial text while a repeated batch would double it.
+        A lost connection is not tried again: its commit may have happened. A retried leg drops the partial text; a
+        repeated batch would double it.
         """
         if isinstance(error, OperationalError | InterfaceError) and connection.vendor != "sqlite":
             connections.close_all()
@@ -266,4 +272,4 @@ class Flusher(Part):
 
 
 FLUSHER = process_wide(Flusher())
-"""The flusher of this process."""
+"""Process-wide instance, started by `Gateway`."""

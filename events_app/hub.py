@@ -1,8 +1,8 @@
-"""The hub: this process's only client of the channel layer (design, decision 1).
+"""The hub: the only client of the channel layer in a process (docs/architecture.md, "The life of a prompt").
 
-One channel is a member of the group of every stream that somebody here follows. It is drained at once into the
-followers' bounded queues; each event is decoded once. Publishing never waits: a bounded queue and one task. What
-the layer loses is found again by comparing the followed streams with their heads, twice a second.
+The hub has one channel, a member of the group of every stream that is followed here. Its messages go at once into the
+followers' bounded queues, and each event is decoded once. Publishing never waits: a bounded queue and one task. Batches
+that the layer loses are found twice a second, by comparing the followed streams with their heads in the database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from core_app import database
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks, running_loop
 from events_app.batches import Batch
@@ -27,36 +27,39 @@ from events_app.positions import heads
 from events_app.subscription import Subscription
 
 CHECK_SECONDS = 0.5
-"""A head that is ahead of us in two checks running was missed: a lost message costs at most twice this."""
+"""Pause between two checks. A stream that is behind its head in both was missed, so a lost message costs at most twice
+this."""
 
 ACTIVE_SECONDS = 10.0
-"""A stream is compared at every check for this long after its last message or follower; later at heartbeats."""
+"""For this long after its last message or new follower a stream is compared at every check, then at heartbeats."""
 
 ALWAYS_CHECKED = 2000
-"""Up to so many followed streams the distinction is not worth making: one query takes them all."""
+"""With at most this many followed streams every check compares all of them, in one or two queries."""
 
 JOIN_SECONDS = 1.0
-"""A follower waits so long to be in its stream's group, behind a Redis that hangs; then the checks bring it what the
-layer does not."""
+"""A follower waits this long for its stream's group when Redis hangs. Then it starts without, and the checks bring it
+what the layer does not."""
 
 PUBLISH_QUEUE = 20_000
+"""Batches that wait for the layer; further ones are dropped, and followers read them from the log."""
 
 LOG_SECONDS = 60.0
+"""Pause between two log lines about batches that do not reach the layer: with many legs, a thousand a second do not."""
+
 LAYER_DOWN_ADVICE = (
     "Events reach their readers by way of the database, up to a second late, until the channel layer works again. See"
     " that Redis runs, and that GATEWAY_REDIS_URL has its address and password."
 )
-"""Between two lines that say that batches do not reach the layer: with many legs it is a thousand a second."""
 
 RETRY_SECONDS = 0.1
-"""After a failed receive."""
+"""Pause after a failed receive."""
 
 logger = structlog.get_logger("gateway.hub")
 
 
 class _Followed:
-    """A stream that has followers here. `suspect` is its head at the check before, `attempt` ends with the next attempt
-    to join its group."""
+    """A stream that has followers here. `suspect` is its head at the previous check; `attempt` is done when the next
+    attempt to join its group is."""
 
     __slots__ = ("active_at", "attempt", "joined", "subscriptions", "suspect")
 
@@ -69,8 +72,10 @@ class _Followed:
 
 
 class Hub(Part):
-    """A `core_app.lifecycle.Part`; every method but `publish` and `audience` belongs to the loop it was
-    started on."""
+    """Delivers committed batches to the followers of this process.
+
+    Every method but `publish` and `audience` belongs to the loop on which the hub was started.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,8 +88,12 @@ class Hub(Part):
         self._to_join: dict[int, None] = {}
         self._emptied: dict[int, None] = {}
         self._groups_changed = asyncio.Event()
+        self._checks = Periodic(
+            "hub-check", self._check_in_time, lambda: CHECK_SECONDS, first=False, failed=_log_failed_check
+        )
+        self._full_check_at = 0.0
         self._layer_down = False
-        """Whether the layer failed when it was last asked for a group."""
+        """True when the layer failed at the last attempt to join a group."""
         self._unlogged = 0
         self._log_at = 0.0
         self.draining = False
@@ -93,21 +102,21 @@ class Hub(Part):
 
     @property
     def running(self) -> bool:
-        """Whether this process has a started hub."""
+        """True between start and stop."""
         return self._loop is not None
 
     @property
     def follower_count(self) -> int:
-        """Followers attached here."""
+        """The number of subscriptions in this process."""
         return sum(len(followed.subscriptions) for followed in self._streams.values())
 
     def audience(self, stream_ids: Iterable[int]) -> int:
-        """How many follow these streams here; from any thread, true for a moment."""
+        """Returns how many followers these streams have here; from any thread, true for a moment."""
         followed = [self._streams.get(stream_id) for stream_id in stream_ids]
         return sum(len(each.subscriptions) for each in followed if each is not None)
 
     async def start(self) -> None:
-        """Begins to join groups, receive, publish and check."""
+        """Starts the tasks that join groups, receive, publish and check."""
         self._outgoing_ready, self._channel_opened, self._groups_changed = (asyncio.Event() for _ in range(3))
         self._loop, self.draining = asyncio.get_running_loop(), False
         self._layer, self._channel, self._layer_down = get_channel_layer(), "", False
@@ -118,12 +127,13 @@ class Hub(Part):
                 ("receive", self._receive),
                 ("publish", self._publish),
                 ("groups", self._maintain_groups),
-                ("check", self._check),
             )
         ]
+        self._full_check_at = time.monotonic() + settings.GATEWAY_HEARTBEAT_SECONDS
+        await self._checks.start()
 
     async def drain(self) -> None:
-        """Ends every follower; each tells its client to reconnect."""
+        """Ends every follower, which tells its client to reconnect."""
         self.draining = True
         for followed in list(self._streams.values()):
             for subscription in list(followed.subscriptions):
@@ -132,22 +142,23 @@ class Hub(Part):
     async def stop(self) -> None:
         """Ends the tasks and the layer's connections."""
         self._loop = None
+        await self._checks.stop()
         await cancel_tasks(*self._tasks)
         self._tasks.clear()
         for pending in (self._streams, self._outgoing, self._to_join, self._emptied):
             pending.clear()
         try:
             await layer_close(self._layer)
-        except Exception as error:  # Redis may be away; the process ends all the same
+        except Exception as error:  # Redis may be down; the process ends all the same
             logger.warning("channel_close_failed", error=error_summary(error))
 
     # -- publishing ----------------------------------------------------------------------------------
 
     def publish(self, batches: Iterable[Batch]) -> None:
-        """Announces committed batches; from any thread, at once. A process without a hub (a command) leaves it to
-        the followers' own checks."""
+        """Announces committed batches; from any thread, without waiting. In a process without a started hub (a command)
+        the other processes find them with their checks."""
         if (loop := self._loop) is not None:
-            # The loop may close at any moment, which must not look like a commit that failed.
+            # The loop may close at any moment, which must not look like a failed commit.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._enqueue, list(batches))
 
@@ -167,7 +178,7 @@ class Hub(Part):
                 batch = self._outgoing.popleft()
                 try:
                     await self._layer.group_send(self._group(batch.stream_id), batch.message())
-                except Exception as error:  # whatever a layer raises; followers read the log
+                except Exception as error:  # contains: whatever a layer raises; followers read the log
                     self._send_failed(error)
 
     def _send_failed(self, error: Exception) -> None:
@@ -195,7 +206,7 @@ class Hub(Part):
                 raise
 
     def detach(self, subscription: Subscription) -> None:
-        """Ends a subscription; the group is left at the next check when nobody here follows the stream."""
+        """Ends a subscription. When it was the stream's last one here, the next check leaves the group."""
         subscription.disarm()
         followed = self._streams.get(subscription.stream_id)
         if followed is not None:
@@ -207,7 +218,7 @@ class Hub(Part):
         return f"{self._database}-stream-{stream_id}"
 
     async def _wait_joined(self, stream_id: int, followed: _Followed) -> None:
-        """Until the stream's group was joined, or an attempt failed, or JOIN_SECONDS have passed."""
+        """Waits until the stream's group was joined, an attempt failed, or JOIN_SECONDS have passed."""
         self._to_join[stream_id] = None
         self._groups_changed.set()
         if self._layer_down:
@@ -217,11 +228,11 @@ class Hub(Part):
         await asyncio.wait([followed.attempt], timeout=JOIN_SECONDS)
 
     async def _maintain_groups(self) -> None:
-        """Joins and leaves, one group after the other, in a task of its own: neither followers nor the checks, which
-        repair what a layer loses, may wait for a layer that hangs."""
+        """Joins and leaves groups, one after the other. A task of its own, because neither followers nor the checks may
+        wait for a layer that hangs."""
         try:
             await self._open_channel()
-        except Exception as error:  # whatever a layer raises; the first follower tries again
+        except Exception as error:  # contains: whatever a layer raises; the first follower tries again
             self._layer_down = True
             logger.warning("channel_unavailable", error=error_summary(error), do=LAYER_DOWN_ADVICE)
         while True:
@@ -237,7 +248,7 @@ class Hub(Part):
             if followed is not None and followed.subscriptions and not followed.joined:
                 try:
                     await self._join(stream_id, followed)
-                except Exception as error:  # whatever a layer raises; the next check asks again
+                except Exception as error:  # contains: whatever a layer raises; the next check tries again
                     if not self._layer_down:
                         logger.warning(
                             "channel_join_failed",
@@ -281,11 +292,11 @@ class Hub(Part):
             self._emptied.pop(stream_id, None)
 
     async def _leave_group(self, stream_id: int, followed: _Followed) -> bool:
-        # Before it is done: whoever comes meanwhile has to ask for the group again.
+        # Set before the call, so that a follower that comes meanwhile joins the group again.
         followed.joined = False
         try:
             await self._layer.group_discard(self._group(stream_id), self._channel)
-        except Exception as error:  # whatever a layer raises; the next check tries again
+        except Exception as error:  # contains: whatever a layer raises; the next check tries again
             logger.warning("channel_leave_failed", streams=len(self._emptied), error=error_summary(error))
             followed.joined = not followed.subscriptions
             return False
@@ -296,7 +307,7 @@ class Hub(Part):
         while True:
             try:
                 self._dispatch(Batch.of(await self._layer.receive(self._channel)))
-            except Exception as error:  # a layer raises what it likes; without this task nothing would be live again
+            except Exception as error:  # contains: whatever a layer raises; without this task no event is live
                 logger.warning("channel_receive_failed", error=error_summary(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -309,23 +320,17 @@ class Hub(Part):
 
     # -- gap repair ----------------------------------------------------------------------------------
 
-    async def _check(self) -> None:
-        last_full = time.monotonic()
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            if self._to_join or self._emptied:
-                self._groups_changed.set()
-            full = time.monotonic() - last_full >= settings.GATEWAY_HEARTBEAT_SECONDS
-            if full:
-                last_full = time.monotonic()
-            try:
-                await self.check(full=full)
-            except Exception as error:  # contains: whatever a lost connection raises; nothing else repairs a gap
-                logger.warning("head_check_failed", error=error_summary(error))
+    async def _check_in_time(self) -> None:
+        if self._to_join or self._emptied:
+            self._groups_changed.set()
+        full = time.monotonic() >= self._full_check_at
+        if full:
+            self._full_check_at = time.monotonic() + settings.GATEWAY_HEARTBEAT_SECONDS
+        await self.check(full=full)
 
     async def check(self, *, full: bool) -> None:
-        """Compares followed streams with their heads, nudges the followers of those that stayed behind and ends those
-        of streams that are no more: nobody will write to them."""
+        """Compares followed streams with their heads, all of them or the active ones. Nudges the followers of streams
+        that stayed behind, and ends the followers of streams that were removed."""
         oldest = time.monotonic() - ACTIVE_SECONDS
         everything = full or len(self._streams) <= ALWAYS_CHECKED
         ids = [key for key, value in self._streams.items() if everything or value.active_at >= oldest]
@@ -349,5 +354,9 @@ class Hub(Part):
         followed.suspect = head
 
 
+def _log_failed_check(error: Exception) -> None:
+    logger.warning("head_check_failed", error=error_summary(error))
+
+
 HUB = process_wide(Hub())
-"""The hub of this process."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,9 +1,8 @@
-"""The in-memory channel layer for one process, without what the stock one pays for on every message.
+"""The in-memory channel layer of an embedded gateway, and the way to close a layer of either kind.
 
-channels' InMemoryChannelLayer walks all groups at each send (10,000 followed streams make a send cost over a
-millisecond), takes a channel out of its groups when one message is old, copies messages deeply and delivers in
-no order. The hub is the only client, drains at once and sends immutable bytes, so none of that is needed. Beside
-it, the one way to close a layer.
+The InMemoryChannelLayer of Channels walks all groups at each send (with 10,000 followed streams a send takes over a
+millisecond), removes a channel from its groups when one message is old, copies messages deeply and does not keep their
+order. The hub is the only client, receives at once and sends immutable bytes, so none of that is needed.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from core_app.timeouts import cancel_tasks
 
 
 class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped
-    """Delivers in order, at once, to bounded queues; a full queue loses the message, as every layer may."""
+    """Delivers at once and in order to bounded queues. A full queue loses the message, as every layer may."""
 
     def _clean_expired(self) -> None:
-        """Nothing expires: a message is drained within one turn of the loop."""
+        """Does nothing: a message is received in the next iteration of the loop, so none expires."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Puts `message` on the queue of every member of `group`."""
+        """Puts the message into the queue of every member of the group."""
         for channel in self.groups.get(group, ()):
             queue = self.channels.get(channel)
             if queue is None:
@@ -33,10 +32,10 @@ class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels
 
 
 async def layer_close(layer: Any) -> None:
-    """Ends what a Redis layer keeps open on this loop; nothing for one in memory.
+    """Closes what a Redis layer keeps open on this loop; does nothing for a layer in memory.
 
-    Its receiver polls with a timeout in which a cancellation can be lost: cancelled once, it may run for ever and keep
-    the process from ending (seen in one end of twenty). So it is cancelled until it has ended.
+    The receiver of a Redis layer polls with a timeout in which a cancellation can be lost. Cancelled once, it may go on
+    for ever and keep the process from ending (seen once in twenty stops), so it is cancelled until it has ended.
     """
     if not hasattr(layer, "_get_layer"):
         return

@@ -1,8 +1,9 @@
-"""The lease of a stream: who may stream into it, and the fence that refuses everybody else (design, decision 3).
+"""Leases of streams, and the fences that refuse writes without one (docs/architecture.md, "What holds when something
+dies").
 
-A claim is a compare-and-set on the stream's row: owner, epoch + 1, expiry by the database's clock. A fence names
-that epoch; it holds only while the lease is unexpired, so a process that was stopped past its lease writes
-nothing even when nobody else has come.
+A claim is a compare-and-set on the stream's row: owner, epoch + 1, expiry by the database's clock. A fence names that
+epoch and holds only while the lease is unexpired, so a process that was frozen past its lease writes nothing even when
+no other process has claimed the stream.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from events_app.models import Stream
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The right to write into one stream, as long as the lease of `epoch` is alive."""
+    """The right to write into one stream while the lease of `epoch` is alive."""
 
     stream_id: int
     owner: str
@@ -27,11 +28,11 @@ class Fence:
 
 
 class LeaseLost(Exception):
-    """The lease was taken over or ran out; nothing was written."""
+    """The lease was taken over, revoked or ran out; nothing was written."""
 
 
 def lease_claim(*, stream_id: int, owner: str, seconds: float) -> Fence | None:
-    """A fresh lease, or None while another one is alive."""
+    """Claims the stream's lease. Returns its fence, or None while another lease is alive."""
     with write_transaction(), connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE events_app_stream SET owner = %s, epoch = epoch + 1, lease_expires = {now_sql()} + %s"
@@ -43,7 +44,7 @@ def lease_claim(*, stream_id: int, owner: str, seconds: float) -> Fence | None:
 
 
 def leases_renew(*, fences: Iterable[Fence], seconds: float) -> set[Fence]:
-    """Extends every lease that is still alive, and gives back those that are; an expired one is never revived."""
+    """Extends every lease that is still alive and returns the fences of these. An expired lease is never revived."""
     alive = set()
     with write_transaction(), connection.cursor() as cursor:
         for fence in sorted(fences, key=lambda held: held.stream_id):
@@ -58,7 +59,7 @@ def leases_renew(*, fences: Iterable[Fence], seconds: float) -> set[Fence]:
 
 
 def leases_held(fences: Iterable[Fence]) -> set[Fence]:
-    """Those of `fences` whose lease is theirs and alive; reads only."""
+    """Returns those of `fences` whose lease is theirs and alive, without writing."""
     wanted = {fence.stream_id: fence for fence in fences}
     if not wanted:
         return set()
@@ -73,7 +74,7 @@ def leases_held(fences: Iterable[Fence]) -> set[Fence]:
 
 
 def lease_release(*, fence: Fence) -> bool:
-    """Ends the lease; False when it was no longer held. Call it with the stream row locked (`log.lock`)."""
+    """Ends the lease; False when it was no longer held. The caller has locked the stream's row (`log.lock`)."""
     with write_transaction(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE events_app_stream SET owner = NULL, lease_expires = 0"
@@ -99,19 +100,19 @@ def lease_unclaimed(fence: Fence) -> bool:
 
 
 def leases_stale(*, seconds: float) -> QuerySet[Stream]:
-    """Streams whose lease ran out more than `seconds` ago and was not released."""
+    """Selects streams whose lease ran out more than `seconds` ago and was never released."""
     return Stream.objects.filter(owner__isnull=False, lease_expires__lt=database_now() - seconds)
 
 
 def free_streams_join(column: str) -> str:
-    """SQL that joins the stream of `column` where nobody holds it. Its parameter is the moment by the database's clock.
+    """Returns SQL that joins the stream of `column` unless it is leased; its parameter is `database_now()`.
 
-    For statements of upper rooms that look for work.
+    For statements in which upper rooms look for work.
     """
     return f"JOIN events_app_stream e ON e.id = {column} AND (e.owner IS NULL OR e.lease_expires <= %s)"
 
 
 def leases_reset() -> None:
-    """Ends every lease. Only for a process that is provably alone (SQLite, whose data directory it holds)."""
+    """Ends every lease. Only for a process that is provably alone (SQLite, with the lock on its data directory)."""
     with write_transaction(), connection.cursor() as cursor:
         cursor.execute("UPDATE events_app_stream SET owner = NULL, lease_expires = 0 WHERE owner IS NOT NULL")

@@ -1,7 +1,7 @@
-"""The log's transactional door: `append` inside a service's transaction, and reading back.
+"""The event log: `append` inside a service's transaction, and reading events back.
 
-Every writer locks the stream's row first and assigns offsets from its head there, so offsets have no gap and
-their order is the order of commits. What a transaction appended is announced after its commit, never before.
+Every writer locks the stream's row first and assigns offsets from its head there, so offsets have no gap and their
+order is the order of commits. Appended events are announced after the commit, never before.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from events_app.types import Event, vocabulary_get, webhook_types
 from events_app.webhooks.outbox import SUBSCRIBED, deliveries_add
 
 PAGE_BYTES = 1024 * 1024
-"""A read gives so much and the event in which it comes to that: a thousand events may be a quarter of a gigabyte, and
-whoever catches up holds one read."""
+"""A read ends with the event that brings its data to this size: a thousand events may be a quarter of a gigabyte, and a
+follower that catches up holds one read in memory."""
 
 FETCH_ROWS = 32
-"""Rows at a time from SQLite: each by itself cost a fifth of a read."""
+"""Rows fetched from SQLite at a time; one by one they took a fifth of a read's time."""
 
 REMOVED_DATA = b"{}"
-"""The data of a pointer to an event that is no longer kept: retention empties a session before its group."""
+"""The data of a pointer whose event is no longer kept, because retention empties a session before its group."""
 
 
 def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | None = None) -> Stream:
@@ -48,8 +48,8 @@ def stream_parent_set(stream_id: int, parent_id: int | None) -> None:
 
 
 def lock(stream_id: int) -> StreamPosition:
-    """Locks the stream's row until the transaction ends: the first statement of every transaction that changes
-    what belongs to it. On SQLite the transaction itself (IMMEDIATE) is the lock."""
+    """Locks the stream's row until the transaction ends, and returns its position. It is the first statement of every
+    transaction that changes something of the stream. On SQLite the transaction itself (IMMEDIATE) is the lock."""
     suffix = " FOR UPDATE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT head, floor FROM events_app_stream WHERE id = %s{suffix}", [stream_id])
@@ -60,8 +60,7 @@ def lock(stream_id: int) -> StreamPosition:
 
 
 def lock_all(stream_ids: Sequence[int]) -> None:
-    """Locks several streams' rows, in the order in which everybody locks several: `lock` for a whole batch. Those
-    that are no more are passed over."""
+    """Locks the rows of several streams, in the order of their ids as all code does. Skips streams that are gone."""
     if connection.vendor == "postgresql" and stream_ids:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -70,7 +69,7 @@ def lock_all(stream_ids: Sequence[int]) -> None:
 
 
 def fence_check(fence: Fence) -> None:
-    """Raises LeaseLost unless the lease is alive. For fenced writes that append nothing; lock the row first."""
+    """Raises LeaseLost unless the lease is alive. For fenced writes that append nothing, after the row was locked."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM events_app_stream"
@@ -111,7 +110,7 @@ def append(
 
 
 def append_each(stream_ids: Sequence[int], event: Event) -> None:
-    """Appends `event` to each of the streams, which the caller has locked (`lock_all`), as `append` would."""
+    """Appends the event to each of the streams as `append` does. The caller has locked them with `lock_all`."""
     if not stream_ids:
         return
     streams, at = _advance_each(stream_ids, has_webhooks=_has_webhooks([event])), iso_ms(now())
@@ -161,7 +160,7 @@ def _advance(stream_id: int, count: int, *, has_webhooks: bool = False, fence: F
 
 
 def _advance_each(stream_ids: Sequence[int], *, has_webhooks: bool) -> list[_Moved]:
-    """Moves the head of each stream by one; in the order of their ids."""
+    """Moves the head of each stream by one; returns them in the order of their ids."""
     marks = ", ".join(["%s"] * len(stream_ids))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -197,8 +196,8 @@ def _count(parent_id: int, events: Sequence[StoredEvent]) -> Batch:
 def read(
     stream_id: int, *, after: int, limit: int, types: frozenset[str] | None = None, through: int | None = None
 ) -> list[StoredEvent]:
-    """At most `limit` events with offsets above `after` (and up to `through`), oldest first; pointers resolved. Fewer
-    when they come to PAGE_BYTES: `read_was_cut` says whether there may be more."""
+    """Returns at most `limit` events with offsets above `after` and up to `through`, oldest first, with pointers
+    resolved. It returns fewer when they reach PAGE_BYTES; `read_was_cut` says whether there may be more."""
     sql = (
         'SELECT e."offset", e.type, COALESCE(s.run_id, e.run_id) AS run_id, COALESCE(s.data, e.data) AS data,'
         " e.source_id"
@@ -221,15 +220,15 @@ def read(
 
 
 def read_was_cut(events: Sequence[StoredEvent], limit: int) -> bool:
-    """Whether a `read` with this limit may have left events of those it was asked for."""
+    """True when a `read` with this limit may have left out events that it was asked for."""
     return len(events) == limit or sum(len(event.data) for event in events) >= PAGE_BYTES
 
 
 def _fetch_page(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The statement's rows, up to the one with which their data come to PAGE_BYTES; the others are not fetched."""
+    """Returns the rows of the statement up to the one that brings their data to PAGE_BYTES; fetches no others."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # The sizes of values that are stored apart are known without reading them.
+            # PostgreSQL knows the sizes of large values without reading them.
             over = 'OVER (ORDER BY r."offset" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)'
             summed = f"SELECT r.*, SUM(octet_length(r.data)) {over} AS sent FROM ({sql}) r"
             fitting = f'SELECT "offset", type, run_id, data, source_id FROM ({summed}) f WHERE COALESCE(sent, 0) < %s'

@@ -1,7 +1,7 @@
-"""Streams and their events: the log that everything a client can come back for is a row of.
+"""The event log. Everything that a client can resume from is a row here.
 
-`Stream` stays narrow because its row is updated by every commit; `Event` holds the encoded wire data, or, in a
-group's stream, only the position of the session's event that it counts.
+`Stream` stays narrow, because every commit updates its row. `Event` holds the encoded wire data, or, in a group's
+stream, only the position of the session's event that it counts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["Event", "Stream", "StreamToken", "WebhookDelivery", "WebhookEndpoint
 
 
 class Stream(models.Model):
-    """One ordered log and the lease of whoever may stream into it (design, decisions 1 and 3).
+    """One ordered log, and the lease of the process that may stream into it (docs/architecture.md).
 
-    `head` is the newest offset, `floor` the newest one that retention removed. `lease_expires` is in seconds
-    since the epoch by the database's clock. `parent` is the stream that counts this one's events too. `tenant` is
-    whose webhooks are told of its events, where there are any.
+    `kind` names its vocabulary. `head` is the newest offset, `floor` the newest one that retention removed.
+    `lease_expires` is in seconds since the epoch by the database's clock. `parent` is the stream that counts this one's
+    events too. `tenant` is the tenant whose webhooks get its events.
     """
 
     kind = models.CharField(max_length=8)
@@ -37,7 +37,7 @@ class Stream(models.Model):
             models.CheckConstraint(name="stream_floor_within_head", condition=models.Q(floor__lte=models.F("head"))),
         ]
         indexes = [
-            # Looked at when a stream is removed; few have a parent, and it never changes.
+            # Used when a stream is removed; few streams have a parent, and it rarely changes.
             models.Index(name="stream_children", fields=["parent"], condition=models.Q(parent__isnull=False)),
         ]
 
@@ -46,10 +46,10 @@ class Stream(models.Model):
 
 
 class Event(models.Model):
-    """One row of a stream. `data` is the encoded wire object; a pointer row has a `source` position instead.
+    """One row of a stream. `data` is the encoded wire object; a pointer has the position of its `source` instead.
 
-    No constraint in the database: a check per row would cost the log a quarter of its rate, and rows are only
-    written under the stream's lock.
+    There is no constraint in the database: a check per row would cost the log a quarter of its rate, and rows are
+    written under the stream's lock only.
     """
 
     pk = models.CompositePrimaryKey("stream_id", "offset")

@@ -1,0 +1,1 @@
+"""Server-sent events: the bytes of frames, the base consumer of event streams, and the writer of a response."""

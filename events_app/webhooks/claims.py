@@ -1,8 +1,8 @@
-"""What senders take from the table of deliveries, and give back: claims with a lease, and their outcomes.
+"""Claims of senders on due deliveries, and the outcomes of attempts.
 
-A claim moves `due_at` past the lease in the statement's own transaction (`SKIP LOCKED`: of several senders each
-gets other rows). Outcomes name their claim; one that was lost meanwhile changes nothing. What settles a delivery
-holds the stream's lock, as does what adds one, so the next in line is never overlooked.
+A claim moves `due_at` past its lease in one short transaction (`SKIP LOCKED`: several senders get different rows). An
+outcome names its claim and changes nothing when the claim was lost meanwhile. Adding a delivery and settling one both
+hold the stream's lock, so the next one in the queue is never overlooked.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LEASE_SECONDS = 60.0
 """Longer than an attempt can take: `sender.ATTEMPT_SECONDS` and the commit of its outcome."""
 
 SessionNames = Callable[[Collection[int]], Mapping[int, str]]
-"""What sessions are called on the wire, by the ids of their streams; an upper room knows."""
+"""Returns the wire ids of sessions by the ids of their streams; an upper room provides it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claimed delivery with all that sending it needs. `body` is None when its event is no longer there."""
+    """A claimed delivery with everything that sending it needs. `body` is None when its event was removed."""
 
     delivery_id: str
     claim: str
@@ -43,9 +43,9 @@ class Attempt:
 
 
 def endpoints_due(*, limit: int, besides: Iterable[int] = ()) -> list[WebhookEndpoint]:
-    """Endpoints with something due, who waited longest first; those of `besides` are left out."""
+    """Returns endpoints with a due delivery, the one that has waited longest first, without those of `besides`."""
     due = WebhookDelivery.objects.filter(endpoint_id=OuterRef("pk"), due_at__isnull=False)
-    # Not Min(): PostgreSQL would read every row of a dead endpoint, where this reads the index's first.
+    # Not Min(): PostgreSQL would read every row of a dead endpoint. This reads the first entry of the index.
     oldest = Subquery(due.order_by("due_at").values("due_at")[:1])
     found = WebhookEndpoint.objects.filter(disabled_at__isnull=True, tenant__disabled_at__isnull=True)
     rows = found.exclude(pk__in=list(besides)).annotate(oldest=oldest).filter(oldest__lte=database_now())
@@ -53,7 +53,7 @@ def endpoints_due(*, limit: int, besides: Iterable[int] = ()) -> list[WebhookEnd
 
 
 def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNames) -> list[Attempt]:
-    """At most `limit` of the endpoint's due deliveries, with this sender's claim on them."""
+    """Claims at most `limit` of the endpoint's due deliveries and returns an attempt for each."""
     claim = new_id("claim")
     with write_transaction():
         moment = database_now()
@@ -69,7 +69,7 @@ def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNam
 
 
 def delivery_settle(*, attempt: Attempt, state: DeliveryState, status: int | None, error: str | None) -> bool:
-    """Ends a delivery and lets the next of its session go; False when the claim was lost."""
+    """Ends a delivery and makes the next one of its session due; False when the claim was lost."""
     with write_transaction():
         if not _lock_stream(attempt.stream_id):
             return False
@@ -82,7 +82,7 @@ def delivery_settle(*, attempt: Attempt, state: DeliveryState, status: int | Non
 
 
 def delivery_postpone(*, attempt: Attempt, seconds: float, status: int | None, error: str | None) -> bool:
-    """Makes the delivery due again in `seconds`; False when the claim was lost."""
+    """Makes the delivery due again in `seconds`; returns False when the claim was lost."""
     with write_transaction():
         return bool(
             _own_claim(attempt).update(
@@ -92,15 +92,15 @@ def delivery_postpone(*, attempt: Attempt, seconds: float, status: int | None, e
 
 
 def claims_release(*, attempts: Sequence[Attempt]) -> None:
-    """Gives back what a sender that ends could not finish."""
+    """Makes deliveries due again that a stopping sender could not finish."""
     with write_transaction():
         for attempt in sorted(attempts, key=lambda attempt: attempt.delivery_id):
             _own_claim(attempt).update(due_at=database_now(), claim=None)
 
 
 def endpoint_gone(*, endpoint: WebhookEndpoint) -> bool:
-    """Switches an endpoint off whose receiver answered 410, and what is pending for it waits; False when it has another
-    address by now, of which that says nothing."""
+    """Disables an endpoint whose receiver responded with 410; its pending deliveries wait. Returns False, and changes
+    nothing, when its address was changed meanwhile."""
     with write_transaction():
         same = WebhookEndpoint.objects.filter(pk=endpoint.pk, url=endpoint.url)
         if same.filter(disabled_at__isnull=True).update(disabled_at=clock.now(), disabled_reason="gone"):
@@ -113,7 +113,7 @@ def _own_claim(attempt: Attempt) -> QuerySet[WebhookDelivery]:
 
 
 def _lock_stream(stream_id: int | None) -> bool:
-    """Locks the stream; False when it was erased, and its deliveries with it."""
+    """Locks the stream; returns False when it was erased, and its deliveries with it."""
     if stream_id is None:
         return True
     try:

@@ -1,8 +1,8 @@
-"""Webhook endpoints of tenants, and what is to be delivered to them.
+"""Webhook endpoints of tenants, and the deliveries to them.
 
-A delivery's row is written in the transaction that appends its event (`events_app.webhooks.outbox`), and names the
-event instead of copying it: retention and erasure stay the log's. No foreign key of a delivery is a constraint, so
-that a webhook that is being deleted never makes a run's end fail.
+A delivery is written in the transaction that appends its event (`events_app.webhooks.outbox`), and names the event
+instead of copying it, so retention and erasure concern the log only. No foreign key of a delivery is a constraint, so
+that deleting a webhook never makes the end of a run fail.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from core_app.ids import new_id
 
 
 def endpoint_id() -> str:
-    """A new endpoint's public id."""
+    """Returns a public id for a new endpoint."""
     return new_id("whk")
 
 
 def delivery_id() -> str:
-    """A new delivery's id: what receivers get as `webhook-id`, at every attempt the same."""
+    """Returns an id for a new delivery, which receivers get as `webhook-id` with every attempt."""
     return new_id("msg")
 
 
 class DeliveryState(models.TextChoices):
-    """pending → delivered | dead; both may be made pending again (redelivery)."""
+    """pending → delivered | dead. Redelivery makes both pending again."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -33,10 +33,10 @@ class DeliveryState(models.TextChoices):
 
 
 class WebhookEndpoint(models.Model):
-    """Where a tenant wants to be told of events. `events` are their types; secrets are sealed.
+    """An address of a tenant that gets events. `events` are their types; secrets are sealed.
 
-    `former_secret` signs beside the present one until `former_until`. `disabled_reason` is `gone` when the receiver
-    answered 410, `paused` when somebody switched the endpoint off.
+    `former_secret` signs together with the present one until `former_until`. `disabled_reason` is `gone` when the
+    receiver responded with 410, `paused` when a person disabled the endpoint.
     """
 
     public_id = models.CharField(max_length=40, unique=True, default=endpoint_id)
@@ -55,7 +55,7 @@ class WebhookEndpoint(models.Model):
         verbose_name = "webhook"
         indexes = [
             models.Index(name="webhook_newest", fields=["tenant", "-id"]),
-            # What every such event of every tenant looks at.
+            # Read with every such event of every tenant.
             models.Index(name="webhook_in_use", fields=["tenant"], condition=Q(disabled_at__isnull=True)),
         ]
 
@@ -66,10 +66,10 @@ class WebhookEndpoint(models.Model):
 class WebhookDelivery(models.Model):
     """One event for one endpoint; a `test` has no event.
 
-    `due_at` is when the next attempt may begin, in seconds since the epoch by the database's clock. A sender claims
-    a row by moving it into the future, so what a killed one had is due again by itself; `claim` names who has it.
-    It is null while an earlier event of the same stream is still pending for this endpoint: of these only the
-    first is ever looked at.
+    `due_at` is when the next attempt may begin, in seconds since the epoch by the database's clock. A sender claims a
+    delivery by moving `due_at` into the future, so the deliveries of a killed sender become due again by themselves;
+    `claim` names the sender's claim. `due_at` is null while an earlier event of the same stream is still pending for
+    this endpoint: of these only the first one is attempted.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=delivery_id)
@@ -107,7 +107,7 @@ class WebhookDelivery(models.Model):
                 condition=Q(state=DeliveryState.PENDING),
             ),
             models.Index(name="webhook_delivery_newest", fields=["endpoint", "-id"]),
-            # The dead are few among many, to one webhook or to all.
+            # Dead deliveries are few among many, of one webhook and of all.
             models.Index(name="webhook_delivery_by_state", fields=["endpoint", "state", "-id"]),
             models.Index(name="webhook_state_newest", fields=["state", "-id"]),
             models.Index(name="webhook_settled", fields=["settled_at"], condition=Q(settled_at__isnull=False)),

@@ -1,7 +1,7 @@
-"""Deliveries are made where their event is: in the transaction that appends it, so neither is there without the other.
+"""The outbox of webhooks: deliveries are written in the transaction that appends their event.
 
-Whether a stream's tenant has a webhook is asked inside the statement that moves the stream's head (`SUBSCRIBED`),
-so tenants without one pay a look at an index and no round trip. `WAKEUP` wakes this process's sender after the commit.
+The statement that moves the stream's head also finds out whether its tenant has a webhook (`SUBSCRIBED`), so tenants
+without one cost a look at an index and no round trip. `WAKEUP` wakes this process's sender after the commit.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ SUBSCRIBED = (
     "CASE WHEN EXISTS (SELECT 1 FROM events_app_webhookendpoint w"
     " WHERE w.tenant_id = events_app_stream.tenant_id AND w.disabled_at IS NULL) THEN tenant_id END"
 )
-"""SQL for `UPDATE events_app_stream … RETURNING`: the tenant when it has an endpoint in use, else NULL."""
+"""SQL for `UPDATE events_app_stream … RETURNING`: the tenant when one of its endpoints is enabled, else NULL."""
 
 
 class SenderWakeup:
-    """Rung after commits that made something due; `listener` may be called from any thread."""
+    """Wakes the sender after commits that made a delivery due. `listener` may be called from any thread."""
 
     def __init__(self) -> None:
         self.listener: Callable[[], None] | None = None
 
     def notify(self) -> None:
-        """A hint: senders look every second anyway."""
+        """Wakes the sender of this process, if it has one. A hint: senders look every second anyway."""
         if self.listener is not None:
             self.listener()
 
@@ -41,12 +41,12 @@ WAKEUP = process_wide(SenderWakeup())
 
 
 def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEvent]) -> None:
-    """A row per event and endpoint that asked for its type; the caller holds the stream's lock."""
+    """Writes a delivery for each event and endpoint that subscribes to its type. The caller has locked the stream."""
     rows = []
     for endpoint_id, types, waits, moment in _endpoints(tenant_id, stream_id):
         wanted = [event for event in events if event.type in types]
-        for place, event in enumerate(wanted):
-            due_at = None if waits or place else moment
+        for index, event in enumerate(wanted):
+            due_at = None if waits or index else moment
             rows.append(
                 WebhookDelivery(
                     endpoint_id=endpoint_id, stream_id=stream_id, offset=event.offset, type=event.type, due_at=due_at
@@ -58,8 +58,10 @@ def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEve
 
 
 def _endpoints(tenant_id: int, stream_id: int) -> list[tuple[int, list[str], bool, float]]:
-    """Each endpoint in use with its types, whether something of the stream waits for it already, and what time it
-    is, in one round trip; written out, because the ORM takes longer over this statement than SQLite."""
+    """Returns each enabled endpoint with its types, whether a delivery of the stream is pending for it, and the time.
+
+    One round trip, and not by the ORM, which takes longer to build this statement than SQLite to execute it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT w.id, CAST(w.events AS text), EXISTS (SELECT 1 FROM events_app_webhookdelivery d"

@@ -1,7 +1,7 @@
-"""The line in which deliveries of one session wait for one endpoint: only its first may be due.
+"""The queue of one session's deliveries to one endpoint: only its first delivery may be due.
 
-Whoever adds to a line, ends its first or takes rows out holds the stream's lock, so a line with pending rows always
-has one that is due.
+Code that adds to a queue, settles its first delivery or removes deliveries holds the stream's lock, so a queue with
+pending deliveries always has one that is due.
 """
 
 from __future__ import annotations

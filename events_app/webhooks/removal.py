@@ -1,4 +1,4 @@
-"""What of the deliveries is kept how long: what was delivered for a week, what is dead or has nobody for a month."""
+"""Removal of deliveries: delivered ones after a week, dead ones and those without a working endpoint after a month."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from events_app.webhooks.queue_order import next_in_line
 
 DELIVERED_KEPT = timedelta(days=7)
 DEAD_KEPT = timedelta(days=30)
-"""Also what is pending for an endpoint that is switched off, from then on."""
+"""Pending deliveries to a disabled endpoint are kept as long, from the moment it was disabled."""
 
 BATCH = 1000
 ROUND_SECONDS = 600.0
 REMOVAL_KEY = 0x776562686F6F6B
-"""`webhook` in ASCII: the advisory lock that lets one of several processes work."""
+"""`webhook` in ASCII: the advisory lock that lets one of several processes remove."""
 
 
 class RemovalRounds:
-    """Removes now and then what is no longer kept."""
+    """Removes expired deliveries every ROUND_SECONDS."""
 
     def __init__(self) -> None:
         self._due_at = 0.0
 
     async def round(self) -> None:
-        """One batch when it is time; a full one is followed by the next in the next round."""
+        """Removes one batch when it is time; after a full one the next call removes another."""
         if time.monotonic() >= self._due_at and await database.run(deliveries_expire) < BATCH:
             self._due_at = time.monotonic() + ROUND_SECONDS
 
 
 def deliveries_expire() -> int:
-    """A batch of what is too old, when it is this process's turn; how many rows went."""
+    """Removes a batch of deliveries that are too old, unless another process does; returns their number."""
     with advisory_lock(REMOVAL_KEY) as mine:
         if not mine:
             return 0
@@ -48,20 +48,20 @@ def deliveries_expire() -> int:
 
 
 def endpoint_deliveries_remove(*, endpoint_id: int) -> None:
-    """Removes everything of an endpoint that is no more, in batches."""
+    """Removes all deliveries of a deleted endpoint, in batches."""
     while _delete(Q(endpoint_id=endpoint_id)) == BATCH:
         pass
 
 
 def streams_deliveries_remove(*, stream_ids: Sequence[int]) -> None:
-    """Removes everything of streams that are being erased, in batches; most have none, and a look then is all."""
+    """Removes all deliveries of streams that are being erased, in batches; most streams have none."""
     of_streams = Q(stream_id__in=stream_ids)
     while WebhookDelivery.objects.filter(of_streams).exists():
         _delete(of_streams)
 
 
 def run_deliveries_remove(*, stream_id: int, run_id: str) -> None:
-    """Removes what is there of one run: its words are being erased. The caller holds the stream's lock."""
+    """Removes the deliveries of one run, which is being erased. The caller has locked the stream."""
     of_run = Event.objects.filter(stream_id=stream_id, run_id=run_id).values("offset")
     rows = WebhookDelivery.objects.filter(stream_id=stream_id, offset__in=of_run)
     endpoints = set(rows.values_list("endpoint_id", flat=True))
@@ -71,7 +71,7 @@ def run_deliveries_remove(*, stream_id: int, run_id: str) -> None:
 
 
 def _ownerless(before: object) -> Q:
-    """Pending for an endpoint that was deleted while the event committed, or that has long been off."""
+    """Selects pending deliveries to an endpoint that was deleted during the commit, or has been disabled for long."""
     there = WebhookEndpoint.objects.filter(pk=OuterRef("endpoint_id"))
     off = there.filter(disabled_at__lt=before)
     return Q(state=DeliveryState.PENDING) & (~Q(Exists(there)) | Q(Exists(off)))
@@ -81,6 +81,6 @@ def _delete(which: Q) -> int:
     with write_transaction():
         keys = list(WebhookDelivery.objects.filter(which).values_list("pk", flat=True)[:BATCH])
         rows = WebhookDelivery.objects.filter(pk__in=keys)
-        # In the order in which a sender gives back several claims: any other could be a deadlock.
+        # In the order in which a sender releases claims; any other could deadlock.
         locked = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True)) if keys else []
         return WebhookDelivery.objects.filter(pk__in=locked).delete()[0] if locked else 0

@@ -1,4 +1,4 @@
-"""When an attempt is made again: the pauses of Standard Webhooks, and what the receiver asks for."""
+"""The pauses between attempts of a delivery: those of Standard Webhooks, or longer where the receiver asks for it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ PAUSES = (
     *(5.0, 5 * _MINUTE, 30 * _MINUTE),
     *(2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR),
 )
-"""Seconds after each failed attempt: ten attempts within three days, then the delivery is dead."""
+"""Seconds after each failed attempt. There are ten attempts within three days, then the delivery is dead."""
 
 LONGEST_PAUSE = 24 * _HOUR
-"""What a receiver's Retry-After is cut to."""
+"""The upper limit of a receiver's `Retry-After`."""
 
 
 def pause_after(attempts: int, retry_after: str | None) -> float | None:
-    """Seconds until the next attempt when `attempts` have failed; None when that was the last one."""
+    """Returns the seconds until the next attempt after `attempts` failed ones; None after the last one."""
     if attempts > len(PAUSES):
         return None
-    return max(PAUSES[attempts - 1], min(_asked_for(retry_after), LONGEST_PAUSE))
+    return max(PAUSES[attempts - 1], min(_retry_after_seconds(retry_after), LONGEST_PAUSE))
 
 
-def _asked_for(retry_after: str | None) -> float:
-    """Seconds that the header's value stands for (a number or an HTTP date); 0 for what is neither."""
+def _retry_after_seconds(retry_after: str | None) -> float:
+    """Returns the seconds of a `Retry-After` header, a number or an HTTP date; 0 for any other text."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

@@ -1,4 +1,4 @@
-"""Reading webhooks and their deliveries, bound to the principal's tenant; and their shapes on the wire."""
+"""Reads of webhooks and deliveries, bound to the principal's tenant, and their shapes on the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenants_app.principal import Principal
 
 
 def webhook_get(principal: Principal, public_id: str, *, for_update: bool = False) -> WebhookEndpoint:
-    """The tenant's endpoint of that id; with `for_update` its row is locked."""
+    """Returns the tenant's endpoint of that id, with `for_update` locked. Raises NotFound."""
     rows = WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id, public_id=public_id)
     endpoint = (rows.select_for_update() if for_update else rows).first()
     if endpoint is None:
@@ -24,18 +24,18 @@ def webhook_get(principal: Principal, public_id: str, *, for_update: bool = Fals
 
 
 def webhooks_list(principal: Principal) -> list[WebhookEndpoint]:
-    """The tenant's endpoints, the newest first; there are never many."""
+    """Returns the tenant's endpoints, the newest first; there are at most `services.MAX_ENDPOINTS`."""
     return list(WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id).order_by("-id"))
 
 
 def endpoints_of(tenant: Tenant | None) -> QuerySet[WebhookEndpoint]:
-    """Endpoints of one tenant, or of all when it is None; for pages whose reader may see them."""
+    """Selects the endpoints of one tenant, or of all when it is None, for pages whose user may see them."""
     endpoints = WebhookEndpoint.objects.all()
     return endpoints if tenant is None else endpoints.filter(tenant=tenant)
 
 
 def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:
-    """A delivery to the endpoint."""
+    """Returns a delivery to the endpoint, with `for_update` locked. Raises NotFound."""
     rows = WebhookDelivery.objects.filter(endpoint=endpoint, pk=delivery_id)
     delivery = (rows.select_for_update() if for_update else rows).first()
     if delivery is None:
@@ -46,7 +46,7 @@ def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: boo
 def deliveries_page(
     endpoint: WebhookEndpoint, *, before: str | None, limit: int, state: str | None = None
 ) -> tuple[list[WebhookDelivery], str | None]:
-    """The newest deliveries first, and the next page's cursor (None at the end)."""
+    """Returns a page of deliveries, the newest first, and the cursor of the next page; None at the end."""
     rows = WebhookDelivery.objects.filter(endpoint=endpoint).order_by("-id")
     rows = rows.filter(pk__lt=before) if before else rows
     found = list((rows.filter(state=state) if state else rows)[: limit + 1])
@@ -54,7 +54,7 @@ def deliveries_page(
 
 
 def webhook_to_wire(endpoint: WebhookEndpoint) -> dict[str, Any]:
-    """An endpoint without its secrets."""
+    """Returns the wire shape of an endpoint, without its secrets."""
     until = endpoint.former_until
     return {
         "id": endpoint.public_id,
@@ -69,7 +69,7 @@ def webhook_to_wire(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 
 def delivery_to_wire(delivery: WebhookDelivery, session_id: str | None) -> dict[str, Any]:
-    """A delivery. `session_id` is what its session is called; None for a test."""
+    """Returns the wire shape of a delivery. `session_id` is the wire id of its session, None for a test."""
     due = delivery.due_at
     return {
         "id": delivery.pk,

@@ -1,8 +1,8 @@
-"""The sender: a part of every process that sends what is due, a bounded number of attempts at a time.
+"""The sender of webhooks: a part of every process that attempts due deliveries, a bounded number at a time.
 
-An endpoint, and a tenant, get a share of the slots; an endpoint whose last attempt here failed gets one until an
-attempt succeeds, so dead ones hold next to nothing. Any number of processes may send: each row is claimed by one.
-What a receiver answers is read up to a bound and dropped; only its status is kept.
+Each endpoint and each tenant gets a share of the slots. An endpoint whose last attempt here failed gets one slot until
+an attempt succeeds, so dead endpoints hold few. Any number of processes may send: one of them claims each delivery.
+Of a receiver's response only the status is kept; the body is read up to a limit and dropped.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from events_app.webhooks.schedule import pause_after
 from events_app.webhooks.signing import headers_of, secrets_of
 
 POLL_SECONDS = 1.0
-"""What another process committed, and what became due, is found this late at most."""
+"""Pause between two looks at the database: deliveries that other processes add, or that become due, wait this long."""
 
 ATTEMPT_SECONDS = 15.0
-MAX_ANSWER_BYTES = 4096
+MAX_RESPONSE_BYTES = 4096
 
 IN_FLIGHT, PER_TENANT, PER_ENDPOINT = 256, 32, 8
-"""Attempts at a time: of this process, of one tenant, of one endpoint."""
+"""Concurrent attempts of this process, for one tenant and for one endpoint."""
 
 GRACE_SECONDS = 2.0
-"""What attempts under way have left when the process stops; what is cut off is due again at once."""
+"""Time that running attempts have to end when the process stops. Deliveries of the others are due again at once."""
 
 logger = structlog.get_logger("gateway.webhooks")
 
 
 class WebhookSender(Part):
-    """A `core_app.lifecycle.Part`. `names` says what the sessions of streams are called."""
+    """Claims and attempts due deliveries. `names` returns the wire ids of sessions."""
 
     def __init__(self, names: SessionNames) -> None:
         self._names = names
@@ -57,7 +57,7 @@ class WebhookSender(Part):
         self._removal = RemovalRounds()
 
     async def start(self) -> None:
-        """Begins with a round at once: what a former process left is sent."""
+        """Starts the loop with a round at once, which sends what an earlier process did not."""
         loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
 
         def notify() -> None:
@@ -68,23 +68,23 @@ class WebhookSender(Part):
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self) -> None:
-        """Claims nothing more; what is under way goes on."""
+        """Claims nothing more; running attempts go on."""
         WAKEUP.listener = None
         task, self._task = self._task, None
         if task is not None:
             await cancel_tasks(task)
 
     async def stop(self) -> None:
-        """Waits GRACE_SECONDS for what is under way and gives the rest back."""
+        """Waits GRACE_SECONDS for running attempts and releases the claims of the others."""
         await self.drain()
         if self._sending:
             await asyncio.wait(list(self._sending), timeout=GRACE_SECONDS)
-        left = dict(self._sending)
-        for task in left:
+        unfinished = dict(self._sending)
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        if left:
-            await database.run(claims.claims_release, attempts=list(left.values()))
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        if unfinished:
+            await database.run(claims.claims_release, attempts=list(unfinished.values()))
 
     async def _run(self) -> None:
         while True:
@@ -94,14 +94,14 @@ class WebhookSender(Part):
                 await self._removal.round()
             except DatabaseError as error:
                 logger.warning("webhook_round_failed", error=error_summary(error))
-            except Exception:  # contains: one endpoint's broken row must not end the deliveries of all the others
+            except Exception:  # contains: one broken delivery must not end those of all other endpoints
                 logger.exception("webhook_round_failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wakeup.wait()
 
     async def round(self) -> None:
-        """Claims what is due, as far as there are slots, and begins to send it."""
+        """Claims due deliveries while there are free slots, and starts their attempts."""
         by_endpoint = Counter(attempt.endpoint.pk for attempt in self._sending.values())
         full = [pk for pk, count in by_endpoint.items() if count >= self._endpoint_slots(pk)]
         if len(self._sending) >= IN_FLIGHT:
@@ -112,7 +112,7 @@ class WebhookSender(Part):
                 await self._claim_and_send(endpoint, slots)
 
     async def _claim_and_send(self, endpoint: WebhookEndpoint, slots: int) -> None:
-        # Shielded: what was claimed is sent or given back, also when the round is cut off by a drain.
+        # Shielded: claimed deliveries are attempted or released, also when a drain cancels the round.
         claiming = asyncio.ensure_future(
             database.run(claims.deliveries_claim, endpoint=endpoint, limit=slots, names=self._names)
         )
@@ -133,7 +133,7 @@ class WebhookSender(Part):
     def _forget_attempt(self, task: asyncio.Task[None]) -> None:
         attempt = self._sending.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # The claim's lease ends by itself, and the delivery is due again.
+            # The claim runs out by itself, and the delivery is due again.
             logger.error("webhook_outcome_lost", delivery=attempt.delivery_id, error=error_summary(error))
         self._wakeup.set()
 
@@ -150,20 +150,20 @@ class WebhookSender(Part):
         if attempt.body is None:
             await self._settle(attempt, DeliveryState.DEAD, None, "event_removed")
             return
-        answer = await _post(attempt, attempt.body)
-        if isinstance(answer, str):
-            await self._handle_failure(attempt, None, answer, None)
+        response = await _post(attempt, attempt.body)
+        if isinstance(response, str):
+            await self._handle_failure(attempt, None, response, None)
         else:
-            await self._handle_response(attempt, answer)
+            await self._handle_response(attempt, response)
 
-    async def _handle_response(self, attempt: Attempt, answer: GuardedResponse) -> None:
-        if 200 <= answer.status < 300:
+    async def _handle_response(self, attempt: Attempt, response: GuardedResponse) -> None:
+        if 200 <= response.status < 300:
             self._failing.discard(attempt.endpoint.pk)
-            await self._settle(attempt, DeliveryState.DELIVERED, answer.status, None)
-        elif answer.status == 410 and await database.run(claims.endpoint_gone, endpoint=attempt.endpoint):
-            await self._settle(attempt, DeliveryState.DEAD, answer.status, "gone")
+            await self._settle(attempt, DeliveryState.DELIVERED, response.status, None)
+        elif response.status == 410 and await database.run(claims.endpoint_gone, endpoint=attempt.endpoint):
+            await self._settle(attempt, DeliveryState.DEAD, response.status, "gone")
         else:
-            await self._handle_failure(attempt, answer.status, "status", answer.headers.get("retry-after"))
+            await self._handle_failure(attempt, response.status, "status", response.headers.get("retry-after"))
 
     async def _handle_failure(self, attempt: Attempt, status: int | None, error: str, retry_after: str | None) -> None:
         self._failing.add(attempt.endpoint.pk)
@@ -182,7 +182,7 @@ class WebhookSender(Part):
 
 
 async def _post(attempt: Attempt, body: str) -> GuardedResponse | str:
-    """The receiver's answer, or a word for why there is none."""
+    """Makes the attempt. Returns the receiver's response, or the error code of a delivery without one."""
     try:
         return await _request(attempt, body)
     except CallFailed as failure:
@@ -190,7 +190,7 @@ async def _post(attempt: Attempt, body: str) -> GuardedResponse | str:
     except GatewayError:
         logger.error("webhook_secret_unreadable", endpoint=attempt.endpoint.public_id)
         return "secret_unreadable"
-    except Exception:  # contains: what no attempt survives is tried as often as anything else, then it is dead
+    except Exception:  # contains: a delivery that breaks every attempt ends as dead, as any other that fails
         logger.exception("webhook_attempt_broke", delivery=attempt.delivery_id)
         return "internal_error"
 
@@ -203,7 +203,7 @@ async def _request(attempt: Attempt, body: str) -> GuardedResponse:
         headers=headers_of(message_id=attempt.delivery_id, body=body, using=secrets),
         body=body.encode(),
         timeout=ATTEMPT_SECONDS,
-        max_bytes=MAX_ANSWER_BYTES,
+        max_bytes=MAX_RESPONSE_BYTES,
         head_only=True,
         allow_private=attempt.endpoint.tenant.allow_private,
         owner=attempt.endpoint.tenant.pk,

@@ -1,7 +1,7 @@
-"""Making, changing and removing webhooks, and sending again what was settled.
+"""Services that create, change and remove webhooks, and redeliver settled deliveries.
 
-Secrets are given back by the service that makes them and by nothing else. Everything is in the audit trail; an
-address is named there by its host alone, because its query may be a credential.
+A secret is returned by the service that creates it and by nothing else. Every change is in the audit trail, which names
+an address by its host only, because the query may be a credential.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from tenants_app.principal import Principal
 from tenants_app.services.audit import audit_record
 
 MAX_ENDPOINTS = 20
-"""Of one tenant: each event costs a row and a request per endpoint."""
+"""Endpoints of one tenant. Each event costs a delivery and a request per endpoint."""
 
 FORMER_KEPT = timedelta(hours=24)
-"""How long the former secret signs too."""
+"""Time after a rotation in which the former secret signs too."""
 
 MANY = 1000
-"""What `deliveries_redeliver` takes in one call."""
+"""The most deliveries that `deliveries_redeliver` takes in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedWebhook:
-    """An endpoint and its new secret, which is not shown again."""
+    """An endpoint with its new secret, which is not shown again."""
 
     endpoint: WebhookEndpoint
     secret: str
 
 
 def webhook_create(*, principal: Principal, url: str, events: Sequence[str], description: str = "") -> IssuedWebhook:
-    """A new endpoint. Raises BadRequest for an address or types that cannot be, Conflict for one too many."""
+    """Creates an endpoint. Raises BadRequest for a refused address or unknown types, Conflict at MAX_ENDPOINTS."""
     secret = secret_new()
     endpoint = WebhookEndpoint(
         tenant_id=principal.tenant_id,
@@ -61,7 +61,7 @@ def webhook_create(*, principal: Principal, url: str, events: Sequence[str], des
         secret=seal(secret),
     )
     with write_transaction():
-        # Two requests at once must not both find room for the last one.
+        # Two concurrent requests must not both create the last one.
         Tenant.objects.select_for_update(no_key=True).get(pk=principal.tenant_id)
         if WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id).count() >= MAX_ENDPOINTS:
             raise Conflict(f"A tenant has at most {MAX_ENDPOINTS} webhooks.")
@@ -71,7 +71,8 @@ def webhook_create(*, principal: Principal, url: str, events: Sequence[str], des
 
 
 def webhook_change(*, principal: Principal, public_id: str, changes: Mapping[str, Any]) -> WebhookEndpoint:
-    """Changes `url`, `events`, `description`, `disabled`; what is absent stays. Switched on, it goes on in order."""
+    """Changes `url`, `events`, `description` and `disabled`; absent ones stay. Enabled again, an endpoint gets its
+    pending deliveries in order."""
     with write_transaction():
         endpoint = webhook_get(principal, public_id, for_update=True)
         if "url" in changes:
@@ -98,7 +99,7 @@ def webhook_change(*, principal: Principal, public_id: str, changes: Mapping[str
 
 
 def webhook_delete(*, principal: Principal, public_id: str) -> None:
-    """Removes an endpoint and everything that was or is to be delivered to it."""
+    """Removes an endpoint with all its deliveries."""
     with write_transaction():
         endpoint = webhook_get(principal, public_id, for_update=True)
         key = endpoint.pk
@@ -108,7 +109,7 @@ def webhook_delete(*, principal: Principal, public_id: str) -> None:
 
 
 def webhook_rotate(*, principal: Principal, public_id: str) -> IssuedWebhook:
-    """A new secret; the present one signs too for FORMER_KEPT, the one before it no longer."""
+    """Creates a new secret. The present one signs too for FORMER_KEPT; the one before it does not any more."""
     secret = secret_new()
     with write_transaction():
         endpoint = webhook_get(principal, public_id, for_update=True)
@@ -120,21 +121,21 @@ def webhook_rotate(*, principal: Principal, public_id: str) -> IssuedWebhook:
 
 
 def webhook_test(*, principal: Principal, public_id: str) -> WebhookDelivery:
-    """A delivery of type `test`, sent like any other. Raises Conflict when the endpoint is switched off."""
+    """Creates a delivery of type `test`, sent like any other. Raises Conflict when the endpoint is disabled."""
     with write_transaction():
-        endpoint = _in_use(webhook_get(principal, public_id, for_update=True))
+        endpoint = _enabled_endpoint(webhook_get(principal, public_id, for_update=True))
         delivery = WebhookDelivery.objects.create(endpoint=endpoint, type=TEST_EVENT, due_at=database_now())
         transaction.on_commit(WAKEUP.notify)
     return delivery
 
 
 def delivery_redeliver(*, principal: Principal, public_id: str, delivery_id: str) -> WebhookDelivery:
-    """Sends a settled delivery again, with the same id, or makes the next attempt of a pending one at once.
+    """Makes a settled delivery pending again, with the same id, or a pending one due at once.
 
-    Raises Conflict while it is being sent, waits for an earlier one, or its endpoint is switched off; Gone when
-    its event is no longer kept.
+    Raises Conflict while it is being sent, waits for an earlier one, or its endpoint is disabled; Gone when its event
+    is no longer kept.
     """
-    endpoint = _in_use(webhook_get(principal, public_id))
+    endpoint = _enabled_endpoint(webhook_get(principal, public_id))
     stream_id = delivery_get(endpoint, delivery_id).stream_id
     with write_transaction():
         if stream_id is not None:
@@ -144,14 +145,14 @@ def delivery_redeliver(*, principal: Principal, public_id: str, delivery_id: str
             raise Conflict("The delivery is being sent.")
         if delivery.state == DeliveryState.PENDING and delivery.due_at is None:
             raise Conflict("The delivery waits for an earlier one of its session.")
-        _due_again(delivery)
+        _make_pending(delivery)
         transaction.on_commit(WAKEUP.notify)
     return delivery
 
 
 def deliveries_redeliver(*, principal: Principal, public_id: str) -> int:
-    """Sends an endpoint's dead deliveries again, the oldest first, MANY at most; how many."""
-    endpoint = _in_use(webhook_get(principal, public_id))
+    """Makes an endpoint's dead deliveries pending again, the oldest first, at most MANY; returns their number."""
+    endpoint = _enabled_endpoint(webhook_get(principal, public_id))
     dead = WebhookDelivery.objects.filter(endpoint=endpoint, state=DeliveryState.DEAD).order_by("id")
     done = 0
     for delivery_id, stream_id in list(dead.values_list("pk", "stream_id")[:MANY]):
@@ -160,14 +161,14 @@ def deliveries_redeliver(*, principal: Principal, public_id: str) -> int:
                 log.lock(stream_id)
             delivery = dead.select_for_update().filter(pk=delivery_id).first()
             if delivery is not None and _event_is_kept(delivery):
-                _due_again(delivery)
+                _make_pending(delivery)
                 done += 1
     WAKEUP.notify()
     return done
 
 
-def _due_again(delivery: WebhookDelivery) -> None:
-    """Puts it back in the line of its session: it is due at once unless another one is."""
+def _make_pending(delivery: WebhookDelivery) -> None:
+    """Puts a delivery back into the queue of its session, where it is due at once unless another one is."""
     if not _event_is_kept(delivery):
         raise Gone("The event of this delivery is no longer kept.")
     if delivery.state != DeliveryState.PENDING:
@@ -185,7 +186,7 @@ def _event_is_kept(delivery: WebhookDelivery) -> bool:
     return Event.objects.filter(stream_id=delivery.stream_id, offset=delivery.offset).exists()
 
 
-def _in_use(endpoint: WebhookEndpoint) -> WebhookEndpoint:
+def _enabled_endpoint(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     if endpoint.disabled_at is not None:
         raise Conflict("The webhook is disabled.")
     return endpoint

@@ -1,7 +1,7 @@
-"""Secrets of endpoints and the headers of Standard Webhooks.
+"""Secrets of endpoints, and the headers of Standard Webhooks.
 
-For a day after a rotation a message carries two signatures, and a receiver accepts either; it may change its
-secret any time within that day without losing a message.
+For a day after a rotation a message has two signatures, and a receiver accepts either. So it can change its secret at
+any time within that day without losing a message.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from core_app import clock
 from events_app.webhooks.models import WebhookEndpoint
 
 _SECRET_BYTES = 32
-"""Standard Webhooks asks for 24 to 64."""
+"""Length of a secret. Standard Webhooks requires 24 to 64."""
 
 
 def secret_new() -> str:
-    """A fresh secret, as the receiver's library takes it."""
+    """Returns a new secret, in the form that libraries of Standard Webhooks take."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode("ascii")
 
 
 def secrets_of(endpoint: WebhookEndpoint) -> list[str]:
-    """The sealed secrets that sign now, the present one first."""
+    """Returns the sealed secrets that sign now, the present one first."""
     former = endpoint.former_secret
     if former is None or endpoint.former_until is None or endpoint.former_until <= clock.now():
         return [endpoint.secret]
@@ -33,7 +33,7 @@ def secrets_of(endpoint: WebhookEndpoint) -> list[str]:
 
 
 def headers_of(*, message_id: str, body: str, using: Sequence[str]) -> dict[str, str]:
-    """The headers of a message that is sent now, signed with every secret of `using`."""
+    """Returns the headers of a message that is sent now, signed with every secret of `using`."""
     moment = clock.now()
     signatures = [Webhook(secret).sign(msg_id=message_id, timestamp=moment, data=body) for secret in using]
     return {

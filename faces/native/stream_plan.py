@@ -1,7 +1,7 @@
-"""Where a session's event stream starts and where it ends (native contract, "SSE").
+"""The start and the end of a session's event stream (docs/protocol-native.md, "Following over SSE").
 
-A plan is made once, at connecting, from the session and its runs; the follower then only compares offsets and
-run ids with it.
+A plan is made once, when a client connects, from the session and its runs. After that, only offsets and run ids are
+compared with it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.selectors import run_get, run_newest, run_to_come, session_position
 
 RECENT = timedelta(seconds=60)
-"""A run that ended so recently is still shown to who connects: a fast run must not outrun its client."""
+"""A run that ended this recently is still shown to a client that connects: a fast run must not outrun its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the client asked for. `after` is its `Last-Event-ID`, else `since`; `types` None takes all."""
+    """The client's request. `after` is its `Last-Event-ID`, else `since`; with `types` None it gets all events."""
 
     after: int | None = None
     run_id: str | None = None
@@ -32,11 +32,12 @@ class StreamRequest:
 
 @dataclass(slots=True)
 class StreamPlan:
-    """The stream that the request comes to. `finished`: there is nothing to come, ever (204); `over`: what would have
-    come is no longer kept, and saying so is all.
+    """The stream that a request gets.
 
-    `only_run` shows one run alone. The stream ends after `end_run`'s terminal event; None is the next run that
-    begins after `after`, or, with `whole_session`, the session's end. `dropped` is what has to be said first.
+    `only_run` shows one run alone; an empty one stands for the next run. The stream ends with the terminal event of
+    `end_run`; None stands for the next run that begins after `after`, or, with `whole_session`, for the session's end.
+    `dropped` is the `events_dropped` object to send first. `finished`: nothing will ever come (204). `over`: the events
+    are no longer kept, and `dropped` is all that is sent.
     """
 
     after: int
@@ -49,19 +50,19 @@ class StreamPlan:
     dropped: dict[str, object] | None = None
 
     def shows(self, event: StoredEvent) -> bool:
-        """Whether the client is to see `event`."""
+        """True for events that the client gets."""
         if self.types is not None and event.type not in self.types:
             return False
         return self.only_run in (None, event.run_id) or event.type == SessionClosed.type
 
     def ends(self, event: StoredEvent) -> bool:
-        """Whether the stream is over after `event`, shown or not."""
+        """True when the stream is over after `event`, shown or not."""
         if event.type == SessionClosed.type:
             return True
         return not self.whole_session and event.type in TERMINAL_TYPES and event.run_id == self.end_run
 
     def observe(self, event: StoredEvent) -> None:
-        """Takes note of an event before it is judged: "the next run" becomes the first one seen."""
+        """Notes an event before `shows` and `ends` are asked: the next run is the first one seen."""
         if self.end_run is None and not self.whole_session and event.type == PromptReceived.type:
             self.end_run = event.run_id
             if self.only_run == "":
@@ -69,8 +70,8 @@ class StreamPlan:
 
 
 def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
-    """The plan for a client that connects now. Raises NotFound for an unknown run."""
-    # The head first: a prompt that is accepted meanwhile is then either found as a run or lies beyond it.
+    """Makes the plan for a client that connects now. Raises NotFound for an unknown run."""
+    # The position first: a prompt that is accepted meanwhile is then found as a run, or lies beyond the head.
     here = session_position(session)
     if request.run_id is not None:
         plan = _one_run(request, run_get(session, request.run_id), here)
@@ -80,7 +81,7 @@ def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
         plan = _from_now(session, request, here)
     plan.types = request.types
     plan.whole_session = request.whole_session
-    return _with_losses(plan, request, here)
+    return _with_dropped(plan, request, here)
 
 
 def _one_run(request: StreamRequest, run: Run, here: StreamPosition) -> StreamPlan:
@@ -101,19 +102,19 @@ def _from_position(session: AgentSession, request: StreamRequest, after: int, he
 
 def _from_now(session: AgentSession, request: StreamRequest, here: StreamPosition) -> StreamPlan:
     newest = run_newest(session.pk)
-    if newest is not None and _current(newest):
+    if newest is not None and _is_current(newest):
         alone = None if request.whole_session else newest.pk
         return StreamPlan(newest.first_offset - 1, only_run=alone, end_run=newest.pk)
     alone = None if request.whole_session else ""
     return StreamPlan(here.head, only_run=alone, finished=session.closed_at is not None)
 
 
-def _current(run: Run) -> bool:
+def _is_current(run: Run) -> bool:
     return run.state in UNFINISHED or (run.ended_at is not None and run.ended_at > clock.now() - RECENT)
 
 
-def _with_losses(plan: StreamPlan, request: StreamRequest, here: StreamPosition) -> StreamPlan:
-    """Says first what the position asks for and the log no longer, or not yet, has."""
+def _with_dropped(plan: StreamPlan, request: StreamRequest, here: StreamPosition) -> StreamPlan:
+    """Starts the plan where the log has events, and reports those that it no longer, or not yet, has."""
     if request.after is not None and request.after > here.head:
         plan.dropped = {"from": plan.after, "to": here.head, "reason": "reset"}
         plan.after = here.head

@@ -10,7 +10,6 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db import InterfaceError
 
-from core_app.timeouts import cancel_tasks
 from events_app import hub as hub_module
 from events_app.batches import Batch, StoredEvent
 from events_app.hub import Hub
@@ -87,6 +86,6 @@ async def test_a_check_that_fails_in_any_way_is_not_the_last(monkeypatch: pytest
         await asyncio.Event().wait()
 
     monkeypatch.setattr(hub, "check", check)
-    checking = asyncio.create_task(hub._check())
+    await hub._checks.start()
     await asyncio.wait_for(again.wait(), 30)
-    await cancel_tasks(checking)
+    await hub._checks.stop()

@@ -20,7 +20,7 @@ def test_every_type_is_listed_and_no_other() -> None:
 
 def test_the_pauses_are_those_of_the_schedule() -> None:
     seconds = {"s": 1, "min": 60, "h": 3600}
-    said = re.search(r"Tried again after ((?:\d+ (?:s|min|h)(?:, )?)+)", PLAIN)
+    said = re.search(r"The pauses between attempts are ((?:\d+ (?:s|min|h)(?:, | and )?)+)", PLAIN)
     assert said is not None
     pauses = re.findall(r"(\d+) (s|min|h)", said[1])
     assert [int(number) * seconds[unit] for number, unit in pauses] == list(schedule.PAUSES)
@@ -35,9 +35,9 @@ def test_every_error_is_named() -> None:
 
 def test_the_limits_are_the_codes() -> None:
     for said in (
-        f"{services.MAX_ENDPOINTS} webhooks of a tenant",
-        f"{sender.PER_ENDPOINT} attempts at a time for a webhook, {sender.PER_TENANT} for a tenant, "
-        f"{sender.IN_FLIGHT} in all",
+        f"A tenant has at most {services.MAX_ENDPOINTS} webhooks",
+        f"{sender.PER_ENDPOINT} attempts at a time for a webhook, {sender.PER_TENANT} for a tenant "
+        f"and {sender.IN_FLIGHT} in all",
         f"within {sender.ATTEMPT_SECONDS:.0f} s",
         f"Dead deliveries are kept for {removal.DEAD_KEPT.days} days, delivered ones for {removal.DELIVERED_KEPT.days}",
         f"for {services.FORMER_KEPT.total_seconds() / 3600:.0f} hours each message has two signatures",
