@@ -35,13 +35,13 @@ def copy_without(face: str, target: Path) -> None:
                 shutil.copy(source, target)
     shutil.rmtree(target / "faces" / face)
     file = target / "gateway_project" / "settings.py"
-    text, removed = re.subn(rf'^ +"faces\.{face}",\n', "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert removed == 1
+    text, count = re.subn(rf'^ +"faces\.{face}",\n', "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert count == 1
     file.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(params=NAMES)
-def removed(request: pytest.FixtureRequest) -> str:
+def removed_face(request: pytest.FixtureRequest) -> str:
     """Each face in turn; one that another face still imports cannot be removed."""
     name: str = request.param
     others = [file for file in (settings.BASE_DIR / "faces").glob("*/**/*.py") if name not in file.parts]
@@ -51,36 +51,36 @@ def removed(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def process(removed: str, tmp_path: Path) -> Iterator[GatewayProcess]:
+def process(removed_face: str, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway without the face."""
     tree, data = tmp_path / "tree", tmp_path / "data"
     tree.mkdir()
     data.mkdir()
-    copy_without(removed, tree)
+    copy_without(removed_face, tree)
     state_copy(data)
     process = GatewayProcess(Deployment(data), command=(sys.executable, str(tree / "manage.py"), "serve"))
     yield process
     process.end()
 
 
-async def test_a_gateway_without_a_face_serves_the_others(process: GatewayProcess, removed: str) -> None:
+async def test_a_gateway_without_a_face_serves_the_others(process: GatewayProcess, removed_face: str) -> None:
     await process.start()
     async with aiohttp.ClientSession(process.url, timeout=aiohttp.ClientTimeout(60)) as http:
         assert (await fetch(http, "GET", "/healthz"))[0] == 200
         assert (await fetch(http, "GET", "/admin/login/"))[0] == 200
-        await check_document(http, removed)
-        await check_native(http, process.url, here=removed != "native")
-        await check_inference(http, here=removed != "inference")
-        await check_responses(http, here=removed != "responses")
+        await check_document(http, removed_face)
+        await check_native(http, process.url, here=removed_face != "native")
+        await check_inference(http, here=removed_face != "inference")
+        await check_responses(http, here=removed_face != "responses")
 
 
-async def check_document(http: aiohttp.ClientSession, removed: str) -> None:
+async def check_document(http: aiohttp.ClientSession, removed_face: str) -> None:
     """The document is valid, and has the paths of the faces that are left."""
     status, document = await fetch(http, "GET", "/openapi.json")
     assert status == 200
     validate_schema(document)
     assert {name: path in document["paths"] for name, path in PATHS.items()} == {
-        name: name != removed for name in NAMES
+        name: name != removed_face for name in NAMES
     }
 
 
