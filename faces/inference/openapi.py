@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from inference_app.relay.openapi import (
+from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
     HEADERS,
@@ -17,7 +17,6 @@ from inference_app.relay.openapi import (
     OPENAI,
     STREAM,
     TAG,
-    anthropic_error,
     error_responses,
     object_schema,
     openai_error,
@@ -51,6 +50,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
+    anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
     model = {
         "id": {"type": "string"},
         "object": {"const": "model"},
@@ -63,7 +63,7 @@ def schemas() -> Mapping[str, Schema]:
     claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at")}
     return {
         OPENAI: openai_error(),
-        ANTHROPIC: anthropic_error(),
+        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic)}),
         "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
         "AnthropicModel": object_schema(claude),
     }
@@ -99,9 +99,8 @@ def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
-    described = _model_operation(
-        "listModels", "List the models for the key", object_schema(openai), object_schema(anthropic)
-    )
+    shapes = object_schema(openai), object_schema(anthropic)
+    described = _model_operation("listModels", "List the models for the key", *shapes)
     cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
     described["parameters"] += [
         {

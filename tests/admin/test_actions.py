@@ -197,7 +197,7 @@ def test_a_superuser_decides_for_every_tenant_at_once(root: Client, owner: Calle
 def test_too_many_rows_at_once_are_refused(
     root: Client, waiting: Waiting, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("admin_app.tables.AT_ONCE", 1)
+    monkeypatch.setattr("admin_app.tables.ACTION_LIMIT", 1)
     other = session_made(owner)
     assert "At most 1 rows" in act(root, SESSIONS, "close", waiting.session, other).content.decode()
     assert state_of(waiting.session) == SessionState.WAITING_APPROVAL

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from admin_app import sign_in_throttle
-from admin_app.sign_in_throttle import KNOWN, SignIns
+from admin_app.sign_in_throttle import KNOWN, SignInThrottle
 from tenants_app.models import AuditEntry, Tenant, User
 from tests.tenants.hands import Hands
 
@@ -144,7 +144,7 @@ def test_two_processes_count_together_over_redis(
         pytest.skip("the embedded deployment is one process")
     for _ in range(PER_NAME):
         tried(client, root.get_username())
-    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignInThrottle())
     assert tried(client, root.get_username(), PASSWORD).status_code == 429
 
 
@@ -153,6 +153,6 @@ def test_without_redis_each_process_counts_by_itself(
 ) -> None:
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
     monkeypatch.setattr(sign_in_throttle, "RETRY_SECONDS", 3600)
-    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignInThrottle())
     answers = [tried(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
     assert answers == [200] * PER_NAME + [429]

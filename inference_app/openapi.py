@@ -1,7 +1,6 @@
-"""Relayed calls in the OpenAPI document, for every face that relays: their errors, headers and fields.
+"""The parts of the OpenAPI document that all faces of the model gateway share: errors, headers, relayed operations.
 
-Bodies are those of the official APIs, which the gateway hands on: only the fields that it reads itself are described,
-everything else is allowed.
+Plain data without a web framework, so that no face has to import another.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import Any
 Schema = dict[str, Any]
 
 TAG = "Models"
+
 OPENAI, ANTHROPIC = "OpenAIError", "AnthropicError"
-"""Components of the errors in the two dialects."""
 
 ERRORS: Mapping[int, str] = {
     400: "The request is wrong, here or at the provider.",
@@ -28,6 +27,7 @@ ERRORS: Mapping[int, str] = {
     502: "Every candidate failed (`PROVIDER_ERROR`).",
     503: "No provider of the model has a key and a closed circuit (`NO_PROVIDER`), or the gateway is full.",
 }
+
 _RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 
 HEADERS: Schema = {
@@ -43,7 +43,9 @@ HEADERS: Schema = {
 }
 
 MODEL: Schema = {"type": "string", "minLength": 1, "description": "A name, an alias, or `provider:model`."}
+
 STREAM: Schema = {"type": ["boolean", "null"], "description": "Respond with server-sent events."}
+
 ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
 
 
@@ -57,7 +59,7 @@ def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, 
         "operationId": name,
         "tags": [TAG],
         "summary": summary,
-        "requestBody": _body(fields),
+        "requestBody": request_body(fields),
         "responses": {
             "200": {"description": "The provider's response.", "headers": HEADERS, "content": content},
             **error_responses(tuple(ERRORS), dialect),
@@ -67,8 +69,15 @@ def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, 
     }
 
 
+def request_body(fields: Schema) -> Schema:
+    """Returns the description of a JSON body with these fields; all but `stream` are required."""
+    required = [name for name in fields if name != "stream"]
+    schema = {"type": "object", "properties": fields, "required": required, "additionalProperties": {}}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
 def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
-    """Returns the error responses by status, in one of the dialects."""
+    """Returns the error responses of these statuses in one or several dialects."""
     schema = reference(dialects[0]) if len(dialects) == 1 else {"anyOf": [reference(dialect) for dialect in dialects]}
     return {
         str(status): {
@@ -81,29 +90,17 @@ def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
 
 
 def openai_error() -> Schema:
-    """Returns the schema of an error of OpenAI's APIs."""
+    """Returns the component OpenAIError."""
     nullable: Schema = {"type": ["string", "null"]}
     error = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
     return object_schema({"error": object_schema(error)})
 
 
-def anthropic_error() -> Schema:
-    """Returns the schema of an error of Anthropic's API."""
-    error = {"message": {"type": "string"}, "type": {"type": "string"}}
-    return object_schema({"type": {"const": "error"}, "error": object_schema(error)})
-
-
 def object_schema(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
-    """Returns the schema of an object whose properties are all required, where `required` does not name fewer."""
+    """Returns the schema of an object; all properties are required, where `required` names none."""
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
 def reference(component: str) -> Schema:
-    """Returns a reference to a component of the document."""
+    """Returns a reference to a component schema."""
     return {"$ref": f"#/components/schemas/{component}"}
-
-
-def _body(fields: Schema) -> Schema:
-    required = [name for name in fields if name != "stream"]
-    schema = {"type": "object", "properties": fields, "required": required, "additionalProperties": {}}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
