@@ -125,7 +125,7 @@ class Reservation:
 
 
 class Budgets(Periodic):
-    """Rules and their windows in use: a part of the process (`core_app.lifecycle`) that reads the ledger every second."""
+    """Rules and their windows in use: a part of the process (`core_app.lifecycle`) that keeps reading the ledger."""
 
     def __init__(self, now: Callable[[], datetime] = clock.now) -> None:
         super().__init__("budgets", self.sync, SYNC_SECONDS, first=False)
@@ -223,10 +223,13 @@ class Budgets(Periodic):
         based_at = window.based_at
         if based_at is None or (now - based_at).total_seconds() > SETTLING_SECONDS + REBASE_SECONDS:
             based_at = max(window.start, min(edge, window.end))
-            window.base = await database.run(spent_between, window.rule, window.start, based_at)
+            window.base = await self._sum(window.rule, window.start, based_at)
             window.based_at = based_at
-        window.recent = await database.run(spent_between, window.rule, based_at, window.end)
+        window.recent = await self._sum(window.rule, based_at, window.end)
         window.local -= settled
+
+    async def _sum(self, rule: BudgetRule, since: datetime, until: datetime) -> Spent:
+        return await database.run(spent_between, rule.tenant_id, rule.key_id, rule.model, since, until)
 
     def _error(self, window: Window) -> BudgetSpent | MinuteBudgetSpent:
         seconds = max(1, int((window.end - self._now()).total_seconds()) + 1)
