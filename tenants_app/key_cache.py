@@ -22,7 +22,7 @@ _STRIPES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CachedLookup:
     """The outcome of a look-up: a principal, or `None` for "nobody gets in with this"."""
 
     principal: Principal | None
@@ -34,19 +34,19 @@ class KeyCache:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._lookups: OrderedDict[str, CachedLookup] = OrderedDict()
         self._guard = threading.Lock()
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._generation = 0
 
-    def get(self, name: str) -> Known | None:
+    def get(self, name: str) -> CachedLookup | None:
         """What is known about `name`, or `None` when it has to be looked up."""
-        known = self._known.get(name)
+        known = self._lookups.get(name)
         if known is None or self.clock() - known.loaded >= settings.GATEWAY_KEY_CACHE_SECONDS:
             return None
         return known
 
-    def get_or_load(self, name: str, load: Callable[[], Principal | None]) -> tuple[Known, bool]:
+    def get_or_load(self, name: str, load: Callable[[], Principal | None]) -> tuple[CachedLookup, bool]:
         """What is known, looked up by `load` when need be, and whether that was done just now."""
         if known := self.get(name):
             return known, False
@@ -54,7 +54,7 @@ class KeyCache:
             if known := self.get(name):
                 return known, False
             generation, began = self._generation, self.clock()
-            known = Known(load(), began)
+            known = CachedLookup(load(), began)
             self._remember(name, known, generation)
         return known, True
 
@@ -62,16 +62,16 @@ class KeyCache:
         """Forgets everything, also what is being looked up at this moment."""
         with self._guard:
             self._generation += 1
-            self._known.clear()
+            self._lookups.clear()
 
-    def _remember(self, name: str, known: Known, generation: int) -> None:
+    def _remember(self, name: str, known: CachedLookup, generation: int) -> None:
         with self._guard:
             if generation != self._generation:
                 return
-            self._known[name] = known
-            self._known.move_to_end(name)
-            while len(self._known) > CAPACITY:
-                self._known.popitem(last=False)
+            self._lookups[name] = known
+            self._lookups.move_to_end(name)
+            while len(self._lookups) > CAPACITY:
+                self._lookups.popitem(last=False)
 
 
 KEY_CACHE = process_wide(KeyCache(), reset=KeyCache.clear)

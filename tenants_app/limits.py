@@ -40,7 +40,7 @@ RETRY_SECONDS = 1.0
 _CONNECTIONS = 16
 _LOCAL_KEYS = 100_000
 
-_log = structlog.get_logger("gateway.limits")
+logger = structlog.get_logger("gateway.limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class RateLimits:
         self._shared: dict[int, SharedBuckets] = {}
         self._store: RedisStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._redis_again = 0.0
+        self._redis_retry_at = 0.0
 
     async def take(self, principal: Principal, cost: int = 1) -> RateLimit | None:
         """Takes `cost` tokens of the principal's key; `None` when it has no limit (`rpm` 0)."""
@@ -87,7 +87,7 @@ class RateLimits:
 
     async def take_from(self, name: str, rpm: int, cost: int = 1) -> RateLimit:
         """Takes from any bucket of `rpm` tokens a minute."""
-        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
+        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_retry_at:
             result = await self._take_shared(name, rpm, cost)
         else:
             result = self._take_local(name, rpm, cost)
@@ -106,8 +106,8 @@ class RateLimits:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await self._shared_buckets(rpm).limit(name, cost)
         except redis_errors(StoreUnavailableError) as error:
-            self._redis_again = time.monotonic() + RETRY_SECONDS
-            _log.warning("rate limits are counted per process: Redis does not answer", error=error_summary(error))
+            self._redis_retry_at = time.monotonic() + RETRY_SECONDS
+            logger.warning("rate limits are counted per process: Redis does not answer", error=error_summary(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:

@@ -42,8 +42,8 @@ def api_key_issue(
     actor: str = SYSTEM,
 ) -> IssuedKey:
     """A new key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry that has passed."""
-    granted = scopes_checked(scopes)
-    name = _name_checked(name)
+    granted = scopes_check(scopes)
+    name = _name_check(name)
     if expires_at is not None and expires_at <= clock.now():
         raise BadRequest("The key would have expired already.", field="expiresAt")
     secret = secret_new()
@@ -72,8 +72,8 @@ def api_key_update(
     actor: str = SYSTEM,
 ) -> ApiKey:
     """Sets what may be changed about a key; its secret and tenant may not."""
-    granted = scopes_checked(scopes)
-    name = _name_checked(name)
+    granted = scopes_check(scopes)
+    name = _name_check(name)
     with write_transaction():
         locked = ApiKey.objects.select_for_update().get(id=key.id)
         locked.name, locked.scopes, locked.rpm, locked.expires_at = name, granted, rpm, expires_at
@@ -110,7 +110,7 @@ def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
     return key
 
 
-def scopes_checked(scopes: Iterable[str]) -> list[str]:
+def scopes_check(scopes: Iterable[str]) -> list[str]:
     """The scopes in the contract's order, each once; raises BadRequest naming an unknown one."""
     wanted = set(scopes)
     if unknown := sorted(wanted - set(SCOPES)):
@@ -118,7 +118,7 @@ def scopes_checked(scopes: Iterable[str]) -> list[str]:
     return [scope for scope in SCOPES if scope in wanted]
 
 
-def _name_checked(name: str) -> str:
+def _name_check(name: str) -> str:
     name = clean_text(name).strip()
     if not 0 < len(name) <= 100:
         raise BadRequest("A key's name has 1 to 100 characters.", field="name")

@@ -46,9 +46,9 @@ def keys_seed(entries: Iterable[str]) -> None:
     Tenants are made as needed; keys no longer listed are revoked, keys listed again are good again.
     Raises ImproperlyConfigured, without the key in its text, for an entry that cannot be one.
     """
-    wanted = _parsed(entries)
+    wanted = _parse_entries(entries)
     with write_transaction():
-        _default_tenant_locked()
+        _lock_default_tenant()
         for secret, slug in wanted.items():
             _seed(secret, slug)
         hashes = [secret_hash(secret) for secret in wanted]
@@ -64,14 +64,14 @@ def bootstrap_first_start() -> FirstStart | None:
     if settings.GATEWAY_API_KEYS or ApiKey.objects.exists():
         return None
     with write_transaction():
-        tenant = _default_tenant_locked()
+        tenant = _lock_default_tenant()
         if ApiKey.objects.exists():
             return None
         issued = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES)
-        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _administrator(tenant))
+        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _create_administrator(tenant))
 
 
-def _parsed(entries: Iterable[str]) -> dict[str, str]:
+def _parse_entries(entries: Iterable[str]) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for number, entry in enumerate(filter(None, (entry.strip() for entry in entries)), start=1):
         secret, _, slug = entry.partition(":")
@@ -99,12 +99,12 @@ def _seed(secret: str, slug: str) -> None:
     audit_record(actor=SYSTEM, action="api_key.seed", target=_target(key), tenant_id=tenant.id)
 
 
-def _default_tenant_locked() -> Tenant:
+def _lock_default_tenant() -> Tenant:
     Tenant.objects.get_or_create(slug=DEFAULT_TENANT, defaults={"name": "Default"})
     return Tenant.objects.select_for_update().get(slug=DEFAULT_TENANT)
 
 
-def _administrator(tenant: Tenant) -> str | None:
+def _create_administrator(tenant: Tenant) -> str | None:
     if User.objects.filter(username=ADMIN_USER).exists():
         return None
     password = secrets.token_urlsafe(15)

@@ -2,7 +2,7 @@
 
 A record is claimed before the work and completed in the work's own transaction, or released when the work failed, so
 that a retry may succeed. What crashes before its commit has done nothing, and its claim can be taken over after
-PENDING; what crashes after it has its answer kept. A record is forgotten after KEPT.
+CLAIM_LIFETIME; what crashes after it has its answer kept. A record is forgotten after RECORD_LIFETIME.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from core_app.errors import BadRequest, Conflict, Unprocessable
 from core_app.ids import new_id
 from tenants_app.models import IdempotencyRecord
 
-KEPT = timedelta(hours=24)
-PENDING = timedelta(seconds=90)
+RECORD_LIFETIME = timedelta(hours=24)
+CLAIM_LIFETIME = timedelta(seconds=90)
 """Longer than any request of the contract takes: `?wait=` is 60 seconds at most."""
 
 _MAX_KEY, _MAX_ROUTE = 255, 300
@@ -53,7 +53,7 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
     digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
-    route = _bounded(route)
+    route = _shorten_route(route)
     fresh = IdempotencyRecord(
         tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=clock.now()
     )
@@ -62,7 +62,7 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
         record = IdempotencyRecord.objects.select_for_update().get(tenant_id=tenant_id, key=key, route=route)
         if record.claim == name:
             return Claim(record.id, name)
-        return _taken_over(record, digest, name) or _repeated(record, digest)
+        return _take_over(record, digest, name) or _replay(record, digest)
 
 
 def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str], body: str) -> None:
@@ -85,9 +85,11 @@ def idempotency_release(*, claim: Claim) -> None:
 
 
 def idempotency_purge(*, limit: int = 1000) -> int:
-    """Removes up to `limit` records older than KEPT; says how many, so that housekeeping may go on."""
+    """Removes up to `limit` records older than RECORD_LIFETIME; says how many, so that housekeeping may go on."""
     with write_transaction():
-        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - KEPT).values_list("id", flat=True)
+        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - RECORD_LIFETIME).values_list(
+            "id", flat=True
+        )
         return IdempotencyRecord.objects.filter(id__in=list(old[:limit])).delete()[0]
 
 
@@ -101,9 +103,9 @@ def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
         records.delete()
 
 
-def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
+def _take_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
     age = clock.now() - record.created_at
-    if age < (PENDING if record.state == "pending" else KEPT):
+    if age < (CLAIM_LIFETIME if record.state == "pending" else RECORD_LIFETIME):
         return None
     record.body_hash, record.claim, record.created_at = digest, name, clock.now()
     record.state, record.status, record.headers, record.body = "pending", None, {}, ""
@@ -111,7 +113,7 @@ def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | No
     return Claim(record.id, name)
 
 
-def _repeated(record: IdempotencyRecord, digest: str) -> Replay:
+def _replay(record: IdempotencyRecord, digest: str) -> Replay:
     if record.body_hash != digest:
         raise Unprocessable("This Idempotency-Key was used with another body.", field="Idempotency-Key")
     if record.state == "pending" or record.status is None:
@@ -119,5 +121,5 @@ def _repeated(record: IdempotencyRecord, digest: str) -> Replay:
     return Replay(record.status, record.headers, record.body)
 
 
-def _bounded(route: str) -> str:
+def _shorten_route(route: str) -> str:
     return route if len(route) <= _MAX_ROUTE else hashlib.sha256(route.encode("utf-8", "replace")).hexdigest()

@@ -260,11 +260,11 @@ def test_what_is_not_folded_is_found_by_its_index(people: People) -> None:
 
 
 def folding_queries(people: People) -> list[tuple[str, list[Any]]]:
-    from tenants_app.selectors.usage_union import Asked, parts
+    from tenants_app.selectors.usage_union import UsageFilter, usage_union
 
     found = []
-    for asked in (Asked(people.tenant.pk), Asked(people.tenant.pk, end_user="ann")):
-        named, values = parts(asked, runs=True)
+    for asked in (UsageFilter(people.tenant.pk), UsageFilter(people.tenant.pk, end_user="ann")):
+        named, values = usage_union(asked, runs=True)
         found.append((f"{named} SELECT * FROM p", values))
     return found
 
