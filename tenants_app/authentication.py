@@ -1,8 +1,8 @@
-"""From credentials to a Principal, for HTTP and WebSocket alike.
+"""Authentication: credentials of an HTTP request or WebSocket to a Principal.
 
-`X-API-Key` goes first, then `Authorization: Bearer`, then, on a WebSocket alone, `?api_key=`. Sync functions ask
-the database in the calling thread; their `a…` twins leave the loop only when the cache does not know.
-Whatever is wrong with a key is answered with one and the same Unauthorized.
+`X-API-Key` takes precedence, then `Authorization: Bearer`, then, on WebSockets only, `?api_key=`. Sync functions query
+the database in the calling thread; their `a…` counterparts use a thread only on a cache miss. Every invalid key gets
+the same Unauthorized.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tenants_app.secret import is_well_formed, secret_hash
 Scope = MutableMapping[str, Any]
 
 _LAST_USED_STEP = timedelta(minutes=1)
-"""`last_used_at` is written at most this often: it is for people, and a write costs more than a request."""
+"""Shortest interval between writes of `last_used_at`: it is only informative, and a write costs more than a request."""
 
 
 def secret_from_scope(scope: Scope) -> str | None:
-    """The secret that an ASGI connection shows, or `None`."""
+    """Returns the secret in an ASGI scope, or `None`."""
     headers: Mapping[bytes, bytes] = dict(reversed(scope.get("headers", ())))
     if secret := headers.get(b"x-api-key", b"").decode("latin-1").strip():
         return secret
@@ -44,28 +44,28 @@ def secret_from_scope(scope: Scope) -> str | None:
 
 
 def query_parameter(scope: Scope, name: str) -> str | None:
-    """The first non-empty value of `name` in the query string."""
+    """Returns the first non-empty value of `name` in the query string."""
     query = scope.get("query_string", b"").decode("latin-1")
     return next(iter(parse_qs(query).get(name, ())), None)
 
 
 def principal_for_secret(secret: str | None) -> Principal:
-    """Whose key this is; raises Unauthorized for none, an unknown, revoked or expired one, or a disabled tenant."""
+    """Returns the secret's principal; raises Unauthorized for a missing or invalid key or a disabled tenant."""
     digest = _digest(secret)
     return _require_principal(*KEY_CACHE.get_or_load(digest, lambda: _load_by_hash(digest)))
 
 
 async def aprincipal_for_secret(secret: str | None) -> Principal:
-    """The same from the event loop; a known key costs no thread."""
+    """Does the same from the event loop; a cached key needs no thread."""
     if known := KEY_CACHE.get(_digest(secret)):
         return _require_principal(known, loaded=False)
     return await database.run(principal_for_secret, secret)
 
 
 def principal_recheck(principal: Principal) -> Principal:
-    """The principal as it stands now, never allowed more than before (it may come from a token for less).
+    """Returns the principal's current state, without scopes that it lacked (it may come from a narrower token).
 
-    Raises Unauthorized when its key, user or tenant is no longer good.
+    Raises Unauthorized when its key, user or tenant is no longer valid.
     """
     return _narrow(
         _require_principal(*KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal))), principal
@@ -73,14 +73,14 @@ def principal_recheck(principal: Principal) -> Principal:
 
 
 async def aprincipal_recheck(principal: Principal) -> Principal:
-    """The same from the event loop, for heartbeats: one query per key and cache time, however many followers."""
+    """Does the same from the event loop, for heartbeats: one query per key and cache period for all followers."""
     if known := KEY_CACHE.get(_identity(principal)):
         return _narrow(_require_principal(known, loaded=False), principal)
     return await database.run(principal_recheck, principal)
 
 
 def principal_for_user(user: User) -> Principal:
-    """Whom a signed-in user of the console acts as; raises Unauthorized without an active user with a tenant."""
+    """Returns a signed-in user's principal; raises Unauthorized unless user and tenant are active."""
     principal = _user_principal(user)
     if principal is None:
         raise Unauthorized("This user belongs to no tenant.")
@@ -168,7 +168,7 @@ def _principal(tenant: Tenant, **identity: Any) -> Principal:
 
 
 def _mark_used(key_id: int) -> None:
-    """Outside the cache's locks: a writer that waits for them may hold the database's."""
+    """Writes `last_used_at`. Runs outside the cache's locks: a writer waiting for those may hold the database's."""
     moment = clock.now()
     stale = Q(last_used_at=None) | Q(last_used_at__lt=moment - _LAST_USED_STEP)
     if ApiKey.objects.filter(stale, id=key_id).exists():

@@ -147,7 +147,7 @@ def _ledger_rows(usage_filter: UsageFilter, since: datetime | None, until: datet
 def _conditions(
     usage_filter: UsageFilter, table: str, key: str = "", moment: str = "", since: Any = None, until: Any = None
 ) -> SqlPart:
-    """All tenants are usage_filter for by their ids, with which the indexes begin."""
+    """Builds a WHERE clause. For all tenants it lists their ids, because the indexes begin with the tenant."""
     of_all = f"{table}.tenant_id IN (SELECT id FROM tenants_app_tenant)"
     where, values = (
         (of_all, []) if usage_filter.tenant_id is None else (f"{table}.tenant_id = %s", [usage_filter.tenant_id])

@@ -1,6 +1,6 @@
-"""Issuing, changing, rotating and revoking API keys.
+"""Services that issue, change, rotate and revoke API keys.
 
-A secret leaves this module once, in the `IssuedKey` that made it; the database has its hash.
+A secret leaves this module once, in its `IssuedKey`; the database stores its hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tenants_app.services.key_cache_invalidate import keys_forget
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A new key and its secret, which nobody can be shown again."""
+    """A new key and its secret, which cannot be shown again."""
 
     key: ApiKey
     secret: str
@@ -41,7 +41,7 @@ def api_key_issue(
     expires_at: datetime | None = None,
     actor: str = SYSTEM,
 ) -> IssuedKey:
-    """A new key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry that has passed."""
+    """Creates a key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry in the past."""
     granted = scopes_check(scopes)
     name = _name_check(name)
     if expires_at is not None and expires_at <= clock.now():
@@ -71,7 +71,7 @@ def api_key_update(
     expires_at: datetime | None,
     actor: str = SYSTEM,
 ) -> ApiKey:
-    """Sets what may be changed about a key; its secret and tenant may not."""
+    """Changes a key's name, scopes, rate limit and expiry. Its secret and tenant cannot be changed here."""
     granted = scopes_check(scopes)
     name = _name_check(name)
     with write_transaction():
@@ -84,7 +84,7 @@ def api_key_update(
 
 
 def api_key_rotate(*, key: ApiKey, actor: str = SYSTEM) -> IssuedKey:
-    """A new secret for the key; the old one stops at once. Raises Conflict for a revoked or a seeded key."""
+    """Replaces the key's secret; the old one stops at once. Raises Conflict for a revoked or a seeded key."""
     secret = secret_new()
     with write_transaction():
         locked = ApiKey.objects.select_for_update().get(id=key.id)
@@ -100,7 +100,7 @@ def api_key_rotate(*, key: ApiKey, actor: str = SYSTEM) -> IssuedKey:
 
 
 def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
-    """Ends the key: at once in this process, in others within GATEWAY_KEY_CACHE_SECONDS. Again is no change."""
+    """Revokes the key: at once in this process, in others within GATEWAY_KEY_CACHE_SECONDS. Idempotent."""
     with write_transaction():
         revoked = ApiKey.objects.filter(id=key.id, revoked_at=None).update(revoked_at=clock.now())
         if revoked:
@@ -111,7 +111,7 @@ def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
 
 
 def scopes_check(scopes: Iterable[str]) -> list[str]:
-    """The scopes in the contract's order, each once; raises BadRequest naming an unknown one."""
+    """Returns the scopes without duplicates, in the order of SCOPES; raises BadRequest naming an unknown one."""
     wanted = set(scopes)
     if unknown := sorted(wanted - set(SCOPES)):
         raise BadRequest(f"There is no scope '{clean_text(unknown[0])}'.", field="scopes")

@@ -1,6 +1,6 @@
-"""What a start does about keys: seeds those of GATEWAY_API_KEYS, or makes the first ones.
+"""Key setup at start: seeds the keys of GATEWAY_API_KEYS, or creates the first key and administrator.
 
-Several processes may start at once: the row of tenant `default` is locked first, and the looking is done after.
+Several processes may start at once, so each locks the row of tenant `default` before it looks for existing keys.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEEDED_NAME = "GATEWAY_API_KEYS"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """Secrets to be shown once. `admin_password` is `None` when a user `admin` was there before."""
+    """The first start's secrets, to be shown once. `admin_password` is `None` when a user `admin` already existed."""
 
     tenant_slug: str
     api_key: str
@@ -41,10 +41,10 @@ class FirstStart:
 
 
 def keys_seed(entries: Iterable[str]) -> None:
-    """Makes the seeded keys those of `entries` (`key` or `key:tenant-slug`) and no others.
+    """Makes `entries` (`key` or `key:tenant-slug`) the only seeded keys.
 
-    Tenants are made as needed; keys no longer listed are revoked, keys listed again are good again.
-    Raises ImproperlyConfigured, without the key in its text, for an entry that cannot be one.
+    Creates missing tenants, revokes keys that are no longer listed, and restores keys that are listed again. Raises
+    ImproperlyConfigured, without the key in its text, for an invalid entry.
     """
     wanted = _parse_entries(entries)
     with write_transaction():
@@ -60,7 +60,7 @@ def keys_seed(entries: Iterable[str]) -> None:
 
 
 def bootstrap_first_start() -> FirstStart | None:
-    """Without GATEWAY_API_KEYS and without any key: a tenant, a key for all and an administrator, else `None`."""
+    """Creates a tenant, a key with all scopes and an administrator; returns `None` when any key is set or exists."""
     if settings.GATEWAY_API_KEYS or ApiKey.objects.exists():
         return None
     with write_transaction():

@@ -1,8 +1,9 @@
-"""The same POST twice: the first answer again (native contract, `Idempotency-Key`).
+"""Idempotent POST requests: a repeated `Idempotency-Key` gets the first response (docs/protocol-native.md).
 
-A record is claimed before the work and completed in the work's own transaction, or released when the work failed, so
-that a retry may succeed. What crashes before its commit has done nothing, and its claim can be taken over after
-CLAIM_LIFETIME; what crashes after it has its answer kept. A record is forgotten after RECORD_LIFETIME.
+A request claims its record first, and completes it in the transaction of its own changes, or releases it on failure so
+that a retry may succeed. After a crash before the commit nothing was changed, and another request may take over the
+claim after CLAIM_LIFETIME; after a crash behind the commit the response is stored. Records are removed after
+RECORD_LIFETIME.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from tenants_app.models import IdempotencyRecord
 
 RECORD_LIFETIME = timedelta(hours=24)
 CLAIM_LIFETIME = timedelta(seconds=90)
-"""Longer than any request of the contract takes: `?wait=` is 60 seconds at most."""
+"""Longer than any request takes: `?wait=` is at most 60 seconds."""
 
 _MAX_KEY, _MAX_ROUTE = 255, 300
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A stored answer."""
+    """A stored response."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,17 +39,17 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to answer first; it is given back to `idempotency_complete` or `idempotency_release`."""
+    """The right to process the request; `idempotency_complete` or `idempotency_release` ends it."""
 
     record_id: int
     name: str
 
 
 def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> Claim | Replay:
-    """A claim for the first request, the answer for a repeated one.
+    """Returns a claim for the first request, the stored response for a repeated one.
 
-    Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key came with
-    another body, Conflict while the first is still being answered.
+    Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key was used with
+    another body, Conflict while the first request is still being processed.
     """
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
@@ -66,9 +67,9 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
 
 
 def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str], body: str) -> None:
-    """Keeps the answer, in the transaction of the work where there is one.
+    """Stores the response, in the transaction of the request's own changes where there is one.
 
-    Raises Conflict when the claim was taken over meanwhile: the work is somebody else's, and must not be done twice.
+    Raises Conflict when another request took over the claim meanwhile, so that the changes are not made twice.
     """
     with write_transaction():
         kept = IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).update(
@@ -79,13 +80,13 @@ def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str
 
 
 def idempotency_release(*, claim: Claim) -> None:
-    """Forgets the claim of a request that failed; an answer that was kept stays."""
+    """Removes the claim of a failed request; a stored response stays."""
     with write_transaction():
         IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name, state="pending").delete()
 
 
 def idempotency_purge(*, limit: int = 1000) -> int:
-    """Removes up to `limit` records older than RECORD_LIFETIME; says how many, so that housekeeping may go on."""
+    """Removes up to `limit` records older than RECORD_LIFETIME and returns their number."""
     with write_transaction():
         old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - RECORD_LIFETIME).values_list(
             "id", flat=True
@@ -94,7 +95,7 @@ def idempotency_purge(*, limit: int = 1000) -> int:
 
 
 def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
-    """Forgets the tenant's answers: those at a path, below it or with it as their Location, or all of them."""
+    """Removes the tenant's stored responses: all, or those at or below a path or with the path as their Location."""
     records = IdempotencyRecord.objects.filter(tenant_id=tenant_id)
     if path is not None:
         at_or_below = Q(route=f"POST {path}") | Q(route__startswith=f"POST {path}/")
