@@ -15,8 +15,8 @@ from inference_app.conversion import messages_tokens
 from inference_app.converters import CONVERTERS
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.relay import Envelope
-from inference_app.relay.call import AT_ONCE_BYTES
-from inference_app.relay.targets import PLANS
+from inference_app.relay.request import AT_ONCE_BYTES
+from inference_app.relay.targets import TARGETS
 
 
 async def count_tokens(exchange: Exchange) -> None:
@@ -38,8 +38,8 @@ def _is_counted(exchange: Exchange, envelope: Envelope) -> bool:
     """True if a provider counts; raises ModelNotFound or NoProvider if none would take the messages either."""
     config, model = models_config(), envelope.model
     try:
-        PLANS.steps(config, model, "count_tokens", {}, exchange.principal)
+        TARGETS.targets_for(config, model, "count_tokens", {}, exchange.principal)
     except (ModelNotFound, NoProvider):
-        PLANS.steps(config, model, "messages", CONVERTERS["messages"], exchange.principal)
+        TARGETS.targets_for(config, model, "messages", CONVERTERS["messages"], exchange.principal)
         return False
     return True

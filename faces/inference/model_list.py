@@ -18,7 +18,7 @@ from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_conf
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ModelNotFound
 from inference_app.relay.dialect import ANTHROPIC, Dialect
-from inference_app.relay.targets import PLANS
+from inference_app.relay.targets import TARGETS
 from tenants_app.authentication import query_parameter
 from tenants_app.principal import Principal
 
@@ -89,14 +89,14 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
         if provider.default_model:
             yield provider.default_model, name, provider.model(provider.default_model)
     for alias in config.model_aliases:
-        resolution = PLANS.resolution(config, alias, substitution=False)
+        resolution = TARGETS.resolution(config, alias, substitution=False)
         if resolution.candidates:
             first = resolution.candidates[0]
             yield alias, first.provider, config.providers[first.provider].model(first.model)
 
 
 def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
-    resolution = PLANS.resolution(config, name, substitution=False)
+    resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
         if allowed(principal.tenant_id, candidate, name):
             return name, candidate.provider, config.providers[candidate.provider].model(candidate.model)

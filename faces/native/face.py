@@ -11,7 +11,7 @@ from faces.native.group_events import GroupEventStream
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
-from faces.native.stream_tokens import token_principal
+from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from tools_app.executors.callback import RESULT_PATH
@@ -30,8 +30,8 @@ def body_limit(path: str) -> int:
 FACE = Face(
     name="native",
     consumers=(
-        Route(path=f"{_SESSION}/events", application=SessionEventStream()),
-        Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream()),
+        Route(path=f"{_SESSION}/events", application=SessionEventStream.as_asgi()),
+        Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
     ),
@@ -40,6 +40,6 @@ FACE = Face(
     body_limit=body_limit,
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths=(RESULT_PATH,),
-    token_principal=token_principal,
+    token_principal=TOKEN_PRINCIPAL,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

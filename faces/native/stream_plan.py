@@ -60,7 +60,7 @@ class StreamPlan:
             return True
         return not self.whole_session and event.type in TERMINAL_TYPES and event.run_id == self.end_run
 
-    def meet(self, event: StoredEvent) -> None:
+    def observe(self, event: StoredEvent) -> None:
         """Takes note of an event before it is judged: "the next run" becomes the first one seen."""
         if self.end_run is None and not self.whole_session and event.type == PromptReceived.type:
             self.end_run = event.run_id

@@ -7,10 +7,12 @@ that the face passes.
 
 from __future__ import annotations
 
-from inference_app.relay.call import UpstreamAnswer, UpstreamRequest, upstream_call
+from inference_app.relay.answer import UpstreamAnswer
+from inference_app.relay.call import upstream_call
 from inference_app.relay.converter import Converter, ConverterFactory, Converters
 from inference_app.relay.dialect import ANTHROPIC, OPENAI, Dialect
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.request import UpstreamRequest
 from inference_app.request_kinds import Kind
 
 __all__ = [

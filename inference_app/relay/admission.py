@@ -50,7 +50,7 @@ class Admission:
             self.reservation.release()
 
 
-async def admitted(
+async def admit(
     config: ModelsConfig, principal: Principal, kind: Kind, envelope: Envelope, first: Candidate
 ) -> Admission:
     """Takes a token of the path's bucket and holds the estimate in every budget.

@@ -27,7 +27,7 @@ MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Target:
     """One candidate, the wire and kind it is asked in, and the converter to that wire (None: as it is)."""
 
     candidate: Candidate
@@ -36,25 +36,25 @@ class Step:
     converter: ConverterFactory | None
 
 
-class Plans:
+class Targets:
     """Remembers resolutions for as long as the configuration stands; those with chance in them are made anew."""
 
     def __init__(self) -> None:
         self._config: ModelsConfig | None = None
         self._known: dict[tuple[str, bool], Resolution] = {}
 
-    def steps(
+    def targets_for(
         self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
-    ) -> list[Step]:
+    ) -> list[Target]:
         """At least one; raises ModelNotFound or NoProvider when there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
         mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
-            raise _none(name, resolution)
+            raise _no_target_error(name, resolution)
         ready = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]
-        found = (_step(config, candidate, kind, converters) for candidate in ready)
-        if steps := [step for step in found if step is not None]:
-            return steps
+        found = (_target(config, candidate, kind, converters) for candidate in ready)
+        if targets := [target for target in found if target is not None]:
+            return targets
         if not ready:
             raise NoProvider("The quota of every provider of this model is exhausted.", retry_after=60)
         raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
@@ -71,32 +71,32 @@ class Plans:
         return known
 
 
-def _step(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Step | None:
+def _target(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Target | None:
     provider = config.providers[candidate.provider]
     if provider.wire == "demo" or not provider.usable:
         return None
     native = NATIVE[kind]
     if speaks(provider, native):
-        return Step(candidate, kind, native, None)
+        return Target(candidate, kind, native, None)
     for wire in (provider.wire, *provider.also):
         if wire in converters:
-            return Step(candidate, CONVERTED[wire], wire, converters[wire])
+            return Target(candidate, CONVERTED[wire], wire, converters[wire])
     return None
 
 
-def _none(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:
+def _no_target_error(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:
     """Why nobody may be asked; a model that is not the tenant's to use is answered as an unknown one."""
     if resolution.keyless and not resolution.candidates:
         return NoProvider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
     return ModelNotFound(name)
 
 
-def unknown_fields(config: ModelsConfig, step: Step) -> Collection[str]:
+def unknown_fields(config: ModelsConfig, target: Target) -> Collection[str]:
     """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
     be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
-    entry = config.providers[step.candidate.provider].model(step.candidate.model)
+    entry = config.providers[target.candidate.provider].model(target.candidate.model)
     known = None if entry is None else entry.capabilities
-    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+    return () if target.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
 
 
 _EFFORT = ("reasoning", "reasoning_effort")
@@ -111,5 +111,5 @@ def served_by(candidate: Candidate) -> HeaderPairs:
     ]
 
 
-PLANS = process_wide(Plans())
+TARGETS = process_wide(Targets())
 """The process's."""

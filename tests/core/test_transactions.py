@@ -11,6 +11,9 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
+from django.test import RequestFactory
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from core_app.database import TransactionLost, database_unavailable, write_transaction
 from edge_app.rest.errors import exception_handler
@@ -83,6 +86,11 @@ def chained(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def response_to(error: Exception) -> Response:
+    """The response of a view that raises `error`."""
+    return exception_handler(error, {"request": Request(RequestFactory().get("/v1/sessions"))})
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -98,7 +106,7 @@ def chained(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_that_the_database_is_away_is_no_fault_of_the_gateway(error: Exception, status: int) -> None:
-    answer = exception_handler(error, {})
+    answer = response_to(error)
     assert answer.status_code == status
     assert answer.data["error"] == ("unavailable" if status == 503 else "internal_error")
     assert ("errorId" in answer.data) == (status == 500)
@@ -120,7 +128,7 @@ def test_a_file_that_sqlite_cannot_write_now_is_no_fault_of_the_gateway(tmp_path
             mine.execute("PRAGMA query_only = 1")
         with pytest.raises(sqlite3.OperationalError) as raised:
             mine.execute("INSERT INTO t VALUES (zeroblob(100000))")
-    answer = exception_handler(chained(OperationalError(str(raised.value)), raised.value), {})
+    answer = response_to(chained(OperationalError(str(raised.value)), raised.value))
     assert (answer.status_code, answer.data["error"]) == (503, "unavailable")
 
 

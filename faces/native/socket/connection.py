@@ -17,6 +17,7 @@ from events_app.batches import StoredEvent
 from events_app.follower import Follower
 from faces.native.socket.actions import METHODS, SessionCaller
 from faces.native.socket.frames import (
+    EVENT_FRAME,
     FrameRefused,
     encode_dropped,
     encode_refusal,
@@ -59,7 +60,7 @@ class SessionConnection(Connection):
         await self._actions.drain()
 
     def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
-        frames = [event.socket_frame for event in events]
+        frames = [event.encoded(EVENT_FRAME) for event in events]
         if missing is not None:
             first, last = missing
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))

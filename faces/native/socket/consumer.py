@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core_app import database
+from edge_app.http.log_context import bind_path_ids
+from edge_app.http.query import query_of, whole_number
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.consumer import SocketConsumer
-from edge_app.sse.consumer import number, path_bind, query_of
+from edge_app.tokens import READ_ONLY
 from events_app.follower import Follower
 from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
 from faces.native.stream_plan import StreamRequest, stream_plan
-from faces.native.stream_tokens import READ_ONLY
 from sessions_app.selectors import session_get, session_position
 from tenants_app.principal import SESSIONS, Principal
 
@@ -36,11 +37,11 @@ class SessionSocket(SocketConsumer):
     """The socket of one session."""
 
     async def open(self) -> Opening:
-        path_bind(self.scope)
+        bind_path_ids(self.scope)
         self.principal.require(SESSIONS)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")
-        after = number(since, "since") if since is not None else None
+        after = whole_number(since, "since") if since is not None else None
         return await database.run(_find_opening, self.principal, session_id, after)
 
     def close_code(self, opening: Opening) -> CloseCode | None:
