@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer again, for a day, to the same tenant on the same route."""
+"""Tests of Idempotency-Key: a repeated request gets the first response, per tenant and route, for a day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding beside transactions that are under way: PostgreSQL alone has several writers at a time."""
+"""Tests of folding beside concurrent transactions, on PostgreSQL, because SQLite has one writer at a time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_row_that_commits_after_later_ones_were_folded_is_counted_once(people:
     check(people, None, None)
 
 
-def removing(people: People) -> Callable[[], object]:
+def ledger_removal(people: People) -> Callable[[], object]:
     return lambda: ledger_remove(tenant_id=people.tenant.pk, before=FIRST + timedelta(hours=30))
 
 
@@ -77,7 +77,7 @@ def test_two_that_fold_or_remove_rows_of_one_run_agree(
 
     monkeypatch.setattr(folding, "_lock_folding", alone_paused)
     monkeypatch.setattr(folding, "_update_days", move_paused)
-    perform(order, {"one": usage_fold, "two": usage_fold if second == "fold" else removing(people)})
+    perform(order, {"one": usage_fold, "two": usage_fold if second == "fold" else ledger_removal(people)})
     check(people, None, None)
     fold_all()
     check(people, None, None)
