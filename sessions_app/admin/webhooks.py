@@ -186,11 +186,11 @@ class WebhookAdmin(TenantModelAdmin):
         )
 
     def _secret_page(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
-        """Not a message: those travel in a cookie. Nothing on the way keeps the page."""
+        """Renders the page that shows secrets, uncached. A message would put them into a cookie."""
         context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
-        answer = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        response = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 class WebhookFilter(admin.SimpleListFilter):
