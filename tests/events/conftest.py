@@ -1,4 +1,4 @@
-"""Streams with leases, and a flusher whose rounds the test turns itself."""
+"""Streams with leases, and a flusher whose rounds the test runs itself."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Leased:
         return int(Stream.objects.values_list("head", flat=True).get(pk=self.pk))
 
 
-def leased(*, parent: Stream | None = None, owner: str = "here", seconds: float = 60) -> Leased:
-    """A new stream, held by `owner`."""
+def leased_stream(*, parent: Stream | None = None, owner: str = "here", seconds: float = 60) -> Leased:
+    """Creates a stream and claims its lease for `owner`."""
     with write_transaction():
         stream = log.stream_create(kind="session", parent_id=parent.pk if parent else None)
     fence = lease.lease_claim(stream_id=stream.pk, owner=owner, seconds=seconds)
@@ -47,13 +47,13 @@ def leased(*, parent: Stream | None = None, owner: str = "here", seconds: float 
 
 
 def lease_expire(stream: Leased) -> None:
-    """The lease's time is over, and nobody has come yet."""
+    """Lets the lease run out; no other process has claimed it yet."""
     with write_transaction():
         Stream.objects.filter(pk=stream.pk).update(lease_expires=1.0)
 
 
 class Rounds(Flusher):
-    """A flusher without its thread: `commit_round` is one round over everything that waits."""
+    """A flusher without its thread: `commit_round` commits everything that waits once."""
 
     def commit_round(self) -> None:
         writers, self._dirty = list(self._dirty), {}
@@ -65,7 +65,7 @@ class Rounds(Flusher):
 
 
 class Holder:
-    """Another process that holds a row's lock until it is let go; PostgreSQL only."""
+    """Another process that holds the lock of a row until it is told to release it; PostgreSQL only."""
 
     def __init__(self, stream_id: int) -> None:
         self._stream_id = stream_id

@@ -1,4 +1,4 @@
-"""What every follower keeps, of one stream or of several: each event once and in order, and an end that is told.
+"""The behaviour that followers of one stream and of several share: each event once and in order, and a clear end.
 
 A module that tests a follower subclasses `FollowerContract` and says how one is opened on some streams.
 """
@@ -21,7 +21,7 @@ from tests.events.memory_log import MemoryLog
 
 
 class Reading(ABC):
-    """A follower in the form that the contract needs."""
+    """A follower as the shared tests read it."""
 
     streams: Sequence[int]
 
@@ -33,8 +33,8 @@ class Reading(ABC):
     def close(self) -> None:
         """The client has gone."""
 
-    async def everything(self) -> dict[int, list[int]]:
-        """The offsets of each stream, until nothing more comes."""
+    async def read_all(self) -> dict[int, list[int]]:
+        """Returns the offsets of each stream, until nothing more comes."""
         seen: dict[int, list[int]] = {stream_id: [] for stream_id in self.streams}
         while events := await self.next():
             assert len({event.stream_id for event in events}) == 1
@@ -46,7 +46,7 @@ class FollowerContract(ABC):
     streams: Sequence[int] = (1,)
 
     @abstractmethod
-    def reading(self, log: MemoryLog, after: int = 0) -> AbstractAsyncContextManager[Reading]:
+    def open_reading(self, log: MemoryLog, after: int = 0) -> AbstractAsyncContextManager[Reading]:
         """A follower of `streams` from `after` on."""
 
     @pytest.fixture
@@ -59,40 +59,40 @@ class FollowerContract(ABC):
     async def test_the_log_comes_first_and_then_what_is_live(self, log: MemoryLog) -> None:
         for stream_id in self.streams:
             log.commit(stream_id, 3)
-        async with self.reading(log, after=1) as reading:
-            assert await reading.everything() == {stream_id: [2, 3] for stream_id in self.streams}
+        async with self.open_reading(log, after=1) as reading:
+            assert await reading.read_all() == {stream_id: [2, 3] for stream_id in self.streams}
             log.deliver(*(log.commit(stream_id, 2) for stream_id in self.streams))
             reads = len(log.reads)
-            assert await reading.everything() == {stream_id: [4, 5] for stream_id in self.streams}
+            assert await reading.read_all() == {stream_id: [4, 5] for stream_id in self.streams}
             assert len(log.reads) == reads
 
     @pytest.mark.parametrize("seed", range(30))
     async def test_batches_lost_repeated_and_reordered_cost_no_event(self, log: MemoryLog, seed: int) -> None:
         dice = random.Random(seed)
         seen: dict[int, list[int]] = {stream_id: [] for stream_id in self.streams}
-        async with self.reading(log) as reading:
+        async with self.open_reading(log) as reading:
             for _ in range(10):
                 batches = [log.commit(dice.choice(self.streams), dice.randint(1, 4)) for _ in range(dice.randint(1, 8))]
                 log.deliver_badly(batches, dice)
                 if dice.random() < 0.5:
-                    _add(seen, await reading.everything())
+                    _add(seen, await reading.read_all())
             await log.repair()
-            _add(seen, await reading.everything())
+            _add(seen, await reading.read_all())
         assert seen == {stream_id: list(range(1, log.head(stream_id) + 1)) for stream_id in self.streams}
 
     async def test_a_long_log_is_read_in_pages(self, log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(follower_module, "PAGE", 4)
         for stream_id in self.streams:
             log.commit(stream_id, 10)
-        async with self.reading(log) as reading:
+        async with self.open_reading(log) as reading:
             assert len(await reading.next()) == 4
-            seen = await reading.everything()
+            seen = await reading.read_all()
         counts = sorted(len(offsets) for offsets in seen.values())
         assert counts == [6] + [10] * (len(self.streams) - 1)
 
     async def test_what_comes_ends_the_wait(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             for stream_id in self.streams:
                 waiting = asyncio.create_task(reading.next(3600.0))
                 await asyncio.sleep(0)
@@ -101,25 +101,25 @@ class FollowerContract(ABC):
                 assert [(event.stream_id, event.offset) for event in events] == [(stream_id, 1)]
 
     async def test_a_wait_in_which_nothing_comes_ends_with_its_time(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
+        async with self.open_reading(log) as reading:
             assert await reading.next(0.001) == ()
             assert await reading.next(0.001) == ()
 
     async def test_a_cancelled_wait_loses_no_event(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             waiting = asyncio.create_task(reading.next(3600.0))
             await asyncio.sleep(0)
             log.deliver(log.commit(self.streams[-1], 2))
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-            assert (await reading.everything())[self.streams[-1]] == [1, 2]
+            assert (await reading.read_all())[self.streams[-1]] == [1, 2]
 
     async def test_a_follower_that_takes_nothing_is_ended(self, log: MemoryLog, settings: Any) -> None:
         settings.GATEWAY_FOLLOWER_QUEUE = 3
         slow = self.streams[-1]
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             log.deliver(*(log.commit(slow, 1) for _ in range(4)))
             with pytest.raises(FollowerSlow) as ended:
                 await reading.next()
@@ -127,8 +127,8 @@ class FollowerContract(ABC):
         assert log.hub.follower_count == 0
 
     async def test_a_drain_ends_every_follower_in_its_wait(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             waiting = asyncio.create_task(reading.next(3600.0))
             await asyncio.sleep(0)
             await log.hub.drain()
@@ -137,8 +137,8 @@ class FollowerContract(ABC):
             assert ended.value.stream_id is None
 
     async def test_a_client_that_goes_ends_the_wait(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             waiting = asyncio.create_task(reading.next(3600.0))
             await asyncio.sleep(0)
             reading.close()
@@ -147,8 +147,8 @@ class FollowerContract(ABC):
 
     async def test_a_stream_that_is_removed_is_followed_no_longer(self, log: MemoryLog) -> None:
         gone = self.streams[0]
-        async with self.reading(log) as reading:
-            await reading.everything()
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
             del log.events[gone]
             await log.hub.check(full=True)
             with pytest.raises(FollowerReleased) as ended:
@@ -156,7 +156,7 @@ class FollowerContract(ABC):
             assert ended.value.stream_id == gone
 
     async def test_nothing_stays_behind(self, log: MemoryLog) -> None:
-        async with self.reading(log) as reading:
+        async with self.open_reading(log) as reading:
             await reading.next(0.001)
             assert log.hub.follower_count == len(self.streams)
         assert log.hub.follower_count == 0

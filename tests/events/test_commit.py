@@ -1,4 +1,4 @@
-"""Group commit and fences: what is written together, what is refused, and what nobody else pays for."""
+"""Group commit and fences: events of many legs are written together, and a bad or late one harms no other leg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from events_app.flusher import Flusher, LegWriter
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Event, Stream
 from sessions_app.events import SessionClosed, SessionUpdated
-from tests.events.conftest import Holder, Leased, Rounds, lease_expire, leased
+from tests.events.conftest import Holder, Leased, Rounds, lease_expire, leased_stream
 from tools_app.events import ToolDetached
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def bad() -> SessionUpdated:
 
 
 async def test_events_of_many_legs_are_one_commit(rounds: Rounds) -> None:
-    streams = [await database.run(leased) for _ in range(5)]
+    streams = [await database.run(leased_stream) for _ in range(5)]
     writers = [rounds.writer(stream.fence, "run_1") for stream in streams]
     for writer in writers:
         await writer.emit(delta("a"))
@@ -52,7 +52,7 @@ async def test_events_of_many_legs_are_one_commit(rounds: Rounds) -> None:
 
 
 async def test_deltas_of_two_messages_are_not_joined(rounds: Rounds) -> None:
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     writer = rounds.writer(stream.fence, "run_1")
     for text, message in (("a", "1"), ("b", "2"), ("c", "2"), ("d", "1")):
         await writer.emit(delta(text, message))
@@ -61,7 +61,7 @@ async def test_deltas_of_two_messages_are_not_joined(rounds: Rounds) -> None:
 
 
 async def test_one_bad_event_costs_only_its_own_stream(rounds: Rounds) -> None:
-    well, ill, other = [await database.run(leased) for _ in range(3)]
+    well, ill, other = [await database.run(leased_stream) for _ in range(3)]
     writers = {stream.pk: rounds.writer(stream.fence, "run_1") for stream in (well, ill, other)}
     await writers[well.pk].emit(delta("kept"))
     await writers[ill.pk].emit(delta("lost with it"))
@@ -81,8 +81,8 @@ async def test_one_bad_event_costs_only_its_own_stream(rounds: Rounds) -> None:
 
 
 async def test_a_row_that_the_database_refuses_costs_only_its_own_stream(rounds: Rounds) -> None:
-    """Offset 1 is taken: the insert of the whole group fails, and each stream is written by itself."""
-    well, ill = await database.run(leased), await database.run(leased)
+    """Offset 1 exists already: the insert of the whole group fails, and each stream is written by itself."""
+    well, ill = await database.run(leased_stream), await database.run(leased_stream)
     await database.run(lambda: Event.objects.create(stream=ill.stream, offset=1, type="session_updated", data="{}"))
     writers = [rounds.writer(stream.fence, "run_1") for stream in (well, ill)]
     for writer in writers:
@@ -97,8 +97,8 @@ async def test_a_row_that_the_database_refuses_costs_only_its_own_stream(rounds:
 
 @pytest.mark.parametrize("how", ["expired", "taken", "released", "stale epoch", "other owner", "erased"])
 async def test_whoever_has_lost_the_lease_writes_nothing(rounds: Rounds, how: str) -> None:
-    stream, other = await database.run(leased), await database.run(leased)
-    fence = await database.run(_lost, stream, how)
+    stream, other = await database.run(leased_stream), await database.run(leased_stream)
+    fence = await database.run(_lose_lease, stream, how)
     writer, well = rounds.writer(fence, "run_1"), rounds.writer(other.fence, "run_2")
     await writer.emit(delta("too late"))
     await well.emit(delta("in time"))
@@ -114,7 +114,7 @@ async def test_whoever_has_lost_the_lease_writes_nothing(rounds: Rounds, how: st
     assert await database.run(other.types) == ["message_delta"]
 
 
-def _lost(stream: Leased, how: str) -> Fence:
+def _lose_lease(stream: Leased, how: str) -> Fence:
     fence = stream.fence
     if how == "expired":
         lease_expire(stream)
@@ -134,8 +134,8 @@ def _lost(stream: Leased, how: str) -> Fence:
 
 @pytest.mark.parametrize("how", ["expired", "taken", "released", "stale epoch", "other owner"])
 def test_a_service_with_a_lost_lease_writes_nothing(how: str) -> None:
-    stream = leased()
-    fence = _lost(stream, how)
+    stream = leased_stream()
+    fence = _lose_lease(stream, how)
     with pytest.raises(LeaseLost):
         _append(stream.pk, SessionClosed(), fence)
     with pytest.raises(LeaseLost):
@@ -145,7 +145,7 @@ def test_a_service_with_a_lost_lease_writes_nothing(how: str) -> None:
 
 
 def test_an_expired_lease_is_never_revived() -> None:
-    stream, alive = leased(), leased()
+    stream, alive = leased_stream(), leased_stream()
     lease_expire(stream)
     assert lease.leases_renew(fences=[stream.fence, alive.fence], seconds=60) == {alive.fence}
     taken = lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60)
@@ -156,14 +156,14 @@ def test_an_expired_lease_is_never_revived() -> None:
 
 
 def test_a_live_lease_is_claimed_by_nobody_else() -> None:
-    stream = leased()
+    stream = leased_stream()
     assert lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60) is None
     assert lease.lease_claim(stream_id=stream.pk, owner="here", seconds=60) is None
 
 
 async def test_a_group_counts_its_sessions_events_in_the_order_of_their_commits(rounds: Rounds) -> None:
     parent = await database.run(lambda: log.stream_create(kind="group"))
-    one, two = [await database.run(lambda: leased(parent=parent)) for _ in range(2)]
+    one, two = [await database.run(lambda: leased_stream(parent=parent)) for _ in range(2)]
     writers = [rounds.writer(stream.fence, f"run_{stream.pk}") for stream in (one, two)]
     for writer in writers:
         await writer.emit(delta("a"))
@@ -199,7 +199,7 @@ def _append_and_fail(stream_id: int) -> None:
 def test_what_is_rolled_back_is_neither_counted_nor_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     announced: list[Any] = []
     monkeypatch.setattr("events_app.log.HUB.publish", announced.extend)
-    stream = leased()
+    stream = leased_stream()
     with pytest.raises(RuntimeError):
         _append_and_fail(stream.pk)
     assert (stream.head(), stream.events(), announced) == (0, [], [])
@@ -215,7 +215,7 @@ async def test_an_announcement_that_fails_does_not_write_the_batch_again(
             raise RuntimeError("Event loop is closed")
 
     monkeypatch.setattr(rounds._hub, "_loop", Closed())
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     writer = rounds.writer(stream.fence, "run_1")
     await writer.emit(delta("once"))
     await database.run(rounds.commit_round)
@@ -225,7 +225,7 @@ async def test_an_announcement_that_fails_does_not_write_the_batch_again(
 
 @postgresql
 async def test_a_stream_that_somebody_holds_waits_for_the_next_round_and_holds_nobody_up(rounds: Rounds) -> None:
-    busy, free = await database.run(leased), await database.run(leased)
+    busy, free = await database.run(leased_stream), await database.run(leased_stream)
     writers = [rounds.writer(stream.fence, "run_1") for stream in (busy, free)]
     with Holder(busy.pk) as holder:
         for writer in writers:
@@ -245,7 +245,7 @@ async def test_a_stream_that_somebody_holds_waits_for_the_next_round_and_holds_n
 @postgresql
 async def test_a_session_whose_group_somebody_holds_waits_too(rounds: Rounds) -> None:
     parent = await database.run(lambda: log.stream_create(kind="group"))
-    stream = await database.run(lambda: leased(parent=parent))
+    stream = await database.run(lambda: leased_stream(parent=parent))
     writer = rounds.writer(stream.fence, "run_1")
     with Holder(parent.pk):
         await writer.emit(delta("a"))
@@ -258,14 +258,14 @@ async def test_a_session_whose_group_somebody_holds_waits_too(rounds: Rounds) ->
 
 async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("events_app.flusher.MAX_PENDING_EVENTS", 3)
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     writer = rounds.writer(stream.fence, "run_1")
 
-    async def emitting() -> None:
+    async def emit_four() -> None:
         for number in range(4):
             await writer.emit(ToolDetached(tool_name=str(number)))
 
-    task = asyncio.create_task(emitting())
+    task = asyncio.create_task(emit_four())
     done, _ = await asyncio.wait([task], timeout=0.05)
     assert not done
     await database.run(rounds.commit_round)
@@ -277,7 +277,7 @@ async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monk
 async def test_a_flusher_that_stops_has_committed_everything() -> None:
     flusher = Flusher()
     await flusher.start()
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     writer = flusher.writer(stream.fence, "run_1")
     for number in range(50):
         await writer.emit(ToolDetached(tool_name=str(number)))
@@ -286,7 +286,7 @@ async def test_a_flusher_that_stops_has_committed_everything() -> None:
 
 
 class Pausing(Flusher):
-    """A flusher that says when it pauses."""
+    """A flusher that sets `paused` when it pauses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,8 +299,8 @@ class Pausing(Flusher):
 
 
 @pytest.fixture
-async def pausing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pausing]:
-    """It pauses for an hour after a commit for two legs: what comes in a test came without the pause."""
+async def pausing_flusher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pausing]:
+    """Pauses for an hour after a commit for two legs: events that arrive in a test did not wait for the pause."""
     monkeypatch.setattr("events_app.flusher.CROWD", 2)
     monkeypatch.setattr("events_app.flusher.LONGEST_PAUSE_SECONDS", 3600.0)
     monkeypatch.setattr("events_app.flusher.LONGEST_AUDIENCE_PAUSE_SECONDS", 3600.0)
@@ -312,9 +312,9 @@ async def pausing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pausing]:
     await flusher.stop()
 
 
-async def crowded(flusher: Pausing) -> list[tuple[Leased, LegWriter]]:
-    """Two legs, after whose common commit the flusher has begun its pause."""
-    streams = [await database.run(leased) for _ in range(2)]
+async def start_pause(flusher: Pausing) -> list[tuple[Leased, LegWriter]]:
+    """Commits for two legs together, after which the flusher pauses."""
+    streams = [await database.run(leased_stream) for _ in range(2)]
     legs = [(stream, flusher.writer(stream.fence, "run_1")) for stream in streams]
     with flusher._ready:  # both before the flusher looks
         for _, writer in legs:
@@ -323,43 +323,43 @@ async def crowded(flusher: Pausing) -> list[tuple[Leased, LegWriter]]:
     return legs
 
 
-async def test_what_a_crowd_says_meanwhile_is_joined_and_committed_once(pausing: Pausing) -> None:
-    (stream, writer), (other, others) = await crowded(pausing)
+async def test_what_a_crowd_says_meanwhile_is_joined_and_committed_once(pausing_flusher: Pausing) -> None:
+    (stream, writer), (other, others) = await start_pause(pausing_flusher)
     for text in "bcd":
         await writer.emit(delta(text))
         await others.emit(delta(text))
     await writer.drain()
     assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bcd"]
     assert [data["delta"] for _, _, data in await database.run(other.events)] == ["a", "bcd"]
-    assert pausing.commits == 2
+    assert pausing_flusher.commits == 2
 
 
-async def test_a_stop_ends_the_pause_and_commits_what_waits(pausing: Pausing) -> None:
-    (stream, writer), _ = await crowded(pausing)
+async def test_a_stop_ends_the_pause_and_commits_what_waits(pausing_flusher: Pausing) -> None:
+    (stream, writer), _ = await start_pause(pausing_flusher)
     await writer.emit(delta("b"))
-    await pausing.stop()
+    await pausing_flusher.stop()
     assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "b"]
 
 
-async def test_a_leg_alone_waits_for_nothing(pausing: Pausing) -> None:
-    stream = await database.run(leased)
-    writer = pausing.writer(stream.fence, "run_1")
+async def test_a_leg_alone_waits_for_nothing(pausing_flusher: Pausing) -> None:
+    stream = await database.run(leased_stream)
+    writer = pausing_flusher.writer(stream.fence, "run_1")
     for number in range(3):
         await writer.emit(delta(str(number), str(number)))
         await writer.drain()
-    assert pausing.commits == 3
-    assert not pausing.paused.is_set()
+    assert pausing_flusher.commits == 3
+    assert not pausing_flusher.paused.is_set()
 
 
 async def test_what_a_leg_says_to_many_followers_is_joined_too(
-    pausing: Pausing, monkeypatch: pytest.MonkeyPatch
+    pausing_flusher: Pausing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("events_app.flusher.AUDIENCE", 3)
-    stream = await database.run(leased)
-    monkeypatch.setattr(pausing._hub, "audience", lambda ids: 3 if list(ids) == [stream.pk] else 0)
-    writer = pausing.writer(stream.fence, "run_1")
+    stream = await database.run(leased_stream)
+    monkeypatch.setattr(pausing_flusher._hub, "audience", lambda ids: 3 if list(ids) == [stream.pk] else 0)
+    writer = pausing_flusher.writer(stream.fence, "run_1")
     await writer.emit(delta("a"))
-    assert await asyncio.to_thread(pausing.paused.wait, 30)
+    assert await asyncio.to_thread(pausing_flusher.paused.wait, 30)
     for text in "bcd":
         await writer.emit(delta(text))
     await writer.drain()

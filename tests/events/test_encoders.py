@@ -1,4 +1,4 @@
-"""What encoders make of an event: made once for all followers of a process, however many encoders there are."""
+"""Encoded forms of an event are made once for all followers of a process, however many encoders there are."""
 
 from __future__ import annotations
 

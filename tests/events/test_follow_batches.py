@@ -1,4 +1,4 @@
-"""What a follower takes of the batches that came while it was busy: all that continue, and none behind a gap."""
+"""A follower that was busy takes all waiting batches that continue its position, and none behind a gap."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Beside(Follower):
 
 
 @pytest.fixture
-def removed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The log has nothing; after which offsets it was asked is noted."""
+def empty_log(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A log without events; holds the offsets after which it was read."""
     asked: list[int] = []
 
     def read(_stream_id: int, *, after: int, **_: Any) -> Sequence[StoredEvent]:
@@ -65,13 +65,13 @@ async def test_what_came_twice_or_late_is_taken_once() -> None:
     assert await follower.offsets() == [3, 4, 5, 6]
 
 
-async def test_nothing_behind_a_gap_is_taken_with_what_is_before_it(removed: list[int]) -> None:
+async def test_nothing_behind_a_gap_is_taken_with_what_is_before_it(empty_log: list[int]) -> None:
     follower = Beside()
     follower.put((1, 2), (5, 6))
     assert await follower.offsets() == [1, 2]
-    assert removed == []
+    assert empty_log == []
     assert await follower.offsets() == [5, 6]
-    assert removed == [2]
+    assert empty_log == [2]
 
 
 async def test_a_follower_far_behind_takes_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Followers of one stream and of several: both keep the contract, and several streams come and go in one wait."""
+"""Followers of one stream and of several: both pass the shared tests, and streams come and go during one wait."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SeveralStreams(Reading):
 
 class TestAFollowerOfOneStream(FollowerContract):
     @asynccontextmanager
-    async def reading(self, log: MemoryLog, after: int = 0) -> AsyncIterator[Reading]:
+    async def open_reading(self, log: MemoryLog, after: int = 0) -> AsyncIterator[Reading]:
         async with Follower(1, after=after, hub=log.hub) as follower:
             yield OneStream(follower)
 
@@ -56,7 +56,7 @@ class TestAFollowerOfSeveralStreams(FollowerContract):
     streams: Sequence[int] = (1, 2, 3)
 
     @asynccontextmanager
-    async def reading(self, log: MemoryLog, after: int = 0) -> AsyncIterator[Reading]:
+    async def open_reading(self, log: MemoryLog, after: int = 0) -> AsyncIterator[Reading]:
         async with MultiFollower(hub=log.hub) as follower:
             for stream_id in self.streams:
                 await follower.add(stream_id, after=after)
@@ -193,11 +193,11 @@ async def test_a_read_that_fails_is_made_again(log: MemoryLog, monkeypatch: pyte
     log.commit(1, 2)
     run = log._run
 
-    async def failing(*_: object, **__: object) -> object:
+    async def fail_once(*_: object, **__: object) -> object:
         monkeypatch.setattr("events_app.follower.database.run", run)
         raise ConnectionError
 
-    monkeypatch.setattr("events_app.follower.database.run", failing)
+    monkeypatch.setattr("events_app.follower.database.run", fail_once)
     async with MultiFollower(hub=log.hub) as follower:
         await follower.add(1, after=0)
         with pytest.raises(ConnectionError):

@@ -1,5 +1,4 @@
-"""The hub and a channel layer that makes nothing of what it is told: it ends all the same, not before, and says so
-in few words."""
+"""The hub and a channel layer that fails: the hub goes on, logs little, and stops when it has to."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from events_app.hub import Hub
 
 
 class SwallowingLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped
-    """Takes a cancellation for its own, as the Redis layer does in the middle of a command."""
+    """Swallows a cancellation, as the Redis layer does in the middle of a command."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +42,7 @@ async def test_a_hub_stops_when_its_layer_swallows_the_cancellation(monkeypatch:
 
 
 class AwayLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels is untyped
-    """A Redis that is not there."""
+    """A Redis that is down."""
 
     def __init__(self, sends: int) -> None:
         super().__init__()

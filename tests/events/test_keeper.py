@@ -1,4 +1,4 @@
-"""Leases are kept by a thread, given up by a loop that stands still, and their loss is told to the leg."""
+"""The keeper renews leases in a thread, gives them up when the loop stands still, and reports a loss to the leg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from events_app.lease import Fence
 from events_app.models import Stream
 from sessions_app.legs import lease_keeper as keeper_module
 from sessions_app.legs.lease_keeper import LeaseKeeper
-from tests.events.conftest import Leased, lease_expire, leased
+from tests.events.conftest import Leased, lease_expire, leased_stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +29,7 @@ async def expires(stream: Leased) -> float:
     return await database.run(lambda: Stream.objects.values_list("lease_expires", flat=True).get(pk=stream.pk))
 
 
-async def changed(stream: Leased, before: float) -> None:
+async def wait_changed(stream: Leased, before: float) -> None:
     async with asyncio.timeout(60):
         while await expires(stream) == before:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -37,10 +37,10 @@ async def changed(stream: Leased, before: float) -> None:
 
 async def test_a_lease_is_renewed_while_its_leg_runs(quick: None) -> None:
     keeper = LeaseKeeper()
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     await keeper.start()
     keeper.hold(stream.fence, lambda: None)
-    await changed(stream, await expires(stream))
+    await wait_changed(stream, await expires(stream))
     keeper.release(stream.fence)
     await keeper.stop()
 
@@ -49,25 +49,25 @@ async def test_a_look_that_fails_in_any_way_is_not_the_last(quick: None, monkeyp
     """Django's InterfaceError, of a connection that was closed, is no DatabaseError."""
     failed = threading.Event()
 
-    def failing(**_: Any) -> Any:
+    def fail_once(**_: Any) -> Any:
         monkeypatch.setattr(keeper_module, "leases_renew", lease.leases_renew)
         failed.set()
         raise InterfaceError("connection already closed")
 
-    monkeypatch.setattr(keeper_module, "leases_renew", failing)
+    monkeypatch.setattr(keeper_module, "leases_renew", fail_once)
     keeper = LeaseKeeper()
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     before = await expires(stream)
     await keeper.start()
     keeper.hold(stream.fence, lambda: None)
-    await changed(stream, before)
+    await wait_changed(stream, before)
     assert failed.is_set()
     await keeper.stop()
 
 
 async def test_a_lost_lease_is_told_to_the_leg_once(quick: None) -> None:
     keeper = LeaseKeeper()
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     told: list[str] = []
     lost = asyncio.Event()
     await keeper.start()
@@ -87,7 +87,7 @@ async def test_a_loop_that_stands_still_gives_its_leases_up(quick: None, monkeyp
     """The thread goes on, but the beat is old: it renews nothing, and the lease can be taken."""
     looked = asyncio.Event()
     keeper = LeaseKeeper()
-    stream = await database.run(leased)
+    stream = await database.run(leased_stream)
     await keeper.start()
     loop = asyncio.get_running_loop()
     assert keeper._beat_timer is not None

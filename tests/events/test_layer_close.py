@@ -9,7 +9,7 @@ from events_app.layer import LocalChannelLayer, layer_close
 
 
 class Shard:
-    """Its receiver takes the first cancellation for its own, as redis-py's timeouts do now and then."""
+    """Its receiver swallows the first cancellation, as redis-py's timeouts sometimes do."""
 
     def __init__(self) -> None:
         self._receive_task = asyncio.create_task(self._receive())
@@ -22,7 +22,7 @@ class Shard:
 
 
 class RedisLayer:
-    """As much of the layer as is closed."""
+    """The parts of the layer that are closed."""
 
     def __init__(self) -> None:
         self._shards = [Shard()]

@@ -44,7 +44,7 @@ def session_of(owner: Caller, group: str | None = None) -> AgentSession:
     return session_create(principal=owner.principal, request=SessionRequest(model="demo:echo", group_id=group))
 
 
-async def refused(tokens: StreamTokens, scope: Mapping[str, Any]) -> str:
+async def refusal_message(tokens: StreamTokens, scope: Mapping[str, Any]) -> str:
     with pytest.raises(Unauthorized) as error:
         await tokens(dict(scope))
     return error.value.message
@@ -61,7 +61,7 @@ async def test_a_token_of_a_group_reads_its_stream_and_no_other(owner: Caller) -
     assert holder.allows(SESSIONS)
     assert not holder.allows(APPROVALS)
     assert scope[READ_ONLY]
-    assert "this stream" in await refused(GROUP_TOKENS, request("/groups/other", issued.secret))
+    assert "this stream" in await refusal_message(GROUP_TOKENS, request("/groups/other", issued.secret))
 
 
 async def test_a_token_of_a_session_is_none_of_its_group(owner: Caller) -> None:
@@ -69,7 +69,7 @@ async def test_a_token_of_a_session_is_none_of_its_group(owner: Caller) -> None:
     issued = await database.run(lambda: session_token_issue(principal=owner.principal, public_id=session.public_id))
     path = f"/v1/sessions/{session.public_id}/events"
     assert await TOKEN_PRINCIPAL(request(path, issued.secret)) is not None
-    await refused(GROUP_TOKENS, request("/groups/pair", issued.secret))
+    await refusal_message(GROUP_TOKENS, request("/groups/pair", issued.secret))
 
 
 async def test_where_no_token_is_shown_or_taken_nobody_is_looked_up(owner: Caller) -> None:
@@ -108,7 +108,7 @@ async def test_a_token_of_the_version_before_is_good_for_its_session(owner: Call
     assert token.session_id == session.pk
     await database.run(lambda: StreamToken.objects.update(stream=None))
     assert await TOKEN_PRINCIPAL(request(f"/v1/sessions/{session.public_id}/ws", issued.secret)) is not None
-    message = await refused(TOKEN_PRINCIPAL, request(f"/v1/sessions/{other.public_id}/ws", issued.secret))
+    message = await refusal_message(TOKEN_PRINCIPAL, request(f"/v1/sessions/{other.public_id}/ws", issued.secret))
     assert "this session" in message
 
 

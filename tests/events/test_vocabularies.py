@@ -22,7 +22,7 @@ from events_app.types import (
     webhook_types,
 )
 from sessions_app.events import SESSION_EVENTS, WEBHOOK_EVENTS, SessionClosed, SessionUpdated
-from tests.events.conftest import Leased, Rounds, leased
+from tests.events.conftest import Leased, Rounds, leased_stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,8 +90,8 @@ def test_an_event_of_another_kind_is_refused_and_nothing_is_written(tasks: Vocab
 
 
 async def test_a_leg_that_emits_an_event_of_another_kind_fails_alone(rounds: Rounds) -> None:
-    wrong: Leased = await database.run(leased)
-    right: Leased = await database.run(leased)
+    wrong: Leased = await database.run(leased_stream)
+    right: Leased = await database.run(leased_stream)
     writers = [rounds.writer(stream.fence, "run_1") for stream in (wrong, right)]
     await writers[0].emit(TaskMoved(column="done"))
     await writers[1].emit(SessionUpdated(changed={}))

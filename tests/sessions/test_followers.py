@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def in_steps(leg: Leg, pieces: Sequence[str] = ("Es ", "war ", "einmal ", "…")) -> LegOutcome:
-    """Streams with every delta in a commit of its own, so that a run can be cut between any two."""
+    """Emits every delta in a commit of its own, so that a stream can be cut between any two."""
     message_id, text = await stream(leg, [])
     for piece in pieces:
         text += piece
@@ -49,7 +49,7 @@ def use_layer(settings: Any, name: str) -> None:
 
 
 def check_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub compares heads often: the tests wait for its work, not for its pauses."""
+    """Makes the hub compare heads often, so that tests do not wait for its pauses."""
     monkeypatch.setattr(hub_module, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(hub_module, "RETRY_SECONDS", 0.01)
 
@@ -69,12 +69,12 @@ async def test_a_replay_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, 
 
 async def test_a_live_stream_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, script: ScriptedEngine) -> None:
     script.behaviour = in_steps
-    length = len(await _watched(api, 1))
+    length = len(await _watch_run(api, 1))
     for cut in range(2, length):
-        assert len(await _watched(api, cut)) == length
+        assert len(await _watch_run(api, cut)) == length
 
 
-async def _watched(api: Client, cut: int) -> list[Frame]:
+async def _watch_run(api: Client, cut: int) -> list[Frame]:
     """A run of a new session, watched live, with the connection cut after so many events."""
     session = await api.session()
     async with api.events(session) as reader:
@@ -110,7 +110,7 @@ async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, 
     await gate.arrival()
     async with asyncio.TaskGroup() as group:
         readings = [group.create_task(_read_all(api, session)) for _ in range(50)]
-        await _attached(50)
+        await _wait_attached(50)
         gate.open()
     first, *others = [reading.result() for reading in readings]
     assert all(other == first for other in others)
@@ -125,7 +125,7 @@ async def _read_all(api: Client, session: str) -> bytes:
     return events
 
 
-async def _attached(count: int) -> None:
+async def _wait_attached(count: int) -> None:
     await eventually(lambda: HUB.follower_count >= count)
 
 
@@ -229,7 +229,7 @@ async def test_a_reader_that_takes_nothing_is_ended_and_the_others_are_not(
     await api.prompt(session, "tell")
     await gate.arrival()
     async with api.events(session, stalled=True) as slow, api.events(session) as quick:
-        await _attached(2)
+        await _wait_attached(2)
         (subscription, *_) = HUB._streams[next(iter(HUB._streams))].subscriptions
         gate.open()
         frames = await quick.rest()
@@ -255,7 +255,7 @@ async def test_a_reader_that_takes_no_frame_in_time_is_cut_off(api: Client, sett
 async def test_a_client_that_goes_leaves_nothing_behind(api: Client) -> None:
     session = await api.session()
     async with api.events(session, follow="session"):
-        await _attached(1)
+        await _wait_attached(1)
     assert HUB.follower_count == 0
     await eventually(lambda: not HUB._streams)
 
@@ -268,7 +268,7 @@ async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
 
     monkeypatch.setattr(HUB, "_join", never)
     task = asyncio.create_task(Follower(1, after=0).__aenter__())
-    await _attached(1)
+    await _wait_attached(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert HUB.follower_count == 0
@@ -380,14 +380,14 @@ async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the
     script.behaviour = chatty
     sessions = [await api.session(groupId="all" if number % 2 else None) for number in range(200)]
 
-    async def watched(session: str) -> list[Frame]:
+    async def watch(session: str) -> list[Frame]:
         # Two hundred runs share the machine with whatever else it does.
         async with api.events(session, patience=180.0) as reader:
             await api.prompt(session, "go")
             return await reader.rest()
 
     async with asyncio.TaskGroup() as group:
-        tasks = {session: group.create_task(watched(session)) for session in sessions}
+        tasks = {session: group.create_task(watch(session)) for session in sessions}
     for session in sessions[::10]:
         assert tasks[session].result() == await api.log(session)
     assert all(task.result()[-1].event == "agent_end" for task in tasks.values())
@@ -421,7 +421,7 @@ async def test_a_group_is_followed_in_one_stream_and_resumed(api: Client, script
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.booleans()), max_size=40))
 def test_joined_deltas_are_the_same_text(pieces: list[tuple[str, bool]]) -> None:
-    """Whatever is emitted in whatever order of commits, the deltas of a message join to its text."""
+    """The deltas of a message join to its text, in whatever order they are emitted and committed."""
     from events_app.flusher import MAX_JOINED_CHARACTERS, append_joined
 
     pending: list[Any] = []

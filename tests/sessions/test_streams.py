@@ -1,4 +1,4 @@
-"""GET …/events: where a stream starts, what it shows and where it ends (native contract, "SSE")."""
+"""GET …/events: the start, the events and the end of a stream (docs/protocol-native.md, "Following over SSE")."""
 
 from __future__ import annotations
 
@@ -431,13 +431,13 @@ async def test_a_key_that_may_no_longer_read_ends_its_streams_at_the_next_heartb
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.02
     session = await api.session()
 
-    def narrowed() -> None:
+    def narrow_key() -> None:
         key = ApiKey.objects.get(pk=owner.principal.key_id)
         api_key_update(key=key, name=key.name, scopes=["inference"], rpm=key.rpm, expires_at=None)
 
     async with api.events(session, follow="session") as reader:
         await reader.until(lambda: reader.heartbeats)
-        await database.run(narrowed)
+        await database.run(narrow_key)
         assert await reader.rest() == []
 
 

@@ -1,4 +1,4 @@
-"""The gateway with a scripted engine, a receiver, and hands that move time."""
+"""The gateway with a scripted engine, a receiver, and functions that let time pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from events_app.webhooks.outbox import WAKEUP
 from sessions_app.events import WEBHOOK_EVENTS
 from tests.gateway_harness import WAIT, Client, GatewayHarness, api, gateway
 from tests.scripted_engine import ScriptedEngine
-from tests.webhooks.receiver import Receiver, receiving
+from tests.webhooks.receiver import Receiver, run_receiver
 
 __all__ = ["api", "gateway", "script"]
 
@@ -38,13 +38,13 @@ def private_allowed(settings: Any) -> None:
 
 @pytest_asyncio.fixture
 async def receiver(gateway: GatewayHarness, private_allowed: None) -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
+    async with run_receiver() as receiver:
         yield receiver
 
 
 @dataclass
 class Hook:
-    """A webhook of somebody's, pointed at a receiver."""
+    """A webhook of a client, with the receiver's address."""
 
     client: Client
     id: str
@@ -55,7 +55,7 @@ class Hook:
         return f"/v1/webhooks/{self.id}"
 
     async def deliveries(self, **query: str) -> list[dict[str, Any]]:
-        """What is there, the oldest first."""
+        """Returns the deliveries, the oldest first."""
         given = "&".join(f"{name}={value}" for name, value in query.items())
         page = (await self.client.get(f"{self.path}/deliveries?limit=200&{given}")).json
         return list(reversed(page["deliveries"]))
@@ -65,7 +65,7 @@ class Hook:
         return delivery
 
     async def until(self, **wanted: Any) -> dict[str, Any]:
-        """The only delivery, when it has come to this."""
+        """Returns the only delivery once it has these values."""
         async with asyncio.timeout(WAIT):
             while True:
                 delivery = await self.only()
@@ -74,7 +74,7 @@ class Hook:
 
 
 async def hook(client: Client, receiver: Receiver, *events: str, **more: Any) -> Hook:
-    """A new webhook for `events`, or for all."""
+    """Creates a webhook for `events`, or for all."""
     given = {"url": receiver.url, "events": list(events or WEBHOOK_EVENTS), **more}
     answer = await client.post("/v1/webhooks", given)
     assert answer.status == 201, answer.body
@@ -82,7 +82,7 @@ async def hook(client: Client, receiver: Receiver, *events: str, **more: Any) ->
 
 
 async def time_passes() -> None:
-    """What waits for its next attempt, or is claimed, is due; senders are told."""
+    """Makes every waiting or claimed delivery due, and wakes the senders."""
 
     def change() -> None:
         with write_transaction():
@@ -93,5 +93,5 @@ async def time_passes() -> None:
 
 
 async def rows() -> int:
-    """All deliveries there are."""
+    """Returns the number of all deliveries."""
     return await database.run(WebhookDelivery.objects.count)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks in the test's own loop: answers as it is told, and remembers what came."""
+"""A receiver of webhooks in the test's own loop: replies as the test says, and keeps the messages."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Message:
     def type(self) -> str:
         return str(self.json["type"])
 
-    def verified(self, secret: str) -> Any:
-        """The body, when it is signed with `secret`."""
+    def verify(self, secret: str) -> Any:
+        """Returns the body; raises unless it is signed with `secret`."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def answering(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Reply:
-    """A reply that is always the same."""
+def fixed_reply(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Reply:
+    """Returns a reply that is always the same."""
 
     async def reply(request: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers=headers, body=body)
@@ -52,7 +52,7 @@ def answering(status: int, headers: dict[str, str] | None = None, body: bytes = 
 
 
 class Held:
-    """Replies that wait until the test lets them go."""
+    """Replies that wait until the test releases them."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Semaphore(0)
@@ -64,19 +64,19 @@ class Held:
         return web.Response()
 
     async def arrivals(self, count: int) -> None:
-        """Until `count` more requests wait here."""
+        """Waits until `count` more requests wait here."""
         async with asyncio.timeout(WAIT):
             for _ in range(count):
                 await self.reached.acquire()
 
 
 class Receiver:
-    """Answers with `replies` in turn, then with `otherwise`."""
+    """Replies with each of `replies` once, then always with `otherwise`."""
 
     def __init__(self) -> None:
         self.url = ""
         self.replies: list[Reply] = []
-        self.otherwise: Reply = answering(200)
+        self.otherwise: Reply = fixed_reply(200)
         self.messages: list[Message] = []
         self._arrived: asyncio.Queue[Message] = asyncio.Queue()
 
@@ -88,19 +88,19 @@ class Receiver:
         return await reply(request)
 
     async def next(self) -> Message:
-        """The next message that nobody has taken."""
+        """Returns the next message that was not taken yet."""
         async with asyncio.timeout(WAIT):
             return await self._arrived.get()
 
     @property
     def waiting(self) -> int:
-        """Messages that nobody has taken."""
+        """The number of messages that were not taken yet."""
         return self._arrived.qsize()
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver on a port of its own."""
+async def run_receiver() -> AsyncIterator[Receiver]:
+    """Runs a receiver on its own port."""
     receiver, application = Receiver(), web.Application()
     application.router.add_route("*", "/{rest:.*}", receiver.answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)

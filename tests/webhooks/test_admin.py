@@ -47,7 +47,7 @@ def endpoint(owner: Caller) -> WebhookEndpoint:
 
 @pytest.fixture
 def session(owner: Caller, endpoint: WebhookEndpoint) -> AgentSession:
-    """A session of which the endpoint is to be told."""
+    """A session whose events the endpoint gets."""
     session = session_create(principal=owner.principal, request=SessionRequest(model="demo:echo"))
     with write_transaction():
         log.append(session.stream_id, [SessionClosed()])
@@ -137,13 +137,13 @@ def test_only_administrators_of_the_tenant_see_webhooks(tenant: Tenant, session:
 
 
 def test_a_list_asks_as_often_for_many_rows_as_for_one(person: Client, owner: Caller, session: AgentSession) -> None:
-    def asked() -> int:
+    def count_queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             assert person.get(DELIVERIES).status_code == 200
         return len(captured)
 
     person.get(DELIVERIES)
-    before = asked()
+    before = count_queries()
     with write_transaction():
         log.append(session.stream_id, [SessionClosed()] * 20)
-    assert asked() == before
+    assert count_queries() == before

@@ -1,4 +1,4 @@
-"""What is sent, to whom, in which order, and what is made of the answers."""
+"""Deliveries: their content, their order, and the consequences of each response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness, eventually
 from tests.scripted_engine import ScriptedEngine
 from tests.webhooks.conftest import Hook, hook, rows, time_passes
-from tests.webhooks.receiver import Held, Receiver, answering
+from tests.webhooks.receiver import Held, Receiver, fixed_reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,16 +41,15 @@ async def due_in(delivery_id: str) -> float:
 
 
 class Pauses:
-    """The pauses that were made. No attempt is made again by itself while a slow machine runs a test: the next one
-    waits for `time_passes`."""
+    """The pauses that were written. Every next attempt waits for `time_passes`: a slow machine makes none by itself."""
 
     def __init__(self) -> None:
         self._bounds: dict[tuple[str, int], tuple[float, float]] = {}
 
-    def made(self, postpone: Any) -> Any:
-        """`claims.delivery_postpone` with a look at what it wrote, between two at the database's clock."""
+    def record(self, postpone: Any) -> Any:
+        """Wraps `claims.delivery_postpone`: reads the due time it wrote, between two reads of the database's clock."""
 
-        def postponed(*, attempt: claims.Attempt, **outcome: Any) -> bool:
+        def postpone_recorded(*, attempt: claims.Attempt, **outcome: Any) -> bool:
             with write_transaction():
                 before = database_now()
                 done: bool = postpone(attempt=attempt, **outcome)
@@ -61,10 +60,10 @@ class Pauses:
                     WebhookDelivery.objects.filter(pk=row.pk).update(due_at=row.due_at + 1_000_000)
             return done
 
-        return postponed
+        return postpone_recorded
 
     async def after(self, delivery_id: str, number: int) -> Any:
-        """What equals the pause after the delivery's attempt of that number."""
+        """Returns a value that equals the pause after the delivery's attempt of that number."""
         await eventually(lambda: (delivery_id, number) in self._bounds)
         least, most = self._bounds[delivery_id, number]
         return pytest.approx((least + most) / 2, abs=(most - least) / 2 + 0.001)
@@ -73,7 +72,7 @@ class Pauses:
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     pauses = Pauses()
-    monkeypatch.setattr(claims, "delivery_postpone", pauses.made(claims.delivery_postpone))
+    monkeypatch.setattr(claims, "delivery_postpone", pauses.record(claims.delivery_postpone))
     return pauses
 
 
@@ -82,7 +81,7 @@ async def test_an_answer_is_told_as_the_log_has_it(api: Client, receiver: Receiv
     session = await api.session()
     await api.run(session, "hello there")
     message = await receiver.next()
-    told = message.verified(mine.secret)
+    told = message.verify(mine.secret)
     event = next(frame for frame in await api.log(session) if frame.event == "agent_end")
     assert told == {
         "type": "agent_end",
@@ -143,7 +142,7 @@ async def test_each_endpoint_gets_a_message_of_its_own(api: Client, receiver: Re
     await api.run(await api.session(), "hello")
     messages = {message.id: message for message in (await receiver.next(), await receiver.next())}
     for one in (first, second):
-        messages[(await one.only())["id"]].verified(one.secret)
+        messages[(await one.only())["id"]].verify(one.secret)
     assert len(messages) == 2
 
 
@@ -174,7 +173,7 @@ async def test_without_a_webhook_nothing_is_written(api: Client) -> None:
 
 
 async def test_a_failed_attempt_is_made_again_with_the_same_id_and_body(api: Client, receiver: Receiver) -> None:
-    receiver.replies = [answering(500)]
+    receiver.replies = [fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     first = await receiver.next()
@@ -189,7 +188,7 @@ async def test_a_failed_attempt_is_made_again_with_the_same_id_and_body(api: Cli
 async def test_pauses_grow_as_promised_and_then_the_delivery_is_dead(
     api: Client, receiver: Receiver, pauses: Pauses
 ) -> None:
-    receiver.otherwise = answering(503)
+    receiver.otherwise = fixed_reply(503)
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     for number, pause in enumerate(PAUSES, start=1):
@@ -205,7 +204,7 @@ async def test_pauses_grow_as_promised_and_then_the_delivery_is_dead(
 
 
 async def until_unclaimed(delivery_id: str) -> None:
-    """Until the outcome of the present attempt is written."""
+    """Waits until the outcome of the running attempt is written."""
 
     def free() -> bool:
         return WebhookDelivery.objects.filter(pk=delivery_id, claim__isnull=True).exists()
@@ -234,7 +233,7 @@ async def test_retry_after_is_honoured(
     moment = clock.now().replace(microsecond=0)
     monkeypatch.setattr(clock, "now", lambda: moment)
     asked = value if isinstance(value, str) else value()
-    receiver.replies = [answering(429, {"Retry-After": asked})]
+    receiver.replies = [fixed_reply(429, {"Retry-After": asked})]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     delivery = await mine.until(attempts=1, lastStatusCode=429)
@@ -243,7 +242,7 @@ async def test_retry_after_is_honoured(
 
 async def test_410_switches_the_endpoint_off_and_the_rest_waits(api: Client, receiver: Receiver) -> None:
     held = Held()
-    gone = answering(410)
+    gone = fixed_reply(410)
 
     async def reply(request: web.Request) -> web.StreamResponse:
         await held(request)
@@ -274,7 +273,7 @@ async def test_410_switches_the_endpoint_off_and_the_rest_waits(api: Client, rec
 async def test_410_of_an_address_that_was_changed_meanwhile_switches_nothing_off(
     api: Client, receiver: Receiver
 ) -> None:
-    held, gone = Held(), answering(410)
+    held, gone = Held(), fixed_reply(410)
 
     async def reply(request: web.Request) -> web.StreamResponse:
         await held(request)
@@ -302,7 +301,7 @@ async def eventually_off(mine: Hook) -> None:
 
 
 async def test_a_session_is_told_in_order_and_others_do_not_wait(api: Client, receiver: Receiver) -> None:
-    receiver.replies = [answering(500)]
+    receiver.replies = [fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     session, other = await api.session(), await api.session()
     await api.run(session, "first")
@@ -319,14 +318,14 @@ async def test_a_session_is_told_in_order_and_others_do_not_wait(api: Client, re
 
 
 async def test_what_waits_behind_a_dead_delivery_goes_on(api: Client, receiver: Receiver) -> None:
-    receiver.replies = [answering(500)]
+    receiver.replies = [fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     session = await api.session()
     await api.run(session, "first")
     await mine.until(attempts=1, lastStatusCode=500)
     await api.run(session, "second")
     await last_attempt((await mine.deliveries())[0]["id"])
-    receiver.replies = [answering(500)]
+    receiver.replies = [fixed_reply(500)]
     await time_passes()
     [await receiver.next() for _ in range(2)]
     assert (await receiver.next()).json["data"]["lastMessage"]["content"].strip() == "second"
@@ -334,7 +333,7 @@ async def test_what_waits_behind_a_dead_delivery_goes_on(api: Client, receiver: 
 
 
 async def last_attempt(delivery_id: str) -> None:
-    """The delivery's next failure is its last."""
+    """Makes the delivery's next failure its last."""
     await until_unclaimed(delivery_id)
 
     def change() -> None:
@@ -345,7 +344,7 @@ async def last_attempt(delivery_id: str) -> None:
 
 
 async def test_dead_deliveries_are_kept_and_sent_again(api: Client, receiver: Receiver) -> None:
-    receiver.replies = [answering(500), answering(500)]
+    receiver.replies = [fixed_reply(500), fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     await mine.until(attempts=1, lastStatusCode=500)
@@ -362,7 +361,7 @@ async def test_dead_deliveries_are_kept_and_sent_again(api: Client, receiver: Re
 
 
 async def test_all_dead_deliveries_can_be_sent_again_at_once(api: Client, receiver: Receiver) -> None:
-    receiver.otherwise = answering(500)
+    receiver.otherwise = fixed_reply(500)
     mine = await hook(api, receiver, "agent_end")
     session, other = await api.session(), await api.session()
     for name in (session, other):
@@ -373,7 +372,7 @@ async def test_all_dead_deliveries_can_be_sent_again_at_once(api: Client, receiv
     await time_passes()
     await receiver.next()
     await receiver.next()
-    receiver.otherwise = answering(200)
+    receiver.otherwise = fixed_reply(200)
     async with asyncio.timeout(60):
         while len(await mine.deliveries(status="dead")) < 2:
             pass
@@ -387,7 +386,7 @@ async def test_a_pending_delivery_can_be_tried_now_but_not_while_it_is_sent_or_i
     api: Client, receiver: Receiver
 ) -> None:
     held = Held()
-    receiver.replies = [answering(500), held]
+    receiver.replies = [fixed_reply(500), held]
     mine = await hook(api, receiver, "agent_end")
     session = await api.session()
     await api.run(session, "first")
@@ -407,7 +406,7 @@ async def test_a_test_message_can_be_asked_for(api: Client, receiver: Receiver) 
     answer = await api.post(f"{mine.path}/test")
     assert (answer.status, answer.json["type"], answer.json["sessionId"]) == (202, "test", None)
     message = await receiver.next()
-    told = message.verified(mine.secret)
+    told = message.verify(mine.secret)
     assert (told["type"], told["data"], message.id) == ("test", {"webhookId": mine.id}, answer.json["id"])
     assert (await mine.until(status="delivered"))["lastStatusCode"] == 200
 
@@ -420,7 +419,7 @@ async def test_a_rotated_secret_signs_at_once_and_the_former_for_a_day(api: Clie
     assert rotated.json["formerSecretUntil"] is not None
     await api.post(f"{mine.path}/test")
     message = await receiver.next()
-    assert message.verified(new) == message.verified(mine.secret)
+    assert message.verify(new) == message.verify(mine.secret)
 
     def a_day_later() -> None:
         with write_transaction():
@@ -429,9 +428,9 @@ async def test_a_rotated_secret_signs_at_once_and_the_former_for_a_day(api: Clie
     await database.run(a_day_later)
     await api.post(f"{mine.path}/test")
     message = await receiver.next()
-    message.verified(new)
+    message.verify(new)
     with pytest.raises(WebhookVerificationError):
-        message.verified(mine.secret)
+        message.verify(mine.secret)
     assert (await api.get(mine.path)).json["formerSecretUntil"] is None
 
 
@@ -446,7 +445,7 @@ async def test_an_address_that_leads_inside_is_refused_at_every_attempt(
 
 
 async def broken_off(request: web.Request) -> web.StreamResponse:
-    """Less of a body than it says there is."""
+    """A body that is shorter than its Content-Length."""
     response = web.StreamResponse(headers={"Content-Length": "100"})
     await response.prepare(request)
     await response.write(b"only this")
@@ -467,12 +466,15 @@ async def never_ending(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize(
     ("reply", "wanted"),
     [
-        (answering(302, {"Location": "/elsewhere"}), {"lastStatusCode": 302, "status": "pending"}),
-        (answering(204), {"lastStatusCode": 204, "status": "delivered"}),
-        (answering(200, body=b"x" * 5_000_000), {"lastStatusCode": 200, "status": "delivered"}),
-        (answering(404, body=b"secret words"), {"lastStatusCode": 404, "status": "pending"}),
-        (answering(200, {"Content-Encoding": "gzip"}, b"packed, or so it says"), {"status": "delivered"}),
-        (answering(410, {"Content-Encoding": "br"}, b"packed, or so it says"), {"status": "dead", "lastError": "gone"}),
+        (fixed_reply(302, {"Location": "/elsewhere"}), {"lastStatusCode": 302, "status": "pending"}),
+        (fixed_reply(204), {"lastStatusCode": 204, "status": "delivered"}),
+        (fixed_reply(200, body=b"x" * 5_000_000), {"lastStatusCode": 200, "status": "delivered"}),
+        (fixed_reply(404, body=b"secret words"), {"lastStatusCode": 404, "status": "pending"}),
+        (fixed_reply(200, {"Content-Encoding": "gzip"}, b"packed, or so it says"), {"status": "delivered"}),
+        (
+            fixed_reply(410, {"Content-Encoding": "br"}, b"packed, or so it says"),
+            {"status": "dead", "lastError": "gone"},
+        ),
         (broken_off, {"lastStatusCode": 200, "status": "delivered"}),
         (never_ending, {"lastStatusCode": 200, "status": "delivered"}),
     ],
@@ -533,7 +535,7 @@ async def test_a_hanging_endpoint_holds_its_share_and_nobody_else(
     await held.arrivals(sender.PER_ENDPOINT)
     waiting = [row for row in await slow.deliveries() if row["attempts"] == 0]
     assert len(waiting) == 2
-    receiver.replies = [answering(200)]
+    receiver.replies = [fixed_reply(200)]
     theirs = gateway.client(stranger)
     fast = await hook(theirs, receiver, "agent_end")
     await theirs.run(await theirs.session(), "hello")
@@ -546,7 +548,7 @@ async def test_an_endpoint_that_failed_is_tried_by_one_attempt_at_a_time(
 ) -> None:
     monkeypatch.setattr(WEBHOOKS, "_failing", set())
     held = Held()
-    receiver.replies, receiver.otherwise = [answering(500)], held
+    receiver.replies, receiver.otherwise = [fixed_reply(500)], held
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     await mine.until(attempts=1, lastStatusCode=500)
@@ -559,7 +561,7 @@ async def test_an_endpoint_that_failed_is_tried_by_one_attempt_at_a_time(
 
 
 async def test_a_disabled_tenants_deliveries_wait(api: Client, receiver: Receiver, tenant: Tenant) -> None:
-    receiver.replies = [answering(500)]
+    receiver.replies = [fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     await until_unclaimed((await mine.until(attempts=1, lastStatusCode=500))["id"])
@@ -625,7 +627,7 @@ async def test_a_process_that_ends_gives_back_what_it_was_sending(
 
 async def test_a_claim_that_was_lost_changes_nothing(api: Client, receiver: Receiver) -> None:
     held = Held()
-    receiver.replies = [held, answering(500)]
+    receiver.replies = [held, fixed_reply(500)]
     mine = await hook(api, receiver, "agent_end")
     await api.run(await api.session(), "hello")
     await held.arrivals(1)

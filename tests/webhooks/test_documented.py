@@ -40,6 +40,6 @@ def test_the_limits_are_the_codes() -> None:
         f"and {sender.IN_FLIGHT} in all",
         f"within {sender.ATTEMPT_SECONDS:.0f} s",
         f"Dead deliveries are kept for {removal.DEAD_KEPT.days} days, delivered ones for {removal.DELIVERED_KEPT.days}",
-        f"for {services.FORMER_KEPT.total_seconds() / 3600:.0f} hours each message has two signatures",
+        f"For {services.FORMER_KEPT.total_seconds() / 3600:.0f} hours each message has two signatures",
     ):
         assert said in PLAIN, said

@@ -1,4 +1,4 @@
-"""Endpoints over REST: who may make them, what they may be, and that a secret is shown once."""
+"""Webhook endpoints over REST: permissions, validation, and secrets that are shown once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tenants_app.principal import SCOPES
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Client, GatewayHarness
 from tests.webhooks.conftest import hook
-from tests.webhooks.receiver import Receiver, answering
+from tests.webhooks.receiver import Receiver, fixed_reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +24,7 @@ URL = "https://hooks.example.com/in?token=confidential"
 GIVEN = {"url": URL, "events": ["agent_end", "approval_required"], "description": "The ticket system"}
 
 
-async def audited() -> list[tuple[str, str, str]]:
+async def audit_entries() -> list[tuple[str, str, str]]:
     entries = AuditEntry.objects.filter(action__startswith="webhook.").order_by("pk")
     return await database.run(lambda: list(entries.values_list("action", "actor", "target")))
 
@@ -184,7 +184,7 @@ async def test_what_is_done_to_webhooks_is_audited_without_secrets(api: Client, 
     rotated = (await api.post(f"{path}/rotate")).json
     await api.patch(path, {"events": list(WEBHOOK_EVENTS)})
     await api.delete(path)
-    assert await audited() == [
+    assert await audit_entries() == [
         (action, "key:test key", made["id"])
         for action in ("webhook.create", "webhook.rotate", "webhook.change", "webhook.delete")
     ]
@@ -195,7 +195,7 @@ async def test_what_is_done_to_webhooks_is_audited_without_secrets(api: Client, 
 
 
 async def test_a_deleted_webhook_takes_its_deliveries_along(api: Client, receiver: Receiver) -> None:
-    receiver.otherwise = answering(500)
+    receiver.otherwise = fixed_reply(500)
     mine, other = await hook(api, receiver), await hook(api, receiver)
     await api.run(await api.session(), "hello")
     assert (await api.delete(mine.path)).status == 204

@@ -1,4 +1,4 @@
-"""Deliveries are there exactly when their events are, and go when these do; who has no webhook pays nothing."""
+"""Deliveries exist exactly when their events do; tenants without a webhook pay nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tenants_app.models import Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client
 from tests.webhooks.conftest import hook
-from tests.webhooks.receiver import Receiver, answering
+from tests.webhooks.receiver import Receiver, fixed_reply
 from tools_app.events import AskUser
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,7 +161,7 @@ def test_batches_leave_nothing_behind(tenant: Tenant, owner: Caller, monkeypatch
 
 
 async def test_a_purged_session_takes_its_deliveries_along(api: Client, receiver: Receiver) -> None:
-    receiver.otherwise = answering(500)
+    receiver.otherwise = fixed_reply(500)
     mine = await hook(api, receiver)
     session, other = await api.session(), await api.session()
     for name in (session, other):
@@ -184,11 +184,11 @@ async def test_an_erased_end_users_runs_are_told_no_more_and_the_line_goes_on(
     await WEBHOOKS.round()
     told = (await receiver.next()).json["data"]["lastMessage"]["content"]
     assert told.strip() == "of bob"
-    await purged(api)
+    await purge_sessions(api)
 
 
-async def purged(api: Client) -> None:
-    """No session is left to be held against its log, in which there is a hole."""
+async def purge_sessions(api: Client) -> None:
+    """Removes all sessions, because the fixture would compare them with their logs, which now have a hole."""
     for session in (await api.get("/v1/sessions")).json["sessions"]:
         assert (await api.delete(f"/v1/sessions/{session['sessionId']}?purge=true")).status == 204
 
@@ -210,7 +210,7 @@ async def test_an_event_that_is_no_longer_kept_cannot_be_told(api: Client, recei
     refused = await api.post(f"{mine.path}/deliveries/{delivery['id']}/redeliver")
     assert refused.error == (410, "gone")
     assert (await api.post(f"{mine.path}/redeliver")).json == {"redelivered": 0}
-    await purged(api)
+    await purge_sessions(api)
 
 
 def test_an_outcome_for_an_erased_session_is_no_error(tenant: Tenant, owner: Caller) -> None:

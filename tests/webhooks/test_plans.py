@@ -23,7 +23,7 @@ DELIVERIES = 3000
 
 @pytest.fixture
 def endpoint(owner: Caller) -> WebhookEndpoint:
-    """A webhook with many deliveries, of which few are dead, beside another with as many."""
+    """A webhook with many deliveries, of which few are dead, and another webhook with as many."""
     one, other = (
         webhook_create(principal=owner.principal, url="https://hooks.example.com/", events=["ask_user"]).endpoint
         for _ in range(2)
@@ -43,16 +43,16 @@ def endpoint(owner: Caller) -> WebhookEndpoint:
     return one
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, endpoint: WebhookEndpoint, **page: Any) -> QuerySet[Any]:
-    """What the list of a webhook's deliveries asks for."""
+def capture_query(monkeypatch: pytest.MonkeyPatch, endpoint: WebhookEndpoint, **page: Any) -> QuerySet[Any]:
+    """Returns the query behind the list of a webhook's deliveries."""
     found: list[QuerySet[Any]] = []
     evaluate = QuerySet._fetch_all
 
-    def noted(rows: QuerySet[Any]) -> None:
+    def record_query(rows: QuerySet[Any]) -> None:
         found.append(rows.all())
         evaluate(rows)
 
-    monkeypatch.setattr(QuerySet, "_fetch_all", noted)
+    monkeypatch.setattr(QuerySet, "_fetch_all", record_query)
     deliveries_page(endpoint, limit=50, **page)
     monkeypatch.undo()
     return found[-1]
@@ -62,7 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, endpoint: WebhookEndpoint, **page: An
 def test_a_webhooks_dead_deliveries_are_found_by_their_index(
     monkeypatch: pytest.MonkeyPatch, endpoint: WebhookEndpoint, before: str | None
 ) -> None:
-    plan = asked(monkeypatch, endpoint, before=before, state="dead").explain()
+    plan = capture_query(monkeypatch, endpoint, before=before, state="dead").explain()
     assert "webhook_delivery_by_state" in plan
     assert "TEMP B-TREE" not in plan
 
