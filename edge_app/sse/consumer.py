@@ -1,7 +1,7 @@
 """The base of event-stream endpoints: a consumer that opens one stream and sends its events until the client has gone.
 
 A face implements `open`: which stream a request means, where it starts, and how each event is shown (`EventView`). The
-consumer sends frames, reports what is no longer kept as `events_dropped`, and rechecks the key at every heartbeat.
+consumer sends frames, reports removed events as `events_dropped`, and rechecks the key at every heartbeat.
 """
 
 from __future__ import annotations
