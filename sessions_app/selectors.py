@@ -24,7 +24,7 @@ PAGE_CHARACTERS = 4 * 1024 * 1024
 """Of texts in one page. Two hundred answers of a megabyte were a fifth of a gigabyte, and several times that while the
 page was made; what does not fit is on the next one."""
 
-UNSHOWN = ("system_prompt", "response_format", "options", "builtins", "approvals", "metadata")
+UNLISTED = ("system_prompt", "response_format", "options", "builtins", "approvals", "metadata")
 """What no list of sessions shows, a megabyte each at most."""
 
 
@@ -34,7 +34,7 @@ def session_get(principal: Principal, public_id: str) -> AgentSession:
         AgentSession.objects.select_related("group").filter(tenant_id=principal.tenant_id, public_id=public_id).first()
     )
     if session is None:
-        raise session_unknown(public_id)
+        raise session_not_found(public_id)
     return session
 
 
@@ -43,10 +43,10 @@ def session_position(session: AgentSession) -> StreamPosition:
     try:
         return position(session.stream_id)
     except Stream.DoesNotExist:
-        raise session_unknown(session.public_id) from None
+        raise session_not_found(session.public_id) from None
 
 
-def session_unknown(public_id: str) -> SessionNotFound:
+def session_not_found(public_id: str) -> SessionNotFound:
     """The one sentence for it."""
     return SessionNotFound(f"There is no session {public_id!r}.")
 
@@ -68,7 +68,7 @@ def sessions_page(
     principal: Principal, *, before: int | None, limit: int, filters: Q, group: str | None = None
 ) -> tuple[list[AgentSession], int | None]:
     """The newest sessions first, and the cursor of the next page (None at the end); of a group if it is named."""
-    rows = AgentSession.objects.select_related("group", "stream").defer(*UNSHOWN)
+    rows = AgentSession.objects.select_related("group", "stream").defer(*UNLISTED)
     rows = rows.filter(filters, tenant_id=principal.tenant_id)
     if group is not None:
         # By its number: through a join the sessions of the whole tenant would be read for the few of the group.
@@ -90,7 +90,7 @@ def run_active(session_id: int) -> Run | None:
     return Run.objects.filter(session_id=session_id, state__in=ACTIVE).first()
 
 
-def run_present(session_id: int) -> Run | None:
+def run_current(session_id: int) -> Run | None:
     """What a client means by "what runs": the active run, else the queued one that is next.
 
     An accepted prompt waits for its leg for a moment, or for as long as there is no room; its client knows neither.
@@ -113,7 +113,7 @@ def run_newest(session_id: int) -> Run | None:
     return Run.objects.filter(session_id=session_id).order_by("-number").first()
 
 
-def run_to_come(session_id: int, after: int) -> Run | None:
+def run_ending_after(session_id: int, after: int) -> Run | None:
     """The newest run whose terminal event lies beyond `after`, or is still to be written."""
     ahead = Q(last_offset__isnull=True) | Q(last_offset__gt=after)
     return Run.objects.filter(ahead, session_id=session_id).order_by("-number").first()

@@ -11,15 +11,15 @@ from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.legs.jobs import HOUSEKEEPING, LEGS, WAKE
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
-from sessions_app.wakeup import Work
+from sessions_app.wakeup import SessionKey
 
-log = structlog.get_logger("gateway.jobs")
+logger = structlog.get_logger("gateway.jobs")
 
 
 @app.task(name=WAKE, queue=LEGS)
 async def wake(session_id: int, tenant_id: int) -> None:
     """Runs the legs of a session; the job's slot is taken for as long."""
-    await RUNNER.run(Work(session_id, tenant_id))
+    await RUNNER.run(SessionKey(session_id, tenant_id))
 
 
 @app.periodic(cron="* * * * *")
@@ -29,7 +29,7 @@ async def stalled_jobs_remove(timestamp: int) -> None:
     manager = app.job_manager
     for job in await manager.get_stalled_jobs():
         await manager.finish_job(job, status=Status.FAILED, delete_job=True)
-        log.info("stalled_job_removed", job=job.id, task=job.task_name)
+        logger.info("stalled_job_removed", job=job.id, task=job.task_name)
 
 
 def _register(chore: Chore) -> None:
@@ -37,7 +37,7 @@ def _register(chore: Chore) -> None:
     name = f"housekeeping.{chore.name}"
 
     async def run(timestamp: int) -> None:
-        await database.run(chore.run, SWEEP.goes_on)
+        await database.run(chore.run, SWEEP.may_continue)
 
     app.periodic(cron=chore.cron)(app.task(name=name, queue=HOUSEKEEPING, queueing_lock=name)(run))
 

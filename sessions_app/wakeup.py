@@ -2,7 +2,7 @@
 
 In one process the runner listens and is told after the commit. With workers a queue takes a job in the same
 transaction. A process with neither (a command beside an embedded gateway) tells nobody, and the sweep finds the
-work. A wake-up is a hint: the lease decides.
+key. A wake-up is a hint: the lease decides.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from django.db import transaction
 from core_app.lifecycle import process_wide
 
 
-class Work(NamedTuple):
-    """A session that has work, and whose it is."""
+class SessionKey(NamedTuple):
+    """A session that has key, and whose it is."""
 
     session_id: int
     tenant_id: int
@@ -25,7 +25,7 @@ class Work(NamedTuple):
 class Queue(Protocol):
     """Jobs that outlive the process that made them."""
 
-    def defer(self, work: Work) -> None:
+    def defer(self, key: SessionKey) -> None:
         """Queues a job in the present transaction, unless one for this session waits already."""
 
 
@@ -33,30 +33,30 @@ class Wakeups:
     """The one place where announcements arrive; `listener` may be called from any thread."""
 
     def __init__(self) -> None:
-        self.listener: Callable[[Work], None] | None = None
+        self.listener: Callable[[SessionKey], None] | None = None
         self.queue: Queue | None = None
-        self.guest: Callable[[Work], None] | None = None
-        """Of a worker: takes what the queue may bring too late (`Runner.offer`)."""
+        self.overflow: Callable[[SessionKey], None] | None = None
+        """Of a worker: takes what the queue may bring too late (`Runner.try_overflow`)."""
 
-    def announce(self, work: Work) -> None:
+    def announce(self, key: SessionKey) -> None:
         """Tells of work that the present transaction makes; the last step of whoever holds the stream's lock."""
         if self.queue is not None:
-            self.queue.defer(work)
+            self.queue.defer(key)
         else:
-            transaction.on_commit(lambda: self.tell(work))
+            transaction.on_commit(lambda: self.notify(key))
 
-    def tell(self, work: Work) -> None:
+    def notify(self, key: SessionKey) -> None:
         """Tells of work that is committed already."""
         if self.queue is not None:
-            self.queue.defer(work)
+            self.queue.defer(key)
         elif self.listener is not None:
-            self.listener(work)
+            self.listener(key)
 
-    def remind(self, work: Work) -> None:
+    def notify_overdue(self, key: SessionKey) -> None:
         """Tells of work that nobody has taken up yet; where a queue brings it, whoever works for the queue here too."""
-        self.tell(work)
-        if self.queue is not None and self.guest is not None:
-            self.guest(work)
+        self.notify(key)
+        if self.queue is not None and self.overflow is not None:
+            self.overflow(key)
 
 
 WAKEUPS = process_wide(Wakeups())

@@ -14,12 +14,12 @@ from sessions_app.models import AgentSession, Message, PromptAttachment, Run
 from tools_app import registry as tools
 
 
-def history_load(session: AgentSession, *, whole: bool = False) -> tuple[HistoryMessage, ...]:
-    """The messages, oldest first; without `whole` those that a cut has left, with what leads them. Attachments are
+def history_load(session: AgentSession, *, full: bool = False) -> tuple[HistoryMessage, ...]:
+    """The messages, oldest first; without `full` those that a cut has left, with what leads them. Attachments are
     named, not read: they may be twenty megabytes a prompt, and the model is sent few of them again."""
     rows = Message.objects.filter(session=session)
-    if not whole and session.kept_from is not None:
-        rows = rows.filter(_kept(rows, session.kept_from))
+    if not full and session.kept_from is not None:
+        rows = rows.filter(_after_cut(rows, session.kept_from))
     found = list(rows.order_by("number"))
     parts = _attachments(session.pk)
     return tuple(
@@ -37,7 +37,7 @@ def history_load(session: AgentSession, *, whole: bool = False) -> tuple[History
     )
 
 
-def _kept(rows: QuerySet[Message], kept_from: str) -> Q:
+def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
     """From that message on, with the system's messages before it and the prompt that it answers."""
     first = rows.filter(pk=kept_from).values_list("number", "role").first()
     if first is None:

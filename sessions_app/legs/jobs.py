@@ -1,6 +1,6 @@
 """Jobs on PostgreSQL: how a session's work reaches a worker, and how a worker takes it (design, decision 4).
 
-The queue only wakes: a job that finds a live lease returns, its holder goes on while there is work. So jobs carry
+The queue only wakes: a job that finds a live lease returns, its holder goes on while there is key. So jobs carry
 no `lock` (a killed worker's would block its session for as long as nobody missed it), are deduplicated while they
 wait (`queueing_lock`), and one that was lost costs a sweep. Periodic housekeeping has a queue of its own, because
 long jobs would starve it.
@@ -24,7 +24,7 @@ from core_app.database import write_transaction
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.postgresql import PromptAsyncConnection
-from sessions_app.wakeup import Work
+from sessions_app.wakeup import SessionKey
 
 LEGS = "legs"
 HOUSEKEEPING = "housekeeping"
@@ -32,20 +32,20 @@ WAKE = "sessions.wake"
 
 POLL_SECONDS = 5.0
 STALLED_SECONDS = 60.0
-AGAIN_SECONDS = 1.0
+RESTART_SECONDS = 1.0
 """Before a worker that ended is begun again."""
 
-log = structlog.get_logger("gateway.jobs")
+logger = structlog.get_logger("gateway.jobs")
 
 
 class JobQueue:
     """`sessions_app.wakeup.Queue` on Procrastinate."""
 
-    def defer(self, work: Work) -> None:
+    def defer(self, key: SessionKey) -> None:
         """In a savepoint: a job that is there already must not cost the transaction that asks for it again."""
-        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{work.session_id}")
+        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{key.session_id}")
         with write_transaction(), contextlib.suppress(AlreadyEnqueued), transaction.atomic():
-            task.defer(session_id=work.session_id, tenant_id=work.tenant_id)
+            task.defer(session_id=key.session_id, tenant_id=key.tenant_id)
 
 
 class JobWorkers(Part):
@@ -96,10 +96,10 @@ class JobWorkers(Part):
                     delete_jobs="always",
                     install_signal_handlers=False,
                 )
-                log.warning("job_worker_ended", queue=queue)
+                logger.warning("job_worker_ended", queue=queue)
             except Exception as error:  # contains: whatever the queue's database connection raises
-                log.warning("job_worker_failed", queue=queue, error=error_summary(error))
-            await asyncio.sleep(AGAIN_SECONDS)
+                logger.warning("job_worker_failed", queue=queue, error=error_summary(error))
+            await asyncio.sleep(RESTART_SECONDS)
 
 
 JOBS = process_wide(JobWorkers())

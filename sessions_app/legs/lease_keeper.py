@@ -25,12 +25,12 @@ BEAT_SECONDS = 0.25
 CHECK_SECONDS = 0.5
 """How soon a leg hears that its session was taken from it, by an abort in another process for one."""
 
-LOST = (
+LOST_ADVICE = (
     "This process could not keep its leases (GATEWAY_LEASE_SECONDS): it was stopped, starved of CPU, or cut off from"
     " the database. Its sessions go on elsewhere from their last checkpoint."
 )
 
-log = structlog.get_logger("gateway.leases")
+logger = structlog.get_logger("gateway.leases")
 
 
 class LeaseKeeper(Part):
@@ -41,7 +41,7 @@ class LeaseKeeper(Part):
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._beat_at = self._kept_at = 0.0
+        self._beat_at = self._renewed_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -65,7 +65,7 @@ class LeaseKeeper(Part):
         """Renews the lease until `release`; `lost` is called on the loop when it is gone."""
         with self._guard:
             if not self._held:
-                self._kept_at = time.monotonic()
+                self._renewed_at = time.monotonic()
             self._held[fence] = lost
 
     def release(self, fence: Fence) -> None:
@@ -85,24 +85,24 @@ class LeaseKeeper(Part):
             if not held:
                 continue
             if time.monotonic() - self._beat_at > STALL_SECONDS:
-                log.error("loop_stalled", held=len(held), seconds=STALL_SECONDS)
+                logger.error("loop_stalled", held=len(held), seconds=STALL_SECONDS)
             elif time.monotonic() - renewed_at >= settings.GATEWAY_LEASE_SECONDS / 4:
                 renewed_at = time.monotonic()
-                self._keep(held, self._renewed)
+                self._check(held, self._renew)
             else:
-                self._keep(held, leases_held)
+                self._check(held, leases_held)
         connections.close_all()
 
-    def _renewed(self, fences: Iterable[Fence]) -> set[Fence]:
+    def _renew(self, fences: Iterable[Fence]) -> set[Fence]:
         return leases_renew(fences=fences, seconds=settings.GATEWAY_LEASE_SECONDS)
 
-    def _keep(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
+    def _check(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
         """Finds out which leases are alive, and tells the legs of those that are not."""
         asked_at = time.monotonic()
         try:
             alive = look(held)
         except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
-            log.warning("lease_renewal_failed", error=error_summary(error), held=len(held))
+            logger.warning("lease_renewal_failed", error=error_summary(error), held=len(held))
             connections.close_all()
             return
         for fence, lost in held.items():
@@ -110,19 +110,19 @@ class LeaseKeeper(Part):
                 gone = fence not in alive and self._held.pop(fence, None) is not None
             if gone:
                 # Not until it asked: it may have been frozen while it did.
-                self._say_gone(fence, time.monotonic() - self._kept_at)
+                self._log_lost(fence, time.monotonic() - self._renewed_at)
                 self._loop.call_soon_threadsafe(lost)
-        if look == self._renewed:
-            self._kept_at = asked_at
+        if look == self._renew:
+            self._renewed_at = asked_at
 
-    def _say_gone(self, fence: Fence, seconds: float) -> None:
+    def _log_lost(self, fence: Fence, seconds: float) -> None:
         if seconds >= settings.GATEWAY_LEASE_SECONDS:
-            log.warning(
-                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST
+            logger.warning(
+                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST_ADVICE
             )
         else:
             # Nothing is wrong: another process aborted the run, or the leg has just given its lease back.
-            log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
+            logger.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
 
 
 KEEPER = process_wide(LeaseKeeper())

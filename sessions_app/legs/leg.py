@@ -29,7 +29,7 @@ from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
 from sessions_app.legs.attachments import attachments_fetch
-from sessions_app.legs.checkpoints import leg_spend, steering_deliver, turn_checkpoint
+from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
@@ -53,8 +53,8 @@ class RunnerLeg:
         self.kept_for = start.session.kept_for
         self._writer = FLUSHER.writer(start.fence, start.run.pk)
         self._steering_lock = asyncio.Lock()
-        self._began = time.perf_counter()
-        self._spoke = False
+        self._started_at = time.perf_counter()
+        self._text_started = False
 
     async def load(self) -> None:
         """Reads what the engine needs, before the leg is lent. Raises GatewayError when it cannot be had."""
@@ -69,7 +69,7 @@ class RunnerLeg:
 
     async def whole_history(self) -> tuple[HistoryMessage, ...]:
         """See `Leg.whole_history`."""
-        return await database.run(history_load, self._start.session, whole=True)
+        return await database.run(history_load, self._start.session, full=True)
 
     async def attachment(self, attachment: Attachment) -> bytes | None:
         """See `Leg.attachment`."""
@@ -79,9 +79,9 @@ class RunnerLeg:
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
-        if not self._spoke and isinstance(event, MessageDelta | ThinkingDelta):
-            self._spoke = True
-            FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._began)
+        if not self._text_started and isinstance(event, MessageDelta | ThinkingDelta):
+            self._text_started = True
+            FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._started_at)
         await self._writer.emit(event)
 
     async def drain(self) -> None:
@@ -96,11 +96,11 @@ class RunnerLeg:
     async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
         """See `Leg.checkpoint`."""
         await self._writer.drain()
-        planned = await database.run(turn_checkpoint, self._start, turn)
-        self._counted(turn.usage)
+        planned = await database.run(completion_checkpoint, self._start, turn)
+        self._count_tokens(turn.usage)
         return planned
 
-    def _counted(self, usage: Usage) -> None:
+    def _count_tokens(self, usage: Usage) -> None:
         for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
             TOKENS.labels(usage.model, direction).inc(count)
 
@@ -108,7 +108,7 @@ class RunnerLeg:
         """See `Leg.spend`."""
         await self._writer.drain()
         await database.run(leg_spend, self._start, usage)
-        self._counted(usage)
+        self._count_tokens(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""
@@ -127,7 +127,7 @@ class RunnerLeg:
             await self._writer.drain()
             return await database.run(steering_deliver, self._start)
 
-    async def judged(self, outcome: LegOutcome) -> LegOutcome:
+    async def check_answer(self, outcome: LegOutcome) -> LegOutcome:
         """The outcome, or what it becomes when a guardrail refuses the answer."""
         if not isinstance(outcome, Finished) or not settings.GATEWAY_GUARDRAILS:
             return outcome

@@ -14,7 +14,7 @@ from sessions_app.services.spans import run_attributes
 
 
 @contextmanager
-def leg_observed(start: LegStart) -> Iterator[None]:
+def leg_span(start: LegStart) -> Iterator[None]:
     """Binds the session, the run and the attempt, and measures.
 
     What was bound before belongs to whoever woke the session: another request, perhaps of another run.

@@ -22,7 +22,7 @@ from sessions_app.events import AgentStart, RunRetried
 from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
-from sessions_app.services.run_end import run_fail, state_after
+from sessions_app.services.run_end import run_fail, session_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LegStart:
     fence: Fence
 
 
-def leg_begin(*, session_id: int, fence: Fence) -> LegStart | None:
+def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
     """The next leg of the session, begun; None when there is none, and then the lease is released.
 
     Raises LeaseLost when the lease is no longer ours.
@@ -47,7 +47,7 @@ def leg_begin(*, session_id: int, fence: Fence) -> LegStart | None:
         if run is None:
             lease_release(fence=fence)
             return None
-        log.append(fence.stream_id, _begin(session, run), run_id=run.pk, fence=fence)
+        log.append(fence.stream_id, _start(session, run), run_id=run.pk, fence=fence)
     return LegStart(session, run, fence)
 
 
@@ -84,7 +84,7 @@ def _next_run(session: AgentSession, fence: Fence) -> Run | None:
         )
 
 
-def _begin(session: AgentSession, run: Run) -> list[Event]:
+def _start(session: AgentSession, run: Run) -> list[Event]:
     moment = clock.now()
     events: list[Event] = []
     if run.state == RunState.QUEUED:
@@ -97,7 +97,7 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
         transaction.on_commit(LEGS_RETRIED.inc)
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
-        waited = (moment - _could_go_on(session, run)).total_seconds()
+        waited = (moment - _ready_since(session, run)).total_seconds()
         transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
@@ -107,12 +107,12 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
     run.save(
         update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
     )
-    session.state = state_after(session)
+    session.state = session_state(session)
     session.save(update_fields=["state"])
     return events
 
 
-def _could_go_on(session: AgentSession, run: Run) -> datetime:
+def _ready_since(session: AgentSession, run: Run) -> datetime:
     """Since when nothing but a place has been missing: the prompt, the end of the run before it, the last decision."""
     if run.state == RunState.READY:
         return session.updated_at

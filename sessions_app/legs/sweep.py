@@ -24,12 +24,12 @@ from core_app.log_lines import error_summary
 from events_app.removal import GoOn
 from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.services.idempotency import idempotency_purge
 
 BATCH = 500
 
-GIVE_WAY_SECONDS = 0.0005
+YIELD_SECONDS = 0.0005
 
 SWEEP_KEY = 0x7377656570
 """`sweep` in ASCII: the advisory lock that lets one of several processes work."""
@@ -37,7 +37,7 @@ SWEEP_KEY = 0x7377656570
 PURGE_SECONDS = 60.0
 """Records are kept for a day; a full batch is followed by the next one in the next round."""
 
-log = structlog.get_logger("gateway.sweep")
+logger = structlog.get_logger("gateway.sweep")
 
 
 # Its list is the condition of the indexes `run_workable`, to the letter: SQLite uses a partial index only then. Read
@@ -52,27 +52,27 @@ _WITH_WORK = """
         SELECT 1 FROM sessions_app_run w WHERE w.session_id = r.session_id AND w.state = 'waiting'))
 """
 
-WITH_WORK = f"{_WITH_WORK} ORDER BY r.created_at LIMIT %s"
-WITH_WORK_OF_TENANT = f"{_WITH_WORK} AND r.tenant_id = %s ORDER BY r.created_at LIMIT %s"
+SESSIONS_WITH_WORK = f"{_WITH_WORK} ORDER BY r.created_at LIMIT %s"
+SESSIONS_WITH_WORK_OF_TENANT = f"{_WITH_WORK} AND r.tenant_id = %s ORDER BY r.created_at LIMIT %s"
 NEXT_TENANT = """
     SELECT MIN(tenant_id) FROM sessions_app_run WHERE state IN ('queued', 'ready', 'running') AND tenant_id > %s
 """
 
 
-def sessions_with_work(limit: int = BATCH) -> list[Work]:
+def sessions_with_work(limit: int = BATCH) -> list[SessionKey]:
     """Sessions that have a run to go on with and no live lease, oldest first; where there are more than `limit`, so
     many of every tenant: one that queues thousands must not hide the others' from the only one who looks."""
     moment = database_now()
     with connection.cursor() as cursor:
-        cursor.execute(WITH_WORK, [moment, limit])
+        cursor.execute(SESSIONS_WITH_WORK, [moment, limit])
         rows = cursor.fetchall()
         if len(rows) == limit:
             tenants = list(_tenants_with_work(cursor))
             rows = []
             for tenant_id in tenants:
-                cursor.execute(WITH_WORK_OF_TENANT, [moment, tenant_id, max(1, limit // len(tenants))])
+                cursor.execute(SESSIONS_WITH_WORK_OF_TENANT, [moment, tenant_id, max(1, limit // len(tenants))])
                 rows += cursor.fetchall()
-    return list(dict.fromkeys(Work(*row) for row in rows))
+    return list(dict.fromkeys(SessionKey(*row) for row in rows))
 
 
 def _tenants_with_work(cursor: CursorWrapper) -> Iterator[int]:
@@ -94,17 +94,17 @@ def sweep(go_on: GoOn = lambda: True) -> int:
     with advisory_lock(SWEEP_KEY) as mine:
         if not mine:
             return 0
-        woken, failed = _remind(), set[int]()
+        woken, failed = _wake_sessions(), set[int]()
         while go_on():
-            part = _Part(go_on)
-            calls_expire(go_on=part, failed=failed)
-            if not part.over:
+            interval = _Interval(go_on)
+            calls_expire(go_on=interval, failed=failed)
+            if not interval.over:
                 break
-            woken += _remind()
+            woken += _wake_sessions()
     return woken
 
 
-class _Part:
+class _Interval:
     """The part of a round that one pause between two rounds would take; asked whether it goes on."""
 
     def __init__(self, go_on: GoOn) -> None:
@@ -121,10 +121,10 @@ class _Part:
         return not self.over and self._go_on()
 
 
-def _remind() -> int:
+def _wake_sessions() -> int:
     found = sessions_with_work()
-    for work in found:
-        WAKEUPS.remind(work)
+    for key in found:
+        WAKEUPS.notify_overdue(key)
     return len(found)
 
 
@@ -157,19 +157,19 @@ class Sweep(Part):
         loops, self._loops = self._loops, []
         await asyncio.gather(*(loop.stop() for loop in loops))
 
-    def goes_on(self) -> bool:
+    def may_continue(self) -> bool:
         """Whether what works in batches may begin another one; asked by the threads that do.
 
-        It takes GIVE_WAY_SECONDS: a lock that is taken again at once goes to none of those that wait for it.
+        It takes YIELD_SECONDS: a lock that is taken again at once goes to none of those that wait for it.
         """
-        return not self._ending.wait(GIVE_WAY_SECONDS)
+        return not self._ending.wait(YIELD_SECONDS)
 
     async def _round(self) -> None:
-        await database.run(sweep, self.goes_on)
+        await database.run(sweep, self.may_continue)
         await self.purge()
 
     async def _chore(self, chore: Chore) -> None:
-        await database.run(chore.run, self.goes_on)
+        await database.run(chore.run, self.may_continue)
 
     async def purge(self) -> None:
         """Removes old idempotency records, at most once a minute."""
@@ -180,9 +180,9 @@ class Sweep(Part):
 def _log_failure(error: Exception) -> None:
     """One session's broken row must not end the sweep of all the others; without a database nothing more is to say."""
     if isinstance(error, DatabaseError):
-        log.warning("sweep_failed", error=error_summary(error))
+        logger.warning("sweep_failed", error=error_summary(error))
     else:
-        log.error("sweep_failed", exc_info=error)
+        logger.error("sweep_failed", exc_info=error)
 
 
 SWEEP = process_wide(Sweep())

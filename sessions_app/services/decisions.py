@@ -15,9 +15,9 @@ from events_app.removal import GoOn
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.selectors import run_active
 from sessions_app.services.messages import tool_result_store
-from sessions_app.services.run_end import state_after
-from sessions_app.services.session import session_locked
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.services.run_end import session_state
+from sessions_app.services.session import session_lock
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.principal import APPROVALS, Principal
 from tools_app import calls
 from tools_app.types import SettledCall
@@ -36,7 +36,7 @@ def approval_decide(
     """Approves or rejects; needs the scope `approvals`. Raises what "Deciding twice" of the contract says."""
     principal.require(APPROVALS)
     with write_transaction():
-        session = session_locked(principal, public_id)
+        session = session_lock(principal, public_id)
         answer = calls.approval_decide(
             stream_id=session.stream_id,
             approval_id=approval_id,
@@ -54,7 +54,7 @@ def approval_decide(
 def question_answer(*, principal: Principal, public_id: str, ref: str, response: str) -> dict[str, Any]:
     """Answers a question of `ask_user`."""
     with write_transaction():
-        session = session_locked(principal, public_id)
+        session = session_lock(principal, public_id)
         answer = calls.question_answer(
             stream_id=session.stream_id,
             ref=ref,
@@ -71,7 +71,7 @@ def tool_result_accept(
 ) -> dict[str, Any]:
     """Takes the result of a tool that the client ran."""
     with write_transaction():
-        session = session_locked(principal, public_id)
+        session = session_lock(principal, public_id)
         answer = calls.client_result(
             stream_id=session.stream_id, call_id=call_id, result=result, error=error, on_settled=tool_result_store
         )
@@ -90,10 +90,10 @@ def callback_result_accept(*, token: str, body: Any) -> dict[str, Any]:
 def calls_expire(*, limit: int = 100, go_on: GoOn = lambda: True, failed: set[int] | None = None) -> int:
     """Settles what nobody answered in time, for as long as `go_on` says, and lets the runs go on; how many runs were
     touched. The streams that `failed` are left alone."""
-    return len(calls.calls_expire(limit=limit, on_settled=_expired, go_on=go_on, failed=failed))
+    return len(calls.calls_expire(limit=limit, on_settled=_settle_expired, go_on=go_on, failed=failed))
 
 
-def _expired(settled: SettledCall) -> None:
+def _settle_expired(settled: SettledCall) -> None:
     """In the transaction that settled the call, so that no crash leaves a run waiting for nothing."""
     tool_result_store(settled)
     session_unblock(AgentSession.objects.get(stream_id=settled.stream_id))
@@ -104,7 +104,7 @@ def session_unblock(session: AgentSession) -> None:
     run = run_active(session.pk)
     if run is not None and run.state == RunState.WAITING and not calls.run_blocked(run.pk):
         Run.objects.filter(pk=run.pk).update(state=RunState.READY)
-        WAKEUPS.announce(Work(session.pk, session.tenant_id))
-    session.state = state_after(session)
+        WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))
+    session.state = session_state(session)
     session.updated_at = clock.now()
     session.save(update_fields=["state", "updated_at"])

@@ -56,7 +56,7 @@ def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
         raise SessionNotFound(f"There is no session {public_id!r}.")
     session_end(session)
     removed = sessions_remove([session]).events
-    _answers_erase(session)
+    _idempotency_erase(session)
     audit_record(tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed})
     return removed
 
@@ -67,7 +67,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
     What forks have copied and imports have brought of this user counts in the sessions where it is now.
     """
     sessions = runs_only = 0
-    for session in _each(sessions_of_end_user(tenant_id, end_user)):
+    for session in _iterate(sessions_of_end_user(tenant_id, end_user)):
         runs = Run.objects.filter(session=session).exclude(end_user=end_user)
         told = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
         if runs.exists() or told.exists():
@@ -75,7 +75,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
         else:
             session_end(session)
             sessions_remove([session])
-            _answers_erase(session)
+            _idempotency_erase(session)
             sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
@@ -104,7 +104,7 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     return erased
 
 
-def _each(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
+def _iterate(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
     """One after the other, without a cursor that stays open: SQLite refuses to write beside one once others have."""
     for key in list(sessions.values_list("pk", flat=True)):
         session = AgentSession.objects.filter(pk=key).first()
@@ -144,21 +144,21 @@ def sessions_end(keys: Sequence[int], *, where: Q) -> list[AgentSession]:
     return sessions
 
 
-class Gone(NamedTuple):
+class RemovalCounts(NamedTuple):
     """How much a removal took away; a session counts when nothing of it is left."""
 
     sessions: int = 0
     events: int = 0
 
 
-def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: True) -> Gone:
+def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: True) -> RemovalCounts:
     """Removes sessions of one tenant on which nothing runs any more. The ledger's rows lose their names.
 
     Each transaction takes rows of all of them, so its cost is shared, and asks `go_on` first. The sessions' own rows
     go last, so that those whose removal was cut off are still found.
     """
     if not sessions:
-        return Gone()
+        return RemovalCounts()
     (tenant_id,) = {session.tenant_id for session in sessions}
     keys, streams = [session.pk for session in sessions], [session.stream_id for session in sessions]
     names = [session.public_id for session in sessions]
@@ -173,14 +173,14 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     events = streams_empty(stream_ids=streams, go_on=go_on)
     _delete(Run.objects.filter(session__in=keys), go_on)
     if not go_on():
-        return Gone(events=events)
+        return RemovalCounts(events=events)
     with write_transaction():
         AgentSession.objects.filter(pk__in=keys).delete()
         streams_remove(stream_ids=streams)
-    return Gone(len(sessions), events)
+    return RemovalCounts(len(sessions), events)
 
 
-def _answers_erase(session: AgentSession) -> None:
+def _idempotency_erase(session: AgentSession) -> None:
     """The answers that are kept for an Idempotency-Key: that of the session's creation shows the session object."""
     idempotency_erase(tenant_id=session.tenant_id, path=f"/v1/sessions/{session.public_id}")
 
@@ -196,22 +196,22 @@ def _redact(session: AgentSession, end_user: str) -> int:
             Run.objects.filter(pk=run_id).update(text=ERASED, last_message=None, metadata="{}", end_user=None)
             Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
             Message.objects.filter(run_id=run_id).update(content=ERASED, payload=None)
-            _blank_calls(session.stream_id, run_id)
+            _redact_calls(session.stream_id, run_id)
             PromptAttachment.objects.filter(run_id=run_id).delete()
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
-            _blank_events(session.stream_id, run_id)
+            _redact_events(session.stream_id, run_id)
             run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
     with write_transaction():
         log.lock(session.stream_id)
-        _blank_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
+        _redact_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
         _forget_cuts(session)
     return len(runs)
 
 
-def _blank_messages(told: QuerySet[Message]) -> None:
+def _redact_messages(told: QuerySet[Message]) -> None:
     """Messages without a run, which a fork has copied or an import has brought."""
     PromptAttachment.objects.filter(message__in=told).delete()
-    _blank_arguments(told)
+    _redact_arguments(told)
     told.update(content=ERASED, payload=None, end_user=None)
 
 
@@ -221,21 +221,21 @@ def _forget_cuts(session: AgentSession) -> None:
     AgentSession.objects.filter(pk=session.pk).update(kept_from=None, kept_for=None)
 
 
-def _blank_calls(stream_id: int, run_id: str) -> None:
+def _redact_calls(stream_id: int, run_id: str) -> None:
     """What the model and the people around it put into calls; that there was a call stays, for its result to fit."""
-    _blank_arguments(Message.objects.filter(run_id=run_id))
+    _redact_arguments(Message.objects.filter(run_id=run_id))
     made = ToolCall.objects.filter(run_id=run_id, stream_id=stream_id)
     made.update(args="{}", decided_args=None, comment=None, question=None, options=None)
     made.filter(result__isnull=False).update(result=ERASED)
 
 
-def _blank_arguments(told: QuerySet[Message]) -> None:
+def _redact_arguments(told: QuerySet[Message]) -> None:
     for pk, text in list(told.filter(calls__isnull=False).values_list("pk", "calls")):
         calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
         Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))
 
 
-def _blank_events(stream_id: int, run_id: str) -> None:
+def _redact_events(stream_id: int, run_id: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE events_app_event SET data = %s WHERE stream_id = %s AND run_id = %s",

@@ -15,22 +15,22 @@ from events_app.removal import GoOn, streams_remove
 from sessions_app.models import AgentSession, SessionGroup
 from tenants_app.models import Tenant
 
-KEEP = "SELECT 1 FROM sessions_app_sessiongroup WHERE id = %s {share}"
+_LOCK_SQL = "SELECT 1 FROM sessions_app_sessiongroup WHERE id = %s {share}"
 
 
-def group_keep(group_id: int) -> bool:
+def group_lock(group_id: int) -> bool:
     """Keeps the group until the caller's transaction ends, beside others who do; False when it is gone."""
     # SQLite's transaction is the only one that writes.
     share = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(KEEP.format(share=share), [group_id])
+        cursor.execute(_LOCK_SQL.format(share=share), [group_id])
         return cursor.fetchone() is not None
 
 
 def groups_remove(tenant: Tenant, *, go_on: GoOn = lambda: True) -> int:
     """Removes the tenant's groups without a session and without an event; how many."""
     removed = 0
-    for group_id in list(_empty(SessionGroup.objects.filter(tenant=tenant)).values_list("pk", flat=True)):
+    for group_id in list(_without_content(SessionGroup.objects.filter(tenant=tenant)).values_list("pk", flat=True)):
         if not go_on():
             break
         removed += _remove(group_id)
@@ -41,14 +41,14 @@ def _remove(group_id: int) -> int:
     with write_transaction():
         # The lock first; a second statement then sees who came before it.
         group = SessionGroup.objects.select_for_update().filter(pk=group_id).first()
-        if group is None or not _empty(SessionGroup.objects.filter(pk=group_id)).exists():
+        if group is None or not _without_content(SessionGroup.objects.filter(pk=group_id)).exists():
             return 0
         group.delete()
         streams_remove(stream_ids=[group.stream_id])
     return 1
 
 
-def _empty(groups: QuerySet[SessionGroup]) -> QuerySet[SessionGroup]:
+def _without_content(groups: QuerySet[SessionGroup]) -> QuerySet[SessionGroup]:
     inside = AgentSession.objects.filter(tenant_id=OuterRef("tenant_id"), group_id=OuterRef("pk"))
     counted = Event.objects.filter(stream_id=OuterRef("stream_id"))
     return groups.exclude(Exists(inside)).exclude(Exists(counted))

@@ -8,7 +8,7 @@ from django.db.models import F
 
 from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
-from sessions_app.services.spans import wait_traced
+from sessions_app.services.spans import wait_span_report
 from tools_app.types import SettledCall
 
 
@@ -59,4 +59,4 @@ def tool_result_store(settled: SettledCall) -> None:
         content=settled.content,
         call_id=settled.call_id,
     )
-    wait_traced(settled)
+    wait_span_report(settled)

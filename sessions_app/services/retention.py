@@ -26,7 +26,7 @@ from tenants_app.services.usage import ledger_remove
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RetentionCounts:
     """What one round took away."""
 
     sessions: int = 0
@@ -35,22 +35,22 @@ class Removed:
     groups: int = 0
 
 
-def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> Removed:
+def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> RetentionCounts:
     """Removes everything that is too old, of one tenant."""
     moment = clock.now()
-    return Removed(
-        sessions=_older(tenant, "sessions", moment, _sessions_remove, go_on),
-        events=_older(tenant, "events", moment, _events_remove, go_on),
-        ledger=_older(tenant, "ledger", moment, _ledger_remove, go_on),
+    return RetentionCounts(
+        sessions=_remove_older(tenant, "sessions", moment, _sessions_remove, go_on),
+        events=_remove_older(tenant, "events", moment, _events_remove, go_on),
+        ledger=_remove_older(tenant, "ledger", moment, _ledger_remove, go_on),
         # Last: what went before may have emptied them. They say nothing that could be too old.
         groups=groups_remove(tenant, go_on=go_on),
     )
 
 
-def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
+def retention_apply_all(*, go_on: GoOn = lambda: True) -> RetentionCounts:
     """The same for every tenant, one after the other."""
     rounds = [retention_apply(tenant=tenant, go_on=go_on) for tenant in Tenant.objects.order_by("pk")]
-    return Removed(
+    return RetentionCounts(
         sessions=sum(done.sessions for done in rounds),
         events=sum(done.events for done in rounds),
         ledger=sum(done.ledger for done in rounds),
@@ -58,16 +58,16 @@ def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
     )
 
 
-def days_kept(tenant: Tenant, what: str) -> int:
+def retention_days(tenant: Tenant, what: str) -> int:
     """How many days a tenant keeps `what`; 0 is for ever."""
     own = tenant.settings.get(f"retention_{what}_days")
     return int(own if own is not None else getattr(settings, f"GATEWAY_RETENTION_{what.upper()}_DAYS"))
 
 
-def _older(
+def _remove_older(
     tenant: Tenant, what: str, moment: datetime, remove: Callable[[Tenant, datetime, GoOn], int], go_on: GoOn
 ) -> int:
-    days = days_kept(tenant, what)
+    days = retention_days(tenant, what)
     return remove(tenant, moment - timedelta(days=days), go_on) if days > 0 else 0
 
 
@@ -94,23 +94,23 @@ def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     for row in list(ends):
         if not go_on():
             break
-        through = min(row["through"], _begun_at(row["session_id"]) - 1)
+        through = min(row["through"], _first_needed_offset(row["session_id"]) - 1)
         if through > row["session__stream__floor"]:
             removed += events_remove(stream_id=row["session__stream_id"], through=through, go_on=go_on)
     for stream_id in list(SessionGroup.objects.filter(tenant=tenant).values_list("stream_id", flat=True)):
         if not go_on():
             break
-        removed += events_remove(stream_id=stream_id, through=_hollow_through(stream_id), go_on=go_on)
+        removed += events_remove(stream_id=stream_id, through=_last_orphan_offset(stream_id), go_on=go_on)
     return removed
 
 
-def _begun_at(session_id: int) -> int:
+def _first_needed_offset(session_id: int) -> int:
     """The first offset that an unfinished run still needs."""
     first = Run.objects.filter(session_id=session_id, state__in=UNFINISHED).aggregate(Min("first_offset"))
     return first["first_offset__min"] or 2**62
 
 
-def _hollow_through(stream_id: int) -> int:
+def _last_orphan_offset(stream_id: int) -> int:
     """The newest offset of a group whose event its session no longer has."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -9,10 +9,10 @@ from core_app.errors import Conflict
 from events_app import log
 from sessions_app.events import ModelSwitched
 from sessions_app.models import UNFINISHED, AgentSession, Run
-from sessions_app.selectors import run_active, run_get, run_present
+from sessions_app.selectors import run_active, run_current, run_get
 from sessions_app.services.run_end import run_stop
-from sessions_app.services.session import session_locked
-from sessions_app.services.steering import steering_add, text_guard
+from sessions_app.services.session import session_lock
+from sessions_app.services.steering import steering_add, text_check
 from tenants_app.principal import Principal
 
 
@@ -22,8 +22,8 @@ def run_abort(*, principal: Principal, public_id: str, run_id: str | None = None
     Without `run_id` the present run is meant, begun or not. Raises Conflict when nothing runs or the run has ended.
     """
     with write_transaction():
-        session = session_locked(principal, public_id)
-        run = run_get(session, run_id) if run_id is not None else run_present(session.pk)
+        session = session_lock(principal, public_id)
+        run = run_get(session, run_id) if run_id is not None else run_current(session.pk)
         if run is None:
             raise Conflict("Nothing runs in this session.")
         if run.state not in UNFINISHED:
@@ -34,10 +34,10 @@ def run_abort(*, principal: Principal, public_id: str, run_id: str | None = None
 
 def run_steer(*, principal: Principal, public_id: str, text: str) -> Run:
     """Gives the present run a text for its next model call. Raises Conflict (idle), QueueFull, Unprocessable."""
-    text_guard(principal, public_id, text)
+    text_check(principal, public_id, text)
     with write_transaction():
-        session = session_locked(principal, public_id)
-        run = run_present(session.pk)
+        session = session_lock(principal, public_id)
+        run = run_current(session.pk)
         if run is None:
             raise Conflict("Nothing runs in this session that could be steered.")
         steering_add(run, text)
@@ -48,7 +48,7 @@ def model_switch(*, principal: Principal, public_id: str, model: str) -> AgentSe
     """Gives the session another model from its next leg on (`model_switched`). Raises Unprocessable."""
     resolved = agents.model_resolve(model, principal=principal)
     with write_transaction():
-        session = session_locked(principal, public_id)
+        session = session_lock(principal, public_id)
         previous, session.model, session.engine = session.model, resolved.name, resolved.engine
         session.updated_at = clock.now()
         session.save(update_fields=["model", "engine", "updated_at"])

@@ -21,8 +21,8 @@ from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent
 from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
-from sessions_app.services.spans import run_traced
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.services.spans import run_span_report
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tools_app import calls
 
 
@@ -82,7 +82,7 @@ def token_usage(run: Run | AgentSession) -> dict[str, int]:
     }
 
 
-def state_after(session: AgentSession) -> SessionState:
+def session_state(session: AgentSession) -> SessionState:
     """What the session is doing, from its unfinished runs."""
     if session.closed_at is not None:
         return SessionState.CLOSED
@@ -111,11 +111,11 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
             *("leg_started_at", "ended_at", "last_offset"),
         ]
     )
-    session.state = state_after(session)
+    session.state = session_state(session)
     session.updated_at = moment
     session.save(update_fields=["state", "updated_at"])
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
-    run_traced(session, run)
+    run_span_report(session, run)
     if fence is None:
         # A leg that ends its own run looks for the next one itself.
-        WAKEUPS.announce(Work(session.pk, session.tenant_id))
+        WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))

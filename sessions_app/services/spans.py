@@ -11,13 +11,13 @@ from tools_app.states import CallKind
 from tools_app.types import SettledCall
 
 
-def run_traced(session: AgentSession, run: Run) -> None:
+def run_span_report(session: AgentSession, run: Run) -> None:
     """Reports the run's span once its end is committed."""
     if tracing_enabled() and run.trace is not None:
         transaction.on_commit(lambda: _report(session, run))
 
 
-def wait_traced(settled: SettledCall) -> None:
+def wait_span_report(settled: SettledCall) -> None:
     """Reports a call that was settled by somebody outside, and never executed here, once that is committed."""
     if not tracing_enabled():
         return

@@ -11,7 +11,7 @@ from sessions_app.selectors import session_get
 from tenants_app.principal import Principal
 
 
-def text_guard(principal: Principal, public_id: str, text: str, end_user: str | None = None) -> None:
+def text_check(principal: Principal, public_id: str, text: str, end_user: str | None = None) -> None:
     """Asks the operator's guardrails, before the session is locked: they may take their time. Raises Unprocessable."""
     if settings.GATEWAY_GUARDRAILS:
         model = session_get(principal, public_id).model

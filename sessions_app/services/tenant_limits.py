@@ -18,26 +18,26 @@ OPEN_SESSIONS = "SELECT 1 FROM sessions_app_agentsession WHERE closed_at IS NULL
 WAITING_RUNS = "SELECT 1 FROM sessions_app_run WHERE state = 'waiting' AND tenant_id = %s LIMIT 1 OFFSET %s"
 
 
-def sessions_ceiling_check(tenant_id: int) -> None:
+def session_limit_check(tenant_id: int) -> None:
     """Raises QuotaExceeded when the tenant has as many open sessions as it may."""
-    limit = _ceiling(tenant_id, "max_sessions", settings.GATEWAY_MAX_SESSIONS_PER_TENANT)
-    if _reached(OPEN_SESSIONS, tenant_id, limit):
+    limit = _limit(tenant_id, "max_sessions", settings.GATEWAY_MAX_SESSIONS_PER_TENANT)
+    if _is_reached(OPEN_SESSIONS, tenant_id, limit):
         raise QuotaExceeded(f"The tenant has {limit} open sessions (GATEWAY_MAX_SESSIONS_PER_TENANT); delete some.")
 
 
-def waiting_ceiling_check(tenant_id: int) -> None:
+def waiting_limit_check(tenant_id: int) -> None:
     """Raises QuotaExceeded when as many of the tenant's runs wait as may."""
-    limit = _ceiling(tenant_id, "max_waiting", settings.GATEWAY_MAX_WAITING_PER_TENANT)
-    if _reached(WAITING_RUNS, tenant_id, limit):
+    limit = _limit(tenant_id, "max_waiting", settings.GATEWAY_MAX_WAITING_PER_TENANT)
+    if _is_reached(WAITING_RUNS, tenant_id, limit):
         raise QuotaExceeded(f"{limit} runs of the tenant wait for somebody (GATEWAY_MAX_WAITING_PER_TENANT).")
 
 
-def _ceiling(tenant_id: int, name: str, default: int) -> int:
+def _limit(tenant_id: int, name: str, default: int) -> int:
     own = Tenant.objects.values_list("settings", flat=True).get(pk=tenant_id).get(name)
     return default if own is None else int(own)
 
 
-def _reached(query: str, tenant_id: int, limit: int) -> bool:
+def _is_reached(query: str, tenant_id: int, limit: int) -> bool:
     if limit <= 0:
         return False
     with connection.cursor() as cursor:

@@ -32,7 +32,7 @@ class EndingWorkers:
 async def test_a_worker_that_ended_is_begun_again(way: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> None:
     from sessions_app.legs import jobs
 
-    monkeypatch.setattr(jobs, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "RESTART_SECONDS", 0.0)
     workers = jobs.JobWorkers()
     library = EndingWorkers(way)
     workers._worker_app = library  # type: ignore[assignment]

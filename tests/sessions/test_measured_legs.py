@@ -13,7 +13,7 @@ from core_app.metrics import REGISTRY
 from events_app import log
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_release
 from sessions_app.events import AgentStart
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create
@@ -47,7 +47,7 @@ def begin(
         fence = lease_claim(stream_id=session.stream_id, owner="test", seconds=60)
         assert fence is not None
         with django_capture_on_commit_callbacks(execute=True):
-            leg_begin(session_id=session.pk, fence=fence)
+            leg_start(session_id=session.pk, fence=fence)
         return fence
 
     return act

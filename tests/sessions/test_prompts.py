@@ -11,7 +11,7 @@ import pytest
 from agents_app.engine import Leg, LegOutcome
 from core_app import database
 from events_app.lease import lease_claim
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.legs.sweep import sessions_with_work
 from sessions_app.models import AgentSession, Run
 from sessions_app.services import run_wait
@@ -362,7 +362,7 @@ async def test_no_order_of_prompt_release_and_sweep_loses_a_wake_up(
             if step == "prompt":
                 prompt_accept(principal=owner.principal, public_id=session, prompt=Prompt(text="go"))
             elif step == "release":
-                began.append(leg_begin(session_id=row.pk, fence=fence))
+                began.append(leg_start(session_id=row.pk, fence=fence))
             else:
                 found += sessions_with_work()
         return bool(told or found or any(began))
@@ -379,5 +379,5 @@ async def test_no_order_of_prompt_release_and_sweep_loses_a_wake_up(
 
         await database.run(lambda: Stream.objects.filter(owner="holder").update(lease_expires=1.0))
         for work in await database.run(sessions_with_work):
-            WAKEUPS.tell(work)
+            WAKEUPS.notify(work)
     assert (await api.ended(session, run.pk))["status"] == "completed"

@@ -17,7 +17,7 @@ from events_app.flusher import FLUSHER
 from sessions_app.legs import lease_keeper
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.models import Message, Run, SteeringNote
 from sessions_app.services.run_end import lease_revoke
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
@@ -377,7 +377,7 @@ async def test_a_bug_in_beginning_a_leg_costs_nobody_else_a_turn(
 ) -> None:
     from sessions_app.legs import runner
 
-    begin = leg_begin
+    begin = leg_start
     broken = await api.session()
     well = await api.session()
     failures: list[int] = []
@@ -390,7 +390,7 @@ async def test_a_bug_in_beginning_a_leg_costs_nobody_else_a_turn(
             raise RuntimeError("a bug")
         return begin(session_id=session_id, fence=fence)
 
-    monkeypatch.setattr(runner, "leg_begin", begin_or_fail)
+    monkeypatch.setattr(runner, "leg_start", begin_or_fail)
     request_id = await api.prompt(broken, "go")
     assert (await api.run(well, "go"))["status"] == "completed"
     assert failures

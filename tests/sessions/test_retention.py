@@ -15,7 +15,7 @@ from core_app import clock, database
 from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Run
-from sessions_app.services.retention import Removed, retention_apply
+from sessions_app.services.retention import RetentionCounts, retention_apply
 from tenants_app.models import LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Client, GatewayHarness
@@ -36,7 +36,7 @@ async def aged(session: str, days: int) -> None:
     await database.run(age)
 
 
-async def applied(tenant: Tenant, **kept: int) -> Removed:
+async def applied(tenant: Tenant, **kept: int) -> RetentionCounts:
     tenant.settings = {f"retention_{what}_days": days for what, days in kept.items()}
     await database.run(tenant.save)
     return await database.run(retention_apply, tenant=tenant)
@@ -46,7 +46,7 @@ async def test_nothing_goes_unless_somebody_says_so(api: Client, tenant: Tenant)
     session = await api.session()
     await api.run(session, "hello")
     await aged(session, 5000)
-    assert await applied(tenant) == Removed()
+    assert await applied(tenant) == RetentionCounts()
 
 
 async def test_quiet_sessions_go_and_younger_ones_stay(api: Client, tenant: Tenant) -> None:

@@ -18,11 +18,11 @@ from events_app import log
 from events_app.lease import Fence, lease_claim
 from sessions_app.legs import start
 from sessions_app.legs import sweep as sweeping
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.models import Run, RunState, run_id
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tests.conftest import Caller
 from tests.sessions.interleaving import orders, pause, perform
 
@@ -46,7 +46,7 @@ class Scene:
         self.principal = owner.principal
         request = SessionRequest(model="demo:echo")
         self.session = session_create(principal=owner.principal, request=request)
-        self.work = Work(self.session.pk, self.session.tenant_id)
+        self.work = SessionKey(self.session.pk, self.session.tenant_id)
         self.fence = self.claim("holder") if held else None
         if job:
             with write_transaction():
@@ -68,7 +68,7 @@ class Scene:
         """The holder, which has just ended a run and looks for the next; it pauses after its look."""
         assert self.fence is not None
         with write_transaction():
-            leg_begin(session_id=self.session.pk, fence=self.fence)
+            leg_start(session_id=self.session.pk, fence=self.fence)
 
     def sweep(self) -> None:
         sweeping.sweep()
@@ -80,7 +80,7 @@ class Scene:
             fence = self.claim("worker")
             pause()
             if fence is not None:
-                leg_begin(session_id=self.session.pk, fence=fence)
+                leg_start(session_id=self.session.pk, fence=fence)
 
     def job_take(self) -> bool:
         with connection.cursor() as cursor:
@@ -186,7 +186,7 @@ def test_asking_twice_for_a_job_costs_the_prompt_unless_a_savepoint_bears_it(
     owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Swallowing(JobQueue):
-        def defer(self, work: Work) -> None:
+        def defer(self, work: SessionKey) -> None:
             task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{work.session_id}")
             with contextlib.suppress(AlreadyEnqueued):
                 task.defer(session_id=work.session_id, tenant_id=work.tenant_id)
