@@ -1,4 +1,7 @@
-"""What workers do; Procrastinate finds this module when it is installed (PostgreSQL only)."""
+"""The Procrastinate tasks of workers. Procrastinate imports this module where it is installed (PostgreSQL only).
+
+Queued jobs refer to tasks by name, so the names must not change.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ logger = structlog.get_logger("gateway.jobs")
 
 @app.task(name=WAKE, queue=LEGS)
 async def wake(session_id: int, tenant_id: int) -> None:
-    """Runs the legs of a session; the job's slot is taken for as long."""
+    """Runs the legs of a session. The job occupies its slot until they have ended."""
     await RUNNER.run(SessionKey(session_id, tenant_id))
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="housekeeping.jobs", queue=HOUSEKEEPING, queueing_lock="housekeeping.jobs")
 async def stalled_jobs_remove(timestamp: int) -> None:
-    """Removes the jobs of workers that died: their sessions have been taken up by the sweep long since."""
+    """Removes the jobs of workers that died. The sweep has already taken up their sessions."""
     manager = app.job_manager
     for job in await manager.get_stalled_jobs():
         await manager.finish_job(job, status=Status.FAILED, delete_job=True)
@@ -33,7 +36,7 @@ async def stalled_jobs_remove(timestamp: int) -> None:
 
 
 def _register(chore: Chore) -> None:
-    """Makes the chore a periodic job. Jobs in the database bear its name, so the name must not change."""
+    """Registers a chore as a periodic job."""
     name = f"housekeeping.{chore.name}"
 
     async def run(timestamp: int) -> None:

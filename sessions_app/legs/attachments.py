@@ -1,7 +1,7 @@
-"""Attachments that a client gave by address: fetched once, through the guarded client, before the model is asked.
+"""Download of attachments that a client gave by URL, through the guarded client, before the first model request.
 
-What came is kept in the attachment's row, so a retried leg asks nobody again and a model's provider is never sent
-to an address that a tenant chose.
+The bytes are stored in the attachment's row. A retried leg therefore downloads nothing again, and no URL that a tenant
+chose is ever passed to a model provider.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ FETCH_SECONDS = 30.0
 
 
 async def attachments_fetch(*, run_id: str, fence: Fence, tenant_id: int) -> None:
-    """Fetches what the run's prompt gave by address. Raises Unprocessable, naming the address that gave nothing."""
+    """Downloads the attachments that the run's prompt gave by URL. Raises Unprocessable, which names the URL that
+    failed."""
     if not (missing := await database.run(_attachments_to_fetch, run_id)):
         return
     tenant = await database.run(_tenant_get, tenant_id)

@@ -1,4 +1,5 @@
-"""What a leg commits on its way: checkpoints, delivered steering, waiting, its end. Every write is fenced."""
+"""The transactions of a running leg: checkpoints, delivery of steering texts, and the leg's end. Each is fenced: it
+fails with LeaseLost once the leg has lost its lease."""
 
 from __future__ import annotations
 
@@ -26,11 +27,12 @@ from tools_app import calls
 Result = TypeVar("Result")
 
 SIDE_CALLS_FROM = 1_000_000
-"""The ledger counts a run's responses from 1, at most `maxTurns`, and what was asked beside them from here."""
+"""`response_no` of the first side call (a model request that is no response of the conversation, such as a summary).
+Responses count from 1 up to `maxTurns`, so the two never meet."""
 
 
 def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
-    """`write` in a write transaction with the stream locked and the lease alive; else LeaseLost."""
+    """Calls `write` in a write transaction, with the stream locked. Raises LeaseLost when the lease is not alive."""
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
@@ -38,7 +40,7 @@ def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
 
 
 def completion_checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
-    """Commits one model response: its message, its planned calls, its spend and its events, together."""
+    """Commits one model response in one transaction: its message, planned calls, usage and events."""
     return run_fenced(start.fence, lambda: _checkpoint(start, turn))
 
 
@@ -84,7 +86,7 @@ def _calls_text(planned: tuple[PlannedCall, ...]) -> str | None:
 
 
 def leg_spend(start: LegStart, usage: Usage) -> None:
-    """Commits what a request cost that is no response of the conversation."""
+    """Commits the usage of a side call."""
     run_fenced(start.fence, lambda: _spend_side_call(start, usage))
 
 
@@ -105,7 +107,7 @@ def _spend(start: LegStart, run: Run, turn: ModelTurn) -> None:
 
 
 def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[str, Any]:
-    """Writes the spend into the ledger; how it changes the sums of the run and of the session."""
+    """Writes the usage into the ledger. Returns the changes of the totals that the run and the session keep."""
     ledger_record(
         tenant_id=run.tenant_id,
         api_key_id=run.api_key_id,
@@ -133,7 +135,8 @@ def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> 
 
 
 def steering_deliver(start: LegStart) -> tuple[str, ...]:
-    """The run's texts that were not delivered yet: stored as user messages and announced, once."""
+    """Stores the run's pending steering texts as user messages and appends their events, each exactly once. Returns
+    the texts."""
     if not SteeringNote.objects.filter(run_id=start.run.pk, delivered_at__isnull=True).exists():
         return ()
     return run_fenced(start.fence, lambda: _deliver(start))
@@ -154,12 +157,12 @@ def _deliver(start: LegStart) -> tuple[str, ...]:
 
 
 def leg_end(start: LegStart, outcome: LegOutcome) -> None:
-    """Commits how the leg ended: the run is over, waits, or goes on because something joined it meanwhile."""
+    """Commits the outcome of a leg: the run ends, waits, or becomes ready again because a text joined it meanwhile."""
     run_fenced(start.fence, lambda: _end(start, outcome))
 
 
 def leg_time_out(start: LegStart, seconds: int) -> None:
-    """Ends a run that took longer than it may."""
+    """Ends a run that exceeded GATEWAY_MAX_RUN_SECONDS."""
     message = f"The run took longer than {seconds} s (GATEWAY_MAX_RUN_SECONDS)."
 
     def stop() -> None:

@@ -1,4 +1,4 @@
-"""The stored conversation as an engine takes it."""
+"""Reading the stored conversation, the session and the run into the values that an engine receives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from tools_app import registry as tools
 
 
 def history_load(session: AgentSession, *, full: bool = False) -> tuple[HistoryMessage, ...]:
-    """The messages, oldest first; without `full` those that a cut has left, with what leads them. Attachments are
-    named, not read: they may be twenty megabytes a prompt, and the model is sent few of them again."""
+    """Returns the messages, oldest first. Unless `full`, messages before the session's cut are left out, except system
+    messages and the prompt that the first kept message answers.
+
+    Attachments are described, not read: a prompt may have 20 MB of them, and most are not sent to the model again.
+    """
     rows = Message.objects.filter(session=session)
     if not full and session.kept_from is not None:
         rows = rows.filter(_after_cut(rows, session.kept_from))
@@ -38,7 +41,7 @@ def history_load(session: AgentSession, *, full: bool = False) -> tuple[HistoryM
 
 
 def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
-    """From that message on, with the system's messages before it and the prompt that it answers."""
+    """Condition for the message `kept_from` and those after it, all system messages, and the prompt that it answers."""
     first = rows.filter(pk=kept_from).values_list("number", "role").first()
     if first is None:
         return Q()
@@ -51,14 +54,14 @@ def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
 
 
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
-    """The bytes of one attachment of the session; None when it is erased."""
+    """Returns the bytes of one attachment of the session, or None when it has been erased."""
     rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)
     data = rows.values_list("data", flat=True).first()
     return bytes(data) if data is not None else None
 
 
 def session_spec(session: AgentSession) -> SessionSpec:
-    """What the engine may know of the session, its tools included."""
+    """Builds the engine's view of the session, including its tools."""
     return SessionSpec(
         session_id=session.public_id,
         tenant_id=session.tenant_id,
@@ -74,13 +77,13 @@ def session_spec(session: AgentSession) -> SessionSpec:
 
 
 def session_builtins(session: AgentSession) -> tuple[str, ...]:
-    """The built-in tools that the client asked for and those that come with the engine."""
+    """Returns the built-in tools that the client asked for, then those that the engine always has."""
     engine = agents.engine_get(session.engine)
     return tuple(dict.fromkeys((*jsontext.decode(session.builtins), *engine.builtin_tools)))
 
 
 def run_spec(run: Run) -> RunSpec:
-    """What the engine may know of the run."""
+    """Builds the engine's view of the run."""
     turns = Run.objects.values_list("turns", flat=True).get(pk=run.pk)
     return RunSpec(run_id=run.pk, attempt=run.attempt, turns=turns, api_key_id=run.api_key_id)
 

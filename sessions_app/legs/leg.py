@@ -1,4 +1,4 @@
-"""The runner's side of `agents_app.engine.Leg`: durability, fencing and the order of events for every engine."""
+"""The runner's implementation of `agents_app.engine.Leg`: durability, fencing and event order for every engine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tools_app.types import CallContext
 
 
 class RunnerLeg:
-    """One leg. What was emitted is committed before anything transactional, so events keep the leg's order."""
+    """One leg. Emitted events are committed before every transaction of the leg, so that they keep their order."""
 
     session: SessionSpec
     run: RunSpec
@@ -57,7 +57,8 @@ class RunnerLeg:
         self._text_started = False
 
     async def load(self) -> None:
-        """Reads what the engine needs, before the leg is lent. Raises GatewayError when it cannot be had."""
+        """Reads the session, run and history for the engine, and downloads attachments. Raises GatewayError when that
+        fails for a reason that a retry would not change."""
         start = self._start
         await attachments_fetch(run_id=start.run.pk, fence=start.fence, tenant_id=start.session.tenant_id)
         self.session, self.run, self.history, self._context = await database.run(self._load)
@@ -85,11 +86,11 @@ class RunnerLeg:
         await self._writer.emit(event)
 
     async def drain(self) -> None:
-        """Until everything emitted is committed."""
+        """Waits until all emitted events are committed."""
         await self._writer.drain()
 
     async def flush(self) -> None:
-        """The same for a leg that has failed: whether or not it can still be written, nothing of it comes later."""
+        """Waits like `drain`, ignoring errors: after it no event of a failed leg is written any more."""
         with contextlib.suppress(Exception):
             await self._writer.drain()
 
@@ -128,7 +129,7 @@ class RunnerLeg:
             return await database.run(steering_deliver, self._start)
 
     async def check_answer(self, outcome: LegOutcome) -> LegOutcome:
-        """The outcome, or what it becomes when a guardrail refuses the answer."""
+        """Returns the outcome, or Failed when a guardrail refuses the run's answer."""
         if not isinstance(outcome, Finished) or not settings.GATEWAY_GUARDRAILS:
             return outcome
         reason = await database.run(self._answer_refusal, outcome.content)
@@ -150,7 +151,7 @@ class RunnerLeg:
 
 
 def call_context(session: AgentSession, run_id: str | None) -> CallContext:
-    """What executing a call needs to know of its session; a tool is also tried without a run."""
+    """Builds the view of a session that the execution of a tool call needs. `run_id` is None for tests of a tool."""
     from_text: Any = jsontext.decode
     return CallContext(
         session_id=session.public_id,

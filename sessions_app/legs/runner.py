@@ -1,9 +1,9 @@
-"""The inline runner: legs as asyncio tasks of this process (design, decision 4, embedded).
+"""The runner: executes legs as asyncio tasks of this process.
 
-A wake-up only says where to look. Per session there is at most one task here; it claims the lease, runs legs while
-there is work and lets go. At most GATEWAY_MAX_RUNS sessions at once, and
-GATEWAY_MAX_RUNS_PER_TENANT of one tenant; the others wait their turn, one tenant after the other. In a worker it is the
-queue that makes them wait, and `offer` that lets no tenant wait for all of another's.
+A wake-up names a session to look at. The session's task claims its lease, runs legs while there is work, and releases
+it; there is at most one task per session. At most GATEWAY_MAX_RUNS sessions run at once, GATEWAY_MAX_RUNS_PER_TENANT of
+one tenant; the others wait here and start round robin by tenant. In a worker, sessions wait in the job queue instead,
+and overflow slots keep a tenant from waiting for all jobs of another one.
 """
 
 from __future__ import annotations
@@ -42,19 +42,20 @@ from sessions_app.wakeup import WAKEUPS, SessionKey
 WARM_AFTER_SECONDS = 0.5
 
 TASK = "session-"
-"""Tasks are called so and by their session."""
+"""Prefix of the names of session tasks; the session's id follows."""
 
 HAND_OVER_SECONDS = 3.0
-"""For a cancelled leg to write down that it hands over."""
+"""Time in which a cancelled leg may write its hand-over."""
 
 SLOTS_PER_OVERFLOW_SLOT = 5
-"""A worker whose places are all taken has one more for every so many, for tenants who have next to none here."""
+"""Job slots of a worker per overflow slot. Overflow slots are used when all job slots are taken, by tenants with few
+sessions in this process."""
 
 logger = structlog.get_logger("gateway.runner")
 
 
 class Runner(Part):
-    """A `core_app.lifecycle.Part`; every method but `wake` belongs to its loop."""
+    """The part that runs legs. Every method but `wake` and `try_overflow` must be called on its event loop."""
 
     def __init__(self, keeper: LeaseKeeper = KEEPER) -> None:
         self._keeper = keeper
@@ -70,18 +71,18 @@ class Runner(Part):
 
     @property
     def running(self) -> int:
-        """Sessions with a task here."""
+        """Number of sessions with a task in this process."""
         return len(self._tasks)
 
     async def start(self) -> None:
-        """Listens for wake-ups."""
+        """Registers for wake-ups, and starts to import the engines in the background."""
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{new_id('own')[-8:]}"
         self._loop, self._draining = asyncio.get_running_loop(), False
         WAKEUPS.listener, WAKEUPS.overflow = self.wake, self.try_overflow
         self._loading = asyncio.create_task(_load_engines(), name="warm-engines")
 
     async def drain(self) -> None:
-        """Begins nothing new; what still runs after GATEWAY_DRAIN_SECONDS is handed over."""
+        """Starts no new leg. Legs that still run after GATEWAY_DRAIN_SECONDS are cancelled and handed over."""
         self._draining = True
         tasks = list(self._tasks.values())
         if tasks:
@@ -90,7 +91,7 @@ class Runner(Part):
                 await _cancel_all(late)
 
     async def stop(self) -> None:
-        """Ends what is left."""
+        """Cancels the remaining tasks and closes the clients of model providers."""
         WAKEUPS.listener, WAKEUPS.overflow, self._loop = None, None, None
         await _cancel_all([*self._tasks.values(), *self._checks, self._loading])
         await clients_closed()
@@ -98,18 +99,18 @@ class Runner(Part):
         self._woken_again.clear()
 
     def wake(self, key: SessionKey) -> None:
-        """Looks at a session soon; from any thread."""
+        """Schedules a look at the session; may be called from any thread."""
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._consider, key)
 
     def try_overflow(self, key: SessionKey) -> None:
-        """Begins what waits in the queue behind another tenant's sessions, when those have taken every place; from any
-        thread. Only a worker is offered key."""
+        """Runs the session in an overflow slot if all job slots are taken, so that it need not wait in the queue behind
+        another tenant's sessions. Called in workers only, from any thread."""
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._start_overflow, key)
 
     async def run(self, key: SessionKey) -> None:
-        """Looks at a session and waits until its task, if this began it, has ended; for jobs, whose slot it is."""
+        """Looks at the session, and waits for its task if this call started it: a job occupies its slot until then."""
         begun = key not in self._tasks
         self._consider(key)
         task = self._tasks.get(key)
@@ -121,7 +122,7 @@ class Runner(Part):
             return
         if key in self._tasks:
             self._woken_again.add(key)
-            # An abort took the lease: the leg notices at its next write, or here at once.
+            # If an abort revoked the lease, the leg ends now and not only at its next write.
             checking = self._loop.create_task(self._check_lease(key), name=f"check-{key.session_id}")
             self._checks.add(checking)
             checking.add_done_callback(self._checks.discard)
@@ -144,7 +145,7 @@ class Runner(Part):
         )
 
     def _fill_slots(self) -> None:
-        """Begins what waits: one session of each tenant in turn, as long as there is room for any of them."""
+        """Starts waiting sessions, one of each tenant in turn, while there are free slots for them."""
         passed = 0
         while self._waiting and passed < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
             tenant_id, queue = self._waiting.popitem(last=False)
@@ -184,9 +185,9 @@ class Runner(Part):
                 task.cancel()
 
     async def _serve(self, key: SessionKey) -> None:
-        """Claims the session and runs its legs. Nothing escapes: what fails is found again by the sweep."""
+        """Claims the session's lease and runs its legs. Raises nothing: the sweep finds a session that failed."""
         try:
-            # Whoever woke the session, perhaps for another run, is no parent of its legs.
+            # Not a child of the span that woke the session, which may belong to another run.
             with without_span():
                 fence = await database.run(self._claim, key.session_id)
                 if fence is not None:
@@ -195,7 +196,7 @@ class Runner(Part):
             logger.info("leg_lost", session=_session_label())
         except DatabaseError as error:
             logger.warning("leg_database_failed", session=_session_label(), error=error_summary(error))
-        except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
+        except Exception:  # contains: a bug in starting or ending a leg, so that the task's slot is freed
             logger.exception("session_failed", session=_session_label())
 
     def _claim(self, session_id: int) -> Fence | None:
@@ -226,7 +227,7 @@ class Runner(Part):
             self._keeper.release(fence)
 
     async def _run_leg(self, start: LegStart) -> None:
-        """Runs one leg; an engine that raises leaves the run to be retried from its last checkpoint."""
+        """Runs one leg. When the engine raises, the run is retried from its last checkpoint."""
         leg = RunnerLeg(start)
         limit = settings.GATEWAY_MAX_RUN_SECONDS
         timer = asyncio.timeout(max(0.001, limit - start.run.active_ms / 1000))
@@ -251,7 +252,7 @@ class Runner(Part):
     def _log_failure(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
         if database.database_unavailable(error):
-            # Each leg of the process meets it at the same moment; none of them has anything to add.
+            # Every leg of the process fails at the same moment; tracebacks would say nothing more.
             logger.warning("leg_database_failed", error=error_summary(error), **about)
         else:
             logger.error("leg_failed", exc_info=error, **about)
@@ -260,7 +261,7 @@ class Runner(Part):
         try:
             await leg.load()
         except GatewayError as error:
-            # What the leg needs cannot be had: an attachment's address, an engine that was taken out.
+            # An attachment cannot be downloaded, or the engine is no longer configured.
             return Failed(error.code, error.message, error.retryable)
         return await leg.check_answer(await self._engine(start).run_leg(leg))
 
@@ -269,15 +270,15 @@ class Runner(Part):
 
 
 async def _load_engines() -> None:
-    """Imports the agent loop (over a second of key) before the first prompt needs it, after the server answers."""
+    """Imports the agent loop, which takes over a second, once the server answers and before the first prompt."""
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
 
 
 async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels tasks and gives them HAND_OVER_SECONDS: an engine that will not be cancelled must not keep the process
-    from telling its followers and writing what it owes. Its lease is not renewed: another process takes the session."""
+    """Cancels tasks and waits at most HAND_OVER_SECONDS, because an engine that ignores cancellation must not block the
+    process's end. The lease of such an engine expires, and another process takes the session."""
     for task in tasks:
         task.cancel()
     await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
@@ -287,7 +288,7 @@ async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 def _session_label() -> str:
-    """The session of this task: its id once a leg has begun, before that its row's number."""
+    """Returns the public id of this task's session once a leg has started, before that its primary key."""
     task = asyncio.current_task()
     return task.get_name().removeprefix(TASK) if task is not None else ""
 
@@ -297,4 +298,4 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 
 RUNNER = process_wide(Runner())
-"""The runner of this process."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,7 +1,7 @@
-"""Beginning a leg: what the holder of a session's lease finds to do, looked for under the stream's lock.
+"""The start of a leg: the holder of a session's lease chooses the run to continue, under the stream's lock.
 
-The lock is taken first, the look is a second statement, and releasing happens in the same transaction as finding
-nothing: a prompt that commits later finds the lease free, one that committed before is seen.
+The lock is taken in a first statement and the runs are read in a second one. When there is none, the lease is released
+in the same transaction. So a prompt that commits before is seen, and one that commits later finds the lease free.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sessions_app.services.run_end import run_fail, session_state
 
 @dataclass(frozen=True, slots=True)
 class LegStart:
-    """A leg that has begun."""
+    """A leg that has been started: its session, its run and the fence for its writes."""
 
     session: AgentSession
     run: Run
@@ -35,9 +35,9 @@ class LegStart:
 
 
 def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
-    """The next leg of the session, begun; None when there is none, and then the lease is released.
+    """Starts the next leg of the session. Returns None, with the lease released, when there is none.
 
-    Raises LeaseLost when the lease is no longer ours.
+    Raises LeaseLost when the lease is no longer held.
     """
     with write_transaction():
         log.lock(fence.stream_id)
@@ -52,7 +52,7 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
 
 
 def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
-    """Gives a leg that was stopped halfway to the next holder, without counting it as a failure of the run."""
+    """Releases the lease of a leg that was cancelled halfway. The attempt does not count as a failure of the run."""
     with write_transaction():
         log.lock(fence.stream_id)
         run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
@@ -65,7 +65,7 @@ def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
 
 
 def _next_run(session: AgentSession, fence: Fence) -> Run | None:
-    """The run to go on with. Runs that died too often are ended here, one after the other."""
+    """Returns the run to continue. Ends runs that were interrupted too often, one after the other."""
     while True:
         run = run_active(session.pk)
         if run is None:
@@ -113,7 +113,8 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
 
 
 def _ready_since(session: AgentSession, run: Run) -> datetime:
-    """Since when nothing but a place has been missing: the prompt, the end of the run before it, the last decision."""
+    """Returns the time since which the run has waited only for a free slot: that of its prompt, of the end of the run
+    before it, or of the last settled call."""
     if run.state == RunState.READY:
         return session.updated_at
     before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
@@ -122,7 +123,7 @@ def _ready_since(session: AgentSession, run: Run) -> datetime:
 
 
 def _charge_lost_time(run: Run) -> None:
-    """The time of an interrupted leg counts at most as one lease: nobody knows when it died."""
+    """Adds the time of an interrupted leg to the run, at most the duration of a lease: its end is not known."""
     if run.leg_started_at is not None:
         elapsed = (clock.now() - run.leg_started_at).total_seconds()
         run.active_ms += int(min(elapsed, settings.GATEWAY_LEASE_SECONDS) * 1000)

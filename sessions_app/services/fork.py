@@ -1,4 +1,4 @@
-"""Forking: a new session that knows what another one knew up to a message."""
+"""Forks: new sessions that start with the history of another one up to a message."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _COPIED_COLUMNS = (
 def session_fork(
     *, principal: Principal, public_id: str, message_id: str, fork_id: str | None = None, title: str | None = None
 ) -> AgentSession:
-    """A new session with the settings and tools of `public_id` and its history up to `message_id`.
+    """Creates a session with the settings and tools of `public_id` and its history up to `message_id`.
 
-    Closed sessions may be forked: only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
+    Closed sessions may be forked, because only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
     """
     session_limit_check(principal.tenant_id)
     with write_transaction():

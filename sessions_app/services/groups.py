@@ -1,7 +1,7 @@
-"""Groups that nobody is in any more: they go, with their streams, once their logs are empty too.
+"""Removal of groups without sessions and events, together with their streams.
 
-A session that joins a group and a round that removes it may meet: whoever joins holds the group's row, and the round
-looks again once it has it.
+A session may join a group while it is being removed. Joining therefore locks the group's row, and the removal checks
+the group again under that lock.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _LOCK_SQL = "SELECT 1 FROM sessions_app_sessiongroup WHERE id = %s {share}"
 
 
 def group_lock(group_id: int) -> bool:
-    """Keeps the group until the caller's transaction ends, beside others who do; False when it is gone."""
-    # SQLite's transaction is the only one that writes.
+    """Locks the group against removal until the caller's transaction ends. The lock is shared. False when the group
+    has been removed."""
+    # On SQLite no other transaction writes meanwhile.
     share = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_SQL.format(share=share), [group_id])
@@ -28,7 +29,7 @@ def group_lock(group_id: int) -> bool:
 
 
 def groups_remove(tenant: Tenant, *, go_on: GoOn = lambda: True) -> int:
-    """Removes the tenant's groups without a session and without an event; how many."""
+    """Removes the tenant's groups that have neither sessions nor events. Returns their number."""
     removed = 0
     for group_id in list(_without_content(SessionGroup.objects.filter(tenant=tenant)).values_list("pk", flat=True)):
         if not go_on():
@@ -39,7 +40,7 @@ def groups_remove(tenant: Tenant, *, go_on: GoOn = lambda: True) -> int:
 
 def _remove(group_id: int) -> int:
     with write_transaction():
-        # The lock first; a second statement then sees who came before it.
+        # The lock comes first, so that the second statement sees sessions that joined before.
         group = SessionGroup.objects.select_for_update().filter(pk=group_id).first()
         if group is None or not _without_content(SessionGroup.objects.filter(pk=group_id)).exists():
             return 0

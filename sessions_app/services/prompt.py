@@ -1,4 +1,4 @@
-"""Accepting prompts: the run, its `prompt_received` and the wake-up in one transaction. 202 means committed."""
+"""Acceptance of prompts. The run, its event `prompt_received` and the wake-up are written in one transaction."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WhenBusy = Literal["enqueue", "reject", "interrupt", "steer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a client sends; shapes already checked."""
+    """A prompt whose types and bounds have been checked."""
 
     text: str
     attachments: Sequence[Attachment] = ()
@@ -49,7 +49,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptReceipt:
-    """The answer to an accepted prompt; `run_pk` is the `requestId`."""
+    """The receipt of an accepted prompt. `run_pk` is the `requestId`; `queued` says that other runs come before it."""
 
     run_pk: str
     session_pk: int
@@ -57,7 +57,7 @@ class PromptReceipt:
     queued: bool
 
     def to_wire(self) -> dict[str, Any]:
-        """The contract's 202 body."""
+        """Returns the receipt as clients see it (docs/protocol-native.md)."""
         return {"requestId": self.run_pk, "sessionId": self.session_id, "queued": self.queued}
 
 
@@ -68,9 +68,10 @@ def prompt_accept(
     prompt: Prompt,
     on_accepted: Callable[[PromptReceipt], object] | None = None,
 ) -> PromptReceipt:
-    """Queues a run, or steers the present one. Raises Conflict (`reject`, closed), QueueFull, Unprocessable.
+    """Creates a run for the prompt, or adds it to the current one. The prompt is committed when this returns.
 
-    `on_accepted` is called in the prompt's transaction: what it writes is there exactly when the prompt is.
+    `on_accepted` is called in the same transaction. Raises Conflict (`reject`, or a closed session), QueueFull,
+    Unprocessable.
     """
     text_check(principal, public_id, prompt.text, prompt.end_user)
     _addresses_check(principal, prompt)
@@ -107,7 +108,7 @@ def _addresses_check(principal: Principal, prompt: Prompt) -> None:
 
 
 def _apply_when_busy(session: AgentSession, prompt: Prompt) -> Run | None:
-    """What a busy session does with a prompt; a run is given back when the prompt joined it."""
+    """Applies `when_busy` to a busy session. Returns the current run if the prompt joined it, else None."""
     if prompt.when_busy == "reject":
         raise Conflict("The session is busy, and whenBusy is 'reject'.", field="whenBusy")
     present = run_current(session.pk)

@@ -1,4 +1,4 @@
-"""What people do to a run that is under way: abort it, steer it, switch its model."""
+"""Control of runs by clients: abort, steer, and switch of the session's model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tenants_app.principal import Principal
 
 
 def run_abort(*, principal: Principal, public_id: str, run_id: str | None = None, reason: str | None = None) -> Run:
-    """Ends a run with `agent_abort`, at once and wherever its leg is; a queued one is withdrawn.
+    """Ends a run with `agent_abort`, immediately and in whichever process its leg runs.
 
-    Without `run_id` the present run is meant, begun or not. Raises Conflict when nothing runs or the run has ended.
+    Without `run_id` it ends the current run, started or queued. Raises Conflict when there is none or it has ended.
     """
     with write_transaction():
         session = session_lock(principal, public_id)
@@ -33,7 +33,7 @@ def run_abort(*, principal: Principal, public_id: str, run_id: str | None = None
 
 
 def run_steer(*, principal: Principal, public_id: str, text: str) -> Run:
-    """Gives the present run a text for its next model call. Raises Conflict (idle), QueueFull, Unprocessable."""
+    """Adds a text to the current run for its next model request. Raises Conflict (idle), QueueFull, Unprocessable."""
     text_check(principal, public_id, text)
     with write_transaction():
         session = session_lock(principal, public_id)
@@ -45,7 +45,7 @@ def run_steer(*, principal: Principal, public_id: str, text: str) -> Run:
 
 
 def model_switch(*, principal: Principal, public_id: str, model: str) -> AgentSession:
-    """Gives the session another model from its next leg on (`model_switched`). Raises Unprocessable."""
+    """Switches the session to another model from its next leg on (`model_switched`). Raises Unprocessable."""
     resolved = agents.model_resolve(model, principal=principal)
     with write_transaction():
         session = session_lock(principal, public_id)

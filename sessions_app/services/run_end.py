@@ -1,8 +1,8 @@
-"""Ending runs: the one place where a terminal event is written, and with it everything that an end means.
+"""The end of runs. This is the only module that writes terminal events.
 
-Whoever ends a run holds the stream's lock. The leg's own end is fenced; an abort takes the lease away instead,
-so the leg that is still streaming is refused from that commit on, on whatever machine it runs, and a dead one
-needs no other treatment than a live one.
+The caller holds the stream's lock. A leg that ends its own run writes with its fence. An abort from outside revokes the
+lease instead: from that commit on, every write of the leg is refused, in whichever process it runs, and it makes no
+difference whether the leg is alive.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_fail(*, session: AgentSession, run: Run, code: str, reason: str, retryab
 
 
 def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fence: Fence | None = None) -> None:
-    """Ends a run before its answer (`agent_abort`). Without a fence the lease is taken from whoever holds it."""
+    """Ends a run before its answer (`agent_abort`). Without a fence, the lease of its leg is revoked."""
     if fence is None and run.state == RunState.RUNNING:
         lease_revoke(stream_id=session.stream_id)
     run.state, run.end_reason = RunState.ABORTED, reason
@@ -63,7 +63,7 @@ def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fenc
 
 
 def token_usage(run: Run | AgentSession) -> dict[str, int]:
-    """The contract's `tokenUsage`."""
+    """Returns the `tokenUsage` of a run or session (docs/protocol-native.md)."""
     return {
         "promptTokens": run.input_tokens,
         "completionTokens": run.output_tokens,
@@ -74,7 +74,7 @@ def token_usage(run: Run | AgentSession) -> dict[str, int]:
 
 
 def session_state(session: AgentSession) -> SessionState:
-    """What the session is doing, from its unfinished runs."""
+    """Returns the session's state as it follows from its unfinished runs."""
     if session.closed_at is not None:
         return SessionState.CLOSED
     states = set(runs_unfinished(session.pk).values_list("state", flat=True))
@@ -108,5 +108,5 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
     run_span_report(session, run)
     if fence is None:
-        # A leg that ends its own run looks for the next one itself.
+        # A leg that ends its own run starts the next one itself.
         WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))

@@ -1,4 +1,4 @@
-"""Making, changing and closing sessions."""
+"""Creation, change and closing of sessions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tools_app.schema import schema_check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRequest:
-    """What a client asked for at creation; the contract's fields ("Create"), shapes already checked."""
+    """A request to create a session, whose types and bounds have been checked (docs/protocol-native.md)."""
 
     model: str | None = None
     agent: str | None = None
@@ -51,7 +51,7 @@ class SessionRequest:
 
 
 def session_create(*, principal: Principal, request: SessionRequest) -> AgentSession:
-    """A new session. Raises Unprocessable for a model or agent that cannot be had, Conflict for an id in use."""
+    """Creates a session. Raises Unprocessable for a model or agent that cannot be served, Conflict for an id in use."""
     if request.model is None and request.agent is None:
         raise BadRequest("A session needs a 'model' or an 'agent'.", field="model")
     agent = agents.agent_get(request.agent) if request.agent is not None else None
@@ -123,10 +123,10 @@ def _group_get(principal: Principal, public_id: str | None) -> SessionGroup | No
 
 
 def session_lock(principal: Principal, public_id: str, *, writing: bool = True) -> AgentSession:
-    """The session with its stream locked, as it is after the lock. Closed ones refuse writing: Conflict.
+    """Locks the session's stream and returns the session as it is then.
 
-    To be called in a write transaction, before anything else in it. Raises SessionNotFound, also for one that is
-    erased while the lock is waited for.
+    Call it first in a write transaction. Raises SessionNotFound, also when the session is erased before the lock is
+    acquired, and Conflict when `writing` and the session is closed.
     """
     session = session_get(principal, public_id)
     try:
@@ -140,7 +140,7 @@ def session_lock(principal: Principal, public_id: str, *, writing: bool = True) 
 
 
 def session_change(*, principal: Principal, public_id: str, changes: Mapping[str, Any]) -> AgentSession:
-    """Changes `system_prompt`, `user_data`, `group_id`, `title`, `tools`; keys that are absent stay as they are."""
+    """Changes those of `system_prompt`, `user_data`, `group_id`, `title` and `tools` that `changes` has."""
     with write_transaction():
         session = session_lock(principal, public_id)
         changed = _apply(principal, session, changes)
@@ -172,7 +172,7 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
 
 
 def session_close(*, principal: Principal, public_id: str) -> None:
-    """Aborts what runs and waits (reason `deleted`), withdraws what is queued, and closes; closing twice is nothing."""
+    """Ends all unfinished runs with the reason `deleted`, and closes the session. Does nothing if it is closed."""
     with write_transaction():
         session = session_lock(principal, public_id, writing=False)
         if session.closed_at is not None:
