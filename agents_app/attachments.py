@@ -22,7 +22,7 @@ from agents_app.engine import Attachment, Leg
 from core_app.lifecycle import process_wide
 from core_app.memory_budget import MemoryBudget, return_large_blocks
 
-ROOM = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
+MEMORY = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
 """Of all the requests of the process; its owners are tenants."""
 
 
@@ -44,40 +44,40 @@ class Attachments:
     @asynccontextmanager
     async def read(self, messages: Sequence[ModelMessage]) -> AsyncIterator[None]:
         """Holds what a request with these messages carries, for the block."""
-        wanted = _newest(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
+        wanted = _newest_within(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
         if not wanted:
             yield
             return
         return_large_blocks()
-        async with ROOM.reserve(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
+        async with MEMORY.reserve(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
             try:
                 for part in wanted:
-                    if part.stored is not None and (data := await self._leg.attachment(part)) is not None:
+                    if part.stored is not None and (data := await self._leg.read_attachment(part)) is not None:
                         self._read[part.stored] = data
                 yield
             finally:
                 self._read.clear()
 
-    def model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
+    def wrap_model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
         """The model, as one that is sent the attachments where the messages have any."""
-        return _Attaching(model, self) if next(_stored(messages), None) is not None else model
+        return _ModelWithAttachments(model, self) if next(_stored_attachments(messages), None) is not None else model
 
-    def put_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+    def insert_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
         """The messages with what was read."""
-        return [self._filled(message) if isinstance(message, ModelRequest) else message for message in messages]
+        return [self._fill_request(message) if isinstance(message, ModelRequest) else message for message in messages]
 
-    def _filled(self, message: ModelRequest) -> ModelRequest:
-        if next(_stored([message]), None) is None:
+    def _fill_request(self, message: ModelRequest) -> ModelRequest:
+        if next(_stored_attachments([message]), None) is None:
             return message
-        parts = [self._part(part) if isinstance(part, UserPromptPart) else part for part in message.parts]
+        parts = [self._fill_part(part) if isinstance(part, UserPromptPart) else part for part in message.parts]
         return replace(message, parts=parts)
 
-    def _part(self, part: UserPromptPart) -> UserPromptPart:
+    def _fill_part(self, part: UserPromptPart) -> UserPromptPart:
         if isinstance(part.content, str):
             return part
-        return replace(part, content=[self._content(item) for item in part.content])
+        return replace(part, content=[self._fill_content(item) for item in part.content])
 
-    def _content(self, item: UserContent) -> UserContent:
+    def _fill_content(self, item: UserContent) -> UserContent:
         if not isinstance(item, StoredContent):
             return item
         attachment = item.attachment
@@ -87,7 +87,7 @@ class Attachments:
         return BinaryContent(data=data, media_type=attachment.media_type)
 
 
-class _Attaching(WrapperModel):
+class _ModelWithAttachments(WrapperModel):
     """Asks its model with the attachments in their places."""
 
     def __init__(self, wrapped: Model, attachments: Attachments) -> None:
@@ -103,15 +103,15 @@ class _Attaching(WrapperModel):
         run_context: Any = None,
     ) -> AsyncIterator[StreamedResponse]:
         async with self.wrapped.request_stream(
-            self._attachments.put_into(messages), model_settings, model_request_parameters, run_context
+            self._attachments.insert_into(messages), model_settings, model_request_parameters, run_context
         ) as stream:
             yield stream
 
 
-def _newest(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
+def _newest_within(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
     """The newest, none of them left out, that are together within the limit."""
     wanted: list[Attachment] = []
-    for part in _stored(messages):
+    for part in _stored_attachments(messages):
         limit -= part.size
         if limit < 0:
             break
@@ -119,7 +119,7 @@ def _newest(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
     return wanted
 
 
-def _stored(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
+def _stored_attachments(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
     """Newest first."""
     for message in reversed(messages):
         for part in reversed(message.parts):

@@ -32,7 +32,7 @@ SUMMARY_INSTRUCTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shortened:
+class ShortenedConversation:
     """`kept` ends as the whole did; `dropped` is what went, oldest first. `lead` system messages come before what
     was dropped, and `kept_from` is the first kept message after the prompt that leads it."""
 
@@ -47,21 +47,21 @@ def estimated_tokens(messages: Sequence[ModelMessage]) -> int:
     return sum(_characters(message) for message in messages) // CHARACTERS_PER_TOKEN
 
 
-def shortened(messages: Sequence[ModelMessage], target_tokens: int) -> Shortened | None:
+def shorten(messages: Sequence[ModelMessage], target_tokens: int) -> ShortenedConversation | None:
     """Drops the oldest part until about `target_tokens` are left; None when nothing may be dropped."""
     lead = next((i for i, message in enumerate(messages) if not _is_system(message)), len(messages))
     system, rest = list(messages[:lead]), list(messages[lead:])
     prompts = [index for index, message in enumerate(rest) if _is_prompt(message)]
     if len(prompts) > 1:
-        at = _first_fitting(rest, prompts[1:], target_tokens, led_by=[])
-        return Shortened(system + rest[at:], rest[:at], rest[at], lead)
+        at = _first_fitting_start(rest, prompts[1:], target_tokens, led_by=[])
+        return ShortenedConversation(system + rest[at:], rest[:at], rest[at], lead)
     start = prompts[0] + 1 if prompts else 0
     steps = [index for index, message in enumerate(rest) if index > start and isinstance(message, ModelResponse)]
     if not steps:
         return None
     leader = rest[:start]
-    at = _first_fitting(rest, steps, target_tokens, led_by=leader)
-    return Shortened(system + leader + rest[at:], rest[start:at], rest[at], lead)
+    at = _first_fitting_start(rest, steps, target_tokens, led_by=leader)
+    return ShortenedConversation(system + leader + rest[at:], rest[start:at], rest[at], lead)
 
 
 def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
@@ -73,7 +73,7 @@ def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
     return f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
-def _first_fitting(
+def _first_fitting_start(
     rest: Sequence[ModelMessage], places: Sequence[int], target: int, *, led_by: Sequence[ModelMessage]
 ) -> int:
     """The earliest of `places` to begin at so that the remainder fits, else the last of them."""

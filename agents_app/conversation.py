@@ -62,8 +62,8 @@ def history_bytes(history: Sequence[HistoryMessage]) -> int:
 
 def messages_of(history: Sequence[HistoryMessage], *, model: str) -> list[ModelMessage]:
     """The conversation to go on from, for the model of this name; CPU-bound, see THREAD_BYTES."""
-    responses, start, cut = _decoded(history, model)
-    built: list[ModelMessage] = _head(history, start, cut)
+    responses, start, cut = _decode_responses(history, model)
+    built: list[ModelMessage] = _messages_before_cut(history, start, cut)
     names = {call.call_id: call.name for message in history for call in message.calls}
     end = _settled_end(history)
     for index in range(start, end):
@@ -94,9 +94,9 @@ def answer_text(response: ModelResponse) -> str:
     return "".join(part.content for part in response.parts if isinstance(part, TextPart))
 
 
-def response_cleaned(response: ModelResponse, message_id: str, cut: Cut | None) -> None:
+def clean_response(response: ModelResponse, message_id: str, cut: Cut | None) -> None:
     """Makes a response fit to be stored: no NUL, no lone surrogate; names it, and notes the cut it was made after."""
-    response.parts = [_part_cleaned(part) for part in response.parts]
+    response.parts = [_clean_part(part) for part in response.parts]
     note: dict[str, Any] = {"id": message_id}
     if cut is not None:
         note["cut"] = {"model": cut.model, "kept_from": cut.kept_from, "summary": cut.summary}
@@ -113,10 +113,10 @@ def payload_of(response: ModelResponse) -> bytes:
 
 def tool_requests(parts: Iterable[ToolCallPart]) -> tuple[ToolRequest, ...]:
     """The calls as the model asked for them."""
-    return tuple(ToolRequest(part.tool_name, parsed_args(part.args), part.tool_call_id) for part in parts)
+    return tuple(ToolRequest(part.tool_name, parse_args(part.args), part.tool_call_id) for part in parts)
 
 
-def parsed_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str:
+def parse_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str:
     """The arguments' object, cleaned; the raw text when it is not a JSON object the gateway accepts."""
     raw = args if isinstance(args, str) else jsontext.encode_text(args or {})
     if not raw.strip():
@@ -129,7 +129,7 @@ def parsed_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str
     return value if isinstance(value, dict) else text
 
 
-def calls_renamed(response: ModelResponse, planned: Sequence[PlannedCall]) -> None:
+def rename_calls(response: ModelResponse, planned: Sequence[PlannedCall]) -> None:
     """Puts the gateway's call ids, in order, where the provider's were (those repeat)."""
     ids = iter(planned)
     response.parts = [
@@ -138,7 +138,9 @@ def calls_renamed(response: ModelResponse, planned: Sequence[PlannedCall]) -> No
     ]
 
 
-def _decoded(history: Sequence[HistoryMessage], model: str) -> tuple[dict[int, ModelResponse], int, Cut | None]:
+def _decode_responses(
+    history: Sequence[HistoryMessage], model: str
+) -> tuple[dict[int, ModelResponse], int, Cut | None]:
     """The responses by their place, newest first until the newest cut made for this model; where to begin."""
     responses: dict[int, ModelResponse] = {}
     cut: Cut | None = None
@@ -157,7 +159,7 @@ def _cut_of(response: ModelResponse, model: str) -> Cut | None:
     return Cut(**note) if isinstance(note, dict) and note.get("model") == model else None
 
 
-def _head(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> list[ModelMessage]:
+def _messages_before_cut(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> list[ModelMessage]:
     """What goes before a cut: system messages, the summary, and the prompt that the first kept message answers."""
     head: list[ModelMessage] = [_request(message) for message in history[:start] if message.role == "system"]
     if cut is not None and cut.summary:
@@ -196,11 +198,11 @@ def _request(message: HistoryMessage) -> ModelRequest:
         return ModelRequest(parts=[SystemPromptPart(content=message.content)], metadata={"id": message.message_id})
     content: str | list[UserContent] = message.content
     if message.attachments:
-        content = [message.content, *(_attached(attachment) for attachment in message.attachments)]
+        content = [message.content, *(_attachment_content(attachment) for attachment in message.attachments)]
     return ModelRequest(parts=[UserPromptPart(content=content)], metadata={"id": message.message_id})
 
 
-def _attached(attachment: Attachment) -> UserContent:
+def _attachment_content(attachment: Attachment) -> UserContent:
     if attachment.stored is not None:
         return StoredContent(attachment)
     if attachment.data is not None:
@@ -216,7 +218,7 @@ def _attached(attachment: Attachment) -> UserContent:
 def _response(message: HistoryMessage) -> ModelResponse:
     response = _from_payload(message.payload) if message.payload else None
     if response is not None and len(response.tool_calls) == len(message.calls):
-        calls_renamed(response, message.calls)
+        rename_calls(response, message.calls)
     else:
         response = _from_text(message)
     response.metadata = {**(response.metadata or {}), "id": message.message_id}
@@ -244,7 +246,7 @@ def _from_text(message: HistoryMessage) -> ModelResponse:
     return ModelResponse(parts=parts)
 
 
-def _part_cleaned(part: ModelResponsePart) -> ModelResponsePart:
+def _clean_part(part: ModelResponsePart) -> ModelResponsePart:
     if isinstance(part, TextPart):
         return replace(part, content=jsontext.clean_text(part.content))
     if isinstance(part, ThinkingPart):
@@ -252,15 +254,15 @@ def _part_cleaned(part: ModelResponsePart) -> ModelResponsePart:
     if isinstance(part, ToolCallPart):
         # Only tools of the library's own have typed arguments, and it offers none here.
         call: ToolCallPart[Any] = part
-        args = _args_cleaned(call.args) if isinstance(call.args, str) else call.args
+        args = _clean_args(call.args) if isinstance(call.args, str) else call.args
         name, call_id = jsontext.clean_text(call.tool_name), jsontext.clean_text(call.tool_call_id)
         return replace(call, tool_name=name, args=args, tool_call_id=call_id)
     return part
 
 
-def _args_cleaned(args: str) -> str:
+def _clean_args(args: str) -> str:
     """The arguments as the model wrote them, unless their JSON hides what no provider and no database takes."""
     if not _HIDDEN.search(args):
         return jsontext.clean_text(args)
-    parsed = parsed_args(args)
+    parsed = parse_args(args)
     return parsed if isinstance(parsed, str) else jsontext.encode_text(parsed)

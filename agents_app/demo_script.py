@@ -18,7 +18,7 @@ from pydantic_ai.models.function import AgentInfo
 
 from core_app import jsontext
 
-LONGEST = 100_000
+MAX_WORDS = 100_000
 """Words of the longest answer."""
 
 _WORDS = re.compile(r"\s*\S+\s*")
@@ -56,16 +56,16 @@ Act = Say | Think | Call | Fail
 
 def echo(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
     """The prompt's text and nothing else."""
-    prompt, _ = _newest(messages)
-    yield from _spoken(prompt)
+    prompt, _ = _newest_prompt(messages)
+    yield from _say_words(prompt)
 
 
 def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
     """One response of the tour: calls when the prompt asks for tools that have not answered, else the answer."""
-    prompt, results = _newest(messages)
-    if _has(prompt, "fail"):
+    prompt, results = _newest_prompt(messages)
+    if _has_word(prompt, "fail"):
         yield Fail()
-    if _has(prompt, "think") and not results:
+    if _has_word(prompt, "think") and not results:
         yield from (Think(text) for text in ("The prompt asks me to think, ", "so I think about it."))
     calls = _calls(prompt, {tool.name for tool in info.function_tools})
     if calls and not results:
@@ -73,22 +73,22 @@ def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
         return
     shape = info.model_request_parameters.output_object
     if shape is not None:
-        yield from _spoken(jsontext.encode_text(_sample(shape.json_schema)))
+        yield from _say_words(jsontext.encode_text(_sample(shape.json_schema)))
         return
     yield from _answer(prompt, results)
 
 
 def _answer(prompt: str, results: Sequence[ToolReturnPart]) -> Iterator[Act]:
-    yield from _spoken(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
+    yield from _say_words(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
     for result in results:
-        yield from _spoken(f"\n{result.tool_name} answered: {result.model_response_str()}")
+        yield from _say_words(f"\n{result.tool_name} answered: {result.model_response_str()}")
     if match := _LONG.search(prompt):
         yield Say("\n")
-        count = min(int(match.group(1)), LONGEST)
+        count = min(int(match.group(1)), MAX_WORDS)
         yield from (Say(f"{_LETTERS[index % len(_LETTERS)]} ") for index in range(count))
 
 
-def _newest(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
+def _newest_prompt(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
     """The text of the newest prompt, and what tools returned since."""
     results: list[ToolReturnPart] = []
     for message in reversed(messages):
@@ -117,10 +117,10 @@ def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
     calls = [
         (match.group(1), _args_after(prompt, match.end())) for match in _USE.finditer(prompt) if match.group(1) in tools
     ]
-    if _has(prompt, "ask") and "ask_user" in tools:
+    if _has_word(prompt, "ask") and "ask_user" in tools:
         question = {"question": "Shall the tour go on?", "options": ["Yes", "No"]}
         calls.append(("ask_user", jsontext.encode_text(question)))
-    if _has(prompt, "approve") and "demo_approval" in tools:
+    if _has_word(prompt, "approve") and "demo_approval" in tools:
         calls.append(("demo_approval", jsontext.encode_text({"action": "demo"})))
     return calls
 
@@ -136,11 +136,11 @@ def _args_after(prompt: str, position: int) -> str:
     return rest[:end]
 
 
-def _has(prompt: str, word: str) -> bool:
+def _has_word(prompt: str, word: str) -> bool:
     return re.search(rf"\b{word}\b", prompt, re.IGNORECASE) is not None
 
 
-def _spoken(text: str) -> Iterator[Act]:
+def _say_words(text: str) -> Iterator[Act]:
     """The text word by word; at least one act, because a response has to say something."""
     return (Say(word) for word in _WORDS.findall(text) or [text or " "]) if text.strip() else iter([Say(text or " ")])
 

@@ -20,6 +20,7 @@ from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
 __all__ = [
     "Attachment",
     "CallResult",
+    "Completion",
     "Engine",
     "Failed",
     "Finished",
@@ -27,7 +28,6 @@ __all__ = [
     "Leg",
     "LegLost",
     "LegOutcome",
-    "ModelTurn",
     "PlannedCall",
     "RunSpec",
     "SessionSpec",
@@ -47,7 +47,7 @@ CUT_MARK = '"kept_from"'
 class Attachment:
     """A part of a prompt that is not text; exactly one of `data` (bytes), `url` and `stored` is set.
 
-    In a leg's history it is `stored`: what names the bytes to `Leg.attachment`, and how many they are.
+    In a leg's history it is `stored`: what names the bytes to `Leg.read_attachment`, and how many they are.
     """
 
     kind: Literal["image", "audio", "file"]
@@ -87,7 +87,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelTurn:
+class Completion:
     """One complete model response: the unit of a checkpoint.
 
     `kept_from`: where what came before that message was cut away for the usage's model; later legs' histories begin
@@ -172,19 +172,19 @@ class Leg(Protocol):
     assistant message whose calls are to be settled through `call` (a leg that resumes), or with the run's answer
     already (its end was not committed): then the engine asks no model unless `steering` brings something."""
     kept_for: str | None
-    """None: the history is whole. Else the model for which its beginning was cut away (`ModelTurn.kept_from`); what is
+    """None: the history is whole. Else the model for which its beginning was cut away (`Completion.kept_from`); what is
     there of it are system messages, and the prompt that the first kept message answers."""
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
         """All of the stored conversation, for a model that another one's cut does not concern."""
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
         """The bytes of a `stored` attachment of the history, read each time; None when they were erased since."""
 
     async def emit(self, event: Event) -> None:
         """Streams an event; returns at once unless the log is behind by more than its bound."""
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         """Commits a response, its calls and its spend; the calls come back in order with the gateway's ids.
         Emits `message_end` (when there was text) and `tool_calls`."""
 
@@ -195,7 +195,7 @@ class Leg(Protocol):
         """Executes a planned call, or gives the answer it already has; None: it is pending and the run must wait.
         Safe to call for several ids concurrently."""
 
-    async def steering(self) -> tuple[str, ...]:
+    async def take_steering(self) -> tuple[str, ...]:
         """Texts that joined the run since the last call of this; each is stored and announced exactly once, and is
         from then on part of `history` of later legs."""
 

@@ -31,15 +31,15 @@ from agents_app.engine import Failed
 from agents_app.ready_model import RetryRule
 
 
-class ProviderRests(Exception):
+class ProviderCoolingDown(Exception):
     """The provider failed too often, or asked to be left alone, and is not asked now."""
 
 
-PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderRests)
+PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
 """What the library raises for a provider that fails, an answer it cannot read and a request it cannot express; and
 what stands for a request that was not even sent."""
 
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
 """Seconds. A provider that asks for a longer pause is given up at once: the run's caller can wait better."""
 
 RETRY_WINDOW = 90.0
@@ -50,7 +50,7 @@ _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
 def failure(error: BaseException, model: str) -> Failed:
     """The end of a run for one of PROVIDER_ERRORS."""
-    if isinstance(error, ProviderRests):
+    if isinstance(error, ProviderCoolingDown):
         return Failed("upstream_error", f"The provider of {model} rests after failures.", retryable=True)
     if isinstance(error, ModelContextWindowExceededError):
         return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
@@ -66,10 +66,10 @@ def failure(error: BaseException, model: str) -> Failed:
         return Failed("upstream_error", f"The connection to the provider of {model} failed or broke.", retryable=True)
     if isinstance(error, ModelUnavailableError | ModelServerError):
         return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
-    return _rejected(error, model)
+    return _rejection(error, model)
 
 
-def transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed if it is sent again."""
     if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError | ModelRequestTimeout):
         return True
@@ -82,16 +82,16 @@ def transient(error: BaseException) -> bool:
 def retry_delay(rule: RetryRule, attempt: int, elapsed: float, error: BaseException) -> float | None:
     """Seconds before the next try after `attempt` (from 0) failed, `elapsed` seconds after the first began; None
     when there should be none."""
-    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not transient(error):
+    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not is_transient(error):
         return None
     asked: float | None = error.retry_after if isinstance(error, ModelAPIError) else None
     if asked is not None:
-        return asked if asked <= LONGEST_WAIT else None
+        return asked if asked <= MAX_WAIT else None
     # A quarter either way, so that a provider's hiccup is not answered by all legs at once.
     return min(rule.base_delay * (1 << attempt), rule.max_delay) * (0.75 + random.random() / 2)  # noqa: S311
 
 
-def _rejected(error: BaseException, model: str) -> Failed:
+def _rejection(error: BaseException, model: str) -> Failed:
     if isinstance(error, ModelNotFoundError):
         return Failed("unprocessable", f"The provider knows no model {model}.")
     status = error.status_code if isinstance(error, ModelHTTPError) else None

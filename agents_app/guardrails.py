@@ -19,7 +19,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-log = structlog.get_logger("gateway.guardrails")
+logger = structlog.get_logger("gateway.guardrails")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class BannedWords(Guardrail):
     """The example: refuses prompts and answers with the words of GATEWAY_BANNED_WORDS."""
 
     def before_prompt(self, subject: Subject, text: str) -> str | None:
-        return self._found(text)
+        return self._refusal(text)
 
     def after_answer(self, subject: Subject, content: str) -> str | None:
-        return self._found(content)
+        return self._refusal(content)
 
-    def _found(self, text: str) -> str | None:
+    def _refusal(self, text: str) -> str | None:
         folded = text.casefold()
         found = next((word for word in settings.GATEWAY_BANNED_WORDS if word.casefold() in folded), None)
         return None if found is None else "The text holds a word that the operator does not allow."
@@ -65,30 +65,30 @@ class BannedWords(Guardrail):
 
 def prompt_refusal(subject: Subject, text: str) -> str | None:
     """Why a prompt is refused, or None."""
-    return _first(lambda rail: rail.before_prompt(subject, text))
+    return _first_refusal(lambda rail: rail.before_prompt(subject, text))
 
 
 def tool_refusal(subject: Subject, name: str, args: Mapping[str, Any] | str) -> str | None:
     """Why a tool call is refused, or None."""
-    return _first(lambda rail: rail.before_tool(subject, name, args))
+    return _first_refusal(lambda rail: rail.before_tool(subject, name, args))
 
 
 def answer_refusal(subject: Subject, content: str) -> str | None:
     """Why an answer is refused, or None."""
-    return _first(lambda rail: rail.after_answer(subject, content))
+    return _first_refusal(lambda rail: rail.after_answer(subject, content))
 
 
-def configured() -> tuple[Guardrail, ...]:
+def load_guardrails() -> tuple[Guardrail, ...]:
     """The operator's guardrails, in order. Raises ImproperlyConfigured, naming the one that cannot be had."""
-    return _made(tuple(settings.GATEWAY_GUARDRAILS))
+    return _instantiate_all(tuple(settings.GATEWAY_GUARDRAILS))
 
 
 @lru_cache(maxsize=4)
-def _made(paths: tuple[str, ...]) -> tuple[Guardrail, ...]:
-    return tuple(_make(path) for path in paths)
+def _instantiate_all(paths: tuple[str, ...]) -> tuple[Guardrail, ...]:
+    return tuple(_instantiate(path) for path in paths)
 
 
-def _make(path: str) -> Guardrail:
+def _instantiate(path: str) -> Guardrail:
     module, _, name = path.partition(":")
     try:
         made = getattr(import_module(module), name)()
@@ -99,12 +99,12 @@ def _make(path: str) -> Guardrail:
     return made
 
 
-def _first(check: Callable[[Guardrail], str | None]) -> str | None:
-    for rail in configured():
+def _first_refusal(check: Callable[[Guardrail], str | None]) -> str | None:
+    for rail in load_guardrails():
         try:
             refusal = check(rail)
         except Exception:  # contains: an operator's code; what raises refuses
-            log.exception("guardrail_failed", guardrail=type(rail).__name__)
+            logger.exception("guardrail_failed", guardrail=type(rail).__name__)
             refusal = "A check of the operator failed."
         if refusal is not None:
             return refusal

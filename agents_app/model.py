@@ -58,13 +58,13 @@ class ModelEngine:
                 "upstream_error", f"The quota of every provider of {name[:200]} is exhausted.", retryable=True
             )
         served = [
-            _served(leg, await model_built(candidate, config.providers[candidate.provider]), config)
+            _ready_model(leg, await model_built(candidate, config.providers[candidate.provider]), config)
             for candidate in candidates
         ]
         return await AgentLoop(leg, served).run()
 
 
-def _served(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
+def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
     session = leg.session
     policy = config.defaults.retry
     return ServedModel(

@@ -34,7 +34,7 @@ def engine_modules() -> dict[str, str]:
     return {name.strip(): module.strip() for name, _, module in named} | _MODULES
 
 
-class LoopedEngine(Engine, Protocol):
+class RegisteredEngine(Engine, Protocol):
     """An engine with the built-in tools that its sessions always have."""
 
     builtin_tools: tuple[str, ...]
@@ -71,14 +71,14 @@ AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
 )
 
 
-def engine_get(name: str) -> LoopedEngine:
+def engine_get(name: str) -> RegisteredEngine:
     """The engine of this name; Unprocessable when there is none."""
     modules = engine_modules()
     if name not in modules:
         raise Unprocessable(f"There is no engine called {name[:64]!r}.", field="agent")
     # Two threads that import the same heavy module at once would each wait for the other's half.
     with _loading:
-        engine: LoopedEngine = import_module(modules[name]).ENGINE
+        engine: RegisteredEngine = import_module(modules[name]).ENGINE
     return engine
 
 
@@ -89,7 +89,7 @@ def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) 
     resolution = model_candidates(config, name, substitution=substitutes and substitution(principal))
     candidates = candidates_allowed(principal.tenant_id, resolution, name)
     if not candidates:
-        raise Unprocessable(_why_not(name, resolution), field="model")
+        raise Unprocessable(_unservable_message(name, resolution), field="model")
     first = candidates[0]
     entry = config.providers[first.provider]
     if entry.wire == "demo" and entry.model(first.model) is None:
@@ -135,7 +135,7 @@ def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]
         )
 
 
-def _why_not(name: str, resolution: Resolution) -> str:
+def _unservable_message(name: str, resolution: Resolution) -> str:
     shown = name[:200]
     if resolution.keyless:
         providers = ", ".join(dict.fromkeys(resolution.keyless))

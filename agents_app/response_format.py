@@ -18,22 +18,22 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 from tools_app.schema import violation
 
-MAX_ASKED_AGAIN = 2
+MAX_REPEATED_REQUESTS = 2
 """How often a run asks again after an answer that is empty or does not fit."""
 
-EMPTY = "Your last response had neither text nor a tool call. Answer the user now."
+EMPTY_FEEDBACK = "Your last response had neither text nor a tool call. Answer the user now."
 
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerFormat:
+class ResponseFormat:
     """A response format. `schema` is its JSON text; as the session keeps it, checked when it was set."""
 
     schema: str
 
     @classmethod
-    def of(cls, response_format: Mapping[str, Any] | None) -> AnswerFormat | None:
+    def of(cls, response_format: Mapping[str, Any] | None) -> ResponseFormat | None:
         return cls(jsontext.encode_text(dict(response_format))) if response_format else None
 
     def output_type(self, *, json_schema: bool) -> Any:
@@ -48,7 +48,7 @@ class AnswerFormat:
         """For a model that is asked in plain text."""
         return f"Answer with one JSON object alone that fits this JSON Schema, no other text:\n{self.schema}"
 
-    def fitted(self, text: str) -> str:
+    def check_answer(self, text: str) -> str:
         """The JSON text of the answer; ValueError with a sentence for the model when it does not fit."""
         match = _FENCED.match(text)
         inner = (match.group(1) if match else text).strip()

@@ -38,7 +38,7 @@ def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> 
             raise
 
 
-def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
+def record_response(asking: Span, response: ModelResponse, usage: Usage) -> None:
     """What the model answered; `usage` is what the ledger will have."""
     asking.set_attributes(
         {
@@ -48,7 +48,7 @@ def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
             "gen_ai.usage.input_tokens": usage.input_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
-            **content_attribute("gen_ai.output.messages", lambda: _told([response])),
+            **content_attribute("gen_ai.output.messages", lambda: _otel_messages([response])),
         }
     )
 
@@ -67,11 +67,11 @@ def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) ->
         "gateway.run.id": leg.run.run_id,
         **{attribute: settings.get(name) for name, attribute in SETTINGS.items()},
         **content_attribute("gen_ai.system_instructions", lambda: leg.session.system_prompt),
-        **content_attribute("gen_ai.input.messages", lambda: _told(asked)),
+        **content_attribute("gen_ai.input.messages", lambda: _otel_messages(asked)),
     }
 
 
-def _told(messages: Sequence[ModelMessage]) -> str:
+def _otel_messages(messages: Sequence[ModelMessage]) -> str:
     """The messages in the form of the conventions, which the agent library knows; binaries are left out."""
     conventions = import_module("pydantic_ai.models.instrumented").InstrumentationSettings(include_binary_content=False)
     return jsontext.encode_text(conventions.messages_to_otel_messages(list(messages)))

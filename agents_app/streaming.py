@@ -32,12 +32,12 @@ class ResponseStream:
         self._leg = leg
         self._message_id = message_id
         self._hold = hold
-        self._spoken = False
+        self._started = False
         self._calls = 0
         self.began = False
 
     @property
-    def runs_away(self) -> bool:
+    def has_too_many_calls(self) -> bool:
         """Whether the response asks for more tools than MAX_CALLS: reading on would only take time from others."""
         return self._calls > MAX_CALLS
 
@@ -47,16 +47,16 @@ class ResponseStream:
         if isinstance(event, PartDeltaEvent):
             delta = event.delta
             if isinstance(delta, TextPartDelta):
-                await self._say(delta.content_delta)
+                await self._emit_text(delta.content_delta)
             elif isinstance(delta, ThinkingPartDelta):
-                await self._think(delta.content_delta)
+                await self._emit_thinking(delta.content_delta)
         elif isinstance(event, PartStartEvent):
             part = event.part
             if isinstance(part, TextPart):
-                await self._say(part.content)
+                await self._emit_text(part.content)
             elif isinstance(part, ThinkingPart):
                 await self._leg.emit(ThinkingStart())
-                await self._think(part.content)
+                await self._emit_thinking(part.content)
             elif isinstance(part, ToolCallPart):
                 self._calls += 1
 
@@ -64,16 +64,16 @@ class ResponseStream:
         """Says text that was held back; nothing when it was not."""
         if self._hold:
             self._hold = False
-            await self._say(text)
+            await self._emit_text(text)
 
-    async def _say(self, text: str) -> None:
+    async def _emit_text(self, text: str) -> None:
         if not text or self._hold:
             return
-        if not self._spoken:
-            self._spoken = True
+        if not self._started:
+            self._started = True
             await self._leg.emit(MessageStart(message_id=self._message_id))
         await self._leg.emit(MessageDelta(message_id=self._message_id, delta=clean_text(text)))
 
-    async def _think(self, text: str | None) -> None:
+    async def _emit_thinking(self, text: str | None) -> None:
         if text:
             await self._leg.emit(ThinkingDelta(delta=clean_text(text)))

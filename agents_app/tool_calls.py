@@ -13,9 +13,9 @@ from agents_app.engine import Leg
 from tools_app.types import CallResult
 
 
-async def calls_settled(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
+async def settle_calls(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
     """What the model is told of every call, by id; None when at least one is pending."""
-    results = [await leg.call(call_ids[0])] if len(call_ids) == 1 else await _together(leg, call_ids)
+    results = [await leg.call(call_ids[0])] if len(call_ids) == 1 else await _settle_concurrently(leg, call_ids)
     told: dict[str, str] = {}
     for call_id, result in zip(call_ids, results, strict=True):
         if result is None:
@@ -24,7 +24,7 @@ async def calls_settled(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | N
     return told
 
 
-async def _together(leg: Leg, call_ids: Sequence[str]) -> list[CallResult | None]:
+async def _settle_concurrently(leg: Leg, call_ids: Sequence[str]) -> list[CallResult | None]:
     tasks = [asyncio.ensure_future(leg.call(call_id)) for call_id in call_ids]
     try:
         return await asyncio.gather(*tasks)

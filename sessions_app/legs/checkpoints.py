@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db.models import F
 
-from agents_app.engine import Failed, Finished, LegOutcome, ModelTurn, PlannedCall, Stopped, Usage
+from agents_app.engine import Completion, Failed, Finished, LegOutcome, PlannedCall, Stopped, Usage
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from events_app import log
@@ -39,38 +39,40 @@ def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
         return write()
 
 
-def completion_checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+def completion_checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
     """Commits one model response in one transaction: its message, planned calls, usage and events."""
-    return run_fenced(start.fence, lambda: _checkpoint(start, turn))
+    return run_fenced(start.fence, lambda: _checkpoint(start, completion))
 
 
-def _checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+def _checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
     run = Run.objects.get(pk=start.run.pk)
-    text = jsontext.clean_text(turn.text)
+    text = jsontext.clean_text(completion.text)
     planned: tuple[PlannedCall, ...] = ()
-    if turn.calls:
+    if completion.calls:
         planned = calls.calls_plan(
             tenant_id=run.tenant_id,
             stream_id=start.fence.stream_id,
             run_id=run.pk,
-            message_id=turn.message_id,
-            requests=turn.calls,
+            message_id=completion.message_id,
+            requests=completion.calls,
         )
     message_add(
         session_id=start.session.pk,
         run_id=run.pk,
-        message_id=turn.message_id,
+        message_id=completion.message_id,
         role="assistant",
         content=text,
         calls=_calls_text(planned),
-        payload=turn.payload.decode(),
+        payload=completion.payload.decode(),
     )
-    _spend(start, run, turn)
-    if turn.kept_from is not None:
-        AgentSession.objects.filter(pk=start.session.pk).update(kept_from=turn.kept_from, kept_for=turn.usage.model)
+    _spend(start, run, completion)
+    if completion.kept_from is not None:
+        AgentSession.objects.filter(pk=start.session.pk).update(
+            kept_from=completion.kept_from, kept_for=completion.usage.model
+        )
     events: list[Event] = []
     if text:
-        events.append(MessageEnd(message_id=turn.message_id, content=text))
+        events.append(MessageEnd(message_id=completion.message_id, content=text))
     if planned:
         events.append(ToolCalls(count=len(planned)))
     log.append(start.fence.stream_id, events, run_id=run.pk, fence=start.fence)
@@ -98,11 +100,11 @@ def _spend_side_call(start: LegStart, usage: Usage) -> None:
     AgentSession.objects.filter(pk=start.session.pk).update(**counts)
 
 
-def _spend(start: LegStart, run: Run, turn: ModelTurn) -> None:
-    counts = {"turns": F("turns") + 1, **_record_usage(start, run, turn.usage, run.turns + 1)}
+def _spend(start: LegStart, run: Run, completion: Completion) -> None:
+    counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, run.turns + 1)}
     Run.objects.filter(pk=run.pk).update(stalled=0, **counts)
     AgentSession.objects.filter(pk=start.session.pk).update(
-        tool_calls=F("tool_calls") + len(turn.calls), updated_at=clock.now(), **counts
+        tool_calls=F("tool_calls") + len(completion.calls), updated_at=clock.now(), **counts
     )
 
 

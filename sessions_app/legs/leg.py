@@ -12,11 +12,11 @@ from django.conf import settings
 from agents_app.engine import (
     Attachment,
     CallResult,
+    Completion,
     Failed,
     Finished,
     HistoryMessage,
     LegOutcome,
-    ModelTurn,
     PlannedCall,
     RunSpec,
     SessionSpec,
@@ -68,12 +68,12 @@ class RunnerLeg:
         spec = session_spec(session)
         return spec, run_spec(self._start.run), history_load(session), call_context(session, self._start.run.pk)
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
-        """See `Leg.whole_history`."""
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
+        """See `Leg.full_history`."""
         return await database.run(history_load, self._start.session, full=True)
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
-        """See `Leg.attachment`."""
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
+        """See `Leg.read_attachment`."""
         if attachment.stored is None:
             return attachment.data
         return await database.run(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
@@ -94,11 +94,11 @@ class RunnerLeg:
         with contextlib.suppress(Exception):
             await self._writer.drain()
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         """See `Leg.checkpoint`."""
         await self._writer.drain()
-        planned = await database.run(completion_checkpoint, self._start, turn)
-        self._count_tokens(turn.usage)
+        planned = await database.run(completion_checkpoint, self._start, completion)
+        self._count_tokens(completion.usage)
         return planned
 
     def _count_tokens(self, usage: Usage) -> None:
@@ -122,8 +122,8 @@ class RunnerLeg:
             call_id=call_id, fence=self._start.fence, context=self._context, on_settled=tool_result_store
         )
 
-    async def steering(self) -> tuple[str, ...]:
-        """See `Leg.steering`."""
+    async def take_steering(self) -> tuple[str, ...]:
+        """See `Leg.take_steering`."""
         async with self._steering_lock:
             await self._writer.drain()
             return await database.run(steering_deliver, self._start)

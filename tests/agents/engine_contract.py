@@ -61,8 +61,8 @@ class EngineContract:
         deltas = world.events_of(MessageDelta)
         assert len(deltas) > 1
         assert "".join(event.delta for event in deltas) == outcome.content
-        assert [turn.text for turn in world.turns] == [outcome.content]
-        assert {event.message_id for event in deltas} == {world.turns[0].message_id}
+        assert [completion.text for completion in world.completions] == [outcome.content]
+        assert {event.message_id for event in deltas} == {world.completions[0].message_id}
 
     async def test_a_message_starts_once_before_its_first_delta_and_ends_after_its_last(self, engine: Engine) -> None:
         world = self.world("answer")
@@ -88,19 +88,19 @@ class EngineContract:
     async def test_a_pending_call_ends_the_leg_and_its_answer_carries_the_next_one(self, engine: Engine) -> None:
         world = self.world("later")
         assert await engine.run_leg(world.leg()) == Waiting()
-        turns = len(world.turns)
+        turns = len(world.completions)
         world.settle(world.pending()[0].call_id, "it came in the end")
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Finished)
         assert "it came in the end" in outcome.content
-        assert len(world.turns) == turns + 1
+        assert len(world.completions) == turns + 1
 
     async def test_a_leg_that_is_started_too_early_waits_again_without_asking_the_model(self, engine: Engine) -> None:
         world = self.world("later")
         await engine.run_leg(world.leg())
-        turns = len(world.turns)
+        turns = len(world.completions)
         assert await engine.run_leg(world.leg()) == Waiting()
-        assert len(world.turns) == turns
+        assert len(world.completions) == turns
 
     async def test_what_was_answered_before_a_wait_is_not_executed_again(self, engine: Engine) -> None:
         world = self.world("mixed")
@@ -124,7 +124,7 @@ class EngineContract:
             outcome, crashes = await self.to_the_end(engine, world, crash_at=crash_at)
             assert outcome == expected
             assert len({call.call_id for call in world.executed}) == len(world.executed)
-            assert len(world.turns) == len(undisturbed.turns)
+            assert len(world.completions) == len(undisturbed.completions)
             deaths += crashes
         assert deaths == 2 * leg.awaits
 
@@ -160,7 +160,7 @@ class EngineContract:
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Stopped)
         assert outcome.reason == "max_turns"
-        assert len(world.turns) == 1
+        assert len(world.completions) == 1
 
     async def test_what_the_user_says_during_tools_joins_the_next_request(self, engine: Engine) -> None:
         world = self.world("tool")
@@ -181,8 +181,8 @@ class EngineContract:
         leg = Interrupting(world, "one more thing")
         outcome = await engine.run_leg(leg)
         assert isinstance(outcome, Finished)
-        assert len(world.turns) == 2
-        assert outcome.content == world.turns[1].text
+        assert len(world.completions) == 2
+        assert outcome.content == world.completions[1].text
         assert world.waiting_texts == []
 
     async def test_a_failure_is_a_code_and_a_sentence_of_the_gateways_own(self, engine: Engine) -> None:
@@ -198,7 +198,7 @@ class EngineContract:
         world = self.world("answer")
         first = await engine.run_leg(world.leg())
         assert await engine.run_leg(world.leg()) == first
-        assert len(world.turns) == 1
+        assert len(world.completions) == 1
 
     async def test_an_answer_in_a_response_format_is_json_that_fits_and_is_shown_once(self, engine: Engine) -> None:
         world = self.world("structured", response_format=SCHEMA)
@@ -206,7 +206,7 @@ class EngineContract:
         assert isinstance(outcome, Finished)
         assert outcome.content.startswith('{"city":"')
         assert "".join(event.delta for event in world.events_of(MessageDelta)) == outcome.content
-        assert [turn.text for turn in world.turns] == [outcome.content]
+        assert [completion.text for completion in world.completions] == [outcome.content]
         assert world.calls == {}
 
     async def test_a_conversation_goes_on_with_all_that_was_said(self, engine: Engine) -> None:
@@ -260,17 +260,17 @@ class Stuck(RecordingLeg):
         await self._here()
         await super().emit(event)
 
-    async def checkpoint(self, turn: Any) -> Any:
+    async def checkpoint(self, completion: Any) -> Any:
         await self._here()
-        return await super().checkpoint(turn)
+        return await super().checkpoint(completion)
 
     async def call(self, call_id: str) -> Any:
         await self._here()
         return await super().call(call_id)
 
-    async def steering(self) -> Any:
+    async def take_steering(self) -> Any:
         await self._here()
-        return await super().steering()
+        return await super().take_steering()
 
 
 class Interrupting(RecordingLeg):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents_app.engine import Attachment, HistoryMessage, ModelTurn, RunSpec, SessionSpec, Usage
+from agents_app.engine import Attachment, Completion, HistoryMessage, RunSpec, SessionSpec, Usage
 from core_app.ids import new_id
 from events_app.types import Event
 from sessions_app.events import SESSION_EVENTS, MessageEnd, Steering, ToolCalls
@@ -48,7 +48,7 @@ class World:
     settled: dict[str, CallResult] = field(default_factory=dict)
     executed: list[PlannedCall] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    turns: list[ModelTurn] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
     waiting_texts: list[str] = field(default_factory=list)
     spent: list[Usage] = field(default_factory=list)
     stored: dict[int, bytes] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class World:
     def prompt(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
         """A new run begins with this message."""
         self.run_id = new_id("run")
-        self.turns.clear()
+        self.completions.clear()
         self.history.append(HistoryMessage(new_id("msg"), "user", text, attachments, run_id=self.run_id))
 
     def settle(self, call_id: str, content: str, status: Any = "ok") -> None:
@@ -75,7 +75,7 @@ class World:
 
     @property
     def usage(self) -> list[Usage]:
-        return [turn.usage for turn in self.turns]
+        return [completion.usage for completion in self.completions]
 
     def events_of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -87,7 +87,7 @@ class RecordingLeg:
     def __init__(self, world: World, crash_at: tuple[int, bool] | None) -> None:
         self.world = world
         self.session = world.session
-        self.run = RunSpec(world.run_id, world.attempt, len(world.turns))
+        self.run = RunSpec(world.run_id, world.attempt, len(world.completions))
         self.history = tuple(world.history)
         self.kept_for: str | None = None
         self.awaits = 0
@@ -102,10 +102,10 @@ class RecordingLeg:
             raise Crash
         return True
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
         return tuple(self.world.history)
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
         if attachment.stored is None:
             return attachment.data
         self.world.read.append(attachment.stored)
@@ -117,16 +117,25 @@ class RecordingLeg:
         self.world.events.append(event)
         self._die(dying)
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         dying = self._step()
-        planned = tuple(PlannedCall(new_id("call"), call.name, call.args) for call in turn.calls)
+        planned = tuple(PlannedCall(new_id("call"), call.name, call.args) for call in completion.calls)
         self.world.calls.update({call.call_id: call for call in planned})
-        self.world.turns.append(turn)
+        self.world.completions.append(completion)
         self.world.history.append(
-            HistoryMessage(turn.message_id, "assistant", turn.text, (), planned, None, turn.payload, self.run.run_id)
+            HistoryMessage(
+                completion.message_id,
+                "assistant",
+                completion.text,
+                (),
+                planned,
+                None,
+                completion.payload,
+                self.run.run_id,
+            )
         )
-        if turn.text:
-            self.world.events.append(MessageEnd(message_id=turn.message_id, content=turn.text))
+        if completion.text:
+            self.world.events.append(MessageEnd(message_id=completion.message_id, content=completion.text))
         if planned:
             self.world.events.append(ToolCalls(count=len(planned)))
         self._die(dying)
@@ -144,7 +153,7 @@ class RecordingLeg:
         self._die(dying)
         return self.world.settled.get(call_id)
 
-    async def steering(self) -> tuple[str, ...]:
+    async def take_steering(self) -> tuple[str, ...]:
         dying = self._step()
         texts = tuple(self.world.waiting_texts)
         self.world.waiting_texts.clear()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents_app.attachments import ROOM
+from agents_app.attachments import MEMORY
 from agents_app.engine import Attachment, Finished, HistoryMessage
 from agents_app.registry import engine_get
 from core_app.ids import new_id
@@ -76,7 +76,7 @@ async def test_the_newest_are_sent_and_older_ones_are_named(upstream: Upstream, 
 async def test_nothing_is_held_beside_a_request(upstream: Upstream) -> None:
     world = looking("scripted:tool:echo")
     held: list[int] = []
-    world.tools["echo"] = lambda args: held.append(ROOM.reserved_bytes) or "done"  # type: ignore[func-returns-value]
+    world.tools["echo"] = lambda args: held.append(MEMORY.reserved_bytes) or "done"  # type: ignore[func-returns-value]
     await asked(world, "look", stored(world, 5))
     assert held == [0]
     # Once for each request.

@@ -81,7 +81,7 @@ async def test_parallel_calls_with_repeated_ids_get_ids_of_their_own(engine: Eng
     content = await finished(engine, world)
     assert content == "Tools said: <0> | <1> | <2> | <3> | <4>"
     assert len({call.call_id for call in world.executed}) == 5
-    assert {request.provider_id for request in world.turns[0].calls} == {"call_0"}
+    assert {request.provider_id for request in world.completions[0].calls} == {"call_0"}
     assert world.events_of(ToolCalls) == [ToolCalls(count=5)]
 
 
@@ -116,7 +116,7 @@ async def test_a_model_that_calls_for_ever_stops_at_the_limit(engine: Engine) ->
     world = asked("endless", max_turns=60)
     outcome = await engine.run_leg(world.leg())
     assert isinstance(outcome, Stopped)
-    assert len(world.turns) == 60
+    assert len(world.completions) == 60
 
 
 async def test_more_calls_than_allowed_end_the_run_with_what_they_cost(engine: Engine) -> None:
@@ -136,9 +136,9 @@ async def test_unclean_strings_are_cleaned_before_they_leave_the_engine(engine: 
     assert [call.args for call in world.calls.values()] == [
         {"k\ufffd": "v\ufffd\ufffd", "n": 123456789012345678901234567890.0}
     ]
-    for turn in world.turns:
-        assert b"\\u0000" not in turn.payload
-        assert b"\\ud800" not in turn.payload.lower()
+    for completion in world.completions:
+        assert b"\\u0000" not in completion.payload
+        assert b"\\ud800" not in completion.payload.lower()
     world.prompt("again")
     assert await finished(engine, world)
 
@@ -206,7 +206,7 @@ async def test_a_provider_that_nobody_answers_for_is_an_upstream_error(engine: E
 async def test_a_failure_that_passes_is_not_seen_by_the_client(engine: Engine, model: str) -> None:
     world = asked(model)
     assert await finished(engine, world) == "Hello, world."
-    assert len(world.turns) == 1
+    assert len(world.completions) == 1
     assert "".join(event.delta for event in world.events_of(MessageDelta)) == "Hello, world."
 
 
@@ -214,7 +214,7 @@ async def test_what_was_streamed_before_a_break_is_not_asked_for_again(engine: E
     world = asked("drop:3")
     await failed(engine, world)
     assert [event.delta for event in world.events_of(MessageDelta)] == ["piece0 ", "piece1 ", "piece2 "]
-    assert world.turns == []
+    assert world.completions == []
 
 
 async def test_the_next_candidate_takes_over_when_the_first_keeps_failing(engine: Engine, upstream: Upstream) -> None:
@@ -236,14 +236,14 @@ async def test_no_candidate_takes_over_from_a_refusal_or_in_the_middle_of_an_ans
 async def test_an_answer_that_does_not_fit_is_asked_for_again_unseen(engine: Engine) -> None:
     world = asked("structured:2", response_format=SCHEMA)
     assert await finished(engine, world) == '{"city":"Rome"}'
-    assert [turn.text for turn in world.turns] == ["", "", '{"city":"Rome"}']
+    assert [completion.text for completion in world.completions] == ["", "", '{"city":"Rome"}']
     assert [event.content for event in world.events_of(MessageEnd)] == ['{"city":"Rome"}']
 
 
 async def test_answers_that_never_fit_end_the_run(engine: Engine) -> None:
     world = asked("structured:9", response_format=SCHEMA)
     assert (await failed(engine, world)).code == "unprocessable"
-    assert len(world.turns) == 3
+    assert len(world.completions) == 3
     assert world.events_of(MessageDelta) == []
 
 
@@ -252,13 +252,13 @@ async def test_answers_that_do_not_fit_are_counted_over_legs(engine: Engine) -> 
     assert isinstance(await engine.run_leg(world.leg()), Stopped)
     world.session = replace(world.session, max_turns=100)
     await failed(engine, world)
-    assert len(world.turns) == 3
+    assert len(world.completions) == 3
 
 
 async def test_a_response_format_and_tools_go_together(engine: Engine, upstream: Upstream) -> None:
     world = asked("structured-tool", response_format=SCHEMA)
     assert await finished(engine, world) == '{"city":"Rome"}'
-    assert [turn.text for turn in world.turns] == ["Let me look. ", '{"city":"Rome"}']
+    assert [completion.text for completion in world.completions] == ["Let me look. ", '{"city":"Rome"}']
     assert upstream.requests()[0]["response_format"]["type"] == "json_schema"
     assert [tool["function"]["name"] for tool in upstream.requests()[0]["tools"]] == ["echo", "later"]
 
@@ -267,14 +267,14 @@ async def test_a_response_format_and_tools_go_together(engine: Engine, upstream:
 async def test_an_empty_response_is_asked_for_again(engine: Engine, model: str, turns: int) -> None:
     world = asked(model)
     assert await finished(engine, world) == "At last."
-    assert len(world.turns) == turns
+    assert len(world.completions) == turns
 
 
 @pytest.mark.parametrize("model", ["empty:99", "only-reasoning"])
 async def test_a_model_that_never_answers_ends_the_run(engine: Engine, model: str) -> None:
     world = asked(model)
     assert (await failed(engine, world)).code == "unprocessable"
-    assert len(world.turns) == 3
+    assert len(world.completions) == 3
 
 
 def long_history(turns: int) -> list[HistoryMessage]:

@@ -12,7 +12,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents_app.engine import Usage
 from agents_app.events import ContextSummarized, ContextTruncated
-from agents_app.history_trim import SUMMARY_TRIES, fitted
+from agents_app.history_trim import SUMMARY_TRIES, fit_history
 from agents_app.ready_model import ServedModel
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 
@@ -67,7 +67,7 @@ async def shorten(leg: RecordingLeg, watched: Watched, answer: Answer) -> list[M
             ModelResponse(parts=[TextPart("a" * 400)]),
         )
     ]
-    short = await fitted(leg, served, messages)
+    short = await fit_history(leg, served, messages)
     assert short is not None
     assert len(short.messages) < len(messages)
     return short.messages

@@ -62,7 +62,7 @@ async def test_malformed_arguments_are_answered_like_any_call(engine: Engine, pr
 async def test_unclean_strings_are_cleaned(engine: Engine, provider: str) -> None:
     world = asked(provider, "unclean")
     assert await finished(engine, world) == "a\ufffdb\ufffdc"
-    assert all(b"\\u0000" not in turn.payload for turn in world.turns)
+    assert all(b"\\u0000" not in completion.payload for completion in world.completions)
 
 
 async def test_an_answer_fits_the_response_format(engine: Engine, provider: str) -> None:

@@ -27,7 +27,7 @@ class Seen:
 
     async def __call__(self, leg: Leg) -> LegOutcome:
         given = leg.history[-1].attachments
-        self.legs.append(tuple([replace(part, data=await leg.attachment(part), stored=None) for part in given]))
+        self.legs.append(tuple([replace(part, data=await leg.read_attachment(part), stored=None) for part in given]))
         if len(self.legs) <= self._crashes:
             raise Crash
         text, _ = await say(leg, ["seen"])

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, ToolRequest, Waiting
+from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, ToolRequest, Waiting
 from core_app import database
 from core_app.ids import new_id
 from events_app.models import Event
@@ -277,7 +277,7 @@ async def test_a_summary_of_what_an_erased_user_said_goes_with_it(
         kept_from = leg.history[-1].message_id
         cut = {"model": USAGE.model, "kept_from": kept_from, "summary": f"It was {SECRET}."}
         payload = json.dumps([{"metadata": {"cut": cut}}], separators=(",", ":")).encode()
-        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, payload, kept_from))
+        await leg.checkpoint(Completion(new_id("msg"), "fine", (), USAGE, payload, kept_from))
         return Finished("fine")
 
     script.behaviour = summarizing

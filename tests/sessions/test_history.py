@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
+from agents_app.engine import Completion, Finished, Leg, LegOutcome
 from core_app.ids import new_id
 from sessions_app.models import Message
 from sessions_app.services.fork import session_fork
@@ -160,10 +160,10 @@ async def test_a_leg_is_given_what_a_cut_has_left_and_may_ask_for_the_whole(
     given: list[tuple[str | None, list[str], int]] = []
 
     async def cutting(leg: Leg) -> LegOutcome:
-        whole = await leg.whole_history()
+        whole = await leg.full_history()
         given.append((leg.kept_for, [message.content for message in leg.history], len(whole)))
         answer = next(message for message in whole if message.role == "assistant" and message.content == "b")
-        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, b"{}", kept_from=answer.message_id))
+        await leg.checkpoint(Completion(new_id("msg"), "fine", (), USAGE, b"{}", kept_from=answer.message_id))
         return Finished("fine")
 
     script.behaviour = cutting

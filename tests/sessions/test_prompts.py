@@ -120,7 +120,7 @@ async def test_steering_joins_a_run_that_was_accepted_and_is_not_begun(
     heard: list[str] = []
 
     async def listening(leg: Leg) -> LegOutcome:
-        heard.extend(await leg.steering())
+        heard.extend(await leg.take_steering())
         return await saying("ok")(leg)
 
     script.behaviour = listening

@@ -272,7 +272,7 @@ async def test_a_note_that_comes_during_the_final_answer_is_answered_once(api: C
 
     async def goes_on(leg: Leg) -> LegOutcome:
         assert leg.history[-1].content == "first answer"
-        notes = await leg.steering()
+        notes = await leg.take_steering()
         text, _ = await say(leg, [f"and {note}" for note in notes])
         return Finished(text)
 
@@ -320,7 +320,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
 
     async def overtaken(leg: Leg) -> LegOutcome:
         message_id, _ = await stream(leg, ["before"])
-        await leg.steering()
+        await leg.take_steering()
         await gate.passed()
         for write in (
             lambda: leg.checkpoint(_turn(message_id)),
@@ -350,10 +350,10 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
 
 
 def _turn(message_id: str) -> Any:
-    from agents_app.engine import ModelTurn
+    from agents_app.engine import Completion
     from tests.scripted_engine import USAGE
 
-    return ModelTurn(message_id, "never", (), USAGE, b"{}")
+    return Completion(message_id, "never", (), USAGE, b"{}")
 
 
 def _revoke(request_id: str) -> None:
