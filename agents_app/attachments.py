@@ -1,8 +1,8 @@
-"""Attachments of the conversation: read for one request to a model, and let go of when it is answered.
+"""Attachments of the conversation. Their bytes are read for one model request and released after its response.
 
-In the messages stands a `StoredContent` for each. What a request carries is bounded by GATEWAY_MAX_ATTACHMENT_BYTES,
-as a prompt is: the newest go along, older ones are named in a sentence. What all requests of the process hold is
-bounded by GATEWAY_ATTACHMENT_MEMORY_BYTES; a request waits until there is room.
+In the messages, a `StoredContent` represents each attachment. One request carries the newest attachments, up to
+GATEWAY_MAX_ATTACHMENT_BYTES; older ones are replaced by a sentence. All requests of the process together hold at most
+GATEWAY_ATTACHMENT_MEMORY_BYTES; further requests wait.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from core_app.lifecycle import process_wide
 from core_app.memory_budget import MemoryBudget, return_large_blocks
 
 MEMORY = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
-"""Of all the requests of the process; its owners are tenants."""
+"""Process-wide memory budget of attachments in model requests. Its owners are tenants."""
 
 
 class StoredContent(BinaryContent):
-    """Stands for an attachment that is read when it is sent."""
+    """Placeholder for an attachment whose bytes are read when it is sent."""
 
     def __init__(self, attachment: Attachment) -> None:
         super().__init__(data=b"", media_type=attachment.media_type)
@@ -35,7 +35,7 @@ class StoredContent(BinaryContent):
 
 
 class Attachments:
-    """Those of one leg."""
+    """The attachments of one leg."""
 
     def __init__(self, leg: Leg) -> None:
         self._leg = leg
@@ -43,7 +43,7 @@ class Attachments:
 
     @asynccontextmanager
     async def read(self, messages: Sequence[ModelMessage]) -> AsyncIterator[None]:
-        """Holds what a request with these messages carries, for the block."""
+        """Holds the bytes that a request with these messages carries, for the duration of the block."""
         wanted = _newest_within(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
         if not wanted:
             yield
@@ -59,11 +59,11 @@ class Attachments:
                 self._read.clear()
 
     def wrap_model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
-        """The model, as one that is sent the attachments where the messages have any."""
+        """Returns a model that inserts the attachments into its requests; the same model if the messages have none."""
         return _ModelWithAttachments(model, self) if next(_stored_attachments(messages), None) is not None else model
 
     def insert_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
-        """The messages with what was read."""
+        """Returns the messages with the bytes that `read` holds."""
         return [self._fill_request(message) if isinstance(message, ModelRequest) else message for message in messages]
 
     def _fill_request(self, message: ModelRequest) -> ModelRequest:
@@ -88,7 +88,7 @@ class Attachments:
 
 
 class _ModelWithAttachments(WrapperModel):
-    """Asks its model with the attachments in their places."""
+    """A model whose requests contain the bytes of the attachments."""
 
     def __init__(self, wrapped: Model, attachments: Attachments) -> None:
         super().__init__(wrapped)
@@ -109,7 +109,7 @@ class _ModelWithAttachments(WrapperModel):
 
 
 def _newest_within(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
-    """The newest, none of them left out, that are together within the limit."""
+    """Returns the newest attachments that fit the limit together, stopping at the first that does not."""
     wanted: list[Attachment] = []
     for part in _stored_attachments(messages):
         limit -= part.size
@@ -120,7 +120,7 @@ def _newest_within(messages: Sequence[ModelMessage], limit: int) -> list[Attachm
 
 
 def _stored_attachments(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
-    """Newest first."""
+    """Yields the stored attachments of the messages, newest first."""
     for message in reversed(messages):
         for part in reversed(message.parts):
             if isinstance(part, UserPromptPart) and not isinstance(part.content, str):

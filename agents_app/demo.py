@@ -1,7 +1,7 @@
-"""The `demo` engine: the real loop on a scripted model, offline and deterministic.
+"""The `demo` engine: the agent loop on a scripted model, offline and deterministic.
 
-`demo:tour` shows what the gateway does, by words in the prompt; `demo:echo` answers with the prompt's text.
-`providerOpts.delayMs` puts a pause between deltas, so that people can watch it stream.
+`demo:tour` demonstrates features by words in the prompt. `demo:echo` answers with the prompt's text.
+`providerOpts.delayMs` is a pause between deltas, so that people can watch the stream.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROFILE = ModelProfile(supports_json_schema_output=True, supports_json_object_o
 
 
 class DemoEngine:
-    """Runs a leg on the script that the session's model names."""
+    """Runs legs on the script that the session's model names."""
 
     name = "demo"
     builtin_tools = ("ask_user", "demo_approval")

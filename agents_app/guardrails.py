@@ -1,10 +1,10 @@
-"""Guardrails: an operator's own checks before a prompt, before a tool and after an answer; off by default.
+"""Guardrails: an operator's own checks of prompts, tool calls and answers. There are none by default.
 
-GATEWAY_GUARDRAILS names classes (`package.module:Class`, comma separated) that are made once, without arguments.
-Each method gives None to let pass, or a sentence that refuses: a prompt is then answered 422, a tool call is
-settled as rejected with the sentence told to the model, an answer ends its run with the error
-`guardrail_refused`. They run in database threads and may take their time, but not for ever: a run's time limit
-counts. What raises refuses: a broken guardrail must not be an open gate.
+GATEWAY_GUARDRAILS names classes (`package.module:Class`, comma separated), which are instantiated once, without
+arguments. A method returns None to allow, or a sentence to refuse. A refused prompt raises Unprocessable. A refused
+tool call is settled as rejected, with the sentence as its result. A refused answer ends the run with the error
+`guardrail_refused`. Guardrails run in database threads, and their time counts towards the run's time limit. A guardrail
+that raises an exception refuses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = structlog.get_logger("gateway.guardrails")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is being checked: whose session, and which."""
+    """The session to which the checked text belongs."""
 
     tenant_slug: str
     session_id: str
@@ -33,23 +33,23 @@ class Subject:
 
 
 class Guardrail:
-    """The base; override what you need."""
+    """Base class of guardrails, which allows everything. Override what you need."""
 
     def before_prompt(self, subject: Subject, text: str) -> str | None:
-        """Before a prompt is accepted."""
+        """Checks a prompt before it is accepted."""
         return None
 
     def before_tool(self, subject: Subject, name: str, args: Mapping[str, Any] | str) -> str | None:
-        """Before a tool is executed, or its approval asked for."""
+        """Checks a tool call before it is executed or its approval is requested."""
         return None
 
     def after_answer(self, subject: Subject, content: str) -> str | None:
-        """Before a run ends with its answer. What was streamed already cannot be taken back."""
+        """Checks an answer before the run ends with it. Deltas that were streamed cannot be revoked."""
         return None
 
 
 class BannedWords(Guardrail):
-    """The example: refuses prompts and answers with the words of GATEWAY_BANNED_WORDS."""
+    """Example guardrail, which refuses prompts and answers that contain a word of GATEWAY_BANNED_WORDS."""
 
     def before_prompt(self, subject: Subject, text: str) -> str | None:
         return self._refusal(text)
@@ -64,22 +64,23 @@ class BannedWords(Guardrail):
 
 
 def prompt_refusal(subject: Subject, text: str) -> str | None:
-    """Why a prompt is refused, or None."""
+    """Returns the reason to refuse a prompt, or None."""
     return _first_refusal(lambda rail: rail.before_prompt(subject, text))
 
 
 def tool_refusal(subject: Subject, name: str, args: Mapping[str, Any] | str) -> str | None:
-    """Why a tool call is refused, or None."""
+    """Returns the reason to refuse a tool call, or None."""
     return _first_refusal(lambda rail: rail.before_tool(subject, name, args))
 
 
 def answer_refusal(subject: Subject, content: str) -> str | None:
-    """Why an answer is refused, or None."""
+    """Returns the reason to refuse an answer, or None."""
     return _first_refusal(lambda rail: rail.after_answer(subject, content))
 
 
 def load_guardrails() -> tuple[Guardrail, ...]:
-    """The operator's guardrails, in order. Raises ImproperlyConfigured, naming the one that cannot be had."""
+    """Returns the operator's guardrails, in order. Raises ImproperlyConfigured, which names the one that cannot be
+    instantiated."""
     return _instantiate_all(tuple(settings.GATEWAY_GUARDRAILS))
 
 
@@ -103,7 +104,7 @@ def _first_refusal(check: Callable[[Guardrail], str | None]) -> str | None:
     for rail in load_guardrails():
         try:
             refusal = check(rail)
-        except Exception:  # contains: an operator's code; what raises refuses
+        except Exception:  # contains: bugs in an operator's code, which refuse
             logger.exception("guardrail_failed", guardrail=type(rail).__name__)
             refusal = "A check of the operator failed."
         if refusal is not None:

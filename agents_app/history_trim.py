@@ -1,8 +1,8 @@
-"""What the session's history policy does when a conversation does not fit its model.
+"""The session's history policy, applied when a conversation does not fit its model.
 
-`truncate` drops the oldest part, `summarize` puts the same model's summary in its place, `error` does nothing.
-Only what the model is sent is shortened; the stored history stays whole, and the next response notes the cut
-so that later legs begin there instead of failing first.
+`truncate` drops the oldest messages, `summarize` replaces them by a summary of the same model, `error` does nothing.
+Only the messages sent to the model are shortened; the stored history stays complete. The next response records the cut,
+so that later legs start from it.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from core_app.tracing import tracing_enabled
 logger = structlog.get_logger("gateway.agents")
 
 SUMMARY_TRIES = 3
-"""Each with half the transcript of the one before: what does not fit is why we are here."""
+"""Attempts to get a summary. Each halves the transcript, since the conversation does not fit the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrimmedHistory:
-    """The conversation to go on with; `cut` is None when its beginning has no stored id."""
+    """The shortened conversation. `cut` is None when none of its messages is stored."""
 
     messages: list[ModelMessage]
     cut: Cut | None
 
 
 async def fit_history(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]) -> TrimmedHistory | None:
-    """Applies the policy once and announces it; None when the policy or the conversation allows nothing."""
+    """Applies the policy once and emits its event. Returns None when nothing may be dropped."""
     if leg.session.history_policy == "error":
         return None
     before = estimated_tokens(messages)
-    # Half, so that a conversation that grows on is not cut at every turn.
+    # Half of it, so that a growing conversation is not cut again at the next response.
     short = shorten(messages, min(before, served.context_window or before) // 2)
     if short is None:
         return None
@@ -80,9 +80,9 @@ def _cut_for(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summ
 
 
 async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int) -> str | None:
-    """The model's own summary of what goes; None when it gives none, then the conversation is truncated.
+    """Asks the model for a summary of the dropped messages. Returns None when it gives none.
 
-    It is asked like for any response: while its circuit is closed and no budget is spent, and for what it costs.
+    Circuit, budgets and usage apply as they do for any other request.
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
     for _ in range(SUMMARY_TRIES):

@@ -1,10 +1,10 @@
-"""The agent loop: one driver for every engine that talks to a model.
+"""The agent loop of all engines that use a model.
 
-It walks the agent library's graph node by node (`Agent.iter`). A model request is streamed to the client and
-checkpointed as soon as it is complete; its calls are settled through the leg under the gateway's own ids and
-handed to the library as results, so an unknown tool or malformed arguments are answered like any call. A call
-that stays open ends the leg as `Waiting`; a resumed leg starts at the same response and settles its calls anew.
-A request that fails before its first byte is sent again, then to the next model.
+It drives the agent library's graph node by node (`Agent.iter`). A model response is streamed to the client and
+checkpointed once it is complete. Its tool calls are settled through the leg, under the gateway's own ids, and passed to
+the library as results, including calls of unknown tools or with malformed arguments. A pending call ends the leg as
+`Waiting`; the resumed leg starts at the same response and settles its calls again. A request that fails before its
+first byte is retried and then sent to the next model.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ Graph = AgentRun[None, Any]
 Request = ModelRequestNode[None, Any]
 Response = CallToolsNode[None, Any]
 
-# The library greets the first user of a terminal.
+# Otherwise the library prints a banner on a terminal.
 os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
 _AGENT: Agent[None, str] = Agent(name="gateway")
 _NO_LIMITS = UsageLimits(request_limit=None)
-"""The library stops at 50 requests of its own accord; `max_turns` counts for the run, not for the leg."""
+"""Switches off the library's default limit of 50 requests. `max_turns` is a limit of the run and not of the leg."""
 
 
 class _TooManyCalls(Exception):
-    """A response was stopped in its middle; `response` is what had come of it."""
+    """A response was stopped because of its number of tool calls. `response` is the part that was received."""
 
     def __init__(self, response: ModelResponse) -> None:
         super().__init__()
@@ -84,7 +84,8 @@ class _TooManyCalls(Exception):
 
 
 class AgentLoop:
-    """One leg. `_messages` is always the whole conversation as the model knows it, ready to begin from again."""
+    """The loop of one leg. `_messages` is always the complete conversation with the model, from which a new graph can
+    be started."""
 
     def __init__(self, leg: Leg, served: Sequence[ServedModel]) -> None:
         self._leg = leg
@@ -103,7 +104,7 @@ class AgentLoop:
         return self._candidates[0]
 
     async def run(self) -> LegOutcome:
-        """Drives the conversation to the end of the leg; a new graph begins only after a failure."""
+        """Runs the leg to its end. A new graph is started only after a failure."""
         self._messages = await self._conversation()
         while True:
             try:
@@ -151,7 +152,7 @@ class AgentLoop:
 
     async def _walk(self, graph: Graph) -> LegOutcome:
         last = self._messages[-1]
-        # The library's own first node would send a response without calls back to the model.
+        # The library's first node would send a response without calls back to the model.
         node: Any = CallToolsNode(last) if isinstance(last, ModelResponse) else graph.next_node
         while True:
             step: Any
@@ -166,7 +167,7 @@ class AgentLoop:
             node = step
 
     async def _request_response(self, graph: Graph, node: Request) -> Response | LegOutcome:
-        """One model response, from the request to its checkpoint."""
+        """Requests one model response and checkpoints it."""
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
@@ -180,7 +181,7 @@ class AgentLoop:
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
         try:
-            # Before the circuit and the timer: who waits for room is not kept waiting by the provider.
+            # Outside the circuit and the timer, because waiting for memory is not the provider's fault.
             async with self._attachments.read(self._messages):
                 if self._tries == 0:
                     self._asked_at = time.monotonic()
@@ -195,8 +196,8 @@ class AgentLoop:
         return following
 
     async def _wait_for_cooldown(self) -> None:
-        """Until the provider may be asked, when that takes no longer than a pause between two tries and nobody else
-        is left to ask; else raises ProviderCoolingDown."""
+        """Waits for the end of the provider's cooldown. Raises ProviderCoolingDown if there is another candidate, or if
+        it takes longer than the longest pause between two attempts."""
         waited = 0.0
         while (rest := self._model.circuit.rests()) is not None:
             if len(self._candidates) > 1 or rest > self._model.retry.max_delay or waited > RETRY_WINDOW:
@@ -205,11 +206,11 @@ class AgentLoop:
             waited += rest
 
     async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
-        """The model's response to the node, whole; raises what a provider failed with, and _TooManyCalls."""
+        """Reads the complete response to the node. Raises PROVIDER_ERRORS and _TooManyCalls."""
         try:
             await self._stream_through(graph, node, stream)
         except (AssertionError, NotImplementedError, ValueError) as error:
-            # How the library says that a part of the conversation cannot be put in the provider's form.
+            # The library raises these when a part of the conversation cannot be expressed for the provider.
             if stream.began:
                 raise
             raise UserError("The request cannot be expressed.") from error
@@ -221,12 +222,12 @@ class AgentLoop:
         return following
 
     async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream) -> None:
-        """Feeds the response to its stream; ModelTimeoutError when nothing of it came in time.
+        """Feeds the response to `stream`. Raises ModelTimeoutError when its first event does not come in time.
 
-        One timer for the first event: the library's own setting arms a deadline around each (0.59 of the bare
-        loop's rate with it, 0.69 without). The provider's events are taken where they come in: on their way through
-        the library, hooks that nobody set would cost two locks and two cancel scopes each (60 µs an event through
-        them, 31 without). What the library does at a response's end it does from the same, spent stream.
+        One timer covers the first event, because the library's own setting arms a deadline around every event (0.59 of
+        the bare loop's rate with it, 0.69 without). Events are taken from the provider's raw stream, because the
+        library's hooks cost two locks and two cancel scopes per event even when unused (60 µs an event with them, 31
+        without). The library's processing at the end of a response still works on the consumed stream.
         """
         timer = asyncio.timeout(self._model.first_event_seconds)
         try:
@@ -243,14 +244,14 @@ class AgentLoop:
             raise
 
     async def _add_steering(self, node: Request) -> None:
-        """What the user said since the last request joins this one, as a message of its own in the conversation."""
+        """Adds steering texts to the request, as a message of their own in the conversation."""
         if texts := await self._leg.take_steering():
             said = user_request(texts)
             self._messages.append(said)
             node.request.parts = [*node.request.parts, *said.parts]
 
     async def _end_runaway(self, response: ModelResponse, message_id: str, stream: ResponseStream) -> Failed:
-        """Ends the run of a model that has lost its way, with what it cost so far and without its calls."""
+        """Ends the run after too many tool calls, with the usage so far and without the calls."""
         response = replace(response, parts=[part for part in response.parts if not isinstance(part, ToolCallPart)])
         await self._checkpoint(response, message_id, stream)
         return Failed("unprocessable", f"The model asked for more than {MAX_CALLS} tool calls at once.")
@@ -273,7 +274,8 @@ class AgentLoop:
         return usage_of(response, self._model, self._messages)
 
     def _visible_text(self, response: ModelResponse) -> str:
-        """What the client reads: with a response format only an answer that fits, in its canonical form."""
+        """Returns the text that clients see. With a response format, that is only an answer that passes the check, as
+        canonical JSON."""
         text = answer_text(response)
         if self._format is None or response.tool_calls:
             return text
@@ -283,7 +285,7 @@ class AgentLoop:
             return ""
 
     async def _handle_response(self, graph: Graph, response: ModelResponse) -> Any:
-        """Settles a response's calls, or ends the run with its answer."""
+        """Settles the calls of a response, or ends the run with its answer."""
         if calls := response.tool_calls:
             results = await settle_calls(self._leg, [call.tool_call_id for call in calls])
             if results is None:
@@ -297,7 +299,8 @@ class AgentLoop:
         return self._finish_or_ask_again(response)
 
     def _finish_or_ask_again(self, response: ModelResponse) -> Finished | Failed | Request:
-        """The end of the run, or the request to answer again when there is no answer in the response."""
+        """Returns the outcome of the run, or the request for another answer if this one is empty or violates the
+        format."""
         text = answer_text(response)
         try:
             if not (text if self._model.may_be_blank else text.strip()):
@@ -315,7 +318,7 @@ class AgentLoop:
         return ModelRequestNode(ModelRequest(parts=[feedback]))
 
     def _count_refused_answers(self) -> int:
-        """How many responses since the user last spoke or a tool answered were no answer; survives a new leg."""
+        """Counts the refused answers since the last user message or tool result, including those of earlier legs."""
         refused = 0
         for message in reversed(self._messages):
             if isinstance(message, ModelResponse):
@@ -327,7 +330,8 @@ class AgentLoop:
         return refused
 
     async def _recover(self, error: BaseException) -> LegOutcome | None:
-        """What follows a provider's failure: None to ask again (after a pause, shorter, or elsewhere), else the end."""
+        """Handles a provider error. Returns None to send the request again (after a pause, with a shorter conversation,
+        or to the next model), else the outcome of the leg."""
         served = self._model
         logger.warning("model_request_failed", model=served.name, error=type(error).__name__, detail=str(error))
         failed = failure(error, served.name)

@@ -1,4 +1,4 @@
-"""A request to a model as a span of OpenTelemetry's GenAI conventions; what was said only where that is wanted."""
+"""Spans of model requests by OpenTelemetry's GenAI conventions. Texts are recorded only if the operator enabled it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS = {
 
 @contextmanager
 def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Iterator[Span]:
-    """One request to one model; a provider's error marks it with the code that clients would see."""
+    """Opens the span of one model request. A provider error marks it with the code that clients would see."""
     with span(f"chat {served.name.partition(':')[2]}", _attributes(leg, served, asked), kind="client") as asking:
         try:
             yield asking
@@ -39,7 +39,7 @@ def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> 
 
 
 def record_response(asking: Span, response: ModelResponse, usage: Usage) -> None:
-    """What the model answered; `usage` is what the ledger will have."""
+    """Records the response in its span. `usage` is the usage that the ledger will have."""
     asking.set_attributes(
         {
             "gen_ai.response.model": response.model_name,
@@ -72,6 +72,6 @@ def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) ->
 
 
 def _otel_messages(messages: Sequence[ModelMessage]) -> str:
-    """The messages in the form of the conventions, which the agent library knows; binaries are left out."""
+    """Encodes the messages by the conventions, with the library's own function. Binaries are left out."""
     conventions = import_module("pydantic_ai.models.instrumented").InstrumentationSettings(include_binary_content=False)
     return jsontext.encode_text(conventions.messages_to_otel_messages(list(messages)))

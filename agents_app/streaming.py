@@ -1,7 +1,7 @@
-"""A model response while it arrives: its text and thinking as session events, cleaned, in order.
+"""Conversion of a model response that is being streamed into session events: cleaned text and thinking, in order.
 
-With a response format the text is held back until it is known to fit (`release`), because an answer that has
-to be asked for again must not be seen; everything else goes out as it comes.
+With a response format, text is held back until `release`, because clients must not see an answer that is refused and
+requested again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, Thinkin
 from core_app.jsontext import clean_text
 
 MAX_CALLS = 128
-"""Tool calls in one response; a model that asks for more has lost its way."""
+"""Limit of tool calls in one response. A model that exceeds it is assumed to be in a loop."""
 
 
 class ResponseStream:
-    """Relays one response. `began` is true from the first byte on: from then nothing may be asked again."""
+    """The events of one response. `began` is true from its first byte on, after which there is no retry."""
 
     def __init__(self, leg: Leg, message_id: str, *, hold: bool) -> None:
         self._leg = leg
@@ -38,11 +38,11 @@ class ResponseStream:
 
     @property
     def has_too_many_calls(self) -> bool:
-        """Whether the response asks for more tools than MAX_CALLS: reading on would only take time from others."""
+        """True when the response has more tool calls than MAX_CALLS, so that reading it should stop."""
         return self._calls > MAX_CALLS
 
     async def feed(self, event: AgentStreamEvent) -> None:
-        """Emits what the event says to the client, if it says anything."""
+        """Emits the session events for one event of the library, if there are any."""
         self.began = True
         if isinstance(event, PartDeltaEvent):
             delta = event.delta
@@ -61,7 +61,7 @@ class ResponseStream:
                 self._calls += 1
 
     async def release(self, text: str) -> None:
-        """Says text that was held back; nothing when it was not."""
+        """Emits the final text if text was held back."""
         if self._hold:
             self._hold = False
             await self._emit_text(text)
