@@ -94,10 +94,10 @@ def _newest_prompt(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolRetu
     for message in reversed(messages):
         if not isinstance(message, ModelRequest):
             continue
-        said = [part for part in message.parts if isinstance(part, UserPromptPart)]
-        if said:
+        prompts = [part for part in message.parts if isinstance(part, UserPromptPart)]
+        if prompts:
             # Earlier parts are prompts of aborted or failed runs.
-            return _text(said[-1]), results
+            return _text(prompts[-1]), results
         results = [part for part in message.parts if isinstance(part, ToolReturnPart)] + results
     return "", results
 

@@ -168,9 +168,9 @@ class Leg(Protocol):
     session: SessionSpec
     run: RunSpec
     history: tuple[HistoryMessage, ...]
-    """The stored conversation, oldest first. It ends with the run's user message, with tool results, with an
-    assistant message whose calls must be settled through `call` (a resumed leg), or with the run's answer, if the end
-    of the run was not committed. In the last case the engine asks no model again unless `steering` brings something."""
+    """The stored conversation, oldest first. It ends with the run's user message, with tool results, with an assistant
+    message whose calls must be settled through `call` (a resumed leg), or with the run's answer if the end of the run
+    was not committed. In the last case the engine asks no model again unless `take_steering` returns texts."""
     kept_for: str | None
     """The model for which the beginning of the history was cut (`Completion.kept_from`); None if it is complete. A cut
     keeps system messages and the prompt that the first kept message answers."""

@@ -199,11 +199,11 @@ class AgentLoop:
         """Waits for the end of the provider's cooldown. Raises ProviderCoolingDown if there is another candidate, or if
         it takes longer than the longest pause between two attempts."""
         waited = 0.0
-        while (rest := self._model.circuit.rests()) is not None:
-            if len(self._candidates) > 1 or rest > self._model.retry.max_delay or waited > RETRY_WINDOW:
-                raise ProviderCoolingDown(f"It rests for another {rest:.1f} s.")
-            await asyncio.sleep(rest)
-            waited += rest
+        while (cooldown := self._model.circuit.rests()) is not None:
+            if len(self._candidates) > 1 or cooldown > self._model.retry.max_delay or waited > RETRY_WINDOW:
+                raise ProviderCoolingDown(f"The cooldown lasts another {cooldown:.1f} s.")
+            await asyncio.sleep(cooldown)
+            waited += cooldown
 
     async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
         """Reads the complete response to the node. Raises PROVIDER_ERRORS and _TooManyCalls."""
@@ -246,9 +246,9 @@ class AgentLoop:
     async def _add_steering(self, node: Request) -> None:
         """Adds steering texts to the request, as a message of their own in the conversation."""
         if texts := await self._leg.take_steering():
-            said = user_request(texts)
-            self._messages.append(said)
-            node.request.parts = [*node.request.parts, *said.parts]
+            message = user_request(texts)
+            self._messages.append(message)
+            node.request.parts = [*node.request.parts, *message.parts]
 
     async def _end_runaway(self, response: ModelResponse, message_id: str, stream: ResponseStream) -> Failed:
         """Ends the run after too many tool calls, with the usage so far and without the calls."""
@@ -290,10 +290,10 @@ class AgentLoop:
             results = await settle_calls(self._leg, [call.tool_call_id for call in calls])
             if results is None:
                 return Waiting()
-            told: dict[str, DeferredToolResult | Literal["skip"]] = {
+            tool_results: dict[str, DeferredToolResult | Literal["skip"]] = {
                 call_id: ToolReturn(content) for call_id, content in results.items()
             }
-            return await graph.next(CallToolsNode(response, tool_call_results=told))
+            return await graph.next(CallToolsNode(response, tool_call_results=tool_results))
         if texts := await self._leg.take_steering():
             return ModelRequestNode(user_request(texts))
         return self._finish_or_ask_again(response)

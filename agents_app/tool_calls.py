@@ -16,12 +16,12 @@ from tools_app.types import CallResult
 async def settle_calls(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
     """Settles the calls. Returns the results for the model by call id, or None when at least one call is pending."""
     results = [await leg.call(call_ids[0])] if len(call_ids) == 1 else await _settle_concurrently(leg, call_ids)
-    told: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for call_id, result in zip(call_ids, results, strict=True):
         if result is None:
             return None
-        told[call_id] = result.content
-    return told
+        contents[call_id] = result.content
+    return contents
 
 
 async def _settle_concurrently(leg: Leg, call_ids: Sequence[str]) -> list[CallResult | None]:
