@@ -1,8 +1,8 @@
-"""A leg in memory that keeps the contract of `agents_app.engine.Leg` and remembers everything.
+"""An implementation of `agents_app.engine.Leg` in memory, which records everything.
 
-`World` is what outlives a leg: the stored history, the calls' answers, what was spent and every event. `World.leg()`
-lends it to an engine as the runner would; `crash_at=(n, after)` raises `Crash` at the n-th time the engine awaits
-the leg, before or after the effect of that was stored, and the next leg goes on from what was.
+`World` has what outlives a leg: the stored history, results of calls, usage and events. `World.leg()` returns a leg, as
+the runner would. `crash_at=(n, after)` raises `Crash` when the engine awaits the leg for the n-th time, before or after
+the effect was stored; the next leg continues from there.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tools_app.events import ToolExecutionEnd, ToolExecutionStart
 from tools_app.types import CallResult, PlannedCall, ToolSpec
 
 Tool = Callable[[Mapping[str, Any]], str | None]
-"""What a tool answers to its arguments; None leaves the call pending."""
+"""Returns the result for the arguments; None leaves the call pending."""
 
 
 class Crash(Exception):
-    """The process died here."""
+    """The process died at this point."""
 
 
 ECHO = ToolSpec("echo", "Says its arguments.", {"type": "object"})
@@ -31,15 +31,14 @@ LATER = ToolSpec("later", "Answers when it is settled from outside.", {"type": "
 
 
 def session_of(model: str = "demo:tour", **fields: Any) -> SessionSpec:
-    """A session with two tools, bounded like the default one."""
+    """Builds a session with two tools and the default limits."""
     base = SessionSpec("s1", 1, model, "", 100, tools=(ECHO, LATER))
     return replace(base, **fields)
 
 
 @dataclass
 class World:
-    """Everything that is stored. `tools` answer by name; an unknown tool is answered with an error, as the tools
-    room does."""
+    """Everything that is stored. `tools` has tools by name; a call of another tool gets an error, as in `tools_app`."""
 
     session: SessionSpec
     tools: dict[str, Tool] = field(default_factory=lambda: {"echo": str, "later": lambda args: None})
@@ -57,17 +56,17 @@ class World:
     run_id: str = "run_1"
 
     def prompt(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
-        """A new run begins with this message."""
+        """Starts a new run with this message."""
         self.run_id = new_id("run")
         self.completions.clear()
         self.history.append(HistoryMessage(new_id("msg"), "user", text, attachments, run_id=self.run_id))
 
     def settle(self, call_id: str, content: str, status: Any = "ok") -> None:
-        """A pending call is answered from outside; the history shows it as the runner's does."""
+        """Settles a pending call from outside, and adds its result to the history, as the runner does."""
         self.settled[call_id] = CallResult(call_id, status, content)
         self.history.append(HistoryMessage(new_id("msg"), "tool_result", content, call_id=call_id, run_id=self.run_id))
 
-    def pending(self) -> list[PlannedCall]:
+    def pending_calls(self) -> list[PlannedCall]:
         return [call for call in self.calls.values() if call.call_id not in self.settled]
 
     def leg(self, *, crash_at: tuple[int, bool] | None = None) -> RecordingLeg:
@@ -82,7 +81,7 @@ class World:
 
 
 class RecordingLeg:
-    """One leg over a World."""
+    """One leg on a World."""
 
     def __init__(self, world: World, crash_at: tuple[int, bool] | None) -> None:
         self.world = world
@@ -94,7 +93,7 @@ class RecordingLeg:
         self._crash_at = crash_at
 
     def _step(self) -> bool:
-        """Counts an await; dies here when it is to die before the effect, true when it is to die after it."""
+        """Counts an await. Raises Crash if the leg must die before the effect, returns True if it must die after it."""
         self.awaits += 1
         if self._crash_at is None or self._crash_at[0] != self.awaits:
             return False

@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def guide_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
-    """Steps 1 and 2 of the guide."""
+    """Performs steps 1 and 2 of the guide."""
     (tmp_path / "shout.py").write_text(blocks("python")[0], encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     name, _, value = blocks("sh")[0].strip().partition("=")

@@ -1,4 +1,4 @@
-"""When a request is tried again, and after how long."""
+"""Retries of model requests: which errors are retried, how often and after which pause."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_there_are_as_many_tries_as_the_rule_says_and_none_after_the_window() ->
 
 
 def test_the_provider_says_how_long_to_wait_within_reason() -> None:
-    def limited(seconds: float) -> ModelRateLimitError:
+    def rate_limit_error(seconds: float) -> ModelRateLimitError:
         return ModelRateLimitError("m", "slow down", retry_after=seconds)
 
-    assert retry_delay(RULE, 0, 0.0, limited(7)) == 7
-    assert retry_delay(RULE, 0, 0.0, limited(MAX_WAIT + 1)) is None
+    assert retry_delay(RULE, 0, 0.0, rate_limit_error(7)) == 7
+    assert retry_delay(RULE, 0, 0.0, rate_limit_error(MAX_WAIT + 1)) is None
 
 
 @pytest.mark.parametrize(

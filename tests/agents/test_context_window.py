@@ -1,4 +1,4 @@
-"""Shortening a conversation: what stays is always one that a provider accepts."""
+"""A shortened conversation is always one that a provider accepts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def exchange(number: int, size: int) -> list[ModelMessage]:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[ModelMessage]:
-    """Prompts, each with some tool exchanges and perhaps an answer; it ends with a request."""
+    """Draws conversations of prompts, each with tool exchanges and perhaps an answer, that end with a request."""
     messages: list[ModelMessage] = [ModelRequest(parts=[SystemPromptPart("s")])] if draw(st.booleans()) else []
     number = 0
     for turn in range(draw(st.integers(1, 5))):
