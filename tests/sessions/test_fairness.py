@@ -1,4 +1,4 @@
-"""No tenant waits for all of another's key: in the runner, beside a worker's queue, and in what the sweep finds."""
+"""No tenant waits for all sessions of another one: in the runner, in a worker's queue, and in the sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CROWD, GUEST, LATE = 1, 2, 3
 
 
 class HeldRunner(Runner):
-    """Its sessions run until they are told to end."""
+    """A runner whose sessions run until the test ends them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class HeldRunner(Runner):
         await self._ends.setdefault(key, asyncio.Event()).wait()
 
     async def take(self, *keys: SessionKey) -> None:
-        """As jobs of a queue and inline wake-ups are taken: on the loop, one after the other."""
+        """Takes sessions as jobs and inline wake-ups do: on the loop, one after the other."""
         for key in keys:
             self._consider(key)
         await asyncio.sleep(0)
 
     async def find(self, *keys: SessionKey) -> None:
-        """As the sweep does, from its thread."""
+        """Offers sessions as the sweep does, from its thread."""
         for key in keys:
             await asyncio.to_thread(self.try_overflow, key)
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Guardrails: an operator's checks refuse prompts, tool calls and answers, and one that breaks refuses too."""
+"""Guardrails refuse prompts, tool calls and answers, and a guardrail that raises an error refuses too."""
 
 from __future__ import annotations
 

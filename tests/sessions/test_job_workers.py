@@ -1,4 +1,4 @@
-"""The queue's workers begin again whatever ends them (PostgreSQL only: an embedded gateway has no queue)."""
+"""Job workers are restarted, whatever ended them (PostgreSQL only: an embedded gateway has no queue)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="Jobs 
 
 
 class EndingWorkers:
-    """A library whose workers end in each of `ways`, and then run."""
+    """A queue whose workers end in each of `ways` and then run."""
 
     def __init__(self, *ways: BaseException | None) -> None:
         self._ways: Iterator[BaseException | None] = iter(ways)

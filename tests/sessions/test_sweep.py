@@ -1,4 +1,4 @@
-"""What the sweep reads: only runs with work, by the index that is made for it."""
+"""The sweep reads only runs with work, by their index, and lasts until no call is expired."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def test_a_round_goes_on_until_no_call_is_late_and_looks_for_work_as_often_as_ev
     done: list[str] = []
     left = [3]
 
-    def expiring(*, go_on: GoOn, failed: set[int]) -> None:
+    def expire_calls(*, go_on: GoOn, failed: set[int]) -> None:
         while left[0] and go_on():
             left[0] -= 1
             done.append("call")
 
-    def looking() -> list[SessionKey]:
+    def find_sessions() -> list[SessionKey]:
         done.append("look")
         return []
 
-    monkeypatch.setattr(sweeping, "calls_expire", expiring)
-    monkeypatch.setattr(sweeping, "sessions_with_work", looking)
-    # Every part of the round is over after its first session.
+    monkeypatch.setattr(sweeping, "calls_expire", expire_calls)
+    monkeypatch.setattr(sweeping, "sessions_with_work", find_sessions)
+    # Every interval of the round is over after its first session.
     settings.GATEWAY_SWEEP_SECONDS = 0.0
     assert sweeping.sweep() == 0
     assert done == ["look", "call", "look", "call", "look", "call"]

@@ -1,6 +1,6 @@
-"""Runs of the `model` engine through the whole gateway: every scenario of a provider ends as a client should see it.
+"""Runs of the `model` engine through the complete gateway, on every scenario of a provider.
 
-The harness holds each session's events against what REST says of it.
+The harness compares the events of each session with its state over REST.
 """
 
 from __future__ import annotations
