@@ -98,7 +98,7 @@ def _attachments(session_id: int) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
     rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data").annotate(size=Length("data"))
     for row in rows.order_by("message", "position"):
-        assert row.message_id is not None  # the filter's
+        assert row.message_id is not None  # by the filter
         stored = row.pk if row.url is None else None
         part = Attachment(row.kind, row.media_type, row.name, url=row.url, stored=stored, size=row.size or 0)  # type: ignore[arg-type]
         found[row.message_id].append(part)

@@ -111,10 +111,10 @@ class Runner(Part):
 
     async def run(self, key: SessionKey) -> None:
         """Looks at the session, and waits for its task if this call started it: a job occupies its slot until then."""
-        begun = key not in self._tasks
+        is_new = key not in self._tasks
         self._consider(key)
         task = self._tasks.get(key)
-        if begun and task is not None:
+        if is_new and task is not None:
             await asyncio.wait([task])
 
     def _consider(self, key: SessionKey) -> None:
@@ -146,14 +146,14 @@ class Runner(Part):
 
     def _fill_slots(self) -> None:
         """Starts waiting sessions, one of each tenant in turn, while there are free slots for them."""
-        passed = 0
-        while self._waiting and passed < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
+        skipped = 0
+        while self._waiting and skipped < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
             tenant_id, queue = self._waiting.popitem(last=False)
             if not self._has_slot(tenant_id):
                 self._waiting[tenant_id] = queue
-                passed += 1
+                skipped += 1
                 continue
-            passed = 0
+            skipped = 0
             key = next(iter(queue))
             del queue[key]
             if queue:

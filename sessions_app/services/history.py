@@ -82,7 +82,7 @@ def _attachments_copy(copies: Mapping[str, Message]) -> None:
     found = PromptAttachment.objects.filter(message__in=list(copies)).order_by("message", "position")
     for pk in list(found.values_list("pk", flat=True)):
         part = PromptAttachment.objects.get(pk=pk)
-        assert part.message_id is not None  # the filter's
+        assert part.message_id is not None  # by the filter
         PromptAttachment.objects.create(
             message=copies[part.message_id],
             position=part.position,
