@@ -56,7 +56,7 @@ def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
         Figure("running", str(runs.get(RunState.RUNNING, 0)), f"{sessions}?state=working"),
         Figure("queued", str(runs.get(RunState.QUEUED, 0) + runs.get(RunState.READY, 0))),
         Figure("waiting", str(runs.get(RunState.WAITING, 0))),
-        Figure("failed in the last hour", _bounded(failed), None, "alarm" if failed else ""),
+        Figure("failed in the last hour", _format_count(failed), None, "alarm" if failed else ""),
         Figure("sessions today (UTC)", _sessions_today(tenant), sessions),
         *(_failures_table(failures, sessions) if failed else []),
     ]
@@ -131,7 +131,7 @@ def _waiting_counts(tenant: Tenant | None) -> tuple[int, int]:
 
 def _sessions_today(tenant: Tenant | None) -> str:
     midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    return _bounded(
+    return _format_count(
         _newest_rows(_of_tenant(AgentSession.objects.all(), tenant)).filter(created_at__gte=midnight).count()
     )
 
@@ -151,5 +151,5 @@ def _of_tenant(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: igno
     return rows if tenant is None else rows.filter(tenant=tenant)
 
 
-def _bounded(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number}+" if number >= NEWEST_ROWS else str(number)
