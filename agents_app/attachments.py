@@ -1,8 +1,8 @@
-"""Attachments of the conversation: read for one request to a model, and let go of when it is answered.
+"""Attachments of the conversation. Their bytes are read for one model request and released after its response.
 
-In the messages stands a `StoredContent` for each. What a request carries is bounded by GATEWAY_MAX_ATTACHMENT_BYTES,
-as a prompt is: the newest go along, older ones are named in a sentence. What all requests of the process hold is
-bounded by GATEWAY_ATTACHMENT_MEMORY_BYTES; a request waits until there is room.
+In the messages, a `StoredContent` represents each attachment. One request carries the newest attachments, up to
+GATEWAY_MAX_ATTACHMENT_BYTES; older ones are replaced by a sentence. All requests of the process together hold at most
+GATEWAY_ATTACHMENT_MEMORY_BYTES; further requests wait.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from agents_app.engine import Attachment, Leg
 from core_app.lifecycle import process_wide
 from core_app.memory_budget import MemoryBudget, return_large_blocks
 
-ROOM = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
-"""Of all the requests of the process; its owners are tenants."""
+MEMORY = process_wide(MemoryBudget(lambda: settings.GATEWAY_ATTACHMENT_MEMORY_BYTES))
+"""Process-wide memory budget of attachments in model requests. Its owners are tenants."""
 
 
 class StoredContent(BinaryContent):
-    """Stands for an attachment that is read when it is sent."""
+    """Placeholder for an attachment whose bytes are read when it is sent."""
 
     def __init__(self, attachment: Attachment) -> None:
         super().__init__(data=b"", media_type=attachment.media_type)
@@ -35,7 +35,7 @@ class StoredContent(BinaryContent):
 
 
 class Attachments:
-    """Those of one leg."""
+    """The attachments of one leg."""
 
     def __init__(self, leg: Leg) -> None:
         self._leg = leg
@@ -43,41 +43,41 @@ class Attachments:
 
     @asynccontextmanager
     async def read(self, messages: Sequence[ModelMessage]) -> AsyncIterator[None]:
-        """Holds what a request with these messages carries, for the block."""
-        wanted = _newest(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
+        """Holds the bytes that a request with these messages carries, for the duration of the block."""
+        wanted = _newest_within(messages, settings.GATEWAY_MAX_ATTACHMENT_BYTES)
         if not wanted:
             yield
             return
         return_large_blocks()
-        async with ROOM.reserve(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
+        async with MEMORY.reserve(sum(part.size for part in wanted), owner=self._leg.session.tenant_id):
             try:
                 for part in wanted:
-                    if part.stored is not None and (data := await self._leg.attachment(part)) is not None:
+                    if part.stored is not None and (data := await self._leg.read_attachment(part)) is not None:
                         self._read[part.stored] = data
                 yield
             finally:
                 self._read.clear()
 
-    def model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
-        """The model, as one that is sent the attachments where the messages have any."""
-        return _Attaching(model, self) if next(_stored(messages), None) is not None else model
+    def wrap_model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
+        """Returns a model that inserts the attachments into its requests; the same model if the messages have none."""
+        return _ModelWithAttachments(model, self) if next(_stored_attachments(messages), None) is not None else model
 
-    def put_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
-        """The messages with what was read."""
-        return [self._filled(message) if isinstance(message, ModelRequest) else message for message in messages]
+    def insert_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+        """Returns the messages with the bytes that `read` holds."""
+        return [self._fill_request(message) if isinstance(message, ModelRequest) else message for message in messages]
 
-    def _filled(self, message: ModelRequest) -> ModelRequest:
-        if next(_stored([message]), None) is None:
+    def _fill_request(self, message: ModelRequest) -> ModelRequest:
+        if next(_stored_attachments([message]), None) is None:
             return message
-        parts = [self._part(part) if isinstance(part, UserPromptPart) else part for part in message.parts]
+        parts = [self._fill_part(part) if isinstance(part, UserPromptPart) else part for part in message.parts]
         return replace(message, parts=parts)
 
-    def _part(self, part: UserPromptPart) -> UserPromptPart:
+    def _fill_part(self, part: UserPromptPart) -> UserPromptPart:
         if isinstance(part.content, str):
             return part
-        return replace(part, content=[self._content(item) for item in part.content])
+        return replace(part, content=[self._fill_content(item) for item in part.content])
 
-    def _content(self, item: UserContent) -> UserContent:
+    def _fill_content(self, item: UserContent) -> UserContent:
         if not isinstance(item, StoredContent):
             return item
         attachment = item.attachment
@@ -87,8 +87,8 @@ class Attachments:
         return BinaryContent(data=data, media_type=attachment.media_type)
 
 
-class _Attaching(WrapperModel):
-    """Asks its model with the attachments in their places."""
+class _ModelWithAttachments(WrapperModel):
+    """A model whose requests contain the bytes of the attachments."""
 
     def __init__(self, wrapped: Model, attachments: Attachments) -> None:
         super().__init__(wrapped)
@@ -103,15 +103,15 @@ class _Attaching(WrapperModel):
         run_context: Any = None,
     ) -> AsyncIterator[StreamedResponse]:
         async with self.wrapped.request_stream(
-            self._attachments.put_into(messages), model_settings, model_request_parameters, run_context
+            self._attachments.insert_into(messages), model_settings, model_request_parameters, run_context
         ) as stream:
             yield stream
 
 
-def _newest(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
-    """The newest, none of them left out, that are together within the limit."""
+def _newest_within(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
+    """Returns the newest attachments that fit the limit together, stopping at the first that does not."""
     wanted: list[Attachment] = []
-    for part in _stored(messages):
+    for part in _stored_attachments(messages):
         limit -= part.size
         if limit < 0:
             break
@@ -119,8 +119,8 @@ def _newest(messages: Sequence[ModelMessage], limit: int) -> list[Attachment]:
     return wanted
 
 
-def _stored(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
-    """Newest first."""
+def _stored_attachments(messages: Sequence[ModelMessage]) -> Iterator[Attachment]:
+    """Yields the stored attachments of the messages, newest first."""
     for message in reversed(messages):
         for part in reversed(message.parts):
             if isinstance(part, UserPromptPart) and not isinstance(part.content, str):

@@ -1,7 +1,8 @@
-"""A conversation that is too long for its model: what to drop, oldest first, and the words to sum it up with.
+"""Shortening of a conversation that is too long for its model.
 
-Whole prompts with all that followed them go first; when only the newest prompt is left, its oldest responses
-go, each with its tools' results, so that no call is ever without its result. The newest exchange always stays.
+The oldest prompts are dropped first, each with everything that followed it. When only the newest prompt is left, its
+oldest responses are dropped, each with the results of its tool calls, so that no call loses its result. The newest
+exchange always stays.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic_ai.messages import (
 )
 
 CHARACTERS_PER_TOKEN = 4
-"""A rough figure for every tokenizer; it only decides how much to drop at once."""
+"""Rough figure for any tokenizer. It only decides how much is dropped at once."""
 
 ATTACHMENT_TOKENS = 1000
 
@@ -32,9 +33,9 @@ SUMMARY_INSTRUCTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shortened:
-    """`kept` ends as the whole did; `dropped` is what went, oldest first. `lead` system messages come before what
-    was dropped, and `kept_from` is the first kept message after the prompt that leads it."""
+class ShortenedConversation:
+    """The result of shortening. `kept` begins with `lead` system messages, after which the `dropped` messages were;
+    `kept_from` is the first kept message after them, not counting the prompt that it answers."""
 
     kept: list[ModelMessage]
     dropped: list[ModelMessage]
@@ -43,29 +44,29 @@ class Shortened:
 
 
 def estimated_tokens(messages: Sequence[ModelMessage]) -> int:
-    """About how many tokens the messages take."""
+    """Estimates the number of tokens of the messages."""
     return sum(_characters(message) for message in messages) // CHARACTERS_PER_TOKEN
 
 
-def shortened(messages: Sequence[ModelMessage], target_tokens: int) -> Shortened | None:
-    """Drops the oldest part until about `target_tokens` are left; None when nothing may be dropped."""
+def shorten(messages: Sequence[ModelMessage], target_tokens: int) -> ShortenedConversation | None:
+    """Drops the oldest messages until about `target_tokens` are left. Returns None when nothing may be dropped."""
     lead = next((i for i, message in enumerate(messages) if not _is_system(message)), len(messages))
     system, rest = list(messages[:lead]), list(messages[lead:])
     prompts = [index for index, message in enumerate(rest) if _is_prompt(message)]
     if len(prompts) > 1:
-        at = _first_fitting(rest, prompts[1:], target_tokens, led_by=[])
-        return Shortened(system + rest[at:], rest[:at], rest[at], lead)
+        at = _first_fitting_start(rest, prompts[1:], target_tokens, led_by=[])
+        return ShortenedConversation(system + rest[at:], rest[:at], rest[at], lead)
     start = prompts[0] + 1 if prompts else 0
     steps = [index for index, message in enumerate(rest) if index > start and isinstance(message, ModelResponse)]
     if not steps:
         return None
     leader = rest[:start]
-    at = _first_fitting(rest, steps, target_tokens, led_by=leader)
-    return Shortened(system + leader + rest[at:], rest[start:at], rest[at], lead)
+    at = _first_fitting_start(rest, steps, target_tokens, led_by=leader)
+    return ShortenedConversation(system + leader + rest[at:], rest[start:at], rest[at], lead)
 
 
 def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
-    """The messages as text for a summary; the middle is left out when it is longer than `limit` characters."""
+    """Returns the messages as text for a summary, without its middle when it exceeds `limit` characters."""
     text = "\n".join(_lines(messages))
     if len(text) <= limit:
         return text
@@ -73,10 +74,10 @@ def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
     return f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
-def _first_fitting(
+def _first_fitting_start(
     rest: Sequence[ModelMessage], places: Sequence[int], target: int, *, led_by: Sequence[ModelMessage]
 ) -> int:
-    """The earliest of `places` to begin at so that the remainder fits, else the last of them."""
+    """Returns the first of `places` from which the remainder fits the target, else the last one."""
     lead = estimated_tokens(led_by)
     sizes = [_characters(message) for message in rest]
     remaining = sum(sizes[places[0] :])
@@ -92,7 +93,7 @@ def _is_system(message: ModelMessage) -> bool:
 
 
 def _is_prompt(message: ModelMessage) -> bool:
-    """A user's message that answers no calls; one that came with tool results belongs to their response."""
+    """True for a user's message without tool results. One with results belongs to the response before it."""
     return isinstance(message, ModelRequest) and (
         any(isinstance(part, UserPromptPart) for part in message.parts)
         and not any(isinstance(part, ToolReturnPart) for part in message.parts)

@@ -1,9 +1,10 @@
-"""The stored conversation as the agent library's messages, and back.
+"""Conversion of the stored conversation into the agent library's messages, and of responses into what is stored.
 
-An assistant's own payload is given back to the model as it was (thinking, signatures, provider details), with
-the gateway's call ids in the provider's place; what has no payload is built from its text. The results of the
-last, unfinished response are left out: the loop settles those calls again and gets the settled answers at
-once. A payload may say where an earlier leg cut the conversation (`Cut`); the stored history stays whole.
+The payload of an assistant's message is passed back to the model unchanged (thinking, signatures, provider details),
+except that the gateway's call ids replace the provider's. Messages without a payload are built from their text. Tool
+results of the last response are left out when that response is unfinished: the loop settles its calls again and gets
+stored results at once. A payload may record that an earlier leg cut the conversation (`Cut`); the stored history
+remains complete.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ from tools_app.types import PlannedCall, ToolRequest
 _HIDDEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 THREAD_BYTES = 256 * 1024
-"""A history larger than this is decoded in a thread: about 10 ms of work that would block the loop."""
+"""Larger histories are decoded in a thread: at this size decoding would block the event loop for about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the conversation begins for one model: at the message `kept_from`, after the summary of the rest."""
+    """The start of the conversation for one model: the message `kept_from`, after the summary of earlier ones."""
 
     model: str
     kept_from: str
@@ -56,20 +57,20 @@ class Cut:
 
 
 def history_bytes(history: Sequence[HistoryMessage]) -> int:
-    """How much there is to decode, roughly."""
+    """Estimates the bytes to decode."""
     return sum(len(message.content) + len(message.payload or b"") for message in history)
 
 
 def messages_of(history: Sequence[HistoryMessage], *, model: str) -> list[ModelMessage]:
-    """The conversation to go on from, for the model of this name; CPU-bound, see THREAD_BYTES."""
-    responses, start, cut = _decoded(history, model)
-    built: list[ModelMessage] = _head(history, start, cut)
+    """Builds the conversation to continue with the model of this name. CPU-bound, see THREAD_BYTES."""
+    responses, start, cut = _decode_responses(history, model)
+    built: list[ModelMessage] = _messages_before_cut(history, start, cut)
     names = {call.call_id: call.name for message in history for call in message.calls}
     end = _settled_end(history)
     for index in range(start, end):
         message = history[index]
         if message.role == "assistant":
-            # Providers refuse a message that says nothing; the last one is for the loop to judge.
+            # Providers reject empty messages. The loop decides about the last one.
             if responses[index].parts or index == end - 1:
                 built.append(responses[index])
         elif message.role == "tool_result":
@@ -80,23 +81,23 @@ def messages_of(history: Sequence[HistoryMessage], *, model: str) -> list[ModelM
 
 
 def user_request(texts: Iterable[str]) -> ModelRequest:
-    """What the user says while the run is under way."""
+    """Builds the user's message of steering texts."""
     return ModelRequest(parts=[UserPromptPart(content=jsontext.clean_text(text)) for text in texts])
 
 
 def message_id_of(message: ModelMessage) -> str | None:
-    """The stored message's id; None for what this leg has said in between."""
+    """Returns the id of the stored message, or None for a message that is not stored."""
     return (message.metadata or {}).get("id")
 
 
 def answer_text(response: ModelResponse) -> str:
-    """All text of the response, as the client reads it."""
+    """Returns the text of the response."""
     return "".join(part.content for part in response.parts if isinstance(part, TextPart))
 
 
-def response_cleaned(response: ModelResponse, message_id: str, cut: Cut | None) -> None:
-    """Makes a response fit to be stored: no NUL, no lone surrogate; names it, and notes the cut it was made after."""
-    response.parts = [_part_cleaned(part) for part in response.parts]
+def clean_response(response: ModelResponse, message_id: str, cut: Cut | None) -> None:
+    """Prepares a response for storage: removes NUL and lone surrogates, and records its id and the current cut."""
+    response.parts = [_clean_part(part) for part in response.parts]
     note: dict[str, Any] = {"id": message_id}
     if cut is not None:
         note["cut"] = {"model": cut.model, "kept_from": cut.kept_from, "summary": cut.summary}
@@ -104,7 +105,7 @@ def response_cleaned(response: ModelResponse, message_id: str, cut: Cut | None) 
 
 
 def payload_of(response: ModelResponse) -> bytes:
-    """The response as the library's own JSON; what JSON cannot hold in a provider's details is replaced."""
+    """Encodes the response as the library's JSON. Values of provider details that JSON cannot express are replaced."""
     try:
         return ModelMessagesTypeAdapter.dump_json([response])
     except PydanticSerializationError:
@@ -112,12 +113,12 @@ def payload_of(response: ModelResponse) -> bytes:
 
 
 def tool_requests(parts: Iterable[ToolCallPart]) -> tuple[ToolRequest, ...]:
-    """The calls as the model asked for them."""
-    return tuple(ToolRequest(part.tool_name, parsed_args(part.args), part.tool_call_id) for part in parts)
+    """Returns the tool calls as the model requested them."""
+    return tuple(ToolRequest(part.tool_name, parse_args(part.args), part.tool_call_id) for part in parts)
 
 
-def parsed_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str:
-    """The arguments' object, cleaned; the raw text when it is not a JSON object the gateway accepts."""
+def parse_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str:
+    """Parses and cleans arguments. Returns the cleaned text if it is no JSON object that the gateway accepts."""
     raw = args if isinstance(args, str) else jsontext.encode_text(args or {})
     if not raw.strip():
         return {}
@@ -129,8 +130,8 @@ def parsed_args(args: str | Mapping[str, Any] | None) -> Mapping[str, Any] | str
     return value if isinstance(value, dict) else text
 
 
-def calls_renamed(response: ModelResponse, planned: Sequence[PlannedCall]) -> None:
-    """Puts the gateway's call ids, in order, where the provider's were (those repeat)."""
+def rename_calls(response: ModelResponse, planned: Sequence[PlannedCall]) -> None:
+    """Replaces the provider's call ids, which may repeat, by the gateway's, in order."""
     ids = iter(planned)
     response.parts = [
         replace(part, tool_call_id=next(ids).call_id) if isinstance(part, ToolCallPart) else part
@@ -138,8 +139,11 @@ def calls_renamed(response: ModelResponse, planned: Sequence[PlannedCall]) -> No
     ]
 
 
-def _decoded(history: Sequence[HistoryMessage], model: str) -> tuple[dict[int, ModelResponse], int, Cut | None]:
-    """The responses by their place, newest first until the newest cut made for this model; where to begin."""
+def _decode_responses(
+    history: Sequence[HistoryMessage], model: str
+) -> tuple[dict[int, ModelResponse], int, Cut | None]:
+    """Decodes responses, newest first, back to the start of the newest cut for this model. Returns them by index, the
+    index of the first message to keep, and the cut."""
     responses: dict[int, ModelResponse] = {}
     cut: Cut | None = None
     for index in range(len(history) - 1, -1, -1):
@@ -157,8 +161,8 @@ def _cut_of(response: ModelResponse, model: str) -> Cut | None:
     return Cut(**note) if isinstance(note, dict) and note.get("model") == model else None
 
 
-def _head(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> list[ModelMessage]:
-    """What goes before a cut: system messages, the summary, and the prompt that the first kept message answers."""
+def _messages_before_cut(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> list[ModelMessage]:
+    """Builds the messages before a cut: system messages, the summary, and the prompt of the first kept message."""
     head: list[ModelMessage] = [_request(message) for message in history[:start] if message.role == "system"]
     if cut is not None and cut.summary:
         head.append(summary_request(cut.summary))
@@ -169,12 +173,12 @@ def _head(history: Sequence[HistoryMessage], start: int, cut: Cut | None) -> lis
 
 
 def summary_request(summary: str) -> ModelRequest:
-    """A summary in the place of what it sums up."""
+    """Builds the message that replaces the messages of which it has the summary."""
     return ModelRequest(parts=[UserPromptPart(content=f"Summary of the conversation so far:\n{summary}")])
 
 
 def _settled_end(history: Sequence[HistoryMessage]) -> int:
-    """The end of what is settled: just after the last response when only its tool results follow, else the end."""
+    """Returns the index after the last response if only its tool results follow it, else the end of the history."""
     end = len(history)
     while end and history[end - 1].role == "tool_result":
         end -= 1
@@ -196,11 +200,11 @@ def _request(message: HistoryMessage) -> ModelRequest:
         return ModelRequest(parts=[SystemPromptPart(content=message.content)], metadata={"id": message.message_id})
     content: str | list[UserContent] = message.content
     if message.attachments:
-        content = [message.content, *(_attached(attachment) for attachment in message.attachments)]
+        content = [message.content, *(_attachment_content(attachment) for attachment in message.attachments)]
     return ModelRequest(parts=[UserPromptPart(content=content)], metadata={"id": message.message_id})
 
 
-def _attached(attachment: Attachment) -> UserContent:
+def _attachment_content(attachment: Attachment) -> UserContent:
     if attachment.stored is not None:
         return StoredContent(attachment)
     if attachment.data is not None:
@@ -216,7 +220,7 @@ def _attached(attachment: Attachment) -> UserContent:
 def _response(message: HistoryMessage) -> ModelResponse:
     response = _from_payload(message.payload) if message.payload else None
     if response is not None and len(response.tool_calls) == len(message.calls):
-        calls_renamed(response, message.calls)
+        rename_calls(response, message.calls)
     else:
         response = _from_text(message)
     response.metadata = {**(response.metadata or {}), "id": message.message_id}
@@ -244,23 +248,24 @@ def _from_text(message: HistoryMessage) -> ModelResponse:
     return ModelResponse(parts=parts)
 
 
-def _part_cleaned(part: ModelResponsePart) -> ModelResponsePart:
+def _clean_part(part: ModelResponsePart) -> ModelResponsePart:
     if isinstance(part, TextPart):
         return replace(part, content=jsontext.clean_text(part.content))
     if isinstance(part, ThinkingPart):
         return replace(part, content=jsontext.clean_text(part.content))
     if isinstance(part, ToolCallPart):
-        # Only tools of the library's own have typed arguments, and it offers none here.
+        # Only the library's own tools have typed arguments, and it offers none here.
         call: ToolCallPart[Any] = part
-        args = _args_cleaned(call.args) if isinstance(call.args, str) else call.args
+        args = _clean_args(call.args) if isinstance(call.args, str) else call.args
         name, call_id = jsontext.clean_text(call.tool_name), jsontext.clean_text(call.tool_call_id)
         return replace(call, tool_name=name, args=args, tool_call_id=call_id)
     return part
 
 
-def _args_cleaned(args: str) -> str:
-    """The arguments as the model wrote them, unless their JSON hides what no provider and no database takes."""
+def _clean_args(args: str) -> str:
+    """Cleans arguments. Their text stays unchanged unless it has escapes of NUL or surrogates, which neither providers
+    nor databases accept."""
     if not _HIDDEN.search(args):
         return jsontext.clean_text(args)
-    parsed = parsed_args(args)
+    parsed = parse_args(args)
     return parsed if isinstance(parsed, str) else jsontext.encode_text(parsed)

@@ -1,7 +1,7 @@
-"""The `demo` engine: the real loop on a scripted model, offline and deterministic.
+"""The `demo` engine: the agent loop on a scripted model, offline and deterministic.
 
-`demo:tour` shows what the gateway does, by words in the prompt; `demo:echo` answers with the prompt's text.
-`providerOpts.delayMs` puts a pause between deltas, so that people can watch it stream.
+`demo:tour` demonstrates features by words in the prompt. `demo:echo` answers with the prompt's text.
+`providerOpts.delayMs` is a pause between deltas, so that people can watch the stream.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROFILE = ModelProfile(supports_json_schema_output=True, supports_json_object_o
 
 
 class DemoEngine:
-    """Runs a leg on the script that the session's model names."""
+    """Runs legs on the script that the session's model names."""
 
     name = "demo"
     builtin_tools = ("ask_user", "demo_approval")
@@ -41,22 +41,22 @@ class DemoEngine:
         script = next((SCRIPTS.get(c.model) for c in candidates if c.provider == "demo"), None)
         if script is None:
             return Failed("unprocessable", f"There is no demo model called {leg.session.model}.")
-        return await AgentLoop(leg, [_served(leg.session, script)]).run()
+        return await AgentLoop(leg, [_demo_model(leg.session, script)]).run()
 
 
-def _served(session: SessionSpec, script: Script) -> ServedModel:
+def _demo_model(session: SessionSpec, script: Script) -> ServedModel:
     pause = float(session.options.get("delayMs", 0)) / 1000
-    model = FunctionModel(stream_function=_streaming(script, pause), model_name=session.model, profile=_PROFILE)
+    model = FunctionModel(stream_function=_stream_function(script, pause), model_name=session.model, profile=_PROFILE)
     return ServedModel(
-        session.model, model, says_end=False, may_be_blank=True, retry=RetryRule(retries=0), cost_of=_nothing
+        session.model, model, says_end=False, may_be_blank=True, retry=RetryRule(retries=0), cost_of=_no_cost
     )
 
 
-def _nothing(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal:
+def _no_cost(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal:
     return Decimal(0)
 
 
-def _streaming(script: Script, pause: float) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
+def _stream_function(script: Script, pause: float) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Piece]:
         for number, act in enumerate(script(messages, info)):
             if number and pause:

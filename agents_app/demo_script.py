@@ -1,8 +1,8 @@
-"""What the demo's models say: pure functions from the conversation to the acts of the next response.
+"""Scripts of the demo's models: pure functions from the conversation to the acts of the next response.
 
-`tour` reads the newest prompt for words: think, `use <tool>` (its arguments may follow as JSON), ask, approve,
-fail, `long <n>`. It calls the tools first and answers with what they returned; everything it says depends on
-the conversation alone, so a leg that is run again says it again.
+`tour` looks for words in the newest prompt: think, `use <tool>` (arguments may follow as JSON), ask, approve, fail,
+`long <n>`. It calls the tools first and then answers with their results. A response depends on the conversation alone,
+so a retried leg repeats it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pydantic_ai.models.function import AgentInfo
 
 from core_app import jsontext
 
-LONGEST = 100_000
-"""Words of the longest answer."""
+MAX_WORDS = 100_000
+"""Number of words in the longest answer."""
 
 _WORDS = re.compile(r"\s*\S+\s*")
 _USE = re.compile(r"\buse\s+([A-Za-z_][A-Za-z0-9_-]{0,63})", re.IGNORECASE)
@@ -39,7 +39,7 @@ class Think:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`number` counts from 0 in every response, as providers do."""
+    """A tool call. `number` counts from 0 in every response, as providers count."""
 
     number: int
     name: str
@@ -48,24 +48,24 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The provider fails."""
+    """A failure of the provider."""
 
 
 Act = Say | Think | Call | Fail
 
 
 def echo(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
-    """The prompt's text and nothing else."""
-    prompt, _ = _newest(messages)
-    yield from _spoken(prompt)
+    """Answers with the prompt's text."""
+    prompt, _ = _newest_prompt(messages)
+    yield from _say_words(prompt)
 
 
 def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
-    """One response of the tour: calls when the prompt asks for tools that have not answered, else the answer."""
-    prompt, results = _newest(messages)
-    if _has(prompt, "fail"):
+    """Responds with tool calls if the prompt asks for tools that have no results yet, else with the answer."""
+    prompt, results = _newest_prompt(messages)
+    if _has_word(prompt, "fail"):
         yield Fail()
-    if _has(prompt, "think") and not results:
+    if _has_word(prompt, "think") and not results:
         yield from (Think(text) for text in ("The prompt asks me to think, ", "so I think about it."))
     calls = _calls(prompt, {tool.name for tool in info.function_tools})
     if calls and not results:
@@ -73,31 +73,31 @@ def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
         return
     shape = info.model_request_parameters.output_object
     if shape is not None:
-        yield from _spoken(jsontext.encode_text(_sample(shape.json_schema)))
+        yield from _say_words(jsontext.encode_text(_sample(shape.json_schema)))
         return
     yield from _answer(prompt, results)
 
 
 def _answer(prompt: str, results: Sequence[ToolReturnPart]) -> Iterator[Act]:
-    yield from _spoken(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
+    yield from _say_words(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
     for result in results:
-        yield from _spoken(f"\n{result.tool_name} answered: {result.model_response_str()}")
+        yield from _say_words(f"\n{result.tool_name} answered: {result.model_response_str()}")
     if match := _LONG.search(prompt):
         yield Say("\n")
-        count = min(int(match.group(1)), LONGEST)
+        count = min(int(match.group(1)), MAX_WORDS)
         yield from (Say(f"{_LETTERS[index % len(_LETTERS)]} ") for index in range(count))
 
 
-def _newest(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
-    """The text of the newest prompt, and what tools returned since."""
+def _newest_prompt(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
+    """Returns the text of the newest prompt and the tool results after it."""
     results: list[ToolReturnPart] = []
     for message in reversed(messages):
         if not isinstance(message, ModelRequest):
             continue
-        said = [part for part in message.parts if isinstance(part, UserPromptPart)]
-        if said:
-            # Prompts whose runs were aborted or failed come together with it; they are over.
-            return _text(said[-1]), results
+        prompts = [part for part in message.parts if isinstance(part, UserPromptPart)]
+        if prompts:
+            # Earlier parts are prompts of aborted or failed runs.
+            return _text(prompts[-1]), results
         results = [part for part in message.parts if isinstance(part, ToolReturnPart)] + results
     return "", results
 
@@ -113,14 +113,14 @@ def _kind(item: Any) -> str:
 
 
 def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
-    """The tools to call with their arguments, in the prompt's order; only those the session has."""
+    """Returns the tools to call and their arguments, in the prompt's order. Tools the session lacks are left out."""
     calls = [
         (match.group(1), _args_after(prompt, match.end())) for match in _USE.finditer(prompt) if match.group(1) in tools
     ]
-    if _has(prompt, "ask") and "ask_user" in tools:
+    if _has_word(prompt, "ask") and "ask_user" in tools:
         question = {"question": "Shall the tour go on?", "options": ["Yes", "No"]}
         calls.append(("ask_user", jsontext.encode_text(question)))
-    if _has(prompt, "approve") and "demo_approval" in tools:
+    if _has_word(prompt, "approve") and "demo_approval" in tools:
         calls.append(("demo_approval", jsontext.encode_text({"action": "demo"})))
     return calls
 
@@ -136,17 +136,17 @@ def _args_after(prompt: str, position: int) -> str:
     return rest[:end]
 
 
-def _has(prompt: str, word: str) -> bool:
+def _has_word(prompt: str, word: str) -> bool:
     return re.search(rf"\b{word}\b", prompt, re.IGNORECASE) is not None
 
 
-def _spoken(text: str) -> Iterator[Act]:
-    """The text word by word; at least one act, because a response has to say something."""
+def _say_words(text: str) -> Iterator[Act]:
+    """Yields the text word by word. There is at least one act, because a response must not be empty."""
     return (Say(word) for word in _WORDS.findall(text) or [text or " "]) if text.strip() else iter([Say(text or " ")])
 
 
 def _sample(schema: Mapping[str, Any]) -> Any:
-    """The smallest value of the schema's shape: what a model without a mind would answer."""
+    """Returns the smallest value that has the shape of the schema."""
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):

@@ -1,9 +1,8 @@
-"""What an engine is: the thing that executes a leg, and what the leg lends it.
+"""The interface of engines, which execute legs, and of the leg that the runner lends to an engine.
 
-An engine knows no database, no session table and no protocol. It streams events through the leg, hands it
-every model response as a checkpoint, asks it to settle tool calls, and says how the leg ended. Every rule
-about durability lives on the other side of `Leg`, so all engines keep it alike; `tests/agents/engine_contract.py`
-is the suite that each must pass.
+An engine knows no database, no session table and no protocol. It streams events through the leg, gives it every model
+response as a checkpoint, has it settle tool calls, and returns the outcome of the leg. Durability is the task of `Leg`
+alone, so it is the same for all engines. Every engine must pass the suite in `tests/agents/engine_contract.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
 __all__ = [
     "Attachment",
     "CallResult",
+    "Completion",
     "Engine",
     "Failed",
     "Finished",
@@ -27,7 +27,6 @@ __all__ = [
     "Leg",
     "LegLost",
     "LegOutcome",
-    "ModelTurn",
     "PlannedCall",
     "RunSpec",
     "SessionSpec",
@@ -40,14 +39,14 @@ __all__ = [
 
 
 CUT_MARK = '"kept_from"'
-"""What the gateway's own engines' payloads have where a cut's summary of earlier messages may be in them."""
+"""Text in payloads of the gateway's own engines that may contain the summary of a cut (`sessions_app` erases them)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part of a prompt that is not text; exactly one of `data` (bytes), `url` and `stored` is set.
+    """A part of a prompt that is not text. Exactly one of `data`, `url` and `stored` is set.
 
-    In a leg's history it is `stored`: what names the bytes to `Leg.attachment`, and how many they are.
+    In a leg's history it is `stored`, the key for `Leg.read_attachment`, and `size` is the number of bytes.
     """
 
     kind: Literal["image", "audio", "file"]
@@ -61,8 +60,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class HistoryMessage:
-    """One message of the conversation. `payload` is the engine's own encoding of an assistant's response,
-    given back exactly as it was checkpointed; None for imported history and other engines' messages."""
+    """One message of the conversation. `payload` is the engine's own encoding of an assistant's response, exactly as it
+    was checkpointed; None for imported history. After a switch of models it may be another engine's."""
 
     message_id: str
     role: Literal["user", "assistant", "system", "tool_result"]
@@ -76,7 +75,7 @@ class HistoryMessage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one model response; `cost_usd` None when the price is unknown."""
+    """Tokens and cost of one model response. `cost_usd` is None when the price is unknown."""
 
     model: str
     input_tokens: int = 0
@@ -87,11 +86,11 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelTurn:
-    """One complete model response: the unit of a checkpoint.
+class Completion:
+    """One complete model response, the unit of a checkpoint.
 
-    `kept_from`: where what came before that message was cut away for the usage's model; later legs' histories begin
-    there. None changes nothing about that.
+    `kept_from` is the id of the first message that is still sent to the usage's model; histories of later legs begin
+    there. None keeps an earlier cut as it is.
     """
 
     message_id: str
@@ -104,7 +103,7 @@ class ModelTurn:
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """What an engine may know of the session; `options` are the checked `providerOpts`."""
+    """An engine's view of the session. `options` are the checked `providerOpts`."""
 
     session_id: str
     tenant_id: int
@@ -120,8 +119,8 @@ class SessionSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """`turns` is how many model responses the run has had in earlier legs (`maxTurns` counts per run);
-    `api_key_id` whose key began it, whose budgets count."""
+    """An engine's view of the run. `turns` counts the model responses of earlier legs, since `maxTurns` is a limit per
+    run. `api_key_id` is the key that sent the prompt, whose budgets apply."""
 
     run_id: str
     attempt: int
@@ -131,19 +130,20 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run has its answer: `content`, the last message's text (JSON text with a response format)."""
+    """The run has its answer. `content` is the text of the last message, or JSON text with a response format."""
 
     content: str
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The run waits for calls that are not settled; the next leg begins when the last of them is."""
+    """The run waits for pending tool calls. The next leg starts when the last of them is settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run ends with an `error` event. `reason` is a sentence for the client, never a foreign exception's text."""
+    """The run ends with an `error` event. `reason` is a sentence for clients and never the text of a foreign
+    exception."""
 
     code: str
     reason: str
@@ -162,48 +162,48 @@ LegOutcome = Finished | Waiting | Failed | Stopped
 
 
 class Leg(Protocol):
-    """What the runner lends an engine for one leg. Every method may raise `LegLost` (another process holds the
-    lease) or be cancelled (abort); an engine lets both pass through untouched."""
+    """The services that the runner offers to an engine for one leg. Every method may raise `LegLost` (another process
+    holds the lease) or be cancelled (abort); an engine must not catch either."""
 
     session: SessionSpec
     run: RunSpec
     history: tuple[HistoryMessage, ...]
-    """The stored conversation, oldest first. It ends with the run's user message, with tool results, with an
-    assistant message whose calls are to be settled through `call` (a leg that resumes), or with the run's answer
-    already (its end was not committed): then the engine asks no model unless `steering` brings something."""
+    """The stored conversation, oldest first. It ends with the run's user message, with tool results, with an assistant
+    message whose calls must be settled through `call` (a resumed leg), or with the run's answer if the end of the run
+    was not committed. In the last case the engine asks no model again unless `take_steering` returns texts."""
     kept_for: str | None
-    """None: the history is whole. Else the model for which its beginning was cut away (`ModelTurn.kept_from`); what is
-    there of it are system messages, and the prompt that the first kept message answers."""
+    """The model for which the beginning of the history was cut (`Completion.kept_from`); None if it is complete. A cut
+    keeps system messages and the prompt that the first kept message answers."""
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
-        """All of the stored conversation, for a model that another one's cut does not concern."""
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
+        """Returns the complete conversation, for a model to which the cut does not apply."""
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
-        """The bytes of a `stored` attachment of the history, read each time; None when they were erased since."""
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
+        """Reads the bytes of a `stored` attachment of the history. None when they have been erased."""
 
     async def emit(self, event: Event) -> None:
-        """Streams an event; returns at once unless the log is behind by more than its bound."""
+        """Streams an event. Returns at once, unless the log has too many uncommitted events."""
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
-        """Commits a response, its calls and its spend; the calls come back in order with the gateway's ids.
-        Emits `message_end` (when there was text) and `tool_calls`."""
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
+        """Commits a response, its calls and its usage. Returns the calls in order, with the gateway's ids. Emits
+        `message_end`, if there was text, and `tool_calls`."""
 
     async def spend(self, usage: Usage) -> None:
-        """Commits what a request cost that is no response of the conversation (a summary of it)."""
+        """Commits the usage of a request that is no response of the conversation, such as a summary."""
 
     async def call(self, call_id: str) -> CallResult | None:
-        """Executes a planned call, or gives the answer it already has; None: it is pending and the run must wait.
-        Safe to call for several ids concurrently."""
+        """Executes a planned call, or returns the result that it already has. None means that the call is pending and
+        the run must wait. Several calls may be executed concurrently."""
 
-    async def steering(self) -> tuple[str, ...]:
-        """Texts that joined the run since the last call of this; each is stored and announced exactly once, and is
-        from then on part of `history` of later legs."""
+    async def take_steering(self) -> tuple[str, ...]:
+        """Returns the texts that joined the run since this was called last. Each is stored and announced exactly once,
+        and is part of the `history` of later legs."""
 
 
 class Engine(Protocol):
-    """One way to execute legs. Stateless: one instance serves every leg of the process."""
+    """A way to execute legs. Engines are stateless: one instance serves all legs of the process."""
 
     name: str
 
     async def run_leg(self, leg: Leg) -> LegOutcome:
-        """Executes one leg to its end. An exception is a bug or a crash: the runner logs it and retries the leg."""
+        """Executes one leg to its end. The runner regards an exception as a bug, logs it and retries the leg."""

@@ -1,6 +1,6 @@
-"""What goes wrong at a provider, as codes and sentences of the gateway's own.
+"""Translation of provider errors into the gateway's own codes and sentences, and the rules for retries.
 
-The provider's words stay in the log: they may quote the conversation, the key or an internal address. Codes:
+The provider's texts are only logged, because they may quote the conversation, the key or an internal address. Codes:
 upstream_error, rate_limited, timeout, context_length_exceeded, bad_request, unprocessable.
 """
 
@@ -31,26 +31,26 @@ from agents_app.engine import Failed
 from agents_app.ready_model import RetryRule
 
 
-class ProviderRests(Exception):
-    """The provider failed too often, or asked to be left alone, and is not asked now."""
+class ProviderCoolingDown(Exception):
+    """The provider is in a cooldown, after failures or because it asked for one, so no request was sent."""
 
 
-PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderRests)
-"""What the library raises for a provider that fails, an answer it cannot read and a request it cannot express; and
-what stands for a request that was not even sent."""
+PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
+"""Errors of the library for a failing provider, an unreadable response and a request that it cannot express, and the
+error for a request that was not sent."""
 
-LONGEST_WAIT = 30.0
-"""Seconds. A provider that asks for a longer pause is given up at once: the run's caller can wait better."""
+MAX_WAIT = 30.0
+"""Seconds. When a provider asks for a longer pause, there is no retry: waiting is left to the client."""
 
 RETRY_WINDOW = 90.0
-"""Seconds from the first try of a request in which it may be tried again."""
+"""Seconds after the first attempt of a request in which it may be retried."""
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
 
 def failure(error: BaseException, model: str) -> Failed:
-    """The end of a run for one of PROVIDER_ERRORS."""
-    if isinstance(error, ProviderRests):
+    """Translates one of PROVIDER_ERRORS into the outcome of a leg."""
+    if isinstance(error, ProviderCoolingDown):
         return Failed("upstream_error", f"The provider of {model} rests after failures.", retryable=True)
     if isinstance(error, ModelContextWindowExceededError):
         return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
@@ -66,11 +66,11 @@ def failure(error: BaseException, model: str) -> Failed:
         return Failed("upstream_error", f"The connection to the provider of {model} failed or broke.", retryable=True)
     if isinstance(error, ModelUnavailableError | ModelServerError):
         return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
-    return _rejected(error, model)
+    return _rejection(error, model)
 
 
-def transient(error: BaseException) -> bool:
-    """Whether the same request may succeed if it is sent again."""
+def is_transient(error: BaseException) -> bool:
+    """True when the same request may succeed if it is sent again."""
     if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError | ModelRequestTimeout):
         return True
     status = error.status_code if isinstance(error, ModelHTTPError) else None
@@ -80,18 +80,18 @@ def transient(error: BaseException) -> bool:
 
 
 def retry_delay(rule: RetryRule, attempt: int, elapsed: float, error: BaseException) -> float | None:
-    """Seconds before the next try after `attempt` (from 0) failed, `elapsed` seconds after the first began; None
-    when there should be none."""
-    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not transient(error):
+    """Returns the seconds to wait before the next attempt; None if there should be none. `attempt` is the number of the
+    one that failed, from 0; `elapsed` counts seconds since the first began."""
+    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not is_transient(error):
         return None
     asked: float | None = error.retry_after if isinstance(error, ModelAPIError) else None
     if asked is not None:
-        return asked if asked <= LONGEST_WAIT else None
-    # A quarter either way, so that a provider's hiccup is not answered by all legs at once.
+        return asked if asked <= MAX_WAIT else None
+    # A jitter of a quarter, so that legs do not all retry at once after a short failure of a provider.
     return min(rule.base_delay * (1 << attempt), rule.max_delay) * (0.75 + random.random() / 2)  # noqa: S311
 
 
-def _rejected(error: BaseException, model: str) -> Failed:
+def _rejection(error: BaseException, model: str) -> Failed:
     if isinstance(error, ModelNotFoundError):
         return Failed("unprocessable", f"The provider knows no model {model}.")
     status = error.status_code if isinstance(error, ModelHTTPError) else None

@@ -1,10 +1,10 @@
-"""Guardrails: an operator's own checks before a prompt, before a tool and after an answer; off by default.
+"""Guardrails: an operator's own checks of prompts, tool calls and answers. There are none by default.
 
-GATEWAY_GUARDRAILS names classes (`package.module:Class`, comma separated) that are made once, without arguments.
-Each method gives None to let pass, or a sentence that refuses: a prompt is then answered 422, a tool call is
-settled as rejected with the sentence told to the model, an answer ends its run with the error
-`guardrail_refused`. They run in database threads and may take their time, but not for ever: a run's time limit
-counts. What raises refuses: a broken guardrail must not be an open gate.
+GATEWAY_GUARDRAILS names classes (`package.module:Class`, comma separated), which are instantiated once, without
+arguments. A method returns None to allow, or a sentence to refuse. A refused prompt raises Unprocessable. A refused
+tool call is settled as rejected, with the sentence as its result. A refused answer ends the run with the error
+`guardrail_refused`. Guardrails run in database threads, and their time counts towards the run's time limit. A guardrail
+that raises an exception refuses.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-log = structlog.get_logger("gateway.guardrails")
+logger = structlog.get_logger("gateway.guardrails")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is being checked: whose session, and which."""
+    """The session to which the checked text belongs."""
 
     tenant_slug: str
     session_id: str
@@ -33,62 +33,63 @@ class Subject:
 
 
 class Guardrail:
-    """The base; override what you need."""
+    """Base class of guardrails, which allows everything. Override what you need."""
 
     def before_prompt(self, subject: Subject, text: str) -> str | None:
-        """Before a prompt is accepted."""
+        """Checks a prompt before it is accepted."""
         return None
 
     def before_tool(self, subject: Subject, name: str, args: Mapping[str, Any] | str) -> str | None:
-        """Before a tool is executed, or its approval asked for."""
+        """Checks a tool call before it is executed or its approval is requested."""
         return None
 
     def after_answer(self, subject: Subject, content: str) -> str | None:
-        """Before a run ends with its answer. What was streamed already cannot be taken back."""
+        """Checks an answer before the run ends with it. Deltas that were streamed cannot be revoked."""
         return None
 
 
 class BannedWords(Guardrail):
-    """The example: refuses prompts and answers with the words of GATEWAY_BANNED_WORDS."""
+    """Example guardrail, which refuses prompts and answers that contain a word of GATEWAY_BANNED_WORDS."""
 
     def before_prompt(self, subject: Subject, text: str) -> str | None:
-        return self._found(text)
+        return self._refusal(text)
 
     def after_answer(self, subject: Subject, content: str) -> str | None:
-        return self._found(content)
+        return self._refusal(content)
 
-    def _found(self, text: str) -> str | None:
+    def _refusal(self, text: str) -> str | None:
         folded = text.casefold()
         found = next((word for word in settings.GATEWAY_BANNED_WORDS if word.casefold() in folded), None)
         return None if found is None else "The text holds a word that the operator does not allow."
 
 
 def prompt_refusal(subject: Subject, text: str) -> str | None:
-    """Why a prompt is refused, or None."""
-    return _first(lambda rail: rail.before_prompt(subject, text))
+    """Returns the reason to refuse a prompt, or None."""
+    return _first_refusal(lambda rail: rail.before_prompt(subject, text))
 
 
 def tool_refusal(subject: Subject, name: str, args: Mapping[str, Any] | str) -> str | None:
-    """Why a tool call is refused, or None."""
-    return _first(lambda rail: rail.before_tool(subject, name, args))
+    """Returns the reason to refuse a tool call, or None."""
+    return _first_refusal(lambda rail: rail.before_tool(subject, name, args))
 
 
 def answer_refusal(subject: Subject, content: str) -> str | None:
-    """Why an answer is refused, or None."""
-    return _first(lambda rail: rail.after_answer(subject, content))
+    """Returns the reason to refuse an answer, or None."""
+    return _first_refusal(lambda rail: rail.after_answer(subject, content))
 
 
-def configured() -> tuple[Guardrail, ...]:
-    """The operator's guardrails, in order. Raises ImproperlyConfigured, naming the one that cannot be had."""
-    return _made(tuple(settings.GATEWAY_GUARDRAILS))
+def load_guardrails() -> tuple[Guardrail, ...]:
+    """Returns the operator's guardrails, in order. Raises ImproperlyConfigured, which names the one that cannot be
+    instantiated."""
+    return _instantiate_all(tuple(settings.GATEWAY_GUARDRAILS))
 
 
 @lru_cache(maxsize=4)
-def _made(paths: tuple[str, ...]) -> tuple[Guardrail, ...]:
-    return tuple(_make(path) for path in paths)
+def _instantiate_all(paths: tuple[str, ...]) -> tuple[Guardrail, ...]:
+    return tuple(_instantiate(path) for path in paths)
 
 
-def _make(path: str) -> Guardrail:
+def _instantiate(path: str) -> Guardrail:
     module, _, name = path.partition(":")
     try:
         made = getattr(import_module(module), name)()
@@ -99,12 +100,12 @@ def _make(path: str) -> Guardrail:
     return made
 
 
-def _first(check: Callable[[Guardrail], str | None]) -> str | None:
-    for rail in configured():
+def _first_refusal(check: Callable[[Guardrail], str | None]) -> str | None:
+    for rail in load_guardrails():
         try:
             refusal = check(rail)
-        except Exception:  # contains: an operator's code; what raises refuses
-            log.exception("guardrail_failed", guardrail=type(rail).__name__)
+        except Exception:  # contains: bugs in an operator's code, which refuse
+            logger.exception("guardrail_failed", guardrail=type(rail).__name__)
             refusal = "A check of the operator failed."
         if refusal is not None:
             return refusal

@@ -1,17 +1,17 @@
-"""What the session's history policy does when a conversation does not fit its model.
+"""The session's history policy, applied when a conversation does not fit its model.
 
-`truncate` drops the oldest part, `summarize` puts the same model's summary in its place, `error` does nothing.
-Only what the model is sent is shortened; the stored history stays whole, and the next response notes the cut
-so that later legs begin there instead of failing first.
+`truncate` drops the oldest messages, `summarize` replaces them by a summary of the same model, `error` does nothing.
+Only the messages sent to the model are shortened; the stored history stays complete. The next response records the cut,
+so that later legs start from it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.exceptions import ModelConnectionError, ModelTimeoutError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
@@ -20,7 +20,7 @@ from agents_app.context_window import (
     CHARACTERS_PER_TOKEN,
     SUMMARY_INSTRUCTIONS,
     estimated_tokens,
-    shortened,
+    shorten,
     transcript,
 )
 from agents_app.conversation import Cut, answer_text, message_id_of, summary_request
@@ -29,31 +29,31 @@ from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.failures import PROVIDER_ERRORS
 from agents_app.ready_model import ServedModel
 from agents_app.response_usage import usage_of
-from agents_app.spans import model_span, response_noted
+from agents_app.spans import model_span, record_response
 from core_app.jsontext import clean_text
 from core_app.tracing import tracing_enabled
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger("gateway.agents")
 
 SUMMARY_TRIES = 3
-"""Each with half the transcript of the one before: what does not fit is why we are here."""
+"""Attempts to get a summary. Each halves the transcript, since the conversation does not fit the model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """The conversation to go on with; `cut` is None when its beginning has no stored id."""
+class TrimmedHistory:
+    """The shortened conversation. `cut` is None when none of its messages is stored."""
 
     messages: list[ModelMessage]
     cut: Cut | None
 
 
-async def fitted(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]) -> Fitted | None:
-    """Applies the policy once and announces it; None when the policy or the conversation allows nothing."""
+async def fit_history(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]) -> TrimmedHistory | None:
+    """Applies the policy once and emits its event. Returns None when nothing may be dropped."""
     if leg.session.history_policy == "error":
         return None
     before = estimated_tokens(messages)
-    # Half, so that a conversation that grows on is not cut at every turn.
-    short = shortened(messages, min(before, served.context_window or before) // 2)
+    # Half of it, so that a growing conversation is not cut again at the next response.
+    short = shorten(messages, min(before, served.context_window or before) // 2)
     if short is None:
         return None
     summary = None
@@ -65,14 +65,14 @@ async def fitted(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]
     else:
         await leg.emit(ContextSummarized(messages=len(short.dropped), tokens=tokens))
     kept = short.kept if summary is None else _with_summary(short.kept, short.lead, summary)
-    return Fitted(kept, _cut(served.name, short.kept, short.kept_from, summary))
+    return TrimmedHistory(kept, _cut_for(served.name, short.kept, short.kept_from, summary))
 
 
 def _with_summary(kept: list[ModelMessage], lead: int, summary: str) -> list[ModelMessage]:
     return [*kept[:lead], summary_request(summary), *kept[lead:]]
 
 
-def _cut(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summary: str | None) -> Cut | None:
+def _cut_for(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summary: str | None) -> Cut | None:
     start = next(index for index, message in enumerate(kept) if message is first)
     named = (message_id for message in kept[start:] if (message_id := message_id_of(message)))
     kept_from = next(named, None)
@@ -80,9 +80,9 @@ def _cut(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summary:
 
 
 async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int) -> str | None:
-    """The model's own summary of what goes; None when it gives none, then the conversation is truncated.
+    """Asks the model for a summary of the dropped messages. Returns None when it gives none.
 
-    It is asked like for any response: while its circuit is closed and no budget is spent, and for what it costs.
+    Circuit, budgets and usage apply as they do for any other request.
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
     for _ in range(SUMMARY_TRIES):
@@ -93,12 +93,12 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
         )
         try:
             with served.circuit.asking(), model_span(leg, served, [request]) as asking:
-                response = await _asked(served, request)
+                response = await _request_summary(served, request)
                 usage = usage_of(response, served, [request])
                 if tracing_enabled():
-                    response_noted(asking, response, usage)
+                    record_response(asking, response, usage)
         except PROVIDER_ERRORS:
-            logger.warning("%s gave no summary of %d characters.", served.name, limit, exc_info=True)
+            logger.warning("summary_failed", model=served.name, characters=limit, exc_info=True)
             limit //= 2
             continue
         await leg.spend(usage)
@@ -107,7 +107,7 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
     return None
 
 
-async def _asked(served: ServedModel, request: ModelRequest) -> ModelResponse:
+async def _request_summary(served: ServedModel, request: ModelRequest) -> ModelResponse:
     timer = asyncio.timeout(served.first_event_seconds)
     try:
         async with timer, model_request_stream(served.model, [request], model_settings=served.settings) as stream:

@@ -1,7 +1,7 @@
-"""The `model` engine: the agent loop on a configured provider's model.
+"""The `model` engine: the agent loop on the models of configured providers.
 
-The session's model name is resolved again at every leg, so a changed route or key holds from the next leg on;
-the candidates after the first are what the loop falls back to.
+The session's model name is resolved again in each leg, so that a changed route or key applies from the next leg on. The
+loop falls back to the candidates after the first one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SAME_NAMES = (
 
 
 class ModelEngine:
-    """Runs a leg on the models that the session's model name stands for."""
+    """Runs legs on the candidates of the session's model name."""
 
     name = "model"
     builtin_tools: tuple[str, ...] = ()
@@ -58,13 +58,13 @@ class ModelEngine:
                 "upstream_error", f"The quota of every provider of {name[:200]} is exhausted.", retryable=True
             )
         served = [
-            _served(leg, await model_built(candidate, config.providers[candidate.provider]), config)
+            _ready_model(leg, await model_built(candidate, config.providers[candidate.provider]), config)
             for candidate in candidates
         ]
         return await AgentLoop(leg, served).run()
 
 
-def _served(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
+def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
     session = leg.session
     policy = config.defaults.retry
     return ServedModel(

@@ -1,6 +1,6 @@
-"""`providerOpts` of a session: which ones an engine takes, of what type, and what the library calls them.
+"""Checks of a session's `providerOpts`: the options of each engine, and their types.
 
-Unknown options are refused by name, so that a misspelt one is not silently without effect.
+Unknown options are refused, so that a misspelt one is not silently ignored.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MODEL: Mapping[str, tuple[Check, str]] = {
     "parallel_tool_calls": (_boolean, "true or false"),
     "reasoning_effort": (_effort, f"one of {', '.join(EFFORTS)}"),
 }
-# The demo takes a model's options too, so that a client can be tried without changing its requests.
+# The demo accepts a model's options too, so that clients can try it without changing their requests.
 _BY_ENGINE: Mapping[str, Mapping[str, tuple[Check, str]]] = {
     "model": _MODEL,
     "demo": {**_MODEL, "delayMs": (_integer(0, 1000), "a whole number from 0 to 1000")},
@@ -70,7 +70,8 @@ _BY_ENGINE: Mapping[str, Mapping[str, tuple[Check, str]]] = {
 
 
 def provider_options_check(engine: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options, each known to the engine and of its type; BadRequest names `providerOpts.<name>`."""
+    """Returns the options if the engine knows each and its type is right. Raises BadRequest with the field
+    `providerOpts.<name>`."""
     known = _BY_ENGINE.get(engine, {})
     for name, value in (options or {}).items():
         field = f"providerOpts.{name[:64]}"

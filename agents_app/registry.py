@@ -1,7 +1,7 @@
-"""Which engine serves what: engines by name, models and configured agents by the names clients use.
+"""Registry of engines, and the resolution of model names and configured agents to engines.
 
-Engines are loaded when they are first needed, because the libraries behind them are the slowest part of a
-start. A name that cannot be served is an `Unprocessable` that says why and names the field.
+Engines are imported when they are first needed, because their libraries are the slowest part of a start. A name that
+cannot be served raises `Unprocessable` with the reason and the field.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _loading = threading.Lock()
 
 
 def engine_modules() -> dict[str, str]:
-    """The module of every engine by name: the gateway's own, and the operator's of GATEWAY_ENGINES (`name=module`)."""
+    """Returns engine modules by name: the gateway's own, and the operator's in GATEWAY_ENGINES (`name=module`)."""
     named = (entry.partition("=") for entry in settings.GATEWAY_ENGINES)
     return {name.strip(): module.strip() for name, _, module in named} | _MODULES
 
 
-class LoopedEngine(Engine, Protocol):
-    """An engine with the built-in tools that its sessions always have."""
+class RegisteredEngine(Engine, Protocol):
+    """An engine with the names of built-in tools that its sessions always have."""
 
     builtin_tools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """`name` is what a session keeps: as the client gave it, or the substitute's `provider:model`. `provider` and
-    `model` are the first candidate's; the engine resolves the name again at every leg."""
+    """The result of resolving a model name. `name` is stored in the session: as the client gave it, or the substitute's
+    `provider:model`. `provider` and `model` belong to the first candidate; engines resolve `name` again in each leg."""
 
     engine: str
     name: str
@@ -52,7 +52,7 @@ class ResolvedModel:
 
 
 class AgentEntry(BaseModel):
-    """An agent of the configuration's `agents:`; `type` says which engine runs it, the rest is that engine's."""
+    """An entry of `agents:` in the configuration. `type` names its engine, which interprets any further fields."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -71,25 +71,25 @@ AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
 )
 
 
-def engine_get(name: str) -> LoopedEngine:
-    """The engine of this name; Unprocessable when there is none."""
+def engine_get(name: str) -> RegisteredEngine:
+    """Returns the engine of this name. Raises Unprocessable when there is none."""
     modules = engine_modules()
     if name not in modules:
         raise Unprocessable(f"There is no engine called {name[:64]!r}.", field="agent")
-    # Two threads that import the same heavy module at once would each wait for the other's half.
+    # Threads that import the same package at once may deadlock on its modules.
     with _loading:
-        engine: LoopedEngine = import_module(modules[name]).ENGINE
+        engine: RegisteredEngine = import_module(modules[name]).ENGINE
     return engine
 
 
 def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) -> ResolvedModel:
-    """Finds what serves a model name for a tenant, a substitute where the tenant takes one and `substitutes`;
-    Unprocessable with field "model" when nothing can that the tenant may use."""
+    """Resolves a model name for a tenant, to a substitute if the tenant and `substitutes` allow one. Raises
+    Unprocessable with the field "model" when no candidate may be used."""
     config = models_config()
     resolution = model_candidates(config, name, substitution=substitutes and substitution(principal))
     candidates = candidates_allowed(principal.tenant_id, resolution, name)
     if not candidates:
-        raise Unprocessable(_why_not(name, resolution), field="model")
+        raise Unprocessable(_unservable_message(name, resolution), field="model")
     first = candidates[0]
     entry = config.providers[first.provider]
     if entry.wire == "demo" and entry.model(first.model) is None:
@@ -99,7 +99,8 @@ def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) 
 
 
 def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
-    """What serves a configured agent: a model, or the engine that its `type` names. Unprocessable, field "agent"."""
+    """Resolves a configured agent to its model, or to the engine that its `type` names. Raises Unprocessable with the
+    field "agent"."""
     entry = agent_get(agent_id)
     if entry.type != "model" and entry.type in engine_modules():
         model = entry.model or agent_id
@@ -109,14 +110,14 @@ def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
             f"The agent {agent_id!r} is of type {entry.type!r}, which cannot be run here.", field="agent"
         )
     try:
-        # Never a substitute: the operator named the model.
+        # No substitutes, because the operator chose the model.
         return model_resolve(entry.model or default_candidate(models_config()), principal=principal, substitutes=False)
     except Unprocessable as error:
         raise Unprocessable(f"The agent {agent_id!r} cannot be served. {error.message}", field="agent") from None
 
 
 def agent_get(agent_id: str) -> AgentEntry:
-    """The configured agent of this id; Unprocessable with field "agent" when there is none."""
+    """Returns the configured agent of this id. Raises Unprocessable with the field "agent"."""
     entry = next((agent for agent in AGENTS.get() if agent.id == agent_id), None)
     if entry is None:
         raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
@@ -124,7 +125,7 @@ def agent_get(agent_id: str) -> AgentEntry:
 
 
 def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]) -> None:
-    """Unprocessable with field "attachments" when the model is known not to take one of these types."""
+    """Raises Unprocessable with the field "attachments" when the model is known not to accept one of their types."""
     entry = models_config().providers[resolved.provider].model(resolved.model)
     if entry is None or entry.capabilities is None:
         return
@@ -135,7 +136,7 @@ def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]
         )
 
 
-def _why_not(name: str, resolution: Resolution) -> str:
+def _unservable_message(name: str, resolution: Resolution) -> str:
     shown = name[:200]
     if resolution.keyless:
         providers = ", ".join(dict.fromkeys(resolution.keyless))

@@ -1,7 +1,7 @@
-"""The last word of a run: is it an answer, and does it fit the session's response format?
+"""The session's response format, and the check of a run's answer against it.
 
-The library's structured output is used to ask (`output_type`), in a mode that streams text and needs no hidden
-tool; whether the answer fits is checked here, because the library checks nothing for a plain JSON Schema.
+The request uses the library's structured output (`output_type`), in a mode that streams text and needs no hidden tool.
+The answer is checked here, because the library does not validate against a plain JSON Schema.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 from tools_app.schema import violation
 
-MAX_ASKED_AGAIN = 2
-"""How often a run asks again after an answer that is empty or does not fit."""
+MAX_REPEATED_REQUESTS = 2
+"""Number of times a run asks again after an answer that is empty or violates the format."""
 
-EMPTY = "Your last response had neither text nor a tool call. Answer the user now."
+EMPTY_FEEDBACK = "Your last response had neither text nor a tool call. Answer the user now."
 
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerFormat:
-    """A response format. `schema` is its JSON text; as the session keeps it, checked when it was set."""
+class ResponseFormat:
+    """A response format. `schema` is the JSON text of its JSON Schema, which was checked when it was set."""
 
     schema: str
 
     @classmethod
-    def of(cls, response_format: Mapping[str, Any] | None) -> AnswerFormat | None:
+    def of(cls, response_format: Mapping[str, Any] | None) -> ResponseFormat | None:
         return cls(jsontext.encode_text(dict(response_format))) if response_format else None
 
     def output_type(self, *, json_schema: bool) -> Any:
-        """What to ask the library for; plain text where it cannot express the schema."""
+        """Returns the output type for the library: plain text if it cannot express the schema."""
         try:
             shape = StructuredDict(jsontext.decode(self.schema), name="answer")
         except UserError:
@@ -45,11 +45,12 @@ class AnswerFormat:
         return NativeOutput(shape, name="answer") if json_schema else PromptedOutput(shape, name="answer")
 
     def instructions(self) -> str:
-        """For a model that is asked in plain text."""
+        """Returns the instructions for a request with plain text output."""
         return f"Answer with one JSON object alone that fits this JSON Schema, no other text:\n{self.schema}"
 
-    def fitted(self, text: str) -> str:
-        """The JSON text of the answer; ValueError with a sentence for the model when it does not fit."""
+    def check_answer(self, text: str) -> str:
+        """Returns the answer as canonical JSON text. Raises ValueError, with a sentence for the model, if it violates
+        the format."""
         match = _FENCED.match(text)
         inner = (match.group(1) if match else text).strip()
         try:

@@ -1,4 +1,4 @@
-"""A request to a model as a span of OpenTelemetry's GenAI conventions; what was said only where that is wanted."""
+"""Spans of model requests by OpenTelemetry's GenAI conventions. Texts are recorded only if the operator enabled it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS = {
 
 @contextmanager
 def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Iterator[Span]:
-    """One request to one model; a provider's error marks it with the code that clients would see."""
+    """Opens the span of one model request. A provider error marks it with the code that clients would see."""
     with span(f"chat {served.name.partition(':')[2]}", _attributes(leg, served, asked), kind="client") as asking:
         try:
             yield asking
@@ -38,8 +38,8 @@ def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> 
             raise
 
 
-def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
-    """What the model answered; `usage` is what the ledger will have."""
+def record_response(asking: Span, response: ModelResponse, usage: Usage) -> None:
+    """Records the response in its span. `usage` is the usage that the ledger will have."""
     asking.set_attributes(
         {
             "gen_ai.response.model": response.model_name,
@@ -48,7 +48,7 @@ def response_noted(asking: Span, response: ModelResponse, usage: Usage) -> None:
             "gen_ai.usage.input_tokens": usage.input_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
-            **content_attribute("gen_ai.output.messages", lambda: _told([response])),
+            **content_attribute("gen_ai.output.messages", lambda: _otel_messages([response])),
         }
     )
 
@@ -67,11 +67,11 @@ def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) ->
         "gateway.run.id": leg.run.run_id,
         **{attribute: settings.get(name) for name, attribute in SETTINGS.items()},
         **content_attribute("gen_ai.system_instructions", lambda: leg.session.system_prompt),
-        **content_attribute("gen_ai.input.messages", lambda: _told(asked)),
+        **content_attribute("gen_ai.input.messages", lambda: _otel_messages(asked)),
     }
 
 
-def _told(messages: Sequence[ModelMessage]) -> str:
-    """The messages in the form of the conventions, which the agent library knows; binaries are left out."""
+def _otel_messages(messages: Sequence[ModelMessage]) -> str:
+    """Encodes the messages by the conventions, with the library's own function. Binaries are left out."""
     conventions = import_module("pydantic_ai.models.instrumented").InstrumentationSettings(include_binary_content=False)
     return jsontext.encode_text(conventions.messages_to_otel_messages(list(messages)))

@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""Django's configuration of this app."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class SessionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """With workers, whoever makes work (a view, a command, the admin) leaves a job for them."""
+        """Registers the event vocabularies and, in deployments with workers, the job queue."""
         for vocabulary in (SESSION_EVENTS, GROUP_EVENTS):
             vocabulary_register(vocabulary)
         if settings.GATEWAY_RUNNER == "worker" and settings.GATEWAY_DATABASE_URL:
-            # The queue's library is there only where its Django app is installed.
+            # Imported by name, because Procrastinate is installed for PostgreSQL only.
             WAKEUPS.queue = import_string("sessions_app.legs.jobs.JobQueue")()

@@ -1,7 +1,7 @@
-"""Housekeeping that may take long: retention, and the fold of the ledger into sums per day.
+"""Periodic housekeeping in batches: retention, and the fold of ledger entries into sums per day.
 
-`CHORES` is the only list of it. Where legs run in the server's process, the sweep runs each chore in a loop of its own;
-with workers, each is a periodic job (`sessions_app.tasks`). One process at a time runs a chore.
+`CHORES` is the only list. Where legs run in the server process, the sweep runs each chore in a loop of its own. With
+workers, each chore is a periodic job (`sessions_app.tasks`). Only one process at a time runs a chore.
 """
 
 from __future__ import annotations

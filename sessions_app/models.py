@@ -1,8 +1,7 @@
 """Sessions, their runs and their messages.
 
-The session's identity in lower rooms is its stream. JSON that belongs to a client is stored as the text that was
-accepted, so key order and numbers come back as they came. At most one run of a session is active; the database
-holds that too.
+Lower rooms know a session by its stream. A client's JSON is stored as the accepted text, so that key order and numbers
+are preserved. At most one run of a session is active, which a constraint of the database enforces too.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from core_app.ids import new_id
 
 
 def run_id() -> str:
-    """A new `requestId`."""
+    """Returns a new `requestId`."""
     return new_id("run")
 
 
 class SessionState(models.TextChoices):
-    """What a session is doing (native contract, "Session object")."""
+    """The states of a session (docs/protocol-native.md, "Session object")."""
 
     IDLE = "idle"
     WORKING = "working"
@@ -30,7 +29,8 @@ class SessionState(models.TextChoices):
 
 
 class RunState(models.TextChoices):
-    """queued → running ⇄ waiting → ready → running → completed | aborted | failed; `ready`: its next leg is queued."""
+    """The states of a run: queued → running → waiting → ready → running → completed | aborted | failed. A `ready` run
+    waits for its next leg."""
 
     QUEUED = "queued"
     READY = "ready"
@@ -44,11 +44,11 @@ class RunState(models.TextChoices):
 ACTIVE = (RunState.READY, RunState.RUNNING, RunState.WAITING)
 UNFINISHED = (RunState.QUEUED, *ACTIVE)
 WORKABLE = (RunState.QUEUED, RunState.READY, RunState.RUNNING)
-"""What the sweep looks for: a leg to begin, or one that somebody should be executing."""
+"""Runs that the sweep looks at: those with a leg to start, or with one that some process should be executing."""
 
 
 class SessionGroup(models.Model):
-    """Sessions that a client follows together; its stream counts their events."""
+    """Sessions that a client follows together. The group's stream counts their events."""
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.CASCADE)
     public_id = models.CharField(max_length=64)
@@ -64,7 +64,7 @@ class SessionGroup(models.Model):
 class AgentSession(models.Model):
     """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts.
 
-    Where the conversation was cut to fit a model, `kept_from` is the first message that the model `kept_for` is sent.
+    When the conversation was cut to fit the model `kept_for`, `kept_from` is the first message that is still sent.
     """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
@@ -88,7 +88,7 @@ class AgentSession(models.Model):
     approvals = models.TextField(default="{}")
     user_data = models.TextField(default="{}")
     metadata = models.TextField(default="{}")
-    # Texts: SQLite weighs its indexes by the lengths that columns declare.
+    # TextField, because SQLite chooses indexes by the declared lengths of columns.
     kept_from = models.TextField(null=True)
     kept_for = models.TextField(null=True)
 
@@ -122,10 +122,11 @@ class AgentSession(models.Model):
 
 
 class Run(models.Model):
-    """What one prompt sets off. `attempt` counts all tries, `stalled` those since the last progress that died.
+    """The execution of one prompt, up to its final answer.
 
-    `urgent` runs (whenBusy: interrupt) go before the other queued ones. `last_offset` is the terminal event's. `trace`
-    is the place of the run's span in its trace (`core_app.tracing.reserve_span`), where there is one.
+    `attempt` counts all attempts, `stalled` those that died since the last progress. `urgent` runs (whenBusy:
+    interrupt) precede other queued runs. `last_offset` is the offset of the terminal event. `trace` identifies the
+    reserved span of the run (`core_app.tracing.reserve_span`), or is None.
     """
 
     id = models.CharField(max_length=40, primary_key=True, default=run_id)
@@ -189,9 +190,9 @@ class Run(models.Model):
 
 
 class Message(models.Model):
-    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's.
+    """One message of the conversation, in order. `calls` is a JSON text; `payload` is the engine's encoding.
 
-    `end_user` is of messages without a run, imported or copied by a fork: whose conversation they were.
+    `end_user` is set on messages without a run, which were imported or copied by a fork, and names their end user.
     """
 
     id = models.CharField(max_length=40, primary_key=True)
@@ -217,9 +218,9 @@ class Message(models.Model):
 
 
 class PromptAttachment(models.Model):
-    """A part of a prompt that is not text: `data`, or the `url` where the model's provider finds it.
+    """An attachment of a prompt: its `data`, or the `url` from which the first leg will download it.
 
-    It belongs to its run, and from the run's beginning to the message that the prompt has become.
+    It belongs to the run and, once the run has started, also to the prompt's message.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, null=True, related_name="attachments")
@@ -244,7 +245,7 @@ class PromptAttachment(models.Model):
 
 
 class SteeringNote(models.Model):
-    """A text that joins a run before its next model call; delivered once."""
+    """A text that joins a run before its next model request. It is delivered once."""
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="steering")
     text = models.TextField()

@@ -1,6 +1,6 @@
-"""Reading sessions and runs; every look-up is bound to the principal's tenant.
+"""Queries on sessions, runs and messages. Every look-up is bound to the principal's tenant.
 
-Another tenant's id is answered exactly like an unknown one: SessionNotFound.
+The id of another tenant's session raises the same SessionNotFound as an unknown one.
 """
 
 from __future__ import annotations
@@ -21,64 +21,68 @@ from tenants_app.principal import Principal
 Row = TypeVar("Row", bound=Model)
 
 PAGE_CHARACTERS = 4 * 1024 * 1024
-"""Of texts in one page. Two hundred answers of a megabyte were a fifth of a gigabyte, and several times that while the
-page was made; what does not fit is on the next one."""
+"""Limit of the texts in one page; the rest follows on the next page. Without it, 200 answers of a megabyte took several
+times 200 MB while the page was built."""
 
-UNSHOWN = ("system_prompt", "response_format", "options", "builtins", "approvals", "metadata")
-"""What no list of sessions shows, a megabyte each at most."""
+UNLISTED = ("system_prompt", "response_format", "options", "builtins", "approvals", "metadata")
+"""Columns that lists of sessions do not show. Each may hold a megabyte."""
 
 
 def session_get(principal: Principal, public_id: str) -> AgentSession:
-    """The tenant's session of that id, closed ones too."""
+    """Returns the tenant's session of that id, open or closed. Raises SessionNotFound."""
     session = (
         AgentSession.objects.select_related("group").filter(tenant_id=principal.tenant_id, public_id=public_id).first()
     )
     if session is None:
-        raise session_unknown(public_id)
+        raise session_not_found(public_id)
     return session
 
 
 def session_position(session: AgentSession) -> StreamPosition:
-    """Where the session's stream stands. Raises SessionNotFound when it was erased since it was looked up."""
+    """Returns the position of the session's stream. Raises SessionNotFound when the session has been erased
+    meanwhile."""
     try:
         return position(session.stream_id)
     except Stream.DoesNotExist:
-        raise session_unknown(session.public_id) from None
+        raise session_not_found(session.public_id) from None
 
 
-def session_unknown(public_id: str) -> SessionNotFound:
-    """The one sentence for it."""
+def session_not_found(public_id: str) -> SessionNotFound:
+    """Returns the error for an id that the tenant has no session of."""
     return SessionNotFound(f"There is no session {public_id!r}.")
 
 
 def session_names(stream_ids: Collection[int]) -> Mapping[int, str]:
-    """What sessions are called on the wire, by their streams; for who has streams of one tenant already."""
+    """Returns public session ids by stream id. Not bound to a tenant: the caller must know that the streams are its
+    tenant's."""
     return dict(AgentSession.objects.filter(stream_id__in=stream_ids).values_list("stream_id", "public_id"))
 
 
 def sessions_of_end_user(tenant_id: int, end_user: str) -> QuerySet[AgentSession]:
-    """Those with a run of this user of the client, or with something of it that a fork or an import has brought."""
+    """Returns sessions with a run of this end user, or with messages of theirs that were copied by a fork or
+    imported."""
     runs = Run.objects.filter(tenant_id=tenant_id, end_user=end_user)
-    told = Message.objects.filter(end_user=end_user, session__tenant_id=tenant_id)
-    spoken = Q(pk__in=runs.values("session_id")) | Q(pk__in=told.values("session_id"))
-    return AgentSession.objects.filter(spoken, tenant_id=tenant_id).order_by("pk")
+    messages = Message.objects.filter(end_user=end_user, session__tenant_id=tenant_id)
+    involved = Q(pk__in=runs.values("session_id")) | Q(pk__in=messages.values("session_id"))
+    return AgentSession.objects.filter(involved, tenant_id=tenant_id).order_by("pk")
 
 
 def sessions_page(
     principal: Principal, *, before: int | None, limit: int, filters: Q, group: str | None = None
 ) -> tuple[list[AgentSession], int | None]:
-    """The newest sessions first, and the cursor of the next page (None at the end); of a group if it is named."""
-    rows = AgentSession.objects.select_related("group", "stream").defer(*UNSHOWN)
+    """Returns sessions, newest first, of the group if one is given, and the cursor of the next page (None at the
+    end)."""
+    rows = AgentSession.objects.select_related("group", "stream").defer(*UNLISTED)
     rows = rows.filter(filters, tenant_id=principal.tenant_id)
     if group is not None:
-        # By its number: through a join the sessions of the whole tenant would be read for the few of the group.
+        # Filtered by primary key: a join would read all sessions of the tenant.
         of_tenant = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=group)
         rows = rows.filter(group_id=of_tenant.values_list("pk", flat=True).first() or 0)
     return _page(rows.filter(id__lt=before) if before is not None else rows, "-id", limit)
 
 
 def run_get(session: AgentSession, run_id: str) -> Run:
-    """A run of the session."""
+    """Returns a run of the session. Raises NotFound."""
     run = Run.objects.filter(session=session, pk=run_id).first()
     if run is None:
         raise NotFound(f"The session has no run {run_id!r}.")
@@ -86,54 +90,55 @@ def run_get(session: AgentSession, run_id: str) -> Run:
 
 
 def run_active(session_id: int) -> Run | None:
-    """The run that is under way or waits; at most one."""
+    """Returns the run that is ready, running or waiting; there is at most one."""
     return Run.objects.filter(session_id=session_id, state__in=ACTIVE).first()
 
 
-def run_present(session_id: int) -> Run | None:
-    """What a client means by "what runs": the active run, else the queued one that is next.
+def run_current(session_id: int) -> Run | None:
+    """Returns the run that a client regards as running: the active run, else the next queued one.
 
-    An accepted prompt waits for its leg for a moment, or for as long as there is no room; its client knows neither.
+    An accepted prompt may wait for a free slot, which its client does not see.
     """
     return run_active(session_id) or run_next(session_id)
 
 
 def run_next(session_id: int) -> Run | None:
-    """The queued run that is begun next, when none is active."""
+    """Returns the queued run that starts next when none is active."""
     return runs_unfinished(session_id).order_by("-urgent", "number").first()
 
 
 def runs_unfinished(session_id: int) -> QuerySet[Run]:
-    """The active run and the queued ones."""
+    """Returns the active run and the queued ones."""
     return Run.objects.filter(session_id=session_id, state__in=UNFINISHED)
 
 
 def run_newest(session_id: int) -> Run | None:
-    """The run of the newest prompt."""
+    """Returns the run of the newest prompt."""
     return Run.objects.filter(session_id=session_id).order_by("-number").first()
 
 
-def run_to_come(session_id: int, after: int) -> Run | None:
-    """The newest run whose terminal event lies beyond `after`, or is still to be written."""
+def run_ending_after(session_id: int, after: int) -> Run | None:
+    """Returns the newest run whose terminal event comes after the offset `after`, or is not written yet."""
     ahead = Q(last_offset__isnull=True) | Q(last_offset__gt=after)
     return Run.objects.filter(ahead, session_id=session_id).order_by("-number").first()
 
 
 def runs_page(session: AgentSession, *, before: int | None, limit: int) -> tuple[list[Run], int | None]:
-    """The newest runs first, and the next page's cursor."""
+    """Returns runs, newest first, and the cursor of the next page."""
     rows = Run.objects.filter(session=session).defer("text")
     rows = rows.filter(number__lt=before) if before is not None else rows
     return _page(rows, "-number", limit, texts=("last_message", "error_reason", "metadata"))
 
 
 def messages_page(session: AgentSession, *, after: int, limit: int) -> tuple[list[Message], int | None]:
-    """The conversation from its beginning, and the next page's cursor."""
+    """Returns messages, oldest first, and the cursor of the next page."""
     rows = Message.objects.filter(session=session, number__gt=after).defer("payload")
     return _page(rows, "number", limit, texts=("content", "calls"))
 
 
 def _page(rows: QuerySet[Row], order: str, limit: int, texts: Collection[str] = ()) -> tuple[list[Row], int | None]:
-    """`texts` are columns of any size: with them a page ends before the row that brings them over PAGE_CHARACTERS."""
+    """Returns one page and its cursor. `texts` are unbounded columns: the page ends before the row with which they
+    would exceed PAGE_CHARACTERS."""
     if not texts:
         found = list(rows.order_by(order)[: limit + 1])
         more = len(found) > limit

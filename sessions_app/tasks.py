@@ -1,4 +1,7 @@
-"""What workers do; Procrastinate finds this module when it is installed (PostgreSQL only)."""
+"""The Procrastinate tasks of workers. Procrastinate imports this module where it is installed (PostgreSQL only).
+
+Queued jobs refer to tasks by name, so the names must not change.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,33 @@ from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.legs.jobs import HOUSEKEEPING, LEGS, WAKE
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
-from sessions_app.wakeup import Work
+from sessions_app.wakeup import SessionKey
 
-log = structlog.get_logger("gateway.jobs")
+logger = structlog.get_logger("gateway.jobs")
 
 
 @app.task(name=WAKE, queue=LEGS)
 async def wake(session_id: int, tenant_id: int) -> None:
-    """Runs the legs of a session; the job's slot is taken for as long."""
-    await RUNNER.run(Work(session_id, tenant_id))
+    """Runs the legs of a session. The job occupies its slot until they have ended."""
+    await RUNNER.run(SessionKey(session_id, tenant_id))
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="housekeeping.jobs", queue=HOUSEKEEPING, queueing_lock="housekeeping.jobs")
 async def stalled_jobs_remove(timestamp: int) -> None:
-    """Removes the jobs of workers that died: their sessions have been taken up by the sweep long since."""
+    """Removes the jobs of workers that died. The sweep has already taken up their sessions."""
     manager = app.job_manager
     for job in await manager.get_stalled_jobs():
         await manager.finish_job(job, status=Status.FAILED, delete_job=True)
-        log.info("stalled_job_removed", job=job.id, task=job.task_name)
+        logger.info("stalled_job_removed", job=job.id, task=job.task_name)
 
 
 def _register(chore: Chore) -> None:
-    """Makes the chore a periodic job. Jobs in the database bear its name, so the name must not change."""
+    """Registers a chore as a periodic job."""
     name = f"housekeeping.{chore.name}"
 
     async def run(timestamp: int) -> None:
-        await database.run(chore.run, SWEEP.goes_on)
+        await database.run(chore.run, SWEEP.may_continue)
 
     app.periodic(cron=chore.cron)(app.task(name=name, queue=HOUSEKEEPING, queueing_lock=name)(run))
 

@@ -1,8 +1,8 @@
-"""How a committed change reaches whoever runs legs: "this session has work".
+"""Wake-ups: hints to the runner, or to the workers' queue, that a session has work.
 
-In one process the runner listens and is told after the commit. With workers a queue takes a job in the same
-transaction. A process with neither (a command beside an embedded gateway) tells nobody, and the sweep finds the
-work. A wake-up is a hint: the lease decides.
+In the embedded deployment the runner of the process is called after the commit. With workers, a job is deferred in the
+same transaction. A process with neither (a management command beside an embedded gateway) sends nothing, and the sweep
+finds the session. Wake-ups may be lost or repeated; the lease decides who runs the session.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from django.db import transaction
 from core_app.lifecycle import process_wide
 
 
-class Work(NamedTuple):
-    """A session that has work, and whose it is."""
+class SessionKey(NamedTuple):
+    """The primary key of a session, and its tenant's."""
 
     session_id: int
     tenant_id: int
 
 
 class Queue(Protocol):
-    """Jobs that outlive the process that made them."""
+    """A durable job queue."""
 
-    def defer(self, work: Work) -> None:
-        """Queues a job in the present transaction, unless one for this session waits already."""
+    def defer(self, key: SessionKey) -> None:
+        """Queues a job in the current transaction, unless one for this session already waits."""
 
 
 class Wakeups:
-    """The one place where announcements arrive; `listener` may be called from any thread."""
+    """The router of wake-ups to the job queue or the local runner. `listener` may be called from any thread."""
 
     def __init__(self) -> None:
-        self.listener: Callable[[Work], None] | None = None
+        self.listener: Callable[[SessionKey], None] | None = None
         self.queue: Queue | None = None
-        self.guest: Callable[[Work], None] | None = None
-        """Of a worker: takes what the queue may bring too late (`Runner.offer`)."""
+        self.overflow: Callable[[SessionKey], None] | None = None
+        """Set in workers: offers the session to an overflow slot (`Runner.try_overflow`)."""
 
-    def announce(self, work: Work) -> None:
-        """Tells of work that the present transaction makes; the last step of whoever holds the stream's lock."""
+    def announce(self, key: SessionKey) -> None:
+        """Sends a wake-up when the current transaction commits. Call it last while holding the stream's lock."""
         if self.queue is not None:
-            self.queue.defer(work)
+            self.queue.defer(key)
         else:
-            transaction.on_commit(lambda: self.tell(work))
+            transaction.on_commit(lambda: self.notify(key))
 
-    def tell(self, work: Work) -> None:
-        """Tells of work that is committed already."""
+    def notify(self, key: SessionKey) -> None:
+        """Sends a wake-up now, for work that is already committed."""
         if self.queue is not None:
-            self.queue.defer(work)
+            self.queue.defer(key)
         elif self.listener is not None:
-            self.listener(work)
+            self.listener(key)
 
-    def remind(self, work: Work) -> None:
-        """Tells of work that nobody has taken up yet; where a queue brings it, whoever works for the queue here too."""
-        self.tell(work)
-        if self.queue is not None and self.guest is not None:
-            self.guest(work)
+    def notify_overdue(self, key: SessionKey) -> None:
+        """Sends a wake-up for work that nobody has taken up, and in a worker also tries an overflow slot."""
+        self.notify(key)
+        if self.queue is not None and self.overflow is not None:
+            self.overflow(key)
 
 
 WAKEUPS = process_wide(Wakeups())

@@ -17,7 +17,7 @@ from events_app import log
 from events_app.batches import StoredEvent
 from sessions_app import wire
 from sessions_app.events import TERMINAL_TYPES
-from sessions_app.legs.checkpoints import BESIDE
+from sessions_app.legs.checkpoints import SIDE_CALLS_FROM
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import run_active
 from tenants_app.models import LedgerEntry
@@ -171,7 +171,7 @@ def session_check(session: AgentSession) -> None:
 def _runs_check(session: AgentSession, state: Folded) -> None:
     runs = {run.pk: run for run in Run.objects.filter(session=session)}
     assert set(runs) == set(state.runs)
-    responses = LedgerEntry.objects.filter(run_id__in=runs, response_no__lt=BESIDE)
+    responses = LedgerEntry.objects.filter(run_id__in=runs, response_no__lt=SIDE_CALLS_FROM)
     entries = Counter(responses.values_list("run_id", flat=True))
     for run_id, run in runs.items():
         told, shown = state.runs[run_id], wire.run_to_wire(run)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn, ToolRequest, Usage
+from agents_app.engine import Completion, Finished, Leg, LegOutcome, ToolRequest, Usage
 from agents_app.events import MessageDelta, MessageStart
 from core_app.ids import new_id
 
@@ -71,7 +71,7 @@ async def stream(leg: Leg, pieces: Iterable[str]) -> tuple[str, str]:
 async def say(leg: Leg, pieces: Iterable[str], calls: tuple[ToolRequest, ...] = ()) -> tuple[str, Any]:
     """Streams a message and checkpoints it: its text and the planned calls."""
     message_id, text = await stream(leg, pieces)
-    return text, await leg.checkpoint(ModelTurn(message_id, text, calls, USAGE, b"{}"))
+    return text, await leg.checkpoint(Completion(message_id, text, calls, USAGE, b"{}"))
 
 
 def prompt_of(leg: Leg) -> str:
@@ -105,7 +105,7 @@ def paused(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Itera
         for piece in after:
             rest += piece
             await leg.emit(MessageDelta(message_id=message_id, delta=piece))
-        await leg.checkpoint(ModelTurn(message_id, first + rest, (), USAGE, b"{}"))
+        await leg.checkpoint(Completion(message_id, first + rest, (), USAGE, b"{}"))
         return Finished(first + rest)
 
     return leg_of

@@ -14,7 +14,7 @@ from events_app.batches import StoredEvent
 from events_app.positions import StreamPosition
 from sessions_app.events import TERMINAL_TYPES, PromptReceived, SessionClosed
 from sessions_app.models import UNFINISHED, AgentSession, Run
-from sessions_app.selectors import run_get, run_newest, run_to_come, session_position
+from sessions_app.selectors import run_ending_after, run_get, run_newest, session_position
 
 RECENT = timedelta(seconds=60)
 """A run that ended this recently is still shown to a client that connects: a fast run must not outrun its client."""
@@ -93,7 +93,7 @@ def _one_run(request: StreamRequest, run: Run, here: StreamPosition) -> StreamPl
 
 
 def _from_position(session: AgentSession, request: StreamRequest, after: int, here: StreamPosition) -> StreamPlan:
-    coming = run_to_come(session.pk, max(after, here.floor))
+    coming = run_ending_after(session.pk, max(after, here.floor))
     if coming is not None:
         return StreamPlan(after, end_run=coming.pk)
     closed = session.closed_at is not None

@@ -189,7 +189,7 @@ def _references() -> Iterator[CheckMessage]:
                 id="gateway.E016",
             )
     try:
-        guardrails.configured()
+        guardrails.load_guardrails()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="gateway.E017")
 

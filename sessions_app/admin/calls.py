@@ -31,7 +31,7 @@ from tools_app.models import ToolCall
 from tools_app.states import CallState
 
 _TEMPLATE = "admin/sessions_app/decide.html"
-_LONGEST = 8_000
+_MAX_TEXT = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PendingCall:
     def from_call(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
         """Builds the value from a call, with its JSON decoded."""
         options = jsontext.decode(call.options or "[]")
-        return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
+        return cls(call.pk, call, session, jsontext.indent(call.args)[:_MAX_TEXT], options)
 
 
 @admin.register(ToolCall, site=SITE)
@@ -173,4 +173,4 @@ def _texts(call: ToolCall) -> list[tuple[str, str]]:
         ("Comment", call.comment),
         ("Result", call.result),
     )
-    return [(name, text[:_LONGEST]) for name, text in given if text]
+    return [(name, text[:_MAX_TEXT]) for name, text in given if text]

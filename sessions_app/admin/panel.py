@@ -33,7 +33,7 @@ _UNFINISHED_OF_ALL = _UNFINISHED + " GROUP BY state"
 _UNFINISHED_OF_TENANT = _UNFINISHED + " AND tenant_id = %s GROUP BY state"
 
 _PANEL_ROWS = 8
-_SHOWN = 100
+_CELL_CHARACTERS = 100
 
 
 def panel(request: HttpRequest) -> list[Figure | Table]:
@@ -50,19 +50,19 @@ def panel(request: HttpRequest) -> list[Figure | Table]:
 def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
     sessions = reverse("admin:sessions_app_agentsession_changelist")
     runs = _unfinished_counts(tenant)
-    failures = _failed_lately(tenant)
+    failures = _recent_failures(tenant)
     failed = failures.count()
     return [
         Figure("running", str(runs.get(RunState.RUNNING, 0)), f"{sessions}?state=working"),
         Figure("queued", str(runs.get(RunState.QUEUED, 0) + runs.get(RunState.READY, 0))),
         Figure("waiting", str(runs.get(RunState.WAITING, 0))),
-        Figure("failed in the last hour", _plus(failed), None, "alarm" if failed else ""),
+        Figure("failed in the last hour", _format_count(failed), None, "alarm" if failed else ""),
         Figure("sessions today (UTC)", _sessions_today(tenant), sessions),
-        *(_failures(failures, sessions) if failed else []),
+        *(_failures_table(failures, sessions) if failed else []),
     ]
 
 
-def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
+def _failures_table(failures: QuerySet[Run], address: str) -> list[Table]:
     """The newest failed runs with their reasons."""
     rows = [
         (
@@ -70,7 +70,7 @@ def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
             (
                 run.session.public_id,
                 run.error_code or "",
-                (run.error_reason or "")[:_SHOWN],
+                (run.error_reason or "")[:_CELL_CHARACTERS],
                 f"{run.ended_at:%Y-%m-%d %H:%M:%S}",
                 run.session.tenant.slug,
             ),
@@ -86,19 +86,21 @@ def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
     return [
         Figure("approvals to decide", str(approvals), f"{calls}?waiting=approval", "alarm" if approvals else ""),
         Figure("questions to answer", str(answers), f"{calls}?waiting=answer"),
-        *_calls(tenant, calls),
+        *_calls_table(tenant, calls),
     ]
 
 
-def _calls(tenant: Tenant | None, address: str) -> list[Table]:
+def _calls_table(tenant: Tenant | None, address: str) -> list[Table]:
     """The open calls that expire first; no table when there are none."""
-    found = _of(open_waits(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[:_PANEL_ROWS]
+    found = _of_tenant(open_waits(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[
+        :_PANEL_ROWS
+    ]
     rows = [
         (
             reverse("admin:tools_app_toolcall_change", args=[quote(call.pk)]),
             (
                 call.tool_name,
-                (call.question or call.args)[:_SHOWN],
+                (call.question or call.args)[:_CELL_CHARACTERS],
                 call.state.replace("_", " "),
                 f"{call.expires_at:%Y-%m-%d %H:%M:%S}",
                 call.tenant.slug,
@@ -120,7 +122,7 @@ def _unfinished_counts(tenant: Tenant | None) -> dict[str, int]:
 
 
 def _waiting_counts(tenant: Tenant | None) -> tuple[int, int]:
-    counted = _of(open_waits(ToolCall.objects.all()), tenant).aggregate(
+    counted = _of_tenant(open_waits(ToolCall.objects.all()), tenant).aggregate(
         approvals=Count("pk", filter=Q(state=CallState.AWAITING_APPROVAL)),
         answers=Count("pk", filter=Q(state=CallState.AWAITING_ANSWER)),
     )
@@ -129,23 +131,25 @@ def _waiting_counts(tenant: Tenant | None) -> tuple[int, int]:
 
 def _sessions_today(tenant: Tenant | None) -> str:
     midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    return _plus(_newest(_of(AgentSession.objects.all(), tenant)).filter(created_at__gte=midnight).count())
+    return _format_count(
+        _newest_rows(_of_tenant(AgentSession.objects.all(), tenant)).filter(created_at__gte=midnight).count()
+    )
 
 
-def _failed_lately(tenant: Tenant | None) -> QuerySet[Run]:
+def _recent_failures(tenant: Tenant | None) -> QuerySet[Run]:
     since = clock.now() - timedelta(hours=1)
-    return _of(_newest(Run.objects.all()), tenant).filter(state=RunState.FAILED, ended_at__gte=since)
+    return _of_tenant(_newest_rows(Run.objects.all()), tenant).filter(state=RunState.FAILED, ended_at__gte=since)
 
 
-def _newest(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]
+def _newest_rows(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]
     """The newest NEWEST_ROWS rows, from a primary key on: with the list of ids PostgreSQL would choose a hash join."""
     before = list(rows.order_by("-pk").values_list("pk", flat=True)[NEWEST_ROWS : NEWEST_ROWS + 1])
     return rows.filter(pk__gt=before[0]) if before else rows
 
 
-def _of(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: ignore[type-arg]
+def _of_tenant(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: ignore[type-arg]
     return rows if tenant is None else rows.filter(tenant=tenant)
 
 
-def _plus(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number}+" if number >= NEWEST_ROWS else str(number)

@@ -23,7 +23,7 @@ from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge, cost, group_digits
 from core_app import jsontext
 from core_app.database import write_transaction
-from sessions_app.admin import reading
+from sessions_app.admin import session_lists
 from sessions_app.models import AgentSession, Run, SessionState
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.run_control import run_abort
@@ -143,10 +143,10 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
             "title": found.public_id,
             "opts": self.opts,
             "session": found,
-            "calls": reading.calls_waiting(found),
-            "runs": reading.runs(found, request.GET),
-            "messages_page": reading.messages(found, request.GET),
-            "events": reading.events(found, request.GET),
+            "calls": session_lists.waiting_calls(found),
+            "runs": session_lists.runs_page(found, request.GET),
+            "messages_page": session_lists.messages_page(found, request.GET),
+            "events": session_lists.events_page(found, request.GET),
             "texts": _texts(found),
             "may_act": self.has_act_permission(request) and found.closed_at is None,
             "may_erase": self.has_erase_permission(request),
@@ -210,7 +210,7 @@ def _texts(session: AgentSession) -> list[tuple[str, str]]:
         ("Metadata", session.metadata),
     )
     return [
-        (name, (text if name == "System prompt" else jsontext.indent(text))[: reading.LONGEST_TEXT])
+        (name, (text if name == "System prompt" else jsontext.indent(text))[: session_lists.MAX_TEXT])
         for name, text in given
         if text not in ("", "{}", "[]")
     ]

@@ -1,7 +1,7 @@
-"""Attachments that a client gave by address: fetched once, through the guarded client, before the model is asked.
+"""Download of attachments that a client gave by URL, through the guarded client, before the first model request.
 
-What came is kept in the attachment's row, so a retried leg asks nobody again and a model's provider is never sent
-to an address that a tenant chose.
+The bytes are stored in the attachment's row. A retried leg therefore downloads nothing again, and no URL that a tenant
+chose is ever passed to a model provider.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ FETCH_SECONDS = 30.0
 
 
 async def attachments_fetch(*, run_id: str, fence: Fence, tenant_id: int) -> None:
-    """Fetches what the run's prompt gave by address. Raises Unprocessable, naming the address that gave nothing."""
-    if not (missing := await database.run(_missing, run_id)):
+    """Downloads the attachments that the run's prompt gave by URL. Raises Unprocessable, which names the URL that
+    failed."""
+    if not (missing := await database.run(_attachments_to_fetch, run_id)):
         return
-    tenant = await database.run(_tenant, tenant_id)
-    left = settings.GATEWAY_MAX_ATTACHMENT_BYTES - await database.run(_kept_bytes, run_id)
+    tenant = await database.run(_tenant_get, tenant_id)
+    left = settings.GATEWAY_MAX_ATTACHMENT_BYTES - await database.run(_stored_bytes, run_id)
     for pk, url in missing:
-        data = await _fetched(url, tenant, left)
+        data = await _fetch(url, tenant, left)
         left -= len(data)
-        await database.run(_keep, fence, pk, data)
+        await database.run(_store, fence, pk, data)
 
 
-async def _fetched(url: str, tenant: Tenant, limit: int) -> bytes:
+async def _fetch(url: str, tenant: Tenant, limit: int) -> bytes:
     try:
         answer = await CLIENT.request(
             "GET",
@@ -57,21 +58,21 @@ async def _fetched(url: str, tenant: Tenant, limit: int) -> bytes:
     return answer.body
 
 
-def _missing(run_id: str) -> list[tuple[int, str]]:
+def _attachments_to_fetch(run_id: str) -> list[tuple[int, str]]:
     rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=True, url__isnull=False)
     return [(pk, url) for pk, url in rows.values_list("pk", "url") if url is not None]
 
 
-def _kept_bytes(run_id: str) -> int:
+def _stored_bytes(run_id: str) -> int:
     rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=False)
     return rows.aggregate(size=Sum(Length("data")))["size"] or 0
 
 
-def _tenant(tenant_id: int) -> Tenant:
+def _tenant_get(tenant_id: int) -> Tenant:
     return Tenant.objects.get(pk=tenant_id)
 
 
-def _keep(fence: Fence, pk: int, data: bytes) -> None:
+def _store(fence: Fence, pk: int, data: bytes) -> None:
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)

@@ -1,4 +1,5 @@
-"""What a leg commits on its way: checkpoints, delivered steering, waiting, its end. Every write is fenced."""
+"""The transactions of a running leg: checkpoints, delivery of steering texts, and the leg's end. Each is fenced: it
+fails with LeaseLost once the leg has lost its lease."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db.models import F
 
-from agents_app.engine import Failed, Finished, LegOutcome, ModelTurn, PlannedCall, Stopped, Usage
+from agents_app.engine import Completion, Failed, Finished, LegOutcome, PlannedCall, Stopped, Usage
 from core_app import clock, jsontext
 from core_app.database import write_transaction
 from events_app import log
@@ -18,57 +19,60 @@ from sessions_app.events import MessageEnd, Steering, ToolCalls
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.messages import message_add
-from sessions_app.services.run_end import run_complete, run_fail, run_stop, state_after
+from sessions_app.services.run_end import run_complete, run_fail, run_stop, session_state
 from tenants_app.models import LedgerEntry
 from tenants_app.services.ledger import ledger_record
 from tools_app import calls
 
 Result = TypeVar("Result")
 
-BESIDE = 1_000_000
-"""The ledger counts a run's responses from 1, at most `maxTurns`, and what was asked beside them from here."""
+SIDE_CALLS_FROM = 1_000_000
+"""`response_no` of the first side call (a model request that is no response of the conversation, such as a summary).
+Responses count from 1 up to `maxTurns`, so the two never meet."""
 
 
-def fenced(fence: Fence, work: Callable[[], Result]) -> Result:
-    """`work` in a write transaction with the stream locked and the lease alive; else LeaseLost."""
+def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
+    """Calls `write` in a write transaction, with the stream locked. Raises LeaseLost when the lease is not alive."""
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
-        return work()
+        return write()
 
 
-def turn_checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
-    """Commits one model response: its message, its planned calls, its spend and its events, together."""
-    return fenced(start.fence, lambda: _checkpoint(start, turn))
+def completion_checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
+    """Commits one model response in one transaction: its message, planned calls, usage and events."""
+    return run_fenced(start.fence, lambda: _checkpoint(start, completion))
 
 
-def _checkpoint(start: LegStart, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+def _checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
     run = Run.objects.get(pk=start.run.pk)
-    text = jsontext.clean_text(turn.text)
+    text = jsontext.clean_text(completion.text)
     planned: tuple[PlannedCall, ...] = ()
-    if turn.calls:
+    if completion.calls:
         planned = calls.calls_plan(
             tenant_id=run.tenant_id,
             stream_id=start.fence.stream_id,
             run_id=run.pk,
-            message_id=turn.message_id,
-            requests=turn.calls,
+            message_id=completion.message_id,
+            requests=completion.calls,
         )
     message_add(
         session_id=start.session.pk,
         run_id=run.pk,
-        message_id=turn.message_id,
+        message_id=completion.message_id,
         role="assistant",
         content=text,
         calls=_calls_text(planned),
-        payload=turn.payload.decode(),
+        payload=completion.payload.decode(),
     )
-    _spend(start, run, turn)
-    if turn.kept_from is not None:
-        AgentSession.objects.filter(pk=start.session.pk).update(kept_from=turn.kept_from, kept_for=turn.usage.model)
+    _spend(start, run, completion)
+    if completion.kept_from is not None:
+        AgentSession.objects.filter(pk=start.session.pk).update(
+            kept_from=completion.kept_from, kept_for=completion.usage.model
+        )
     events: list[Event] = []
     if text:
-        events.append(MessageEnd(message_id=turn.message_id, content=text))
+        events.append(MessageEnd(message_id=completion.message_id, content=text))
     if planned:
         events.append(ToolCalls(count=len(planned)))
     log.append(start.fence.stream_id, events, run_id=run.pk, fence=start.fence)
@@ -84,28 +88,28 @@ def _calls_text(planned: tuple[PlannedCall, ...]) -> str | None:
 
 
 def leg_spend(start: LegStart, usage: Usage) -> None:
-    """Commits what a request cost that is no response of the conversation."""
-    fenced(start.fence, lambda: _spend_beside(start, usage))
+    """Commits the usage of a side call."""
+    run_fenced(start.fence, lambda: _spend_side_call(start, usage))
 
 
-def _spend_beside(start: LegStart, usage: Usage) -> None:
+def _spend_side_call(start: LegStart, usage: Usage) -> None:
     run = Run.objects.get(pk=start.run.pk)
-    before = LedgerEntry.objects.filter(run_id=run.pk, response_no__gte=BESIDE).count()
-    counts = _charged(start, run, usage, BESIDE + before)
+    before = LedgerEntry.objects.filter(run_id=run.pk, response_no__gte=SIDE_CALLS_FROM).count()
+    counts = _record_usage(start, run, usage, SIDE_CALLS_FROM + before)
     Run.objects.filter(pk=run.pk).update(**counts)
     AgentSession.objects.filter(pk=start.session.pk).update(**counts)
 
 
-def _spend(start: LegStart, run: Run, turn: ModelTurn) -> None:
-    counts = {"turns": F("turns") + 1, **_charged(start, run, turn.usage, run.turns + 1)}
+def _spend(start: LegStart, run: Run, completion: Completion) -> None:
+    counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, run.turns + 1)}
     Run.objects.filter(pk=run.pk).update(stalled=0, **counts)
     AgentSession.objects.filter(pk=start.session.pk).update(
-        tool_calls=F("tool_calls") + len(turn.calls), updated_at=clock.now(), **counts
+        tool_calls=F("tool_calls") + len(completion.calls), updated_at=clock.now(), **counts
     )
 
 
-def _charged(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[str, Any]:
-    """Writes the spend into the ledger; how it changes the sums of the run and of the session."""
+def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[str, Any]:
+    """Writes the usage into the ledger. Returns the changes of the totals that the run and the session keep."""
     ledger_record(
         tenant_id=run.tenant_id,
         api_key_id=run.api_key_id,
@@ -133,10 +137,11 @@ def _charged(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[
 
 
 def steering_deliver(start: LegStart) -> tuple[str, ...]:
-    """The run's texts that were not delivered yet: stored as user messages and announced, once."""
+    """Stores the run's pending steering texts as user messages and appends their events, each exactly once. Returns
+    the texts."""
     if not SteeringNote.objects.filter(run_id=start.run.pk, delivered_at__isnull=True).exists():
         return ()
-    return fenced(start.fence, lambda: _deliver(start))
+    return run_fenced(start.fence, lambda: _deliver(start))
 
 
 def _deliver(start: LegStart) -> tuple[str, ...]:
@@ -154,27 +159,27 @@ def _deliver(start: LegStart) -> tuple[str, ...]:
 
 
 def leg_end(start: LegStart, outcome: LegOutcome) -> None:
-    """Commits how the leg ended: the run is over, waits, or goes on because something joined it meanwhile."""
-    fenced(start.fence, lambda: _end(start, outcome))
+    """Commits the outcome of a leg: the run ends, waits, or becomes ready again because a text joined it meanwhile."""
+    run_fenced(start.fence, lambda: _end(start, outcome))
 
 
 def leg_time_out(start: LegStart, seconds: int) -> None:
-    """Ends a run that took longer than it may."""
+    """Ends a run that exceeded GATEWAY_MAX_RUN_SECONDS."""
     message = f"The run took longer than {seconds} s (GATEWAY_MAX_RUN_SECONDS)."
 
-    def work() -> None:
-        session, run = _fresh(start)
+    def stop() -> None:
+        session, run = _reload(start)
         run_stop(session=session, run=run, reason="timeout", message=message, fence=start.fence)
 
-    fenced(start.fence, work)
+    run_fenced(start.fence, stop)
 
 
-def _fresh(start: LegStart) -> tuple[AgentSession, Run]:
+def _reload(start: LegStart) -> tuple[AgentSession, Run]:
     return AgentSession.objects.get(pk=start.session.pk), Run.objects.get(pk=start.run.pk)
 
 
 def _end(start: LegStart, outcome: LegOutcome) -> None:
-    session, run = _fresh(start)
+    session, run = _reload(start)
     if isinstance(outcome, Finished):
         if SteeringNote.objects.filter(run_id=run.pk, delivered_at__isnull=True).exists():
             _pause(session, run, RunState.READY)
@@ -201,6 +206,6 @@ def _pause(session: AgentSession, run: Run, state: RunState) -> None:
         run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
     run.leg_started_at = None
     run.save(update_fields=["state", "active_ms", "leg_started_at"])
-    session.state = state_after(session)
+    session.state = session_state(session)
     session.updated_at = clock.now()
     session.save(update_fields=["state", "updated_at"])

@@ -1,4 +1,4 @@
-"""The stored conversation as an engine takes it."""
+"""Reading the stored conversation, the session and the run into the values that an engine receives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from sessions_app.models import AgentSession, Message, PromptAttachment, Run
 from tools_app import registry as tools
 
 
-def history_load(session: AgentSession, *, whole: bool = False) -> tuple[HistoryMessage, ...]:
-    """The messages, oldest first; without `whole` those that a cut has left, with what leads them. Attachments are
-    named, not read: they may be twenty megabytes a prompt, and the model is sent few of them again."""
+def history_load(session: AgentSession, *, full: bool = False) -> tuple[HistoryMessage, ...]:
+    """Returns the messages, oldest first. Unless `full`, messages before the session's cut are left out, except system
+    messages and the prompt that the first kept message answers.
+
+    Attachments are described, not read: a prompt may have 20 MB of them, and most are not sent to the model again.
+    """
     rows = Message.objects.filter(session=session)
-    if not whole and session.kept_from is not None:
-        rows = rows.filter(_kept(rows, session.kept_from))
+    if not full and session.kept_from is not None:
+        rows = rows.filter(_after_cut(rows, session.kept_from))
     found = list(rows.order_by("number"))
     parts = _attachments(session.pk)
     return tuple(
@@ -37,8 +40,8 @@ def history_load(session: AgentSession, *, whole: bool = False) -> tuple[History
     )
 
 
-def _kept(rows: QuerySet[Message], kept_from: str) -> Q:
-    """From that message on, with the system's messages before it and the prompt that it answers."""
+def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
+    """Condition for the message `kept_from` and those after it, all system messages, and the prompt that it answers."""
     first = rows.filter(pk=kept_from).values_list("number", "role").first()
     if first is None:
         return Q()
@@ -51,14 +54,14 @@ def _kept(rows: QuerySet[Message], kept_from: str) -> Q:
 
 
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
-    """The bytes of one attachment of the session; None when it is erased."""
+    """Returns the bytes of one attachment of the session, or None when it has been erased."""
     rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)
     data = rows.values_list("data", flat=True).first()
     return bytes(data) if data is not None else None
 
 
 def session_spec(session: AgentSession) -> SessionSpec:
-    """What the engine may know of the session, its tools included."""
+    """Builds the engine's view of the session, including its tools."""
     return SessionSpec(
         session_id=session.public_id,
         tenant_id=session.tenant_id,
@@ -74,13 +77,13 @@ def session_spec(session: AgentSession) -> SessionSpec:
 
 
 def session_builtins(session: AgentSession) -> tuple[str, ...]:
-    """The built-in tools that the client asked for and those that come with the engine."""
+    """Returns the built-in tools that the client asked for, then those that the engine always has."""
     engine = agents.engine_get(session.engine)
     return tuple(dict.fromkeys((*jsontext.decode(session.builtins), *engine.builtin_tools)))
 
 
 def run_spec(run: Run) -> RunSpec:
-    """What the engine may know of the run."""
+    """Builds the engine's view of the run."""
     turns = Run.objects.values_list("turns", flat=True).get(pk=run.pk)
     return RunSpec(run_id=run.pk, attempt=run.attempt, turns=turns, api_key_id=run.api_key_id)
 
@@ -95,7 +98,7 @@ def _attachments(session_id: int) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
     rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data").annotate(size=Length("data"))
     for row in rows.order_by("message", "position"):
-        assert row.message_id is not None  # the filter's
+        assert row.message_id is not None  # by the filter
         stored = row.pk if row.url is None else None
         part = Attachment(row.kind, row.media_type, row.name, url=row.url, stored=stored, size=row.size or 0)  # type: ignore[arg-type]
         found[row.message_id].append(part)

@@ -1,9 +1,9 @@
-"""Jobs on PostgreSQL: how a session's work reaches a worker, and how a worker takes it (design, decision 4).
+"""The job queue of the distributed deployment: Procrastinate on PostgreSQL, and the workers of this process.
 
-The queue only wakes: a job that finds a live lease returns, its holder goes on while there is work. So jobs carry
-no `lock` (a killed worker's would block its session for as long as nobody missed it), are deduplicated while they
-wait (`queueing_lock`), and one that was lost costs a sweep. Periodic housekeeping has a queue of its own, because
-long jobs would starve it.
+A job only wakes a worker; the lease decides who runs the session. A job that finds a live lease returns, because the
+holder continues while the session has work. Jobs are deduplicated while they wait (`queueing_lock`) and have no
+`lock`: that of a killed worker would block its session until the worker is missed. A lost job costs one sweep.
+Housekeeping has a queue of its own, because long jobs would starve it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core_app.database import write_transaction
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.postgresql import PromptAsyncConnection
-from sessions_app.wakeup import Work
+from sessions_app.wakeup import SessionKey
 
 LEGS = "legs"
 HOUSEKEEPING = "housekeeping"
@@ -32,32 +32,33 @@ WAKE = "sessions.wake"
 
 POLL_SECONDS = 5.0
 STALLED_SECONDS = 60.0
-AGAIN_SECONDS = 1.0
-"""Before a worker that ended is begun again."""
+RESTART_SECONDS = 1.0
+"""Pause before a worker that ended is started again."""
 
-log = structlog.get_logger("gateway.jobs")
+logger = structlog.get_logger("gateway.jobs")
 
 
 class JobQueue:
-    """`sessions_app.wakeup.Queue` on Procrastinate."""
+    """The `sessions_app.wakeup.Queue` on Procrastinate."""
 
-    def defer(self, work: Work) -> None:
-        """In a savepoint: a job that is there already must not cost the transaction that asks for it again."""
-        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{work.session_id}")
+    def defer(self, key: SessionKey) -> None:
+        """Defers a job for the session. The savepoint keeps the caller's transaction usable when such a job already
+        waits."""
+        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{key.session_id}")
         with write_transaction(), contextlib.suppress(AlreadyEnqueued), transaction.atomic():
-            task.defer(session_id=work.session_id, tenant_id=work.tenant_id)
+            task.defer(session_id=key.session_id, tenant_id=key.tenant_id)
 
 
 class JobWorkers(Part):
-    """A `core_app.lifecycle.Part`: the workers of this process, one for legs and one for housekeeping."""
+    """The Procrastinate workers of this process: one for legs and one for housekeeping."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
         self._worker_app: App | None = None
 
     async def start(self) -> None:
-        """Begins to take jobs."""
-        # As DjangoConnector.get_worker_connector makes it, but for the class.
+        """Connects to the queue and starts both workers."""
+        # The same as DjangoConnector.get_worker_connector, except for the connection class.
         connector = PsycopgConnector(kwargs=connector_params(), connection_class=PromptAsyncConnection)
         self._worker_app = app.with_connector(connector)
         await self._worker_app.open_async()
@@ -67,12 +68,12 @@ class JobWorkers(Part):
         ]
 
     async def drain(self) -> None:
-        """Takes no further job. What runs is the runner's to end."""
+        """Takes no further job. Legs that run are ended by the runner."""
         for task in self._tasks:
             task.cancel()
 
     async def stop(self) -> None:
-        """Ends the workers."""
+        """Ends the workers and closes their connection."""
         await self.drain()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
@@ -81,8 +82,8 @@ class JobWorkers(Part):
             await worker_app.close_async()
 
     async def _run(self, queue: str, concurrency: int) -> None:
-        """One worker; begun again when its database went away, which it raises or, when its listener is the first to
-        notice, ends for without a word."""
+        """Runs one worker, and starts it again whenever it ends. When the database goes away, a worker raises an error
+        or, if its listener notices first, returns without one."""
         assert self._worker_app is not None
         while True:
             try:
@@ -96,10 +97,11 @@ class JobWorkers(Part):
                     delete_jobs="always",
                     install_signal_handlers=False,
                 )
-                log.warning("job_worker_ended", queue=queue)
-            except Exception as error:  # contains: whatever the queue's database connection raises
-                log.warning("job_worker_failed", queue=queue, error=error_summary(error))
-            await asyncio.sleep(AGAIN_SECONDS)
+                logger.warning("job_worker_ended", queue=queue)
+            except Exception as error:  # contains: any error of the queue's database connection
+                logger.warning("job_worker_failed", queue=queue, error=error_summary(error))
+            await asyncio.sleep(RESTART_SECONDS)
 
 
 JOBS = process_wide(JobWorkers())
+"""Process-wide instance, started by `Gateway` in a worker."""

@@ -1,5 +1,6 @@
-"""Keeping leases alive from a thread, so that a busy event loop does not lose them, and giving them up when the
-loop is stuck: a process that cannot run its legs must not hold their sessions.
+"""The lease keeper: a thread that renews the leases of running legs, so that a busy event loop does not lose them.
+
+It stops renewing when the event loop is stuck, because a process that cannot run its legs must not hold their sessions.
 """
 
 from __future__ import annotations
@@ -18,34 +19,34 @@ from core_app.log_lines import error_summary
 from events_app.lease import Fence, leases_held, leases_renew
 
 STALL_SECONDS = 30.0
-"""A loop that has not turned for so long is given up."""
+"""An event loop without a heartbeat for this long counts as stuck."""
 
 BEAT_SECONDS = 0.25
 
 CHECK_SECONDS = 0.5
-"""How soon a leg hears that its session was taken from it, by an abort in another process for one."""
+"""Interval of the checks that notice a lost lease, such as one that an abort in another process revoked."""
 
-LOST = (
+LOST_ADVICE = (
     "This process could not keep its leases (GATEWAY_LEASE_SECONDS): it was stopped, starved of CPU, or cut off from"
     " the database. Its sessions go on elsewhere from their last checkpoint."
 )
 
-log = structlog.get_logger("gateway.leases")
+logger = structlog.get_logger("gateway.leases")
 
 
 class LeaseKeeper(Part):
-    """A `core_app.lifecycle.Part`. `hold` and `release` belong to the loop."""
+    """The part that keeps leases. Call `hold` and `release` on its event loop."""
 
     def __init__(self) -> None:
         self._held: dict[Fence, Callable[[], None]] = {}
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._beat_at = self._kept_at = 0.0
+        self._beat_at = self._renewed_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Starts the thread and the loop's beat."""
+        """Starts the thread and the event loop's heartbeat."""
         self._loop = asyncio.get_running_loop()
         self._stopping.clear()
         self._beat()
@@ -53,7 +54,7 @@ class LeaseKeeper(Part):
         self._thread.start()
 
     async def stop(self) -> None:
-        """Ends the thread."""
+        """Stops the heartbeat and the thread."""
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         thread, self._thread = self._thread, None
@@ -62,14 +63,14 @@ class LeaseKeeper(Part):
             await self._loop.run_in_executor(None, thread.join)
 
     def hold(self, fence: Fence, lost: Callable[[], None]) -> None:
-        """Renews the lease until `release`; `lost` is called on the loop when it is gone."""
+        """Renews the lease until `release`. Calls `lost` on the event loop if the lease is lost before."""
         with self._guard:
             if not self._held:
-                self._kept_at = time.monotonic()
+                self._renewed_at = time.monotonic()
             self._held[fence] = lost
 
     def release(self, fence: Fence) -> None:
-        """Stops renewing."""
+        """Stops renewing the lease."""
         with self._guard:
             self._held.pop(fence, None)
 
@@ -85,44 +86,45 @@ class LeaseKeeper(Part):
             if not held:
                 continue
             if time.monotonic() - self._beat_at > STALL_SECONDS:
-                log.error("loop_stalled", held=len(held), seconds=STALL_SECONDS)
+                logger.error("loop_stalled", held=len(held), seconds=STALL_SECONDS)
             elif time.monotonic() - renewed_at >= settings.GATEWAY_LEASE_SECONDS / 4:
                 renewed_at = time.monotonic()
-                self._keep(held, self._renewed)
+                self._check(held, self._renew)
             else:
-                self._keep(held, leases_held)
+                self._check(held, leases_held)
         connections.close_all()
 
-    def _renewed(self, fences: Iterable[Fence]) -> set[Fence]:
+    def _renew(self, fences: Iterable[Fence]) -> set[Fence]:
         return leases_renew(fences=fences, seconds=settings.GATEWAY_LEASE_SECONDS)
 
-    def _keep(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
-        """Finds out which leases are alive, and tells the legs of those that are not."""
+    def _check(self, held: dict[Fence, Callable[[], None]], look: Callable[[Iterable[Fence]], set[Fence]]) -> None:
+        """Calls `look`, which returns the leases that are alive, and notifies the legs of all others."""
         asked_at = time.monotonic()
         try:
             alive = look(held)
-        except Exception as error:  # contains: whatever a lost connection raises; without this thread no lease is kept
-            log.warning("lease_renewal_failed", error=error_summary(error), held=len(held))
+        except Exception as error:  # contains: any error of a lost connection; the thread must go on
+            logger.warning("lease_renewal_failed", error=error_summary(error), held=len(held))
             connections.close_all()
             return
         for fence, lost in held.items():
             with self._guard:
                 gone = fence not in alive and self._held.pop(fence, None) is not None
             if gone:
-                # Not until it asked: it may have been frozen while it did.
-                self._say_gone(fence, time.monotonic() - self._kept_at)
+                # Measured now and not when it asked: the process may have been frozen during the query.
+                self._log_lost(fence, time.monotonic() - self._renewed_at)
                 self._loop.call_soon_threadsafe(lost)
-        if look == self._renewed:
-            self._kept_at = asked_at
+        if look == self._renew:
+            self._renewed_at = asked_at
 
-    def _say_gone(self, fence: Fence, seconds: float) -> None:
+    def _log_lost(self, fence: Fence, seconds: float) -> None:
         if seconds >= settings.GATEWAY_LEASE_SECONDS:
-            log.warning(
-                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST
+            logger.warning(
+                "lease_lost", stream=fence.stream_id, epoch=fence.epoch, not_kept_for=round(seconds, 1), do=LOST_ADVICE
             )
         else:
-            # Nothing is wrong: another process aborted the run, or the leg has just given its lease back.
-            log.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
+            # No fault: another process aborted the run, or the leg has just released its lease.
+            logger.info("lease_gone", stream=fence.stream_id, epoch=fence.epoch)
 
 
 KEEPER = process_wide(LeaseKeeper())
+"""Process-wide instance, started by `Gateway`."""

@@ -1,4 +1,4 @@
-"""The runner's side of `agents_app.engine.Leg`: durability, fencing and the order of events for every engine."""
+"""The runner's implementation of `agents_app.engine.Leg`: durability, fencing and event order for every engine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.conf import settings
 from agents_app.engine import (
     Attachment,
     CallResult,
+    Completion,
     Failed,
     Finished,
     HistoryMessage,
     LegOutcome,
-    ModelTurn,
     PlannedCall,
     RunSpec,
     SessionSpec,
@@ -29,7 +29,7 @@ from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
 from sessions_app.legs.attachments import attachments_fetch
-from sessions_app.legs.checkpoints import leg_spend, steering_deliver, turn_checkpoint
+from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
@@ -42,7 +42,7 @@ from tools_app.types import CallContext
 
 
 class RunnerLeg:
-    """One leg. What was emitted is committed before anything transactional, so events keep the leg's order."""
+    """One leg. Emitted events are committed before every transaction of the leg, so that they keep their order."""
 
     session: SessionSpec
     run: RunSpec
@@ -53,11 +53,12 @@ class RunnerLeg:
         self.kept_for = start.session.kept_for
         self._writer = FLUSHER.writer(start.fence, start.run.pk)
         self._steering_lock = asyncio.Lock()
-        self._began = time.perf_counter()
-        self._spoke = False
+        self._started_at = time.perf_counter()
+        self._text_started = False
 
     async def load(self) -> None:
-        """Reads what the engine needs, before the leg is lent. Raises GatewayError when it cannot be had."""
+        """Reads the session, run and history for the engine, and downloads attachments. Raises GatewayError when that
+        fails for a reason that a retry would not change."""
         start = self._start
         await attachments_fetch(run_id=start.run.pk, fence=start.fence, tenant_id=start.session.tenant_id)
         self.session, self.run, self.history, self._context = await database.run(self._load)
@@ -67,40 +68,40 @@ class RunnerLeg:
         spec = session_spec(session)
         return spec, run_spec(self._start.run), history_load(session), call_context(session, self._start.run.pk)
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
-        """See `Leg.whole_history`."""
-        return await database.run(history_load, self._start.session, whole=True)
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
+        """See `Leg.full_history`."""
+        return await database.run(history_load, self._start.session, full=True)
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
-        """See `Leg.attachment`."""
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
+        """See `Leg.read_attachment`."""
         if attachment.stored is None:
             return attachment.data
         return await database.run(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
-        if not self._spoke and isinstance(event, MessageDelta | ThinkingDelta):
-            self._spoke = True
-            FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._began)
+        if not self._text_started and isinstance(event, MessageDelta | ThinkingDelta):
+            self._text_started = True
+            FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._started_at)
         await self._writer.emit(event)
 
     async def drain(self) -> None:
-        """Until everything emitted is committed."""
+        """Waits until all emitted events are committed."""
         await self._writer.drain()
 
     async def flush(self) -> None:
-        """The same for a leg that has failed: whether or not it can still be written, nothing of it comes later."""
+        """Waits like `drain`, ignoring errors: after it no event of a failed leg is written any more."""
         with contextlib.suppress(Exception):
             await self._writer.drain()
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         """See `Leg.checkpoint`."""
         await self._writer.drain()
-        planned = await database.run(turn_checkpoint, self._start, turn)
-        self._counted(turn.usage)
+        planned = await database.run(completion_checkpoint, self._start, completion)
+        self._count_tokens(completion.usage)
         return planned
 
-    def _counted(self, usage: Usage) -> None:
+    def _count_tokens(self, usage: Usage) -> None:
         for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
             TOKENS.labels(usage.model, direction).inc(count)
 
@@ -108,7 +109,7 @@ class RunnerLeg:
         """See `Leg.spend`."""
         await self._writer.drain()
         await database.run(leg_spend, self._start, usage)
-        self._counted(usage)
+        self._count_tokens(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""
@@ -121,14 +122,14 @@ class RunnerLeg:
             call_id=call_id, fence=self._start.fence, context=self._context, on_settled=tool_result_store
         )
 
-    async def steering(self) -> tuple[str, ...]:
-        """See `Leg.steering`."""
+    async def take_steering(self) -> tuple[str, ...]:
+        """See `Leg.take_steering`."""
         async with self._steering_lock:
             await self._writer.drain()
             return await database.run(steering_deliver, self._start)
 
-    async def judged(self, outcome: LegOutcome) -> LegOutcome:
-        """The outcome, or what it becomes when a guardrail refuses the answer."""
+    async def check_answer(self, outcome: LegOutcome) -> LegOutcome:
+        """Returns the outcome, or Failed when a guardrail refuses the run's answer."""
         if not isinstance(outcome, Finished) or not settings.GATEWAY_GUARDRAILS:
             return outcome
         reason = await database.run(self._answer_refusal, outcome.content)
@@ -150,7 +151,7 @@ class RunnerLeg:
 
 
 def call_context(session: AgentSession, run_id: str | None) -> CallContext:
-    """What executing a call needs to know of its session; a tool is also tried without a run."""
+    """Builds the view of a session that the execution of a tool call needs. `run_id` is None for tests of a tool."""
     from_text: Any = jsontext.decode
     return CallContext(
         session_id=session.public_id,

@@ -1,9 +1,9 @@
-"""The inline runner: legs as asyncio tasks of this process (design, decision 4, embedded).
+"""The runner: executes legs as asyncio tasks of this process.
 
-A wake-up only says where to look. Per session there is at most one task here; it claims the lease, runs legs while
-there is work and lets go. At most GATEWAY_MAX_RUNS sessions at once, and
-GATEWAY_MAX_RUNS_PER_TENANT of one tenant; the others wait their turn, one tenant after the other. In a worker it is the
-queue that makes them wait, and `offer` that lets no tenant wait for all of another's.
+A wake-up names a session to look at. The session's task claims its lease, runs legs while there is work, and releases
+it; there is at most one task per session. At most GATEWAY_MAX_RUNS sessions run at once, GATEWAY_MAX_RUNS_PER_TENANT of
+one tenant; the others wait here and start round robin by tenant. In a worker, sessions wait in the job queue instead,
+and overflow slots keep a tenant from waiting for all jobs of another one.
 """
 
 from __future__ import annotations
@@ -34,185 +34,186 @@ from inference_app.providers.clients import clients_closed
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
-from sessions_app.legs.spans import leg_observed
-from sessions_app.legs.start import LegStart, leg_begin, leg_hand_over
+from sessions_app.legs.spans import leg_span
+from sessions_app.legs.start import LegStart, leg_hand_over, leg_start
 from sessions_app.models import AgentSession
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.wakeup import WAKEUPS, SessionKey
 
 WARM_AFTER_SECONDS = 0.5
 
 TASK = "session-"
-"""Tasks are called so and by their session."""
+"""Prefix of the names of session tasks; the session's id follows."""
 
 HAND_OVER_SECONDS = 3.0
-"""For a cancelled leg to write down that it hands over."""
+"""Time in which a cancelled leg may write its hand-over."""
 
-PLACES_FOR_A_GUEST = 5
-"""A worker whose places are all taken has one more for every so many, for tenants who have next to none here."""
+SLOTS_PER_OVERFLOW_SLOT = 5
+"""Job slots of a worker per overflow slot. Overflow slots are used when all job slots are taken, by tenants with few
+sessions in this process."""
 
-log = structlog.get_logger("gateway.runner")
+logger = structlog.get_logger("gateway.runner")
 
 
 class Runner(Part):
-    """A `core_app.lifecycle.Part`; every method but `wake` belongs to its loop."""
+    """The part that runs legs. Every method but `wake` and `try_overflow` must be called on its event loop."""
 
     def __init__(self, keeper: LeaseKeeper = KEEPER) -> None:
         self._keeper = keeper
-        self._tasks: dict[Work, asyncio.Task[None]] = {}
+        self._tasks: dict[SessionKey, asyncio.Task[None]] = {}
         self._checks: set[asyncio.Task[None]] = set()
-        self._again: set[Work] = set()
+        self._woken_again: set[SessionKey] = set()
         self._running: Counter[int] = Counter()
-        self._waiting: OrderedDict[int, dict[Work, None]] = OrderedDict()
-        self._holding: dict[Work, LegStart] = {}
+        self._waiting: OrderedDict[int, dict[SessionKey, None]] = OrderedDict()
+        self._current: dict[SessionKey, LegStart] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = False
         self.owner = ""
 
     @property
     def running(self) -> int:
-        """Sessions with a task here."""
+        """Number of sessions with a task in this process."""
         return len(self._tasks)
 
     async def start(self) -> None:
-        """Listens for wake-ups."""
+        """Registers for wake-ups, and starts to import the engines in the background."""
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{new_id('own')[-8:]}"
         self._loop, self._draining = asyncio.get_running_loop(), False
-        WAKEUPS.listener, WAKEUPS.guest = self.wake, self.offer
-        self._warming = asyncio.create_task(_warm(), name="warm-engines")
+        WAKEUPS.listener, WAKEUPS.overflow = self.wake, self.try_overflow
+        self._loading = asyncio.create_task(_load_engines(), name="warm-engines")
 
     async def drain(self) -> None:
-        """Begins nothing new; what still runs after GATEWAY_DRAIN_SECONDS is handed over."""
+        """Starts no new leg. Legs that still run after GATEWAY_DRAIN_SECONDS are cancelled and handed over."""
         self._draining = True
         tasks = list(self._tasks.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=settings.GATEWAY_DRAIN_SECONDS)
             if late:
-                await _ended(late)
+                await _cancel_all(late)
 
     async def stop(self) -> None:
-        """Ends what is left."""
-        WAKEUPS.listener, WAKEUPS.guest, self._loop = None, None, None
-        await _ended([*self._tasks.values(), *self._checks, self._warming])
+        """Cancels the remaining tasks and closes the clients of model providers."""
+        WAKEUPS.listener, WAKEUPS.overflow, self._loop = None, None, None
+        await _cancel_all([*self._tasks.values(), *self._checks, self._loading])
         await clients_closed()
         self._waiting.clear()
-        self._again.clear()
+        self._woken_again.clear()
 
-    def wake(self, work: Work) -> None:
-        """Looks at a session soon; from any thread."""
+    def wake(self, key: SessionKey) -> None:
+        """Schedules a look at the session; may be called from any thread."""
         if (loop := self._loop) is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._consider, work)
+            loop.call_soon_threadsafe(self._consider, key)
 
-    def offer(self, work: Work) -> None:
-        """Begins what waits in the queue behind another tenant's sessions, when those have taken every place; from any
-        thread. Only a worker is offered work."""
+    def try_overflow(self, key: SessionKey) -> None:
+        """Runs the session in an overflow slot if all job slots are taken, so that it need not wait in the queue behind
+        another tenant's sessions. Called in workers only, from any thread."""
         if (loop := self._loop) is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._offered, work)
+            loop.call_soon_threadsafe(self._start_overflow, key)
 
-    async def run(self, work: Work) -> None:
-        """Looks at a session and waits until its task, if this began it, has ended; for jobs, whose slot it is."""
-        begun = work not in self._tasks
-        self._consider(work)
-        task = self._tasks.get(work)
-        if begun and task is not None:
+    async def run(self, key: SessionKey) -> None:
+        """Looks at the session, and waits for its task if this call started it: a job occupies its slot until then."""
+        is_new = key not in self._tasks
+        self._consider(key)
+        task = self._tasks.get(key)
+        if is_new and task is not None:
             await asyncio.wait([task])
 
-    def _consider(self, work: Work) -> None:
+    def _consider(self, key: SessionKey) -> None:
         if self._loop is None or self._draining:
             return
-        if work in self._tasks:
-            self._again.add(work)
-            # An abort took the lease: the leg notices at its next write, or here at once.
-            checking = self._loop.create_task(self._check_holding(work), name=f"check-{work.session_id}")
+        if key in self._tasks:
+            self._woken_again.add(key)
+            # If an abort revoked the lease, the leg ends now and not only at its next write.
+            checking = self._loop.create_task(self._check_lease(key), name=f"check-{key.session_id}")
             self._checks.add(checking)
             checking.add_done_callback(self._checks.discard)
-        elif self._room_for(work.tenant_id):
-            self._begin(work)
+        elif self._has_slot(key.tenant_id):
+            self._start_task(key)
         else:
-            self._waiting.setdefault(work.tenant_id, {})[work] = None
+            self._waiting.setdefault(key.tenant_id, {})[key] = None
 
-    def _offered(self, work: Work) -> None:
-        places = settings.GATEWAY_WORKER_CONCURRENCY
-        guests = max(1, places // PLACES_FOR_A_GUEST)
-        is_guest = len(self._tasks) >= places and self._running[work.tenant_id] < guests
-        if is_guest and len(self._tasks) < places + guests and work not in self._tasks:
-            self._consider(work)
+    def _start_overflow(self, key: SessionKey) -> None:
+        slots = settings.GATEWAY_WORKER_CONCURRENCY
+        overflow_slots = max(1, slots // SLOTS_PER_OVERFLOW_SLOT)
+        may_overflow = len(self._tasks) >= slots and self._running[key.tenant_id] < overflow_slots
+        if may_overflow and len(self._tasks) < slots + overflow_slots and key not in self._tasks:
+            self._consider(key)
 
-    def _room_for(self, tenant_id: int) -> bool:
+    def _has_slot(self, tenant_id: int) -> bool:
         return (
             len(self._tasks) < settings.GATEWAY_MAX_RUNS
             and self._running[tenant_id] < settings.GATEWAY_MAX_RUNS_PER_TENANT
         )
 
-    def _fill(self) -> None:
-        """Begins what waits: one session of each tenant in turn, as long as there is room for any of them."""
-        passed = 0
-        while self._waiting and passed < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
+    def _fill_slots(self) -> None:
+        """Starts waiting sessions, one of each tenant in turn, while there are free slots for them."""
+        skipped = 0
+        while self._waiting and skipped < len(self._waiting) and len(self._tasks) < settings.GATEWAY_MAX_RUNS:
             tenant_id, queue = self._waiting.popitem(last=False)
-            if not self._room_for(tenant_id):
+            if not self._has_slot(tenant_id):
                 self._waiting[tenant_id] = queue
-                passed += 1
+                skipped += 1
                 continue
-            passed = 0
-            work = next(iter(queue))
-            del queue[work]
+            skipped = 0
+            key = next(iter(queue))
+            del queue[key]
             if queue:
                 self._waiting[tenant_id] = queue
-            if work not in self._tasks:
-                self._begin(work)
+            if key not in self._tasks:
+                self._start_task(key)
 
-    def _begin(self, work: Work) -> None:
-        self._running[work.tenant_id] += 1
-        task = asyncio.get_running_loop().create_task(self._work(work), name=f"{TASK}{work.session_id}")
-        self._tasks[work] = task
-        task.add_done_callback(lambda _: self._done(work))
+    def _start_task(self, key: SessionKey) -> None:
+        self._running[key.tenant_id] += 1
+        task = asyncio.get_running_loop().create_task(self._serve(key), name=f"{TASK}{key.session_id}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._end_task(key))
 
-    def _done(self, work: Work) -> None:
-        del self._tasks[work]
-        self._running[work.tenant_id] -= 1
-        if work in self._again:
-            self._again.discard(work)
-            self._consider(work)
+    def _end_task(self, key: SessionKey) -> None:
+        del self._tasks[key]
+        self._running[key.tenant_id] -= 1
+        if key in self._woken_again:
+            self._woken_again.discard(key)
+            self._consider(key)
         if not self._draining:
-            self._fill()
+            self._fill_slots()
 
-    async def _check_holding(self, work: Work) -> None:
-        start = self._holding.get(work)
+    async def _check_lease(self, key: SessionKey) -> None:
+        start = self._current.get(key)
         if start is not None and not await database.run(lease_unclaimed, start.fence):
-            task = self._tasks.get(work)
-            if task is not None and self._holding.get(work) is start:
-                log.info("leg_lost", session=start.session.public_id)
+            task = self._tasks.get(key)
+            if task is not None and self._current.get(key) is start:
+                logger.info("leg_lost", session=start.session.public_id)
                 task.cancel()
 
-    async def _work(self, work: Work) -> None:
-        """Claims the session and runs its legs. Nothing escapes: what fails is found again by the sweep."""
+    async def _serve(self, key: SessionKey) -> None:
+        """Claims the session's lease and runs its legs. Raises nothing: the sweep finds a session that failed."""
         try:
-            # Whoever woke the session, perhaps for another run, is no parent of its legs.
+            # Not a child of the span that woke the session, which may belong to another run.
             with without_span():
-                fence = await database.run(self._claim, work.session_id)
+                fence = await database.run(self._claim, key.session_id)
                 if fence is not None:
-                    await self._hold(work, fence)
+                    await self._run_legs(key, fence)
         except LeaseLost:
-            log.info("leg_lost", session=_session())
+            logger.info("leg_lost", session=_session_label())
         except DatabaseError as error:
-            log.warning("leg_database_failed", session=_session(), error=error_summary(error))
-        except Exception:  # contains: a bug in beginning or ending a leg must not cost the others' turns
-            log.exception("session_failed", session=_session())
+            logger.warning("leg_database_failed", session=_session_label(), error=error_summary(error))
+        except Exception:  # contains: a bug in starting or ending a leg, so that the task's slot is freed
+            logger.exception("session_failed", session=_session_label())
 
     def _claim(self, session_id: int) -> Fence | None:
         stream_id = AgentSession.objects.values_list("stream_id", flat=True).get(pk=session_id)
         return lease_claim(stream_id=stream_id, owner=self.owner, seconds=settings.GATEWAY_LEASE_SECONDS)
 
-    async def _hold(self, work: Work, fence: Fence) -> None:
+    async def _run_legs(self, key: SessionKey, fence: Fence) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._keeper.hold(fence, partial(_cancel, task))
         run_id = None
         try:
-            while (start := await database.run(leg_begin, session_id=work.session_id, fence=fence)) is not None:
-                self._holding[work], run_id = start, start.run.pk
+            while (start := await database.run(leg_start, session_id=key.session_id, fence=fence)) is not None:
+                self._current[key], run_id = start, start.run.pk
                 task.set_name(f"{TASK}{start.session.public_id}")
-                with leg_observed(start):
-                    await self._leg(start)
+                with leg_span(start):
+                    await self._run_leg(start)
                 if self._draining:
                     break
             if start is not None:
@@ -222,17 +223,17 @@ class Runner(Part):
             if self._draining:
                 raise
         finally:
-            self._holding.pop(work, None)
+            self._current.pop(key, None)
             self._keeper.release(fence)
 
-    async def _leg(self, start: LegStart) -> None:
-        """Runs one leg; an engine that raises leaves the run to be retried from its last checkpoint."""
+    async def _run_leg(self, start: LegStart) -> None:
+        """Runs one leg. When the engine raises, the run is retried from its last checkpoint."""
         leg = RunnerLeg(start)
         limit = settings.GATEWAY_MAX_RUN_SECONDS
         timer = asyncio.timeout(max(0.001, limit - start.run.active_ms / 1000))
         try:
             async with timer:
-                outcome = await self._outcome(leg, start)
+                outcome = await self._execute(leg, start)
                 await leg.drain()
             current_span().set_attributes({"gateway.leg.outcome": type(outcome).__name__.lower()})
             if isinstance(outcome, Failed):
@@ -246,48 +247,48 @@ class Runner(Part):
             if timer.expired():
                 await database.run(leg_time_out, start, limit)
                 return
-            self._say_failed(start, error)
+            self._log_failure(start, error)
 
-    def _say_failed(self, start: LegStart, error: Exception) -> None:
+    def _log_failure(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
         if database.database_unavailable(error):
-            # Each leg of the process meets it at the same moment; none of them has anything to add.
-            log.warning("leg_database_failed", error=error_summary(error), **about)
+            # Every leg of the process fails at the same moment; tracebacks would say nothing more.
+            logger.warning("leg_database_failed", error=error_summary(error), **about)
         else:
-            log.error("leg_failed", exc_info=error, **about)
+            logger.error("leg_failed", exc_info=error, **about)
 
-    async def _outcome(self, leg: RunnerLeg, start: LegStart) -> LegOutcome:
+    async def _execute(self, leg: RunnerLeg, start: LegStart) -> LegOutcome:
         try:
             await leg.load()
         except GatewayError as error:
-            # What the leg needs cannot be had: an attachment's address, an engine that was taken out.
+            # An attachment cannot be downloaded, or the engine is no longer configured.
             return Failed(error.code, error.message, error.retryable)
-        return await leg.judged(await self._engine(start).run_leg(leg))
+        return await leg.check_answer(await self._engine(start).run_leg(leg))
 
     def _engine(self, start: LegStart) -> Engine:
         return agents.engine_get(start.session.engine)
 
 
-async def _warm() -> None:
-    """Imports the agent loop (over a second of work) before the first prompt needs it, after the server answers."""
+async def _load_engines() -> None:
+    """Imports the agent loop, which takes over a second, once the server answers and before the first prompt."""
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
 
 
-async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels tasks and gives them HAND_OVER_SECONDS: an engine that will not be cancelled must not keep the process
-    from telling its followers and writing what it owes. Its lease is not renewed: another process takes the session."""
+async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and waits at most HAND_OVER_SECONDS, because an engine that ignores cancellation must not block the
+    process's end. The lease of such an engine expires, and another process takes the session."""
     for task in tasks:
         task.cancel()
     await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=HAND_OVER_SECONDS)
     for task in tasks:
         if not task.done():
-            log.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_location(task))
+            logger.error("leg_does_not_end", session=task.get_name().removeprefix(TASK), at=task_location(task))
 
 
-def _session() -> str:
-    """The session of this task: its id once a leg has begun, before that its row's number."""
+def _session_label() -> str:
+    """Returns the public id of this task's session once a leg has started, before that its primary key."""
     task = asyncio.current_task()
     return task.get_name().removeprefix(TASK) if task is not None else ""
 
@@ -297,4 +298,4 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 
 RUNNER = process_wide(Runner())
-"""The runner of this process."""
+"""Process-wide instance, started by `Gateway`."""

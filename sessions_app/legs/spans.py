@@ -1,4 +1,4 @@
-"""A leg as operators see it: its ids on every line that is logged inside it, its span, and the time it took."""
+"""Observability of a leg: its ids on every log line, its span, and its duration."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sessions_app.services.spans import run_attributes
 
 
 @contextmanager
-def leg_observed(start: LegStart) -> Iterator[None]:
-    """Binds the session, the run and the attempt, and measures.
+def leg_span(start: LegStart) -> Iterator[None]:
+    """Binds the session, run and attempt to log lines, opens the leg's span and measures its duration.
 
-    What was bound before belongs to whoever woke the session: another request, perhaps of another run.
+    Earlier bindings are cleared: they belong to the request that woke the session, perhaps for another run.
     """
     clear_contextvars()
     attributes = run_attributes(start.session, start.run)

@@ -1,7 +1,7 @@
-"""Beginning a leg: what the holder of a session's lease finds to do, looked for under the stream's lock.
+"""The start of a leg: the holder of a session's lease chooses the run to continue, under the stream's lock.
 
-The lock is taken first, the look is a second statement, and releasing happens in the same transaction as finding
-nothing: a prompt that commits later finds the lease free, one that committed before is seen.
+The lock is taken in a first statement and the runs are read in a second one. When there is none, the lease is released
+in the same transaction. So a prompt that commits before is seen, and one that commits later finds the lease free.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from sessions_app.events import AgentStart, RunRetried
 from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
-from sessions_app.services.run_end import run_fail, state_after
+from sessions_app.services.run_end import run_fail, session_state
 
 
 @dataclass(frozen=True, slots=True)
 class LegStart:
-    """A leg that has begun."""
+    """A leg that has been started: its session, its run and the fence for its writes."""
 
     session: AgentSession
     run: Run
     fence: Fence
 
 
-def leg_begin(*, session_id: int, fence: Fence) -> LegStart | None:
-    """The next leg of the session, begun; None when there is none, and then the lease is released.
+def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
+    """Starts the next leg of the session. Returns None, with the lease released, when there is none.
 
-    Raises LeaseLost when the lease is no longer ours.
+    Raises LeaseLost when the lease is no longer held.
     """
     with write_transaction():
         log.lock(fence.stream_id)
@@ -47,12 +47,12 @@ def leg_begin(*, session_id: int, fence: Fence) -> LegStart | None:
         if run is None:
             lease_release(fence=fence)
             return None
-        log.append(fence.stream_id, _begin(session, run), run_id=run.pk, fence=fence)
+        log.append(fence.stream_id, _start(session, run), run_id=run.pk, fence=fence)
     return LegStart(session, run, fence)
 
 
 def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
-    """Gives a leg that was stopped halfway to the next holder, without counting it as a failure of the run."""
+    """Releases the lease of a leg that was cancelled halfway. The attempt does not count as a failure of the run."""
     with write_transaction():
         log.lock(fence.stream_id)
         run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
@@ -65,7 +65,7 @@ def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
 
 
 def _next_run(session: AgentSession, fence: Fence) -> Run | None:
-    """The run to go on with. Runs that died too often are ended here, one after the other."""
+    """Returns the run to continue. Ends runs that were interrupted too often, one after the other."""
     while True:
         run = run_active(session.pk)
         if run is None:
@@ -84,7 +84,7 @@ def _next_run(session: AgentSession, fence: Fence) -> Run | None:
         )
 
 
-def _begin(session: AgentSession, run: Run) -> list[Event]:
+def _start(session: AgentSession, run: Run) -> list[Event]:
     moment = clock.now()
     events: list[Event] = []
     if run.state == RunState.QUEUED:
@@ -97,7 +97,7 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
         transaction.on_commit(LEGS_RETRIED.inc)
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
-        waited = (moment - _could_go_on(session, run)).total_seconds()
+        waited = (moment - _ready_since(session, run)).total_seconds()
         transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
@@ -107,13 +107,14 @@ def _begin(session: AgentSession, run: Run) -> list[Event]:
     run.save(
         update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
     )
-    session.state = state_after(session)
+    session.state = session_state(session)
     session.save(update_fields=["state"])
     return events
 
 
-def _could_go_on(session: AgentSession, run: Run) -> datetime:
-    """Since when nothing but a place has been missing: the prompt, the end of the run before it, the last decision."""
+def _ready_since(session: AgentSession, run: Run) -> datetime:
+    """Returns the time since which the run has waited only for a free slot: that of its prompt, of the end of the run
+    before it, or of the last settled call."""
     if run.state == RunState.READY:
         return session.updated_at
     before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
@@ -122,7 +123,7 @@ def _could_go_on(session: AgentSession, run: Run) -> datetime:
 
 
 def _charge_lost_time(run: Run) -> None:
-    """The time of an interrupted leg counts at most as one lease: nobody knows when it died."""
+    """Adds the time of an interrupted leg to the run, at most the duration of a lease: its end is not known."""
     if run.leg_started_at is not None:
         elapsed = (clock.now() - run.leg_started_at).total_seconds()
         run.active_ms += int(min(elapsed, settings.GATEWAY_LEASE_SECONDS) * 1000)

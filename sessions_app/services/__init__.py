@@ -1,0 +1,1 @@
+"""Services that change sessions. Events are appended in the transaction that makes the change."""

@@ -1,7 +1,7 @@
-"""Erasing what was said: a session, an end user's part of all sessions, a tenant's sessions.
+"""Erasure of a session, of an end user in all sessions, and of all sessions of a tenant.
 
-The ledger and the audit stay, without what would name a session or a person. Everything goes in batches, so that
-other tenants' prompts go on meanwhile; an erasure that was cut off is finished by asking for it again.
+Ledger entries and the audit stay, without the names of sessions and persons. Rows are removed in batches, so that other
+tenants' prompts are not blocked. An erasure that was interrupted is completed by calling it again.
 """
 
 from __future__ import annotations
@@ -41,41 +41,42 @@ from tools_app.models import SessionTool, ToolCall
 BATCH = 1000
 PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 SESSIONS = 100
-"""How many are removed together."""
+"""Number of sessions that are removed together."""
 
 ERASED = "[erased]"
 
 
 def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
-    """Ends and removes a session with its messages, events and tool calls; how many events went.
+    """Ends and removes a session with its messages, events and tool calls. Returns the number of events removed.
 
-    Raises SessionNotFound. The id is free afterwards.
+    Raises SessionNotFound. The id may be used again afterwards.
     """
     session = AgentSession.objects.filter(tenant_id=tenant_id, public_id=public_id).first()
     if session is None:
         raise SessionNotFound(f"There is no session {public_id!r}.")
     session_end(session)
     removed = sessions_remove([session]).events
-    _answers_erase(session)
+    _idempotency_erase(session)
     audit_record(tenant_id=tenant_id, actor=actor, action="session.erase", target=public_id, detail={"events": removed})
     return removed
 
 
 def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, int]:
-    """Erases every session in which only this end user spoke, and this user's runs in the others; how many of each.
+    """Erases the sessions in which only this end user spoke, and redacts the user's runs in all others. Returns the
+    numbers of sessions and of runs.
 
-    What forks have copied and imports have brought of this user counts in the sessions where it is now.
+    Messages that were copied by a fork or imported count in the session that has them now.
     """
     sessions = runs_only = 0
-    for session in _each(sessions_of_end_user(tenant_id, end_user)):
+    for session in _iterate(sessions_of_end_user(tenant_id, end_user)):
         runs = Run.objects.filter(session=session).exclude(end_user=end_user)
-        told = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
-        if runs.exists() or told.exists():
+        others = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
+        if runs.exists() or others.exists():
             runs_only += _redact(session, end_user)
         else:
             session_end(session)
             sessions_remove([session])
-            _answers_erase(session)
+            _idempotency_erase(session)
             sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs_only}
@@ -84,7 +85,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
 
 
 def tenant_erase(*, tenant: Tenant, actor: str) -> int:
-    """Erases all sessions and groups of a tenant; how many sessions. The tenant itself stays, for its ledger."""
+    """Erases all sessions and groups of a tenant. Returns the number of sessions. The tenant and its ledger stay."""
     erased = 0
     keys = list(AgentSession.objects.filter(tenant=tenant).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(keys), SESSIONS):
@@ -104,8 +105,8 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     return erased
 
 
-def _each(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
-    """One after the other, without a cursor that stays open: SQLite refuses to write beside one once others have."""
+def _iterate(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
+    """Yields the sessions without an open cursor: beside one, SQLite refuses to write after other connections wrote."""
     for key in list(sessions.values_list("pk", flat=True)):
         session = AgentSession.objects.filter(pk=key).first()
         if session is not None:
@@ -113,7 +114,7 @@ def _each(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
 
 
 def session_end(session: AgentSession) -> None:
-    """Ends what runs and tells the followers, who would wait for ever otherwise; no prompt is accepted any more."""
+    """Ends the session's runs and closes it, with the events that followers wait for. Further prompts are refused."""
     with write_transaction():
         log.lock(session.stream_id)
         session.refresh_from_db()
@@ -128,10 +129,10 @@ def session_end(session: AgentSession) -> None:
 
 
 def sessions_end(keys: Sequence[int], *, where: Q) -> list[AgentSession]:
-    """Ends those of the sessions for which `where` (still) holds once their streams are locked, and gives them back.
+    """Closes the sessions for which `where` still holds after their streams are locked, and returns them.
 
-    `where` says that nothing runs in them: a prompt that came before the lock keeps its session, one that comes
-    after it is refused.
+    `where` must exclude sessions with unfinished runs. A prompt that came before the lock therefore keeps its session,
+    and one that comes after it is refused.
     """
     with write_transaction():
         log.lock_all(list(AgentSession.objects.filter(pk__in=keys).values_list("stream_id", flat=True)))
@@ -144,21 +145,21 @@ def sessions_end(keys: Sequence[int], *, where: Q) -> list[AgentSession]:
     return sessions
 
 
-class Gone(NamedTuple):
-    """How much a removal took away; a session counts when nothing of it is left."""
+class RemovalCounts(NamedTuple):
+    """Numbers of removed sessions and events. A session counts once it is removed completely."""
 
     sessions: int = 0
     events: int = 0
 
 
-def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: True) -> Gone:
-    """Removes sessions of one tenant on which nothing runs any more. The ledger's rows lose their names.
+def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: True) -> RemovalCounts:
+    """Removes closed sessions of one tenant. Their ledger entries stay, without session and end user.
 
-    Each transaction takes rows of all of them, so its cost is shared, and asks `go_on` first. The sessions' own rows
-    go last, so that those whose removal was cut off are still found.
+    Each transaction removes rows of all the sessions, which shares its cost; `go_on` is asked before each. The rows of
+    the sessions are removed last, so that an interrupted removal can be repeated.
     """
     if not sessions:
-        return Gone()
+        return RemovalCounts()
     (tenant_id,) = {session.tenant_id for session in sessions}
     keys, streams = [session.pk for session in sessions], [session.stream_id for session in sessions]
     names = [session.public_id for session in sessions]
@@ -173,20 +174,21 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     events = streams_empty(stream_ids=streams, go_on=go_on)
     _delete(Run.objects.filter(session__in=keys), go_on)
     if not go_on():
-        return Gone(events=events)
+        return RemovalCounts(events=events)
     with write_transaction():
         AgentSession.objects.filter(pk__in=keys).delete()
         streams_remove(stream_ids=streams)
-    return Gone(len(sessions), events)
+    return RemovalCounts(len(sessions), events)
 
 
-def _answers_erase(session: AgentSession) -> None:
-    """The answers that are kept for an Idempotency-Key: that of the session's creation shows the session object."""
+def _idempotency_erase(session: AgentSession) -> None:
+    """Removes the responses stored for Idempotency-Key: some of them show the session object."""
     idempotency_erase(tenant_id=session.tenant_id, path=f"/v1/sessions/{session.public_id}")
 
 
 def _redact(session: AgentSession, end_user: str) -> int:
-    """Takes out what one end user said and was told; the conversation keeps its shape."""
+    """Replaces the texts of one end user's runs in the session. The structure of the conversation stays. Returns the
+    number of runs."""
     runs = list(Run.objects.filter(session=session, end_user=end_user).values_list("pk", flat=True))
     for run_id in runs:
         with write_transaction():
@@ -196,7 +198,7 @@ def _redact(session: AgentSession, end_user: str) -> int:
             Run.objects.filter(pk=run_id).update(text=ERASED, last_message=None, metadata="{}", end_user=None)
             Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
             Message.objects.filter(run_id=run_id).update(content=ERASED, payload=None)
-            _blank_calls(session.stream_id, run_id)
+            _redact_calls(session.stream_id, run_id)
             PromptAttachment.objects.filter(run_id=run_id).delete()
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
             erased = jsontext.encode_text({"erased": True, "requestId": run_id})
@@ -204,49 +206,50 @@ def _redact(session: AgentSession, end_user: str) -> int:
             run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
     with write_transaction():
         log.lock(session.stream_id)
-        _blank_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
+        _redact_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
         _forget_cuts(session)
     return len(runs)
 
 
-def _blank_messages(told: QuerySet[Message]) -> None:
-    """Messages without a run, which a fork has copied or an import has brought."""
-    PromptAttachment.objects.filter(message__in=told).delete()
-    _blank_arguments(told)
-    told.update(content=ERASED, payload=None, end_user=None)
+def _redact_messages(messages: QuerySet[Message]) -> None:
+    """Redacts messages without a run, which were copied by a fork or imported."""
+    PromptAttachment.objects.filter(message__in=messages).delete()
+    _redact_arguments(messages)
+    messages.update(content=ERASED, payload=None, end_user=None)
 
 
 def _forget_cuts(session: AgentSession) -> None:
-    """A cut's summary is in the payload of whatever came after it, in words of everybody before."""
+    """Removes payloads that may contain the summary of a cut, since it may repeat what any end user said."""
     Message.objects.filter(session=session, payload__contains=CUT_MARK).update(payload=None)
     AgentSession.objects.filter(pk=session.pk).update(kept_from=None, kept_for=None)
 
 
-def _blank_calls(stream_id: int, run_id: str) -> None:
-    """What the model and the people around it put into calls; that there was a call stays, for its result to fit."""
-    _blank_arguments(Message.objects.filter(run_id=run_id))
+def _redact_calls(stream_id: int, run_id: str) -> None:
+    """Redacts arguments, comments and results of the run's tool calls. The calls themselves stay, so that calls and
+    results still match."""
+    _redact_arguments(Message.objects.filter(run_id=run_id))
     made = ToolCall.objects.filter(run_id=run_id, stream_id=stream_id)
     made.update(args="{}", decided_args=None, comment=None, question=None, options=None)
     made.filter(result__isnull=False).update(result=ERASED)
 
 
-def _blank_arguments(told: QuerySet[Message]) -> None:
-    for pk, text in list(told.filter(calls__isnull=False).values_list("pk", "calls")):
+def _redact_arguments(messages: QuerySet[Message]) -> None:
+    for pk, text in list(messages.filter(calls__isnull=False).values_list("pk", "calls")):
         calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
         Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))
 
 
 def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:
-    """Takes session or person out of ledger rows, in batches. What is folded of them knows neither."""
+    """Updates ledger entries in batches. The sums per day name neither sessions nor persons."""
     while (keys := list(entries.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
         with write_transaction(), PACE.measure(BATCH):
             LedgerEntry.objects.filter(pk__in=keys).update(**values)
 
 
 def _delete(rows: QuerySet[Model], go_on: GoOn = lambda: True) -> None:
-    """Deletes in batches, each a transaction of its own. What refers to the rows has gone before."""
+    """Deletes rows in batches, each in a transaction. Rows that refer to them must already be deleted."""
     manager = rows.model._default_manager
     while (keys := list(rows.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
         with write_transaction(), PACE.measure(BATCH):
-            # Not `delete`, which reads the rows, texts and all, to look for what refers to them.
+            # `delete` would first read all columns of the rows, to look for rows that refer to them.
             manager.filter(pk__in=keys)._raw_delete(connection.alias)

@@ -1,4 +1,4 @@
-"""Forking: a new session that knows what another one knew up to a message."""
+"""Forks: new sessions that start with the history of another one up to a message."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from core_app.ids import new_id
 from events_app import log
 from sessions_app.models import AgentSession
 from sessions_app.services.history import messages_copy
-from sessions_app.services.session import session_locked
-from sessions_app.services.tenant_limits import sessions_ceiling_check
+from sessions_app.services.session import session_lock
+from sessions_app.services.tenant_limits import session_limit_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
 
-_COPIED = (
+_COPIED_COLUMNS = (
     *("tenant_id", "group_id", "engine", "model", "agent", "system_prompt", "max_turns", "max_tokens", "options"),
     *("response_format", "history_policy", "builtins", "approvals", "user_data", "metadata"),
 )
@@ -24,14 +24,14 @@ _COPIED = (
 def session_fork(
     *, principal: Principal, public_id: str, message_id: str, fork_id: str | None = None, title: str | None = None
 ) -> AgentSession:
-    """A new session with the settings and tools of `public_id` and its history up to `message_id`.
+    """Creates a session with the settings and tools of `public_id` and its history up to `message_id`.
 
-    Closed sessions may be forked: only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
+    Closed sessions may be forked, because only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
     """
-    sessions_ceiling_check(principal.tenant_id)
+    session_limit_check(principal.tenant_id)
     with write_transaction():
-        source = session_locked(principal, public_id, writing=False)
-        values = {name: getattr(source, name) for name in _COPIED}
+        source = session_lock(principal, public_id, writing=False)
+        values = {name: getattr(source, name) for name in _COPIED_COLUMNS}
         stream = log.stream_create(kind="session", parent_id=source.stream.parent_id, tenant_id=principal.tenant_id)
         identity = fork_id or new_id("ses")
         try:

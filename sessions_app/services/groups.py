@@ -1,7 +1,7 @@
-"""Groups that nobody is in any more: they go, with their streams, once their logs are empty too.
+"""Removal of groups without sessions and events, together with their streams.
 
-A session that joins a group and a round that removes it may meet: whoever joins holds the group's row, and the round
-looks again once it has it.
+A session may join a group while it is being removed. Joining therefore locks the group's row, and the removal checks
+the group again under that lock.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from events_app.removal import GoOn, streams_remove
 from sessions_app.models import AgentSession, SessionGroup
 from tenants_app.models import Tenant
 
-KEEP = "SELECT 1 FROM sessions_app_sessiongroup WHERE id = %s {share}"
+_LOCK_SQL = "SELECT 1 FROM sessions_app_sessiongroup WHERE id = %s {share}"
 
 
-def group_keep(group_id: int) -> bool:
-    """Keeps the group until the caller's transaction ends, beside others who do; False when it is gone."""
-    # SQLite's transaction is the only one that writes.
+def group_lock(group_id: int) -> bool:
+    """Locks the group against removal until the caller's transaction ends. The lock is shared. False when the group
+    has been removed."""
+    # On SQLite no other transaction writes meanwhile.
     share = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(KEEP.format(share=share), [group_id])
+        cursor.execute(_LOCK_SQL.format(share=share), [group_id])
         return cursor.fetchone() is not None
 
 
 def groups_remove(tenant: Tenant, *, go_on: GoOn = lambda: True) -> int:
-    """Removes the tenant's groups without a session and without an event; how many."""
+    """Removes the tenant's groups that have neither sessions nor events. Returns their number."""
     removed = 0
-    for group_id in list(_empty(SessionGroup.objects.filter(tenant=tenant)).values_list("pk", flat=True)):
+    for group_id in list(_without_content(SessionGroup.objects.filter(tenant=tenant)).values_list("pk", flat=True)):
         if not go_on():
             break
         removed += _remove(group_id)
@@ -39,16 +40,16 @@ def groups_remove(tenant: Tenant, *, go_on: GoOn = lambda: True) -> int:
 
 def _remove(group_id: int) -> int:
     with write_transaction():
-        # The lock first; a second statement then sees who came before it.
+        # The lock comes first, so that the second statement sees sessions that joined before.
         group = SessionGroup.objects.select_for_update().filter(pk=group_id).first()
-        if group is None or not _empty(SessionGroup.objects.filter(pk=group_id)).exists():
+        if group is None or not _without_content(SessionGroup.objects.filter(pk=group_id)).exists():
             return 0
         group.delete()
         streams_remove(stream_ids=[group.stream_id])
     return 1
 
 
-def _empty(groups: QuerySet[SessionGroup]) -> QuerySet[SessionGroup]:
+def _without_content(groups: QuerySet[SessionGroup]) -> QuerySet[SessionGroup]:
     inside = AgentSession.objects.filter(tenant_id=OuterRef("tenant_id"), group_id=OuterRef("pk"))
     counted = stream_events(OuterRef("stream_id"))
     return groups.exclude(Exists(inside)).exclude(Exists(counted))

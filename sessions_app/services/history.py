@@ -1,4 +1,4 @@
-"""Conversations that did not begin here: imported history, and the copy that a fork starts from."""
+"""Imported history, and the copy of a conversation that a fork starts with."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tools_app.types import PlannedCall
 MAX_IMPORTED = 500
 
 PAGE = 500
-"""Messages that are copied together."""
+"""Number of messages that are copied together."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedMessage:
-    """A message of earlier history; `calls` of an assistant's, `call_id` of a tool result. `end_user` says in whose
-    conversation it was said."""
+    """A message of earlier history. `calls` belongs to an assistant's message, `call_id` to a tool result. `end_user`
+    names the end user of the conversation."""
 
     role: Literal["user", "assistant", "tool_result"]
     content: str
@@ -31,8 +31,8 @@ class ImportedMessage:
 
 
 def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage]) -> None:
-    """Adds earlier history to a new session. Raises BadRequest where calls and their results do not fit together:
-    an open call would be taken for one to be executed."""
+    """Adds earlier history to a new session. Raises BadRequest when calls and results do not match, because an open
+    call would be executed."""
     _pairs_check(messages)
     rows = [
         Message(
@@ -49,7 +49,8 @@ def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage
 
 
 def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str) -> None:
-    """Copies the history up to and with a message. Raises NotFound, or Conflict for one in the middle of a turn."""
+    """Copies the history up to and including a message. Raises NotFound, or Conflict for a message before a run's
+    answer."""
     last = Message.objects.filter(session=source, pk=message_id).first()
     if last is None:
         raise NotFound(f"The session has no message {message_id!r}.", field="messageId")
@@ -65,7 +66,7 @@ def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str
 
 
 def _copy(row: Message) -> Message:
-    """The run stays behind, and with it whose it was: the words are still that person's to have erased."""
+    """Copies a message without its run. It keeps the run's end user, so that an erasure finds it."""
     return Message(
         role=row.role,
         content=row.content,
@@ -77,11 +78,11 @@ def _copy(row: Message) -> Message:
 
 
 def _attachments_copy(copies: Mapping[str, Message]) -> None:
-    """One after the other: each may be as large as a prompt."""
+    """Copies attachments one by one, since each may be as large as a prompt may be."""
     found = PromptAttachment.objects.filter(message__in=list(copies)).order_by("message", "position")
     for pk in list(found.values_list("pk", flat=True)):
         part = PromptAttachment.objects.get(pk=pk)
-        assert part.message_id is not None  # the filter's
+        assert part.message_id is not None  # by the filter
         PromptAttachment.objects.create(
             message=copies[part.message_id],
             position=part.position,
@@ -100,7 +101,7 @@ def _calls_text(calls: tuple[PlannedCall, ...]) -> str | None:
 
 
 def _pairs_check(messages: Sequence[ImportedMessage]) -> None:
-    """Every call is answered once, before the conversation goes on."""
+    """Raises BadRequest unless every call has exactly one result before the next other message."""
     opened: set[str] = set()
     seen: set[str] = set()
     for index, message in enumerate(messages):

@@ -1,4 +1,4 @@
-"""Adding messages to a conversation; the caller holds the stream's lock, which is what numbers them."""
+"""Appending messages to a conversation. The caller holds the stream's lock, so that their numbers are unique."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models import F
 
 from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
-from sessions_app.services.spans import wait_traced
+from sessions_app.services.spans import wait_span_report
 from tools_app.types import SettledCall
 
 
@@ -23,7 +23,7 @@ def message_add(
     call_id: str | None = None,
     payload: str | None = None,
 ) -> Message:
-    """Appends one message; `calls` is the JSON text of what an assistant asked for."""
+    """Appends one message. `calls` is the JSON text of an assistant's tool calls."""
     AgentSession.objects.filter(pk=session_id).update(message_count=F("message_count") + 1)
     number = AgentSession.objects.values_list("message_count", flat=True).get(pk=session_id)
     return Message.objects.create(
@@ -40,8 +40,8 @@ def message_add(
 
 
 def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
-    """Appends messages that are made but neither numbered nor stored, in a few statements however many they are:
-    on SQLite nobody else writes meanwhile."""
+    """Numbers and stores new messages. The number of statements does not depend on that of the messages, because on
+    SQLite nobody else can write meanwhile."""
     AgentSession.objects.filter(pk=session_id).update(message_count=F("message_count") + len(messages))
     last = AgentSession.objects.values_list("message_count", flat=True).get(pk=session_id)
     for number, message in enumerate(messages, start=last - len(messages) + 1):
@@ -50,7 +50,7 @@ def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
 
 
 def tool_result_store(settled: SettledCall) -> None:
-    """Stores what a tool answered; called in the transaction that settled the call."""
+    """Stores a tool's result as a message. Called in the transaction that settled the call."""
     session_id = AgentSession.objects.values_list("pk", flat=True).get(stream_id=settled.stream_id)
     message_add(
         session_id=session_id,
@@ -59,4 +59,4 @@ def tool_result_store(settled: SettledCall) -> None:
         content=settled.content,
         call_id=settled.call_id,
     )
-    wait_traced(settled)
+    wait_span_report(settled)

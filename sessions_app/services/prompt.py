@@ -1,4 +1,4 @@
-"""Accepting prompts: the run, its `prompt_received` and the wake-up in one transaction. 202 means committed."""
+"""Acceptance of prompts. The run, its event `prompt_received` and the wake-up are written in one transaction."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from sessions_app.models import (
     SessionState,
     run_id,
 )
-from sessions_app.selectors import run_present, runs_unfinished
+from sessions_app.selectors import run_current, runs_unfinished
 from sessions_app.services.run_end import run_stop
-from sessions_app.services.session import session_locked
-from sessions_app.services.steering import steering_add, text_guard
-from sessions_app.services.tenant_limits import waiting_ceiling_check
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.services.session import session_lock
+from sessions_app.services.steering import steering_add, text_check
+from sessions_app.services.tenant_limits import waiting_limit_check
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.principal import Principal
 
 WhenBusy = Literal["enqueue", "reject", "interrupt", "steer"]
@@ -38,7 +38,7 @@ WhenBusy = Literal["enqueue", "reject", "interrupt", "steer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a client sends; shapes already checked."""
+    """A prompt whose types and bounds have been checked."""
 
     text: str
     attachments: Sequence[Attachment] = ()
@@ -49,7 +49,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptReceipt:
-    """The answer to an accepted prompt; `run_pk` is the `requestId`."""
+    """The receipt of an accepted prompt. `run_pk` is the `requestId`; `queued` says that other runs come before it."""
 
     run_pk: str
     session_pk: int
@@ -57,7 +57,7 @@ class PromptReceipt:
     queued: bool
 
     def to_wire(self) -> dict[str, Any]:
-        """The contract's 202 body."""
+        """Returns the receipt as clients see it (docs/protocol-native.md)."""
         return {"requestId": self.run_pk, "sessionId": self.session_id, "queued": self.queued}
 
 
@@ -68,32 +68,33 @@ def prompt_accept(
     prompt: Prompt,
     on_accepted: Callable[[PromptReceipt], object] | None = None,
 ) -> PromptReceipt:
-    """Queues a run, or steers the present one. Raises Conflict (`reject`, closed), QueueFull, Unprocessable.
+    """Creates a run for the prompt, or adds it to the current one. The prompt is committed when this returns.
 
-    `on_accepted` is called in the prompt's transaction: what it writes is there exactly when the prompt is.
+    `on_accepted` is called in the same transaction. Raises Conflict (`reject`, or a closed session), QueueFull,
+    Unprocessable.
     """
-    text_guard(principal, public_id, prompt.text, prompt.end_user)
+    text_check(principal, public_id, prompt.text, prompt.end_user)
     _addresses_check(principal, prompt)
-    waiting_ceiling_check(principal.tenant_id)
+    waiting_limit_check(principal.tenant_id)
     with write_transaction():
-        receipt = _accepted(principal, session_locked(principal, public_id), prompt)
+        receipt = _accept(principal, session_lock(principal, public_id), prompt)
         if on_accepted is not None:
             on_accepted(receipt)
     return receipt
 
 
-def _accepted(principal: Principal, session: AgentSession, prompt: Prompt) -> PromptReceipt:
+def _accept(principal: Principal, session: AgentSession, prompt: Prompt) -> PromptReceipt:
     if prompt.attachments:
         resolved = agents.model_resolve(session.model, principal=principal)
         agents.attachments_check(resolved, prompt.attachments)
     busy = runs_unfinished(session.pk).exists()
     if busy:
-        steered = _make_room(session, prompt)
+        steered = _apply_when_busy(session, prompt)
         if steered is not None:
             return PromptReceipt(steered.pk, session.pk, session.public_id, queued=False)
         busy = runs_unfinished(session.pk).exists()
     run = _run_create(principal, session, prompt, queued=busy)
-    WAKEUPS.announce(Work(session.pk, session.tenant_id))
+    WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))
     return PromptReceipt(run.pk, session.pk, session.public_id, queued=busy)
 
 
@@ -106,11 +107,11 @@ def _addresses_check(principal: Principal, prompt: Prompt) -> None:
                 raise BadRequest(f"The attachment's url {error.reason}", field="attachments") from None
 
 
-def _make_room(session: AgentSession, prompt: Prompt) -> Run | None:
-    """What a busy session does with a prompt; a run is given back when the prompt joined it."""
+def _apply_when_busy(session: AgentSession, prompt: Prompt) -> Run | None:
+    """Applies `when_busy` to a busy session. Returns the current run if the prompt joined it, else None."""
     if prompt.when_busy == "reject":
         raise Conflict("The session is busy, and whenBusy is 'reject'.", field="whenBusy")
-    present = run_present(session.pk)
+    present = run_current(session.pk)
     if present is not None and prompt.when_busy == "steer":
         if prompt.attachments:
             raise Conflict("Attachments cannot join a run that is under way.", field="attachments")

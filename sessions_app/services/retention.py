@@ -1,9 +1,8 @@
-"""Retention: what is older than a tenant keeps it goes, in batches that lock nothing for long.
+"""Retention: removes what is older than a tenant's retention time, in batches that hold no lock for long.
 
-Whole sessions that are closed or have been quiet, events of runs that ended long ago (their readers are told
-`events_dropped`), ledger rows, and groups that are empty. The gateway's GATEWAY_RETENTION_*_DAYS hold where a
-tenant's settings (`retention_sessions_days`, `retention_events_days`, `retention_ledger_days`) say nothing; 0 keeps
-for ever.
+It removes sessions that are closed or inactive, events of runs that ended (their readers get `events_dropped`), ledger
+entries, and empty groups. The tenant's settings `retention_sessions_days`, `retention_events_days` and
+`retention_ledger_days` override GATEWAY_RETENTION_*_DAYS. 0 keeps everything.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from tenants_app.services.usage import ledger_remove
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """What one round took away."""
+class RetentionCounts:
+    """Numbers of what one round removed."""
 
     sessions: int = 0
     events: int = 0
@@ -35,22 +34,22 @@ class Removed:
     groups: int = 0
 
 
-def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> Removed:
-    """Removes everything that is too old, of one tenant."""
+def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> RetentionCounts:
+    """Removes everything of one tenant that is too old."""
     moment = clock.now()
-    return Removed(
-        sessions=_older(tenant, "sessions", moment, _sessions_remove, go_on),
-        events=_older(tenant, "events", moment, _events_remove, go_on),
-        ledger=_older(tenant, "ledger", moment, _ledger_remove, go_on),
-        # Last: what went before may have emptied them. They say nothing that could be too old.
+    return RetentionCounts(
+        sessions=_remove_older(tenant, "sessions", moment, _sessions_remove, go_on),
+        events=_remove_older(tenant, "events", moment, _events_remove, go_on),
+        ledger=_remove_older(tenant, "ledger", moment, _ledger_remove, go_on),
+        # Last, because the removals before may have emptied groups. Groups have no age of their own.
         groups=groups_remove(tenant, go_on=go_on),
     )
 
 
-def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
-    """The same for every tenant, one after the other."""
+def retention_apply_all(*, go_on: GoOn = lambda: True) -> RetentionCounts:
+    """Applies retention to every tenant, one after the other, and returns the sums."""
     rounds = [retention_apply(tenant=tenant, go_on=go_on) for tenant in Tenant.objects.order_by("pk")]
-    return Removed(
+    return RetentionCounts(
         sessions=sum(done.sessions for done in rounds),
         events=sum(done.events for done in rounds),
         ledger=sum(done.ledger for done in rounds),
@@ -58,30 +57,30 @@ def retention_apply_all(*, go_on: GoOn = lambda: True) -> Removed:
     )
 
 
-def days_kept(tenant: Tenant, what: str) -> int:
-    """How many days a tenant keeps `what`; 0 is for ever."""
+def retention_days(tenant: Tenant, what: str) -> int:
+    """Returns the retention time of `what` ("sessions", "events" or "ledger") in days. 0 means without end."""
     own = tenant.settings.get(f"retention_{what}_days")
     return int(own if own is not None else getattr(settings, f"GATEWAY_RETENTION_{what.upper()}_DAYS"))
 
 
-def _older(
+def _remove_older(
     tenant: Tenant, what: str, moment: datetime, remove: Callable[[Tenant, datetime, GoOn], int], go_on: GoOn
 ) -> int:
-    days = days_kept(tenant, what)
+    days = retention_days(tenant, what)
     return remove(tenant, moment - timedelta(days=days), go_on) if days > 0 else 0
 
 
 def _sessions_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
-    """Closed sessions, and those that nobody has touched; never one with a run that is under way or waits."""
+    """Removes sessions that were closed or last changed before the date and have no unfinished run."""
     busy = Run.objects.filter(session_id=OuterRef("pk"), state__in=UNFINISHED)
     due = (Q(closed_at__lt=before) | Q(updated_at__lt=before)) & ~Q(Exists(busy))
     removed = 0
-    # The ids first: SQLite refuses to write where a reading cursor is open and others have written since.
+    # The ids first: beside an open cursor, SQLite refuses to write after other connections wrote.
     keys = list(AgentSession.objects.filter(due, tenant=tenant).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(keys), SESSIONS):
         if not go_on():
             break
-        # Ended first, those that are still due under their streams' locks: a prompt that came in between keeps its own.
+        # Only sessions that are still due under their streams' locks are closed: a new prompt keeps its session.
         ended = sessions_end(keys[start : start + SESSIONS], where=due)
         removed += sessions_remove(ended, go_on=go_on).sessions
     return removed
@@ -95,7 +94,7 @@ def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     for row in ends:
         if not go_on():
             break
-        through = min(row["through"], _begun_at(row["session_id"]) - 1)
+        through = min(row["through"], _first_needed_offset(row["session_id"]) - 1)
         stream_id = row["session__stream_id"]
         if through > kept_from.get(stream_id, through):
             removed += events_remove(stream_id=stream_id, through=through, go_on=go_on)
@@ -106,8 +105,8 @@ def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     return removed
 
 
-def _begun_at(session_id: int) -> int:
-    """The first offset that an unfinished run still needs."""
+def _first_needed_offset(session_id: int) -> int:
+    """Returns the first offset that an unfinished run of the session needs."""
     first = Run.objects.filter(session_id=session_id, state__in=UNFINISHED).aggregate(Min("first_offset"))
     return first["first_offset__min"] or 2**62
 

@@ -1,8 +1,8 @@
-"""Ending runs: the one place where a terminal event is written, and with it everything that an end means.
+"""The end of runs. This is the only module that writes terminal events.
 
-Whoever ends a run holds the stream's lock. The leg's own end is fenced; an abort takes the lease away instead,
-so the leg that is still streaming is refused from that commit on, on whatever machine it runs, and a dead one
-needs no other treatment than a live one.
+The caller holds the stream's lock. A leg that ends its own run writes with its fence. An abort from outside revokes the
+lease instead: from that commit on, every write of the leg is refused, in whichever process it runs, and it makes no
+difference whether the leg is alive.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent
 from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
-from sessions_app.services.spans import run_traced
-from sessions_app.wakeup import WAKEUPS, Work
+from sessions_app.services.spans import run_span_report
+from sessions_app.wakeup import WAKEUPS, SessionKey
 from tools_app import calls
 
 
@@ -53,7 +53,7 @@ def run_fail(*, session: AgentSession, run: Run, code: str, reason: str, retryab
 
 
 def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fence: Fence | None = None) -> None:
-    """Ends a run before its answer (`agent_abort`). Without a fence the lease is taken from whoever holds it."""
+    """Ends a run before its answer (`agent_abort`). Without a fence, the lease of its leg is revoked."""
     if fence is None and run.state == RunState.RUNNING:
         lease_revoke(stream_id=session.stream_id)
     run.state, run.end_reason = RunState.ABORTED, reason
@@ -63,7 +63,7 @@ def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fenc
 
 
 def token_usage(run: Run | AgentSession) -> dict[str, int]:
-    """The contract's `tokenUsage`."""
+    """Returns the `tokenUsage` of a run or session (docs/protocol-native.md)."""
     return {
         "promptTokens": run.input_tokens,
         "completionTokens": run.output_tokens,
@@ -73,8 +73,8 @@ def token_usage(run: Run | AgentSession) -> dict[str, int]:
     }
 
 
-def state_after(session: AgentSession) -> SessionState:
-    """What the session is doing, from its unfinished runs."""
+def session_state(session: AgentSession) -> SessionState:
+    """Returns the session's state as it follows from its unfinished runs."""
     if session.closed_at is not None:
         return SessionState.CLOSED
     states = set(runs_unfinished(session.pk).values_list("state", flat=True))
@@ -102,11 +102,11 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
             *("leg_started_at", "ended_at", "last_offset"),
         ]
     )
-    session.state = state_after(session)
+    session.state = session_state(session)
     session.updated_at = moment
     session.save(update_fields=["state", "updated_at"])
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
-    run_traced(session, run)
+    run_span_report(session, run)
     if fence is None:
-        # A leg that ends its own run looks for the next one itself.
-        WAKEUPS.announce(Work(session.pk, session.tenant_id))
+        # A leg that ends its own run starts the next one itself.
+        WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))

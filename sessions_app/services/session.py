@@ -1,4 +1,4 @@
-"""Making, changing and closing sessions."""
+"""Creation, change and closing of sessions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from core_app.ids import new_id
 from events_app import log
 from sessions_app.events import SessionClosed, SessionUpdated
 from sessions_app.models import AgentSession, SessionGroup, SessionState
-from sessions_app.selectors import runs_unfinished, session_get, session_unknown
-from sessions_app.services.groups import group_keep
+from sessions_app.selectors import runs_unfinished, session_get, session_not_found
+from sessions_app.services.groups import group_lock
 from sessions_app.services.history import ImportedMessage, messages_import
 from sessions_app.services.run_end import run_stop
-from sessions_app.services.tenant_limits import sessions_ceiling_check
+from sessions_app.services.tenant_limits import session_limit_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
 from tools_app.schema import schema_check
@@ -30,7 +30,7 @@ from tools_app.schema import schema_check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRequest:
-    """What a client asked for at creation; the contract's fields ("Create"), shapes already checked."""
+    """A request to create a session, whose types and bounds have been checked (docs/protocol-native.md)."""
 
     model: str | None = None
     agent: str | None = None
@@ -51,11 +51,11 @@ class SessionRequest:
 
 
 def session_create(*, principal: Principal, request: SessionRequest) -> AgentSession:
-    """A new session. Raises Unprocessable for a model or agent that cannot be had, Conflict for an id in use."""
+    """Creates a session. Raises Unprocessable for a model or agent that cannot be served, Conflict for an id in use."""
     if request.model is None and request.agent is None:
         raise BadRequest("A session needs a 'model' or an 'agent'.", field="model")
     agent = agents.agent_get(request.agent) if request.agent is not None else None
-    resolved = _resolved(principal, request)
+    resolved = _resolve_model(principal, request)
     options = provider_options_check(resolved.engine, request.options)
     if request.response_format is not None:
         schema_check(dict(request.response_format), field="responseFormat")
@@ -80,17 +80,17 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
         "user_data": jsontext.encode_text(request.user_data),
         "metadata": jsontext.encode_text(request.metadata),
     }
-    sessions_ceiling_check(principal.tenant_id)
+    session_limit_check(principal.tenant_id)
     inline = [tool for tool in request.tools if not isinstance(tool, str)]
     with write_transaction():
-        session = _insert(values, _group(principal, request.group_id))
+        session = _insert(values, _group_get(principal, request.group_id))
         for registration in inline:
             tools.tool_attach(tenant_id=principal.tenant_id, stream_id=session.stream_id, registration=registration)
         messages_import(session=session, messages=request.messages)
     return session
 
 
-def _resolved(principal: Principal, request: SessionRequest) -> agents.ResolvedModel:
+def _resolve_model(principal: Principal, request: SessionRequest) -> agents.ResolvedModel:
     if request.model is not None:
         return agents.model_resolve(request.model, principal=principal)
     assert request.agent is not None
@@ -107,11 +107,11 @@ def _insert(values: dict[str, Any], group: SessionGroup | None) -> AgentSession:
         raise Conflict(f"The session id {values['public_id']!r} is in use.", field="sessionId") from None
 
 
-def _group(principal: Principal, public_id: str | None) -> SessionGroup | None:
+def _group_get(principal: Principal, public_id: str | None) -> SessionGroup | None:
     if public_id is None:
         return None
     found = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=public_id).first()
-    if found is not None and group_keep(found.pk):
+    if found is not None and group_lock(found.pk):
         return found
     try:
         with transaction.atomic():
@@ -122,27 +122,27 @@ def _group(principal: Principal, public_id: str | None) -> SessionGroup | None:
         return SessionGroup.objects.get(tenant_id=principal.tenant_id, public_id=public_id)
 
 
-def session_locked(principal: Principal, public_id: str, *, writing: bool = True) -> AgentSession:
-    """The session with its stream locked, as it is after the lock. Closed ones refuse writing: Conflict.
+def session_lock(principal: Principal, public_id: str, *, writing: bool = True) -> AgentSession:
+    """Locks the session's stream and returns the session as it is then.
 
-    To be called in a write transaction, before anything else in it. Raises SessionNotFound, also for one that is
-    erased while the lock is waited for.
+    Call it first in a write transaction. Raises SessionNotFound, also when the session is erased before the lock is
+    acquired, and Conflict when `writing` and the session is closed.
     """
     session = session_get(principal, public_id)
     try:
         log.lock(session.stream_id)
         session.refresh_from_db()
     except ObjectDoesNotExist:
-        raise session_unknown(public_id) from None
+        raise session_not_found(public_id) from None
     if writing and session.closed_at is not None:
         raise Conflict("The session is closed.")
     return session
 
 
 def session_change(*, principal: Principal, public_id: str, changes: Mapping[str, Any]) -> AgentSession:
-    """Changes `system_prompt`, `user_data`, `group_id`, `title`, `tools`; keys that are absent stay as they are."""
+    """Changes those of `system_prompt`, `user_data`, `group_id`, `title` and `tools` that `changes` has."""
     with write_transaction():
-        session = session_locked(principal, public_id)
+        session = session_lock(principal, public_id)
         changed = _apply(principal, session, changes)
         session.updated_at = clock.now()
         session.save(update_fields=["system_prompt", "user_data", "title", "builtins", "group", "updated_at"])
@@ -165,16 +165,16 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
         changed["tools"] = changes["tools"]
         session.builtins = jsontext.encode_text(sorted(set(changes["tools"])))
     if "group_id" in changes:
-        session.group = _group(principal, changes["group_id"])
+        session.group = _group_get(principal, changes["group_id"])
         changed["groupId"] = changes["group_id"]
         log.stream_parent_set(session.stream_id, session.group.stream_id if session.group else None)
     return changed
 
 
 def session_close(*, principal: Principal, public_id: str) -> None:
-    """Aborts what runs and waits (reason `deleted`), withdraws what is queued, and closes; closing twice is nothing."""
+    """Ends all unfinished runs with the reason `deleted`, and closes the session. Does nothing if it is closed."""
     with write_transaction():
-        session = session_locked(principal, public_id, writing=False)
+        session = session_lock(principal, public_id, writing=False)
         if session.closed_at is not None:
             return
         session.closed_at = clock.now()

@@ -1,4 +1,4 @@
-"""Runs, and what they waited for, as spans: reported when they are over, by whichever process ends them."""
+"""Spans of runs and of the waits in them. The process that ends a run or wait reports its span afterwards."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tools_app.states import CallKind
 from tools_app.types import SettledCall
 
 
-def run_traced(session: AgentSession, run: Run) -> None:
-    """Reports the run's span once its end is committed."""
+def run_span_report(session: AgentSession, run: Run) -> None:
+    """Reports the span of a run when its end commits."""
     if tracing_enabled() and run.trace is not None:
         transaction.on_commit(lambda: _report(session, run))
 
 
-def wait_traced(settled: SettledCall) -> None:
-    """Reports a call that was settled by somebody outside, and never executed here, once that is committed."""
+def wait_span_report(settled: SettledCall) -> None:
+    """Reports the span of a call that was settled from outside without being executed here, when that commits."""
     if not tracing_enabled():
         return
     trace = Run.objects.filter(pk=settled.run_id).values_list("trace", flat=True).first()
@@ -28,7 +28,7 @@ def wait_traced(settled: SettledCall) -> None:
 
 
 def run_attributes(session: AgentSession, run: Run) -> Attributes:
-    """What spans of a run and of its legs have in common."""
+    """Returns the attributes that spans of a run and of its legs share."""
     return {
         "gen_ai.conversation.id": session.public_id,
         "gen_ai.agent.name": session.agent,
@@ -65,7 +65,7 @@ def _report(session: AgentSession, run: Run) -> None:
 
 
 def _report_wait(trace: str, call: ToolCall, settled: SettledCall) -> None:
-    """A tool of the client is executed while it is waited for, and what nobody was asked for was refused at once."""
+    """Reports a wait, as a tool execution if a client ran the tool meanwhile or the call was refused at once."""
     assert call.settled_at is not None
     executed = call.expires_at is None or (call.kind == CallKind.CLIENT and call.approval_state is None)
     attributes: Attributes = {

@@ -1,4 +1,4 @@
-"""What joins a run that is under way: checked and bounded as prompts are."""
+"""Steering: texts that join a run under way, checked and bounded as prompts are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sessions_app.selectors import session_get
 from tenants_app.principal import Principal
 
 
-def text_guard(principal: Principal, public_id: str, text: str, end_user: str | None = None) -> None:
-    """Asks the operator's guardrails, before the session is locked: they may take their time. Raises Unprocessable."""
+def text_check(principal: Principal, public_id: str, text: str, end_user: str | None = None) -> None:
+    """Checks a text with the operator's guardrails. Call it before the session is locked, because guardrails may be
+    slow. Raises Unprocessable."""
     if settings.GATEWAY_GUARDRAILS:
         model = session_get(principal, public_id).model
         refusal = prompt_refusal(Subject(principal.tenant_slug, public_id, model, end_user), text)
@@ -21,8 +22,8 @@ def text_guard(principal: Principal, public_id: str, text: str, end_user: str | 
 
 
 def steering_add(run: Run, text: str) -> None:
-    """Keeps a text for the run's next model call; the stream is locked by the caller. Raises QueueFull: a run that
-    waits for a day must not gather texts without end."""
+    """Stores a text for the run's next model request. The caller holds the stream's lock. Raises QueueFull, because a
+    run may wait for days."""
     waiting = SteeringNote.objects.filter(run=run, delivered_at__isnull=True).count()
     if waiting >= settings.GATEWAY_MAX_QUEUED_PROMPTS:
         raise QueueFull(f"{waiting} texts wait to join the run (GATEWAY_MAX_QUEUED_PROMPTS); try again later.")

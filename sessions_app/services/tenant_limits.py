@@ -1,7 +1,7 @@
-"""What one tenant may hold at most, so that none fills the database for the others.
+"""Limits of open sessions and waiting runs per tenant, so that no tenant fills the database.
 
-Counting stops at the ceiling and reads an index of just what counts, so a check costs no more for a large tenant
-than its ceiling allows. Two requests at once may each pass the last place: a ceiling is no budget.
+A check reads at most as many entries of a partial index as the limit says. Concurrent requests may exceed a limit by
+one each, so these limits are approximate.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from django.db import connection
 from core_app.errors import QuotaExceeded
 from tenants_app.models import Tenant
 
-# SQLite uses a partial index only where its condition stands in the query to the letter.
-# The row at the ceiling is looked for, not the number of rows.
+# The conditions repeat those of the partial indexes literally, or SQLite would not use them. The queries look for the
+# row at the limit instead of counting.
 OPEN_SESSIONS = "SELECT 1 FROM sessions_app_agentsession WHERE closed_at IS NULL AND tenant_id = %s LIMIT 1 OFFSET %s"
 WAITING_RUNS = "SELECT 1 FROM sessions_app_run WHERE state = 'waiting' AND tenant_id = %s LIMIT 1 OFFSET %s"
 
 
-def sessions_ceiling_check(tenant_id: int) -> None:
-    """Raises QuotaExceeded when the tenant has as many open sessions as it may."""
-    limit = _ceiling(tenant_id, "max_sessions", settings.GATEWAY_MAX_SESSIONS_PER_TENANT)
-    if _reached(OPEN_SESSIONS, tenant_id, limit):
+def session_limit_check(tenant_id: int) -> None:
+    """Raises QuotaExceeded when the tenant has as many open sessions as allowed."""
+    limit = _limit(tenant_id, "max_sessions", settings.GATEWAY_MAX_SESSIONS_PER_TENANT)
+    if _is_reached(OPEN_SESSIONS, tenant_id, limit):
         raise QuotaExceeded(f"The tenant has {limit} open sessions (GATEWAY_MAX_SESSIONS_PER_TENANT); delete some.")
 
 
-def waiting_ceiling_check(tenant_id: int) -> None:
-    """Raises QuotaExceeded when as many of the tenant's runs wait as may."""
-    limit = _ceiling(tenant_id, "max_waiting", settings.GATEWAY_MAX_WAITING_PER_TENANT)
-    if _reached(WAITING_RUNS, tenant_id, limit):
+def waiting_limit_check(tenant_id: int) -> None:
+    """Raises QuotaExceeded when the tenant has as many waiting runs as allowed."""
+    limit = _limit(tenant_id, "max_waiting", settings.GATEWAY_MAX_WAITING_PER_TENANT)
+    if _is_reached(WAITING_RUNS, tenant_id, limit):
         raise QuotaExceeded(f"{limit} runs of the tenant wait for somebody (GATEWAY_MAX_WAITING_PER_TENANT).")
 
 
-def _ceiling(tenant_id: int, name: str, default: int) -> int:
+def _limit(tenant_id: int, name: str, default: int) -> int:
     own = Tenant.objects.values_list("settings", flat=True).get(pk=tenant_id).get(name)
     return default if own is None else int(own)
 
 
-def _reached(query: str, tenant_id: int, limit: int) -> bool:
+def _is_reached(query: str, tenant_id: int, limit: int) -> bool:
     if limit <= 0:
         return False
     with connection.cursor() as cursor:

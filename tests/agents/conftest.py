@@ -1,4 +1,4 @@
-"""The scripted upstream as a process of its own, and a configuration that knows it."""
+"""The scripted upstream in a process of its own, and a configuration with it as a provider."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ agents:
 
 
 class Upstream:
-    """The running process: its address, what it was asked, and a clean slate."""
+    """The running upstream: its address, its requests, and a reset."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -63,7 +63,7 @@ class Upstream:
         return received
 
     def open_streams(self) -> int:
-        """How many answers it is streaming now."""
+        """Returns the number of streams in progress."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/open", timeout=60) as answer:
             return int(answer.read())
 
@@ -82,14 +82,14 @@ def upstream_process() -> Iterator[Upstream]:
 
 @pytest_asyncio.fixture(autouse=True)
 async def connections_closed() -> AsyncIterator[None]:
-    """Each test has a loop of its own, and leaves no connection open in it."""
+    """Closes connections after each test, since each has an event loop of its own."""
     yield
     await clients_closed()
 
 
 @pytest.fixture
 def upstream(upstream_process: Upstream, settings: Any, tmp_path: Path, monkeypatch: Any) -> Iterator[Upstream]:
-    """The upstream, and GATEWAY_CONFIG naming it as the provider `scripted`; no other provider has a key."""
+    """Configures the upstream as the provider `scripted`. No other provider has a key."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY", "TEST_UPSTREAM_KEY"):
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "gateway.yaml"

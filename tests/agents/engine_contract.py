@@ -1,7 +1,7 @@
-"""What every engine must keep, whatever runs behind it: the suite that each engine's tests inherit.
+"""The test suite that every engine must pass.
 
-A subclass says how to bring its engine into each situation (`situation`), in terms of a session's model and a
-prompt; the tests see only the leg's side: events, checkpoints, calls and the outcome.
+A subclass tells how to bring its engine into each situation (`situation`), by a session's model and a prompt. The tests
+see only the leg: events, checkpoints, calls and the outcome.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SCHEMA = {
 
 
 class EngineContract:
-    """Inherit, and define `engine` (a fixture) and `situation`."""
+    """Base class. Subclasses define the fixture `engine` and the method `situation`."""
 
     def situation(self, name: str) -> tuple[str, str]:
-        """The session's model and the prompt for: answer, tool, later (its tool stays pending), mixed (one tool
-        answers, one stays pending), failing, structured. KeyError for what the engine does not do."""
+        """Returns the session's model and the prompt for one of: answer, tool, later (its tool stays pending), mixed
+        (one tool answers, one stays pending), failing, structured. Raises KeyError for what the engine cannot do."""
         raise NotImplementedError
 
     def world(self, situation: str, **session: Any) -> World:
@@ -44,10 +44,10 @@ class EngineContract:
         world.prompt(prompt)
         return world
 
-    async def to_the_end(
+    async def run_with_crash(
         self, engine: Engine, world: World, *, crash_at: tuple[int, bool] | None = None
     ) -> tuple[LegOutcome, int]:
-        """Runs legs until one ends; the first may crash. Gives the outcome and how many legs crashed."""
+        """Runs legs until one ends, the first of which may crash. Returns the outcome and the number of crashes."""
         try:
             return await engine.run_leg(world.leg(crash_at=crash_at)), 0
         except Crash:
@@ -61,8 +61,8 @@ class EngineContract:
         deltas = world.events_of(MessageDelta)
         assert len(deltas) > 1
         assert "".join(event.delta for event in deltas) == outcome.content
-        assert [turn.text for turn in world.turns] == [outcome.content]
-        assert {event.message_id for event in deltas} == {world.turns[0].message_id}
+        assert [completion.text for completion in world.completions] == [outcome.content]
+        assert {event.message_id for event in deltas} == {world.completions[0].message_id}
 
     async def test_a_message_starts_once_before_its_first_delta_and_ends_after_its_last(self, engine: Engine) -> None:
         world = self.world("answer")
@@ -88,24 +88,24 @@ class EngineContract:
     async def test_a_pending_call_ends_the_leg_and_its_answer_carries_the_next_one(self, engine: Engine) -> None:
         world = self.world("later")
         assert await engine.run_leg(world.leg()) == Waiting()
-        turns = len(world.turns)
-        world.settle(world.pending()[0].call_id, "it came in the end")
+        turns = len(world.completions)
+        world.settle(world.pending_calls()[0].call_id, "it came in the end")
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Finished)
         assert "it came in the end" in outcome.content
-        assert len(world.turns) == turns + 1
+        assert len(world.completions) == turns + 1
 
     async def test_a_leg_that_is_started_too_early_waits_again_without_asking_the_model(self, engine: Engine) -> None:
         world = self.world("later")
         await engine.run_leg(world.leg())
-        turns = len(world.turns)
+        turns = len(world.completions)
         assert await engine.run_leg(world.leg()) == Waiting()
-        assert len(world.turns) == turns
+        assert len(world.completions) == turns
 
     async def test_what_was_answered_before_a_wait_is_not_executed_again(self, engine: Engine) -> None:
         world = self.world("mixed")
         assert await engine.run_leg(world.leg()) == Waiting()
-        world.settle(world.pending()[0].call_id, "second answer")
+        world.settle(world.pending_calls()[0].call_id, "second answer")
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Finished)
         assert "second answer" in outcome.content
@@ -121,10 +121,10 @@ class EngineContract:
         deaths = 0
         for crash_at in itertools.product(range(1, leg.awaits + 1), (False, True)):
             world = self.world(situation)
-            outcome, crashes = await self.to_the_end(engine, world, crash_at=crash_at)
+            outcome, crashes = await self.run_with_crash(engine, world, crash_at=crash_at)
             assert outcome == expected
             assert len({call.call_id for call in world.executed}) == len(world.executed)
-            assert len(world.turns) == len(undisturbed.turns)
+            assert len(world.completions) == len(undisturbed.completions)
             deaths += crashes
         assert deaths == 2 * leg.awaits
 
@@ -137,7 +137,7 @@ class EngineContract:
         for at in range(1, undisturbed.awaits + 1):
             lost = LegLost("lost")
             with pytest.raises(LegLost) as raised:
-                await engine.run_leg(Losing(self.world(situation), at, lost))
+                await engine.run_leg(FailingLeg(self.world(situation), at, lost))
             assert raised.value is lost
 
     @pytest.mark.parametrize("situation", ["answer", "tool"])
@@ -145,7 +145,7 @@ class EngineContract:
         undisturbed = self.world(situation).leg()
         await engine.run_leg(undisturbed)
         for at in range(1, undisturbed.awaits + 1):
-            leg = Stuck(self.world(situation), at)
+            leg = StuckLeg(self.world(situation), at)
             task = asyncio.create_task(engine.run_leg(leg))
             async with asyncio.timeout(60):
                 await leg.stuck.wait()
@@ -156,20 +156,20 @@ class EngineContract:
     async def test_a_run_stops_at_its_limit_of_responses_counted_over_its_legs(self, engine: Engine) -> None:
         world = self.world("later", max_turns=1)
         assert await engine.run_leg(world.leg()) == Waiting()
-        world.settle(world.pending()[0].call_id, "done")
+        world.settle(world.pending_calls()[0].call_id, "done")
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Stopped)
         assert outcome.reason == "max_turns"
-        assert len(world.turns) == 1
+        assert len(world.completions) == 1
 
     async def test_what_the_user_says_during_tools_joins_the_next_request(self, engine: Engine) -> None:
         world = self.world("tool")
 
-        def answering(args: Any) -> str:
+        def answer_and_steer(args: Any) -> str:
             world.waiting_texts.append("and be brief")
             return "done"
 
-        world.tools["echo"] = answering
+        world.tools["echo"] = answer_and_steer
         outcome = await engine.run_leg(world.leg())
         assert isinstance(outcome, Finished)
         kinds = [type(event) for event in world.events]
@@ -178,11 +178,11 @@ class EngineContract:
 
     async def test_what_the_user_says_during_the_answer_costs_one_more_response(self, engine: Engine) -> None:
         world = self.world("answer")
-        leg = Interrupting(world, "one more thing")
+        leg = InterruptedLeg(world, "one more thing")
         outcome = await engine.run_leg(leg)
         assert isinstance(outcome, Finished)
-        assert len(world.turns) == 2
-        assert outcome.content == world.turns[1].text
+        assert len(world.completions) == 2
+        assert outcome.content == world.completions[1].text
         assert world.waiting_texts == []
 
     async def test_a_failure_is_a_code_and_a_sentence_of_the_gateways_own(self, engine: Engine) -> None:
@@ -198,7 +198,7 @@ class EngineContract:
         world = self.world("answer")
         first = await engine.run_leg(world.leg())
         assert await engine.run_leg(world.leg()) == first
-        assert len(world.turns) == 1
+        assert len(world.completions) == 1
 
     async def test_an_answer_in_a_response_format_is_json_that_fits_and_is_shown_once(self, engine: Engine) -> None:
         world = self.world("structured", response_format=SCHEMA)
@@ -206,7 +206,7 @@ class EngineContract:
         assert isinstance(outcome, Finished)
         assert outcome.content.startswith('{"city":"')
         assert "".join(event.delta for event in world.events_of(MessageDelta)) == outcome.content
-        assert [turn.text for turn in world.turns] == [outcome.content]
+        assert [completion.text for completion in world.completions] == [outcome.content]
         assert world.calls == {}
 
     async def test_a_conversation_goes_on_with_all_that_was_said(self, engine: Engine) -> None:
@@ -229,8 +229,8 @@ class EngineContract:
         assert isinstance(await engine.run_leg(world.leg()), Finished)
 
 
-class Losing(RecordingLeg):
-    """Raises at its n-th await."""
+class FailingLeg(RecordingLeg):
+    """A leg that raises at its n-th await."""
 
     def __init__(self, world: World, at: int, error: Exception) -> None:
         super().__init__(world, None)
@@ -243,38 +243,38 @@ class Losing(RecordingLeg):
         return False
 
 
-class Stuck(RecordingLeg):
-    """Waits for ever at its n-th await."""
+class StuckLeg(RecordingLeg):
+    """A leg that waits for ever at its n-th await."""
 
     def __init__(self, world: World, at: int) -> None:
         super().__init__(world, None)
         self._at = at
         self.stuck = asyncio.Event()
 
-    async def _here(self) -> None:
+    async def _maybe_stop(self) -> None:
         if self.awaits + 1 == self._at:
             self.stuck.set()
             await asyncio.Event().wait()
 
     async def emit(self, event: Event) -> None:
-        await self._here()
+        await self._maybe_stop()
         await super().emit(event)
 
-    async def checkpoint(self, turn: Any) -> Any:
-        await self._here()
-        return await super().checkpoint(turn)
+    async def checkpoint(self, completion: Any) -> Any:
+        await self._maybe_stop()
+        return await super().checkpoint(completion)
 
     async def call(self, call_id: str) -> Any:
-        await self._here()
+        await self._maybe_stop()
         return await super().call(call_id)
 
-    async def steering(self) -> Any:
-        await self._here()
-        return await super().steering()
+    async def take_steering(self) -> Any:
+        await self._maybe_stop()
+        return await super().take_steering()
 
 
-class Interrupting(RecordingLeg):
-    """The user speaks while the first answer is streamed."""
+class InterruptedLeg(RecordingLeg):
+    """A leg whose user sends a text while the first answer is streamed."""
 
     def __init__(self, world: World, text: str) -> None:
         super().__init__(world, None)

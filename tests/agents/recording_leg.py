@@ -1,8 +1,8 @@
-"""A leg in memory that keeps the contract of `agents_app.engine.Leg` and remembers everything.
+"""An implementation of `agents_app.engine.Leg` in memory, which records everything.
 
-`World` is what outlives a leg: the stored history, the calls' answers, what was spent and every event. `World.leg()`
-lends it to an engine as the runner would; `crash_at=(n, after)` raises `Crash` at the n-th time the engine awaits
-the leg, before or after the effect of that was stored, and the next leg goes on from what was.
+`World` has what outlives a leg: the stored history, results of calls, usage and events. `World.leg()` returns a leg, as
+the runner would. `crash_at=(n, after)` raises `Crash` when the engine awaits the leg for the n-th time, before or after
+the effect was stored; the next leg continues from there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents_app.engine import Attachment, HistoryMessage, ModelTurn, RunSpec, SessionSpec, Usage
+from agents_app.engine import Attachment, Completion, HistoryMessage, RunSpec, SessionSpec, Usage
 from core_app.ids import new_id
 from events_app.types import Event
 from sessions_app.events import SESSION_EVENTS, MessageEnd, Steering, ToolCalls
@@ -19,11 +19,11 @@ from tools_app.events import ToolExecutionEnd, ToolExecutionStart
 from tools_app.types import CallResult, PlannedCall, ToolSpec
 
 Tool = Callable[[Mapping[str, Any]], str | None]
-"""What a tool answers to its arguments; None leaves the call pending."""
+"""Returns the result for the arguments; None leaves the call pending."""
 
 
 class Crash(Exception):
-    """The process died here."""
+    """The process died at this point."""
 
 
 ECHO = ToolSpec("echo", "Says its arguments.", {"type": "object"})
@@ -31,15 +31,14 @@ LATER = ToolSpec("later", "Answers when it is settled from outside.", {"type": "
 
 
 def session_of(model: str = "demo:tour", **fields: Any) -> SessionSpec:
-    """A session with two tools, bounded like the default one."""
+    """Builds a session with two tools and the default limits."""
     base = SessionSpec("s1", 1, model, "", 100, tools=(ECHO, LATER))
     return replace(base, **fields)
 
 
 @dataclass
 class World:
-    """Everything that is stored. `tools` answer by name; an unknown tool is answered with an error, as the tools
-    room does."""
+    """Everything that is stored. `tools` has tools by name; a call of another tool gets an error, as in `tools_app`."""
 
     session: SessionSpec
     tools: dict[str, Tool] = field(default_factory=lambda: {"echo": str, "later": lambda args: None})
@@ -48,7 +47,7 @@ class World:
     settled: dict[str, CallResult] = field(default_factory=dict)
     executed: list[PlannedCall] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    turns: list[ModelTurn] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
     waiting_texts: list[str] = field(default_factory=list)
     spent: list[Usage] = field(default_factory=list)
     stored: dict[int, bytes] = field(default_factory=dict)
@@ -57,17 +56,17 @@ class World:
     run_id: str = "run_1"
 
     def prompt(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
-        """A new run begins with this message."""
+        """Starts a new run with this message."""
         self.run_id = new_id("run")
-        self.turns.clear()
+        self.completions.clear()
         self.history.append(HistoryMessage(new_id("msg"), "user", text, attachments, run_id=self.run_id))
 
     def settle(self, call_id: str, content: str, status: Any = "ok") -> None:
-        """A pending call is answered from outside; the history shows it as the runner's does."""
+        """Settles a pending call from outside, and adds its result to the history, as the runner does."""
         self.settled[call_id] = CallResult(call_id, status, content)
         self.history.append(HistoryMessage(new_id("msg"), "tool_result", content, call_id=call_id, run_id=self.run_id))
 
-    def pending(self) -> list[PlannedCall]:
+    def pending_calls(self) -> list[PlannedCall]:
         return [call for call in self.calls.values() if call.call_id not in self.settled]
 
     def leg(self, *, crash_at: tuple[int, bool] | None = None) -> RecordingLeg:
@@ -75,26 +74,26 @@ class World:
 
     @property
     def usage(self) -> list[Usage]:
-        return [turn.usage for turn in self.turns]
+        return [completion.usage for completion in self.completions]
 
     def events_of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
 
 class RecordingLeg:
-    """One leg over a World."""
+    """One leg on a World."""
 
     def __init__(self, world: World, crash_at: tuple[int, bool] | None) -> None:
         self.world = world
         self.session = world.session
-        self.run = RunSpec(world.run_id, world.attempt, len(world.turns))
+        self.run = RunSpec(world.run_id, world.attempt, len(world.completions))
         self.history = tuple(world.history)
         self.kept_for: str | None = None
         self.awaits = 0
         self._crash_at = crash_at
 
     def _step(self) -> bool:
-        """Counts an await; dies here when it is to die before the effect, true when it is to die after it."""
+        """Counts an await. Raises Crash if the leg must die before the effect, returns True if it must die after it."""
         self.awaits += 1
         if self._crash_at is None or self._crash_at[0] != self.awaits:
             return False
@@ -102,10 +101,10 @@ class RecordingLeg:
             raise Crash
         return True
 
-    async def whole_history(self) -> tuple[HistoryMessage, ...]:
+    async def full_history(self) -> tuple[HistoryMessage, ...]:
         return tuple(self.world.history)
 
-    async def attachment(self, attachment: Attachment) -> bytes | None:
+    async def read_attachment(self, attachment: Attachment) -> bytes | None:
         if attachment.stored is None:
             return attachment.data
         self.world.read.append(attachment.stored)
@@ -117,16 +116,25 @@ class RecordingLeg:
         self.world.events.append(event)
         self._die(dying)
 
-    async def checkpoint(self, turn: ModelTurn) -> tuple[PlannedCall, ...]:
+    async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         dying = self._step()
-        planned = tuple(PlannedCall(new_id("call"), call.name, call.args) for call in turn.calls)
+        planned = tuple(PlannedCall(new_id("call"), call.name, call.args) for call in completion.calls)
         self.world.calls.update({call.call_id: call for call in planned})
-        self.world.turns.append(turn)
+        self.world.completions.append(completion)
         self.world.history.append(
-            HistoryMessage(turn.message_id, "assistant", turn.text, (), planned, None, turn.payload, self.run.run_id)
+            HistoryMessage(
+                completion.message_id,
+                "assistant",
+                completion.text,
+                (),
+                planned,
+                None,
+                completion.payload,
+                self.run.run_id,
+            )
         )
-        if turn.text:
-            self.world.events.append(MessageEnd(message_id=turn.message_id, content=turn.text))
+        if completion.text:
+            self.world.events.append(MessageEnd(message_id=completion.message_id, content=completion.text))
         if planned:
             self.world.events.append(ToolCalls(count=len(planned)))
         self._die(dying)
@@ -144,7 +152,7 @@ class RecordingLeg:
         self._die(dying)
         return self.world.settled.get(call_id)
 
-    async def steering(self) -> tuple[str, ...]:
+    async def take_steering(self) -> tuple[str, ...]:
         dying = self._step()
         texts = tuple(self.world.waiting_texts)
         self.world.waiting_texts.clear()

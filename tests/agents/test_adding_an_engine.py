@@ -1,4 +1,4 @@
-"""docs/adding-an-engine.md, followed to the letter: its engine, its settings, its requests and its tests."""
+"""Executes docs/adding-an-engine.md: its engine, its settings, its requests and its tests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
-    """Steps 1 and 2 of the guide."""
+def guide_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
+    """Performs steps 1 and 2 of the guide."""
     (tmp_path / "shout.py").write_text(blocks("python")[0], encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     name, _, value = blocks("sh")[0].strip().partition("=")
@@ -56,8 +56,8 @@ class TestShoutKeepsTheContract(EngineContract):
 
 def test_the_guides_own_test_is_this_one() -> None:
     own = Path(__file__).read_text(encoding="utf-8")
-    shown = blocks("python")[1]
-    assert shown[shown.index("@pytest.fixture") :].strip() in own
+    snippet = blocks("python")[1]
+    assert snippet[snippet.index("@pytest.fixture") :].strip() in own
 
 
 @pytest.mark.django_db(transaction=True)

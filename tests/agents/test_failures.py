@@ -1,4 +1,4 @@
-"""When a request is tried again, and after how long."""
+"""Retries of model requests: which errors are retried, how often and after which pause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
-from agents_app.failures import LONGEST_WAIT, RETRY_WINDOW, failure, retry_delay, transient
+from agents_app.failures import MAX_WAIT, RETRY_WINDOW, failure, is_transient, retry_delay
 from agents_app.ready_model import RetryRule
 
 RULE = RetryRule(retries=2, base_delay=0.5, max_delay=0.8)
@@ -25,12 +25,12 @@ def http(status: int) -> ModelHTTPError:
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
 def test_a_passing_fault_is_tried_again(status: int) -> None:
-    assert transient(http(status))
+    assert is_transient(http(status))
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 501, 505])
 def test_a_lasting_fault_is_not(status: int) -> None:
-    assert not transient(http(status))
+    assert not is_transient(http(status))
 
 
 def test_the_pause_doubles_with_a_quarter_of_chance_up_to_its_bound() -> None:
@@ -47,11 +47,11 @@ def test_there_are_as_many_tries_as_the_rule_says_and_none_after_the_window() ->
 
 
 def test_the_provider_says_how_long_to_wait_within_reason() -> None:
-    def limited(seconds: float) -> ModelRateLimitError:
+    def rate_limit_error(seconds: float) -> ModelRateLimitError:
         return ModelRateLimitError("m", "slow down", retry_after=seconds)
 
-    assert retry_delay(RULE, 0, 0.0, limited(7)) == 7
-    assert retry_delay(RULE, 0, 0.0, limited(LONGEST_WAIT + 1)) is None
+    assert retry_delay(RULE, 0, 0.0, rate_limit_error(7)) == 7
+    assert retry_delay(RULE, 0, 0.0, rate_limit_error(MAX_WAIT + 1)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which engine serves which name, and what is refused with which field."""
+"""Resolution of model and agent names to engines, and the fields of refusals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_only_the_default_tenant_is_served_by_a_substitute_and_keeps_its_name() 
 
 @pytest.fixture
 def access() -> Iterator[Callable[[TenantAccess], None]]:
-    """Gives the tenant `other` a row of the models that it may use."""
+    """Sets the models that the tenant `other` may use."""
     yield lambda row: access_replace({OTHER.tenant_id: row})
     access_replace({})
 

@@ -1,4 +1,4 @@
-"""The agent loop over a provider that answers an error for fields it does not know."""
+"""The agent loop with a provider that rejects unknown fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop is the same over every wire a provider may speak."""
+"""The agent loop behaves the same on every wire."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ def engine() -> Engine:
     return engine_get("model")
 
 
-def asked(provider: str, model: str, **session: Any) -> World:
+def world_of(provider: str, model: str, **session: Any) -> World:
     world = World(session_of(f"{provider}:{model}", **session))
     world.prompt("Hi")
     return world
 
 
-async def finished(engine: Engine, world: World) -> str:
+async def run_to_answer(engine: Engine, world: World) -> str:
     outcome = await engine.run_leg(world.leg())
     assert isinstance(outcome, Finished), outcome
     return outcome.content
 
 
 async def test_text_is_streamed_and_counted(engine: Engine, provider: str) -> None:
-    world = asked(provider, "words:5")
-    assert await finished(engine, world) == "word0 word1 word2 word3 word4 "
+    world = world_of(provider, "words:5")
+    assert await run_to_answer(engine, world) == "word0 word1 word2 word3 word4 "
     assert len(world.events_of(MessageDelta)) == 5
     assert world.usage[0].output_tokens == 7
     assert world.usage[0].cached_tokens == 3
 
 
 async def test_reasoning_is_streamed_apart(engine: Engine, provider: str) -> None:
-    world = asked(provider, "reasoning")
-    assert await finished(engine, world) == "Then I answer."
+    world = world_of(provider, "reasoning")
+    assert await run_to_answer(engine, world) == "Then I answer."
     assert "".join(event.delta for event in world.events_of(ThinkingDelta)) == "First, I think."
 
 
 async def test_parallel_calls_are_told_apart_and_answered(engine: Engine, provider: str) -> None:
-    world = asked(provider, "parallel:3")
+    world = world_of(provider, "parallel:3")
     world.tools["echo"] = lambda args: f"<{args['x']}>"
-    assert await finished(engine, world) == "Tools said: <0> | <1> | <2>"
+    assert await run_to_answer(engine, world) == "Tools said: <0> | <1> | <2>"
 
 
 async def test_malformed_arguments_are_answered_like_any_call(engine: Engine, provider: str) -> None:
-    assert (await finished(engine, asked(provider, "malformed"))).count("not a JSON object") == 2
+    assert (await run_to_answer(engine, world_of(provider, "malformed"))).count("not a JSON object") == 2
 
 
 async def test_unclean_strings_are_cleaned(engine: Engine, provider: str) -> None:
-    world = asked(provider, "unclean")
-    assert await finished(engine, world) == "a\ufffdb\ufffdc"
-    assert all(b"\\u0000" not in turn.payload for turn in world.turns)
+    world = world_of(provider, "unclean")
+    assert await run_to_answer(engine, world) == "a\ufffdb\ufffdc"
+    assert all(b"\\u0000" not in completion.payload for completion in world.completions)
 
 
 async def test_an_answer_fits_the_response_format(engine: Engine, provider: str) -> None:
-    assert await finished(engine, asked(provider, "structured:1", response_format=SCHEMA)) == '{"city":"Rome"}'
+    assert await run_to_answer(engine, world_of(provider, "structured:1", response_format=SCHEMA)) == '{"city":"Rome"}'
 
 
 async def test_a_conversation_is_taken_up_from_what_was_stored(engine: Engine, provider: str) -> None:
-    world = asked(provider, "parallel:2")
-    await finished(engine, world)
+    world = world_of(provider, "parallel:2")
+    await run_to_answer(engine, world)
     world.prompt("And again")
-    assert "Tools said" in await finished(engine, world)
+    assert "Tools said" in await run_to_answer(engine, world)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_a_conversation_is_taken_up_from_what_was_stored(engine: Engine, p
     ],
 )
 async def test_a_failure_has_its_code(engine: Engine, provider: str, model: str, code: str, retryable: bool) -> None:
-    outcome = await engine.run_leg(asked(provider, model).leg())
+    outcome = await engine.run_leg(world_of(provider, model).leg())
     assert isinstance(outcome, Failed), outcome
     assert (outcome.code, outcome.retryable) == (code, retryable)
     assert "SECRET" not in outcome.reason

@@ -1,9 +1,9 @@
-"""A scripted model provider in a process of its own, with every quirk a run may meet: OpenAI's chat wire, and the
-same scenarios on the wires of `upstream_wires`.
+"""A scripted model provider in a process of its own, with the faults that a run may meet. It serves OpenAI's chat wire
+and, with the same scenarios, the wires of `upstream_wires`.
 
-`python -m tests.agents.upstream --port 0` prints its port on the first line and serves until it is killed.
-The scenario is the model's name; what it may need besides stands in it after a colon (`words:500`). Requests
-are remembered under `GET /requests`; `POST /reset` forgets them and the counts of `flaky` scenarios.
+`python -m tests.agents.upstream --port 0` prints its port on the first line and serves until it is killed. The model's
+name selects the scenario; parameters follow a colon (`words:500`). `GET /requests` returns the requests so far;
+`POST /reset` clears them and the counters of `flaky` scenarios.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Send = Callable[[dict[str, Any]], Any]
 
 
 class Respond(Exception):
-    """An answer that is not a stream."""
+    """A response that is no stream."""
 
     def __init__(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         super().__init__(status)
@@ -34,16 +34,16 @@ class Respond(Exception):
 
 
 class Drop(Exception):
-    """The connection breaks here."""
+    """The connection breaks at this point."""
 
 
 class End(Exception):
-    """The stream ends here as if it were complete, without a reason to finish."""
+    """The stream ends at this point, as if it were complete, but without a finish reason."""
 
 
 REQUESTS: list[Body] = []
 OPEN: set[int] = set()
-"""The streams in progress, as `GET /open` counts them."""
+"""The streams in progress, which `GET /open` counts."""
 SEEN: Counter[str] = Counter()
 
 
@@ -56,7 +56,7 @@ def text(*pieces: str) -> Iterator[Chunk]:
 
 
 def call(index: int, name: str, arguments: str, call_id: str) -> Iterator[Chunk]:
-    """A tool call as providers stream it: the name first, the arguments in two halves."""
+    """Yields a tool call as providers stream it: first the name, then the arguments in two halves."""
     half = len(arguments) // 2
     yield {
         "tool_calls": [{"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}]
@@ -66,20 +66,20 @@ def call(index: int, name: str, arguments: str, call_id: str) -> Iterator[Chunk]
 
 
 def results_of(body: Body) -> list[str]:
-    """What tools answered to the newest response."""
+    """Returns the tool results after the newest response."""
     messages = body["messages"]
     newest = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=len(messages))
     return [str(message["content"]) for message in messages[newest:] if message["role"] == "tool"]
 
 
 def prompt_of(body: Body) -> str:
-    said = [message["content"] for message in body["messages"] if message["role"] == "user"]
-    last = said[-1] if said else ""
+    prompts = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    last = prompts[-1] if prompts else ""
     return last if isinstance(last, str) else "".join(part.get("text", "") for part in last)
 
 
 def once_tools(body: Body, *calls: tuple[str, str]) -> Iterator[Chunk]:
-    """Calls tools once, each as `call_0` again and again, then answers with what they said."""
+    """Calls tools once, all with the id `call_0`, then answers with their results."""
     if results := results_of(body):
         yield from text("Tools said: ", " | ".join(results))
         return
@@ -139,7 +139,7 @@ def many_calls(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def unclean(body: Body, rest: str) -> Iterator[Chunk]:
-    """Lone surrogates and NUL wherever a string may be."""
+    """Puts lone surrogates and NUL into every string."""
     if results_of(body):
         yield from text("a\ud800b", "\x00c")
         return
@@ -163,7 +163,7 @@ def summarizing(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def structured(body: Body, rest: str) -> Iterator[Chunk]:
-    """Answers in the wanted shape; `structured:n` gives n answers that do not fit first."""
+    """Answers in the requested format; `structured:n` first gives n answers that violate it."""
     refused = sum("refused" in str(message.get("content")) for message in body["messages"])
     if refused < int(rest or 0):
         yield from text('{"city"', ": 5}")
@@ -179,7 +179,7 @@ def structured_tool(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def empty(body: Body, rest: str) -> Iterator[Chunk]:
-    """`empty:n` says nothing n times, then something."""
+    """`empty:n` gives n empty answers, then one with text."""
     SEEN["empty:" + rest] += 1
     yield from text("" if SEEN["empty:" + rest] <= int(rest or 99) else "At last.")
 
@@ -220,7 +220,7 @@ def in_stream_error(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def vision(body: Body, rest: str) -> Iterator[Chunk]:
-    """Says what kinds of parts the prompt had."""
+    """Answers with the kinds of the prompt's parts."""
     last = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
     yield from text(",".join(part["type"] for part in last) if isinstance(last, list) else "text")
 
@@ -230,14 +230,14 @@ def settings(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 async def hang(body: Body, rest: str) -> AsyncIterator[Chunk]:
-    """`hang:n` says n pieces and then nothing for ever."""
+    """`hang:n` streams n pieces and then hangs."""
     for piece in text(*(f"piece{number} " for number in range(int(rest or 0)))):
         yield piece
     await asyncio.Event().wait()
 
 
 async def slow(body: Body, rest: str) -> AsyncIterator[Chunk]:
-    """`slow:milliseconds:pieces`, for whoever wants to interfere in the middle."""
+    """`slow:milliseconds:pieces` pauses between pieces, for tests that interfere with a stream."""
     pause, _, count = rest.partition(":")
     for number in range(int(count or 1000)):
         yield {"content": f"word{number} "}
@@ -268,7 +268,7 @@ async def chunks_of(body: Body) -> AsyncIterator[Chunk]:
             yield chunk
 
 
-def encoded(body: Body, delta: Chunk, finish: str | None = None) -> bytes:
+def encode_chunk(body: Body, delta: Chunk, finish: str | None = None) -> bytes:
     if "__error__" in delta:
         return b"data: " + json.dumps({"error": delta["__error__"]}).encode() + b"\n\n"
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -296,7 +296,7 @@ def usage_chunk(body: Body) -> bytes:
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
-    """Bare ASGI."""
+    """The ASGI application."""
     if scope["type"] != "http":
         return
     if scope["path"] == "/reset":
@@ -320,10 +320,10 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     REQUESTS.append(body)
     try:
         if body.get("stream"):
-            streaming = streamed_events(body, send, wire[1]) if wire else streamed(body, send)
+            streaming = stream_events(body, send, wire[1]) if wire else stream_chunks(body, send)
             await until_gone(receive, streaming)
         else:
-            await whole(body, send)
+            await send_completion(body, send)
     except Respond as response:
         await answer(send, response.status, response.body, response.headers)
 
@@ -342,23 +342,23 @@ async def until_gone(receive: Any, streaming: Coroutine[Any, Any, None]) -> None
         OPEN.discard(id(work))
 
 
-async def streamed(body: Body, send: Send) -> None:
+async def stream_chunks(body: Body, send: Send) -> None:
     chunks = aiter(chunks_of(body))
-    # The first piece decides whether the answer is a stream at all.
+    # The first piece decides whether the response is a stream.
     first = await anext(chunks, None) if not body["model"].startswith(("hang:0", "drop:0")) else None
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     called = first is not None and "tool_calls" in first
     if first is not None:
-        await piece(send, encoded(body, first))
+        await piece(send, encode_chunk(body, first))
     try:
         async for chunk in chunks:
             called |= "tool_calls" in chunk
-            await piece(send, encoded(body, chunk))
+            await piece(send, encode_chunk(body, chunk))
     except End:
         await send({"type": "http.response.body", "body": b""})
         return
-    await piece(send, encoded(body, {}, "tool_calls" if called else "stop"))
+    await piece(send, encode_chunk(body, {}, "tool_calls" if called else "stop"))
     if "-nousage" not in body["model"] and (body.get("stream_options") or {}).get("include_usage"):
         await piece(send, usage_chunk(body))
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
@@ -370,7 +370,7 @@ WIRES: dict[str, tuple[Callable[[Body], Body], Callable[[Body, Any], AsyncIterat
 }
 
 
-async def streamed_events(body: Body, send: Send, events_of: Callable[[Body, Any], AsyncIterator[Body]]) -> None:
+async def stream_events(body: Body, send: Send, events_of: Callable[[Body, Any], AsyncIterator[Body]]) -> None:
     chunks = aiter(chunks_of(body))
     first = await anext(chunks, None)
 
@@ -385,7 +385,7 @@ async def streamed_events(body: Body, send: Send, events_of: Callable[[Body, Any
     number = 0
     try:
         async for event in events_of(body, pieces()):
-            await piece(send, upstream_wires.encoded(event, number))
+            await piece(send, upstream_wires.encode_event(event, number))
             number += 1
     except End:
         pass
@@ -396,7 +396,7 @@ async def piece(send: Send, data: bytes) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def whole(body: Body, send: Send) -> None:
+async def send_completion(body: Body, send: Send) -> None:
     content = "".join([chunk.get("content", "") async for chunk in chunks_of(body)])
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}

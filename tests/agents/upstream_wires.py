@@ -1,7 +1,7 @@
-"""The scripted upstream's other wires: Anthropic Messages and OpenAI Responses around the same scenarios.
+"""The other wires of the scripted upstream: Anthropic Messages and OpenAI Responses, with the same scenarios.
 
-Requests are turned into the chat wire's, for the scenarios know only that; their pieces are turned into the
-wire's own stream of events.
+Requests are converted into chat requests, which the scenarios expect, and the scenarios' chunks into events of the
+wire.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ def _text(content: Any) -> str:
 
 
 def from_messages(body: Body) -> Body:
-    """A request of Anthropic's as one of the chat wire."""
+    """Converts an Anthropic request into a chat request."""
     messages: list[Body] = [{"role": "system", "content": _text(body["system"])}] if body.get("system") else []
     for message in body["messages"]:
         blocks = message["content"]
         blocks = [{"type": "text", "text": blocks}] if isinstance(blocks, str) else blocks
         results = [block for block in blocks if block["type"] == "tool_result"]
-        said = "".join(block["text"] for block in blocks if block["type"] == "text")
+        text = "".join(block["text"] for block in blocks if block["type"] == "text")
         used = [block for block in blocks if block["type"] == "tool_use"]
         for block in results:
             content = _text(block.get("content", ""))
             messages.append({"role": "tool", "tool_call_id": block["tool_use_id"], "content": content})
-        if said or used:
-            messages.append({"role": message["role"], "content": said, "tool_calls": [_called(b["id"]) for b in used]})
+        if text or used:
+            messages.append(
+                {"role": message["role"], "content": text, "tool_calls": [_tool_call(b["id"]) for b in used]}
+            )
     return {**body, "messages": messages}
 
 
 def from_responses(body: Body) -> Body:
-    """A request of the Responses API as one of the chat wire."""
+    """Converts a request of the Responses API into a chat request."""
     messages: list[Body] = [{"role": "system", "content": body["instructions"]}] if body.get("instructions") else []
     for item in body["input"]:
         if item.get("type") == "function_call":
-            messages.append({"role": "assistant", "content": "", "tool_calls": [_called(item["call_id"])]})
+            messages.append({"role": "assistant", "content": "", "tool_calls": [_tool_call(item["call_id"])]})
         elif item.get("type") == "function_call_output":
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _text(item["output"])})
         elif "role" in item:
@@ -51,12 +53,12 @@ def from_responses(body: Body) -> Body:
     return {**body, "messages": messages}
 
 
-def _called(call_id: str) -> Body:
+def _tool_call(call_id: str) -> Body:
     return {"id": call_id}
 
 
 async def as_messages(body: Body, pieces: Events) -> Events:
-    """Anthropic's events."""
+    """Converts chunks into Anthropic's events."""
     usage = {**USAGE, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 0}
     shape = {"id": "m1", "type": "message", "role": "assistant", "content": [], "model": body["model"]}
     yield {"type": "message_start", "message": {**shape, "stop_reason": None, "stop_sequence": None, "usage": usage}}
@@ -87,7 +89,7 @@ def _block(piece: Body) -> tuple[Body, Body]:
 
 
 async def as_responses(body: Body, pieces: Events) -> Events:
-    """The Responses API's events."""
+    """Converts chunks into events of the Responses API."""
     shape: Body = {"id": "r1", "object": "response", "created_at": 1, "model": body["model"], "output": []}
     yield {"type": "response.created", "response": {**shape, "status": "in_progress"}}
     open_item: Body | None = None
@@ -146,6 +148,6 @@ def _deltas(piece: Body, item: Body, index: int) -> list[Body]:
     return [{"type": "response.function_call_arguments.delta", **at, "delta": arguments}]
 
 
-def encoded(event: Body, number: int) -> bytes:
+def encode_event(event: Body, number: int) -> bytes:
     data = json.dumps({**event, "sequence_number": number})
     return f"event: {event['type']}\ndata: {data}\n\n".encode()

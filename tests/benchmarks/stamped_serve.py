@@ -50,7 +50,7 @@ def main() -> None:
     django.setup()
     from agents_app import demo
 
-    demo._streaming = stamped
+    demo._stream_function = stamped
     execute_from_command_line([sys.argv[0], *(sys.argv[1:] or ["serve"])])
 
 

@@ -93,7 +93,7 @@ async def test_a_loop_that_stands_still_gives_its_leases_up(quick: None, monkeyp
     assert keeper._beat_timer is not None
     keeper._beat_timer.cancel()
     keeper._beat_at -= keeper_module.STALL_SECONDS + 1
-    monkeypatch.setattr(keeper_module.log, "error", lambda *a, **k: loop.call_soon_threadsafe(looked.set))
+    monkeypatch.setattr(keeper_module.logger, "error", lambda *a, **k: loop.call_soon_threadsafe(looked.set))
     before = await expires(stream)
     keeper.hold(stream.fence, lambda: None)
     await asyncio.wait_for(looked.wait(), 30)
@@ -122,7 +122,7 @@ async def test_a_lease_is_lost_only_where_it_could_not_be_kept(
     keeper._loop = asyncio.get_running_loop()
     keeper.hold(fence, told.set)
     clock.now += seconds
-    keeper._keep({fence: told.set}, lambda fences: set())
+    keeper._check({fence: told.set}, lambda fences: set())
     await asyncio.wait_for(told.wait(), 5)
     (record,) = [record for record in caplog.records if record.name == "gateway.leases"]
     assert line in record.getMessage()
@@ -135,12 +135,12 @@ async def test_a_freeze_while_leases_are_asked_for_counts(
     fence, told = Fence(1, "me", 1), asyncio.Event()
     clock, keeper = Clock(), LeaseKeeper()
     monkeypatch.setattr(keeper_module, "time", clock)
-    keeper._loop, keeper._kept_at, keeper._held = asyncio.get_running_loop(), clock.now, {fence: told.set}
+    keeper._loop, keeper._renewed_at, keeper._held = asyncio.get_running_loop(), clock.now, {fence: told.set}
 
     def look(fences: Any) -> set[Fence]:
         clock.now += 11.0
         return set()
 
-    keeper._keep({fence: told.set}, look)
+    keeper._check({fence: told.set}, look)
     await asyncio.wait_for(told.wait(), 30)
     assert "lease_lost" in caplog.text

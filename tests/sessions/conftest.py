@@ -1,4 +1,4 @@
-"""The gateway with an engine that does what the test says."""
+"""A gateway whose sessions run on a scripted engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["api", "gateway", "script"]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """Every leg runs on this engine; it echoes until it is told otherwise."""
+    """The engine of every leg. It echoes the prompt unless the test sets another behaviour."""
     engine = ScriptedEngine()
     monkeypatch.setattr(registry, "engine_get", lambda name: engine)
     return engine

@@ -1,7 +1,7 @@
-"""Several actors in every order of their steps, each in a thread with a database connection of its own.
+"""Runs several actors in every order of their steps, each in a thread with a database connection of its own.
 
-An actor calls `pause()` between its steps. One that waits for a row another holds is left waiting (PostgreSQL says
-who blocks whom) and makes its step up as soon as it can, so an order that cannot happen becomes the nearest that can.
+An actor calls `pause()` between its steps. An actor that waits for another's lock, which PostgreSQL reports, completes
+its step as soon as it can. So an order that cannot happen becomes the nearest possible one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _here = threading.local()
 
 
 def pause() -> None:
-    """Ends a step of the actor whose thread this is; in no actor's thread nothing."""
+    """Ends a step of the current thread's actor. Does nothing in other threads."""
     actor: Actor | None = getattr(_here, "actor", None)
     if actor is not None:
         actor.pause()
 
 
 class Actor:
-    """`work`, a step at a time."""
+    """Runs an action step by step."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
         self._go = threading.Semaphore(0)
         self.idle = threading.Event()
         self.idle.set()
@@ -44,12 +44,12 @@ class Actor:
         self.idle.set()
         assert self._go.acquire(timeout=STEP_SECONDS * 4)
 
-    def settled(self) -> bool:
-        """Waits until it is idle (True) or another's lock keeps it (False)."""
+    def wait_settled(self) -> bool:
+        """Waits until the actor is idle (True) or blocked by another's lock (False)."""
         for _ in range(int(STEP_SECONDS / 0.001)):
             if self.idle.wait(0.001):
                 return True
-            if self.pid and _blocked(self.pid):
+            if self.pid and _is_blocked(self.pid):
                 return False
         raise AssertionError("a step neither ended nor waits for a lock")
 
@@ -62,8 +62,8 @@ class Actor:
         try:
             connection.ensure_connection()
             self.pid = connection.connection.info.backend_pid
-            self._work()
-        except BaseException as error:  # told to the test, in whose thread it belongs
+            self._action()
+        except BaseException as error:  # raised again in the test's thread
             self.failure = error
         finally:
             connections.close_all()
@@ -71,9 +71,9 @@ class Actor:
             self.idle.set()
 
 
-def perform(order: Sequence[str], works: Mapping[str, Callable[[], object]]) -> None:
-    """Lets the actors of `works` take their steps in `order`, then to their ends; raises what one raised."""
-    actors = {name: Actor(work) for name, work in works.items()}
+def perform(order: Sequence[str], actions: Mapping[str, Callable[[], object]]) -> None:
+    """Runs the steps of the actions in `order`, then the rest of each. Raises an error of any action."""
+    actors = {name: Actor(action) for name, action in actions.items()}
     for name in order:
         _step(actors[name], actors.values())
     while any(not actor.finished for actor in actors.values()):
@@ -86,7 +86,7 @@ def perform(order: Sequence[str], works: Mapping[str, Callable[[], object]]) -> 
 
 
 def orders(steps: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
-    """Every order of so many steps of each."""
+    """Yields every order of the given numbers of steps."""
     if not any(steps.values()):
         yield ()
     for name, left in steps.items():
@@ -99,10 +99,10 @@ def _step(actor: Actor, everybody: Iterable[Actor]) -> None:
     if not actor.finished and actor.idle.is_set():
         actor.step()
     for each in everybody:
-        each.settled()
+        each.wait_settled()
 
 
-def _blocked(pid: int) -> bool:
+def _is_blocked(pid: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [pid])
         return bool(cursor.fetchone()[0])

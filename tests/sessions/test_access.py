@@ -1,4 +1,4 @@
-"""Owner, colleague, stranger and nobody at every endpoint of the native face; a new route is covered by being one."""
+"""Access of owner, colleague, stranger and anonymous client to every route of the native face."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ BODIES: dict[str, dict[str, Any]] = {
     "fork": {"messageId": "msg_1"},
     "test": {"args": {}},
 }
-"""What is valid where; everywhere else an empty object is."""
+"""Valid bodies by the last part of the route. An empty object is valid everywhere else."""
 
 
-def native(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def session_routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLPattern):
             if route.startswith("v1/sessions"):
                 yield route, pattern.callback
         else:
-            yield from native(pattern.url_patterns, route)
+            yield from session_routes(pattern.url_patterns, route)
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
-    for route, view in native(get_resolver().url_patterns):
+    for route, view in session_routes(get_resolver().url_patterns):
         for method in view.actions:
             if method in METHODS:
                 yield method.upper(), route
@@ -63,7 +63,7 @@ ENDPOINTS = sorted(set(endpoints()))
 OF_A_SESSION = [(method, route) for method, route in ENDPOINTS if "session_id" in route]
 
 
-def filled(route: str, session: str, run: str) -> str:
+def fill_route(route: str, session: str, run: str) -> str:
     known = {"session_id": session, "request_id": run, "name": "lookup"}
     return "/" + re.sub(r"<\w+:(\w+)>", lambda match: known[match[1]], route)
 
@@ -74,7 +74,7 @@ def body_for(method: str, route: str) -> Any:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> tuple[str, str]:
-    """The owner's session with a finished run and a tool; for those who may do nothing with it."""
+    """Creates the owner's session with a finished run and a tool, for requests that must be refused."""
     return await place_made(api)
 
 
@@ -96,17 +96,17 @@ async def test_a_stranger_is_answered_as_if_the_session_did_not_exist(
     gateway: GatewayHarness, stranger: Caller, place: tuple[str, str], method: str, route: str
 ) -> None:
     client = gateway.client(stranger)
-    before = await database.run(_everything, place[0])
+    before = await database.run(_stored_sessions, place[0])
     answers = [
-        await client.ask(method, filled(route, session, place[1]), body_for(method, route))
+        await client.ask(method, fill_route(route, session, place[1]), body_for(method, route))
         for session in (place[0], "ses_that_is_not")
     ]
     assert answers[0].error == (404, "session_not_found")
     assert answers[0].body.replace(place[0].encode(), b"ses_that_is_not") == answers[1].body
-    assert await database.run(_everything, place[0]) == before
+    assert await database.run(_stored_sessions, place[0]) == before
 
 
-def _everything(session: str) -> Any:
+def _stored_sessions(session: str) -> Any:
     rows = AgentSession.objects.filter(public_id=session)
     return AgentSession.objects.count(), list(rows.order_by("pk").values_list("pk", "state", "title", "stream__head"))
 
@@ -115,17 +115,17 @@ def _everything(session: str) -> Any:
 async def test_a_colleague_without_the_scope_is_forbidden(
     gateway: GatewayHarness, colleague: Caller, place: tuple[str, str], method: str, route: str
 ) -> None:
-    before = await database.run(_everything, place[0])
-    answer = await gateway.client(colleague).ask(method, filled(route, *place), body_for(method, route))
+    before = await database.run(_stored_sessions, place[0])
+    answer = await gateway.client(colleague).ask(method, fill_route(route, *place), body_for(method, route))
     assert answer.error == (403, "forbidden")
-    assert await database.run(_everything, place[0]) == before
+    assert await database.run(_stored_sessions, place[0]) == before
 
 
 @pytest.mark.parametrize(("method", "route"), ENDPOINTS)
 async def test_nobody_gets_in_without_a_key(
     gateway: GatewayHarness, place: tuple[str, str], method: str, route: str
 ) -> None:
-    answer = await gateway.client(None).ask(method, filled(route, *place), body_for(method, route))
+    answer = await gateway.client(None).ask(method, fill_route(route, *place), body_for(method, route))
     assert answer.error == (401, "unauthorized")
 
 
@@ -135,7 +135,7 @@ async def test_a_colleague_with_the_scope_is_let_in(
 ) -> None:
     place = await place_made(api)
     friend = await database.run(caller, tenant, ("sessions",))
-    answer = await gateway.client(friend).ask(method, filled(route, *place), body_for(method, route))
+    answer = await gateway.client(friend).ask(method, fill_route(route, *place), body_for(method, route))
     assert answer.status not in (401, 403, 405)
     assert answer.status < 500
     if answer.status == 404:

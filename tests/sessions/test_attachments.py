@@ -1,4 +1,4 @@
-"""Attachments of a prompt: kept, given to the engine, fetched once where they came by address."""
+"""Attachments of a prompt are stored, passed to the engine, and downloaded once if they came by URL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIXEL = b"\x89PNG not really"
 
 
 class Seen:
-    """What the engine was given with the newest user message, leg after leg."""
+    """An engine that records the attachments of the newest user message, leg by leg."""
 
     def __init__(self, crashes: int = 0) -> None:
         self.legs: list[tuple[Attachment, ...]] = []
@@ -27,7 +27,7 @@ class Seen:
 
     async def __call__(self, leg: Leg) -> LegOutcome:
         given = leg.history[-1].attachments
-        self.legs.append(tuple([replace(part, data=await leg.attachment(part), stored=None) for part in given]))
+        self.legs.append(tuple([replace(part, data=await leg.read_attachment(part), stored=None) for part in given]))
         if len(self.legs) <= self._crashes:
             raise Crash
         text, _ = await say(leg, ["seen"])
@@ -49,7 +49,7 @@ async def test_the_engine_is_given_what_the_prompt_carried(api: Client, script: 
 
 @pytest.fixture
 async def address(settings: Any) -> Any:
-    """A server with a picture; `asked` counts."""
+    """A server with a picture. `asked` counts its requests."""
     settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Bad input names its field, changes nothing, and is never the gateway's failure."""
+"""Bad input is refused with its field, changes nothing, and is never a server error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core_app import database
 from faces.native import serializers
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client
-from tests.sessions.test_access import ENDPOINTS, body_for, filled
+from tests.sessions.test_access import ENDPOINTS, body_for, fill_route
 from tests.shared_gateway import HERE, api, gateway, owner, tenant, transactional_db
 
 __all__ = ["api", "gateway", "owner", "tenant", "transactional_db"]
@@ -71,7 +71,7 @@ ODD: dict[str, Any] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> tuple[str, str]:
-    """A session with a finished run, for what is refused."""
+    """Creates a session with a finished run, for requests that are refused."""
     return await place_made(api)
 
 
@@ -86,7 +86,7 @@ async def test_a_body_that_is_no_json_object_is_refused(
     api: Client, place: tuple[str, str], method: str, route: str
 ) -> None:
     for kind, body in NOT_JSON.items():
-        answer = await api.ask(method, filled(route, *place), body=body)
+        answer = await api.ask(method, fill_route(route, *place), body=body)
         assert answer.status == 400, (kind, answer.body[:300])
         assert answer.json["error"] == "bad_request", kind
 
@@ -94,14 +94,14 @@ async def test_a_body_that_is_no_json_object_is_refused(
 @pytest.mark.parametrize(("method", "route"), WITH_BODY)
 async def test_another_media_type_is_refused(api: Client, place: tuple[str, str], method: str, route: str) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    answer = await api.ask(method, filled(route, *place), body=b"text=hello", headers=headers)
+    answer = await api.ask(method, fill_route(route, *place), body=b"text=hello", headers=headers)
     assert answer.status == 415, answer.body
 
 
 @pytest.mark.parametrize(("method", "route"), WRITING)
 async def test_an_empty_body_is_an_empty_object(api: Client, method: str, route: str) -> None:
     place = await place_made(api)
-    empty = await api.ask(method, filled(route, *place), body=b"")
+    empty = await api.ask(method, fill_route(route, *place), body=b"")
     assert empty.status < 500
     if body_for(method, route) and not route.endswith("/test"):
         assert empty.status == 400
@@ -110,7 +110,7 @@ async def test_an_empty_body_is_an_empty_object(api: Client, method: str, route:
 
 @pytest.mark.parametrize("verb", FIELDS)
 async def test_a_field_of_another_type_is_refused_by_its_name_or_taken_as_it_is(api: Client, verb: str) -> None:
-    """Every field of every body with every odd value: 4xx that names it, or a value that comes back whole."""
+    """Sends every field of every body with every odd value, which is refused by name or comes back unchanged."""
     session, _ = await place_made(api)
     method = "PATCH" if verb == "patch" else "POST"
     path = "/v1/sessions" if verb == "" else f"/v1/sessions/{session}" + ("" if verb == "patch" else f"/{verb}")

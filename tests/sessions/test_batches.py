@@ -1,7 +1,7 @@
-"""What removes or folds in batches, while prompts come in: before each batch one is accepted, and one during it.
+"""Removal and folding in batches while prompts are accepted: one before each batch and one during it.
 
-Batches are of two rows here, so that there are many of them. Prompts come from threads with connections of their own,
-as a server's do; "database is locked" would be their failure, or the batch's.
+A batch is two rows here, so that there are many. Prompts come from threads with connections of their own, as in a
+server; "database is locked" would be their failure or the batch's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OLD = timedelta(days=100)
 
 @dataclass
 class Crowd:
-    """Those who prompt; each in a session and a thread of its own."""
+    """Clients that send a prompt each, in a session and a thread of its own."""
 
     principal: Principal
     accepted: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Crowd:
         try:
             session = session_create(principal=self.principal, request=SessionRequest(model="demo:echo"))
             self.accepted.append(accept(self.principal, session.public_id))
-        except BaseException as error:  # told to the test, in whose thread it belongs
+        except BaseException as error:  # raised again in the test's thread
             self.failures.append(error)
         finally:
             connections.close_all()
@@ -83,32 +83,32 @@ def accept(principal: Principal, session: str) -> str:
     return prompt_accept(principal=principal, public_id=session, prompt=Prompt(text="hello", end_user="bob")).run_pk
 
 
-def left(thread: threading.Thread) -> None:
+def join_thread(thread: threading.Thread) -> None:
     thread.join(WAIT)
     assert not thread.is_alive()
 
 
 @pytest.fixture
 def crowd(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> Crowd:
-    """Comes with every batch, once `crowded` says so."""
+    """The crowd whose clients come with every batch inside `prompts_around_batches`."""
     for module in (removal, deliveries, erasure, folding):
         monkeypatch.setattr(module, "BATCH", 2)
     return Crowd(owner.principal)
 
 
 @contextmanager
-def crowded(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def prompts_around_batches(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     @contextmanager
     def batch() -> Iterator[None]:
         if connection.in_atomic_block:
             with database.write_transaction():
                 yield
             return
-        left(crowd.come())
+        join_thread(crowd.come())
         with database.write_transaction():
             during = crowd.come()
             yield
-        left(during)
+        join_thread(during)
 
     with monkeypatch.context() as patched:
         for module in (removal, deliveries, erasure, folding):
@@ -116,8 +116,8 @@ def crowded(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def lived(principal: Principal, name: str, *, group: str | None = None) -> AgentSession:
-    """A session whose runs ended long ago, with some of everything."""
+def old_session(principal: Principal, name: str, *, group: str | None = None) -> AgentSession:
+    """Creates a session with events, messages and ledger entries, whose runs ended long ago."""
     session = session_create(
         principal=principal, request=SessionRequest(model="demo:echo", public_id=name, group_id=group)
     )
@@ -139,10 +139,10 @@ def lived(principal: Principal, name: str, *, group: str | None = None) -> Agent
 
 @pytest.fixture
 def sessions(owner: Caller, crowd: Crowd) -> list[AgentSession]:
-    return [lived(owner.principal, f"old-{number}", group="together") for number in range(SESSIONS)]
+    return [old_session(owner.principal, f"old-{number}", group="together") for number in range(SESSIONS)]
 
 
-def kept(tenant: Tenant, **days: int) -> Tenant:
+def set_retention(tenant: Tenant, **days: int) -> Tenant:
     tenant.settings = {f"retention_{what}_days": number for what, number in days.items()}
     tenant.save()
     return tenant
@@ -152,8 +152,8 @@ def test_retention_removes_while_prompts_are_accepted(
     tenant: Tenant, crowd: Crowd, sessions: list[AgentSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage_fold(limit=4)
-    with crowded(crowd, monkeypatch):
-        done = retention_apply(tenant=kept(tenant, sessions=30, ledger=30))
+    with prompts_around_batches(crowd, monkeypatch):
+        done = retention_apply(tenant=set_retention(tenant, sessions=30, ledger=30))
     assert (done.sessions, done.ledger) == (SESSIONS, SESSIONS * RUNS)
     assert not AgentSession.objects.filter(pk__in=[session.pk for session in sessions]).exists()
     assert not Event.objects.filter(stream_id__in=[session.stream_id for session in sessions]).exists()
@@ -169,26 +169,26 @@ def test_old_events_go_while_their_session_is_prompted(
     waiting: list[threading.Thread] = []
     accepted: list[str] = []
 
-    def prompted() -> None:
+    def prompt_meanwhile() -> None:
         try:
             accepted.append(accept(owner.principal, session.public_id))
         finally:
             connections.close_all()
 
-    def locked(stream_id: int) -> Any:
+    def lock_then_prompt(stream_id: int) -> Any:
         here = lock(stream_id)
         if stream_id == session.stream_id and len(waiting) < RUNS and threading.current_thread().name != "prompt":
-            # It waits for this batch, at whose end the row is free.
-            waiting.append(threading.Thread(target=prompted, name="prompt"))
+            # It waits for the end of this batch, which releases the row.
+            waiting.append(threading.Thread(target=prompt_meanwhile, name="prompt"))
             waiting[-1].start()
         return here
 
     before = Event.objects.filter(stream_id=session.stream_id).count()
-    monkeypatch.setattr(log, "lock", locked)
-    retention_apply(tenant=kept(tenant, events=30))
+    monkeypatch.setattr(log, "lock", lock_then_prompt)
+    retention_apply(tenant=set_retention(tenant, events=30))
     monkeypatch.undo()
     for thread in waiting:
-        left(thread)
+        join_thread(thread)
     assert len(accepted) == RUNS
     offsets = list(
         Event.objects.filter(stream_id=session.stream_id).order_by("offset").values_list("offset", flat=True)
@@ -208,7 +208,7 @@ def test_a_prompt_that_comes_before_its_sessions_removal_keeps_it(
         return ends(keys, **where)
 
     monkeypatch.setattr("sessions_app.services.retention.sessions_end", late)
-    assert retention_apply(tenant=kept(tenant, sessions=30)).sessions == SESSIONS - 1
+    assert retention_apply(tenant=set_retention(tenant, sessions=30)).sessions == SESSIONS - 1
     assert list(AgentSession.objects.values_list("public_id", "closed_at")) == [("old-1", None)]
     assert Event.objects.filter(stream_id=sessions[1].stream_id).count() > RUNS * EVENTS
     assert Run.objects.get(pk=accepted[0]).state == RunState.QUEUED
@@ -217,22 +217,22 @@ def test_a_prompt_that_comes_before_its_sessions_removal_keeps_it(
 def test_thirty_sessions_are_removed_with_the_statements_of_three(
     tenant: Tenant, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept(tenant, sessions=30)
-    # A transaction's length is no part of it.
+    set_retention(tenant, sessions=30)
+    # The duration of transactions must not change the size of batches.
     monkeypatch.setattr(BatchSizer, "record", lambda *_: None)
 
-    def counted(sessions: int) -> int:
+    def count_statements(sessions: int) -> int:
         for number in range(sessions):
-            lived(owner.principal, f"old-{number}", group="together")
+            old_session(owner.principal, f"old-{number}", group="together")
         monkeypatch.setattr(removal, "PACE", BatchSizer())
         monkeypatch.setattr(erasure, "PACE", BatchSizer())
         with CaptureQueriesContext(connection) as asked:
             assert retention_apply(tenant=tenant).sessions == sessions
         return len(asked)
 
-    few = counted(3)
-    # A transaction takes so many rows and no more: some of the tables need one more.
-    assert counted(30) <= few + 30
+    few = count_statements(3)
+    # The size of a batch is bounded, so some of the tables need one batch more.
+    assert count_statements(30) <= few + 30
 
 
 def test_of_sessions_that_are_ended_together_each_follower_is_told(
@@ -247,8 +247,8 @@ def test_of_sessions_that_are_ended_together_each_follower_is_told(
     assert dict(closings.filter(source=None).values_list("stream_id", "offset")) == {
         stream_id: head + 1 for stream_id, head in heads.items()
     }
-    counted = closings.filter(stream_id=parent.pk).order_by("offset").values_list("offset", "source_id")
-    assert list(counted) == [(parent.head + 1 + place, stream_id) for place, stream_id in enumerate(sorted(heads))]
+    pointers = closings.filter(stream_id=parent.pk).order_by("offset").values_list("offset", "source_id")
+    assert list(pointers) == [(parent.head + 1 + place, stream_id) for place, stream_id in enumerate(sorted(heads))]
     assert Stream.objects.get(pk=parent.pk).head == parent.head + SESSIONS
     told = WebhookDelivery.objects.filter(endpoint=hook.endpoint).values_list("stream_id", flat=True)
     assert sorted(told) == sorted(heads)
@@ -260,8 +260,8 @@ def test_of_sessions_that_are_ended_together_each_follower_is_told(
 def test_a_session_of_another_tenant_that_is_called_the_same_keeps_its_spending(
     tenant: Tenant, owner: Caller, stranger: Caller, sessions: list[AgentSession]
 ) -> None:
-    lived(stranger.principal, "old-1")
-    retention_apply(tenant=kept(tenant, sessions=30))
+    old_session(stranger.principal, "old-1")
+    retention_apply(tenant=set_retention(tenant, sessions=30))
     theirs = LedgerEntry.objects.filter(tenant_id=stranger.principal.tenant_id, session_ref="old-1", end_user="bob")
     assert theirs.count() == RUNS
     assert not LedgerEntry.objects.filter(tenant=tenant).exclude(session_ref="").exists()
@@ -286,7 +286,7 @@ def test_erasure_goes_on_while_others_prompt(
     usage_fold(limit=4)
     told = usage_rows(tenant_id=tenant.pk)
     crowd.principal = stranger.principal
-    with crowded(crowd, monkeypatch):
+    with prompts_around_batches(crowd, monkeypatch):
         ERASURES[what](tenant)
     erased = sessions[:1] if what == "session" else sessions
     assert not AgentSession.objects.filter(pk__in=[session.pk for session in erased]).exists()
@@ -302,7 +302,7 @@ def test_the_ledger_is_folded_while_prompts_are_accepted(
     tenant: Tenant, crowd: Crowd, sessions: list[AgentSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = usage_rows(tenant_id=tenant.pk)
-    with crowded(crowd, monkeypatch):
+    with prompts_around_batches(crowd, monkeypatch):
         while usage_fold(limit=2):
             assert usage_rows(tenant_id=tenant.pk) == told
         usage_unfold(tenant_id=tenant.pk)
@@ -321,7 +321,7 @@ def test_a_removal_that_is_stopped_at_any_batch_is_finished_by_the_next(
         asked.append(None)
         return len(asked) <= allowed
 
-    kept(tenant, sessions=30, events=30, ledger=30)
+    set_retention(tenant, sessions=30, events=30, ledger=30)
     retention_apply(tenant=tenant, go_on=go_on)
     assert AgentSession.objects.exists()
     retention_apply(tenant=tenant)
@@ -340,7 +340,7 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
     batches: list[int] = []
     over = asyncio.Event()
 
-    def stopped(*args: Any) -> int:
+    def stop_after_two(*args: Any) -> int:
         batches.append(changed(*args))
         if len(batches) == 2:
             # The process is told to end while this batch is being removed.
@@ -349,12 +349,12 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
         return batches[-1]
 
     monkeypatch.setattr(housekeeping, "usage_fold", lambda: 0)
-    monkeypatch.setattr(folding, "_change_rows", stopped)
+    monkeypatch.setattr(folding, "_change_rows", stop_after_two)
     await sweep.start()
     async with asyncio.timeout(WAIT):
         await over.wait()
     await sweep.stop()
-    # Waits for the thread, as the end of a process does.
+    # Waits for the thread, as a process does when it ends.
     await loop.run_in_executor(None, database.shutdown)
     assert batches == [2, 2]
     assert await database.run(LedgerEntry.objects.count) == SESSIONS * RUNS - 4

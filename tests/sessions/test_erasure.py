@@ -1,4 +1,4 @@
-"""Erasing and exporting: sessions, end users, tenants; the ledger and the audit stay."""
+"""Erasure and export of sessions, end users and tenants. The ledger and the audit stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, ToolRequest, Waiting
+from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, ToolRequest, Waiting
 from core_app import database
 from core_app.ids import new_id
 from events_app.models import Event
@@ -29,7 +29,7 @@ KEPT = {"LedgerEntry", "AuditEntry"}
 
 
 def found_anywhere(word: str) -> set[str]:
-    """The tables in which some text holds `word`."""
+    """Returns the tables in which a text contains `word`."""
     tables = set()
     for model in apps.get_models():
         for field in model._meta.get_fields():
@@ -105,7 +105,7 @@ async def test_an_end_user_is_erased_from_shared_sessions_and_with_own_ones(api:
 async def test_an_erased_end_user_is_in_no_call_and_no_failure_either(
     api: Client, script: ScriptedEngine, tenant: Tenant
 ) -> None:
-    async def calling(leg: Leg) -> LegOutcome:
+    async def call_tool_then_fail(leg: Leg) -> LegOutcome:
         if leg.run.turns:
             return Failed("broken", f"no answer for {SECRET}")
         asked = {"question": f"Is it {SECRET}?", "options": [{"id": "a", "label": SECRET}]}
@@ -115,7 +115,7 @@ async def test_an_erased_end_user_is_in_no_call_and_no_failure_either(
             await leg.call(call.call_id)
         return Waiting()
 
-    script.behaviour = calling
+    script.behaviour = call_tool_then_fail
     shared = await api.session(tools=["ask_user", {"name": "greet", "requiresApproval": True, "parameters": {}}])
     request_id = await api.prompt(shared, f"I am {SECRET}", endUser="u-1")
     path = f"/v1/sessions/{shared}"
@@ -161,12 +161,12 @@ async def test_an_erasure_that_was_cut_off_is_finished_by_asking_again(
     await api.run(session, SECRET)
     deletes = erasure._delete
 
-    def dying(rows: Any, *go_on: Any) -> None:
+    def fail_halfway(rows: Any, *go_on: Any) -> None:
         deletes(rows, *go_on)
         if rows.model.__name__ == "Message":
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(erasure, "_delete", dying)
+    monkeypatch.setattr(erasure, "_delete", fail_halfway)
     with pytest.raises(RuntimeError):
         await database.run(session_erase, tenant_id=tenant.pk, public_id=session, actor="test")
     monkeypatch.setattr(erasure, "_delete", deletes)
@@ -207,7 +207,7 @@ async def test_the_erase_command_asks_first_and_names_what_is_missing(
 
 
 async def _fork(api: Client, session: str) -> str:
-    """A fork of all that was said."""
+    """Forks the complete conversation."""
     told = (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]
     made = await api.post(f"/v1/sessions/{session}/fork", {"messageId": told[-1]["id"]})
     assert made.status == 201
@@ -273,14 +273,14 @@ async def test_a_summary_of_what_an_erased_user_said_goes_with_it(
     shared = await api.session()
     await api.run(shared, f"I am {SECRET}", endUser="u-1")
 
-    async def summarizing(leg: Leg) -> LegOutcome:
+    async def answer_with_summary(leg: Leg) -> LegOutcome:
         kept_from = leg.history[-1].message_id
         cut = {"model": USAGE.model, "kept_from": kept_from, "summary": f"It was {SECRET}."}
         payload = json.dumps([{"metadata": {"cut": cut}}], separators=(",", ":")).encode()
-        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, payload, kept_from))
+        await leg.checkpoint(Completion(new_id("msg"), "fine", (), USAGE, payload, kept_from))
         return Finished("fine")
 
-    script.behaviour = summarizing
+    script.behaviour = answer_with_summary
     await api.run(shared, "somebody else", endUser="u-2")
     await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test")
     assert not await database.run(found_anywhere, SECRET)

@@ -1,4 +1,4 @@
-"""No tenant waits for all of another's work: in the runner, beside a worker's queue, and in what the sweep finds."""
+"""No tenant waits for all sessions of another one: in the runner, in a worker's queue, and in the sweep."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from django.db import connection
 from core_app import database
 from core_app.timeouts import cancel_tasks
 from sessions_app.legs.runner import Runner
-from sessions_app.legs.sweep import NEXT_TENANT, WITH_WORK_OF_TENANT, sessions_with_work
-from sessions_app.wakeup import WAKEUPS, Wakeups, Work
+from sessions_app.legs.sweep import NEXT_TENANT, SESSIONS_WITH_WORK_OF_TENANT, sessions_with_work
+from sessions_app.wakeup import WAKEUPS, SessionKey, Wakeups
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
 
@@ -23,35 +23,35 @@ CROWD, GUEST, LATE = 1, 2, 3
 
 
 class HeldRunner(Runner):
-    """Its sessions run until they are told to end."""
+    """A runner whose sessions run until the test ends them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._ends: dict[Work, asyncio.Event] = {}
+        self._ends: dict[SessionKey, asyncio.Event] = {}
 
     @property
     def sessions(self) -> list[int]:
-        return [work.session_id for work in self._tasks]
+        return [key.session_id for key in self._tasks]
 
-    async def _work(self, work: Work) -> None:
-        await self._ends.setdefault(work, asyncio.Event()).wait()
+    async def _serve(self, key: SessionKey) -> None:
+        await self._ends.setdefault(key, asyncio.Event()).wait()
 
-    async def take(self, *works: Work) -> None:
-        """As jobs of a queue and inline wake-ups are taken: on the loop, one after the other."""
-        for work in works:
-            self._consider(work)
+    async def take(self, *keys: SessionKey) -> None:
+        """Takes sessions as jobs and inline wake-ups do: on the loop, one after the other."""
+        for key in keys:
+            self._consider(key)
         await asyncio.sleep(0)
 
-    async def find(self, *works: Work) -> None:
-        """As the sweep does, from its thread."""
-        for work in works:
-            await asyncio.to_thread(self.offer, work)
+    async def find(self, *keys: SessionKey) -> None:
+        """Offers sessions as the sweep does, from its thread."""
+        for key in keys:
+            await asyncio.to_thread(self.try_overflow, key)
         await asyncio.sleep(0)
 
-    async def end(self, work: Work) -> None:
-        task = self._tasks[work]
-        self._ends[work].set()
+    async def end(self, key: SessionKey) -> None:
+        task = self._tasks[key]
+        self._ends[key].set()
         await asyncio.wait([task])
         await asyncio.sleep(0)
 
@@ -66,43 +66,43 @@ async def runner() -> AsyncIterator[HeldRunner]:
 
 async def test_a_tenants_further_sessions_wait_and_other_tenants_do_not(runner: HeldRunner, settings: Any) -> None:
     settings.GATEWAY_MAX_RUNS, settings.GATEWAY_MAX_RUNS_PER_TENANT = 3, 2
-    await runner.take(*(Work(session, CROWD) for session in (1, 2, 3, 4)), Work(5, GUEST))
+    await runner.take(*(SessionKey(session, CROWD) for session in (1, 2, 3, 4)), SessionKey(5, GUEST))
     assert runner.sessions == [1, 2, 5]
-    await runner.end(Work(1, CROWD))
+    await runner.end(SessionKey(1, CROWD))
     assert runner.sessions == [2, 5, 3]
 
 
 async def test_who_waits_for_a_place_has_a_turn_after_each_other_tenant(runner: HeldRunner, settings: Any) -> None:
     settings.GATEWAY_MAX_RUNS, settings.GATEWAY_MAX_RUNS_PER_TENANT = 1, 1
-    await runner.take(*(Work(session, CROWD) for session in (1, 2, 3)), Work(4, GUEST))
+    await runner.take(*(SessionKey(session, CROWD) for session in (1, 2, 3)), SessionKey(4, GUEST))
     for session, tenant in ((1, CROWD), (2, CROWD), (4, GUEST)):
         assert runner.sessions == [session]
-        await runner.end(Work(session, tenant))
+        await runner.end(SessionKey(session, tenant))
     assert runner.sessions == [3]
 
 
 async def test_a_worker_that_one_tenant_fills_takes_others_past_the_queue(runner: HeldRunner, settings: Any) -> None:
     settings.GATEWAY_WORKER_CONCURRENCY = 10
-    await runner.take(*(Work(session, CROWD) for session in range(10)))
-    await runner.find(Work(10, CROWD), Work(11, GUEST), Work(12, LATE), Work(13, LATE))
+    await runner.take(*(SessionKey(session, CROWD) for session in range(10)))
+    await runner.find(SessionKey(10, CROWD), SessionKey(11, GUEST), SessionKey(12, LATE), SessionKey(13, LATE))
     assert runner.sessions == [*range(10), 11, 12]
 
 
 async def test_a_worker_with_places_leaves_the_queue_to_bring_its_work(runner: HeldRunner, settings: Any) -> None:
     settings.GATEWAY_WORKER_CONCURRENCY = 10
-    await runner.take(Work(1, CROWD))
-    await runner.find(Work(1, CROWD), Work(2, GUEST))
+    await runner.take(SessionKey(1, CROWD))
+    await runner.find(SessionKey(1, CROWD), SessionKey(2, GUEST))
     assert runner.sessions == [1]
 
 
 def test_what_the_sweep_finds_is_queued_and_offered_to_the_worker_that_swept() -> None:
-    class Jobs(list[Work]):
+    class Jobs(list[SessionKey]):
         defer = list.append
 
-    wakeups, queue, offered = Wakeups(), Jobs(), list[Work]()
-    wakeups.queue, wakeups.guest = queue, offered.append
-    wakeups.remind(Work(1, CROWD))
-    assert queue == offered == [Work(1, CROWD)]
+    wakeups, queue, offered = Wakeups(), Jobs(), list[SessionKey]()
+    wakeups.queue, wakeups.overflow = queue, offered.append
+    wakeups.notify_overdue(SessionKey(1, CROWD))
+    assert queue == offered == [SessionKey(1, CROWD)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -116,13 +116,13 @@ async def test_a_tenant_that_queues_more_than_a_round_takes_does_not_hide_the_ot
     await other.prompt(await other.session(), "later")
     found = await database.run(sessions_with_work, limit=4)
     monkeypatch.undo()
-    assert [work.tenant_id for work in found].count(stranger.principal.tenant_id) == 1
+    assert [key.tenant_id for key in found].count(stranger.principal.tenant_id) == 1
     assert len(found) == 3
 
 
 @pytest.mark.django_db
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by the tables' sizes")
-@pytest.mark.parametrize(("query", "parameters"), [(NEXT_TENANT, [0]), (WITH_WORK_OF_TENANT, [0, 1, 500])])
+@pytest.mark.parametrize(("query", "parameters"), [(NEXT_TENANT, [0]), (SESSIONS_WITH_WORK_OF_TENANT, [0, 1, 500])])
 def test_looking_for_every_tenants_work_reads_only_runs_with_work(query: str, parameters: list[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {query}", parameters)

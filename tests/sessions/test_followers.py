@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
+from agents_app.engine import Completion, Finished, Leg, LegOutcome
 from core_app import database
 from events_app import hub as hub_module
 from events_app.flusher import FLUSHER
@@ -34,7 +34,7 @@ async def in_steps(leg: Leg, pieces: Sequence[str] = ("Es ", "war ", "einmal ", 
         text += piece
         await leg.emit(_delta(message_id, piece))
         await leg.drain()  # type: ignore[attr-defined]
-    await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+    await leg.checkpoint(Completion(message_id, text, (), USAGE, b"{}"))
     return Finished(text)
 
 
@@ -142,7 +142,7 @@ async def test_deltas_coalesce_under_load_and_lose_no_character(
     async def flood(leg: Leg) -> LegOutcome:
         message_id, text = await stream(leg, pieces)
         free.set()
-        await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+        await leg.checkpoint(Completion(message_id, text, (), USAGE, b"{}"))
         return Finished(text)
 
     script.behaviour = flood
@@ -374,7 +374,7 @@ async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the
             text += f"{number} "
             await leg.emit(_delta(message_id, f"{number} "))
             await asyncio.sleep(0)
-        await leg.checkpoint(ModelTurn(message_id, text, (), USAGE, b"{}"))
+        await leg.checkpoint(Completion(message_id, text, (), USAGE, b"{}"))
         return Finished(text)
 
     script.behaviour = chatty

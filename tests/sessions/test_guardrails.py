@@ -1,4 +1,4 @@
-"""Guardrails: an operator's checks refuse prompts, tool calls and answers, and one that breaks refuses too."""
+"""Guardrails refuse prompts, tool calls and answers, and a guardrail that raises an error refuses too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from agents_app.engine import Finished, Leg, LegOutcome, ToolRequest
-from agents_app.guardrails import Guardrail, Subject, configured
+from agents_app.guardrails import Guardrail, Subject, load_guardrails
 from tests.gateway_harness import Client
 from tests.scripted_engine import ScriptedEngine, say, saying
 
@@ -91,4 +91,4 @@ async def test_a_guardrail_that_breaks_refuses(api: Client, settings: Any) -> No
 def test_a_guardrail_that_cannot_be_had_is_named(settings: Any, path: str) -> None:
     settings.GATEWAY_GUARDRAILS = [path]
     with pytest.raises(ImproperlyConfigured, match="GATEWAY_GUARDRAILS"):
-        configured()
+        load_guardrails()

@@ -1,4 +1,4 @@
-"""Conversations that did not begin here: imported history and forks (native contract, "Create", `fork`)."""
+"""Imported history and forks (docs/protocol-native.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn
+from agents_app.engine import Completion, Finished, Leg, LegOutcome
 from core_app.ids import new_id
 from sessions_app.models import Message
 from sessions_app.services.fork import session_fork
@@ -133,7 +133,7 @@ async def test_a_stranger_cannot_fork(api: Client, gateway: GatewayHarness, stra
 
 @pytest.mark.parametrize("length", [3, PAGE + 3])
 def test_history_is_imported_and_forked_in_as_many_statements_however_long_it_is(owner: Caller, length: int) -> None:
-    """Every writer on SQLite waits for one of these transactions to end."""
+    """On SQLite, every other writer waits for such a transaction."""
     told = [ImportedMessage("user", f"{number}") for number in range(min(length, MAX_IMPORTED))]
     request = SessionRequest(model="demo:echo", messages=told)
     with CaptureQueriesContext(connection) as importing:
@@ -159,14 +159,14 @@ async def test_a_leg_is_given_what_a_cut_has_left_and_may_ask_for_the_whole(
 ) -> None:
     given: list[tuple[str | None, list[str], int]] = []
 
-    async def cutting(leg: Leg) -> LegOutcome:
-        whole = await leg.whole_history()
+    async def answer_with_cut(leg: Leg) -> LegOutcome:
+        whole = await leg.full_history()
         given.append((leg.kept_for, [message.content for message in leg.history], len(whole)))
         answer = next(message for message in whole if message.role == "assistant" and message.content == "b")
-        await leg.checkpoint(ModelTurn(new_id("msg"), "fine", (), USAGE, b"{}", kept_from=answer.message_id))
+        await leg.checkpoint(Completion(new_id("msg"), "fine", (), USAGE, b"{}", kept_from=answer.message_id))
         return Finished("fine")
 
-    script.behaviour = cutting
+    script.behaviour = answer_with_cut
     said = [("user", "1"), ("assistant", "a"), ("user", "2"), ("assistant", "b"), ("user", "3"), ("assistant", "c")]
     session = await api.session(messages=[{"role": role, "content": content} for role, content in said])
     await api.run(session, "4")

@@ -1,4 +1,5 @@
-"""A POST with an `Idempotency-Key` is done once, wherever its process dies: its answer is kept by the work's commit."""
+"""A POST with an `Idempotency-Key` takes effect once, wherever its process dies: the response is stored in the same
+transaction."""
 
 from __future__ import annotations
 
@@ -23,22 +24,22 @@ KEY = {"Idempotency-Key": "once"}
 
 
 class Died(BaseException):
-    """The process is gone: nothing that comes behind this is done."""
+    """The process died: nothing after this point happens."""
 
 
 @contextmanager
 def death_after(place: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In the block, whoever calls `place.name` dies when it has returned."""
+    """Lets the process die after `place.name` has returned, for the duration of the block."""
     work: Callable[..., Any] = getattr(place, name)
 
-    def dying(*args: Any, **kwargs: Any) -> Any:
+    def call_and_die(*args: Any, **kwargs: Any) -> Any:
         work(*args, **kwargs)
         patch.setattr(viewsets, "idempotency_complete", _too_late)
         patch.setattr(viewsets, "idempotency_release", _too_late)
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(place, name, dying)
+        patch.setattr(place, name, call_and_die)
         yield
 
 
@@ -68,11 +69,11 @@ async def test_a_prompt_whose_process_died_before_its_commit_was_never_made(
 ) -> None:
     session = await api.session()
     path = f"/v1/sessions/{session}/prompt"
-    # The answer is kept in the prompt's transaction, which this death rolls back.
+    # The response is stored in the prompt's transaction, which is rolled back.
     with death_after(viewsets.GatewayViewSet, "store_response", monkeypatch), pytest.raises(Died):
         await api.post(path, {"text": "hello"}, headers=KEY)
     assert await runs() == 0
-    # Nobody knows that the first one is dead; after a while its claim is taken over.
+    # The claim of the dead process is taken over after a while.
     assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
     await database.run(lambda: IdempotencyRecord.objects.update(created_at="2020-01-01T00:00:00Z"))
     assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 202
@@ -86,12 +87,12 @@ async def test_a_slow_prompt_whose_claim_was_taken_over_is_not_made_beside_the_o
     path = f"/v1/sessions/{session}/prompt"
     store_response = viewsets.GatewayViewSet.store_response
 
-    def taken_over(view: viewsets.GatewayViewSet, response: Any) -> Any:
+    def take_over_claim(view: viewsets.GatewayViewSet, response: Any) -> Any:
         IdempotencyRecord.objects.update(claim="somebody-elses")
         return store_response(view, response)
 
     with monkeypatch.context() as patch:
-        patch.setattr(viewsets.GatewayViewSet, "store_response", taken_over)
+        patch.setattr(viewsets.GatewayViewSet, "store_response", take_over_claim)
         assert (await api.post(path, {"text": "hello"}, headers=KEY)).status == 409
     assert await runs() == 0
 
@@ -144,16 +145,16 @@ async def test_a_webhooks_secret_is_shown_again_when_its_process_died_after_its_
 
 @contextmanager
 def death_at_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In the block, a request dies as soon as the transaction in which its answer was kept is committed."""
+    """Lets a request die right after the commit that stores its response, for the duration of the block."""
     store_response = viewsets.GatewayViewSet.store_response
 
-    def dying(view: viewsets.GatewayViewSet, response: Any) -> Any:
+    def call_and_die(view: viewsets.GatewayViewSet, response: Any) -> Any:
         answer = store_response(view, response)
         transaction.on_commit(_die)
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(viewsets.GatewayViewSet, "store_response", dying)
+        patch.setattr(viewsets.GatewayViewSet, "store_response", call_and_die)
         yield
 
 

@@ -1,4 +1,4 @@
-"""The queue's workers begin again whatever ends them (PostgreSQL only: an embedded gateway has no queue)."""
+"""Job workers are restarted, whatever ended them (PostgreSQL only: an embedded gateway has no queue)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="Jobs 
 
 
 class EndingWorkers:
-    """A library whose workers end in each of `ways`, and then run."""
+    """A queue whose workers end in each of `ways` and then run."""
 
     def __init__(self, *ways: BaseException | None) -> None:
         self._ways: Iterator[BaseException | None] = iter(ways)
@@ -32,7 +32,7 @@ class EndingWorkers:
 async def test_a_worker_that_ended_is_begun_again(way: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> None:
     from sessions_app.legs import jobs
 
-    monkeypatch.setattr(jobs, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "RESTART_SECONDS", 0.0)
     workers = jobs.JobWorkers()
     library = EndingWorkers(way)
     workers._worker_app = library  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Prompts and runs over REST: accepted, queued, refused, steered, interrupted, waited for, aborted."""
+"""Prompts and runs over REST: acceptance, queueing, refusal, steering, interruption, waiting and abort."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from agents_app.engine import Leg, LegOutcome
 from core_app import database
 from events_app.lease import lease_claim
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.legs.sweep import sessions_with_work
 from sessions_app.models import AgentSession, Run
 from sessions_app.services import run_wait
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 async def busy(api: Client, script: ScriptedEngine) -> tuple[str, str, Gate]:
-    """A session whose first run stands at a gate."""
+    """A session whose first run waits at a gate."""
     gate = Gate()
     script.legs = [paused(gate)]
     session = await api.session()
@@ -37,7 +37,7 @@ async def busy(api: Client, script: ScriptedEngine) -> tuple[str, str, Gate]:
 
 @pytest.fixture
 async def accepted(api: Client, script: ScriptedEngine, settings: Any) -> tuple[str, str, Gate]:
-    """A session whose first run was accepted and is not begun: the only place is another session's until the gate."""
+    """A session whose first run is accepted but not started, because another one occupies the only slot."""
     settings.GATEWAY_MAX_RUNS = 1
     gate = Gate()
     script.legs = [paused(gate)]
@@ -119,11 +119,11 @@ async def test_steering_joins_a_run_that_was_accepted_and_is_not_begun(
     session, first, gate = accepted
     heard: list[str] = []
 
-    async def listening(leg: Leg) -> LegOutcome:
-        heard.extend(await leg.steering())
+    async def wait_for_steering(leg: Leg) -> LegOutcome:
+        heard.extend(await leg.take_steering())
         return await saying("ok")(leg)
 
-    script.behaviour = listening
+    script.behaviour = wait_for_steering
     steered = await api.post(f"/v1/sessions/{session}/steer", {"text": "now"})
     assert (steered.status, steered.json["requestId"]) == (202, first)
     prompted = await api.post(f"/v1/sessions/{session}/prompt", {"text": "also", "whenBusy": "steer"})
@@ -346,13 +346,13 @@ async def test_a_large_answer_keeps_the_shape_of_its_terminal_event(api: Client,
 async def test_no_order_of_prompt_release_and_sweep_loses_a_wake_up(
     api: Client, owner: Caller, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
 ) -> None:
-    """A holder that found nothing lets go, a prompt comes, the sweep looks, in every order: somebody is told."""
+    """A holder releases its lease, a prompt comes and the sweep looks, in every order. The prompt is always found."""
     session = await api.session()
     told: list[Any] = []
     listener = WAKEUPS.listener
     monkeypatch.setattr(WAKEUPS, "listener", told.append)
 
-    def steps() -> bool:
+    def perform_steps() -> bool:
         row = AgentSession.objects.get(public_id=session)
         fence = lease_claim(stream_id=row.stream_id, owner="holder", seconds=60)
         assert fence is not None
@@ -362,22 +362,22 @@ async def test_no_order_of_prompt_release_and_sweep_loses_a_wake_up(
             if step == "prompt":
                 prompt_accept(principal=owner.principal, public_id=session, prompt=Prompt(text="go"))
             elif step == "release":
-                began.append(leg_begin(session_id=row.pk, fence=fence))
+                began.append(leg_start(session_id=row.pk, fence=fence))
             else:
                 found += sessions_with_work()
         return bool(told or found or any(began))
 
-    assert await database.run(steps)
+    assert await database.run(perform_steps)
     run = await database.run(lambda: Run.objects.get(session__public_id=session))
     monkeypatch.setattr(WAKEUPS, "listener", listener)
     if run.state == "queued":
         assert listener is not None
         listener(told[-1])
     else:
-        # The holder began it and is gone: as after a death, the lease runs out and the sweep finds it.
+        # The holder started it and is gone. As after a crash, the lease expires and the sweep finds the run.
         from events_app.models import Stream
 
         await database.run(lambda: Stream.objects.filter(owner="holder").update(lease_expires=1.0))
         for work in await database.run(sessions_with_work):
-            WAKEUPS.tell(work)
+            WAKEUPS.notify(work)
     assert (await api.ended(session, run.pk))["status"] == "completed"

@@ -1,4 +1,4 @@
-"""How often each list asks the database: as often for thirty rows as for three."""
+"""The number of queries of each list is the same for thirty rows as for three."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ LISTS = {
     "/v1/usage?groupBy=": 1,
     "/v1/webhooks": 1,
 }
-"""Each with its queries; the key is known by then."""
+"""Lists with their numbers of queries, when the key is already cached."""
 
 
 @pytest.fixture
 def http(owner: Caller, settings: Any) -> Client:
-    # A key that is looked up anew, on a slow machine, would be a query that belongs to no list.
+    # On a slow machine, another look-up of the key would add a query.
     settings.GATEWAY_KEY_CACHE_SECONDS = 3600
     return Client(headers=owner.headers)
 
 
-def counted(act: Callable[[], object]) -> int:
+def count_queries(act: Callable[[], object]) -> int:
     with CaptureQueriesContext(connection) as asked:
         act()
     return len(asked)
 
 
-def rows_made(owner: Caller, number: int) -> None:
-    """So many more of everything that a list shows."""
+def add_rows(owner: Caller, number: int) -> None:
+    """Adds rows to everything that a list shows."""
     principal = owner.principal
     if not AgentSession.objects.exists():
         session_create(principal=principal, request=SessionRequest(model="demo:echo", public_id=SESSION))
@@ -88,20 +88,20 @@ def rows_made(owner: Caller, number: int) -> None:
 
 
 def test_thirty_rows_cost_no_more_queries_than_three(http: Client, owner: Caller) -> None:
-    rows_made(owner, 3)
+    add_rows(owner, 3)
     assert {path: http.get(path).status_code for path in LISTS} == dict.fromkeys(LISTS, 200)
-    assert {path: counted(partial(http.get, path)) for path in LISTS} == LISTS
-    rows_made(owner, 27)
+    assert {path: count_queries(partial(http.get, path)) for path in LISTS} == LISTS
+    add_rows(owner, 27)
     assert Run.objects.count() == 30
-    assert {path: counted(partial(http.get, path)) for path in LISTS} == LISTS
+    assert {path: count_queries(partial(http.get, path)) for path in LISTS} == LISTS
 
 
 def test_a_page_of_events_is_three_queries_however_long_it_is(owner: Caller) -> None:
-    rows_made(owner, 3)
+    add_rows(owner, 3)
     query = {"format": "json", "limit": "1000"}
-    assert counted(lambda: _events_page(owner.principal, SESSION, query)) == 3
-    rows_made(owner, 27)
-    assert counted(lambda: _events_page(owner.principal, SESSION, query)) == 3
+    assert count_queries(lambda: _events_page(owner.principal, SESSION, query)) == 3
+    add_rows(owner, 27)
+    assert count_queries(lambda: _events_page(owner.principal, SESSION, query)) == 3
     assert len(_events_page(owner.principal, SESSION, query)["events"]) > 30
 
 
@@ -111,8 +111,8 @@ def test_more_webhooks_are_no_more_queries(http: Client, owner: Caller) -> None:
 
     add()
     http.get("/v1/webhooks")
-    few = counted(lambda: http.get("/v1/webhooks"))
+    few = count_queries(lambda: http.get("/v1/webhooks"))
     for _ in range(3):
         add()
-    assert counted(lambda: http.get("/v1/webhooks")) == few
+    assert count_queries(lambda: http.get("/v1/webhooks")) == few
     assert len(http.get("/v1/webhooks").json()["webhooks"]) == 4

@@ -1,4 +1,5 @@
-"""Legs that die, are handed over, taken away or take too long: one terminal event, no gap, nothing counted twice."""
+"""Legs that die, are handed over, lose their lease or take too long: one terminal event, no gap, nothing counted
+twice."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from events_app.lease import lease_revoke
 from sessions_app.legs import lease_keeper
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.models import Message, Run, SteeringNote
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import Crash, Gate, ScriptedEngine, dying, paused, say, saying, stream
@@ -55,10 +56,10 @@ async def test_a_leg_that_dies_is_tried_again_and_clients_are_told_to_drop_its_t
 async def test_a_leg_that_loses_the_database_says_so_in_a_line_and_any_other_with_a_traceback(
     api: Client, script: ScriptedEngine, caplog: pytest.LogCaptureFixture, failure: Exception, line: str
 ) -> None:
-    async def failing(leg: Leg) -> LegOutcome:
+    async def raise_failure(leg: Leg) -> LegOutcome:
         raise failure
 
-    script.legs = [failing, saying("a whole answer")]
+    script.legs = [raise_failure, saying("a whole answer")]
     run = await api.run(await api.session(), "go")
     assert (run["status"], run["attempt"]) == ("completed", 2)
     said = [record.getMessage() for record in caplog.records if "leg_" in record.getMessage()]
@@ -69,22 +70,22 @@ async def test_a_leg_that_loses_the_database_says_so_in_a_line_and_any_other_wit
 async def test_nothing_of_a_dead_attempt_is_written_after_the_next_one_has_begun(
     api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The flusher is slow: when the leg dies, its text is still waiting to be committed."""
+    """The flusher is slow, so that the leg's text is not yet committed when the leg dies."""
     died = threading.Event()
     commit = FLUSHER._commit
 
-    def slow(submissions: Any) -> Any:
+    def slow_commit(submissions: Any) -> Any:
         assert died.wait(60)
         return commit(submissions)
 
-    async def half(leg: Leg) -> LegOutcome:
+    async def half_leg(leg: Leg) -> LegOutcome:
         try:
             return await dying("half")(leg)
         finally:
             died.set()
 
-    monkeypatch.setattr(FLUSHER, "_commit", slow)
-    script.legs = [half, saying("whole")]
+    monkeypatch.setattr(FLUSHER, "_commit", slow_commit)
+    script.legs = [half_leg, saying("whole")]
     session = await api.session()
     await api.run(session, "go")
     frames = await api.log(session)
@@ -165,7 +166,7 @@ async def test_hand_overs_do_not_use_up_a_runs_attempts(
 async def test_a_leg_that_dies_without_a_word_is_found_by_the_sweep(
     api: Client, gateway: GatewayHarness, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `kill -9` leaves it: the lease is not given back, the run says that it runs."""
+    """The state after `kill -9`: the lease is not released and the run is still `running`."""
     from sessions_app.legs import runner
 
     gate = Gate()
@@ -193,12 +194,12 @@ def _expire_leases() -> None:
 async def test_a_run_that_takes_too_long_ends_with_what_it_said_before(
     api: Client, script: ScriptedEngine, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its time is over when it has said so much, and no sooner."""
+    """The time limit passes exactly when the text has been streamed."""
     settings.GATEWAY_MAX_RUN_SECONDS = 1234
     timers: list[asyncio.Timeout] = []
     timeout = asyncio.timeout
 
-    def kept(delay: float | None) -> asyncio.Timeout:
+    def keep_timeout(delay: float | None) -> asyncio.Timeout:
         made = timeout(delay)
         if delay is not None and 1000 < delay <= 1234:
             timers.append(made)
@@ -210,7 +211,7 @@ async def test_a_run_that_takes_too_long_ends_with_what_it_said_before(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(asyncio, "timeout", kept)
+    monkeypatch.setattr(asyncio, "timeout", keep_timeout)
     script.behaviour = too_long
     session = await api.session()
     run = await api.run(session, "go")
@@ -237,11 +238,11 @@ async def test_an_engine_that_runs_into_a_timeout_of_its_own_is_tried_again(
 async def test_a_run_that_reaches_a_limit_is_aborted_with_its_reason(
     api: Client, script: ScriptedEngine, reason: Any
 ) -> None:
-    async def stopped(leg: Leg) -> LegOutcome:
+    async def stop_at_limit(leg: Leg) -> LegOutcome:
         await stream(leg, ["almost"])
         return Stopped(reason, "No further.")
 
-    script.behaviour = stopped
+    script.behaviour = stop_at_limit
     session = await api.session()
     run = await api.run(session, "go")
     assert (run["status"], run["endReason"]) == ("aborted", reason)
@@ -249,10 +250,10 @@ async def test_a_run_that_reaches_a_limit_is_aborted_with_its_reason(
 
 
 async def test_a_run_that_fails_says_so_and_then_ends(api: Client, script: ScriptedEngine) -> None:
-    async def failed(leg: Leg) -> LegOutcome:
+    async def fail(leg: Leg) -> LegOutcome:
         return Failed("upstream_error", "The provider is away.", retryable=True)
 
-    script.behaviour = failed
+    script.behaviour = fail
     session = await api.session()
     run = await api.run(session, "go")
     assert run["error"] == {"code": "upstream_error", "reason": "The provider is away."}
@@ -262,21 +263,21 @@ async def test_a_run_that_fails_says_so_and_then_ends(api: Client, script: Scrip
 
 
 async def test_a_note_that_comes_during_the_final_answer_is_answered_once(api: Client, script: ScriptedEngine) -> None:
-    """The engine looked for notes, then one arrives, then it says that it has finished."""
+    """The engine takes the steering texts, then another one arrives, then the engine returns its answer."""
     gate = Gate()
 
-    async def answered(leg: Leg) -> LegOutcome:
+    async def answer_past_gate(leg: Leg) -> LegOutcome:
         text, _ = await say(leg, ["first answer"])
         await gate.passed()
         return Finished(text)
 
-    async def goes_on(leg: Leg) -> LegOutcome:
+    async def answer_notes(leg: Leg) -> LegOutcome:
         assert leg.history[-1].content == "first answer"
-        notes = await leg.steering()
+        notes = await leg.take_steering()
         text, _ = await say(leg, [f"and {note}" for note in notes])
         return Finished(text)
 
-    script.legs, script.behaviour = [answered], goes_on
+    script.legs, script.behaviour = [answer_past_gate], answer_notes
     session = await api.session()
     request_id = await api.prompt(session, "go")
     await gate.arrival()
@@ -313,17 +314,17 @@ async def test_the_demo_engine_answers_a_note_that_comes_during_its_final_answer
 async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the keeper has looked, which would end it without an attempt to write."""
+    """The keeper must not notice first, because it would end the leg before it writes."""
     monkeypatch.setattr(lease_keeper, "leases_renew", lambda *, fences, seconds: set(fences))
     gate = Gate()
     refused: list[str] = []
 
-    async def overtaken(leg: Leg) -> LegOutcome:
+    async def write_after_loss(leg: Leg) -> LegOutcome:
         message_id, _ = await stream(leg, ["before"])
-        await leg.steering()
+        await leg.take_steering()
         await gate.passed()
         for write in (
-            lambda: leg.checkpoint(_turn(message_id)),
+            lambda: leg.checkpoint(_completion(message_id)),
             lambda: leg.emit(MessageDelta(message_id=message_id, delta="after")),
             leg.drain,  # type: ignore[attr-defined]
         ):
@@ -333,7 +334,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
                 refused.append(type(error).__name__)
         return Finished("never")
 
-    script.legs = [overtaken]
+    script.legs = [write_after_loss]
     session = await api.session()
     request_id = await api.prompt(session, "go")
     await gate.arrival()
@@ -349,11 +350,11 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     assert not await database.run(lambda: Message.objects.filter(content="never").exists())
 
 
-def _turn(message_id: str) -> Any:
-    from agents_app.engine import ModelTurn
+def _completion(message_id: str) -> Any:
+    from agents_app.engine import Completion
     from tests.scripted_engine import USAGE
 
-    return ModelTurn(message_id, "never", (), USAGE, b"{}")
+    return Completion(message_id, "never", (), USAGE, b"{}")
 
 
 def _revoke(request_id: str) -> None:
@@ -377,7 +378,7 @@ async def test_a_bug_in_beginning_a_leg_costs_nobody_else_a_turn(
 ) -> None:
     from sessions_app.legs import runner
 
-    begin = leg_begin
+    begin = leg_start
     broken = await api.session()
     well = await api.session()
     failures: list[int] = []
@@ -390,7 +391,7 @@ async def test_a_bug_in_beginning_a_leg_costs_nobody_else_a_turn(
             raise RuntimeError("a bug")
         return begin(session_id=session_id, fence=fence)
 
-    monkeypatch.setattr(runner, "leg_begin", begin_or_fail)
+    monkeypatch.setattr(runner, "leg_start", begin_or_fail)
     request_id = await api.prompt(broken, "go")
     assert (await api.run(well, "go"))["status"] == "completed"
     assert failures
@@ -406,12 +407,12 @@ async def test_a_broken_row_does_not_end_the_sweep(
 
     rounds: list[int] = []
 
-    def failing(**given: Any) -> int:
+    def raise_failure(**given: Any) -> int:
         rounds.append(1)
         raise RuntimeError("a bug")
 
     settings.GATEWAY_SWEEP_SECONDS = 0.001
-    monkeypatch.setattr(sweep, "calls_expire", failing)
+    monkeypatch.setattr(sweep, "calls_expire", raise_failure)
     await gateway.restart()
     await eventually(lambda: len(rounds) >= 3)
 

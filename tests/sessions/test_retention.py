@@ -1,4 +1,4 @@
-"""Retention: old sessions, events and ledger rows go; readers of removed offsets are told."""
+"""Retention removes old sessions, events and ledger entries, and readers of removed offsets get `events_dropped`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core_app import clock, database
 from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Run
-from sessions_app.services.retention import Removed, retention_apply
+from sessions_app.services.retention import RetentionCounts, retention_apply
 from tenants_app.models import LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Client, GatewayHarness
@@ -24,8 +24,8 @@ from tests.scripted_engine import Gate, ScriptedEngine, paused
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def aged(session: str, days: int) -> None:
-    """Everything about the session happened so many days ago."""
+async def set_age(session: str, days: int) -> None:
+    """Dates everything about the session back by this many days."""
     moment = clock.now() - timedelta(days=days)
 
     def age() -> None:
@@ -36,7 +36,7 @@ async def aged(session: str, days: int) -> None:
     await database.run(age)
 
 
-async def applied(tenant: Tenant, **kept: int) -> Removed:
+async def apply_retention(tenant: Tenant, **kept: int) -> RetentionCounts:
     tenant.settings = {f"retention_{what}_days": days for what, days in kept.items()}
     await database.run(tenant.save)
     return await database.run(retention_apply, tenant=tenant)
@@ -45,17 +45,17 @@ async def applied(tenant: Tenant, **kept: int) -> Removed:
 async def test_nothing_goes_unless_somebody_says_so(api: Client, tenant: Tenant) -> None:
     session = await api.session()
     await api.run(session, "hello")
-    await aged(session, 5000)
-    assert await applied(tenant) == Removed()
+    await set_age(session, 5000)
+    assert await apply_retention(tenant) == RetentionCounts()
 
 
 async def test_quiet_sessions_go_and_younger_ones_stay(api: Client, tenant: Tenant) -> None:
     old, young = await api.session(), await api.session()
     for session in (old, young):
         await api.run(session, "hello")
-    await aged(old, 31)
-    await aged(young, 29)
-    assert (await applied(tenant, sessions=30)).sessions == 1
+    await set_age(old, 31)
+    await set_age(young, 29)
+    assert (await apply_retention(tenant, sessions=30)).sessions == 1
     assert (await api.get(f"/v1/sessions/{old}")).status == 404
     assert (await api.get(f"/v1/sessions/{young}")).status == 200
 
@@ -68,8 +68,8 @@ async def test_a_session_that_waits_or_runs_is_never_too_old(
     session = await api.session()
     request_id = await api.prompt(session, "hello")
     await gate.arrival()
-    await aged(session, 100)
-    assert (await applied(tenant, sessions=1)).sessions == 0
+    await set_age(session, 100)
+    assert (await apply_retention(tenant, sessions=1)).sessions == 0
     gate.open()
     assert (await api.ended(session, request_id))["status"] == "completed"
 
@@ -78,9 +78,9 @@ async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: C
     session = await api.session()
     await api.run(session, "one")
     kept_from = len(await api.log(session)) + 1
-    await aged(session, 8)
+    await set_age(session, 8)
     await api.run(session, "two")
-    done = await applied(tenant, events=7)
+    done = await apply_retention(tenant, events=7)
     assert done.events == kept_from - 1
     async with api.events(session, since=0) as reader:
         frames = await reader.rest()
@@ -106,7 +106,7 @@ async def test_the_events_that_a_running_prompt_needs_stay(api: Client, tenant: 
         Run.objects.filter(pk=first).update(ended_at=clock.now() - timedelta(days=9))
 
     await database.run(long_ago)
-    await applied(tenant, events=7)
+    await apply_retention(tenant, events=7)
     assert (await api.log(session))[0].id == queued_at
     other.open()
     assert (await api.ended(session, second))["endedAt"] is not None
@@ -116,8 +116,8 @@ async def test_a_group_says_so_too(api: Client, tenant: Tenant) -> None:
     session = await api.session(groupId="together")
     await api.run(session, "one")
     total = len(await api.log(session))
-    await aged(session, 8)
-    await applied(tenant, events=7)
+    await set_age(session, 8)
+    await apply_retention(tenant, events=7)
     async with api.events("", path="/v1/groups/together/events", since=0) as reader:
         frame = await reader.next()
     assert (frame.event, frame.data) == ("events_dropped", {"from": 1, "to": total})
@@ -126,9 +126,9 @@ async def test_a_group_says_so_too(api: Client, tenant: Tenant) -> None:
 async def test_old_ledger_rows_go(api: Client, tenant: Tenant) -> None:
     session = await api.session()
     await api.run(session, "hello")
-    await aged(session, 400)
-    assert (await applied(tenant, ledger=365)).ledger == 1
-    # Its runs say more than the ledger now, which every other test forbids.
+    await set_age(session, 400)
+    assert (await apply_retention(tenant, ledger=365)).ledger == 1
+    # The runs have more usage than the ledger now, which the harness refuses after other tests.
     await api.delete(f"/v1/sessions/{session}?purge=true")
 
 
@@ -137,7 +137,7 @@ async def test_the_command_applies_the_gateways_own_days_to_every_tenant(
 ) -> None:
     settings.GATEWAY_RETENTION_SESSIONS_DAYS = 10
     for client in (api, gateway.client(stranger)):
-        await aged(await client.session(), 11)
+        await set_age(await client.session(), 11)
     output = StringIO()
     await database.run(call_command, "retention", stdout=output)
     assert output.getvalue() == "Removed 2 sessions, 0 events, 0 ledger rows and 0 empty groups.\n"

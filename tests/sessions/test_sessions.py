@@ -1,4 +1,4 @@
-"""Sessions over REST: made, listed, changed, closed, and what they tell of themselves."""
+"""Sessions over REST: creation, lists, changes, closing, statistics and status."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ async def test_a_list_is_filtered(api: Client) -> None:
     agent = (await api.post("/v1/sessions", {"agent": "demo"})).json["sessionId"]
     await api.delete(f"/v1/sessions/{closed}")
 
-    async def found(query: str) -> list[str]:
+    async def list_ids(query: str) -> list[str]:
         return [session["sessionId"] for session in (await api.get(f"/v1/sessions?{query}")).json["sessions"]]
 
-    assert await found("state=closed") == [closed]
-    assert await found("groupId=team") == [grouped]
-    assert await found("agent=demo") == [agent]
-    assert await found("since=2999-01-01T00:00:00Z") == []
-    assert len(await found("since=2000-01-01T00:00:00Z")) == 3
+    assert await list_ids("state=closed") == [closed]
+    assert await list_ids("groupId=team") == [grouped]
+    assert await list_ids("agent=demo") == [agent]
+    assert await list_ids("since=2999-01-01T00:00:00Z") == []
+    assert len(await list_ids("since=2000-01-01T00:00:00Z")) == 3
 
 
 async def test_a_change_is_kept_and_announced(api: Client) -> None:

@@ -1,4 +1,4 @@
-"""GET /v1/usage: what the ledger says, for the tenant that asks."""
+"""GET /v1/usage returns the sums of the tenant's ledger."""
 
 from __future__ import annotations
 

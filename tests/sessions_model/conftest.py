@@ -1,4 +1,4 @@
-"""The whole gateway with the `model` engine over a scripted provider, a process of its own."""
+"""The complete gateway with the `model` engine on a scripted provider in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ __all__ = ["api", "gateway", "server", "upstream", "upstream_process"]
 @pytest.fixture(autouse=True)
 def _over_the_upstream(settings: Any, upstream: Any) -> None:
     settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
-    # What is imported once per process is not what a run costs.
+    # Imports happen once per process and must not count as time of a run.
     engine_get("model")

@@ -1,4 +1,4 @@
-"""A hostile tenant delays nobody else: while it does its worst the loop is never held for more than 50 ms."""
+"""A hostile tenant delays no other one: whatever it does, the event loop is never blocked for more than 50 ms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOMB: dict[str, Any] = {
 }
 
 
-def nested(depth: int) -> dict[str, Any]:
+def nested_value(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):
         schema = {"type": "object", "properties": {"x": schema}}
@@ -40,7 +40,7 @@ async def schema_bombs(api: Client, server: Any) -> None:
     hungry = BOMB["properties"]["x"]
     wide = {"type": "object", "properties": {f"p{number}": hungry for number in range(500)}}
     session = await api.session(model="demo:tour")
-    for parameters in (nested(60), nested(300), wide, {"$ref": "https://example.com/schema"}):
+    for parameters in (nested_value(60), nested_value(300), wide, {"$ref": "https://example.com/schema"}):
         tool = {"name": "echo", "description": "d", "parameters": parameters, "callbackUrl": server.url}
         assert (await api.post(f"/v1/sessions/{session}/tools", tool)).status in (201, 400)
 
@@ -77,8 +77,8 @@ async def long_answers(api: Client, server: Any) -> None:
     await api.run(await api.session(model="demo:tour"), "long 3000")
 
 
-async def usual(api: Client, server: Any) -> None:
-    """What is imported or read once per process is not the attacker's doing."""
+async def warm_up(api: Client, server: Any) -> None:
+    """Imports and reads everything that is loaded once per process, which does not count as an attack."""
     tool = {"name": "echo", "description": "d", "parameters": {"type": "object"}, "callbackUrl": server.url}
     await api.run(await api.session(model="demo:tour", tools=[tool]), "use echo")
 
@@ -87,11 +87,11 @@ ATTACKS = [regex_bombs, schema_bombs, huge_results, a_thousand_tools, endless_lo
 
 
 ROUNDS = 3
-"""What holds the loop does so each time; what a machine does once, to a cache or a page of memory, it does once."""
+"""Attempts per attack. An attack blocks the loop every time; effects of cold caches or memory occur once."""
 
 
-def forgotten() -> None:
-    """No round profits from what the one before left behind."""
+def clear_caches() -> None:
+    """Clears caches, so that no round profits from the one before."""
     for known in (schema._validator, schema._work_of, schema_cost.positions):
         known.cache_clear()
 
@@ -108,10 +108,10 @@ async def test_the_loop_is_free_for_the_others(
     neighbour = gateway.client(stranger)
     session = await neighbour.session(model="scripted:hello")
     await neighbour.run(session, "warm up")
-    await usual(neighbour, server)
+    await warm_up(neighbour, server)
     rounds: list[Watch] = []
     while len(rounds) < ROUNDS and (not rounds or rounds[-1].longest > LIMIT):
-        forgotten()
+        clear_caches()
         with loop_watched() as watch:
             attacking = asyncio.create_task(attack(api, server))
             while not attacking.done():

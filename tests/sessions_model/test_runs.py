@@ -1,6 +1,6 @@
-"""Runs of the `model` engine through the whole gateway: every scenario of a provider ends as a client should see it.
+"""Runs of the `model` engine through the complete gateway, on every scenario of a provider.
 
-The harness holds each session's events against what REST says of it.
+The harness compares the events of each session with its state over REST.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from core_app import database
 from gateway_project.operations import doctor
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
-from sessions_app.legs.checkpoints import BESIDE
+from sessions_app.legs.checkpoints import SIDE_CALLS_FROM
 from tenants_app.models import LedgerEntry, Tenant
 from tests.gateway_harness import Client, GatewayHarness
 
@@ -107,7 +107,7 @@ async def test_a_summary_is_in_the_ledger_and_in_the_runs_sums(api: Client) -> N
     rows = await database.run(
         lambda: list(LedgerEntry.objects.order_by("response_no").values_list("response_no", "input_tokens"))
     )
-    assert [number for number, _ in rows] == [1, BESIDE]
+    assert [number for number, _ in rows] == [1, SIDE_CALLS_FROM]
     assert run["tokenUsage"]["promptTokens"] == sum(tokens for _, tokens in rows)
     level, text = await database.run(doctor.check_ledger)
     assert level == "ok", text

@@ -1,4 +1,4 @@
-"""A gateway whose callbacks may go to this machine, and the server that they go to."""
+"""A gateway that may call this machine, and the server that receives its callbacks."""
 
 from __future__ import annotations
 

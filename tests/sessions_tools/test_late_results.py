@@ -1,4 +1,4 @@
-"""Callbacks that answer 202: the run waits, and goes on with what is posted to the call's `resultUrl`."""
+"""Callbacks answered with 202: the run waits and continues with the result posted to the call's `resultUrl`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tools_app.models import ToolCall
 
 
 @dataclass
-class Waiting:
-    """A run whose callback was accepted; `poster` is the other side, which has no key."""
+class WaitingRun:
+    """A run whose callback was answered with 202. `poster` is the client that posts the result, without a key."""
 
     session: str
     request_id: str
@@ -42,19 +42,21 @@ class Waiting:
 
 
 @pytest.fixture
-def accepted(api: Client, gateway: GatewayHarness, server: CallbackServer, settings: Any) -> Any:
-    """A run that waits for a late result."""
+def waiting_run(api: Client, gateway: GatewayHarness, server: CallbackServer, settings: Any) -> Any:
+    """Returns a context manager that starts a run which waits for a late result."""
     settings.GATEWAY_PUBLIC_URL = "https://gateway.test"
     server.replies = [(202, b"")]
 
     @asynccontextmanager
-    async def begin(prompt: str = "use lookup") -> AsyncIterator[Waiting]:
+    async def begin(prompt: str = "use lookup") -> AsyncIterator[WaitingRun]:
         session = await api.session(model="demo:tour", tools=[{"name": "lookup", "callbackUrl": server.url}])
         request_id = await api.prompt(session, prompt)
         await gateway.quiet()
         body = server.received[-1].json
         assert body["resultUrl"].startswith("https://gateway.test/v1/callbacks/")
-        yield Waiting(session, request_id, body["callId"], urlsplit(body["resultUrl"]).path, api, gateway.client(None))
+        yield WaitingRun(
+            session, request_id, body["callId"], urlsplit(body["resultUrl"]).path, api, gateway.client(None)
+        )
 
     return begin
 
@@ -72,8 +74,8 @@ def late(session: str) -> None:
         ({"error": "not there"}, "error", "not there"),
     ],
 )
-async def test_a_late_result_lets_the_run_go_on(accepted: Any, body: Any, status: str, told: str) -> None:
-    async with accepted() as run:
+async def test_a_late_result_lets_the_run_go_on(waiting_run: Any, body: Any, status: str, told: str) -> None:
+    async with waiting_run() as run:
         before = await run.status()
         assert (before["state"], before["run"]["status"]) == ("waiting_tool", "waiting")
         answer = await run.post(body)
@@ -83,8 +85,8 @@ async def test_a_late_result_lets_the_run_go_on(accepted: Any, body: Any, status
         assert (end["status"], end["result"]) == (status, told)
 
 
-async def test_the_address_is_good_for_one_result(accepted: Any, server: CallbackServer) -> None:
-    async with accepted() as run:
+async def test_the_address_is_good_for_one_result(waiting_run: Any, server: CallbackServer) -> None:
+    async with waiting_run() as run:
         first = await run.post({"result": 1})
         again = await run.post({"result": 1})
         assert (again.status, again.json) == (200, first.json)
@@ -95,15 +97,15 @@ async def test_the_address_is_good_for_one_result(accepted: Any, server: Callbac
 
 
 @pytest.mark.parametrize("body", [{}, {"result": 1, "error": "x"}, {"error": 7}, [], "text"])
-async def test_what_is_no_result_is_refused_and_the_address_stays_good(accepted: Any, body: Any) -> None:
-    async with accepted() as run:
+async def test_what_is_no_result_is_refused_and_the_address_stays_good(waiting_run: Any, body: Any) -> None:
+    async with waiting_run() as run:
         assert (await run.post(body)).error == (400, "bad_request")
         assert (await run.post({"result": 1})).status == 200
         await run.text()
 
 
-async def test_an_address_that_is_nobodys_is_not_found(accepted: Any) -> None:
-    async with accepted() as run:
+async def test_an_address_that_is_nobodys_is_not_found(waiting_run: Any) -> None:
+    async with waiting_run() as run:
         for address in (f"{run.address}x", "/v1/callbacks/", "/v1/callbacks/x", "/v1/callbacks/x/y"):
             assert (await run.poster.post(address, {"result": 1})).error == (404, "not_found")
         assert (await run.poster.get(run.address)).error == (405, "method_not_allowed")
@@ -112,8 +114,8 @@ async def test_an_address_that_is_nobodys_is_not_found(accepted: Any) -> None:
         await run.text()
 
 
-async def test_a_result_after_its_time_is_gone(accepted: Any) -> None:
-    async with accepted() as run:
+async def test_a_result_after_its_time_is_gone(waiting_run: Any) -> None:
+    async with waiting_run() as run:
         await database.run(late, run.session)
         assert (await run.post({"result": 1})).error == (410, "gone")
         await database.run(sweep)
@@ -121,14 +123,14 @@ async def test_a_result_after_its_time_is_gone(accepted: Any) -> None:
         assert (await run.post({"result": 1})).error == (410, "gone")
 
 
-async def test_a_result_after_an_abort_is_gone(accepted: Any) -> None:
-    async with accepted() as run:
+async def test_a_result_after_an_abort_is_gone(waiting_run: Any) -> None:
+    async with waiting_run() as run:
         await run.api.post(f"/v1/sessions/{run.session}/abort")
         assert (await run.post({"result": 1})).error == (410, "gone")
 
 
-async def test_a_late_result_and_a_question_are_both_awaited(accepted: Any) -> None:
-    async with accepted("use lookup and ask") as run:
+async def test_a_late_result_and_a_question_are_both_awaited(waiting_run: Any) -> None:
+    async with waiting_run("use lookup and ask") as run:
         await run.post({"result": 1})
         status = await run.status()
         assert (status["state"], status["run"]["status"]) == ("waiting_input", "waiting")
@@ -137,8 +139,8 @@ async def test_a_late_result_and_a_question_are_both_awaited(accepted: Any) -> N
         assert "lookup answered: 1\nask_user answered: Yes" in await run.text()
 
 
-async def test_of_two_results_at_once_one_counts(accepted: Any) -> None:
-    async with accepted() as run:
+async def test_of_two_results_at_once_one_counts(waiting_run: Any) -> None:
+    async with waiting_run() as run:
         answers = await asyncio.gather(*(run.post({"result": number}) for number in range(4)))
         assert sorted(answer.status for answer in answers) == [200, 409, 409, 409]
         winner = next(number for number, answer in enumerate(answers) if answer.status == 200)
@@ -146,9 +148,9 @@ async def test_of_two_results_at_once_one_counts(accepted: Any) -> None:
 
 
 async def test_a_waiting_callback_survives_a_restart_and_is_not_made_again(
-    accepted: Any, gateway: GatewayHarness, server: CallbackServer
+    waiting_run: Any, gateway: GatewayHarness, server: CallbackServer
 ) -> None:
-    async with accepted() as run:
+    async with waiting_run() as run:
         await gateway.restart()
         assert (await run.post({"result": "after"})).status == 200
         assert (await run.text()).endswith("lookup answered: after")

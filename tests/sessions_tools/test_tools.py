@@ -1,4 +1,4 @@
-"""A session's tools over REST: registered, listed, replaced, removed, tried."""
+"""The tools of a session over REST: registration, lists, replacement, removal and tests."""
 
 from __future__ import annotations
 

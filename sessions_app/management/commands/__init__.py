@@ -1,0 +1,1 @@
+"""Management commands for sessions: erase, export and retention."""

@@ -1,4 +1,4 @@
-"""`manage.py erase session|end-user|tenant`: what the erasure services do, for an operator at a shell."""
+"""`manage.py erase session|end-user|tenant`: the erasure services on the command line."""
 
 from __future__ import annotations
 

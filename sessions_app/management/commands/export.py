@@ -1,4 +1,4 @@
-"""`manage.py export`: a tenant's sessions as lines of JSON on standard output."""
+"""`manage.py export`: writes a tenant's sessions to standard output, as lines of JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py retention`: one round of retention now, for one tenant or all."""
+"""`manage.py retention`: runs one round of retention, for one tenant or all."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ async def shredded(send: Send, body: Body) -> None:
     """A good stream, a byte at a time, with CRLF."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     for delta, finish in (({"content": "Grüße"}, None), ({"content": " \\n\\n"}, None), ({}, "stop")):
-        event = upstream.encoded(body, delta, finish).replace(b"\n\n", b"\r\n\r\n")
+        event = upstream.encode_chunk(body, delta, finish).replace(b"\n\n", b"\r\n\r\n")
         for position in range(len(event)):
             await send({"type": "http.response.body", "body": event[position : position + 1], "more_body": True})
             await asyncio.sleep(0)
@@ -206,7 +206,7 @@ async def shredded(send: Send, body: Body) -> None:
 async def torn(send: Send, body: Body) -> None:
     """Breaks off in the middle of an event."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    event = upstream.encoded(body, {"content": "whole"})
+    event = upstream.encode_chunk(body, {"content": "whole"})
     await send({"type": "http.response.body", "body": event + event[:30], "more_body": True})
     raise Drop
 
@@ -237,16 +237,16 @@ async def commented(send: Send, body: Body) -> None:
         event = b'data: {"error": {"message": "SECRET", "code": %s}, "choices": []}\n\n' % code.encode()
         await send({"type": "http.response.body", "body": event})
         return
-    events = upstream.encoded(body, {"content": "Here."}) + upstream.encoded(body, {}, "stop")
+    events = upstream.encode_chunk(body, {"content": "Here."}) + upstream.encode_chunk(body, {}, "stop")
     await send({"type": "http.response.body", "body": events + b"data: [DONE]\n\n"})
 
 
 async def unended(send: Send, body: Body) -> None:
     """Forgets the blank line behind its last event, which holds words, reason and usage."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    last = json.loads(upstream.encoded(body, {"content": "end."}, "stop").removeprefix(b"data: "))
+    last = json.loads(upstream.encode_chunk(body, {"content": "end."}, "stop").removeprefix(b"data: "))
     event = b"data: " + json.dumps({**last, "usage": USAGE}).encode()
-    await send({"type": "http.response.body", "body": upstream.encoded(body, {"content": "The "}) + event})
+    await send({"type": "http.response.body", "body": upstream.encode_chunk(body, {"content": "The "}) + event})
 
 
 async def response_failed(send: Send, body: Body) -> None:
@@ -271,7 +271,8 @@ async def telltale(send: Send, body: Body) -> None:
         await upstream.answer(send, int(body["model"].partition(":")[2]), {"error": error})
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    events = upstream.encoded(body, {"content": "So"}) + b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+    failure = b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+    events = upstream.encode_chunk(body, {"content": "So"}) + failure
     await send({"type": "http.response.body", "body": events})
 
 

@@ -1,4 +1,4 @@
-"""A summary of what is left out is a request to the model like any other: its circuit, its budget, its cost."""
+"""The request for a summary is like any other model request: circuit, budget and cost apply."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents_app.engine import Usage
 from agents_app.events import ContextSummarized, ContextTruncated
-from agents_app.history_trim import SUMMARY_TRIES, fitted
+from agents_app.history_trim import SUMMARY_TRIES, fit_history
 from agents_app.ready_model import ServedModel
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 
 Answer = Callable[[], str]
 
 
-class Watched:
-    """A circuit and a budget that say what they are told to, and remember what they were asked."""
+class RecordingLimits:
+    """A circuit and a budget with fixed answers, which record the calls."""
 
     def __init__(self, *, resting: bool = False, spent: str | None = None) -> None:
         self.asked = self.failed = 0
@@ -51,14 +51,14 @@ def leg() -> RecordingLeg:
     return World(session_of("m:m", history_policy="summarize")).leg()
 
 
-async def shorten(leg: RecordingLeg, watched: Watched, answer: Answer) -> list[ModelMessage]:
-    """What is left of three prompts, of a model that sums up with `answer`."""
+async def trim(leg: RecordingLeg, limits: RecordingLimits, answer: Answer) -> list[ModelMessage]:
+    """Trims a conversation of three prompts, with a model that gives `answer` as the summary."""
 
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
         yield answer()
 
     model = FunctionModel(stream_function=stream)
-    served = ServedModel("m:m", model, says_end=False, circuit=watched, budget=watched)
+    served = ServedModel("m:m", model, says_end=False, circuit=limits, budget=limits)
     messages: list[ModelMessage] = [
         message
         for number in range(3)
@@ -67,48 +67,48 @@ async def shorten(leg: RecordingLeg, watched: Watched, answer: Answer) -> list[M
             ModelResponse(parts=[TextPart("a" * 400)]),
         )
     ]
-    short = await fitted(leg, served, messages)
+    short = await fit_history(leg, served, messages)
     assert short is not None
     assert len(short.messages) < len(messages)
     return short.messages
 
 
-def unasked() -> str:
+def fail_if_asked() -> str:
     raise AssertionError("The model was asked.")
 
 
-def failing() -> str:
+def raise_error() -> str:
     raise ModelServerError("m", "It fails.")
 
 
 async def test_a_summary_is_charged_by_itself(leg: RecordingLeg) -> None:
-    watched = Watched()
-    kept = await shorten(leg, watched, lambda: "the gist")
+    limits = RecordingLimits()
+    kept = await trim(leg, limits, lambda: "the gist")
     assert "the gist" in str(kept[0])
     assert leg.world.events_of(ContextSummarized)
-    assert watched.asked == 1
-    assert leg.world.spent == watched.counted
-    assert len(watched.counted) == 1
+    assert limits.asked == 1
+    assert leg.world.spent == limits.counted
+    assert len(limits.counted) == 1
 
 
 async def test_a_summary_that_says_nothing_is_charged_too(leg: RecordingLeg) -> None:
-    watched = Watched()
-    await shorten(leg, watched, lambda: " ")
+    limits = RecordingLimits()
+    await trim(leg, limits, lambda: " ")
     assert leg.world.events_of(ContextTruncated)
     assert len(leg.world.spent) == 1
 
 
-@pytest.mark.parametrize("watched", [Watched(resting=True), Watched(spent="It is spent.")])
+@pytest.mark.parametrize("limits", [RecordingLimits(resting=True), RecordingLimits(spent="It is spent.")])
 async def test_no_summary_is_asked_for_while_the_provider_rests_or_the_budget_is_spent(
-    leg: RecordingLeg, watched: Watched
+    leg: RecordingLeg, limits: RecordingLimits
 ) -> None:
-    await shorten(leg, watched, unasked)
+    await trim(leg, limits, fail_if_asked)
     assert leg.world.events_of(ContextTruncated)
-    assert (watched.asked, leg.world.spent) == (0, [])
+    assert (limits.asked, leg.world.spent) == (0, [])
 
 
 async def test_summaries_that_fail_count_against_the_provider(leg: RecordingLeg) -> None:
-    watched = Watched()
-    await shorten(leg, watched, failing)
+    limits = RecordingLimits()
+    await trim(leg, limits, raise_error)
     assert leg.world.events_of(ContextTruncated)
-    assert (watched.asked, watched.failed, leg.world.spent) == (SUMMARY_TRIES, SUMMARY_TRIES, [])
+    assert (limits.asked, limits.failed, leg.world.spent) == (SUMMARY_TRIES, SUMMARY_TRIES, [])

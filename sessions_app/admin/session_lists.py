@@ -21,8 +21,8 @@ RUNS = 20
 MESSAGES = 30
 EVENTS = 200
 CALLS = 50
-LONGEST_TEXT = 4_000
-LONGEST_DATA = 1_500
+MAX_TEXT = 4_000
+MAX_DATA = 1_500
 
 Row = TypeVar("Row", bound=Model)
 
@@ -36,34 +36,34 @@ class Page:
     newest: str | None
 
 
-def runs(session: AgentSession, query: QueryDict) -> Page:
-    """The session's runs."""
+def runs_page(session: AgentSession, query: QueryDict) -> Page:
+    """Returns a page of the session's runs."""
     rows = Run.objects.filter(session=session).annotate(prompt=Left("text", 300), reason=Left("error_reason", 300))
     return _page(rows.defer("text", "last_message", "error_reason", "metadata"), "number", RUNS, query, "runs")
 
 
-def messages(session: AgentSession, query: QueryDict) -> Page:
-    """The conversation. Texts over LONGEST_TEXT are truncated; `longer` is the number of characters left out."""
+def messages_page(session: AgentSession, query: QueryDict) -> Page:
+    """Returns a page of the conversation. Texts over MAX_TEXT are truncated; `omitted` counts the rest."""
     rows = Message.objects.filter(session=session).annotate(
-        shown=Left("content", LONGEST_TEXT),
-        longer=Length("content") - LONGEST_TEXT,
-        asked=Left("calls", LONGEST_TEXT),
+        excerpt=Left("content", MAX_TEXT),
+        omitted=Length("content") - MAX_TEXT,
+        calls_excerpt=Left("calls", MAX_TEXT),
     )
     return _page(rows.defer("content", "calls", "payload"), "number", MESSAGES, query, "messages")
 
 
-def events(session: AgentSession, query: QueryDict) -> Page:
-    """The event log. Data over LONGEST_DATA is truncated; `longer` is the number of characters left out."""
+def events_page(session: AgentSession, query: QueryDict) -> Page:
+    """Returns a page of the event log. Data over MAX_DATA is truncated; `omitted` counts the rest."""
     rows = (
         stream_events(session.stream_id)
-        .annotate(number=F("offset"), shown=Left("data", LONGEST_DATA), longer=Length("data") - LONGEST_DATA)
+        .annotate(number=F("offset"), excerpt=Left("data", MAX_DATA), omitted=Length("data") - MAX_DATA)
         .defer("data")
     )
     return _page(rows, "offset", EVENTS, query, "events")
 
 
-def calls_waiting(session: AgentSession) -> list[ToolCall]:
-    """The calls that wait for a person or a client."""
+def waiting_calls(session: AgentSession) -> list[ToolCall]:
+    """Returns the calls that wait for a person or a client."""
     return list(open_waits(ToolCall.objects.filter(stream_id=session.stream_id)).order_by("created_at")[:CALLS])
 
 

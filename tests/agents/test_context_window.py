@@ -1,4 +1,4 @@
-"""Shortening a conversation: what stays is always one that a provider accepts."""
+"""A shortened conversation is always one that a provider accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agents_app.context_window import estimated_tokens, shortened, transcript
+from agents_app.context_window import estimated_tokens, shorten, transcript
 
 
 def prompt(text: str) -> ModelRequest:
@@ -32,7 +32,7 @@ def exchange(number: int, size: int) -> list[ModelMessage]:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[ModelMessage]:
-    """Prompts, each with some tool exchanges and perhaps an answer; it ends with a request."""
+    """Draws conversations of prompts, each with tool exchanges and perhaps an answer, that end with a request."""
     messages: list[ModelMessage] = [ModelRequest(parts=[SystemPromptPart("s")])] if draw(st.booleans()) else []
     number = 0
     for turn in range(draw(st.integers(1, 5))):
@@ -51,7 +51,7 @@ def conversations(draw: st.DrawFn) -> list[ModelMessage]:
 def test_no_call_is_parted_from_its_result_and_the_newest_request_stays(
     messages: list[ModelMessage], target: int
 ) -> None:
-    short = shortened(messages, target)
+    short = shorten(messages, target)
     if short is None:
         return
     called = [part.tool_call_id for m in short.kept for part in m.parts if isinstance(part, ToolCallPart)]
@@ -63,7 +63,7 @@ def test_no_call_is_parted_from_its_result_and_the_newest_request_stays(
 
 @given(conversations(), st.integers(0, 500))
 def test_what_is_kept_and_what_is_dropped_are_the_whole_in_its_order(messages: list[ModelMessage], target: int) -> None:
-    short = shortened(messages, target)
+    short = shorten(messages, target)
     if short is None:
         return
     assert short.dropped
@@ -76,7 +76,7 @@ def test_what_is_kept_and_what_is_dropped_are_the_whole_in_its_order(messages: l
 
 @given(conversations(), st.integers(0, 500))
 def test_a_conversation_still_begins_with_what_the_user_asked(messages: list[ModelMessage], target: int) -> None:
-    short = shortened(messages, target)
+    short = shorten(messages, target)
     if short is None:
         return
     first = short.kept[short.lead]
@@ -87,7 +87,7 @@ def test_a_conversation_still_begins_with_what_the_user_asked(messages: list[Mod
 @given(conversations())
 def test_shortening_again_and_again_comes_to_an_end(messages: list[ModelMessage]) -> None:
     for _ in range(len(messages) + 1):
-        short = shortened(messages, 0)
+        short = shorten(messages, 0)
         if short is None:
             return
         assert len(short.kept) < len(messages)
@@ -97,14 +97,14 @@ def test_shortening_again_and_again_comes_to_an_end(messages: list[ModelMessage]
 
 def test_as_little_is_dropped_as_fits() -> None:
     messages: list[ModelMessage] = [prompt("a" * 400), prompt("b" * 400), prompt("c" * 400)]
-    short = shortened(messages, 200)
+    short = shorten(messages, 200)
     assert short is not None
     assert short.kept == messages[1:]
     assert estimated_tokens(short.kept) == 200
 
 
 def test_a_single_prompt_cannot_be_shortened() -> None:
-    assert shortened([prompt("x" * 10_000)], 10) is None
+    assert shorten([prompt("x" * 10_000)], 10) is None
 
 
 def test_a_transcript_names_who_said_what_and_is_bounded() -> None:

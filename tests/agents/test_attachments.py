@@ -1,4 +1,4 @@
-"""Attachments of a conversation: read for a request and no sooner, the newest as far as they fit."""
+"""Attachments of a conversation are read only for the request that sends them, the newest first, within the limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents_app.attachments import ROOM
+from agents_app.attachments import MEMORY
 from agents_app.engine import Attachment, Finished, HistoryMessage
 from agents_app.registry import engine_get
 from core_app.ids import new_id
@@ -17,8 +17,8 @@ from tests.agents.recording_leg import RecordingLeg, World, session_of
 pytestmark = pytest.mark.usefixtures("upstream")
 
 
-def stored(world: World, *sizes: int) -> tuple[Attachment, ...]:
-    """Pictures that the world keeps, of so many bytes."""
+def store_pictures(world: World, *sizes: int) -> tuple[Attachment, ...]:
+    """Stores pictures of these sizes in the world."""
     made = []
     for size in sizes:
         key = len(world.stored) + 1
@@ -27,25 +27,25 @@ def stored(world: World, *sizes: int) -> tuple[Attachment, ...]:
     return tuple(made)
 
 
-def said(world: World, text: str, *sizes: int) -> None:
-    """An earlier prompt with pictures of these sizes, and its answer."""
-    world.history.append(HistoryMessage(new_id("msg"), "user", text, stored(world, *sizes)))
+def add_earlier_prompt(world: World, text: str, *sizes: int) -> None:
+    """Adds an earlier prompt with pictures of these sizes, and its answer."""
+    world.history.append(HistoryMessage(new_id("msg"), "user", text, store_pictures(world, *sizes)))
     world.history.append(HistoryMessage(new_id("msg"), "assistant", "Seen."))
 
 
-def looking(model: str = "scripted:hello") -> World:
+def world_of(model: str = "scripted:hello") -> World:
     return World(session_of(model))
 
 
-async def asked(world: World, prompt: str = "Hi", attachments: tuple[Attachment, ...] = ()) -> RecordingLeg:
+async def run_prompt(world: World, prompt: str = "Hi", attachments: tuple[Attachment, ...] = ()) -> RecordingLeg:
     world.prompt(prompt, attachments)
     leg = world.leg()
     assert isinstance(await engine_get("model").run_leg(leg), Finished)
     return leg
 
 
-def sent(upstream: Upstream) -> list[str]:
-    """What stood beside the prompts' texts in the newest request: pictures by their first digit, sentences as such."""
+def sent_attachments(upstream: Upstream) -> list[str]:
+    """Returns the attachments in the newest request: "picture", or the sentence that replaces one."""
     parts = [part for message in upstream.requests()[-1]["messages"] for part in message["content"] if part != ""]
     shown = []
     for part in parts:
@@ -57,46 +57,46 @@ def sent(upstream: Upstream) -> list[str]:
 
 
 async def test_what_is_stored_reaches_the_model_in_its_place(upstream: Upstream) -> None:
-    world = looking()
-    said(world, "look", 3)
-    await asked(world, "and this", stored(world, 4))
-    assert sent(upstream) == ["picture", "picture"]
+    world = world_of()
+    add_earlier_prompt(world, "look", 3)
+    await run_prompt(world, "and this", store_pictures(world, 4))
+    assert sent_attachments(upstream) == ["picture", "picture"]
     assert "MTEx" in json.dumps(upstream.requests()[-1])
 
 
 async def test_the_newest_are_sent_and_older_ones_are_named(upstream: Upstream, settings: Any) -> None:
     settings.GATEWAY_MAX_ATTACHMENT_BYTES = 10
-    world = looking()
-    said(world, "look", 5, 4)
-    await asked(world, "and this", stored(world, 6))
-    assert sent(upstream) == ["[The image p1.png is not sent again.]", "picture", "picture"]
+    world = world_of()
+    add_earlier_prompt(world, "look", 5, 4)
+    await run_prompt(world, "and this", store_pictures(world, 6))
+    assert sent_attachments(upstream) == ["[The image p1.png is not sent again.]", "picture", "picture"]
     assert set(world.read) == {2, 3}
 
 
 async def test_nothing_is_held_beside_a_request(upstream: Upstream) -> None:
-    world = looking("scripted:tool:echo")
+    world = world_of("scripted:tool:echo")
     held: list[int] = []
-    world.tools["echo"] = lambda args: held.append(ROOM.reserved_bytes) or "done"  # type: ignore[func-returns-value]
-    await asked(world, "look", stored(world, 5))
+    world.tools["echo"] = lambda args: held.append(MEMORY.reserved_bytes) or "done"  # type: ignore[func-returns-value]
+    await run_prompt(world, "look", store_pictures(world, 5))
     assert held == [0]
     # Once for each request.
     assert world.read == [1, 1]
 
 
 async def test_what_was_erased_meanwhile_is_named(upstream: Upstream) -> None:
-    world = looking()
-    pictures = stored(world, 5)
+    world = world_of()
+    pictures = store_pictures(world, 5)
     world.stored.clear()
-    await asked(world, "look", pictures)
-    assert sent(upstream) == ["[The image p1.png is not sent again.]"]
+    await run_prompt(world, "look", pictures)
+    assert sent_attachments(upstream) == ["[The image p1.png is not sent again.]"]
 
 
 async def test_what_is_cut_away_is_not_read(upstream: Upstream) -> None:
-    world = looking("scripted:context-full:3000")
+    world = world_of("scripted:context-full:3000")
     for number in range(10):
-        said(world, f"{number} " * 200, 5)
-    await asked(world)
+        add_earlier_prompt(world, f"{number} " * 200, 5)
+    await run_prompt(world)
     world.read.clear()
-    await asked(world, "And now?")
+    await run_prompt(world, "And now?")
     assert 0 < len(world.read) < 10
     assert min(world.read) > 1

@@ -1,4 +1,4 @@
-"""What legs count: how long they waited for a place, how often they were begun again, what was refused."""
+"""Metrics of legs: their time in the queue, retries, and refused writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core_app.metrics import REGISTRY
 from events_app import log
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_release
 from sessions_app.events import AgentStart
-from sessions_app.legs.start import leg_begin
+from sessions_app.legs.start import leg_start
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create
@@ -25,7 +25,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=clock.now().tzinfo)
 Begin = Callable[[], Fence]
 
 
-def counted(name: str) -> float:
+def sample(name: str) -> float:
     return REGISTRY.get_sample_value(name) or 0.0
 
 
@@ -40,66 +40,66 @@ def begin(
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> Begin:
-    """Begins a leg of the session at NOON."""
+    """Returns a function that starts a leg of the session at NOON."""
     monkeypatch.setattr(clock, "now", lambda: NOON)
 
     def act() -> Fence:
         fence = lease_claim(stream_id=session.stream_id, owner="test", seconds=60)
         assert fence is not None
         with django_capture_on_commit_callbacks(execute=True):
-            leg_begin(session_id=session.pk, fence=fence)
+            leg_start(session_id=session.pk, fence=fence)
         return fence
 
     return act
 
 
-def prompted(owner: Caller, seconds_ago: float) -> Run:
+def prompt(owner: Caller, seconds_ago: float) -> Run:
     receipt = prompt_accept(principal=owner.principal, public_id="measured", prompt=Prompt(text="go"))
     Run.objects.filter(pk=receipt.run_pk).update(created_at=NOON - timedelta(seconds=seconds_ago))
     return Run.objects.get(pk=receipt.run_pk)
 
 
 def test_a_first_leg_has_waited_since_its_prompt(owner: Caller, begin: Begin) -> None:
-    prompted(owner, 40)
-    before = counted("gateway_queue_seconds_sum")
+    prompt(owner, 40)
+    before = sample("gateway_queue_seconds_sum")
     begin()
-    assert counted("gateway_queue_seconds_sum") - before == pytest.approx(40)
+    assert sample("gateway_queue_seconds_sum") - before == pytest.approx(40)
 
 
 def test_a_run_behind_another_has_waited_since_that_ones_end(owner: Caller, begin: Begin) -> None:
-    first, _ = prompted(owner, 40), prompted(owner, 30)
+    first, _ = prompt(owner, 40), prompt(owner, 30)
     ended = NOON - timedelta(seconds=5)
     Run.objects.filter(pk=first.pk).update(state=RunState.COMPLETED, ended_at=ended, last_offset=first.first_offset + 1)
-    before = counted("gateway_queue_seconds_sum")
+    before = sample("gateway_queue_seconds_sum")
     begin()
-    assert counted("gateway_queue_seconds_sum") - before == pytest.approx(5)
+    assert sample("gateway_queue_seconds_sum") - before == pytest.approx(5)
 
 
 def test_a_leg_after_a_decision_has_waited_since_then(owner: Caller, session: AgentSession, begin: Begin) -> None:
-    run = prompted(owner, 40)
+    run = prompt(owner, 40)
     Run.objects.filter(pk=run.pk).update(state=RunState.READY)
     AgentSession.objects.filter(pk=session.pk).update(updated_at=NOON - timedelta(seconds=2))
-    before = counted("gateway_queue_seconds_sum")
+    before = sample("gateway_queue_seconds_sum")
     begin()
-    assert counted("gateway_queue_seconds_sum") - before == pytest.approx(2)
+    assert sample("gateway_queue_seconds_sum") - before == pytest.approx(2)
 
 
 def test_a_leg_that_is_begun_again_is_counted_as_that(owner: Caller, begin: Begin) -> None:
-    prompted(owner, 1)
+    prompt(owner, 1)
     lease_release(fence=begin())
-    waits, before = counted("gateway_queue_seconds_count"), counted("gateway_legs_retried_total")
+    waits, before = sample("gateway_queue_seconds_count"), sample("gateway_legs_retried_total")
     begin()
-    assert counted("gateway_legs_retried_total") - before == 1
-    assert counted("gateway_queue_seconds_count") == waits
+    assert sample("gateway_legs_retried_total") - before == 1
+    assert sample("gateway_queue_seconds_count") == waits
 
 
 def test_a_write_under_a_lost_lease_is_counted(owner: Caller, session: AgentSession, begin: Begin) -> None:
-    prompted(owner, 1)
+    prompt(owner, 1)
     fence = begin()
     lease_release(fence=fence)
-    before = counted("gateway_fenced_writes_total")
+    before = sample("gateway_fenced_writes_total")
     with pytest.raises(LeaseLost):
         log.fence_check(fence)
     with pytest.raises(LeaseLost):
         log.append(session.stream_id, [AgentStart(model="demo:echo")], fence=fence)
-    assert counted("gateway_fenced_writes_total") - before == 2
+    assert sample("gateway_fenced_writes_total") - before == 2

@@ -1,4 +1,4 @@
-"""Ceilings of a tenant: open sessions and waiting runs; its neighbours are not touched."""
+"""Limits of open sessions and waiting runs per tenant, which do not affect other tenants."""
 
 from __future__ import annotations
 
