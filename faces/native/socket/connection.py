@@ -1,4 +1,4 @@
-"""The native socket of one session: its frames, its actions, and the events that it shows."""
+"""The native socket of one session: its requests, its replies, and the events that it shows."""
 
 from __future__ import annotations
 
@@ -10,43 +10,41 @@ from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Un
 from core_app.tracing import span
 from edge_app.http.asgi import Receive, Send
 from edge_app.rest.errors import as_gateway_error
-from edge_app.rpc import Dispatcher, Request
+from edge_app.rpc import Dispatcher, Method, Request, admit_principal
+from edge_app.sockets.authenticated import AuthenticatedConnection
 from edge_app.sockets.close_codes import CloseCode
-from edge_app.sockets.connection import Connection
+from edge_app.sockets.outbox import Frame
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
 from events_app.types import SessionClosed
-from faces.native.socket.actions import METHODS, SessionCaller
-from faces.native.socket.frames import (
-    FrameRefused,
-    encode_dropped,
-    encode_refusal,
-    encode_reply,
-    parse_frame,
-)
-from tenants_app.limits import RATE_LIMITS
+from faces.native.socket.actions import ACTIONS, SessionCaller
+from faces.native.socket.frames import FrameRefused, encode_dropped, encode_refusal, encode_reply, parse_frame
 from tenants_app.principal import SESSIONS, Principal
 
 
-class SessionConnection(Connection):
+class SessionConnection(AuthenticatedConnection):
     """An accepted socket of one session. A `read_only` socket (stream token) may ping and nothing else."""
+
+    __slots__ = ("_actions",)
+
+    required_scope = SESSIONS
 
     def __init__(
         self,
-        *,
-        session_id: str,
         principal: Principal,
-        read_only: bool,
-        follower: Follower,
         receive: Receive,
         send: Send,
+        *,
+        session_id: str,
+        read_only: bool,
+        follower: Follower,
     ) -> None:
-        super().__init__(principal=principal, scope=SESSIONS, follower=follower, receive=receive, send=send)
+        super().__init__(principal, receive, send, follower=follower)
         self._actions = Actions(self, session_id, read_only)
 
-    async def take(self, raw: bytes) -> None:
+    async def take(self, frame: bytes, *, binary: bool) -> None:
         try:
-            request = await parse_frame(raw)
+            request = await parse_frame(frame)
         except FrameRefused as refused:
             self.outbox.put_reply(refused.reply)
             return
@@ -58,23 +56,24 @@ class SessionConnection(Connection):
     async def drain(self) -> None:
         await self._actions.drain()
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
-        frames = [event.socket_frame for event in events]
+    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[Frame]:
+        frames: list[Frame] = [event.socket_frame for event in events]
         if missing is not None:
             first, last = missing
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))
         return frames
 
-    def closes(self, event: StoredEvent) -> bool:
-        return event.type == SessionClosed.type
+    def close_after(self, events: Sequence[StoredEvent]) -> CloseCode | None:
+        closed = any(event.type == SessionClosed.type for event in events)
+        return CloseCode.SESSION_CLOSED if closed else None
 
 
 class Actions(Dispatcher[SessionCaller]):
     """The actions of one socket."""
 
-    methods = METHODS
-
     __slots__ = ("_connection", "_read_only", "_session_id")
+
+    methods = ACTIONS
 
     def __init__(self, connection: SessionConnection, session_id: str, read_only: bool) -> None:
         super().__init__(connection.order)
@@ -82,10 +81,8 @@ class Actions(Dispatcher[SessionCaller]):
         self._session_id = session_id
         self._read_only = read_only
 
-    async def admit(self, request: Request) -> SessionCaller:
-        principal = await self._connection.recheck()
-        if METHODS[request.method].counted and (limit := await RATE_LIMITS.take(principal)) is not None:
-            limit.enforce()
+    async def admit(self, request: Request, method: Method[SessionCaller]) -> SessionCaller:
+        principal = await admit_principal(await self._connection.recheck(), method)
         return SessionCaller(principal, self._session_id)
 
     def reply(self, request: Request, result: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core_app import database
+from edge_app.http.query import query_of, whole_number
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.consumer import SocketConsumer
-from edge_app.sse.consumer import number, path_bind, query_of
+from edge_app.sse.consumer import path_bind
 from events_app.follower import Follower
 from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
@@ -32,7 +33,7 @@ class Opening:
     finished: bool
 
 
-class SessionSocket(SocketConsumer):
+class SessionSocket(SocketConsumer[Opening]):
     """The socket of one session."""
 
     async def open(self) -> Opening:
@@ -40,7 +41,7 @@ class SessionSocket(SocketConsumer):
         self.principal.require(SESSIONS)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")
-        after = number(since, "since") if since is not None else None
+        after = whole_number(since, "since") if since is not None else None
         return await database.run(_find_opening, self.principal, session_id, after)
 
     def close_code(self, opening: Opening) -> CloseCode | None:
@@ -49,12 +50,12 @@ class SessionSocket(SocketConsumer):
     async def serve(self, opening: Opening) -> None:
         async with Follower(opening.stream_id, after=opening.after) as follower:
             connection = SessionConnection(
+                self.principal,
+                self.receive,
+                self.base_send,
                 session_id=opening.session_id,
-                principal=self.principal,
                 read_only=self.scope.get(READ_ONLY, False),
                 follower=follower,
-                receive=self.receive,
-                send=self.base_send,
             )
             await connection.run(_first_frames(opening))
 
