@@ -1,5 +1,5 @@
-# `make run` starts the gateway, `make test` tests it; Python 3.11 or newer is all that either needs.
-# Everything is installed into .venv, from lock files with hashes: by uv where there is one, else by pip.
+# `make run` starts the gateway, `make test` tests it; both need only Python 3.11 or newer.
+# Everything is installed into .venv, from lock files with hashes: by uv if there is one, else by pip.
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
@@ -14,23 +14,23 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-e
 help:
 	@echo "make run         start the gateway (settings: docs/configuration.md)"
 	@echo "make stack       start 2 web processes and 2 workers behind nginx (PostgreSQL and Redis of this machine); make stack-stop"
-	@echo "make test        run every test, embedded and, where PostgreSQL and Redis answer, distributed"
-	@echo "make bench       measure, beside the budgets"
+	@echo "make test        run all tests, embedded and, where PostgreSQL and Redis answer, distributed"
+	@echo "make bench       run the benchmarks and compare them with their budgets"
 	@echo "make chaos       kill, freeze and restart a fleet's processes at random (CHAOS_SECONDS, CHAOS_SESSIONS, CHAOS_DELAY_MS, CHAOS_SEED)"
-	@echo "make lint        formatting, lint, types, import layers"
-	@echo "make format      put the code into its form"
-	@echo "make lock        write the lock files anew from pyproject.toml (UPGRADE=1 takes the newest versions)"
-	@echo "make lock-check  fail when the lock files are not what pyproject.toml says"
+	@echo "make lint        check formatting, lint, types and import layers"
+	@echo "make format      format the code"
+	@echo "make lock        write the lock files from pyproject.toml (UPGRADE=1 takes the newest versions)"
+	@echo "make lock-check  fail when the lock files do not match pyproject.toml"
 
 run: .venv/runtime.stamp
 	@exec $(IN_VENV) manage.py serve
 
 # The processes of docker-compose.yml without Docker: docs/operating.md.
 stack: .venv/runtime.stamp
-	@$(IN_VENV) -m deploy.stack start
+	@$(IN_VENV) -m tests.stack.stack start
 
 stack-stop: .venv/runtime.stamp
-	@$(IN_VENV) -m deploy.stack stop
+	@$(IN_VENV) -m tests.stack.stack stop
 
 test: .venv/dev.stamp .venv/javascript.stamp
 	@$(IN_VENV) -m tests $(ARGS)
@@ -57,7 +57,7 @@ lock: .venv/dev.stamp
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel --extra dev --constraints requirements-otel.lock \
 		--output-file requirements-dev.lock
 
-# The versions in the lock are kept where they satisfy pyproject.toml, so a new release elsewhere changes nothing.
+# Locked versions that satisfy pyproject.toml are kept, so a new release of a package changes nothing.
 lock-check: .venv/dev.stamp
 	@mkdir -p .venv/lock && cp requirements.lock requirements-otel.lock requirements-dev.lock .venv/lock/
 	@$(COMPILE) --output-file .venv/lock/requirements.lock
@@ -66,17 +66,17 @@ lock-check: .venv/dev.stamp
 	@diff -u requirements.lock .venv/lock/requirements.lock && \
 		diff -u requirements-otel.lock .venv/lock/requirements-otel.lock && \
 		diff -u requirements-dev.lock .venv/lock/requirements-dev.lock || \
-		{ echo "The lock files are not what pyproject.toml says: run 'make lock'." >&2; exit 1; }
+		{ echo "The lock files do not match pyproject.toml: run 'make lock'." >&2; exit 1; }
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Agent Gateway needs Python 3.11 or newer: PYTHON=/path/to/it make run" >&2; exit 1; }
 	@rm -rf .venv
 	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
-		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+		echo "$(PYTHON) cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 PIP_INSTALL := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r
 
-# By uv where there is one, in PATH or here already; by pip where it fails or there is none.
+# By uv if it is in PATH or in .venv; by pip without it, or when uv fails.
 define install
 	@echo "Installing $(1) into .venv ..."
 	@export PATH="$$PATH:$$PWD/.venv/bin"; { uv --version >/dev/null 2>&1 && \
@@ -87,7 +87,7 @@ endef
 	$(call install,requirements.lock)
 	@touch $@
 
-# The JavaScript clients that tests run, where there is a node for them; without it they are skipped.
+# The JavaScript clients that tests run; without a suitable node they are skipped.
 .venv/javascript.stamp: tests/javascript/package.json tests/javascript/package-lock.json .venv/bin/python
 	@if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then \
 		echo "JavaScript clients: skipped, they need node 20 or newer with npm"; \
@@ -96,7 +96,7 @@ endef
 		echo "JavaScript clients: failed, GATEWAY_REQUIRE_SERVICES=1 and npm ci does not install them" >&2; exit 1; \
 	else echo "JavaScript clients: skipped, npm ci does not install them"; fi
 
-# What tests need is a superset, so a later `make run` has nothing to install. It has uv, which comes first, because it
+# The packages for tests are a superset, so a later `make run` has nothing to install. uv is installed first, because it
 # installs the rest in a tenth of pip's time.
 .venv/dev.stamp: requirements-dev.lock .venv/bin/python
 	@awk '/^[a-z]/ { mine = 0 } /^uv==/ { mine = 1 } mine' requirements-dev.lock > .venv/uv.lock

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line, bound to the gateway's settings; a setting that cannot be read is one sentence."""
+"""Django's command line with the gateway's settings. A setting that cannot be read ends it with one sentence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import gc
 import os
 import sys
 
-# Imports make a quarter of a million objects and drop hardly any: with its defaults the collector goes through them
-# time and again, a sixth of a start. `serve` and `worker` set their own thresholds when they answer.
+# Imports create a quarter of a million objects and free hardly any. With its defaults the garbage collector goes
+# through them again and again, a sixth of a start. `serve` and `worker` set thresholds of their own once they serve.
 gc.set_threshold(1_000_000, 20, 20)
 
 from django.conf import settings
@@ -26,7 +26,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except BrokenPipeError:
-        # Who read it has enough, as `head` has; and Python would say so again when it flushes at its end.
+        # The reader closed the pipe, as `head` does; Python would report it again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

@@ -1,11 +1,12 @@
-"""The operator's admin: its own front page, its own order of things, and every sign-in in the audit trail.
+"""The operator's admin site: front page, navigation, and an audit entry for every sign-in.
 
-Rooms register their models on `SITE` and their part of the front page with `panel_add`; the URL module serves it.
+Rooms register their models on `SITE`, and add their part of the front page with `panel_add`, pages of their own with
+`page_add` and groups of the navigation with `section_add`. `gateway_project.http.own_pages` serves the site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,34 +18,15 @@ from django.urls import path, reverse
 from admin_app.access import actor_of, is_let_in, may, user_of
 from admin_app.sign_in import SignInForm
 from admin_app.sign_in_throttle import browser_mark
-from admin_app.usage import usage_page
 from core_app.database import write_transaction
 from core_app.lifecycle import process_wide
 from tenants_app.principal import OPERATOR
 from tenants_app.services import audit_record
 
-_SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Work", ("AgentSession", "ToolCall", "SessionTool")),
-    ("Spending", ("Usage", "LedgerEntry")),
-    ("Models", ("Relayed", "Provider", "Route", "Alias", "Price", "TenantModels", "Budget")),
-    ("Access", ("Tenant", "ApiKey", "User")),
-    ("Webhooks", ("WebhookEndpoint", "WebhookDelivery")),
-    ("Record", ("AuditEntry",)),
-)
-"""The navigation, by model; what a room adds without being named here comes last."""
-
-_NAMES = {
-    "AgentSession": "Sessions",
-    "AuditEntry": "Audit trail",
-    "WebhookEndpoint": "Endpoints",
-    "WebhookDelivery": "Deliveries",
-}
-"""What is called otherwise in the navigation than in the code, where Django has a `Session` too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number on the front page and where it leads. `tone` is `alarm` for what somebody should see to."""
+    """A number on the front page and the page it links to. The tone `alarm` marks what needs attention."""
 
     label: str
     value: str
@@ -54,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Some rows on the front page; each is its cells, and where the first one leads."""
+    """A short table on the front page. Each row has its cells and the address that the first cell links to."""
 
     title: str
     url: str
@@ -64,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a room's own: its address beneath the admin's, its name, and its key in the navigation."""
+    """A page without a model: its route below the admin's, its name, and its key for `Section.entries`."""
 
     route: str
     name: str
@@ -72,68 +54,86 @@ class Page:
     view: Callable[[HttpRequest, dict[str, Any]], HttpResponse]
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A group of the navigation. `rank` orders the groups; registered models that no group lists come last.
+
+    `entries` maps class names of models and keys of pages to a label, or to `None` for the model's or page's own name.
+    """
+
+    name: str
+    rank: int
+    entries: Mapping[str, str | None]
+
+
 Panel = Callable[[HttpRequest], Sequence[Figure | Table]]
 
 
 class GatewayAdminSite(AdminSite):
-    """Django's admin under the gateway's name, for whoever runs the gateway and for tenants' own people."""
+    """Django's admin site under the gateway's name, for the gateway's operators and for tenants' staff."""
 
     site_header = site_title = "Agent Gateway"
     site_url = None
     index_title = "Overview"
     login_form = SignInForm
-    index_template = "admin/tenants_app/overview.html"
+    index_template = "admin/admin_app/overview.html"
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
         self._panels: list[Panel] = []
         self._pages: list[Page] = []
+        self._sections: list[Section] = []
 
     def panel_add(self, panel: Panel) -> None:
-        """Puts a room's numbers and tables on the front page; the upper rooms, which come last, are shown first."""
+        """Adds figures and tables to the front page. Rooms register bottom up; the front page shows the last first."""
         self._panels.append(panel)
 
     def page_add(self, page: Page) -> None:
-        """Puts a room's own page into the navigation, for who holds the scope `operator`."""
+        """Adds a page to the navigation, for people with the scope `operator`."""
         self._pages.append(page)
+
+    def section_add(self, section: Section) -> None:
+        """Adds a group to the navigation."""
+        self._sections.append(section)
 
     def has_permission(self, request: HttpRequest) -> bool:
         return is_let_in(request)
 
     def get_urls(self) -> list[Any]:
-        own = [path(f"{page.route}/", self.admin_view(self._serving(page)), name=page.route) for page in self._pages]
-        return [path("usage/", self.admin_view(self.usage), name="usage"), *own, *super().get_urls()]
+        own = [path(f"{page.route}/", self.admin_view(self._page_view(page)), name=page.route) for page in self._pages]
+        return [*own, *super().get_urls()]
 
-    def _serving(self, page: Page) -> Callable[[HttpRequest], HttpResponse]:
+    def _page_view(self, page: Page) -> Callable[[HttpRequest], HttpResponse]:
         return lambda request: page.view(request, self.each_context(request))
 
-    def usage(self, request: HttpRequest) -> HttpResponse:
-        """The page of charts."""
-        return usage_page(request, self.each_context(request))
-
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        parts = [part for panel in reversed(self._panels) for part in panel(request)]
-        figures = [part for part in parts if isinstance(part, Figure)]
-        tables = [part for part in parts if isinstance(part, Table)]
+        items = [item for panel in reversed(self._panels) for item in panel(request)]
+        figures = [item for item in items if isinstance(item, Figure)]
+        tables = [item for item in items if isinstance(item, Table)]
         return super().index(request, {"figures": figures, "tables": tables, **(extra_context or {})})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         if app_label is not None:
             return list(super().get_app_list(request, app_label))
         entries = {model["object_name"]: model for app in super().get_app_list(request) for model in app["models"]}
-        for key in _NAMES.keys() & entries.keys():
-            entries[key] = {**entries[key], "name": _NAMES[key]}
         if may(request, OPERATOR):
-            usage = {"name": "Usage", "object_name": "Usage", "admin_url": reverse("admin:usage"), "view_only": True}
-            entries["Usage"] = usage
-            for page in self._pages:
-                address = reverse(f"admin:{page.route}")
-                shown = {"name": page.name, "object_name": page.key, "admin_url": address, "view_only": True}
-                entries[page.key] = shown
-        listed = [(name, [entries.pop(key) for key in keys if key in entries]) for name, keys in _SECTIONS]
-        return [self._section(name, models) for name, models in (*listed, ("More", list(entries.values()))) if models]
+            entries |= {page.key: self._page_entry(page) for page in self._pages}
+        groups: list[dict[str, Any]] = []
+        for section in sorted(self._sections, key=lambda section: section.rank):
+            models = [
+                {**entries.pop(key), **({"name": label} if label else {})}
+                for key, label in section.entries.items()
+                if key in entries
+            ]
+            groups.append(self._group(section.name, models))
+        groups.append(self._group("More", list(entries.values())))
+        return [group for group in groups if group["models"]]
 
-    def _section(self, name: str, models: list[Any]) -> dict[str, Any]:
+    def _page_entry(self, page: Page) -> dict[str, Any]:
+        address = reverse(f"admin:{page.route}")
+        return {"name": page.name, "object_name": page.key, "admin_url": address, "view_only": True}
+
+    def _group(self, name: str, models: list[Any]) -> dict[str, Any]:
         address = reverse("admin:index")
         return {"name": name, "app_label": name.lower(), "app_url": address, "has_module_perms": True, "models": models}
 
@@ -166,3 +166,4 @@ class GatewayAdminSite(AdminSite):
 
 
 SITE = process_wide(GatewayAdminSite(name="admin"))
+"""Process-wide instance; importing a room's `admin` module fills it."""

@@ -85,7 +85,7 @@ class Question:
     says: str
     yes: str
     asks: str | None = None
-    template: str = "admin/tenants_app/confirm.html"
+    template: str = "admin/admin_app/confirm.html"
 
 
 class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -100,7 +100,7 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
-    change_list_template = "admin/tenants_app/change_list.html"
+    change_list_template = "admin/admin_app/change_list.html"
 
     class Media:
         css = {"all": ["tenants_app/admin.css"]}

@@ -95,7 +95,7 @@ def usage_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         tenant = bound_to or form.cleaned_data["tenant"]
         key = _key(form.cleaned_data["key"], tenant)
         context |= _shown(form.cleaned_data, tenant, key) | {"key": key, "query": _query(request)}
-    return TemplateResponse(request, "admin/tenants_app/usage.html", context)
+    return TemplateResponse(request, "admin/admin_app/usage.html", context)
 
 
 def _key(key_id: int | None, tenant: Tenant | None) -> ApiKey | None:

@@ -25,13 +25,13 @@ from agents_app.context_window import (
 )
 from agents_app.conversation import Cut, answer_text, message_id_of, summary_request
 from agents_app.engine import Leg
+from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.failures import PROVIDER_ERRORS
 from agents_app.ready_model import ServedModel
 from agents_app.response_usage import usage_of
 from agents_app.spans import model_span, response_noted
 from core_app.jsontext import clean_text
 from core_app.tracing import tracing_enabled
-from events_app.types import ContextSummarized, ContextTruncated
 
 logger = logging.getLogger(__name__)
 

@@ -50,6 +50,7 @@ from agents_app.conversation import (
     user_request,
 )
 from agents_app.engine import Failed, Finished, Leg, LegOutcome, ModelTurn, Stopped, Usage, Waiting
+from agents_app.events import ModelFallback
 from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderRests, failure, retry_delay
 from agents_app.history_trim import fitted
 from agents_app.ready_model import ServedModel
@@ -60,7 +61,6 @@ from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.tool_calls import calls_settled
 from core_app.ids import new_id
 from core_app.tracing import tracing_enabled
-from events_app.types import ModelFallback
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from pydantic_ai.messages import (
 )
 
 from agents_app.engine import Leg
+from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 from core_app.jsontext import clean_text
-from events_app.types import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 
 MAX_CALLS = 128
 """Tool calls in one response; a model that asks for more has lost its way."""

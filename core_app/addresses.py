@@ -1,8 +1,8 @@
-"""Which addresses a tenant may name: public ones only, unless private ones are allowed.
+"""The rule for addresses that tenants name: public ones only (SSRF protection).
 
-`ipaddress` knows what is globally routed; what hides a private IPv4 address inside an IPv6 one (mapped, NAT64,
-6to4, Teredo, IPv4-compatible, ISATAP) is unwrapped first. A host that is neither a name nor a canonical address
-(`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`) is refused as such: resolvers read it as an address.
+`ipaddress` knows which addresses are globally routed. IPv6 forms that embed an IPv4 address (mapped, NAT64, 6to4,
+Teredo, IPv4-compatible, ISATAP) are judged by the embedded address too. A host that is neither a name nor a canonical
+address (`2130706433`, `0x7f.1`, `127.1`, `0177.0.0.1`) is refused, because resolvers read it as an address.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _NUMERIC_LABEL = re.compile(r"\A(0x[0-9a-f]*|[0-9]+)\Z", re.IGNORECASE)
 
 
 def is_public(address: Address) -> bool:
-    """Whether `address`, and every address hidden in it, is one of the public internet."""
-    if embedded := _embedded(address):
-        return all(is_public(hidden) for hidden in embedded) and not isinstance(address, IPv4Address)
+    """Returns True when `address`, and every address embedded in it, belongs to the public internet."""
+    if embedded := _embedded_addresses(address):
+        return all(is_public(inner) for inner in embedded) and not isinstance(address, IPv4Address)
     if any(address.version == network.version and address in network for network in _REFUSED):
         return False
     return address.is_global and not address.is_multicast
 
 
 def parse(host: str) -> Address | None:
-    """The address that `host` is written as; None for a name. ValueError for a number that is no canonical address."""
+    """Parses `host`: an address, or None for a name. ValueError for a number that is not a canonical address."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -60,7 +60,7 @@ def parse(host: str) -> Address | None:
         return None
 
 
-def _embedded(address: Address) -> list[IPv4Address]:
+def _embedded_addresses(address: Address) -> list[IPv4Address]:
     if isinstance(address, IPv4Address):
         return []
     if address in _MAPPED or address in _NAT64:

@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""The Django app of the shared kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many rows a transaction takes that others wait for: bounded by a number, and by how long the last ones took."""
+"""Adaptive batch size for background transactions that block others, based on how long recent ones took."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 TARGET_SECONDS = 0.03
-"""SQLite's other writers wait for a whole transaction."""
+"""The longest that a batch should take: SQLite's other writers wait for the whole transaction."""
 
 MIN_ROWS = 50
 
 
 class BatchSizer:
-    """Halves what a transaction takes after one that lasted too long, and doubles it while they are short."""
+    """Halves the batch after a transaction that took too long, and doubles it while transactions are short."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins again with the size of a first transaction."""
+        """Starts again with the size of a first batch."""
         self._rows = MIN_ROWS * 8
 
     def limit(self, most: int) -> int:
-        """How many rows the next one may take, where `most` is never exceeded."""
+        """Returns how many rows the next batch may have, `most` at most."""
         return min(self._rows, most)
 
     @contextmanager
     def measure(self, most: int) -> Iterator[None]:
-        """Around the work of one transaction, inside it: waiting for its turn holds nobody up."""
+        """Times the block, which belongs inside the transaction: waiting for the write lock blocks nobody."""
         began = time.perf_counter()
         yield
         self.record(time.perf_counter() - began, most)
 
     def record(self, seconds: float, most: int) -> None:
-        """Takes into account how long a transaction lasted that might have taken `most` rows."""
+        """Adapts the size to a transaction that took `seconds` and could have had `most` rows."""
         if seconds > TARGET_SECONDS:
             self._rows = max(MIN_ROWS, self._rows // 2)
         elif seconds < TARGET_SECONDS / 3 and self._rows < most:

@@ -1,4 +1,4 @@
-"""Wall-clock time in the two shapes the wire uses."""
+"""Wall-clock time: the current instant, and its form on the wire."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The current instant, aware, UTC."""
+    """Returns the current instant, aware, in UTC."""
     return datetime.now(UTC)
 
 
 def iso_ms(moment: datetime) -> str:
-    """ISO 8601 with milliseconds and `Z`: `2026-01-31T12:00:00.123Z` (native contract, "Events": `at`)."""
+    """Formats as ISO 8601 with milliseconds and `Z`, the form that docs/protocol-native.md promises for `at`:
+    `2026-01-31T12:00:00.123Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

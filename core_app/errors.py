@@ -1,4 +1,4 @@
-"""The one tree of errors that reach people; each face renders it in its own wire shape.
+"""The tree of errors that clients see. Each face renders them in its own wire shape.
 
 GatewayError
 ├── BadRequest 400            ├── Conflict 409          ├── QuotaExceeded 402
@@ -8,7 +8,8 @@ GatewayError
 │   └── SessionNotFound 404   │   415                   ├── Unavailable 503
 └── MethodNotAllowed 405      └── Unprocessable 422     └── InternalError 500 (error_id)
 
-The message is a sentence for the client; it never carries the text of a foreign exception.
+The model gateway adds members of its own (`inference_app.errors`). The message is a sentence for the client; it never
+holds the text of a foreign exception.
 """
 
 from __future__ import annotations
@@ -17,37 +18,38 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """An expected failure with a code of the contract (contracts/native.md, "Keys, limits, errors")."""
+    """An expected failure. `code` is for programs (docs/protocol-native.md, "Keys, errors, limits"); `field` names the
+    field at fault; `retry_after` is the number of seconds after which a client may try again, None when unknown."""
 
-    code: ClassVar[str] = "internal_error"
-    status: ClassVar[int] = 500
-    rpc_code: ClassVar[int] = 5000
+    code: str = "internal_error"
+    status: int = 500
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    def __init__(self, message: str, *, field: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.retry_after = retry_after
 
 
 class BadRequest(GatewayError):
-    code, status, rpc_code = "bad_request", 400, 4000
+    code, status = "bad_request", 400
 
 
 class Unauthorized(GatewayError):
-    code, status, rpc_code = "unauthorized", 401, 4001
+    code, status = "unauthorized", 401
 
 
 class QuotaExceeded(GatewayError):
-    code, status, rpc_code = "quota_exceeded", 402, 4029
+    code, status = "quota_exceeded", 402
 
 
 class Forbidden(GatewayError):
-    code, status, rpc_code = "forbidden", 403, 4003
+    code, status = "forbidden", 403
 
 
 class NotFound(GatewayError):
-    code, status, rpc_code = "not_found", 404, 4004
+    code, status = "not_found", 404
 
 
 class SessionNotFound(NotFound):
@@ -55,9 +57,9 @@ class SessionNotFound(NotFound):
 
 
 class MethodNotAllowed(GatewayError):
-    """`allow` names the methods that the path has, for the header that HTTP asks for."""
+    """A method that the path does not have; `allow` lists those it has, for the header `Allow`."""
 
-    code, status, rpc_code = "method_not_allowed", 405, 4000
+    code, status = "method_not_allowed", 405
 
     def __init__(self, message: str, *, allow: str | None = None) -> None:
         super().__init__(message)
@@ -65,39 +67,40 @@ class MethodNotAllowed(GatewayError):
 
 
 class Conflict(GatewayError):
-    code, status, rpc_code = "conflict", 409, 4009
+    code, status = "conflict", 409
 
 
 class Gone(GatewayError):
-    code, status, rpc_code = "gone", 410, 4004
+    code, status = "gone", 410
 
 
 class PayloadTooLarge(GatewayError):
-    code, status, rpc_code = "payload_too_large", 413, 4000
+    code, status = "payload_too_large", 413
 
 
 class UnsupportedMediaType(GatewayError):
-    code, status, rpc_code = "unsupported_media_type", 415, 4000
+    code, status = "unsupported_media_type", 415
 
 
 class Unprocessable(GatewayError):
-    code, status, rpc_code = "unprocessable", 422, 4000
+    code, status = "unprocessable", 422
 
 
 class RateLimited(GatewayError):
-    code, status, rpc_code, retryable = "rate_limited", 429, 4029, True
+    code, status, retryable = "rate_limited", 429, True
+
+    retry_after: int
 
     def __init__(self, message: str, *, retry_after: int = 1, field: str | None = None) -> None:
-        super().__init__(message, field=field)
-        self.retry_after = max(1, retry_after)
+        super().__init__(message, field=field, retry_after=max(1, retry_after))
 
 
 class QueueFull(GatewayError):
-    code, status, rpc_code, retryable = "queue_full", 429, 4029, True
+    code, status, retryable = "queue_full", 429, True
 
 
 class InternalError(GatewayError):
-    """What an unknown exception becomes; `error_id` names the log line that holds the traceback."""
+    """The error for an unknown exception; `error_id` is in the log line with the traceback."""
 
     def __init__(self, error_id: str) -> None:
         super().__init__(f"Something failed inside the gateway; the log names it {error_id}.")
@@ -105,8 +108,8 @@ class InternalError(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    code, status, rpc_code, retryable = "upstream_error", 502, 5003, True
+    code, status, retryable = "upstream_error", 502, True
 
 
 class Unavailable(GatewayError):
-    code, status, rpc_code, retryable = "unavailable", 503, 5003, True
+    code, status, retryable = "unavailable", 503, True

@@ -1,10 +1,10 @@
-"""The HTTP client for addresses that tenants name (callbacks, webhooks, pages, attachments): it cannot be sent inside.
+"""HTTP client for tenant-supplied URLs (callbacks, webhooks, pages, attachments). It refuses private addresses (SSRF
+protection).
 
-https only and public addresses only, unless private ones are allowed (GATEWAY_CALLBACK_ALLOW_PRIVATE or the
-tenant's setting). A name is resolved once per connection, every address of the answer is checked, and the
-socket is made to a checked address only, so a name that changes its mind (DNS rebinding) gains nothing. No
-redirects, proxies, cookies or compression; time and size are bounded. Any port may be named: a public address
-is the operator of that address's affair.
+https only and public addresses only, unless private ones are allowed (GATEWAY_CALLBACK_ALLOW_PRIVATE or the tenant's
+setting). A name is resolved once per connection, every resolved address is checked, and the socket connects to a
+checked address only, so DNS rebinding gains nothing. No redirects, proxies, cookies or compression; time and size are
+bounded. Any port is allowed: what listens on a public address is the affair of its operator.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from core_app.tracing import current_span
 MAX_URL_CHARACTERS = 4000
 CONNECT_SECONDS = 10.0
 PER_HOST = 32
-"""Connections to one host: a slow one must not take them all."""
+"""Connections to one host: a slow host must not take them all."""
 
 TOTAL = 2000
 DROP_SECONDS = 1.0
-"""For a body that nobody wants to end by itself."""
+"""The time that an unwanted body gets to end by itself, so that its connection can be used again."""
 
 RESOLVER_THREADS = 64
 """Threads for DNS alone: a tenant's slow name server must not hold the loop's default executor."""
 
 RESOLVED_AT_ONCE = 8
-"""Names of one tenant that are looked up at the same time, those that nobody waits for any more included; a name
-server that never answers holds a thread for half a minute, and must not hold them all."""
+"""Concurrent name look-ups of one tenant, abandoned ones included. A name server that never answers holds a thread for
+half a minute, and must not hold them all."""
 
 ALLOW_HINT = "(GATEWAY_CALLBACK_ALLOW_PRIVATE allows it)"
 
 _ODD = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
 
 _owner: ContextVar[int | None] = ContextVar("guarded_client_owner", default=None)
-"""The tenant who named the address of the request (its `owner`)."""
+"""The tenant that supplied the URL of the current request."""
 
 Resolve = Callable[[str, int], list[str]]
-"""Blocking: the numeric addresses of a name. OSError when there are none."""
+"""A blocking function that returns the numeric addresses of a name; OSError when there are none."""
 
 
 class CallFailed(Exception):
-    """A request without an answer. `reason` goes on from the name of what was called: "The page {reason}"."""
+    """A request without a response. `reason` completes a sentence that begins with its target: "The page {reason}"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -70,15 +70,15 @@ class AddressRefused(CallFailed):
 
 
 class TimedOut(CallFailed):
-    """The whole answer did not come in time."""
+    """The whole response did not come in time."""
 
 
 class TooLarge(CallFailed):
-    """The answer is larger than the bound; what was read of it is dropped."""
+    """The response is larger than the limit; the part that was read is dropped."""
 
 
 class Unreadable(CallFailed):
-    """The answer is there and cannot be read."""
+    """The response is there and cannot be read."""
 
 
 class ConnectionFailed(CallFailed):
@@ -87,7 +87,7 @@ class ConnectionFailed(CallFailed):
 
 @dataclass(frozen=True, slots=True)
 class GuardedResponse:
-    """`headers` has lower-case names; `content_type` is without its parameters."""
+    """A response as it was read: `headers` has lower-case names, `content_type` no parameters."""
 
     status: int
     headers: Mapping[str, str]
@@ -97,15 +97,20 @@ class GuardedResponse:
 
 
 def check_url(url: Any, *, allow_private: bool = False) -> str:
-    """`url` when its writing is in order; AddressRefused else. Names are not resolved: each call does that."""
+    """Returns `url` when it is well-formed and may be called; raises AddressRefused otherwise. Names are not resolved:
+    each request does that."""
     if not isinstance(url, str) or not url or len(url) > MAX_URL_CHARACTERS:
         raise AddressRefused(f"must be an address of at most {MAX_URL_CHARACTERS} characters.")
-    _checked(url, _is_allowed(allow_private))
+    _parse_url(url, _is_allowed(allow_private))
     return url
 
 
 class GuardedClient(Part):
-    """One session per loop and per permission, so that no connection made under one is used under the other."""
+    """Sends requests that `check_url` permits, and reads their responses within limits.
+
+    There is one session per loop and per permission, so that a connection made where private addresses are allowed is
+    never used where they are not.
+    """
 
     def __init__(self, resolve: Resolve | None = None) -> None:
         self._resolve = resolve or _resolve
@@ -131,10 +136,11 @@ class GuardedClient(Part):
         allow_private: bool = False,
         owner: int | None = None,
     ) -> GuardedResponse:
-        """The answer, whatever its status; CallFailed when there is none. With `truncate` a larger one is cut, with
-        `head_only` it is there with its head and has no body, however that is coded, breaks off or never ends."""
+        """Returns the response, whatever its status; raises CallFailed without one. `truncate` cuts a larger body
+        instead of failing. `head_only` returns as soon as the head is there, with an empty body, even when the body is
+        compressed, breaks off or never ends. `owner` is the tenant that supplied the URL."""
         allowed = _is_allowed(allow_private)
-        checked = _checked(url, allowed)
+        checked = _parse_url(url, allowed)
         session = self._session(allowed)
         _owner.set(owner)
         try:
@@ -149,10 +155,10 @@ class GuardedClient(Part):
                 ) as response,
             ):
                 if not head_only:
-                    return await _answer(response, max_bytes, truncate)
+                    return await _read_response(response, max_bytes, truncate)
                 deadline.reschedule(None)
                 await _drop_body(response, max_bytes)
-                return _shown(response, b"")
+                return _guarded_response(response, b"")
         except aiohttp.ServerTimeoutError:
             raise ConnectionFailed(f"could not be reached within {CONNECT_SECONDS:g} seconds.") from None
         except TimeoutError:
@@ -184,11 +190,11 @@ class GuardedClient(Part):
 
 
 class _Refused(OSError):
-    """A refusal from inside the connector, which passes on nothing but OSError."""
+    """A refusal inside aiohttp's connector, which passes on OSError only."""
 
 
 class _Resolver(AbstractResolver):
-    """Resolves in threads of its own and answers only when every address may be called."""
+    """Resolves names in threads of its own, and returns addresses only when all of them may be called."""
 
     def __init__(self, resolve: Resolve, allowed: bool) -> None:
         self._resolve = resolve
@@ -200,12 +206,12 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         slot = self._slots.setdefault(_owner.get(), asyncio.Semaphore(RESOLVED_AT_ONCE))
         await slot.acquire()
-        asking = asyncio.get_running_loop().run_in_executor(_resolvers, self._resolve, host, port)
-        asking.add_done_callback(partial(_asked, slot))
-        # Who gives up waiting leaves the thread where it is.
-        found = await asyncio.shield(asking)
+        lookup = asyncio.get_running_loop().run_in_executor(_resolvers, self._resolve, host, port)
+        lookup.add_done_callback(partial(_release_slot, slot))
+        # A cancelled request leaves its thread to finish the look-up.
+        found = await asyncio.shield(lookup)
         for address in found:
-            _address_allowed(address, self._allowed)
+            _refuse_private(address, self._allowed)
         return [
             ResolveResult(
                 hostname=host,
@@ -219,16 +225,16 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing: the threads are the process's."""
+        """Does nothing: all resolvers of the process share the threads."""
 
 
 _resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="gateway-dns")
 
 
-def _asked(slot: asyncio.Semaphore, asking: asyncio.Future[list[str]]) -> None:
+def _release_slot(slot: asyncio.Semaphore, lookup: asyncio.Future[list[str]]) -> None:
     slot.release()
-    if not asking.cancelled():
-        asking.exception()  # looked at, where nobody waits for it any more
+    if not lookup.cancelled():
+        lookup.exception()  # retrieved, because an abandoned look-up has no reader
 
 
 def _resolve(host: str, port: int) -> list[str]:
@@ -238,14 +244,14 @@ def _resolve(host: str, port: int) -> list[str]:
 
 def _socket_factory(allowed: bool) -> Callable[[Any], socket.socket]:
     def make(info: Any) -> socket.socket:
-        # The last look, at the address that is connected to, however it came here.
-        _address_allowed(info[4][0], allowed)
+        # The last check, of the address that is connected to, whatever resolved it.
+        _refuse_private(info[4][0], allowed)
         return socket.socket(family=info[0], type=info[1], proto=info[2])
 
     return make
 
 
-def _address_allowed(address: str, allowed: bool) -> None:
+def _refuse_private(address: str, allowed: bool) -> None:
     parsed = addresses.parse(address)
     if parsed is None or not (allowed or addresses.is_public(parsed)):
         raise _Refused(f"leads to an address that is not public {ALLOW_HINT}.")
@@ -255,8 +261,8 @@ def _is_allowed(allow_private: bool) -> bool:
     return allow_private or bool(settings.GATEWAY_CALLBACK_ALLOW_PRIVATE)
 
 
-def _checked(text: str, allowed: bool) -> URL:
-    """The address as it will be used; what is looked at here is the very object that is connected to."""
+def _parse_url(text: str, allowed: bool) -> URL:
+    """Parses and checks a URL. The checked object is the one that the request uses, so nothing parses it again."""
     if _ODD.search(text):
         raise AddressRefused("has white space, control characters, surrogates or a backslash in its address.")
     try:
@@ -284,14 +290,14 @@ def _is_local_name(host: str) -> bool:
     return name == "localhost" or name.endswith((".localhost", ".local", ".internal"))
 
 
-async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> GuardedResponse:
+async def _read_response(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> GuardedResponse:
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         response.close()
         if response.ok:
-            # Not a ConnectionFailed, after which a callback would be made again: this one was answered.
+            # Not a ConnectionFailed, after which a callback is repeated: this one reached its target.
             raise Unreadable("answered in a compressed form that was not asked for.")
-        return _shown(response, b"")
+        return _guarded_response(response, b"")
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -302,11 +308,11 @@ async def _answer(response: aiohttp.ClientResponse, max_bytes: int, truncate: bo
             if truncate:
                 break
             raise TooLarge(f"answered with more than {max_bytes} bytes.")
-    return _shown(response, b"".join(chunks)[:max_bytes])
+    return _guarded_response(response, b"".join(chunks)[:max_bytes])
 
 
 async def _drop_body(response: aiohttp.ClientResponse, max_bytes: int) -> None:
-    """Reads a short body away, so that the connection can be used again; any other ends the connection."""
+    """Drains a short body, so that the connection can be used again; closes the connection otherwise."""
     size = 0
     with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(DROP_SECONDS):
@@ -318,7 +324,7 @@ async def _drop_body(response: aiohttp.ClientResponse, max_bytes: int) -> None:
         response.close()
 
 
-def _shown(response: aiohttp.ClientResponse, body: bytes) -> GuardedResponse:
+def _guarded_response(response: aiohttp.ClientResponse, body: bytes) -> GuardedResponse:
     return GuardedResponse(
         status=response.status,
         headers={name.lower(): value for name, value in response.headers.items()},
@@ -329,4 +335,4 @@ def _shown(response: aiohttp.ClientResponse, body: bytes) -> GuardedResponse:
 
 
 CLIENT = process_wide(GuardedClient())
-"""The process's client; a part of it (`core_app.lifecycle`)."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,7 +1,6 @@
-"""Identifiers: a prefix that names the noun, then a time-ordered random part (UUIDv7 bits, base32).
+"""Identifiers: a prefix that names the kind of object, then milliseconds and random bits in base32.
 
-Time order keeps B-tree inserts at the right edge; 74 random bits keep ids unguessable enough to be
-names, never secrets.
+Time order keeps B-tree inserts at the right edge. The random bits make ids unique; they are names, never secrets.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHIFTS = range(45, -1, -5)
 _RANDOM_CHARACTERS = 16
 _TO_ALPHABET = (_ALPHABET * 8).encode()
-"""For `bytes.translate`: each character for eight of the 256 bytes."""
+"""Table for `bytes.translate`: each character stands for eight of the 256 byte values."""
 
 _AHEAD = 256
-"""Ids whose randomness is fetched at once: the system call costs more than all the rest of an id."""
+"""Number of ids whose random bits are fetched at once: the system call costs more than the rest of an id."""
 
 _random: list[str] = []
 os.register_at_fork(after_in_child=_random.clear)
 
 
 def new_id(prefix: str) -> str:
-    """`prefix_` and 26 characters of Crockford base32: 48 bits of milliseconds, 80 of randomness."""
+    """Returns `prefix_` and 26 characters of Crockford base32: 48 bits of milliseconds, 80 random bits."""
     return f"{prefix}_{_time_characters(time.time_ns() // 1_000_000)}{_random_characters()}"
 
 

@@ -1,7 +1,7 @@
-"""JSON at the edges: what comes in is bounded and cleaned, what goes out is encoded once.
+"""JSON texts: strict decoding of untrusted input, and encoding that never fails.
 
-orjson refuses lone surrogates and integers beyond 64 bits and writes NaN as null; PostgreSQL refuses NUL
-in text. `clean` makes any value safe for all of them, so one tenant's bad string never fails a batch.
+orjson refuses lone surrogates and integers beyond 64 bits and writes NaN as null; PostgreSQL refuses NUL in text.
+`clean` makes any value safe for all of them, so that one tenant's bad string never fails a batch.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import orjson
 from core_app.errors import BadRequest
 
 MAX_DEPTH = 64
-"""Nesting beyond this is refused: deeper documents are attacks, and recursion has a price."""
+"""Deeper nesting is refused: such documents are attacks, and recursion is costly."""
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def clean_text(text: str) -> str:
-    """`text` with NUL and lone surrogates replaced by U+FFFD."""
+    """Returns `text` with NUL and lone surrogates replaced by U+FFFD."""
     return _UNSAFE.sub(_REPLACEMENT, text) if _UNSAFE.search(text) else text
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """A copy of `value` that every JSON writer and database here accepts; too deep raises BadRequest."""
+    """Copies `value` into a form that every JSON writer and database here accepts; BadRequest when it is too deep."""
     if depth > MAX_DEPTH:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, str):
@@ -47,7 +47,7 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON of `value`; the slow, cleaning path is taken only when the fast one refuses."""
+    """Encodes `value` as compact JSON. The slow, cleaning path is taken only when the fast one refuses."""
     try:
         encoded = orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
@@ -56,12 +56,12 @@ def encode(value: Any) -> bytes:
 
 
 def encode_text(value: Any) -> str:
-    """`encode` as `str`, for text columns."""
+    """Encodes as `encode` does, into `str`, for text columns."""
     return encode(value).decode()
 
 
 def indent(raw: str) -> str:
-    """A stored JSON text laid out for people; what is none comes back as it is."""
+    """Lays a stored JSON text out for people; a text that is not JSON is returned unchanged."""
     try:
         return orjson.dumps(orjson.loads(raw), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:
@@ -69,36 +69,37 @@ def indent(raw: str) -> str:
 
 
 def decode(raw: bytes | str) -> Any:
-    """The value of a trusted JSON text."""
+    """Decodes a trusted JSON text."""
     return orjson.loads(raw)
 
 
 def decode_untrusted(raw: bytes, *, field: str | None = None) -> Any:
-    """The cleaned value of a client's JSON; anything that is not strict JSON raises BadRequest.
+    """Decodes and cleans a client's JSON; raises BadRequest for anything that is not strict JSON.
 
-    `json` reads what orjson would round or refuse (lone surrogate escapes, big integers); NaN and
-    Infinity are refused as the RFC does, and so is 1e400, of which no reader would make the number that was meant.
+    The standard library's decoder reads what orjson would round or refuse (lone surrogate escapes, big integers). NaN
+    and Infinity are refused as in the RFC, and so are numbers outside the double range (1e400).
     """
     try:
-        return clean(json.loads(raw.decode("utf-8", "strict"), parse_constant=_refuse_constant, parse_float=_finite))
+        text = raw.decode("utf-8", "strict")
+        return clean(json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite))
     except RecursionError:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
     except ValueError as error:
-        raise BadRequest(f"The body is not valid JSON: {_where(error)}.", field=field) from None
+        raise BadRequest(f"The body is not valid JSON: {_describe(error)}.", field=field) from None
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is too large")
     return value
 
 
-def _where(error: ValueError) -> str:
+def _describe(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.lower()} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):

@@ -54,14 +54,14 @@ def reset_process_wide() -> None:
 
 
 class Part:
-    """A long-lived piece of the process: the hub, the flusher, the runner, the sweep. Each step does nothing unless
-    the part overrides it."""
+    """A long-lived component of the process: the hub, the flusher, the runner, the sweep. Each step does nothing unless
+    a subclass overrides it."""
 
     async def start(self) -> None:
-        """Begins the work on the running loop; called once."""
+        """Starts the part's tasks on the running loop; called once."""
 
     async def drain(self) -> None:
-        """Takes no new work and brings what runs to a safe point, within GATEWAY_DRAIN_SECONDS."""
+        """Accepts nothing new and brings running tasks to a safe point, within GATEWAY_DRAIN_SECONDS."""
 
     async def stop(self) -> None:
         """Ends all tasks and threads of the part; none is left when this returns."""

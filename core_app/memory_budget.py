@@ -1,7 +1,7 @@
-"""Memory that many tasks share: bytes are held before they are read, so that together they stay within a bound.
+"""A memory budget that many tasks share: bytes are reserved before they are read, so that the total stays bounded.
 
-First come, first served, and one owner never holds more than half while it holds anything: whoever reads slowly keeps
-nobody but itself waiting. What is larger than the room, or than an owner's half, is let in alone.
+First come, first served. An owner that holds a reservation gets no more than half of the budget, so that a slow owner
+delays only itself. A request larger than the budget, or than an owner's half, is admitted alone.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LARGE_BYTES = 1024 * 1024
 class _Waiter:
     owner: int
     size: int
-    let_in: asyncio.Future[None]
+    admitted: asyncio.Future[None]
 
 
 class MemoryBudget:
-    """Belongs to one event loop at a time; `total` is asked each time, in bytes."""
+    """A budget of `total()` bytes, which is read at each reservation. Belongs to one event loop at a time."""
 
     def __init__(self, total: Callable[[], int]) -> None:
         self._total = total
@@ -35,47 +35,47 @@ class MemoryBudget:
 
     @property
     def reserved_bytes(self) -> int:
-        """What is held now, by all."""
+        """The bytes that all owners hold now."""
         return self._held.total()
 
     @asynccontextmanager
     async def reserve(self, size: int, *, owner: int) -> AsyncIterator[None]:
-        """Holds `size` bytes for the block, after waiting until there is room for them."""
+        """Waits until `size` bytes are free, and holds them for the block."""
         waiter = _Waiter(owner, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
-        self._let_in()
+        self._admit_waiters()
         try:
-            await waiter.let_in
+            await waiter.admitted
         except asyncio.CancelledError:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
             else:
-                self._leave(waiter)
-            # Those behind it may fit where it did not.
-            self._let_in()
+                self._release(waiter)
+            # Waiters behind it may fit where it did not.
+            self._admit_waiters()
             raise
         try:
             yield
         finally:
-            self._leave(waiter)
-            self._let_in()
+            self._release(waiter)
+            self._admit_waiters()
 
-    def _let_in(self) -> None:
+    def _admit_waiters(self) -> None:
         for waiter in list(self._waiting):
             if not self._within_half(waiter):
                 continue
             if self._held and self.reserved_bytes + waiter.size > self._total():
-                # Nobody overtakes: small ones would keep a large one waiting for ever.
+                # No overtaking: small reservations would keep a large one waiting for ever.
                 return
             self._waiting.remove(waiter)
             self._held[waiter.owner] += waiter.size
-            waiter.let_in.set_result(None)
+            waiter.admitted.set_result(None)
 
     def _within_half(self, waiter: _Waiter) -> bool:
-        mine = self._held.get(waiter.owner, 0)
-        return not mine or mine + waiter.size <= self._total() // 2
+        owned = self._held.get(waiter.owner, 0)
+        return not owned or owned + waiter.size <= self._total() // 2
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _release(self, waiter: _Waiter) -> None:
         self._held[waiter.owner] -= waiter.size
         if not self._held[waiter.owner]:
             del self._held[waiter.owner]
@@ -83,8 +83,8 @@ class MemoryBudget:
 
 @cache
 def return_large_blocks() -> None:
-    """Has glibc give back what is larger than LARGE_BYTES as soon as it is freed. By itself it keeps such blocks, up to
-    64 MB for each thread: twenty runs that sent 20 MB each left the process 480 MB larger, 120 with this."""
+    """Makes glibc return blocks larger than LARGE_BYTES to the system as soon as they are freed. By default it keeps
+    up to 64 MB for each thread: twenty runs that sent 20 MB each left the process 480 MB larger, 120 MB with this."""
     try:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
     except (OSError, AttributeError):

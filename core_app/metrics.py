@@ -1,14 +1,14 @@
-"""What is counted, for `/metrics`: every room's instruments in one place, because their names are an interface.
+"""The Prometheus instruments of all rooms in one module, because their names are an interface.
 
-Counting costs about a microsecond. What a part counts by itself anyway (the flusher's commits, the hub's followers)
-is read when `/metrics` is asked: `gateway_project.observability.metrics`. All numbers are this process's own.
+Counting costs about a microsecond. Numbers that a part keeps anyway (the flusher's commits, the hub's followers) are
+read when `/metrics` is requested: `gateway_project.observability.metrics`. All numbers are of this process alone.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-# A line per sample that says when it began: half of the exposition, and nobody asks.
+# A line per sample with its creation time would double the exposition, and nothing reads it.
 disable_created_metrics()
 
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -18,12 +18,12 @@ HTTP_REQUESTS = Counter(
 )
 HTTP_SECONDS = Histogram(
     "gateway_http_answer_seconds",
-    "Until an answer began; of a stream, until its head.",
+    "Time to the start of the response; of a stream, to its head.",
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
     registry=REGISTRY,
 )
-ERRORS = Counter("gateway_errors", "Errors told to clients, by code.", ["code"], registry=REGISTRY)
+ERRORS = Counter("gateway_errors", "Errors sent to clients, by code.", ["code"], registry=REGISTRY)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
@@ -43,25 +43,25 @@ FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was 
 
 QUEUE_SECONDS = Histogram(
     "gateway_queue_seconds",
-    "From when a run could go on, nobody before it and nothing awaited, to the beginning of its leg.",
+    "Time from when a run could go on, with no run before it and nothing awaited, to the start of its leg.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 300, 1800),
     registry=REGISTRY,
 )
 LEGS_RETRIED = Counter(
     "gateway_legs_retried",
-    "Legs that were begun again because the attempt before had ended halfway.",
+    "Legs that were started again because the attempt before broke off.",
     registry=REGISTRY,
 )
 LEG_SECONDS = Histogram(
     "gateway_leg_seconds",
-    "From the beginning of a leg to its end.",
+    "Time from the start of a leg to its end.",
     ["engine"],
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 180, 600, 1800, 3600),
     registry=REGISTRY,
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "gateway_first_token_seconds",
-    "From the beginning of a leg to its first text or thought.",
+    "Time from the start of a leg to its first text or thought.",
     ["engine"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
     registry=REGISTRY,
@@ -70,13 +70,11 @@ SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
-WEBHOOK_ATTEMPTS = Counter(
-    "gateway_webhook_attempts", "Webhook attempts by what came of them.", ["outcome"], registry=REGISTRY
-)
+WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
 SPANS = Counter(
     "gateway_spans",
-    "Spans of traces by what became of them: exported, failed, dropped.",
+    "Spans of traces, by outcome: exported, failed, dropped.",
     ["outcome"],
     registry=REGISTRY,
 )

@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL that leave nothing behind when they cannot be made.
+"""Connections to PostgreSQL that close their socket when the attempt to connect fails.
 
-psycopg 3.3 keeps the socket of a failed attempt in a reference cycle (error, traceback, frame) until the collector of
-cyclic garbage comes by, which here is seldom. A server that goes down takes such a socket for a client, and waits for
-its first word up to `authentication_timeout`, a minute, before it ends. Seen in one of five restarts under load.
+psycopg 3.3 keeps the socket of a failed attempt in a reference cycle (error, traceback, frame) until the garbage
+collector runs, which here is seldom. A server that shuts down takes such a socket for a client and waits for it up to
+`authentication_timeout`, a minute. Seen in one of five restarts under load.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from psycopg.rows import TupleRow
 
 
 class PromptConnection(psycopg.Connection[TupleRow]):
-    """A connection whose failed attempts are closed when they fail."""
+    """A connection whose failed attempts close their socket at once."""
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
-        """As psycopg's, whose errors it raises."""
+        """Connects as psycopg does, with its errors."""
         try:
             return super().connect(conninfo, **parameters)
         except BaseException as error:
@@ -28,11 +28,11 @@ class PromptConnection(psycopg.Connection[TupleRow]):
 
 
 class PromptAsyncConnection(psycopg.AsyncConnection[TupleRow]):
-    """A connection whose failed and cancelled attempts are closed when they end."""
+    """An async connection whose failed and cancelled attempts close their socket at once."""
 
     @classmethod
     async def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
-        """As psycopg's, whose errors it raises."""
+        """Connects as psycopg does, with its errors."""
         try:
             return await super().connect(conninfo, **parameters)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What Redis fails with, for those who go on without it; an embedded gateway never loads its library."""
+"""The exceptions of an unreachable Redis, without importing its library: an embedded gateway never loads it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from django.utils.module_loading import import_string
 
 @cache
 def redis_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """To be caught, with `others`: errors of its library and of the network. Asked when something was raised, not
-    before."""
+    """Returns `others` and the errors of Redis's library and of the network, for an `except` clause. The clause is
+    evaluated only when something was raised, and only then the library is imported."""
     return (*others, import_string("redis.exceptions.RedisError"), OSError, TimeoutError)

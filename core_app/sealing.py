@@ -1,8 +1,7 @@
-"""Secrets at rest: sealed with a key derived from GATEWAY_SECRET_KEY, so that a copied database tells none.
+"""Encryption of secrets at rest, with a key derived from GATEWAY_SECRET_KEY: a copied database reveals none.
 
-While GATEWAY_SECRET_KEY_FALLBACKS names a former key, what was sealed under it can still be opened; everything is
-sealed under the present one, and `manage.py reseal` brings the rest there. A secret that no key opens is said to be so
-with a sentence naming the setting.
+Secrets are sealed under the present key. Those sealed under a key of GATEWAY_SECRET_KEY_FALLBACKS can still be opened,
+and `manage.py reseal` seals them anew. A secret that no key opens raises an error that names the setting.
 """
 
 from __future__ import annotations
@@ -19,42 +18,42 @@ from core_app.errors import Unprocessable
 
 
 def derive_key(purpose: str) -> bytes:
-    """32 bytes that only this deployment can compute; different for each `purpose`."""
-    return _derived(settings.SECRET_KEY, purpose)
+    """Derives 32 bytes that only this deployment can compute; different for each `purpose`."""
+    return _hmac(settings.SECRET_KEY, purpose)
 
 
 def derive_former_keys(purpose: str) -> list[bytes]:
-    """The same under each key of GATEWAY_SECRET_KEY_FALLBACKS."""
-    return [_derived(key, purpose) for key in settings.SECRET_KEY_FALLBACKS]
+    """Derives the same from each key of GATEWAY_SECRET_KEY_FALLBACKS."""
+    return [_hmac(key, purpose) for key in settings.SECRET_KEY_FALLBACKS]
 
 
 def seal(secret: str) -> str:
-    """`secret`, encrypted and authenticated."""
-    return _box(settings.SECRET_KEY).encrypt(secret.encode()).decode("ascii")
+    """Encrypts and authenticates `secret`."""
+    return _fernet(settings.SECRET_KEY).encrypt(secret.encode()).decode("ascii")
 
 
 def unseal(sealed: str) -> str:
-    """The secret again."""
-    boxes = [_box(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    """Decrypts a sealed secret; Unprocessable when no key opens it."""
+    keys = [_fernet(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     try:
-        return MultiFernet(boxes).decrypt(sealed.encode("ascii")).decode()
+        return MultiFernet(keys).decrypt(sealed.encode("ascii")).decode()
     except InvalidToken:
         raise Unprocessable("The secret was stored under another GATEWAY_SECRET_KEY; set it again.") from None
 
 
 def reseal(sealed: str) -> str | None:
-    """The same secret under the present key; None when it is there already. Raises as `unseal`."""
+    """Seals a sealed secret under the present key; None when it is so already. Raises as `unseal`."""
     try:
-        _box(settings.SECRET_KEY).decrypt(sealed.encode("ascii"))
+        _fernet(settings.SECRET_KEY).decrypt(sealed.encode("ascii"))
     except InvalidToken:
         return seal(unseal(sealed))
     return None
 
 
-def _derived(key: str, purpose: str) -> bytes:
+def _hmac(key: str, purpose: str) -> bytes:
     return hmac.new(key.encode(), f"agent-gateway:{purpose}".encode(), hashlib.sha256).digest()
 
 
 @lru_cache(maxsize=8)
-def _box(key: str) -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(_derived(key, "sealing")))
+def _fernet(key: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(_hmac(key, "sealing")))

@@ -1,7 +1,7 @@
-"""The running loop and two time-outs, for paths where a microsecond counts.
+"""The running loop, two time-outs and the end of tasks, for paths where a microsecond counts.
 
-Python 3.11 makes a system call for every `get_running_loop` (a process might have forked), and `asyncio.timeout`
-makes three. Requests of the relay ask a dozen times, which was a fifteenth of what one cost.
+Python 3.11 makes a system call for every `get_running_loop` (the process might have forked), and `asyncio.timeout`
+makes three. A relayed request needs the loop a dozen times, which was a fifteenth of its cost.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _latest: list[tuple[int, asyncio.AbstractEventLoop]] = []
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The loop that runs in this thread; RuntimeError without one."""
+    """Returns the loop that runs in this thread; RuntimeError without one."""
     thread = threading.get_ident()
     for known, loop in _latest:
-        # A thread runs one loop at a time: one that runs, and was last seen in this thread, is this thread's.
+        # A thread runs one loop at a time: a running loop that was last seen in this thread is still this thread's.
         if known == thread and loop.is_running():
             return loop
     loop = asyncio.get_running_loop()
@@ -29,14 +29,15 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 RECANCEL_SECONDS = 0.2
+"""The pause of `cancel_tasks` before it cancels a task again."""
 LOCATION_FRAMES = 4
 
 
 async def cancel_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks until they have ended; what they raise is not raised here. For loops that go on for ever.
+    """Cancels tasks until they have ended; their exceptions are not raised here. For loops that run for ever.
 
-    Once is not enough: Python 3.11's `asyncio.wait_for` loses a cancellation that comes when what it waits for is
-    done, and redis-py sends every command through it (one of four that came while it connected was lost).
+    One cancellation is not enough: Python 3.11's `asyncio.wait_for` loses one that arrives when its awaitable is done,
+    and redis-py sends every command through it (one of four was lost while it connected).
     """
     while running := [task for task in tasks if not task.done()]:
         for task in running:
@@ -48,22 +49,24 @@ def task_location(task: asyncio.Task[Any]) -> str:
     """Returns where a task waits: its innermost LOCATION_FRAMES as `file:line function`, outermost first. Safe from any
     thread, and true for a moment only."""
     awaited: Any = task.get_coro()
-    places = []
+    frames = []
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
-        places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+        frames.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
         awaited = awaited.cr_await
-    return " > ".join(places[-LOCATION_FRAMES:])
+    return " > ".join(frames[-LOCATION_FRAMES:])
 
 
 COARSE_SECONDS = 10.0
-"""Deadlines this far away have no timer each: all of a loop are looked at together, once a second."""
+"""Deadlines this far away have no timer of their own: a loop checks all of its coarse deadlines once a second."""
 
 _coarse: WeakKeyDictionary[asyncio.AbstractEventLoop, CoarseTimers] = WeakKeyDictionary()
 
 
 class Deadline:
-    """`async with Deadline(seconds)`: as `asyncio.timeout`, at a fifth of its cost. Raises TimeoutError; one of
-    COARSE_SECONDS or more up to a second late."""
+    """A time-out for a block, `async with Deadline(seconds)`, at a fifth of the cost of `asyncio.timeout`.
+
+    Raises TimeoutError; a deadline of COARSE_SECONDS or more expires up to a second late.
+    """
 
     __slots__ = ("_at", "_cancelling", "_coarse", "_expired", "_handle", "_seconds", "_task")
 
@@ -101,7 +104,7 @@ class Deadline:
             self._handle = None
         elif self._coarse is not None:
             self._coarse.deadlines.discard(self)
-        # A cancellation from elsewhere at the same moment stays one, as with `asyncio.timeout`.
+        # A cancellation from elsewhere at the same moment takes precedence, as with `asyncio.timeout`.
         if (
             self._expired
             and task is not None
@@ -115,8 +118,8 @@ class Deadline:
         if self._task is not None:
             self._task.cancel()
 
-    def overdue(self, now: float) -> bool:
-        """Whether its time is over; expires it then."""
+    def expire_if_due(self, now: float) -> bool:
+        """Expires the deadline when its time is over, and returns whether it is."""
         if now < self._at:
             return False
         self._expire()
@@ -124,26 +127,26 @@ class Deadline:
 
 
 class CoarseTimers:
-    """A loop's deadlines that are far away."""
+    """The coarse deadlines of one loop."""
 
     def __init__(self) -> None:
         self.deadlines: set[Deadline] = set()
         self.scheduled = False
 
     def check(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Expires what is overdue, and looks again a second later while there is anything."""
+        """Expires the deadlines that are due, and checks again a second later while there are any."""
         now = loop.time()
-        self.deadlines -= {deadline for deadline in self.deadlines if deadline.overdue(now)}
+        self.deadlines -= {deadline for deadline in self.deadlines if deadline.expire_if_due(now)}
         self.scheduled = bool(self.deadlines)
         if self.scheduled:
             loop.call_later(1.0, self.check, loop)
 
 
 class IdleTimer:
-    """Calls `on_idle` once nothing was heard for `seconds` in which it was waited for.
+    """Calls `on_idle` after `seconds` without data while data was expected.
 
-    For what comes in pieces, as often as it likes: one timer for all of them, set anew when it runs out too early. A
-    timer for each piece costs more than handing the piece on does.
+    `resume` says that data is expected, `pause` that it arrived. One timer serves all chunks of a stream, and is set
+    again when it runs out too early: a timer for each chunk would cost more than passing the chunk on.
     """
 
     __slots__ = ("_handle", "_loop", "_on_idle", "_seconds", "_since")
@@ -153,26 +156,26 @@ class IdleTimer:
         self._on_idle = on_idle
         self._loop = running_loop()
         self._since: float | None = None
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._look)
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
 
     def resume(self) -> None:
-        """Something is waited for from now on."""
+        """Counts from now on: data is expected."""
         self._since = self._loop.time()
 
     def pause(self) -> None:
-        """Nothing is waited for until `resume` is called again."""
+        """Stops counting until `resume` is called again."""
         self._since = None
 
     def close(self) -> None:
-        """Waits no longer."""
+        """Ends the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
-    def _look(self) -> None:
-        silent = 0.0 if self._since is None else self._loop.time() - self._since
-        if silent < self._seconds:
-            self._handle = self._loop.call_later(self._seconds - silent, self._look)
+    def _check(self) -> None:
+        idle = 0.0 if self._since is None else self._loop.time() - self._since
+        if idle < self._seconds:
+            self._handle = self._loop.call_later(self._seconds - idle, self._check)
         else:
             self._handle = None
             self._on_idle()

@@ -1,0 +1,1 @@
+"""Scripts that run in the containers of docker-compose.yml, with the standard library alone."""

@@ -1,7 +1,7 @@
-"""Whether the process in this container is well: exit code 0 when `/healthz`, or the path in the argument, answers 200.
+"""Health check of a container: exit code 0 when `/healthz`, or the path in the argument, responds with 200.
 
-`/healthz` says that the process answers; `/readyz` that its database and channel layer do too. A worker answers at
-GATEWAY_WORKER_PORT. The standard library alone: this runs every few seconds.
+`/healthz` means that the process runs, `/readyz` that its database and channel layer answer too. A worker listens at
+GATEWAY_WORKER_PORT. The standard library alone, because this runs every few seconds.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ LOCAL = "127.0.0.1"
 
 def main(path: str) -> int:
     port = int(os.environ.get("GATEWAY_WORKER_PORT") or os.environ.get("GATEWAY_PORT") or 4000)
-    connection = connection_to(port)
+    connection = connect(port)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        print(answer.read(2000).decode(errors="replace"))
+        response = connection.getresponse()
+        print(response.read(2000).decode(errors="replace"))
     except OSError as error:
         print(f"{path} on port {port}: {error}")
         return 1
     finally:
         connection.close()
-    return 0 if answer.status == 200 else 1
+    return 0 if response.status == 200 else 1
 
 
-def connection_to(port: int) -> http.client.HTTPConnection:
+def connect(port: int) -> http.client.HTTPConnection:
     if not os.environ.get("GATEWAY_TLS_CERT_FILE"):
         return http.client.HTTPConnection(LOCAL, port, timeout=SECONDS)
-    # Its certificate is for another name than this one; the connection does not leave the container.
+    # The certificate is for another name than LOCAL, and the connection does not leave the container.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(LOCAL, port, timeout=SECONDS, context=context)

@@ -109,7 +109,7 @@ class Face:
     """Django's, for DRF views and pages."""
 
     error_body: ErrorBody = native_error_body
-    """Makes the body of an error that the gate itself responds with."""
+    """Makes the body of an error, of the gate's own responses and of those of DRF views."""
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""

@@ -1,22 +1,36 @@
-"""Committed events in memory, and the message that carries a batch of them over the channel layer.
+"""Committed events in memory, their encoders, and the message that carries a batch of them over the channel layer.
 
-An event's wire bytes are made once per process, however many followers take them.
+A face has an encoder for each form in which it shows events. An event keeps what an encoder made of it, so its bytes
+are made once per process, however many followers take them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgpack
 
-from events_app.types import TERMINAL_TYPES
+T = TypeVar("T")
+
+_encoders = itertools.count()
+
+
+class Encoder(Generic[T]):
+    """A form of events on the wire. Made once, at import: its `index` says where events keep its results."""
+
+    __slots__ = ("encode", "index")
+
+    def __init__(self, encode: Callable[[StoredEvent], T]) -> None:
+        self.encode = encode
+        self.index = next(_encoders)
 
 
 class StoredEvent:
     """One committed event. `data` is its wire object as JSON text; `source` the session's stream in a parent's log."""
 
-    __slots__ = ("_frame", "_socket_frame", "data", "offset", "run_id", "source", "stream_id", "type")
+    __slots__ = ("_first", "_second", "data", "offset", "run_id", "source", "stream_id", "type")
 
     def __init__(
         self, stream_id: int, offset: int, type_: str, run_id: str | None, data: bytes, source: int | None = None
@@ -27,31 +41,43 @@ class StoredEvent:
         self.run_id = run_id
         self.data = data
         self.source = source
-        self._frame: bytes | None = None
-        self._socket_frame: str | None = None
+        self._first: Any = None
+        self._second: Any = None
 
-    @property
-    def terminal(self) -> bool:
-        """Whether this event ends its run."""
-        return self.type in TERMINAL_TYPES
-
-    @property
-    def sse_frame(self) -> bytes:
-        """The event as a frame of text/event-stream (native contract, "SSE")."""
-        if self._frame is None:
-            self._frame = b"id: %d\nevent: %b\ndata: %b\n\n" % (self.offset, self.type.encode(), self.data)
-        return self._frame
-
-    @property
-    def socket_frame(self) -> str:
-        """The event as a text frame (native contract, "WebSocket"): text, because ASGI sends bytes as binary frames."""
-        if self._socket_frame is None:
-            self._socket_frame = f'{{"event":"{self.type}","data":{self.data.decode()},"id":{self.offset}}}'
-        return self._socket_frame
+    def encoded(self, encoder: Encoder[T]) -> T:
+        """Returns what the encoder makes of this event. Results of the process's first two encoders have a slot each;
+        an event that a third one is used on changes to a class with a dictionary in place of the second slot."""
+        result: T
+        index = encoder.index
+        if not index:
+            if (result := self._first) is None:
+                result = self._first = encoder.encode(self)
+            return result
+        if index == 1:
+            if (result := self._second) is None:
+                result = self._second = encoder.encode(self)
+            return result
+        self._second = {} if self._second is None else {1: self._second}
+        self.__class__ = _ManyFormsEvent
+        return self.encoded(encoder)
 
     def counted_in(self, stream_id: int, offset: int) -> StoredEvent:
-        """The same event as the parent stream counts it."""
+        """Returns the same event as the parent stream counts it."""
         return StoredEvent(stream_id, offset, self.type, self.run_id, self.data, self.stream_id)
+
+
+class _ManyFormsEvent(StoredEvent):
+    """An event that more than two encoders are used on: `_second` has their results by index, but the first one's."""
+
+    __slots__ = ()
+
+    def encoded(self, encoder: Encoder[T]) -> T:
+        if not encoder.index:
+            return super().encoded(encoder)
+        results: dict[int, T] = self._second
+        if encoder.index not in results:
+            results[encoder.index] = encoder.encode(self)
+        return results[encoder.index]
 
 
 class Batch:

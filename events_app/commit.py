@@ -16,7 +16,7 @@ from events_app.batches import Batch, StoredEvent
 from events_app.bulk_insert import Row, heads_set, insert
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
-from events_app.types import Event
+from events_app.types import Event, Vocabulary, vocabulary_get
 
 
 class Outcome(Enum):
@@ -41,6 +41,7 @@ class _Locked(NamedTuple):
     epoch: int
     alive: bool
     parent_id: int | None
+    kind: str
 
 
 class Commit:
@@ -76,11 +77,11 @@ class Commit:
         marks = ", ".join(["%s"] * len(ids))
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id FROM events_app_stream"
+                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind FROM events_app_stream"
                 f" WHERE id IN ({marks}) ORDER BY id{suffix}",
                 sorted(ids),
             )
-            return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5]) for row in cursor.fetchall()}
+            return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in cursor.fetchall()}
 
     def _erased(self, missing: set[int]) -> set[int]:
         """Which of the streams that were not locked are not busy, but no more."""
@@ -96,11 +97,11 @@ class Commit:
             self.outcome[fence] = LeaseLost(fence.stream_id)
         else:
             self.outcome[fence] = Outcome.DONE
-            self._write(submission, stream.parent_id)
+            self._write(submission, vocabulary_get(stream.kind), stream.parent_id)
 
-    def _write(self, submission: Submission, parent_id: int | None) -> None:
-        stream_id = submission.fence.stream_id
-        events = [self._stored(stream_id, submission.run_id, event) for event in submission.events]
+    def _write(self, submission: Submission, vocabulary: Vocabulary, parent_id: int | None) -> None:
+        stream_id, run_id = submission.fence.stream_id, submission.run_id
+        events = [self._stored(stream_id, run_id, vocabulary, event) for event in submission.events]
         if not events:
             return
         self._rows += map(Row.of, events)
@@ -111,8 +112,8 @@ class Commit:
             self._rows += map(Row.pointer, counted, events)
             self.batches.append(Batch(parent_id, counted))
 
-    def _stored(self, stream_id: int, run_id: str, event: Event) -> StoredEvent:
-        data = bounded(event.encode(request_id=run_id, at=self._at))
+    def _stored(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event) -> StoredEvent:
+        data = bounded(vocabulary.encode(event, run_id=run_id, at=self._at))
         return StoredEvent(stream_id, self._next(stream_id), event.type, run_id, data)
 
     def _next(self, stream_id: int) -> int:

@@ -11,7 +11,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
@@ -23,7 +22,7 @@ from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
 from events_app.commit import Commit, Outcome, Submission
 from events_app.hub import HUB, Hub
 from events_app.lease import Fence, LeaseLost
-from events_app.types import Event, MessageDelta, ThinkingDelta
+from events_app.types import Event
 
 MAX_PENDING_EVENTS = 2000
 """A leg that is so far ahead of its commits waits in `emit`."""
@@ -51,8 +50,6 @@ DELIVERY_SECONDS = 0.0001
 
 LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
 
-_DELTAS = (MessageDelta, ThinkingDelta)
-
 log = structlog.get_logger("gateway.flusher")
 
 
@@ -76,8 +73,8 @@ class LegWriter:
         if self._failure is not None:
             raise self._failure
         with self._guard:
-            for part in _parts(event):
-                self._join(part)
+            for piece in event.split(MAX_JOINED_CHARACTERS):
+                append_joined(self._pending, piece)
             backlog = len(self._pending)
         self._flusher.wake(self)
         if backlog >= MAX_PENDING_EVENTS:
@@ -95,14 +92,6 @@ class LegWriter:
             await waiter
         if self._failure is not None:
             raise self._failure
-
-    def _join(self, event: Event) -> None:
-        last = self._pending[-1] if self._pending else None
-        joined = _joined(last, event) if last is not None else None
-        if joined is not None:
-            self._pending[-1] = joined
-        else:
-            self._pending.append(event)
 
     # -- the flusher's side --------------------------------------------------------------------------
 
@@ -135,32 +124,19 @@ class LegWriter:
             self._loop.call_soon_threadsafe(_release, waiters)
 
 
+def append_joined(pending: list[Event], event: Event) -> None:
+    """Appends an event to those that wait for the same commit; a delta is joined to the last one where that goes."""
+    joined = pending[-1].join(event, MAX_JOINED_CHARACTERS) if pending else None
+    if joined is not None:
+        pending[-1] = joined
+    else:
+        pending.append(event)
+
+
 def _release(waiters: Sequence[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)
-
-
-def _parts(event: Event) -> Sequence[Event]:
-    """The event itself, or, for a delta that would be cut as too large an event, several that join to it."""
-    if not isinstance(event, _DELTAS) or len(event.delta) <= MAX_JOINED_CHARACTERS:
-        return (event,)
-    starts = range(0, len(event.delta), MAX_JOINED_CHARACTERS)
-    return [replace(event, delta=event.delta[start : start + MAX_JOINED_CHARACTERS]) for start in starts]
-
-
-def _joined(last: Event, event: Event) -> Event | None:
-    """Two deltas of one message as one, when both still wait for the same commit."""
-    if isinstance(event, MessageDelta) and isinstance(last, MessageDelta):
-        if last.message_id == event.message_id and len(last.delta) + len(event.delta) <= MAX_JOINED_CHARACTERS:
-            return MessageDelta(message_id=event.message_id, delta=last.delta + event.delta)
-    elif (
-        isinstance(event, ThinkingDelta)
-        and isinstance(last, ThinkingDelta)
-        and len(last.delta) + len(event.delta) <= MAX_JOINED_CHARACTERS
-    ):
-        return ThinkingDelta(delta=last.delta + event.delta)
-    return None
 
 
 class Flusher(Part):

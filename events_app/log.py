@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -22,8 +22,8 @@ from events_app.hub import HUB
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
 from events_app.positions import StreamPosition
-from events_app.types import Event
-from events_app.webhooks.outbox import SUBSCRIBED, WEBHOOK_EVENTS, deliveries_add
+from events_app.types import Event, vocabulary_get, webhook_types
+from events_app.webhooks.outbox import SUBSCRIBED, deliveries_add
 
 PAGE_BYTES = 1024 * 1024
 """A read gives so much and the event in which it comes to that: a thousand events may be a quarter of a gigabyte, and
@@ -37,7 +37,8 @@ GONE = b"{}"
 
 
 def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | None = None) -> Stream:
-    """A new, empty stream. `tenant_id` is whose webhooks are told of its events."""
+    """Creates an empty stream. `tenant_id` is the tenant whose webhooks get its events. Raises UnknownStreamKind."""
+    vocabulary_get(kind)
     return Stream.objects.create(kind=kind, parent_id=parent_id, tenant_id=tenant_id)
 
 
@@ -79,27 +80,27 @@ def fence_check(fence: Fence) -> None:
 def append(
     stream_id: int, events: Sequence[Event], *, run_id: str | None = None, fence: Fence | None = None
 ) -> list[StoredEvent]:
-    """Appends `events` in the caller's transaction and gives them back with their offsets.
+    """Appends `events` in the caller's transaction and returns them with their offsets.
 
     With a `fence` nothing is written unless its lease is alive: LeaseLost. The stream's parent counts each event
-    with a pointer row in the same transaction, and the tenant's webhooks get a delivery of it there.
+    with a pointer in the same transaction, and the tenant's webhooks get a delivery of it there.
     """
     if not events:
         return []
-    told = any(event.type in WEBHOOK_EVENTS for event in events)
-    head, parent_id, tenant_id = _advance(stream_id, len(events), fence, told)
-    at = iso_ms(now())
-    first = head - len(events) + 1
+    moved = _advance(stream_id, len(events), has_webhooks=_has_webhooks(events), fence=fence)
+    vocabulary, at = vocabulary_get(moved.kind), iso_ms(now())
+    first = moved.head - len(events) + 1
     stored = [
-        StoredEvent(stream_id, first + index, event.type, run_id, bounded(event.encode(request_id=run_id, at=at)))
+        StoredEvent(
+            stream_id, first + index, event.type, run_id, bounded(vocabulary.encode(event, run_id=run_id, at=at))
+        )
         for index, event in enumerate(events)
     ]
     insert([Row.of(event) for event in stored])
     batches = [Batch(stream_id, stored)]
-    if parent_id is not None:
-        batches.append(_count(parent_id, stored))
-    if tenant_id is not None:
-        deliveries_add(tenant_id=tenant_id, stream_id=stream_id, events=stored)
+    if moved.parent_id is not None:
+        batches.append(_count(moved.parent_id, stored))
+    _deliveries_add(moved, stored)
     transaction.on_commit(lambda: HUB.publish(batches))
     return stored
 
@@ -108,54 +109,81 @@ def append_each(stream_ids: Sequence[int], event: Event) -> None:
     """Appends `event` to each of the streams, which the caller has locked (`lock_all`), as `append` would."""
     if not stream_ids:
         return
-    streams = _advance_each(stream_ids, event.type in WEBHOOK_EVENTS)
-    data = bounded(event.encode(request_id=None, at=iso_ms(now())))
-    stored = {stream_id: StoredEvent(stream_id, head, event.type, None, data) for stream_id, head, _, _ in streams}
+    streams, at = _advance_each(stream_ids, has_webhooks=_has_webhooks([event])), iso_ms(now())
+    kinds = {moved.kind for moved in streams}
+    data = {kind: bounded(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
+    stored = {
+        moved.stream_id: StoredEvent(moved.stream_id, moved.head, event.type, None, data[moved.kind])
+        for moved in streams
+    }
     insert([Row.of(one) for one in stored.values()])
     batches = [Batch(stream_id, [one]) for stream_id, one in stored.items()]
     of_parent: dict[int, list[StoredEvent]] = defaultdict(list)
-    for stream_id, _, parent_id, tenant_id in streams:
-        if parent_id is not None:
-            of_parent[parent_id].append(stored[stream_id])
-        if tenant_id is not None:
-            deliveries_add(tenant_id=tenant_id, stream_id=stream_id, events=[stored[stream_id]])
+    for moved in streams:
+        if moved.parent_id is not None:
+            of_parent[moved.parent_id].append(stored[moved.stream_id])
+        _deliveries_add(moved, [stored[moved.stream_id]])
     batches += [_count(parent_id, of_parent[parent_id]) for parent_id in sorted(of_parent)]
     transaction.on_commit(lambda: HUB.publish(batches))
 
 
-def _advance_each(stream_ids: Sequence[int], told: bool) -> list[tuple[int, int, int | None, int | None]]:
-    """Of each stream by its id: the new head, and parent and tenant as `_advance` gives them."""
-    marks = ", ".join(["%s"] * len(stream_ids))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE events_app_stream SET head = head + 1 WHERE id IN ({marks})"
-            f" RETURNING id, head, parent_id, {SUBSCRIBED if told else 'NULL'}",
-            list(stream_ids),
-        )
-        return sorted(cursor.fetchall())
+class _Moved(NamedTuple):
+    """A stream whose head was moved. `tenant_id` is None unless the tenant has webhooks in use."""
+
+    stream_id: int
+    head: int
+    kind: str
+    parent_id: int | None
+    tenant_id: int | None
 
 
-def _advance(stream_id: int, count: int, fence: Fence | None, told: bool = False) -> tuple[int, int | None, int | None]:
-    """The new head, the parent, and, where webhooks may be `told`, the tenant if it has one."""
+def _advance(stream_id: int, count: int, *, has_webhooks: bool = False, fence: Fence | None = None) -> _Moved:
+    """Moves the head by `count`. `has_webhooks`: webhooks may subscribe to one of the events."""
     sql = "UPDATE events_app_stream SET head = head + %s WHERE id = %s"
     params: list[Any] = [count, stream_id]
     if fence is not None:
         sql += f" AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}"
         params += [fence.owner, fence.epoch]
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} RETURNING head, parent_id, {SUBSCRIBED if told else 'NULL'}", params)
+        cursor.execute(f"{sql} {_returning(has_webhooks)}", params)
         row = cursor.fetchone()
     if row is None and fence is not None:
         FENCED.inc()
         raise LeaseLost(stream_id)
     if row is None:
         raise Stream.DoesNotExist(stream_id)
-    return row[0], row[1], row[2]
+    return _Moved(*row)
+
+
+def _advance_each(stream_ids: Sequence[int], *, has_webhooks: bool) -> list[_Moved]:
+    """Moves the head of each stream by one; in the order of their ids."""
+    marks = ", ".join(["%s"] * len(stream_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE events_app_stream SET head = head + 1 WHERE id IN ({marks}) {_returning(has_webhooks)}",
+            list(stream_ids),
+        )
+        return sorted(_Moved(*row) for row in cursor.fetchall())
+
+
+def _returning(has_webhooks: bool) -> str:
+    return f"RETURNING id, head, kind, parent_id, {SUBSCRIBED if has_webhooks else 'NULL'}"
+
+
+def _has_webhooks(events: Sequence[Event]) -> bool:
+    types = webhook_types()
+    return any(event.type in types for event in events)
+
+
+def _deliveries_add(moved: _Moved, events: Sequence[StoredEvent]) -> None:
+    if moved.tenant_id is not None:
+        types = vocabulary_get(moved.kind).webhooks
+        wanted = [event for event in events if event.type in types]
+        deliveries_add(tenant_id=moved.tenant_id, stream_id=moved.stream_id, events=wanted)
 
 
 def _count(parent_id: int, events: Sequence[StoredEvent]) -> Batch:
-    head, _, _ = _advance(parent_id, len(events), None)
-    first = head - len(events) + 1
+    first = _advance(parent_id, len(events)).head - len(events) + 1
     counted = [event.counted_in(parent_id, first + index) for index, event in enumerate(events)]
     insert([Row.pointer(here, source) for here, source in zip(counted, events, strict=True)])
     return Batch(parent_id, counted)

@@ -1,283 +1,82 @@
-"""The closed vocabulary of session events: one class per event (native contract, "Events").
+"""The base of all events, and the registry of vocabularies: one closed set of events per kind of stream.
 
-A field that is not declared fails when the event is built; `encode` is the only way to the wire and adds
-`requestId` and `at`. Names are snake_case here and camelCase on the wire.
+A room or face that has streams of its own declares its events, says in a `Vocabulary` how they are encoded, and
+registers it when Django starts. The log encodes every event through the vocabulary of its stream's kind; an event
+that the kind does not know is an error in the code and raises UnknownEvent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
-
-from core_app import jsontext
-
-REGISTRY: dict[str, type[Event]] = {}
-"""Every event class by its wire type."""
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """Base of all events; subclasses name their wire `type`."""
+    """Base of all events. A subclass names its `type` and declares its data as fields, in Python's names."""
 
     type: ClassVar[str] = ""
-    terminal: ClassVar[bool] = False
-    wire_names: ClassVar[tuple[tuple[str, str], ...] | None] = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Not super(): `slots=True` makes the class twice, and the first one is another type.
-        REGISTRY[cls.type] = cls
+    def split(self, characters: int) -> Sequence[Event]:
+        """The event as one or more events whose texts have at most `characters`; only deltas can be split."""
+        return (self,)
 
-    def data(self) -> dict[str, Any]:
-        """The event's own data, in wire names."""
-        return {wire: getattr(self, name) for name, wire in self.wire_pairs()}
+    def join(self, following: Event, characters: int) -> Event | None:
+        """One event in place of this and the next one, or None where the two have to stay apart."""
+        return None
 
-    @classmethod
-    def wire_pairs(cls) -> tuple[tuple[str, str], ...]:
-        """Every field with its name on the wire."""
-        if cls.wire_names is None:
-            cls.wire_names = tuple((field.name, _camel(field.name)) for field in fields(cls))
-        return cls.wire_names
-
-    def encode(self, *, request_id: str | None, at: str) -> bytes:
-        """The whole data object as one line of JSON."""
-        data = self.data()
-        data["requestId"] = request_id
-        data["at"] = at
-        return jsontext.encode(data)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromptReceived(Event):
-    type: ClassVar[str] = "prompt_received"
-    text: str
-    queued: bool
+class UnknownEvent(Exception):
+    """The event was appended to a stream of a kind whose vocabulary does not have it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AgentStart(Event):
-    type: ClassVar[str] = "agent_start"
-    model: str
+class UnknownStreamKind(Exception):
+    """No vocabulary is registered for streams of this kind."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MessageStart(Event):
-    type: ClassVar[str] = "message_start"
-    message_id: str
+class Vocabulary(ABC):
+    """The events that streams of one kind take, by their types, and their form on the wire.
 
+    `webhooks` are the types that tenants may subscribe webhooks to.
+    """
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MessageDelta(Event):
-    type: ClassVar[str] = "message_delta"
-    message_id: str
-    delta: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MessageEnd(Event):
-    type: ClassVar[str] = "message_end"
-    message_id: str
-    content: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThinkingStart(Event):
-    type: ClassVar[str] = "thinking_start"
-
+    def __init__(self, kind: str, events: Sequence[type[Event]], *, webhooks: Sequence[type[Event]] = ()) -> None:
+        self.kind = kind
+        self.events: Mapping[str, type[Event]] = {event.type: event for event in events}
+        self.webhooks = tuple(event.type for event in webhooks)
+        self._classes = frozenset(events)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThinkingDelta(Event):
-    type: ClassVar[str] = "thinking_delta"
-    delta: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolCalls(Event):
-    type: ClassVar[str] = "tool_calls"
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolExecutionStart(Event):
-    type: ClassVar[str] = "tool_execution_start"
-    call_id: str
-    tool_name: str
-    args: Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolExecutionEnd(Event):
-    """`result` is text of at most 64 KiB; what was longer is cut and `truncated` says so."""
+    def encode(self, event: Event, *, run_id: str | None, at: str) -> bytes:
+        """The event's wire object as one line of JSON. Raises UnknownEvent."""
+        if type(event) not in self._classes:
+            raise UnknownEvent(f"Streams of kind {self.kind!r} do not know the event {type(event).__name__}.")
+        return self.write(event, run_id, at)
 
-    type: ClassVar[str] = "tool_execution_end"
-    call_id: str
-    tool_name: str
-    status: Literal["ok", "error", "rejected", "timeout"]
-    result: str
-    duration_ms: int
-    truncated: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ApprovalRequired(Event):
-    type: ClassVar[str] = "approval_required"
-    approval_id: str
-    call_id: str
-    tool_name: str
-    args: Any
-    args_hash: str
-    hint: str | None
-    requested_at: str
-    expires_at: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ApprovalResolved(Event):
-    type: ClassVar[str] = "approval_resolved"
-    approval_id: str
-    status: Literal["approved", "rejected", "expired"]
-    by: str | None
-    comment: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AskUser(Event):
-    type: ClassVar[str] = "ask_user"
-    ref: str
-    question: str
-    options: list[dict[str, str]]
-    expires_at: str
-
+    @abstractmethod
+    def write(self, event: Event, run_id: str | None, at: str) -> bytes:
+        """Encodes an event of this vocabulary. `at` is the moment of its commit in ISO 8601."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuestionResolved(Event):
-    type: ClassVar[str] = "question_resolved"
-    ref: str
-    status: Literal["answered", "expired", "cancelled"]
-    response: str | None
 
+VOCABULARIES: dict[str, Vocabulary] = {}
+"""The registered vocabularies by the kind of their streams. Filled by `vocabulary_register`."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ErrorEvent(Event):
-    type: ClassVar[str] = "error"
-    code: str
-    reason: str
-    retryable: bool
 
+def vocabulary_register(vocabulary: Vocabulary) -> None:
+    """Makes streams of the vocabulary's kind known to the log; to be called in `AppConfig.ready`."""
+    if VOCABULARIES.setdefault(vocabulary.kind, vocabulary) is not vocabulary:
+        raise ValueError(f"Streams of kind {vocabulary.kind!r} have a vocabulary already.")
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AgentEnd(Event):
-    type: ClassVar[str] = "agent_end"
-    terminal: ClassVar[bool] = True
-    last_message: dict[str, str]
-    token_usage: dict[str, int]
-    cost_usd: float
-    cost_known: bool
-    duration_ms: int
 
+def vocabulary_get(kind: str) -> Vocabulary:
+    """The vocabulary of streams of `kind`. Raises UnknownStreamKind."""
+    try:
+        return VOCABULARIES[kind]
+    except KeyError:
+        raise UnknownStreamKind(f"No vocabulary is registered for streams of kind {kind!r}.") from None
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AgentAbort(Event):
-    type: ClassVar[str] = "agent_abort"
-    terminal: ClassVar[bool] = True
-    reason: Literal["aborted", "error", "deleted", "max_turns", "budget", "timeout"]
-    message: str
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolCallRequested(Event):
-    type: ClassVar[str] = "tool_call_requested"
-    call_id: str
-    tool_name: str
-    args: Any
-    expires_at: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolCallUnknown(Event):
-    type: ClassVar[str] = "tool_call_unknown"
-    call_id: str
-    tool_name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSwitched(Event):
-    type: ClassVar[str] = "model_switched"
-    model: str
-    previous: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelFallback(Event):
-    type: ClassVar[str] = "model_fallback"
-    from_model: str
-    to_model: str
-    reason: str
-
-    wire_names: ClassVar[tuple[tuple[str, str], ...] | None] = (
-        ("from_model", "from"),
-        ("to_model", "to"),
-        ("reason", "reason"),
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolAttached(Event):
-    type: ClassVar[str] = "tool_attached"
-    tool_name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolDetached(Event):
-    type: ClassVar[str] = "tool_detached"
-    tool_name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Steering(Event):
-    type: ClassVar[str] = "steering"
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunRetried(Event):
-    """Drop the partial text of the attempt before."""
-
-    type: ClassVar[str] = "run_retried"
-    attempt: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ContextTruncated(Event):
-    type: ClassVar[str] = "context_truncated"
-    messages: int
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ContextSummarized(Event):
-    type: ClassVar[str] = "context_summarized"
-    messages: int
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SessionUpdated(Event):
-    """The session's fields that changed, with their new values."""
-
-    type: ClassVar[str] = "session_updated"
-    changed: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SessionClosed(Event):
-    type: ClassVar[str] = "session_closed"
-
-
-TERMINAL_TYPES = frozenset(name for name, cls in REGISTRY.items() if cls.terminal)
-"""The events that end a run; a run has exactly one."""
+def webhook_types() -> tuple[str, ...]:
+    """The event types of all vocabularies that tenants may subscribe webhooks to."""
+    return tuple(dict.fromkeys(name for vocabulary in VOCABULARIES.values() for name in vocabulary.webhooks))

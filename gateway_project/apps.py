@@ -9,7 +9,7 @@ from django.core.checks import register
 from gateway_project.configuration import checks
 from gateway_project.process import lean_imports
 
-# Before the apps behind this one load the same.
+# Before the apps listed after this one import the same libraries.
 lean_imports.load(redis=bool(settings.GATEWAY_REDIS_URL))
 
 

@@ -1,32 +1,27 @@
-"""Django settings and every GATEWAY_* setting, each with its default and reason; runs with none set.
+"""Django settings, and every GATEWAY_* setting with its default and reason. The gateway runs with none set.
 
 docs/configuration.md and .env.example list the same names; a test compares the three.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
-
-from gateway_project.configuration.connection_pools import OTHER_CONNECTIONS, application_name
+from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"
 
-# --- Where it runs -----------------------------------------------------------------------------------
+# --- Addresses and files -----------------------------------------------------------------------------
 GATEWAY_HOST = env.str("HOST", "127.0.0.1")
 GATEWAY_PORT = env.int("PORT", 4000)
-# The same application there too, for clients with built-in ports.
+# The same application at more ports, for clients with built-in ports.
 GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
-# Where others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -38,11 +33,11 @@ GATEWAY_CORS_ORIGINS: list[str] = env.list("CORS_ORIGINS", [])
 GATEWAY_LOG_LEVEL = env.str("LOG_LEVEL", "") or env.str("_LOG_LEVEL", "INFO")
 GATEWAY_LOG_FORMAT = env.str("LOG_FORMAT", "auto")
 GATEWAY_DEBUG = env.bool("DEBUG", False)
-# Traces; where they go, how they are sampled and how many may wait are the standard OTEL_* variables.
+# Traces; their target, sampling and queue are set by the standard OTEL_* variables.
 GATEWAY_OTEL = env.bool("OTEL", False)
-# What people, models and tools say stays out of them otherwise.
+# Without it spans carry no text of people, models and tools.
 GATEWAY_OTEL_CONTENT = env.bool("OTEL_CONTENT", False)
-# Hosts that are sent `traceparent`: it tells them which of our requests belong together.
+# Hosts that receive `traceparent`, which tells them which of our requests belong together.
 GATEWAY_OTEL_PROPAGATE: list[str] = env.list("OTEL_PROPAGATE", [])
 
 # --- Keys and limits ---------------------------------------------------------------------------------
@@ -50,52 +45,52 @@ GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
 GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
-# On their way to a model they take up to four times as much: as bytes, in base64, and in the request's body.
+# In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.
 GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 * 1024)
-# Images and documents travel inside the requests of the inference paths.
+# Requests of the inference paths contain images and documents.
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
-# A revoked key must leave every process within seconds; a look-up costs a query.
+# A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
 GATEWAY_MAX_QUEUED_PROMPTS = env.int("MAX_QUEUED_PROMPTS", 32)
-# Ceilings of one tenant, against one that would fill the database; 0 is without. Its own settings go before these.
+# Limits of one tenant, so that none fills the database; 0 means no limit. A tenant's own settings take precedence.
 GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
 GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
 
 # --- Streams -----------------------------------------------------------------------------------------
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
-# A follower that does not take one frame for this long is ended; it resumes from its last id.
+# A follower that does not read a frame for this long is ended; it resumes from its last id.
 GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
-# The same for a client of the model gateway: a stopped reader would hold its provider's stream for ever.
+# The same for a client of the model gateway: one that stops reading would hold its provider's stream for ever.
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
 GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")
-# Sessions that one worker process runs at a time (GATEWAY_RUNNER=worker), and a fifth more for tenants that would wait
-# for all of another's.
+# Sessions that one worker process runs at a time (GATEWAY_RUNNER=worker), and a fifth more for tenants that would
+# otherwise wait for all sessions of another tenant.
 GATEWAY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 50)
-# Where a worker answers /healthz and /readyz; 0 is nowhere.
+# The port of a worker's /healthz and /readyz; 0 means none.
 GATEWAY_WORKER_PORT = env.int("WORKER_PORT", 0)
 GATEWAY_MAX_RUNS = env.int("MAX_RUNS", 500)
-# One tenant's share of them: the others' runs begin at once all the same.
+# One tenant's share of them, so that the runs of others start at once.
 GATEWAY_MAX_RUNS_PER_TENANT = env.int("MAX_RUNS_PER_TENANT", 300)
 GATEWAY_MAX_RUN_SECONDS = env.int("MAX_RUN_SECONDS", 3600)
 GATEWAY_MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", 3)
-# A killed worker's session goes on within 15 s: the lease's 10 s and a sweep.
+# The session of a killed worker continues within 15 s: the lease's 10 s and a sweep.
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
 GATEWAY_DRAIN_SECONDS = env.float("DRAIN_SECONDS", 10.0)
-# Days that sessions, events and ledger rows are kept; 0 is for ever. A tenant's own settings go before these.
+# Days that sessions, events and ledger rows are kept; 0 means for ever. A tenant's own settings take precedence.
 GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
 GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
 GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
 GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
-# Engines beside the gateway's own, as name=module; the module has an ENGINE.
+# Additional engines, as name=module; the module defines ENGINE.
 GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
-# Classes of the operator that look at prompts, tool calls and answers: package.module:Class.
+# Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
@@ -103,7 +98,7 @@ GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
-# Former keys: what they sealed and signed is still taken, nothing new is made with them.
+# Former keys: they still open what they sealed and verify what they signed, and are used for nothing new.
 GATEWAY_SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 SECRET_KEY_FALLBACKS = GATEWAY_SECRET_KEY_FALLBACKS
 DEBUG = GATEWAY_DEBUG
@@ -115,16 +110,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-# Moments in the admin as in logs: "10:12 a.m." is no place in a log.
+# Times in the admin have the format of the logs, so that they can be searched there.
 FORMAT_MODULE_PATH = "gateway_project.formats"
 STATIC_URL = "/static/"
-# Served from the packages that bring them: nothing to collect before the first start.
+# Static files are served from their packages: nothing has to be collected before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
-# The gateway counts bodies itself, before Django reads them.
+# The gate limits bodies before Django reads them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 # The wire protocols, a package each; its `face.FACE` is everything that it adds. A face is removed with its folder and
@@ -136,7 +131,7 @@ FACES = [
 ]
 
 INSTALLED_APPS = [
-    # First, so that its `runserver` is daphne's. The app `daphne` itself would load Twisted, 0.45 s, at every start.
+    # First, so that `runserver` is daphne's. The app `daphne` itself would import Twisted, 0.45 s, at every start.
     "gateway_project",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -145,7 +140,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
-    # The files of Swagger UI; the document itself is `gateway_project.openapi`'s.
+    # The files of Swagger UI; `gateway_project.openapi` builds the document.
     "drf_spectacular_sidecar",
     "channels",
     "core_app",
@@ -161,7 +156,7 @@ INSTALLED_APPS = [
 ]
 
 if GATEWAY_DATABASE_URL:
-    # Its migrations are PostgreSQL's; an embedded gateway has no queue.
+    # Its migrations need PostgreSQL; an embedded gateway has no queue.
     INSTALLED_APPS.insert(INSTALLED_APPS.index("core_app"), "procrastinate.contrib.django")
 
 MIDDLEWARE = [
@@ -196,67 +191,20 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 
-def _sqlite() -> dict[str, Any]:
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": GATEWAY_DATA_DIR / "gateway.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # Read-then-write in deferred mode fails with "database is locked" under load.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={GATEWAY_SYNCHRONOUS};"
-            " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",
-        },
-        # Django's default test database is shared-cache memory, which knows no WAL.
-        "TEST": {"NAME": env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3"},
-    }
-
-
-_PATIENCE = {
-    # psycopg's own bound is 130 s.
-    "connect_timeout": 5,
-    # A server whose machine is gone says nothing; the system's own bounds are a quarter of an hour and two hours.
-    "tcp_user_timeout": 30_000,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
+DATABASES = {
+    "default": postgresql(
+        GATEWAY_DATABASE_URL,
+        db_threads=GATEWAY_DB_THREADS,
+        request_threads=GATEWAY_REQUEST_THREADS,
+        lease_seconds=GATEWAY_LEASE_SECONDS,
+    )
+    if GATEWAY_DATABASE_URL
+    else sqlite(
+        GATEWAY_DATA_DIR / "gateway.sqlite3",
+        test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
+        synchronous=GATEWAY_SYNCHRONOUS,
+    )
 }
-"""libpq's parameters; those in GATEWAY_DATABASE_URL win."""
-
-
-def _postgresql(url: str) -> dict[str, Any]:
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured("GATEWAY_DATABASE_URL takes postgresql://…; leave it empty for SQLite.")
-    try:
-        # What libpq finds wrong in a password's percent-encoding it quotes, password and all.
-        if re.search("%(?![0-9A-Fa-f]{2})", url):
-            raise ValueError(url)
-        parsed: dict[str, Any] = dict(dj_database_url.parse(url))
-    except ValueError:
-        raise ImproperlyConfigured(
-            "GATEWAY_DATABASE_URL is no address: it takes postgresql://user:password@host:5432/name, where"
-            " / @ : # ? % in a password are percent-encoded (%2F %40 %3A %23 %3F %25)."
-        ) from None
-    size = GATEWAY_DB_THREADS + GATEWAY_REQUEST_THREADS + OTHER_CONNECTIONS
-    # Named, because an embedded gateway has no use for its library, which takes a start 0.07 s.
-    connection_class = import_string("core_app.postgresql.PromptConnection")
-    pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": connection_class}
-    # A process that is frozen in a transaction would keep its row locks from everybody, longer than its leases.
-    options = f"-c idle_in_transaction_session_timeout={int(GATEWAY_LEASE_SECONDS * 1000)}"
-    return parsed | {
-        "CONN_MAX_AGE": 0,
-        "OPTIONS": {
-            "application_name": application_name(),
-            "options": options,
-            **_PATIENCE,
-            **parsed.get("OPTIONS", {}),
-            "pool": pool,
-        },
-    }
-
-
-DATABASES = {"default": _postgresql(GATEWAY_DATABASE_URL) if GATEWAY_DATABASE_URL else _sqlite()}
 
 _YEARS = 10 * 365 * 86_400
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
@@ -272,7 +220,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
         if GATEWAY_REDIS_URL
         else {
             "BACKEND": "events_app.layer.LocalChannelLayer",
-            # With the defaults one old message takes the hub out of all its groups.
+            # With the defaults one old message removes the hub from all its groups.
             "CONFIG": {"expiry": _YEARS, "group_expiry": _YEARS, "capacity": 10_000},
         }
     )
@@ -293,7 +241,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "OAS_VERSION": "3.1.0",
-    # Components of requests and answers apart: what may be left out of one is always in the other.
+    # Separate components for requests and responses: a field that is optional in one is always present in the other.
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

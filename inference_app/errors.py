@@ -1,62 +1,71 @@
-"""Why a request is not answered, before it is put into the caller's dialect.
+"""The model gateway's members of the error tree (`core_app.errors`).
 
-Everything the gateway itself refuses comes from the one tree of `core_app.errors`; a provider's own refusal of the
-request keeps its status, message and code.
+A provider's own refusal keeps its status, message and code. `inference_app.relay.dialect` renders all errors for the
+clients of OpenAI and Anthropic.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from core_app import errors
-from core_app.errors import GatewayError
-from edge_app.http.asgi import Headers
+from core_app.errors import BadRequest, GatewayError, NotFound, QuotaExceeded, RateLimited, Unavailable, UpstreamError
 from tenants_app.limits import RateLimit
 
-_CODES = {
-    "unauthorized": "invalid_api_key",
-    "rate_limited": "rate_limit_exceeded",
-    "quota_exceeded": "insufficient_quota",
-    "upstream_error": "PROVIDER_ERROR",
-    "unavailable": "NO_PROVIDER",
-}
+
+class ProviderRefusal(GatewayError):
+    """A provider's refusal of the request itself, in the provider's words. `provider_code` and `type` may be None."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, type: str | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(message, field=field)
+        self.status = status
+        self.provider_code = code
+        self.type = type
 
 
-@dataclass
-class Refusal(Exception):
-    """`code` is for programs, `param` names the field at fault, `retry_after` is in whole seconds."""
+class ProviderFailed(UpstreamError):
+    """Every candidate was asked and failed; the message has the last one's error code, else its status."""
 
-    status: int
-    code: str | None
-    message: str
-    param: str | None = None
-    retry_after: int | None = None
-    type: str | None = None
-    headers: Headers = field(default_factory=list)
+    def __init__(self, provider: str, code: str, retry_after: int | None = None) -> None:
+        super().__init__(f"{provider}: {code}", retry_after=retry_after)
 
 
-def refusal_of(error: GatewayError) -> Refusal:
-    """One of the gateway's own errors."""
-    retry_after = error.retry_after if isinstance(error, errors.RateLimited) else None
-    return Refusal(error.status, _CODES.get(error.code, error.code), error.message, error.field, retry_after)
+class NoProvider(Unavailable):
+    """Providers serve the model, but none can be asked now."""
 
 
-def limited(limit: RateLimit) -> Refusal:
-    """The key has made as many requests on this path as it may."""
-    message = f"This key may make {limit.quota} requests per minute on this path."
-    return Refusal(429, "rate_limit_exceeded", message, None, limit.retry_after, headers=limit.headers())
+class ModelNotFound(NotFound):
+    """No routing rule finds a provider for the name, or the model is not the tenant's to use."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model '{name[:200]}' does not exist or is not yours to use.", field="model")
 
 
-def model_not_found(name: str) -> Refusal:
-    """No rule of routing finds a provider for the name."""
-    return Refusal(404, "model_not_found", f"The model '{name[:200]}' does not exist or is not yours to use.", "model")
+class PathRateLimited(RateLimited):
+    """The key has made as many requests on this path as it may in a minute."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        message = f"This key may make {limit.quota} requests per minute on this path."
+        super().__init__(message, retry_after=limit.retry_after)
+        self.limit = limit
 
 
-def no_provider(message: str, retry_after: int | None = None) -> Refusal:
-    """There are providers for the name, but none can be asked now."""
-    return Refusal(503, "NO_PROVIDER", message, None, retry_after)
+class MinuteBudgetSpent(RateLimited):
+    """A budget per minute is spent."""
 
 
-def provider_failed(provider: str, code: str, retry_after: int | None = None) -> Refusal:
-    """Every candidate was asked and failed; `code` is the last one's error code, else its status."""
-    return Refusal(502, "PROVIDER_ERROR", f"{provider}: {code}", None, retry_after)
+class BudgetSpent(QuotaExceeded):
+    """A budget of a longer period is spent."""
+
+
+class UnsupportedParameter(BadRequest):
+    """A field that asks for something which this gateway does not do."""
+
+    code = "unsupported_parameter"
+
+
+class ResponseNotFound(NotFound):
+    """A stored response that does not exist."""
+
+    code = "response_not_found"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from core_app import clock, jsontext
+from sessions_app.events import SESSION_EVENTS
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import session_position
 from sessions_app.services.run_end import token_usage
@@ -107,9 +108,9 @@ def status_to_wire(session: AgentSession, run: Run | None, queued: int) -> dict[
     waiting = pending(session.stream_id)
     return {
         "state": session.state,
-        "pendingApprovals": list(waiting.approvals),
-        "pendingQuestions": list(waiting.questions),
-        "pendingTools": list(waiting.tools),
+        "pendingApprovals": [SESSION_EVENTS.data(event) for event in waiting.approvals],
+        "pendingQuestions": [SESSION_EVENTS.data(event) for event in waiting.questions],
+        "pendingTools": [SESSION_EVENTS.data(event) for event in waiting.tools],
         "queue": queued,
         "lastEventIndex": session_position(session).head,
         "run": run_to_wire(run) if run is not None else None,

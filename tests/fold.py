@@ -15,8 +15,8 @@ from typing import Any
 from core_app.jsontext import decode
 from events_app import log
 from events_app.batches import StoredEvent
-from events_app.types import TERMINAL_TYPES
 from sessions_app import wire
+from sessions_app.events import TERMINAL_TYPES
 from sessions_app.legs.checkpoints import BESIDE
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import run_active

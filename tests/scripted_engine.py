@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from agents_app.engine import Finished, Leg, LegOutcome, ModelTurn, ToolRequest, Usage
+from agents_app.events import MessageDelta, MessageStart
 from core_app.ids import new_id
-from events_app.types import MessageDelta, MessageStart
 
 Behaviour = Callable[[Leg], Awaitable[LegOutcome]]
 USAGE = Usage("scripted", input_tokens=3, output_tokens=5, cost_usd=Decimal("0.25"))

@@ -21,9 +21,9 @@ from core_app.ids import new_id
 from core_app.tracing import Attributes, content_attribute, span
 from events_app import log
 from events_app.lease import Fence
-from events_app.types import ToolCallUnknown, ToolExecutionStart
 from tenants_app.models import Tenant
 from tools_app.decisions import approval_decide, callback_result, client_result, question_answer
+from tools_app.events import ToolCallUnknown, ToolExecutionStart
 from tools_app.execution import execute
 from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire

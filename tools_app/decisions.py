@@ -16,8 +16,8 @@ from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict, Gone, NotFound
 from events_app import log
-from events_app.types import ApprovalResolved, QuestionResolved
 from tenants_app.services.audit import audit_record
+from tools_app.events import ApprovalResolved, QuestionResolved
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
 from tools_app.result_body import parse_result_body

@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 from core_app.database import write_transaction
 from events_app import log
 from events_app.removal import GoOn
-from events_app.types import ApprovalResolved, Event, QuestionResolved
+from events_app.types import Event
+from tools_app.events import ApprovalResolved, QuestionResolved
 from tools_app.models import ToolCall
 from tools_app.states import WAITING, ApprovalState, CallState
 from tools_app.transitions import Status, settle

@@ -16,9 +16,9 @@ from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict, NotFound
 from core_app.sealing import seal
 from events_app import log
-from events_app.types import ToolAttached, ToolDetached
 from tenants_app.models import Tenant
 from tools_app import operator_rules
+from tools_app.events import ToolAttached, ToolDetached
 from tools_app.executors import builtin
 from tools_app.models import SessionTool
 from tools_app.schema import schema_check

@@ -24,11 +24,11 @@ def pending(stream_id: int) -> Pending:
     found = Pending([], [], [])
     for call in calls:
         if call.state == CallState.AWAITING_APPROVAL:
-            found.approvals.append(approval_event(call).data())
+            found.approvals.append(approval_event(call))
         elif call.state == CallState.AWAITING_ANSWER:
-            found.questions.append(question_event(call).data())
+            found.questions.append(question_event(call))
         elif call.state == CallState.REQUESTED:
-            found.tools.append(requested_event(call).data())
+            found.tools.append(requested_event(call))
     return found
 
 

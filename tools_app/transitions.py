@@ -15,7 +15,8 @@ from core_app import jsontext
 from core_app.database import database_now
 from events_app import log
 from events_app.lease import Fence
-from events_app.types import Event, ToolExecutionEnd
+from events_app.types import Event
+from tools_app.events import ToolExecutionEnd
 from tools_app.models import ToolCall
 from tools_app.states import MOVES, CallState
 from tools_app.types import CallResult, OnSettled, SettledCall

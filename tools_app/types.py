@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tools_app.events import ApprovalRequired, AskUser, ToolCallRequested
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -93,11 +95,11 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The open waits of a session, as wire objects in the order in which they were opened."""
+    """The open waits of a session, as the events that announced them, in the order in which they were opened."""
 
-    approvals: list[dict[str, Any]]
-    questions: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
+    approvals: list[ApprovalRequired]
+    questions: list[AskUser]
+    tools: list[ToolCallRequested]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from core_app.clock import iso_ms
 from core_app.ids import new_id
 from events_app import log
 from events_app.lease import Fence
-from events_app.types import ApprovalRequired, AskUser, Event, ToolCallRequested
+from events_app.types import Event
+from tools_app.events import ApprovalRequired, AskUser, ToolCallRequested
 from tools_app.executors.ask_user import question_of
 from tools_app.models import ToolCall
 from tools_app.states import ApprovalState, CallKind, CallState

@@ -2,7 +2,7 @@
 
 In this order: host, path (unknown ones are 404 without a key), key, rate limit, body. A body is not read before the
 key was checked. The scope carries what the applications behind need: `gateway.principal`, `gateway.request_id`,
-and `gateway.send`, which goes past the gate, for the bodies of long streams.
+`gateway.error_body` of the path's face, and `gateway.send`, which goes past the gate, for the bodies of long streams.
 Exceptions that the applications let through become responses here, once, with an error id.
 """
 
@@ -22,7 +22,7 @@ from edge_app.gate.exchange import CLIENT_GONE, Exchange
 from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
-from edge_app.http.errors import internal_error
+from edge_app.http.errors import ERROR_BODY, internal_error
 from edge_app.http.response import send_response
 from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
 from tenants_app.limits import RATE_LIMITS, RateLimits
@@ -76,7 +76,7 @@ class Gate:
         exchange.principal = await self._admit(exchange, match)
         limit = match.face.body_limit(scope["path"])
         length_check(scope, limit)
-        scope = self._extend_scope(exchange)
+        scope = self._extend_scope(exchange, match)
         if match.streams:
             await self._application(scope, count_body(receive, limit), send)
             return
@@ -116,8 +116,9 @@ class Gate:
     async def _websocket(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         try:
             self._check_host(exchange.scope)
-            exchange.principal = await self._admit(exchange, self._match(exchange))
-            await self._application(self._extend_scope(exchange), receive, send)
+            match = self._match(exchange)
+            exchange.principal = await self._admit(exchange, match)
+            await self._application(self._extend_scope(exchange, match), receive, send)
         except (ClientGone, GatewayError) as error:
             await self._fail_socket(exchange, error, send)
         except Exception as cause:  # everything that the consumer did not answer itself
@@ -180,8 +181,13 @@ class Gate:
         if b"%00" in scope.get("query_string", b"") or b"\x00" in scope.get("query_string", b""):
             raise BadRequest("The query string holds a NUL.")
 
-    def _extend_scope(self, exchange: Exchange) -> Scope:
-        extended = {**exchange.scope, "gateway.request_id": exchange.request_id, "gateway.send": exchange.send}
+    def _extend_scope(self, exchange: Exchange, match: PathMatch) -> Scope:
+        extended = {
+            **exchange.scope,
+            "gateway.request_id": exchange.request_id,
+            "gateway.send": exchange.send,
+            ERROR_BODY: match.face.error_body,
+        }
         if exchange.principal is not None:
             extended["gateway.principal"] = exchange.principal
         return extended

@@ -1,6 +1,7 @@
-"""HTTP errors in the native dialect: body and headers of a `GatewayError`, without Django REST framework.
+"""HTTP errors in the native dialect (docs/protocol-native.md, "Keys, errors, limits"): body and headers of an error.
 
-Bare ASGI code (the gate, event streams, sockets) imports these; DRF views reach them through `edge_app.rest.errors`.
+Without Django REST framework, for bare ASGI code: the gate, event streams and sockets. `edge_app.rest.errors` turns the
+exceptions of DRF views into these errors.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS
-from edge_app.http.asgi import Scope
 
-ErrorBody = Callable[[Scope, GatewayError], Mapping[str, Any]]
+ERROR_BODY = "gateway.error_body"
+"""Key of the ASGI scope: the `ErrorBody` of the request's face."""
+
+ErrorBody = Callable[[Any, GatewayError], Mapping[str, Any]]
 """Makes the body of an error in a face's shape, for a request's scope."""
 
 logger = structlog.get_logger("gateway.errors")
 
 
-def native_error_body(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+def face_error_body(scope: Mapping[str, Any], error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body in the shape of the request's face, which the gate puts into the scope."""
+    render: ErrorBody = scope.get(ERROR_BODY, native_error_body)
+    return render(scope, error)
+
+
+def native_error_body(scope: Any, error: GatewayError) -> Mapping[str, Any]:
     """Returns the body as the native API and the gateway's own pages have it."""
     return error_body(error)
 
@@ -42,7 +51,7 @@ def error_body(error: GatewayError) -> dict[str, Any]:
 
 def error_headers(error: GatewayError) -> dict[str, str]:
     """Returns the headers that the error's status requires: `Retry-After`, `Allow` or `WWW-Authenticate`."""
-    if isinstance(error, errors.RateLimited):
+    if error.retry_after is not None:
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.MethodNotAllowed) and error.allow is not None:
         return {"Allow": error.allow}

@@ -1,6 +1,7 @@
 """Errors of DRF views: the one place from any exception to a `GatewayError`, and from there to a response.
 
-The body is the native dialect's (docs/protocol-native.md, "Keys, errors, limits"); `edge_app.http.errors` makes it.
+The body is in the shape of the request's face, the native one (docs/protocol-native.md, "Keys, errors, limits") by
+default; `edge_app.http.errors` makes it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from rest_framework.response import Response
 from core_app import errors
 from core_app.errors import GatewayError
 from core_app.jsontext import clean_text
-from edge_app.http.errors import error_body, error_headers, internal_error
-
-__all__ = ["as_gateway_error", "error_body", "error_headers", "exception_handler", "internal_error", "validation_error"]
+from edge_app.http.errors import error_headers, face_error_body, internal_error
 
 _FRAMEWORK_ERRORS: tuple[tuple[tuple[type[Exception], ...], type[GatewayError], str], ...] = (
     ((exceptions.NotFound, Http404), errors.NotFound, "There is nothing at this path."),
@@ -57,7 +56,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     headers = error_headers(error)
     if isinstance(exc, exceptions.MethodNotAllowed) and (view := context.get("view")) is not None:
         headers["Allow"] = ", ".join(view.allowed_methods)
-    return Response(error_body(error), status=error.status, headers=headers)
+    scope = getattr(context["request"]._request, "scope", {})
+    return Response(face_error_body(scope, error), status=error.status, headers=headers)
 
 
 def as_gateway_error(exc: Exception) -> GatewayError:

@@ -14,11 +14,7 @@ from core_app import jsontext
 from core_app.database import now_sql
 from core_app.lifecycle import process_wide
 from events_app.batches import StoredEvent
-from events_app.types import AgentAbort, AgentEnd, ApprovalRequired, AskUser, SessionClosed
 from events_app.webhooks.models import WebhookDelivery
-
-WEBHOOK_EVENTS = tuple(kind.type for kind in (ApprovalRequired, AskUser, AgentEnd, AgentAbort, SessionClosed))
-"""What endpoints may ask for. All of it is appended, none of it streamed: `events_app.log.append` is the only door."""
 
 TEST_EVENT = "test"
 

@@ -21,8 +21,9 @@ from core_app.guarded_client import AddressRefused, check_url
 from core_app.sealing import seal
 from events_app import log
 from events_app.models import Event
+from events_app.types import webhook_types
 from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
-from events_app.webhooks.outbox import BELL, TEST_EVENT, WEBHOOK_EVENTS
+from events_app.webhooks.outbox import BELL, TEST_EVENT
 from events_app.webhooks.queue_order import next_in_line
 from events_app.webhooks.removal import endpoint_deliveries_remove
 from events_app.webhooks.selectors import delivery_get, webhook_get
@@ -198,10 +199,10 @@ def _address(principal: Principal, url: str) -> str:
 
 
 def _types(events: Sequence[str]) -> list[str]:
-    unknown = sorted(set(events) - set(WEBHOOK_EVENTS))
-    if unknown or not events:
-        raise BadRequest(f"events are one or more of {', '.join(WEBHOOK_EVENTS)}.", field="events")
-    return [name for name in WEBHOOK_EVENTS if name in events]
+    known = webhook_types()
+    if not events or not set(known).issuperset(events):
+        raise BadRequest(f"events are one or more of {', '.join(known)}.", field="events")
+    return [name for name in known if name in events]
 
 
 def _audit(principal: Principal, action: str, endpoint: WebhookEndpoint, **detail: Any) -> None:

@@ -8,37 +8,38 @@ from __future__ import annotations
 import asyncio
 
 from core_app.jsontext import decode_untrusted
-from faces.inference.http import Visit
-from faces.inference.relay import relayed_body
+from faces.inference.http import Exchange
+from faces.inference.relay import relay_body
 from inference_app.catalogue.config import models_config
 from inference_app.conversion import messages_tokens
 from inference_app.converters import CONVERTERS
-from inference_app.relay import Envelope, Refusal
-from inference_app.relay.call import AT_ONCE_BYTES
-from inference_app.relay.targets import PLANS
+from inference_app.errors import ModelNotFound, NoProvider
+from inference_app.relay import Envelope
+from inference_app.relay.request import AT_ONCE_BYTES
+from inference_app.relay.targets import TARGETS
 
 
-async def count_tokens(visit: Visit) -> None:
+async def count_tokens(exchange: Exchange) -> None:
     """The count, as a provider or the gateway has it; the refusal of the model's own requests when there is none."""
-    envelope = Envelope.open(await visit.body())
-    if _is_counted(visit, envelope):
-        await relayed_body("count_tokens", visit, envelope)
+    envelope = Envelope.open(await exchange.read_body())
+    if _is_counted(exchange, envelope):
+        await relay_body("count_tokens", exchange, envelope)
         return
     raw = envelope.raw
-    estimate = await asyncio.to_thread(_estimated, raw) if len(raw) > AT_ONCE_BYTES else _estimated(raw)
-    await visit.answer(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
+    estimate = await asyncio.to_thread(_estimate, raw) if len(raw) > AT_ONCE_BYTES else _estimate(raw)
+    await exchange.send_json(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
 
 
-def _estimated(raw: bytes) -> int:
+def _estimate(raw: bytes) -> int:
     return messages_tokens(decode_untrusted(raw))
 
 
-def _is_counted(visit: Visit, envelope: Envelope) -> bool:
-    """Whether a provider counts; raises Refusal when none would take the messages either."""
+def _is_counted(exchange: Exchange, envelope: Envelope) -> bool:
+    """True if a provider counts; raises ModelNotFound or NoProvider if none would take the messages either."""
     config, model = models_config(), envelope.model
     try:
-        PLANS.steps(config, model, "count_tokens", {}, visit.principal)
-    except Refusal:
-        PLANS.steps(config, model, "messages", CONVERTERS["messages"], visit.principal)
+        TARGETS.targets_for(config, model, "count_tokens", {}, exchange.principal)
+    except (ModelNotFound, NoProvider):
+        TARGETS.targets_for(config, model, "messages", CONVERTERS["messages"], exchange.principal)
         return False
     return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from edge_app.face import Face, Route
-from faces.inference.http import is_elsewhere, refusal_body
+from faces.inference.http import is_vendor_path, render_error
 from faces.inference.routes import INFERENCE_PATH, INFERENCE_PATHS
 
 
@@ -30,8 +30,8 @@ FACE = Face(
             templates=("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens"),
         ),
     ),
-    error_body=refusal_body,
+    error_body=render_error,
     body_limit=body_limit,
-    is_dialect_path=is_elsewhere,
+    is_dialect_path=is_vendor_path,
     openapi="faces.inference.openapi.DOCUMENT",
 )

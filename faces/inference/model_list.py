@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from core_app.errors import BadRequest
-from faces.inference.http import Endpoint, Visit
+from edge_app.http.exchange import Endpoint
+from faces.inference.http import Exchange
 from inference_app.catalogue.access import allowed
 from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
-from inference_app.errors import model_not_found
-from inference_app.relay.dialect import ANTHROPIC
-from inference_app.relay.targets import PLANS
+from inference_app.errors import ModelNotFound
+from inference_app.relay.dialect import ANTHROPIC, Dialect
+from inference_app.relay.targets import TARGETS
 from tenants_app.authentication import query_parameter
 from tenants_app.principal import Principal
 
@@ -26,20 +27,20 @@ EPOCH_ISO = "1970-01-01T00:00:00Z"
 """Nobody says when a model was made, and the clients' types want a moment."""
 
 
-async def listed(visit: Visit) -> None:
+async def list_models(exchange: Exchange) -> None:
     """The list; Anthropic's comes in pages where its client asks for them."""
-    models = list(_models(models_config(), visit.principal))
-    if visit.dialect is not ANTHROPIC:
-        await visit.answer(200, {"object": "list", "data": [_openai(*model) for model in models]})
+    models = list(_models(models_config(), exchange.principal))
+    if exchange.dialect is not ANTHROPIC:
+        await exchange.send_json(200, {"object": "list", "data": [_openai(*model) for model in models]})
         return
-    ids, more = _page([model_id for model_id, _, _ in models], visit)
+    ids, more = _page([model_id for model_id, _, _ in models], exchange)
     ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-    await visit.answer(200, {"data": [_anthropic(model_id) for model_id in ids], "has_more": more, **ends})
+    await exchange.send_json(200, {"data": [_anthropic(model_id) for model_id in ids], "has_more": more, **ends})
 
 
-def _page(ids: list[str], visit: Visit) -> tuple[list[str], bool]:
+def _page(ids: list[str], exchange: Exchange) -> tuple[list[str], bool]:
     """The page that `after_id`, `before_id` and `limit` name, and whether there is more on its other side."""
-    after, before, limit = (query_parameter(visit.scope, name) for name in ("after_id", "before_id", "limit"))
+    after, before, limit = (query_parameter(exchange.scope, name) for name in ("after_id", "before_id", "limit"))
     if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit[:9])):
         raise BadRequest("'limit' must be a number from 1.", field="limit")
     size = len(ids) if limit is None else int(limit[:9])
@@ -56,14 +57,14 @@ def _place(ids: list[str], cursor: str, field: str) -> int:
     return ids.index(cursor)
 
 
-def one(name: str) -> Endpoint:
+def get_model(name: str) -> Endpoint[Dialect]:
     """One model, of the list or any other name that would be served."""
 
-    async def endpoint(visit: Visit) -> None:
+    async def endpoint(exchange: Exchange) -> None:
         model_id = unquote(name)
-        found = next((m for m in _models(models_config(), visit.principal) if m[0] == model_id), None)
-        model = found or _resolved(models_config(), visit.principal, model_id)
-        await visit.answer(200, _openai(*model) if visit.dialect is not ANTHROPIC else _anthropic(model_id))
+        found = next((m for m in _models(models_config(), exchange.principal) if m[0] == model_id), None)
+        model = found or _resolved(models_config(), exchange.principal, model_id)
+        await exchange.send_json(200, _openai(*model) if exchange.dialect is not ANTHROPIC else _anthropic(model_id))
 
     return endpoint
 
@@ -88,18 +89,18 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
         if provider.default_model:
             yield provider.default_model, name, provider.model(provider.default_model)
     for alias in config.model_aliases:
-        resolution = PLANS.resolution(config, alias, substitution=False)
+        resolution = TARGETS.resolution(config, alias, substitution=False)
         if resolution.candidates:
             first = resolution.candidates[0]
             yield alias, first.provider, config.providers[first.provider].model(first.model)
 
 
 def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
-    resolution = PLANS.resolution(config, name, substitution=False)
+    resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
         if allowed(principal.tenant_id, candidate, name):
             return name, candidate.provider, config.providers[candidate.provider].model(candidate.model)
-    raise model_not_found(name)
+    raise ModelNotFound(name)
 
 
 def _openai(model_id: str, owner: str, entry: ModelEntry | None) -> dict[str, Any]:

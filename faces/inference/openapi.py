@@ -9,43 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
+from inference_app.openapi import (
+    ANTHROPIC,
+    ANYTHING,
+    HEADERS,
+    MODEL,
+    OPENAI,
+    STREAM,
+    TAG,
+    error_responses,
+    reference,
+    relayed_operation,
+)
 
-TAG = "Models"
 TAG_OPERATORS = "Model gateway"
 
-OPENAI, ANTHROPIC = "OpenAIError", "AnthropicError"
 
-ERRORS: Mapping[int, str] = {
-    400: "The request is wrong, here or at the provider.",
-    401: "The key is missing or not valid.",
-    402: "A budget of the tenant, the key or the model is spent (`insufficient_quota`).",
-    403: "The key lacks the scope.",
-    404: "No provider has that model, or it is not the tenant's to use (`model_not_found`).",
-    413: "The body is too long, here or at the provider.",
-    422: "The provider cannot work with the request.",
-    429: "The key's limit on this path or a budget of a minute is used up (`rate_limit_exceeded`).",
-    500: "The gateway failed; `x-error-id` is in its log.",
-    502: "Every candidate failed (`PROVIDER_ERROR`).",
-    503: "No provider of the model has a key and a closed circuit (`NO_PROVIDER`), or the gateway is full.",
-}
-_RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
-
-HEADERS: Schema = {
-    "X-Gateway-Provider": {"schema": {"type": "string"}, "description": "The provider that responded."},
-    "X-Gateway-Model": {"schema": {"type": "string"}, "description": "The provider's own name of the model."},
-    "X-Gateway-Attempts": {"schema": {"type": "string"}, "description": "The number of requests to providers."},
-    "X-Gateway-Dropped-Tools": {
-        "schema": {"type": "string"},
-        "description": "Hosted tools that were left out because the provider does not have them.",
-    },
-    "X-Gateway-Budget-Tokens-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
-    "X-Gateway-Budget-Usd-Left": {"schema": {"type": "string"}, "description": "Of the narrowest budget."},
-}
-
-MODEL: Schema = {"type": "string", "minLength": 1, "description": "A name, an alias, or `provider:model`."}
-STREAM: Schema = {"type": ["boolean", "null"], "description": "Respond with server-sent events."}
-ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
 
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
@@ -105,32 +85,6 @@ def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Sche
     return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
-def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
-    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads."""
-    content: Schema = {"application/json": {"schema": ANYTHING}}
-    if streams:
-        events = "The events of the official API; an error after the first byte is the last event."
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
-    return {
-        "operationId": name,
-        "tags": [TAG],
-        "summary": summary,
-        "requestBody": _body(fields),
-        "responses": {
-            "200": {"description": "The provider's response.", "headers": HEADERS, "content": content},
-            **_errors(tuple(ERRORS), dialect),
-        },
-        "x-scope": "inference",
-        "x-dialect": dialect,
-    }
-
-
-def _body(fields: Schema) -> Schema:
-    required = [name for name in fields if name != "stream"]
-    schema = {"type": "object", "properties": fields, "required": required, "additionalProperties": {}}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
 def _count_tokens() -> Schema:
     fields = {name: schema for name, schema in _MESSAGES.items() if name in ("model", "messages")}
     described = relayed_operation(
@@ -165,7 +119,7 @@ def _models() -> Schema:
 
 
 def _model() -> Schema:
-    described = _model_operation("getModel", "Get a model", _ref("Model"), _ref("AnthropicModel"))
+    described = _model_operation("getModel", "Get a model", reference("Model"), reference("AnthropicModel"))
     described["parameters"].insert(0, _path("model_id"))
     return described
 
@@ -182,22 +136,10 @@ def _model_operation(name: str, summary: str, openai: Schema, anthropic: Schema)
                 "description": "In OpenAI's shape, or in Anthropic's.",
                 "content": {"application/json": {"schema": {"anyOf": [openai, anthropic]}}},
             },
-            **_errors(_WITHOUT_PROVIDER, OPENAI, ANTHROPIC),
+            **error_responses(_WITHOUT_PROVIDER, OPENAI, ANTHROPIC),
         },
         "x-scope": "inference",
         "x-dialect": OPENAI,
-    }
-
-
-def _errors(statuses: tuple[int, ...], *dialects: str) -> Schema:
-    schema = _ref(dialects[0]) if len(dialects) == 1 else {"anyOf": [_ref(dialect) for dialect in dialects]}
-    return {
-        str(status): {
-            "description": ERRORS[status],
-            "headers": _RETRY_AFTER if status == 429 else {},
-            "content": {"application/json": {"schema": schema}},
-        }
-        for status in statuses
     }
 
 
@@ -222,11 +164,7 @@ def _path(name: str) -> Schema:
 
 
 def _list(component: str) -> Schema:
-    return {"type": "array", "items": _ref(component)}
-
-
-def _ref(component: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{component}"}
+    return {"type": "array", "items": reference(component)}
 
 
 DOCUMENT = FaceDocument(

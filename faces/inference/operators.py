@@ -1,51 +1,53 @@
-"""GET /model-gateway/*: how the providers are, what is left at them and what was relayed. Scope `platform`."""
+"""GET /model-gateway/*: state of the providers, their quotas, and statistics of the relay. Scope `platform`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from core_app.errors import NotFound
-from faces.inference.http import Endpoint, Visit
+from edge_app.http.exchange import Endpoint
+from faces.inference.http import Exchange
 from inference_app.catalogue.config import models_config
 from inference_app.providers.health import health, probed, probed_all
 from inference_app.providers.quota import QUOTAS
 from inference_app.providers.stats import STATS
+from inference_app.relay import Dialect
 
 
-async def health_known(visit: Visit) -> None:
-    """Without asking anybody."""
-    await visit.answer(200, health())
+async def send_health(exchange: Exchange) -> None:
+    """Sends the known state of the providers, without a probe."""
+    await exchange.send_json(200, health())
 
 
-async def health_all(visit: Visit) -> None:
-    """Every provider, probed."""
-    await visit.answer(200, await probed_all())
+async def send_all_health(exchange: Exchange) -> None:
+    """Probes every provider and sends their state."""
+    await exchange.send_json(200, await probed_all())
 
 
-def health_one(name: str) -> Endpoint:
-    """One provider, probed."""
+def health_one(name: str) -> Endpoint[Dialect]:
+    """Returns the endpoint that probes one provider."""
 
-    async def endpoint(visit: Visit) -> None:
+    async def endpoint(exchange: Exchange) -> None:
         if name not in models_config().providers:
             raise NotFound("There is no such provider.")
-        await visit.answer(200, await probed(name))
+        await exchange.send_json(200, await probed(name))
 
     return endpoint
 
 
-async def quota(visit: Visit) -> None:
-    """What the timer last heard."""
-    await visit.answer(200, QUOTAS.to_wire())
+async def send_quota(exchange: Exchange) -> None:
+    """Sends the quotas as the timer last read them."""
+    await exchange.send_json(200, QUOTAS.to_wire())
 
 
-async def stats(visit: Visit) -> None:
-    """Since the start."""
-    await visit.answer(200, STATS.to_wire())
+async def send_stats(exchange: Exchange) -> None:
+    """Sends the statistics since the start."""
+    await exchange.send_json(200, STATS.to_wire())
 
 
-OPERATORS_PATHS: Mapping[str, Endpoint] = {
-    "/model-gateway/health": health_known,
-    "/model-gateway/health/all": health_all,
-    "/model-gateway/quota": quota,
-    "/model-gateway/stats": stats,
+OPERATORS_PATHS: Mapping[str, Endpoint[Dialect]] = {
+    "/model-gateway/health": send_health,
+    "/model-gateway/health/all": send_all_health,
+    "/model-gateway/quota": send_quota,
+    "/model-gateway/stats": send_stats,
 }

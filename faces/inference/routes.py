@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 from core_app.errors import NotFound
 from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.exchange import Endpoint
 from faces.inference import model_list
 from faces.inference.count_tokens import count_tokens
-from faces.inference.http import OPERATORS, Endpoint, Paths
+from faces.inference.http import OPERATORS, Router, open_exchange, render_error
 from faces.inference.operators import OPERATORS_PATHS, health_one
-from faces.inference.relay import relayed
+from faces.inference.relay import relay_endpoint
+from inference_app.relay import Dialect
+from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE, PLATFORM
 
 INFERENCE_PATH = re.compile(
@@ -23,33 +27,38 @@ INFERENCE_PATH = re.compile(
 MODEL = "/v1/models/"
 PROVIDER = "/model-gateway/health/"
 
-_FIXED: Mapping[str, Mapping[str, Endpoint]] = {
-    "/v1/chat/completions": {"POST": relayed("chat")},
-    "/v1/embeddings": {"POST": relayed("embeddings")},
-    "/v1/messages": {"POST": relayed("messages")},
+_FIXED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
+    "/v1/chat/completions": {"POST": relay_endpoint("chat")},
+    "/v1/embeddings": {"POST": relay_endpoint("embeddings")},
+    "/v1/messages": {"POST": relay_endpoint("messages")},
     "/v1/messages/count_tokens": {"POST": count_tokens},
-    "/v1/models": {"GET": model_list.listed},
+    "/v1/models": {"GET": model_list.list_models},
     **{path: {"GET": endpoint} for path, endpoint in OPERATORS_PATHS.items()},
 }
 
 
-def _route(path: str) -> Mapping[str, Endpoint]:
+def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     if (methods := _FIXED.get(path)) is not None:
         return methods
     if path.startswith(MODEL):
-        return {"GET": model_list.one(path.removeprefix(MODEL))}
+        return {"GET": model_list.get_model(path.removeprefix(MODEL))}
     if path.startswith(PROVIDER):
         return {"GET": health_one(path.removeprefix(PROVIDER))}
     raise NotFound("There is nothing at this path.")
 
 
-_USERS, _OPERATORS = Paths(_route, scope=INFERENCE), Paths(_route, scope=PLATFORM)
+_HTTP: Mapping[str, Any] = {
+    "open_exchange": open_exchange,
+    "error_body": render_error,
+    "error_headers": error_headers,
+}
+_USERS, _OPERATORS = Router(_route, scope=INFERENCE, **_HTTP), Router(_route, scope=PLATFORM, **_HTTP)
 
 
 def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """The ASGI application of all these paths."""
-    paths = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
-    return paths(scope, receive, send)
+    router = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
+    return router(scope, receive, send)
 
 
 INFERENCE_PATHS = model_gateway

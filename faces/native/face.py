@@ -30,8 +30,8 @@ def body_limit(path: str) -> int:
 FACE = Face(
     name="native",
     consumers=(
-        Route(path=f"{_SESSION}/events", application=SessionEventStream()),
-        Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream()),
+        Route(path=f"{_SESSION}/events", application=SessionEventStream.as_asgi()),
+        Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
     ),

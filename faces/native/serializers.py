@@ -16,7 +16,7 @@ from agents_app.engine import Attachment
 from core_app.errors import Unprocessable
 from core_app.guarded_client import MAX_URL_CHARACTERS
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
-from events_app.webhooks.outbox import WEBHOOK_EVENTS
+from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
 from sessions_app.services.prompt import Prompt
 from sessions_app.services.session import SessionRequest

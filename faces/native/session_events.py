@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
-from edge_app.sse.consumer import Answer, EventEndpoint, Opened, Query, number, position_of, types_of
+from edge_app.http.asgi import Scope
+from edge_app.http.query import Query, whole_number
+from edge_app.sse.consumer import (
+    EventStreamConsumer,
+    EventView,
+    OpenStream,
+    PlainResponse,
+    requested_position,
+    requested_types,
+)
+from edge_app.sse.frames import EVENT_FRAME
 from events_app import log
 from events_app.batches import StoredEvent
 from faces.native.stream_plan import StreamPlan, StreamRequest, stream_plan
@@ -17,58 +26,58 @@ from tenants_app.principal import Principal
 MAX_PAGE = 1000
 
 
-class SessionEventStream(EventEndpoint):
-    """One session's events."""
+class SessionEventStream(EventStreamConsumer):
+    """The events of one session."""
 
-    async def open(self, scope: Mapping[str, Any], query: Query, principal: Principal) -> Opened | Answer:
-        public_id = scope["url_route"]["kwargs"]["session_id"]
+    async def open(self, query: Query) -> OpenStream | PlainResponse:
+        public_id = self.scope["url_route"]["kwargs"]["session_id"]
         if query.get("format") == "json":
-            return Answer(await database.run(_page, principal, public_id, query))
-        return await database.run(_opened, principal, public_id, _request(scope, query))
+            return PlainResponse(await database.run(_events_page, self.principal, public_id, query))
+        return await database.run(_open_stream, self.principal, public_id, _stream_request(self.scope, query))
 
 
-class PlannedView:
-    """The stream as its plan shows it."""
+class PlannedView(EventView):
+    """A session's events as the client's plan shows them."""
 
     def __init__(self, plan: StreamPlan) -> None:
         self._plan = plan
 
-    async def frame(self, event: StoredEvent) -> bytes:
-        """The event's own bytes, or none."""
-        self._plan.meet(event)
-        return event.sse_frame if self._plan.shows(event) else b""
+    def frame(self, event: StoredEvent) -> bytes:
+        """Returns the event's own bytes, or none."""
+        self._plan.observe(event)
+        return event.encoded(EVENT_FRAME) if self._plan.shows(event) else b""
 
     def ends(self, event: StoredEvent) -> bool:
-        """As the plan says."""
+        """True after the plan's last event."""
         return self._plan.ends(event)
 
 
-def _request(scope: Mapping[str, Any], query: Query) -> StreamRequest:
+def _stream_request(scope: Scope, query: Query) -> StreamRequest:
     follow = query.get("follow")
     if follow not in (None, "session"):
         raise BadRequest("The only value of 'follow' is 'session'.", field="follow")
     return StreamRequest(
-        after=position_of(scope, query),
+        after=requested_position(scope, query),
         run_id=query.get("requestId"),
         whole_session=follow == "session",
-        types=types_of(query),
+        types=requested_types(query),
     )
 
 
-def _opened(principal: Principal, public_id: str, request: StreamRequest) -> Opened | Answer:
+def _open_stream(principal: Principal, public_id: str, request: StreamRequest) -> OpenStream | PlainResponse:
     session = session_get(principal, public_id)
     plan = stream_plan(session, request)
     if plan.finished:
-        return Answer(None)
-    return Opened(session.stream_id, plan.after, PlannedView(plan), plan.dropped, plan.over)
+        return PlainResponse(None)
+    return OpenStream(session.stream_id, plan.after, PlannedView(plan), plan.dropped, plan.over)
 
 
-def _page(principal: Principal, public_id: str, query: Query) -> dict[str, Any]:
+def _events_page(principal: Principal, public_id: str, query: Query) -> dict[str, Any]:
     session = session_get(principal, public_id)
-    since = number(query.get("since", "0"), "since")
-    limit = min(max(1, number(query.get("limit", "100"), "limit")), MAX_PAGE)
+    since = whole_number(query.get("since", "0"), "since")
+    limit = min(max(1, whole_number(query.get("limit", "100"), "limit")), MAX_PAGE)
     here = session_position(session)
-    events = log.read(session.stream_id, after=since, limit=limit, types=types_of(query))
+    events = log.read(session.stream_id, after=since, limit=limit, types=requested_types(query))
     page: dict[str, Any] = {
         "events": [{"id": event.offset, "event": event.type, "data": jsontext.decode(event.data)} for event in events],
         "lastEventIndex": here.head,

@@ -12,7 +12,7 @@ from datetime import timedelta
 from core_app import clock
 from events_app.batches import StoredEvent
 from events_app.positions import StreamPosition
-from events_app.types import PromptReceived, SessionClosed
+from sessions_app.events import TERMINAL_TYPES, PromptReceived, SessionClosed
 from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.selectors import run_get, run_newest, run_to_come, session_position
 
@@ -58,9 +58,9 @@ class StreamPlan:
         """Whether the stream is over after `event`, shown or not."""
         if event.type == SessionClosed.type:
             return True
-        return not self.whole_session and event.terminal and event.run_id == self.end_run
+        return not self.whole_session and event.type in TERMINAL_TYPES and event.run_id == self.end_run
 
-    def meet(self, event: StoredEvent) -> None:
+    def observe(self, event: StoredEvent) -> None:
         """Takes note of an event before it is judged: "the next run" becomes the first one seen."""
         if self.end_run is None and not self.whole_session and event.type == PromptReceived.type:
             self.end_run = event.run_id

@@ -16,10 +16,10 @@ from core_app.errors import MethodNotAllowed, UnsupportedMediaType
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import read_body
+from edge_app.http.log_context import bind_path_ids
 from edge_app.http.response import send_error, send_json
 from edge_app.rest.errors import as_gateway_error
 from edge_app.rest.fields import JSONObject
-from edge_app.sse.consumer import path_bind
 from sessions_app.services.tools import tool_test_context
 from tenants_app.principal import SESSIONS, Principal
 from tools_app.schema import MAX_ARGS_BYTES
@@ -40,7 +40,7 @@ class ToolTestEndpoint:
     """The ASGI application. The gate has put the principal into the scope and counts the body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path_bind(scope)
+        bind_path_ids(scope)
         try:
             result = await _call_tool(scope, receive)
         except ClientGone:

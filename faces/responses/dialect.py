@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 
+from core_app.errors import GatewayError
 from edge_app.http.asgi import Message, Send
 from inference_app.catalogue.config import Wire
 from inference_app.conversion import Failed, RequestConverter
 from inference_app.conversion.sse import typed_event
-from inference_app.relay import OPENAI, Converters, Refusal
+from inference_app.relay import OPENAI, Converters
+from inference_app.relay.dialect import error_code
 
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 _CREATED = re.compile(rb'^data: ?(\{.*"response\.created".*\})\r?$', re.MULTILINE)
@@ -25,7 +27,7 @@ _WIRES: tuple[Wire, ...] = ("openai-chat", "anthropic")
 
 
 class ResponsesDialect:
-    """The dialect of one request, which makes the converters of its attempts and knows the last."""
+    """The dialect of one request. It makes the converters of the attempts and knows the last one."""
 
     def __init__(self) -> None:
         self._converter: RequestConverter | None = None
@@ -34,15 +36,15 @@ class ResponsesDialect:
 
     @property
     def converters(self) -> Converters:
-        """To the wires that are not the Responses API's own."""
+        """The converters to the wires that are not the Responses API's own."""
         return {wire: partial(self._convert, wire) for wire in _WIRES}
 
-    def passing_through(self) -> None:
-        """The provider that answers speaks the Responses API itself."""
+    def pass_through(self) -> None:
+        """Notes that the provider speaks the Responses API itself, so no converter ends the stream."""
         self._converter = None
 
-    def watching(self, send: Send) -> Send:
-        """`send`, of which the first and the newest bytes of the body are remembered."""
+    def remember(self, send: Send) -> Send:
+        """Returns a `send` that remembers the first and the newest bytes of the body."""
 
         async def watched(message: Message) -> None:
             if body := message.get("body"):
@@ -52,18 +54,18 @@ class ResponsesDialect:
 
         return watched
 
-    def body(self, refusal: Refusal) -> Mapping[str, Any]:
-        return OPENAI.body(refusal)
+    def body(self, error: GatewayError) -> Mapping[str, Any]:
+        return OPENAI.body(error)
 
-    def event(self, refusal: Refusal) -> bytes:
-        failed = Failed(refusal.code or "server_error", refusal.message, refusal.status)
-        return self._ended(failed) if self._converter is None else self._converter.fail(failed)
+    def event(self, error: GatewayError) -> bytes:
+        failed = Failed(error_code(error) or "server_error", error.message, error.status)
+        return self._end_stream(failed) if self._converter is None else self._converter.fail(failed)
 
     def _convert(self, wire: Wire) -> RequestConverter:
         self._converter = RequestConverter("responses", wire)
         return self._converter
 
-    def _ended(self, failed: Failed) -> bytes:
+    def _end_stream(self, failed: Failed) -> bytes:
         """`response.failed` for the response that the provider began; an `error` event when it had not yet."""
         numbers = _NUMBER.findall(self._last)
         number = int(numbers[-1]) + 1 if numbers else 0

@@ -7,35 +7,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from faces.inference.http import Visit
-from faces.inference.relay import passed_on, sent, watched
 from faces.responses.dialect import ResponsesDialect
+from faces.responses.http import Exchange
 from faces.responses.stateless import response_not_found, stateless_check
+from inference_app.providers.upstreams import PASSED_ON
 from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from inference_app.request_kinds import NATIVE
 
 
-async def response_create(visit: Visit) -> None:
-    """One response, streamed or whole."""
-    envelope = Envelope.open(await visit.body())
+async def response_create(exchange: Exchange) -> None:
+    """Creates one response, streamed or whole."""
+    envelope = Envelope.open(await exchange.read_body())
     stateless_check(envelope)
     dialect = ResponsesDialect()
     request = UpstreamRequest(
         kind="responses",
         envelope=envelope,
-        principal=visit.principal,
-        request_id=visit.request_id,
+        principal=exchange.principal,
+        request_id=exchange.request_id,
         dialect=dialect,
         converters=dialect.converters,
-        passed_on=passed_on(visit),
+        passed_on=exchange.forwarded_headers(PASSED_ON),
     )
-    async with watched(visit) as watch, upstream_call(request) as answer:
-        if answer.wire == NATIVE["responses"]:
-            dialect.passing_through()
-        visit.begun = True
-        await sent(replace(visit, send=dialect.watching(visit.send), send_body=None), request, answer, watch)
+    async with exchange.watch() as watch, upstream_call(request) as upstream:
+        if upstream.wire == NATIVE["responses"]:
+            dialect.pass_through()
+        exchange.started = True
+        watched = replace(exchange, send=dialect.remember(exchange.send), send_body=None)
+        await watched.send_upstream(upstream, watch, streamed=request.streamed)
 
 
-async def response_missing(visit: Visit) -> None:
-    """A stored response, of which there are none."""
-    raise response_not_found(visit.scope["path"].split("/")[3])
+async def response_missing(exchange: Exchange) -> None:
+    """Raises ResponseNotFound, because no response is stored."""
+    raise response_not_found(exchange.scope["path"].split("/")[3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from edge_app.face import Face, Route
-from faces.inference.http import refusal_body
+from faces.responses.http import render_error
 from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS
 
 
@@ -32,7 +32,7 @@ FACE = Face(
             ),
         ),
     ),
-    error_body=refusal_body,
+    error_body=render_error,
     body_limit=body_limit,
     openapi="faces.responses.openapi.DOCUMENT",
 )

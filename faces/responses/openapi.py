@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from faces.inference.openapi import MODEL, OPENAI, STREAM, TAG, relayed_operation
+from inference_app.openapi import MODEL, OPENAI, STREAM, TAG, relayed_operation
 
 _INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
 

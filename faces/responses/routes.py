@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from faces.inference.http import Endpoint, Paths
+from edge_app.http.exchange import Endpoint, Router
 from faces.responses.endpoint import response_create, response_missing
+from faces.responses.http import open_exchange, render_error
+from inference_app.relay import Dialect
+from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE
 
 RESPONSES_PATH = re.compile(r"v1/responses(?:/[^/]+(?:/(?:cancel|input_items))?)?\Z")
 
-_STORED: Mapping[str, Mapping[str, Endpoint]] = {
+_STORED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
     "": {"GET": response_missing, "DELETE": response_missing},
     "cancel": {"POST": response_missing},
     "input_items": {"GET": response_missing},
 }
 
 
-def _responses(path: str) -> Mapping[str, Endpoint]:
+def _responses(path: str) -> Mapping[str, Endpoint[Dialect]]:
     _, _, rest = path.partition("/v1/responses")
     if not rest:
         return {"POST": response_create}
@@ -26,4 +29,6 @@ def _responses(path: str) -> Mapping[str, Endpoint]:
     return _STORED[action]
 
 
-RESPONSES_PATHS = Paths(_responses, scope=INFERENCE)
+RESPONSES_PATHS = Router(
+    _responses, scope=INFERENCE, open_exchange=open_exchange, error_body=render_error, error_headers=error_headers
+)

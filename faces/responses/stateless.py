@@ -1,6 +1,6 @@
-"""What needs stored responses, refused before anybody is asked.
+"""Requests that need stored responses: refused before any provider is asked.
 
-A field that is absent asks for nothing: OpenAI's own default of `store` is not taken for a wish.
+An absent field asks for nothing; OpenAI's default of `store` does not count as a request to store.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from inference_app.relay import Envelope, Refusal
+from inference_app.errors import ResponseNotFound, UnsupportedParameter
+from inference_app.relay import Envelope
 
 _NOT_STORED = "this gateway does not store responses."
 _REFUSED = {
@@ -20,10 +21,10 @@ _REFUSED = {
 
 
 def stateless_check(envelope: Envelope) -> None:
-    """Raises Refusal (400, `unsupported_parameter`) for the first field that wants something stored."""
+    """Raises UnsupportedParameter for the first field that wants something stored."""
     for name, message in _REFUSED.items():
         if _value(envelope, name) not in (None, False):
-            raise Refusal(400, "unsupported_parameter", message, name)
+            raise UnsupportedParameter(message, field=name)
 
 
 def stateless_fields() -> frozenset[str]:
@@ -31,10 +32,10 @@ def stateless_fields() -> frozenset[str]:
     return frozenset(_REFUSED)
 
 
-def response_not_found(response_id: str) -> Refusal:
-    """What any stored response is answered with."""
+def response_not_found(response_id: str) -> ResponseNotFound:
+    """Returns the error for any stored response."""
     message = f"There is no response '{response_id[:100]}': {_NOT_STORED}"
-    return Refusal(404, "response_not_found", message, "response_id")
+    return ResponseNotFound(message, field="response_id")
 
 
 def _value(envelope: Envelope, name: str) -> Any:

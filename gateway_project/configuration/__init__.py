@@ -1,0 +1,1 @@
+"""Settings: their reader, the database settings, system checks, and the check of the configuration file."""

@@ -1,7 +1,7 @@
-"""System checks of the settings: each has a stable id and says in a sentence what to set.
+"""System checks of the settings. Each has a stable id and a sentence that says what to set.
 
-`manage.py serve` runs them before anything else and starts nothing when one is an error; combinations that would
-lose events are errors. docs/configuration.md lists them.
+`manage.py serve` runs them before anything else and does not start when one is an error. Combinations that would lose
+events are errors. docs/configuration.md lists the checks.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ OTEL_MISSING = (
 
 
 def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
-    """Where state and messages live, and who executes legs."""
+    """Checks where state and messages are kept, and which processes execute legs."""
     return list(_deployment())
 
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
-    """Values that the typed reader takes but nothing can work with."""
-    return [*_vocabularies(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_named()]
+    """Checks values that the typed reader accepts but that cannot work."""
+    return [*_choices(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_references()]
 
 
 def _deployment() -> Iterator[CheckMessage]:
@@ -77,7 +77,7 @@ def _deployment() -> Iterator[CheckMessage]:
         )
     elif settings.GATEWAY_RUNNER == "worker" and not settings.GATEWAY_REDIS_URL:
         yield Error(
-            "GATEWAY_RUNNER=worker needs Redis: set GATEWAY_REDIS_URL, else what workers write reaches no follower.",
+            "GATEWAY_RUNNER=worker needs Redis: set GATEWAY_REDIS_URL, otherwise workers' events reach no follower.",
             id="gateway.E004",
         )
     if settings.GATEWAY_REDIS_URL and not settings.GATEWAY_DATABASE_URL:
@@ -87,7 +87,7 @@ def _deployment() -> Iterator[CheckMessage]:
         )
 
 
-def _vocabularies() -> Iterator[CheckMessage]:
+def _choices() -> Iterator[CheckMessage]:
     if settings.GATEWAY_SYNCHRONOUS not in SYNCHRONOUS:
         yield Error(
             f"GATEWAY_SYNCHRONOUS is '{settings.GATEWAY_SYNCHRONOUS}'; it is NORMAL, FULL or EXTRA"
@@ -95,10 +95,10 @@ def _vocabularies() -> Iterator[CheckMessage]:
             id="gateway.E005",
         )
     if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
-        yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_either(LEVELS)}.", id="gateway.E006")
+        yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_join(LEVELS)}.", id="gateway.E006")
     if settings.GATEWAY_LOG_FORMAT not in FORMATS:
         yield Error(
-            f"GATEWAY_LOG_FORMAT is '{settings.GATEWAY_LOG_FORMAT}'; it is {_either(FORMATS)}.", id="gateway.E007"
+            f"GATEWAY_LOG_FORMAT is '{settings.GATEWAY_LOG_FORMAT}'; it is {_join(FORMATS)}.", id="gateway.E007"
         )
 
 
@@ -129,16 +129,16 @@ def _tls() -> Iterator[CheckMessage]:
         if value and not Path(value).is_file():
             yield Error(f"{name} names '{value}', which is not a file.", id="gateway.E010")
     if all(value and Path(value).is_file() for value in files.values()):
-        yield from _certificate(*files.values())
+        yield from _certificate_chain(*files.values())
 
 
-def _certificate(chain: str, key: str) -> Iterator[CheckMessage]:
+def _certificate_chain(chain: str, key: str) -> Iterator[CheckMessage]:
     try:
-        # A key with a passphrase would ask for it on a terminal that a service does not have.
+        # For a key with a passphrase OpenSSL would prompt on a terminal that a service does not have.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=lambda: b"")
     except (OSError, ValueError):
         yield Error(
-            "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE are no PEM chain with its key (one without passphrase).",
+            "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE are not a PEM chain and its key (without a passphrase).",
             id="gateway.E010",
         )
 
@@ -151,7 +151,7 @@ def _traces() -> Iterator[CheckMessage]:
     for name in OTEL_PROTOCOLS:
         if os.environ.get(name, OTEL_PROTOCOL) != OTEL_PROTOCOL:
             yield Warning(
-                f"{name} is '{os.environ[name]}'; the gateway exports traces over {OTEL_PROTOCOL} and nothing else.",
+                f"{name} is '{os.environ[name]}'; the gateway exports traces over {OTEL_PROTOCOL} only.",
                 id="gateway.W002",
             )
 
@@ -176,8 +176,8 @@ def _addresses() -> Iterator[CheckMessage]:
         )
 
 
-def _named() -> Iterator[CheckMessage]:
-    """Files and modules that are first used long after the start."""
+def _references() -> Iterator[CheckMessage]:
+    """Checks files and modules that settings name and that are first used long after the start."""
     config = Path(settings.GATEWAY_CONFIG)
     if config != settings.BASE_DIR / "config" / "gateway.yaml" and not config.is_file():
         yield Error(f"GATEWAY_CONFIG names '{config}', which is not a file.", id="gateway.E015")
@@ -196,7 +196,7 @@ def _named() -> Iterator[CheckMessage]:
 
 def _is_address(url: str) -> bool:
     try:
-        urlsplit(url).port  # noqa: B018  (raises when it is no number)
+        urlsplit(url).port  # noqa: B018  (raises when it is not a number)
     except ValueError:
         return False
     return True
@@ -218,12 +218,12 @@ def _is_module(name: str) -> bool:
 
 
 def otel_missing() -> bool:
-    """Whether the packages of the extra `otel` are not installed."""
+    """Returns True when the packages of the extra `otel` are not installed."""
     try:
         return any(find_spec(name) is None for name in OTEL_PACKAGES)
     except ModuleNotFoundError:
         return True
 
 
-def _either(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,7 +1,8 @@
-"""The one typed reader of GATEWAY_* settings: the environment first, then `.env` in the working directory
-(GATEWAY_ENV_FILE names another), then, for SECRETS, the file that `<setting>_FILE` names.
+"""The typed reader of GATEWAY_* settings: the environment, then `.env` in the working directory (GATEWAY_ENV_FILE names
+another file), then, for SECRETS, the file that `<setting>_FILE` names.
 
-It fails loudly, naming the setting. The secret key is made on the first start and kept in the data directory.
+A value that cannot be read raises an error that names the setting. The secret key is generated at the first start and
+kept in the data directory.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ SECRETS = (
     "GATEWAY_DATABASE_URL",
     "GATEWAY_REDIS_URL",
 )
-"""Settings that may stand in a file each; those that are lists have a line for each there, or commas."""
+"""Settings that may be in a file each. In the file of a list the entries are separated by lines or commas."""
 
 
-def secrets_read() -> None:
-    """Takes what files hold of SECRETS into the environment, as `.env` is; raises ImproperlyConfigured."""
+def load_secret_files() -> None:
+    """Reads the files of SECRETS into the environment, as `.env` is read; raises ImproperlyConfigured."""
     for name in SECRETS:
         try:
             value = read_variable(name)
@@ -37,7 +38,7 @@ def secrets_read() -> None:
 
 
 def env_file() -> str:
-    """The file of settings: `.env`, which may be missing, or the one that GATEWAY_ENV_FILE names."""
+    """Returns the file of settings: `.env`, which may be missing, or the one that GATEWAY_ENV_FILE names."""
     given = os.environ.get("GATEWAY_ENV_FILE", "")
     if given and not os.access(given, os.R_OK):
         raise ImproperlyConfigured(f"GATEWAY_ENV_FILE names '{given}', which cannot be read.")
@@ -46,35 +47,35 @@ def env_file() -> str:
 
 env = Env(prefix="GATEWAY_")
 env.read_env(env_file(), recurse=False)
-secrets_read()
+load_secret_files()
 
 
 def data_directory() -> Path:
-    """GATEWAY_DATA_DIR, made when it is missing (readable by its owner only)."""
+    """Returns GATEWAY_DATA_DIR, which is created when it is missing (readable by its owner only)."""
     directory = Path(env.str("DATA_DIR", "./data")).resolve()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(
-            f"GATEWAY_DATA_DIR is '{directory}', which cannot be made ({error.strerror})."
+            f"GATEWAY_DATA_DIR is '{directory}', which cannot be created ({error.strerror})."
         ) from None
     return directory
 
 
 def secret_key(directory: Path) -> str:
-    """GATEWAY_SECRET_KEY, else the one in the data directory, made on first use without a race."""
+    """Returns GATEWAY_SECRET_KEY, else the key in the data directory, which the first process generates."""
     if given := env.str("SECRET_KEY", ""):
         return given
     try:
-        return _kept_key(directory / "secret_key")
+        return _stored_key(directory / "secret_key")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ImproperlyConfigured(
-            f"The secret key in GATEWAY_DATA_DIR, '{directory}', can be neither read nor made ({reason})."
+            f"The secret key in GATEWAY_DATA_DIR, '{directory}', can be neither read nor generated ({reason})."
         ) from None
 
 
-def _kept_key(path: Path) -> str:
+def _stored_key(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -1,5 +1,5 @@
-"""The file of GATEWAY_CONFIG before a process starts: while one serves, a broken file leaves the last good one in
-force, and at the start there is none.
+"""The check of the configuration file (GATEWAY_CONFIG) at the start. A file that breaks while a process serves leaves
+the last good configuration in force; at the start there is none yet, so a broken file stops it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tools_app import operator_rules
 
 
 def configuration_check() -> None:
-    """Raises ImproperlyConfigured with what is wrong in the file, read together with the operator's rows."""
+    """Reads the file together with the operator settings of the admin; raises ImproperlyConfigured for a fault."""
     try:
         overlay = overlay_read()
         MODELS.check(lambda section: parse(section, overlay))

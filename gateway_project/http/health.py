@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -19,9 +20,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from core_app import clock, database, jsontext
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
-from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.response import send_json, send_response
 from sessions_app.models import AgentSession, SessionState
@@ -48,35 +48,30 @@ class NotReady(Exception):
     """A part of the process is not well. The text is shown in its line; it never comes from a foreign exception."""
 
 
-class HealthCounts(Part):
+class HealthCounts(Periodic):
     """Keeps the counts of `/healthz` fresh."""
 
     def __init__(self) -> None:
+        super().__init__("health-counts", self.refresh, self._pause_seconds, failed=_log_failure)
         self.sessions = 0
         self.keys = 0
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._refresh_forever(), name="health-counts")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            await cancel_tasks(self._task)
-            self._task = None
+        self._counting_seconds = 0.0
 
     async def refresh(self) -> None:
         """Counts now; when the database does not answer the old counts stay."""
-        self.sessions, self.keys = await database.run(_counts)
+        began = time.perf_counter()
+        try:
+            self.sessions, self.keys = await database.run(_counts)
+        finally:
+            self._counting_seconds = time.perf_counter() - began
 
-    async def _refresh_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                await self.refresh()
-            except Exception as error:  # whatever the database raises: old counts are better than no answer
-                logger.warning("health_counts_failed", error=error_summary(error))
-            await asyncio.sleep(max(REFRESH_SECONDS, (loop.time() - began) / COUNTING_SHARE))
+    def _pause_seconds(self) -> float:
+        return max(REFRESH_SECONDS, self._counting_seconds / COUNTING_SHARE)
+
+
+def _log_failure(error: Exception) -> None:
+    """Old counts are better than no answer, whatever the database raises."""
+    logger.warning("health_counts_failed", error=error_summary(error))
 
 
 COUNTS = process_wide(HealthCounts())

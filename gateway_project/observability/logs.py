@@ -1,8 +1,8 @@
-"""Logs: structlog for what the gateway says itself, the standard library's records through the same door.
+"""Logging: structlog for the gateway's own lines, and the standard library's records through the same handler.
 
-One line per event on standard error, JSON or, on a terminal, coloured (GATEWAY_LOG_FORMAT auto, json, console).
-Whatever carries a secret by name or by form is replaced before it is written. Django calls `configure` once,
-with the LOGGING setting.
+One line per event on standard error, as JSON or, on a terminal, coloured (GATEWAY_LOG_FORMAT auto, json, console).
+Values that are secrets by their name or their form are replaced before a line is written. Django calls `configure`
+once, with the LOGGING setting.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ _NAMED = re.compile(
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 # The `resultUrl` of a callback ends in its credential.
-_ADDRESS = re.compile(r"(/v1/callbacks/)[^/\s\"'?]+")
-# In the address of a database or of Redis.
+_CALLBACK = re.compile(r"(/v1/callbacks/)[^/\s\"'?]+")
+# The password in the URL of a database or of Redis.
 _PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+(?=@)")
 _ISSUED = re.compile(r"\b(ag[wt]_[A-Za-z0-9_-]{2}|whsec_|sk-)[A-Za-z0-9+/=_-]{8,}")
 _SUSPICIOUS = (
     "key", "token", "secret", "password", "bearer", "basic", "callbacks", "://", "agw_", "agt_", "whsec_", "sk-",
     "authorization", "cookie", "signature",
 )  # fmt: skip
-"""One of these is in every text that an expression or a name above would change: looked for first, because looking
-takes half a microsecond and the expressions ten."""
+"""Every text that an expression or a name above would change contains one of these. They are searched first, because
+that takes half a microsecond and the expressions ten."""
 
-GATHER_SECONDS, GATHER_LINES = 0.1, 500
-"""How long lines of requests wait for each other: a system call for each would be a tenth of a relayed request."""
+BATCH_SECONDS, BATCH_LINES = 0.1, 500
+"""Limits of a batch of request lines. A write for each line would cost a request 2 µs on a pipe, and more on systems
+that intercept system calls."""
 
-# Each says per request or per start what the gateway's own lines or answers say already.
+# Each of these repeats, per request or per start, what the gateway's own lines or responses say.
 QUIET_LOGGERS = {
     "uvicorn": logging.WARNING,
     "daphne": logging.WARNING,
@@ -66,7 +67,7 @@ QUIET_LOGGERS = {
     "asyncio": logging.WARNING,
     "aiohttp.access": logging.WARNING,
     "httpx": logging.WARNING,
-    # A line per job, and a warning whenever a notification came for a job that another worker took.
+    # A line per job, and a warning for each notification of a job that another worker took.
     "procrastinate": logging.WARNING,
     "httpx2": logging.WARNING,
     "httpcore2": logging.WARNING,
@@ -77,41 +78,41 @@ QUIET_LOGGERS = {
 
 
 def configure(options: Mapping[str, str]) -> None:
-    """Sets up both worlds; `options` is the LOGGING setting: `level` and `format`."""
+    """Configures structlog and the standard library; `options` is the LOGGING setting: `level` and `format`."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        trace_named,
+        add_trace_ids,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        request_dropped,
+        drop_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Loggers keep what they were first used with, so a second configuration would reach some of them only.
+    # Loggers keep the configuration of their first use, so a second one would reach some of them only.
     if not structlog.is_configured():
-        _configure_own(shared)
-    handler = (logging.StreamHandler if _is_console(options["format"]) else Gathering)(sys.stderr)
+        _configure_structlog(shared)
+    handler = (logging.StreamHandler if _is_console(options["format"]) else BatchingHandler)(sys.stderr)
     handler.addFilter(OutageFilter())
-    handler.setFormatter(Form(foreign_pre_chain=shared, processors=_rendering(options["format"])))
-    # In no line of ours, and three system calls for each.
+    handler.setFormatter(Formatter(foreign_pre_chain=shared, processors=_renderers(options["format"])))
+    # These are in no line of ours, and cost three system calls each.
     logging.logProcesses = logging.logMultiprocessing = logging.logThreads = False
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(_known_level(options["level"]))
+    root.setLevel(_level_number(options["level"]))
     for name, level in QUIET_LOGGERS.items():
         quiet = logging.getLogger(name)
         quiet.handlers, quiet.propagate = [], True
         quiet.setLevel(max(level, root.level))
     logging.captureWarnings(True)
-    # Static files under ASGI: Django reads their iterator in a thread, which is what is wanted.
+    # Static files under ASGI: Django reads their iterator in a thread, which is intended.
     warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-    # Filters of a logger are not asked for what its children say.
+    # The filters of a logger do not apply to records of its children.
     for name in ("uvicorn.error", "django.request"):
-        logging.getLogger(name).filters = [SaidAlready()]
+        logging.getLogger(name).filters = [DuplicateFilter()]
 
 
-class Form(structlog.stdlib.ProcessorFormatter):
-    """Renders records; the lines of requests bring their time as it is."""
+class Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders records; in request lines it formats the time first."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: object = record.msg
@@ -121,61 +122,61 @@ class Form(structlog.stdlib.ProcessorFormatter):
         return super().format(record)
 
 
-class Gathering(logging.StreamHandler):  # type: ignore[type-arg]  # the class takes none when it runs
-    """Writes JSON; what comes with every request is rendered and written together, GATHER_SECONDS late at most.
+class BatchingHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes no argument at run time
+    """Writes JSON. Request lines are rendered and written in batches, up to BATCH_SECONDS late.
 
-    Other records are written at once, after what was gathered before them. A process that is killed loses the
-    lines of its last moment.
+    Other records are written at once, after the request lines before them. A process that is killed loses the request
+    lines of its last tenth of a second.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._gathered: list[FastLine] = []
-        self._waiting = threading.Event()
+        self._batch: list[FastLine] = []
+        self._filled = threading.Event()
         self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         line: object = record.msg
         if type(line) is not FastLine:
-            self._write_gathered()
+            self._write_batch()
             super().emit(record)
             return
-        self._gathered.append(line)
-        if len(self._gathered) == 1:
-            self._wake()
-        elif len(self._gathered) >= GATHER_LINES:
-            self._write_gathered()
+        self._batch.append(line)
+        if len(self._batch) == 1:
+            self._wake_writer()
+        elif len(self._batch) >= BATCH_LINES:
+            self._write_batch()
 
     def flush(self) -> None:
-        """Writes what was gathered too."""
+        """Writes the batch too."""
         with self.lock or nullcontext():
-            self._write_gathered()
+            self._write_batch()
             super().flush()
 
-    def _wake(self) -> None:
+    def _wake_writer(self) -> None:
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write_for_ever, name="gateway-log", daemon=True)
+            self._writer = threading.Thread(target=self._write_forever, name="gateway-log", daemon=True)
             self._writer.start()
-        self._waiting.set()
+        self._filled.set()
 
-    def _write_for_ever(self) -> None:
+    def _write_forever(self) -> None:
         while True:
-            self._waiting.wait()
-            self._waiting.clear()
-            time.sleep(GATHER_SECONDS)
+            self._filled.wait()
+            self._filled.clear()
+            time.sleep(BATCH_SECONDS)
             self.flush()
 
-    def _write_gathered(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if not gathered:
+    def _write_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch:
             return
         try:
-            self.stream.write("".join([f"{_rendered(line)}{self.terminator}" for line in gathered]))
-        except Exception:  # as every handler does: a log that cannot be written ends nothing
+            self.stream.write("".join([f"{_render(line)}{self.terminator}" for line in batch]))
+        except Exception:  # as in every handler: a log that cannot be written must not stop the process
             self.handleError(logging.makeLogRecord({"msg": "lines of requests"}))
 
 
-def _rendered(line: FastLine) -> str:
+def _render(line: FastLine) -> str:
     line["timestamp"] = _stamp(line["timestamp"])
     text = encode_text(line)
     lowered = text.lower()
@@ -183,26 +184,27 @@ def _rendered(line: FastLine) -> str:
 
 
 def _stamp(moment: datetime) -> str:
-    """As structlog writes it."""
+    """Formats a time as structlog does."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def request_dropped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Takes away the request that Django gives with its records: it is shown with its query string."""
+def drop_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Removes the request that Django adds to its records: it would be shown with its query string."""
     event.pop("request", None)
     return event
 
 
-def trace_named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Adds the trace and the span that the line belongs to, where there are any."""
+def add_trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Adds the ids of the trace and the span that the line belongs to, if any."""
     if (ids := trace_ids()) is not None:
         event["trace_id"], event["span_id"] = ids
     return event
 
 
-class SaidAlready(logging.Filter):
-    """Drops what uvicorn takes for a failure: a socket that was refused with an HTTP answer, and an event stream that
-    is cut because its reader takes nothing. And Django's line for each 503: `database_unavailable` says why."""
+class DuplicateFilter(logging.Filter):
+    """Drops records that repeat the gateway's own, or that are about no failure: uvicorn's for a socket refused with an
+    HTTP response and for a stream whose slow reader was cut off, Django's for each 503 of an unavailable database.
+    """
 
     MESSAGES = (
         "ASGI callable returned without completing handshake.",
@@ -215,7 +217,7 @@ class SaidAlready(logging.Filter):
 
 
 def redact(value: Any) -> Any:
-    """A copy of `value` without secrets: by the name they stand under, or by their form inside a text."""
+    """Copies `value` without secrets, which are known by the name of their field or by their form inside a text."""
     if isinstance(value, str):
         return _redact_text(value)
     if isinstance(value, bytes):
@@ -226,11 +228,11 @@ def redact(value: Any) -> Any:
         return [redact(item) for item in value]
     if value is None or isinstance(value, int | float):
         return value
-    # Else it would be rendered after this, as it is.
+    # Otherwise its text would be rendered later, unredacted.
     return _redact_text(repr(value))
 
 
-def _configure_own(shared: list[Processor]) -> None:
+def _configure_structlog(shared: list[Processor]) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -244,7 +246,7 @@ def _configure_own(shared: list[Processor]) -> None:
     )
 
 
-def _rendering(form: str) -> list[Processor]:
+def _renderers(form: str) -> list[Processor]:
     console = _is_console(form)
     exceptions: Processor = structlog.processors.format_exc_info
     renderer: Processor = (
@@ -267,7 +269,7 @@ def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 def _redact_text(text: str) -> str:
     text = _NAMED.sub(rf"\1\2{REDACTED}", text)
     text = _BEARER.sub(rf"\1 {REDACTED}", text)
-    for form in (_ADDRESS, _PASSWORD, _ISSUED):
+    for form in (_CALLBACK, _PASSWORD, _ISSUED):
         text = form.sub(rf"\1{REDACTED}", text)
     return text
 
@@ -277,6 +279,6 @@ def _is_secret(name: object) -> bool:
     return text.lower().replace("-", "_") in SECRET_NAMES
 
 
-def _known_level(level: str) -> int:
-    # An unknown level is refused by a system check, which needs logging to have been set up.
+def _level_number(level: str) -> int:
+    # A system check refuses an unknown level, and needs logging to be configured.
     return getattr(logging, level.upper(), logging.INFO) if level.upper() in LEVELS else logging.INFO

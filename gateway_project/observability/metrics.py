@@ -1,8 +1,8 @@
 """`/metrics` in Prometheus' text format, for keys with the scope `platform`.
 
-`PARTS` reads what the process's parts count by themselves; the runs by state are the one thing asked of the database,
-which has an index of the unfinished ones, and are left out when it does not answer. The exposition is written in a
-thread: a process with many routes and models has thousands of lines.
+`PartsCollector` reads the numbers that the parts of the process keep. The runs by state are the only query to the
+database, which has an index of the unfinished ones; they are left out when it does not answer. The exposition is
+rendered in a thread: a process with many routes and models has thousands of lines.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from tenants_app.principal import PLATFORM, Principal
 
 DATABASE_SECONDS = 2.0
 
-log = structlog.get_logger("gateway.metrics")
+logger = structlog.get_logger("gateway.metrics")
 
 
-class Parts(Collector):
-    """What the hub, the flusher, the runner and the sockets of this process know of themselves."""
+class PartsCollector(Collector):
+    """The numbers of this process's hub, flusher, runner and sockets."""
 
     def describe(self) -> Iterable[Metric]:
-        """The same: reading costs nothing."""
+        """Returns the same as `collect`: reading costs nothing."""
         return self.collect()
 
     def collect(self) -> Iterable[Metric]:
-        """Plain attributes of the parts, read without a lock: each is one number."""
+        """Reads plain attributes of the parts, without a lock: each is one number."""
         yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
         yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
         yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
@@ -54,33 +54,34 @@ class Parts(Collector):
 
 
 class RunStates(Collector):
-    """Unfinished runs of the whole deployment by state, as of the last look."""
+    """Unfinished runs of the whole deployment by state, as of the last `refresh`."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] | None = None
 
     def describe(self) -> Iterable[Metric]:
-        """Without a look."""
+        """Returns the metric without samples."""
         yield _runs()
 
     def collect(self) -> Iterable[Metric]:
-        """Nothing when the last look failed: a gap says more than an old number."""
+        """Returns no samples when the last refresh failed: a gap says more than an old number."""
         family = _runs()
         for state, count in (self.counts or {}).items():
             family.add_metric([state], count)
         yield family
 
-    async def look(self) -> None:
-        """Asks the database, for DATABASE_SECONDS at most."""
+    async def refresh(self) -> None:
+        """Queries the database, for DATABASE_SECONDS at most."""
         self.counts = None
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
-                self.counts = await database.run(_unfinished)
+                self.counts = await database.run(_count_unfinished)
         except (DatabaseError, TimeoutError) as error:
-            log.warning("runs_not_counted", error=error_summary(error))
+            logger.warning("runs_not_counted", error=error_summary(error))
 
 
 RUN_STATES = process_wide(RunStates())
+"""Process-wide instance, a collector of REGISTRY."""
 
 
 class Metrics:
@@ -89,7 +90,7 @@ class Metrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal: Principal = scope["gateway.principal"]
         principal.require(PLATFORM)
-        await RUN_STATES.look()
+        await RUN_STATES.refresh()
         exposition = await asyncio.to_thread(generate_latest, REGISTRY)
         await send_page(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)
 
@@ -102,12 +103,12 @@ def _runs() -> GaugeMetricFamily:
     return GaugeMetricFamily("gateway_runs", "Unfinished runs by state.", labels=["state"])
 
 
-def _unfinished() -> dict[str, int]:
+def _count_unfinished() -> dict[str, int]:
     found = Run.objects.filter(state__in=UNFINISHED).order_by().values_list("state").annotate(Count("pk"))
     return {str(state): 0 for state in UNFINISHED} | dict(found)
 
 
-REGISTRY.register(Parts())
+REGISTRY.register(PartsCollector())
 REGISTRY.register(RUN_STATES)
 for standard in (ProcessCollector, PlatformCollector, GCCollector):
     standard(registry=REGISTRY)

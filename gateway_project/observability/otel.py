@@ -1,8 +1,9 @@
-"""OpenTelemetry behind `core_app.tracing`: loaded only when GATEWAY_OTEL is on, like the packages of the extra `otel`.
+"""The OpenTelemetry implementation of `core_app.tracing`. Imported only when GATEWAY_OTEL is on, like the packages of
+the extra `otel`.
 
-Spans wait in a bounded queue and leave in batches from a thread of their own, so a collector that hangs or is gone
-costs spans, which are counted, and never a request. Where to export, how to sample and how long the queue is are the
-SDK's standard OTEL_* variables; the SDK reads them itself.
+Spans wait in a bounded queue and are exported in batches by a thread of its own, so that a collector that hangs or is
+down costs spans, which are counted, and never a request. Target, sampling and queue length are the SDK's standard
+OTEL_* variables, which the SDK reads itself.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BATCH_SPANS = 512
 
 
 class OtelSpan:
-    """A `core_app.tracing.Span`."""
+    """Implements `core_app.tracing.Span`."""
 
     def __init__(self, span: LibrarySpan, hosts: Sequence[str]) -> None:
         self.span = span
@@ -60,7 +61,7 @@ class OtelSpan:
     def set_attributes(self, attributes: Attributes) -> None:
         """See `Span.set_attributes`."""
         if self.span.is_recording():
-            self.span.set_attributes(_known(attributes))
+            self.span.set_attributes(_without_none(attributes))
 
     def mark_failed(self, error_type: str) -> None:
         """See `Span.mark_failed`."""
@@ -83,9 +84,9 @@ class OtelSpan:
 
 
 class OtelTracer:
-    """A `core_app.tracing.Tracer`. `hosts` are the patterns of GATEWAY_OTEL_PROPAGATE."""
+    """Implements `core_app.tracing.Tracer`. `hosts` are the patterns of GATEWAY_OTEL_PROPAGATE."""
 
-    def __init__(self, provider: TracerProvider, ids: PlacedIds, *, content: bool, hosts: Sequence[str]) -> None:
+    def __init__(self, provider: TracerProvider, ids: ReservedIds, *, content: bool, hosts: Sequence[str]) -> None:
         self.content = content
         self._tracer = provider.get_tracer("agent_gateway")
         self._ids = ids
@@ -94,7 +95,7 @@ class OtelTracer:
     def start_span(self, name: str, attributes: Attributes, kind: Kind, parent: Mapping[str, str] | None) -> Span:
         """See `Tracer.start_span`."""
         context = None if parent is None else _WIRE.extract(parent, _EMPTY)
-        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=_known(attributes))
+        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=_without_none(attributes))
         return OtelSpan(span, self._hosts)
 
     @contextmanager
@@ -128,96 +129,97 @@ class OtelTracer:
 
     def reserve(self) -> str:
         """See `reserve_span`: `00-<trace>-<own id>-<flags>-<parent's id>`; without a parent the last one is empty."""
-        above = get_current_span().get_span_context()
-        # A span that is never ended: it makes the decision to sample, as every span of its place will.
-        place = self._tracer.start_span("run").get_span_context()
+        parent = get_current_span().get_span_context()
+        # A span that is never ended: it makes the sampling decision for the span that will take its ids.
+        reserved = self._tracer.start_span("run").get_span_context()
         carrier: dict[str, str] = {}
-        _WIRE.inject(carrier, set_span_in_context(NonRecordingSpan(place), _EMPTY))
-        return f"{carrier['traceparent']}-{above.span_id:016x}" if above.is_valid else f"{carrier['traceparent']}-"
+        _WIRE.inject(carrier, set_span_in_context(NonRecordingSpan(reserved), _EMPTY))
+        return f"{carrier['traceparent']}-{parent.span_id:016x}" if parent.is_valid else f"{carrier['traceparent']}-"
 
     def report(
         self, name: str, attributes: Attributes, parent: str, began: datetime, ended: datetime, error: str | None
     ) -> None:
         """See `Tracer.report`."""
-        self._over(_WIRE.extract({"traceparent": parent}, _EMPTY), name, attributes, began, ended, error)
+        self._report(_WIRE.extract({"traceparent": parent}, _EMPTY), name, attributes, began, ended, error)
 
     def report_reserved(
         self, reserved: str, name: str, attributes: Attributes, began: datetime, ended: datetime, error: str | None
     ) -> None:
         """See `Tracer.report_reserved`."""
-        place = get_current_span(_WIRE.extract({"traceparent": reserved[:TRACEPARENT_CHARACTERS]}, _EMPTY))
-        own, above = place.get_span_context(), reserved[TRACEPARENT_CHARACTERS + 1 :]
+        placeholder = get_current_span(_WIRE.extract({"traceparent": reserved[:TRACEPARENT_CHARACTERS]}, _EMPTY))
+        own, parent_id = placeholder.get_span_context(), reserved[TRACEPARENT_CHARACTERS + 1 :]
         if not own.is_valid or not own.trace_flags.sampled:
             return
         context = _EMPTY
-        if above:
-            parent = SpanContext(own.trace_id, int(above, 16), is_remote=True, trace_flags=own.trace_flags)
+        if parent_id:
+            parent = SpanContext(own.trace_id, int(parent_id, 16), is_remote=True, trace_flags=own.trace_flags)
             context = set_span_in_context(NonRecordingSpan(parent), _EMPTY)
-        with self._ids.placed(own):
-            self._over(context, name, attributes, began, ended, error)
+        with self._ids.use(own):
+            self._report(context, name, attributes, began, ended, error)
 
-    def _over(
+    def _report(
         self, context: Context, name: str, attributes: Attributes, began: datetime, ended: datetime, error: str | None
     ) -> None:
-        span = self._tracer.start_span(name, context, attributes=_known(attributes), start_time=_nanoseconds(began))
+        known = _without_none(attributes)
+        span = self._tracer.start_span(name, context, attributes=known, start_time=_nanoseconds(began))
         if error is not None:
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR))
         span.end(_nanoseconds(ended))
 
 
-class PlacedIds(RandomIdGenerator):
-    """Random ids, and for a span whose place was reserved the ones that were given out then."""
+class ReservedIds(RandomIdGenerator):
+    """Generates random ids, except for a reserved span, which gets the ids of its reservation."""
 
     def __init__(self) -> None:
-        self._own = threading.local()
+        self._thread = threading.local()
 
     @contextmanager
-    def placed(self, own: SpanContext) -> Iterator[None]:
-        """The next span of this thread has this place."""
-        self._own.place = own
+    def use(self, reserved: SpanContext) -> Iterator[None]:
+        """Gives the next span of this thread the ids of `reserved`."""
+        self._thread.reserved = reserved
         try:
             yield
         finally:
-            self._own.place = None
+            self._thread.reserved = None
 
     def generate_span_id(self) -> int:
         """See the base."""
-        place: SpanContext | None = getattr(self._own, "place", None)
-        return super().generate_span_id() if place is None else place.span_id
+        reserved: SpanContext | None = getattr(self._thread, "reserved", None)
+        return super().generate_span_id() if reserved is None else reserved.span_id
 
     def generate_trace_id(self) -> int:
         """See the base."""
-        place: SpanContext | None = getattr(self._own, "place", None)
-        return super().generate_trace_id() if place is None else place.trace_id
+        reserved: SpanContext | None = getattr(self._thread, "reserved", None)
+        return super().generate_trace_id() if reserved is None else reserved.trace_id
 
 
-class Waiting:
-    """How many spans wait for the exporter's thread; past the queue's length they are dropped, and counted."""
+class QueueCounter:
+    """Counts the spans that wait for the exporter's thread, so that spans beyond the queue's length can be counted."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._guard = threading.Lock()
         self.count = 0
 
-    def admitted(self) -> bool:
-        """Whether there is room for one more, which it then takes."""
+    def try_add(self) -> bool:
+        """Counts one more span; False when the queue is full."""
         with self._guard:
             if self.count >= self._limit:
                 return False
             self.count += 1
             return True
 
-    def taken(self, spans: int) -> None:
-        """So many have left."""
+    def remove(self, spans: int) -> None:
+        """Counts spans that left the queue."""
         with self._guard:
             self.count -= spans
 
 
 class BoundedProcessor(BatchSpanProcessor):
-    """The SDK's batches; what would overflow its queue, which drops without a number, is not let in."""
+    """The SDK's batch processor, except that spans beyond its queue are counted: the SDK drops them silently."""
 
-    def __init__(self, exporter: CountedExporter, waiting: Waiting, limit: int) -> None:
+    def __init__(self, exporter: CountedExporter, waiting: QueueCounter, limit: int) -> None:
         batch = os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "")
         size = int(batch) if batch.isdecimal() and int(batch) > 0 else BATCH_SPANS
         super().__init__(exporter, max_queue_size=limit, max_export_batch_size=min(size, limit))
@@ -227,22 +229,22 @@ class BoundedProcessor(BatchSpanProcessor):
         """See the base."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        if self._waiting.admitted():
+        if self._waiting.try_add():
             super().on_end(span)
         else:
             SPANS.labels("dropped").inc()
 
 
 class CountedExporter(SpanExporter):
-    """Counts what became of the spans."""
+    """Counts spans by the outcome of their export."""
 
-    def __init__(self, exporter: SpanExporter, waiting: Waiting) -> None:
+    def __init__(self, exporter: SpanExporter, waiting: QueueCounter) -> None:
         self.inner = exporter
         self._waiting = waiting
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See the base."""
-        self._waiting.taken(len(spans))
+        self._waiting.remove(len(spans))
         outcome = "failed"
         try:
             result = self.inner.export(spans)
@@ -260,25 +262,25 @@ class CountedExporter(SpanExporter):
         return self.inner.force_flush(timeout_millis)
 
 
-class Exporting:
-    """A process's provider and its queue. The provider is nobody's but the gateway's: no global one is set."""
+class SpanPipeline:
+    """The tracer provider of the process and its export queue. It is the gateway's own: no global provider is set."""
 
     def __init__(self, exporter: SpanExporter | None, *, version: str, role: str) -> None:
         os.environ.setdefault("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", str(ATTRIBUTE_CHARACTERS))
         limit = _queue_length()
-        self.waiting = Waiting(limit)
-        self.ids = PlacedIds()
+        self.waiting = QueueCounter(limit)
+        self.ids = ReservedIds()
         self.provider = TracerProvider(resource=_resource(version, role), shutdown_on_exit=False, id_generator=self.ids)
         self.exporter = CountedExporter(exporter or OTLPSpanExporter(), self.waiting)
         self.provider.add_span_processor(BoundedProcessor(self.exporter, self.waiting, limit))
 
     def tracer(self, *, content: bool, hosts: Sequence[str]) -> OtelTracer:
-        """The tracer of the process."""
+        """Returns the tracer of the process."""
         return OtelTracer(self.provider, self.ids, content=content, hosts=hosts)
 
     def close(self, seconds: float) -> int:
-        """Exports what waits, for `seconds` at most; how many spans are lost with it."""
-        # In a thread that nobody waits for at the exit: an exporter that hangs must not keep the process.
+        """Exports the waiting spans, for `seconds` at most, and returns how many are lost."""
+        # In a daemon thread: an exporter that hangs must not keep the process from its exit.
         closing = threading.Thread(target=self.provider.shutdown, name="gateway-otel-close", daemon=True)
         closing.start()
         closing.join(seconds)
@@ -294,17 +296,17 @@ def _resource(version: str, role: str) -> Resource:
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
         "gateway.role": role,
     }
-    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before it.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
 def _queue_length() -> int:
-    """OTEL_BSP_MAX_QUEUE_SIZE, as the SDK takes it; what is no number is its default."""
+    """Returns OTEL_BSP_MAX_QUEUE_SIZE as the SDK reads it: its default for a value that is not a number."""
     given = os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
     return int(given) if given.isdecimal() and int(given) > 0 else QUEUE_LENGTH
 
 
-def _known(attributes: Attributes) -> dict[str, Value]:
+def _without_none(attributes: Attributes) -> dict[str, Value]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 

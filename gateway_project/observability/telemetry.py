@@ -37,7 +37,7 @@ class Telemetry(Part):
             return
         if otel_missing():
             raise ImproperlyConfigured(OTEL_MISSING)
-        exporting = import_module("gateway_project.observability.otel").Exporting
+        exporting = import_module("gateway_project.observability.otel").SpanPipeline
         self._exporting = exporting(self.exporter, version=settings.GATEWAY_VERSION, role=self.role)
         TRACING.tracer = self._exporting.tracer(
             content=settings.GATEWAY_OTEL_CONTENT, hosts=settings.GATEWAY_OTEL_PROPAGATE

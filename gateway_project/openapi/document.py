@@ -35,7 +35,7 @@ def document() -> Schema:
     descriptions = {name: text for part in documents for name, text in part.path_parameters.items()}
     for method, path, operation in _operations(paths):
         _complete(method, path, operation, descriptions)
-    schemas = generator.registry.build({})["schemas"] | {"Error": components.error_schema()}
+    schemas = generator.registry.build({}).get("schemas", {}) | {"Error": components.error_schema()}
     for part in documents:
         schemas |= part.schemas()
     tags = dict.fromkeys(tag for part in documents for tag in part.tags)

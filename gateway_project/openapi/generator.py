@@ -29,6 +29,7 @@ class ViewSchema(AutoSchema):
     def __init__(self, operations: Operations) -> None:
         super().__init__()
         self._operations = operations
+        self._documented = {viewset for viewset, _ in operations}
 
     @property
     def operation(self) -> Operation:
@@ -48,6 +49,9 @@ class ViewSchema(AutoSchema):
         return getattr(getattr(self._viewset, self._action), "idempotent", False)
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
+        """Returns the operation; None, which leaves it out, for a view of a face that documents none."""
+        if type(self.view) not in self._documented:
+            return None
         operation: Schema | None = super().get_operation(*args, **kwargs)
         assert operation is not None  # nothing here is excluded
         if not self._viewset.authentication_classes:

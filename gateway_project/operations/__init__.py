@@ -1,0 +1,1 @@
+"""The work of the operator commands: doctor, backup and secret rotation."""

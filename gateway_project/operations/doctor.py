@@ -1,7 +1,7 @@
-"""What `manage.py doctor` looks at: each check is a function that says in one line how it found things.
+"""The checks of `manage.py doctor`: each is a function that returns a level and one line of text.
 
-It changes nothing, and runs beside a serving gateway or without one. A line never carries a secret: keys are named by
-their variables, addresses shown without their credentials.
+They change nothing, and run beside a serving gateway or without one. A text never contains a secret: keys are named by
+their variables, addresses are shown without credentials.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from core_app.database import database_now
 from core_app.errors import GatewayError
 from events_app.models import Stream
 from gateway_project.configuration.checks import TAG
-from gateway_project.configuration.connection_pools import APPLICATION, most_connections
+from gateway_project.configuration.databases import APPLICATION, max_connections
 from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
 from gateway_project.operations.secret_rotation import secrets_reseal
 from inference_app.catalogue.config import MODELS, models_config
@@ -45,22 +45,22 @@ Level = Literal["ok", "warning", "wrong"]
 
 REACH_SECONDS = 3
 SKEW_SECONDS = 1.0
-"""Leases go by the database's clock alone, but times of events and of timers are compared with the process's."""
+"""Leases use the database's clock alone, but times of events and timers are compared with the process's clock."""
 
 LEAST_FREE_BYTES = 1024**3
 LEAST_FREE_SHARE = 0.05
-FILES_WANTED = 4096
-"""A connection is an open file; a laptop's 1,024 end at about a thousand followers."""
+RECOMMENDED_FILES = 4096
+"""A connection is an open file; the usual limit of 1,024 is reached at about a thousand followers."""
 
 RECENT_RUNS = 500
 OLDEST_SECRETS = 1000
 STALE_SECONDS = 30.0
-"""The sweep takes up what a dead process held within seconds; what is older has nobody who looks."""
+"""The sweep takes over what a dead process held within seconds; anything older means that no sweep runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """The result of one check."""
 
     check: str
     level: Level
@@ -71,32 +71,32 @@ Found = tuple[Level, str]
 Check = Callable[[], Found]
 
 
-def settings_checked() -> Found:
-    """The system checks of the settings."""
+def check_settings() -> Found:
+    """Runs the system checks of the settings."""
     messages = run_checks(tags=[TAG])
     if not messages:
-        return "ok", "every GATEWAY_* setting can work."
+        return "ok", "every GATEWAY_* setting is usable."
     worst: Level = "wrong" if any(message.level >= ERROR for message in messages) else "warning"
     return worst, " ".join(f"{message.msg} ({message.id})" for message in messages)
 
 
-def rows() -> Found:
-    """Reads what the admin lays over the file, as a serving process does."""
+def check_admin_rows() -> Found:
+    """Reads the admin's rows, which override the file, as a serving process does."""
     MODELS.forget()
     rows_apply()
-    return "ok", f"{_rows()} providers, routes, aliases and prices of the admin are in force over the file."
+    return "ok", f"{_count_admin_rows()} providers, routes, aliases and prices of the admin override the file."
 
 
-def _rows() -> int:
+def _count_admin_rows() -> int:
     overlay = overlay_now()
     return len(overlay.providers) + len(overlay.routes) + len(overlay.aliases) + len(overlay.prices)
 
 
-def configuration() -> Found:
-    """The file of GATEWAY_CONFIG as it is now, all its sections, with the admin's rows over it where they were read."""
+def check_configuration() -> Found:
+    """Reads all sections of the file of GATEWAY_CONFIG, with the admin's rows where they were read."""
     MODELS.forget()
     agents.AGENTS.forget()
-    over = f" with {count} rows of the admin" if (count := _rows()) else ""
+    over = f" with {count} rows of the admin" if (count := _count_admin_rows()) else ""
     try:
         providers = models_config().providers
         entries = agents.AGENTS.get()
@@ -108,12 +108,12 @@ def configuration() -> Found:
     return "ok", f"{settings.GATEWAY_CONFIG}{over}: {len(providers)} providers, {len(entries)} agents."
 
 
-def providers() -> Found:
-    """Which providers have what they need; keys are named by their variables."""
+def check_providers() -> Found:
+    """Lists the providers that are usable, those without a key, named by its variable, and those switched off."""
     try:
         config = models_config()
     except ConfigurationError:
-        return "warning", "not looked at: the configuration is broken."
+        return "warning", "not checked: the configuration is broken."
     on = {name: entry for name, entry in config.providers.items() if entry.enabled}
     usable = [name for name, entry in on.items() if entry.usable]
     missing = [f"{name} ({entry.api_key_env})" for name, entry in on.items() if not entry.usable]
@@ -122,8 +122,8 @@ def providers() -> Found:
     return "ok", f"{text}; switched off: {off}." if off else f"{text}."
 
 
-def channel_layer() -> Found:
-    """Redis, where it is used."""
+def check_channel_layer() -> Found:
+    """Asks Redis for its version, where it is used."""
     if not settings.GATEWAY_REDIS_URL:
         return "ok", "in memory, for one process."
     try:
@@ -136,25 +136,25 @@ def channel_layer() -> Found:
     return "ok", f"Redis {version} answers."
 
 
-def disk() -> Found:
-    """The room that is left where the data are."""
+def check_disk() -> Found:
+    """Checks the free space of the data directory's disk."""
     usage = shutil.disk_usage(settings.GATEWAY_DATA_DIR)
     text = f"{usage.free / 1024**3:.1f} GiB of {usage.total / 1024**3:.1f} are free at GATEWAY_DATA_DIR."
     scarce = usage.free < LEAST_FREE_BYTES or usage.free < usage.total * LEAST_FREE_SHARE
     return ("warning" if scarce else "ok"), text
 
 
-def open_files() -> Found:
-    """How many connections the process may hold."""
+def check_open_files() -> Found:
+    """Checks how many files, and so connections, the process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     text = f"{soft} open files are allowed ({hard} could be)."
-    if soft != resource.RLIM_INFINITY and soft < FILES_WANTED:
-        return "warning", f"{text} Every follower is one: raise it (ulimit -n) to {FILES_WANTED} at least."
+    if soft != resource.RLIM_INFINITY and soft < RECOMMENDED_FILES:
+        return "warning", f"{text} Every follower is one: raise it (ulimit -n) to {RECOMMENDED_FILES} at least."
     return "ok", text
 
 
-def lock() -> Found:
-    """Who serves the data directory, where one process alone may."""
+def check_data_directory() -> Found:
+    """Finds the process that serves the data directory, where only one may."""
     path = settings.GATEWAY_DATA_DIR / "lock"
     if settings.GATEWAY_DATABASE_URL or not path.exists():
         return "ok", "nobody serves this data directory." if not path.exists() else "not used with PostgreSQL."
@@ -166,8 +166,8 @@ def lock() -> Found:
     return "ok", "nobody serves this data directory."
 
 
-def database() -> Found:
-    """Whether the database answers, and which one it is."""
+def check_database() -> Found:
+    """Asks the database for its version."""
     try:
         if settings.GATEWAY_DATABASE_URL:
             # The pool behind `connection` would try for half a minute.
@@ -181,57 +181,57 @@ def database() -> Found:
     return "ok", f"{connection.display_name} {version} answers."
 
 
-def migrations() -> Found:
-    """Whether the schema is this version's."""
+def check_migrations() -> Found:
+    """Checks that the schema is this version's."""
     missing = migrations_missing()
     if missing:
         return "wrong", f"{missing} migrations are not applied; run 'manage.py prepare', or start the gateway."
     return "ok", "the schema is this version's."
 
 
-def clocks() -> Found:
-    """The database's clock beside this machine's."""
+def check_clocks() -> Found:
+    """Compares the database's clock with this machine's."""
     before = time.time()
     skew = database_now() - (before + time.time()) / 2
     text = f"the database's clock is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} this machine's."
     return ("warning" if abs(skew) > SKEW_SECONDS else "ok"), text
 
 
-def leases() -> Found:
-    """Leases that ended without being given back, of sessions whose run has not ended."""
+def check_leases() -> Found:
+    """Finds expired leases, never released, of sessions whose run has not ended."""
     late = Stream.objects.filter(owner__isnull=False, lease_expires__lt=database_now() - STALE_SECONDS)
     stale = late.filter(Exists(Run.objects.filter(session__stream_id=OuterRef("pk"), state=RunState.RUNNING))).count()
     if stale:
-        return "wrong", f"{stale} runs are held by processes that are gone, and nobody takes them up: is one serving?"
+        return "wrong", f"{stale} runs are held by processes that are gone, and no process takes over: is one serving?"
     return "ok", "no run is held by a process that is gone."
 
 
-def workers() -> Found:
-    """Whether there is somebody to run what is queued, where the serving processes do not."""
+def check_workers() -> Found:
+    """Checks that a worker is alive, where runs need one."""
     if settings.GATEWAY_RUNNER != "worker":
         return "ok", "none needed, serving processes run their sessions."
     if not workers_alive():
         return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'manage.py worker'."
-    return "ok", "there are some."
+    return "ok", "at least one is alive."
 
 
-def waiting_runs() -> Found:
-    """Runs that wait although nothing of them is awaited, and queued ones that nobody begins."""
+def check_waiting_runs() -> Found:
+    """Finds waiting runs without an awaited call, and queued runs that no process starts."""
     awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
-    forgotten = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
+    orphaned = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
     late = clock.now() - timedelta(seconds=STALE_SECONDS)
     active = Run.objects.filter(session_id=OuterRef("session_id"), state__in=[RunState.WAITING, RunState.RUNNING])
     queued = Run.objects.filter(state__in=[RunState.QUEUED, RunState.READY], created_at__lt=late)
     unserved = queued.exclude(Exists(active)).count()
-    if forgotten:
-        return "wrong", f"{forgotten} runs wait for nothing: every call of theirs is settled."
+    if orphaned:
+        return "wrong", f"{orphaned} runs wait for nothing: all of their calls are settled."
     if unserved:
-        return "warning", f"{unserved} runs are queued and nobody has begun them: is a process serving?"
-    return "ok", "every run that waits has something to wait for."
+        return "warning", f"{unserved} runs are queued and no process has started them: is one serving?"
+    return "ok", "every waiting run has a call to wait for."
 
 
-def ledger() -> Found:
-    """Whether the ledger and the newest runs come to the same sums."""
+def check_ledger() -> Found:
+    """Compares the token sums of the newest runs with their ledger entries."""
     newest = list(Run.objects.filter(turns__gt=0).order_by("-created_at").values_list("pk", flat=True)[:RECENT_RUNS])
     columns = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
     sums = {name: Sum(name) for name in columns}
@@ -248,8 +248,8 @@ def ledger() -> Found:
     return "ok", f"the ledger and the newest {len(newest)} runs agree."
 
 
-def sealed() -> Found:
-    """Whether the keys at hand open the sealed secrets, of each kind the oldest."""
+def check_sealed_secrets() -> Found:
+    """Checks that GATEWAY_SECRET_KEY or a fallback opens the sealed secrets: of each kind the oldest."""
     found = secrets_reseal(dry=True, most=OLDEST_SECRETS)
     if found.unreadable:
         kinds = ", ".join(sorted(found.unreadable))
@@ -261,10 +261,10 @@ def sealed() -> Found:
     return "ok", f"GATEWAY_SECRET_KEY opens all of {found.all} secrets."
 
 
-def connections() -> Found:
-    """Whether PostgreSQL has room for what every process may open, and for one more process."""
+def check_connections() -> Found:
+    """Checks that PostgreSQL accepts the connections of all processes and of one more."""
     if not settings.GATEWAY_DATABASE_URL:
-        return "ok", "SQLite, which counts none."
+        return "ok", "SQLite, which has no limit."
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
@@ -272,12 +272,12 @@ def connections() -> Found:
             " WHERE datname = current_database() AND starts_with(application_name, %s)",
             [APPLICATION],
         )
-        room, processes = cursor.fetchone()
-    # This command is one of them, and ends.
+        limit, processes = cursor.fetchone()
+    # This command is one of them, and is about to end.
     processes = max(0, processes - 1)
-    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
-    text = f"{processes} processes are connected, each opens up to {of_each}; max_connections leaves room for {room}."
-    if (processes + 1) * of_each <= room:
+    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    text = f"{processes} processes are connected, each opens up to {of_each}; max_connections allows {limit}."
+    if (processes + 1) * of_each <= limit:
         return "ok", text
     return "warning", (
         f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
@@ -286,41 +286,41 @@ def connections() -> Found:
 
 
 BEFORE_THE_DATABASE: Mapping[str, Check] = {
-    "settings": settings_checked,
-    "disk": disk,
-    "open files": open_files,
-    "data directory": lock,
-    "channel layer": channel_layer,
+    "settings": check_settings,
+    "disk": check_disk,
+    "open files": check_open_files,
+    "data directory": check_data_directory,
+    "channel layer": check_channel_layer,
 }
-CONFIGURED: Mapping[str, Check] = {"configuration": configuration, "providers": providers}
+CONFIGURED: Mapping[str, Check] = {"configuration": check_configuration, "providers": check_providers}
 WITH_THE_SCHEMA: Mapping[str, Check] = {
-    "connections": connections,
-    "sealed secrets": sealed,
-    "clocks": clocks,
-    "leases": leases,
-    "workers": workers,
-    "waiting runs": waiting_runs,
-    "ledger": ledger,
+    "connections": check_connections,
+    "sealed secrets": check_sealed_secrets,
+    "clocks": check_clocks,
+    "leases": check_leases,
+    "workers": check_workers,
+    "waiting runs": check_waiting_runs,
+    "ledger": check_ledger,
 }
 
 
 def findings() -> Iterator[Finding]:
-    """Every check in its order; those that need the database are left out when it cannot be used, and the configuration
-    is then the file's alone."""
-    yield from (_asked(name, check) for name, check in BEFORE_THE_DATABASE.items())
-    found = [_asked("database", database)]
+    """Runs all checks in order. When the database cannot be used, those that need it are left out and the configuration
+    is checked without the admin's rows."""
+    yield from (_run_check(name, check) for name, check in BEFORE_THE_DATABASE.items())
+    found = [_run_check("database", check_database)]
     if found[0].level == "ok":
-        found.append(_asked("migrations", migrations))
+        found.append(_run_check("migrations", check_migrations))
     yield from found
     usable = all(finding.level == "ok" for finding in found)
     if usable:
-        yield _asked("rows", rows)
-    yield from (_asked(name, check) for name, check in CONFIGURED.items())
+        yield _run_check("rows", check_admin_rows)
+    yield from (_run_check(name, check) for name, check in CONFIGURED.items())
     if usable:
-        yield from (_asked(name, check) for name, check in WITH_THE_SCHEMA.items())
+        yield from (_run_check(name, check) for name, check in WITH_THE_SCHEMA.items())
 
 
-def _asked(name: str, check: Check) -> Finding:
+def _run_check(name: str, check: Check) -> Finding:
     try:
         level, text = check()
     except DatabaseError as error:

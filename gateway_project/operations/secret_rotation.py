@@ -1,6 +1,6 @@
-"""Every sealed secret of the database, and how it comes under the present GATEWAY_SECRET_KEY.
+"""Rotation of GATEWAY_SECRET_KEY: seals every secret in the database anew, under the present key.
 
-What is left out: answers that are kept for an Idempotency-Key, which are gone after a day.
+Responses kept for an Idempotency-Key are left out: they are removed after a day.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from inference_app.models import Provider
 from tenants_app.models import Tenant
 from tools_app.models import SessionTool
 
-CALLBACK_SECRET = "sealed_callback_secret"  # noqa: S105  (the name it has in a tenant's settings)
+CALLBACK_SECRET = "sealed_callback_secret"  # noqa: S105  (its name in a tenant's settings)
 
 PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """One sealed secret; `replace` puts another in its place unless somebody has done so meanwhile."""
+    """A sealed secret. `replace` stores another text in its place, unless it was changed meanwhile."""
 
-    what: str
+    kind: str
     text: str
     replace: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class RotationReport:
-    """How many secrets of each kind stood under a former key, and how many no key opens."""
+    """The number of secrets by kind: those under a former key, those that no key opens, and all."""
 
     former: Mapping[str, int]
     unreadable: Mapping[str, int]
@@ -44,44 +44,44 @@ class RotationReport:
 
 
 def secrets_reseal(*, dry: bool = False, most: int | None = None) -> RotationReport:
-    """Seals under the present key what is under a former one, `most` of each kind, the oldest first; with `dry` it only
-    counts. May run beside a serving gateway, and again and again."""
+    """Seals secrets under a former key anew, `most` of each kind, the oldest first; with `dry` it only counts them. May
+    run beside a serving gateway, and repeatedly."""
     former: Counter[str] = Counter()
     unreadable: Counter[str] = Counter()
     total = 0
-    for secret in _all(most):
+    for secret in _sealed_secrets(most):
         total += 1
         try:
             anew = reseal(secret.text)
         except Unprocessable:
-            unreadable[secret.what] += 1
+            unreadable[secret.kind] += 1
             continue
         if anew is not None and (dry or secret.replace(anew)):
-            former[secret.what] += 1
+            former[secret.kind] += 1
     return RotationReport(former, unreadable, total)
 
 
-def _all(most: int | None) -> Iterator[SealedSecret]:
-    yield from _column(SessionTool, "sealed_secret", "tools", most)
-    yield from _column(WebhookEndpoint, "secret", "webhooks", most)
-    yield from _column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
-    yield from _column(Provider, "sealed_key", "providers", most)
+def _sealed_secrets(most: int | None) -> Iterator[SealedSecret]:
+    yield from _secrets_in_column(SessionTool, "sealed_secret", "tools", most)
+    yield from _secrets_in_column(WebhookEndpoint, "secret", "webhooks", most)
+    yield from _secrets_in_column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
+    yield from _secrets_in_column(Provider, "sealed_key", "providers", most)
     for key, text in Tenant.objects.order_by("pk").values_list("pk", f"settings__{CALLBACK_SECRET}")[:most]:
         if text:
-            yield SealedSecret("tenants", text, _in_settings(key, text))
+            yield SealedSecret("tenants", text, _settings_replacer(key, text))
 
 
-def _column(model: type[Model], column: str, what: str, most: int | None) -> Iterator[SealedSecret]:
+def _secrets_in_column(model: type[Model], column: str, kind: str, most: int | None) -> Iterator[SealedSecret]:
     rows: Any = model._default_manager.exclude(**{f"{column}__isnull": True}).exclude(**{column: ""}).order_by("pk")
     last, left = 0, most
     while page := list(rows.filter(pk__gt=last).values_list("pk", column)[: PAGE if left is None else min(left, PAGE)]):
         for key, text in page:
-            yield SealedSecret(what, text, _in_column(rows.filter(pk=key, **{column: text}), column))
+            yield SealedSecret(kind, text, _column_replacer(rows.filter(pk=key, **{column: text}), column))
         last = page[-1][0]
         left = None if left is None else left - len(page)
 
 
-def _in_column(rows: Any, column: str) -> Callable[[str], bool]:
+def _column_replacer(rows: Any, column: str) -> Callable[[str], bool]:
     def replace(text: str) -> bool:
         with write_transaction():
             return bool(rows.update(**{column: text}))
@@ -89,7 +89,7 @@ def _in_column(rows: Any, column: str) -> Callable[[str], bool]:
     return replace
 
 
-def _in_settings(key: int, former: str) -> Callable[[str], bool]:
+def _settings_replacer(key: int, former: str) -> Callable[[str], bool]:
     def replace(text: str) -> bool:
         with write_transaction():
             tenant = Tenant.objects.select_for_update().get(pk=key)

@@ -1,0 +1,1 @@
+"""The life of a process: its start, its parts, its server and its locks."""

@@ -1,4 +1,4 @@
-"""What a start says to the person in front of it, once: addresses, the first secrets, lines to try.
+"""The text that a start prints: addresses, the first secrets, commands to try.
 
 The secrets of a first start are shown here and nowhere else; a later start shows none.
 """
@@ -13,7 +13,7 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (shown, not
 
 
 def announcement(first: FirstStart | None) -> str:
-    """The whole text."""
+    """Returns the whole text."""
     url = base_url(settings.GATEWAY_PORT)
     lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}", f"  admin    {url}/admin/"]
     lines.append(f"  API      {url}/docs")
@@ -26,14 +26,14 @@ def announcement(first: FirstStart | None) -> str:
 
 
 def base_url(port: int) -> str:
-    """How a client on this machine reaches `port`."""
+    """Returns the address of `port` for a client on this machine."""
     scheme = "https" if settings.GATEWAY_TLS_CERT_FILE else "http"
     host = settings.GATEWAY_HOST
     return f"{scheme}://{ANY_ADDRESS.get(host) or (f'[{host}]' if ':' in host else host)}:{port}"
 
 
 def first_secrets(first: FirstStart) -> list[str]:
-    """The key and the admin's password, which nobody can be shown again."""
+    """Returns the lines with the API key and the admin's password, which cannot be shown again."""
     password = first.admin_password or "as it was"
     return [
         "",
@@ -45,7 +45,7 @@ def first_secrets(first: FirstStart) -> list[str]:
 
 
 def lines_to_try(url: str, first: FirstStart | None) -> list[str]:
-    """A session, a prompt and its events, ready to be pasted into a shell."""
+    """Returns shell commands for a session, a prompt and its events."""
     key = first.api_key if first is not None else "<your API key>"
     return [
         "Try it:",

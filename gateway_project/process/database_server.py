@@ -1,6 +1,6 @@
-"""What a start asks of PostgreSQL before Django does: whether it answers, and the lock of the one process that serves.
+"""PostgreSQL at the start, before Django connects: whether it answers, and the lock of a deployment's only process.
 
-By itself, because an embedded gateway has neither to ask, and its library takes a start 0.07 s.
+A module of its own, because an embedded gateway needs neither, and importing psycopg takes 0.07 s of a start.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import psycopg
 
 REACH_SECONDS = 5
 ADVISORY_KEY = 0x67617465776179
-"""`gateway` in ASCII: the advisory lock of the one process that serves a PostgreSQL without Redis."""
+"""`gateway` in ASCII: the advisory lock of the only process that may serve a PostgreSQL without Redis."""
 
 
 class Unreachable(Exception):
-    """It does not answer; the text is what its library says of that, in a line."""
+    """PostgreSQL does not answer; the text is the first line of psycopg's."""
 
 
 def reach(url: str) -> None:
-    """Raises Unreachable at once, where the pool would try for half a minute."""
+    """Connects once; raises Unreachable at once, where the pool would try for half a minute."""
     try:
         psycopg.connect(url, connect_timeout=REACH_SECONDS).close()
     except psycopg.Error as error:
@@ -25,7 +25,7 @@ def reach(url: str) -> None:
 
 
 def lock(url: str) -> psycopg.Connection | None:
-    """The lock, which PostgreSQL keeps for this connection; None when another process has it."""
+    """Takes the lock, which PostgreSQL keeps for this connection; None when another process has it."""
     connection = psycopg.connect(
         url, autocommit=True, connect_timeout=REACH_SECONDS, application_name="gateway exclusive"
     )

@@ -1,6 +1,6 @@
-"""What runs in a server process beside its requests, started and ended as one.
+"""The owner of a process's parts: it lists them, starts them in order, drains them and stops them in reverse.
 
-Under uvicorn the lifespan starts it; under daphne, which knows no lifespan, the first scope does.
+Under uvicorn the lifespan protocol starts it; under daphne, which has none, the first connection does.
 """
 
 from __future__ import annotations
@@ -39,28 +39,29 @@ from tenants_app.limits import RATE_LIMITS
 from tools_app.executors.mcp import SERVERS
 
 _JOBS = "sessions_app.legs.jobs.JOBS"
-"""Named, because its library is installed for PostgreSQL only."""
+"""By name, because its library is installed for PostgreSQL only."""
 
-log = structlog.get_logger("gateway.lifecycle")
+logger = structlog.get_logger("gateway.lifecycle")
 
 WEBHOOKS = process_wide(WebhookSender(session_names))
+"""Process-wide instance, started by `Gateway`."""
 
 
 class Gateway:
-    """The process's parts. Starting, draining and stopping twice is starting, draining and stopping once."""
+    """Starts, drains and stops the parts of the process; a second call of each step does nothing."""
 
     def __init__(self) -> None:
         self.role: Literal["web", "worker"] = "web"
-        """Set before the start: a web process answers requests, a worker runs legs that the queue brings."""
+        """Set before the start: a web process serves requests, a worker runs legs from the queue."""
         self._started: list[Part] = []
         self._starting: asyncio.Future[None] | None = None
         self.started = False
-        """Whether everything runs: `ensure_started` has nothing to do then."""
+        """True while all parts run."""
         self.draining = False
-        """Whether this process was told to end."""
+        """True once the process was told to end."""
 
     def parts(self) -> Sequence[Part]:
-        """In the order they start; they stop in reverse."""
+        """Returns the parts of this process in the order they start; they stop in reverse."""
         legs: Sequence[Part]
         if self.role == "worker":
             legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
@@ -72,8 +73,8 @@ class Gateway:
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 
     async def ensure_started(self) -> None:
-        """Starts once, however many scopes ask for it at the same time. What a part raises is raised to all of them;
-        the parts before it are stopped, and whoever asks next tries again."""
+        """Starts the parts once, however many connections call this at the same time. An exception of a part is raised
+        to all of them; the parts before it are stopped, and the next call tries again."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(self._starting)
@@ -82,7 +83,7 @@ class Gateway:
 
     async def _start(self) -> None:
         try:
-            await database.run(_recover)
+            await database.run(_release_former_leases)
             TELEMETRY.role = self.role
             for part in self.parts():
                 await part.start()
@@ -93,43 +94,45 @@ class Gateway:
             raise
 
     async def drain(self) -> None:
-        """Followers are told to reconnect; running legs finish or are handed over. Raises what parts raised, when
-        all have been drained."""
+        """Tells followers to reconnect, and lets running legs finish or hands them over. Exceptions of parts are raised
+        after all parts have been drained."""
         if self.draining:
             return
         self.draining = True
-        await _each("drain", [(part, part.drain) for part in reversed(self._started)])
+        await _run_step("drain", [(part, part.drain) for part in reversed(self._started)])
 
     async def stop(self) -> None:
-        """Ends every part, the limits' connections and the database threads. Raises what parts raised, when all have
-        been stopped."""
+        """Stops the parts, the connections of the rate limits and the database threads. Exceptions of parts are raised
+        after all parts have been stopped."""
         self.started = False
         try:
             started, self._started = self._started, []
-            await _each("stop", [(part, part.stop) for part in reversed(started)])
+            await _run_step("stop", [(part, part.stop) for part in reversed(started)])
         finally:
             self._starting, self.draining = None, False
             await RATE_LIMITS.close()
             await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
 
 
-async def _each(step: str, actions: Iterable[tuple[Part, Callable[[], Awaitable[None]]]]) -> None:
-    """All of them in order: the part that fails must not keep the others, which have legs and rows to bring home."""
+async def _run_step(step: str, actions: Iterable[tuple[Part, Callable[[], Awaitable[None]]]]) -> None:
+    """Runs all actions in order. A part that fails must not keep the others from theirs: they have legs to hand over
+    and records to write."""
     errors: list[Exception] = []
     for part, action in actions:
         try:
             await action()
         except Exception as error:
-            log.exception("part_failed", part=type(part).__name__, step=step)
+            logger.exception("part_failed", part=type(part).__name__, step=step)
             errors.append(error)
     if errors:
         raise ExceptionGroup(f"The gateway's {step} failed.", errors)
 
 
-def _recover() -> None:
-    """A process that is alone with its database (SQLite) need not wait for the leases of its former life."""
+def _release_former_leases() -> None:
+    """Frees the leases that the process before this one held, on SQLite, which serves one process."""
     if connection.vendor == "sqlite":
         leases_reset()
 
 
 GATEWAY = process_wide(Gateway())
+"""Process-wide instance, started by the server's lifespan."""

@@ -1,7 +1,6 @@
-"""Starts and stops the gateway's parts with the server that runs them.
+"""The ASGI side of the life of a process: the server's lifespan events start and stop the parts.
 
-uvicorn speaks the ASGI lifespan protocol; daphne and test clients do not, so `EnsureStarted` starts the parts at the
-first connection where no lifespan did.
+uvicorn sends them; daphne and test clients do not, so `EnsureStarted` starts the parts at the first connection.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import structlog
 from edge_app.http.asgi import Application, Receive, Scope, Send
 from gateway_project.process.lifecycle import Gateway
 
-log = structlog.get_logger("gateway.lifespan")
+logger = structlog.get_logger("gateway.lifespan")
 
 
 class Lifespan:
@@ -26,23 +25,23 @@ class Lifespan:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._answered(send, "startup", self.gateway.start)
+                await self._run(send, "startup", self.gateway.start)
             else:
-                await self._answered(send, "shutdown", self.gateway.stop)
+                await self._run(send, "shutdown", self.gateway.stop)
                 return
 
-    async def _answered(self, send: Send, step: str, action: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, send: Send, step: str, action: Callable[[], Awaitable[None]]) -> None:
         try:
             await action()
-        except Exception:  # the protocol wants an answer whatever a part raises
-            log.exception("lifespan_failed", step=step)
+        except Exception:  # the protocol needs a reply, whatever a part raises
+            logger.exception("lifespan_failed", step=step)
             await send({"type": f"lifespan.{step}.failed", "message": f"The gateway's {step} failed."})
         else:
             await send({"type": f"lifespan.{step}.complete"})
 
 
 class EnsureStarted:
-    """Passes a connection on once the gateway runs."""
+    """ASGI middleware that passes a connection on once the parts run."""
 
     def __init__(self, application: Application, gateway: Gateway) -> None:
         self.application = application
@@ -51,8 +50,8 @@ class EnsureStarted:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if self.gateway.started:
             return self.application(scope, receive, send)
-        return self._after_the_start(scope, receive, send)
+        return self._start_first(scope, receive, send)
 
-    async def _after_the_start(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _start_first(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.gateway.ensure_started()
         await self.application(scope, receive, send)

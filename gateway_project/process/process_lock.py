@@ -1,7 +1,7 @@
-"""What only one process may hold: a data directory with SQLite, a database without a channel layer between processes.
+"""The lock of deployments that one process may serve: a data directory with SQLite, or PostgreSQL without Redis.
 
-A second process would write past the first one's followers, so it is refused with a sentence before it starts.
-The lock lives as long as the process and leaves nothing behind when that is killed.
+Events of a second process would not reach the followers of the first, so it is refused before it starts. The lock lives
+as long as the process, and nothing is left of it when the process is killed.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _DATABASE_LOCK = "gateway_project.process.database_server.lock"
 
 
 class AlreadyServed(Exception):
-    """Another process serves this; the text says which setting to change."""
+    """Another process serves the deployment; the text says which setting to change."""
 
 
 class ProcessLock:
-    """Holds the lock; nothing but keeping it alive is asked of it."""
+    """A lock that is held until it is released, or until the process ends."""
 
     def __init__(self, held: Any) -> None:
         self._held = held
 
     def release(self) -> None:
-        """Gives the lock back before the process ends."""
+        """Releases the lock before the process ends."""
         self._held.close()
 
 
 def lock_deployment() -> ProcessLock | None:
-    """The lock that this deployment needs, None when several processes may serve it.
+    """Takes the lock that this deployment needs; None when several processes may serve it.
 
-    Raises AlreadyServed, and ImproperlyConfigured where there is no place for it.
+    Raises AlreadyServed, and ImproperlyConfigured when the lock file cannot be written.
     """
     if not settings.GATEWAY_DATABASE_URL:
         return lock_directory(settings.GATEWAY_DATA_DIR)
@@ -46,7 +46,7 @@ def lock_deployment() -> ProcessLock | None:
 
 
 def lock_directory(directory: Path) -> ProcessLock:
-    """The exclusive lock on a data directory; the file names its holder for people."""
+    """Takes the exclusive lock on a data directory. The file contains the holder's process id, for people."""
     try:
         file = (directory / "lock").open("a+", encoding="ascii")
     except OSError as error:
@@ -70,11 +70,12 @@ def lock_directory(directory: Path) -> ProcessLock:
 
 
 def lock_database(url: str) -> ProcessLock:
-    """A lock that PostgreSQL keeps for one connection; without Redis followers hear of their own process only."""
+    """Takes a lock that PostgreSQL keeps for one connection: without Redis, events reach followers of their own process
+    only."""
     connection = import_string(_DATABASE_LOCK)(url)
     if connection is None:
         raise AlreadyServed(
             "Another process serves the database of GATEWAY_DATABASE_URL: set GATEWAY_REDIS_URL for both, so that"
-            " what one writes reaches the followers of the other."
+            " the events of one reach the followers of the other."
         )
     return ProcessLock(connection)

@@ -1,9 +1,9 @@
-"""The production server: uvicorn, run by us so that a stop loses nothing.
+"""The production server: uvicorn with a drain, so that a stop loses nothing.
 
 The first SIGTERM or SIGINT closes the listeners and drains the gateway (followers are told to reconnect, running
-legs finish or hand over, within GATEWAY_DRAIN_SECONDS); then uvicorn closes connections and ends the lifespan.
-A second signal ends the process at once; what it was doing is taken up again after the next start. A stop that hangs
-says where, and ends in the same way.
+legs finish or are handed over, within GATEWAY_DRAIN_SECONDS); then uvicorn closes connections and ends the lifespan.
+A second signal ends the process at once; the next start takes up the interrupted legs. A stop that hangs logs the
+location of every task and thread, and ends the process in the same way.
 """
 
 from __future__ import annotations
@@ -27,42 +27,43 @@ from core_app.timeouts import task_location
 from gateway_project.process.lifecycle import Gateway
 
 LARGEST_FRAME = 26 * 1024 * 1024
-"""uvicorn knows one limit for all sockets; this is the largest that any protocol here takes, paths check their own."""
+"""uvicorn has one limit for all sockets: this is the largest of all protocols here, each path checks its own."""
 
 CLOSE_SECONDS = 5
-"""How long open answers get after draining; followers have been ended by then."""
+"""The time that open responses get after the drain; followers have been ended by then."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than who asks keeps a connection (nginx and load balancers 60 s, aiohttp 15 s): uvicorn's 5 s close it under
-a request that is on its way, and a prompt is not sent again by itself."""
+"""Longer than clients keep an idle connection (nginx and load balancers 60 s, aiohttp 15 s). With uvicorn's 5 s a
+connection closes while a request is on its way, and clients do not repeat a prompt by themselves."""
 
 DRAIN_GRACE_SECONDS = 5.0
-"""A drain keeps to GATEWAY_DRAIN_SECONDS by itself; past this much more the server goes on without it."""
+"""A drain limits itself to GATEWAY_DRAIN_SECONDS; after this much more time the server continues without it."""
 
 GIVE_UP_SECONDS = 15.0
-"""After GATEWAY_DRAIN_SECONDS, a stop hangs: what comes after the drain takes thirteen at most."""
+"""A stop that takes this much longer than GATEWAY_DRAIN_SECONDS hangs: the steps after the drain take 13 s at most."""
 
 BACKLOG = 2048
 
 DAY_SECONDS = 86_400
-"""The system takes no time-out of any length."""
+"""The longest time-out set on a socket: the system does not accept any length."""
 
 UNREAD_SECONDS = 60
-"""A peer that takes none of what was written to it for so long loses its connection. Closing alone does not end one
-whose buffers are full: its descriptor and 2 MiB of the kernel's stayed for as long as the peer liked."""
+"""A peer that acknowledges no data for this long loses its connection. Closing alone does not end a connection whose
+buffers are full: its descriptor and 2 MiB of kernel memory stayed for as long as the peer liked."""
 
 COLLECT_AFTER = (10_000, 20, 20)
-"""A request allocates hundreds of objects and frees nearly all of them by itself; the default looks every 700."""
+"""Thresholds of the garbage collector: a request allocates hundreds of objects and frees nearly all of them without it,
+and the default runs it every 700."""
 
-log = structlog.get_logger("gateway.server")
+logger = structlog.get_logger("gateway.server")
 
 
 class PortTaken(Exception):
-    """An address cannot be listened on; the text names the setting."""
+    """The server cannot listen on an address; the text names the setting."""
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with a drain before its shutdown."""
+    """uvicorn's server with a drain before its shutdown."""
 
     def __init__(
         self,
@@ -72,35 +73,36 @@ class GatewayServer(uvicorn.Server):
         on_ready: Callable[[], None],
         on_hang: Callable[[asyncio.AbstractEventLoop], None] | None = None,
     ) -> None:
-        """`on_hang` is called in a thread of its own when a stop has not ended in time."""
+        """Creates a server that calls `on_ready` when it listens, and `on_hang`, in a thread of its own, when a stop
+        does not end in time."""
         super().__init__(config)
         self.gateway = gateway
         self.on_ready = on_ready
         self.on_hang = on_hang
-        self.stop_asked = False
+        self.stop_requested = False
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Runs in the signal handler: sets flags only, the next tick acts on them."""
-        if self.stop_asked:
+        """Runs in the signal handler: sets flags only, which the next tick acts on."""
+        if self.stop_requested:
             self.force_exit = True
-        self.stop_asked = True
+        self.stop_requested = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            garbage_spare()
+            relax_garbage_collector()
             self.on_ready()
 
     async def on_tick(self, counter: int) -> bool:
-        if self.stop_asked and self._drain is None:
+        if self.stop_requested and self._drain is None:
             self._drain = asyncio.create_task(self._drain_gateway(), name="drain")
-            self._watch_the_stop()
+            self._watch_stop()
         if self.force_exit or (self._drain is not None and self._drain.done()):
             self.should_exit = True
         return await super().on_tick(counter)
 
-    def _watch_the_stop(self) -> None:
+    def _watch_stop(self) -> None:
         if self.on_hang is not None:
             seconds = settings.GATEWAY_DRAIN_SECONDS + GIVE_UP_SECONDS
             timer = threading.Timer(seconds, self.on_hang, (asyncio.get_running_loop(),))
@@ -108,21 +110,21 @@ class GatewayServer(uvicorn.Server):
             timer.start()
 
     async def _drain_gateway(self) -> None:
-        log.info("draining", seconds=settings.GATEWAY_DRAIN_SECONDS)
+        logger.info("draining", seconds=settings.GATEWAY_DRAIN_SECONDS)
         for server in self.servers:
-            # A follower that is told to reconnect must not come back to the process that is leaving.
+            # A follower that is told to reconnect must not return to the process that is stopping.
             server.close()
         try:
             async with asyncio.timeout(settings.GATEWAY_DRAIN_SECONDS + DRAIN_GRACE_SECONDS):
                 await self.gateway.drain()
-        except Exception:  # the stop goes on whatever a part raises
-            log.exception("drain_failed")
+        except Exception:  # the stop continues, whatever a part raises
+            logger.exception("drain_failed")
 
 
-def process_abandon(loop: asyncio.AbstractEventLoop) -> None:
-    """Ends a process whose stop hangs, with 1, and says in the log what each task and thread of it is at."""
+def abandon_process(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends a process whose stop hangs, with exit code 1, and logs the location of its tasks and threads."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    log.error(
+    logger.error(
         "stop_hangs",
         tasks=sorted(f"{task.get_name()} at {task_location(task)}" for task in asyncio.all_tasks(loop)),
         threads=sorted(
@@ -133,16 +135,16 @@ def process_abandon(loop: asyncio.AbstractEventLoop) -> None:
     os._exit(1)
 
 
-def garbage_spare() -> None:
-    """Keeps the collector off what lives as long as the process: it went through half a million such objects every
-    few thousand requests, for a tenth of a second and a quarter of what a relayed request costs. What a start leaves
-    to collect is a hundredth of them, so it is not looked for either."""
+def relax_garbage_collector() -> None:
+    """Excludes the objects that live as long as the process from garbage collection. The collector went through half a
+    million of them every few thousand requests, for a tenth of a second, a quarter of the cost of a relayed request.
+    The garbage of the start is a hundredth of them, so it is not collected before."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 
 
 def server_config(application: Any) -> uvicorn.Config:
-    """uvicorn's configuration: one loop, no access log (it would show `?api_key=`), no compression of sockets."""
+    """Returns uvicorn's configuration: uvloop, no access log (it would show `?api_key=`), no compression of sockets."""
     return uvicorn.Config(
         application,
         loop="uvloop",
@@ -163,8 +165,8 @@ def server_config(application: Any) -> uvicorn.Config:
     )
 
 
-def sockets_bind(host: str, ports: Iterable[int]) -> list[socket.socket]:
-    """A listening socket per port; raises PortTaken."""
+def bind_sockets(host: str, ports: Iterable[int]) -> list[socket.socket]:
+    """Opens a listening socket per port; raises PortTaken."""
     bound: list[socket.socket] = []
     try:
         for port in ports:
@@ -187,10 +189,10 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
-    _cut_who_reads_nothing(listener)
+    _set_unread_timeout(listener)
     try:
         listener.bind(address)
-        # Who connects from now on is answered as soon as the server runs.
+        # Connections made from now on are served as soon as the server runs.
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -200,10 +202,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _cut_who_reads_nothing(listener: socket.socket) -> None:
-    """By the system, for every connection that the listener takes; Linux alone knows how."""
+def _set_unread_timeout(listener: socket.socket) -> None:
+    """Makes the system close connections of this listener whose peer reads nothing; only Linux can."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Never before the gateway itself ends a slow follower, which logs why.
+        # Later than the gateway itself ends a slow follower, which logs the reason.
         seconds = min(max(UNREAD_SECONDS, 2 * settings.GATEWAY_SLOW_FOLLOWER_SECONDS), DAY_SECONDS)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 

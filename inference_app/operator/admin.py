@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from admin_app.access import actor_of, user_of
-from admin_app.site import SITE, Page
+from admin_app.site import SITE, Page, Section
 from admin_app.tables import TenantRows
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from inference_app.operator.admin_relayed import relayed_page
@@ -157,3 +157,10 @@ class BudgetAdmin(ConfigurationRows):
 
 
 SITE.page_add(Page(route="relayed", name="Relayed", key="Relayed", view=relayed_page))
+SITE.section_add(
+    Section(
+        "Models",
+        rank=3,
+        entries=dict.fromkeys(("Relayed", "Provider", "Route", "Alias", "Price", "TenantModels", "Budget")),
+    )
+)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from edge_app.http.asgi import Headers
+from core_app.header_pairs import HeaderPairs
 from inference_app.catalogue.config import ModelsConfig
 from inference_app.catalogue.resolution import Candidate
-from inference_app.errors import limited
+from inference_app.errors import PathRateLimited
 from inference_app.relay.envelope import Envelope
 from inference_app.request_kinds import Kind
 from inference_app.spend.budgets import BUDGETS, Reservation, names_of
@@ -27,7 +27,7 @@ OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 1000, 32_000
 class Admission:
     """`headers` say what is left; `reservation` is settled with the call."""
 
-    headers: Headers = field(default_factory=list)
+    headers: HeaderPairs = field(default_factory=list)
     reservation: Reservation | None = None
 
     def settling(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
@@ -50,14 +50,17 @@ class Admission:
             self.reservation.release()
 
 
-async def admitted(
+async def admit(
     config: ModelsConfig, principal: Principal, kind: Kind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Takes a token of the path and holds the estimate in every budget; raises Refusal."""
+    """Takes a token of the path's bucket and holds the estimate in every budget.
+
+    Raises PathRateLimited, MinuteBudgetSpent or BudgetSpent.
+    """
     limit = await PATH_LIMITS.take(config, principal, kind)
     headers = [] if limit is None else limit.headers()
     if limit is not None and limit.limited:
-        raise limited(limit)
+        raise PathRateLimited(limit)
     if not BUDGETS.any_for(principal):
         return Admission(headers)
     output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
@@ -65,4 +68,11 @@ async def admitted(
     usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
     names = (envelope.model, *names_of(first))
     reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
-    return Admission(headers if reservation is None else [*headers, *reservation.headers()], reservation)
+    return Admission(headers if reservation is None else [*headers, *budget_headers(reservation)], reservation)
+
+
+def budget_headers(reservation: Reservation) -> HeaderPairs:
+    """The headers that say what is left of the narrowest budget, without this call."""
+    tokens, usd = reservation.left
+    headers: HeaderPairs = [] if tokens is None else [(b"x-gateway-budget-tokens-left", b"%d" % tokens)]
+    return headers if usd is None else [*headers, (b"x-gateway-budget-usd-left", f"{usd:.6f}".encode())]

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from core_app.timeouts import Deadline, IdleTimer, running_loop
-from inference_app.errors import Refusal
+from inference_app.errors import ProviderRefusal
 from inference_app.providers.retry_policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
 from inference_app.providers.upstreams import UPSTREAMS, Upstream, payload
 from inference_app.relay.answer_check import answer_read
@@ -30,14 +30,14 @@ COMMENTS_SECONDS = HASTY_FIRST_BYTE
 """With another candidate left, the time for the first byte is over by then."""
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-"""What a client may be told of a provider's error."""
+"""What a client may be provider_error of a provider's error."""
 _EVENT = re.compile(rb"(?:\A|[\r\n]|\xef\xbb\xbf)data:")
 
-_log = structlog.get_logger("gateway.relay")
+logger = structlog.get_logger("gateway.relay")
 
 
 @dataclass(slots=True)
-class Opened:
+class UpstreamResponse:
     """An answer that has begun. `first` is what a client may have now; `observer` and `silence`, which ends a stream
     of which nothing comes for too long, are None for one that is whole."""
 
@@ -57,7 +57,7 @@ class Opened:
 class Failed(Exception):
     """The attempt gave nothing. `refusal` is set where the request itself was at fault."""
 
-    def __init__(self, fault: Fault, refusal: Refusal | None = None) -> None:
+    def __init__(self, fault: Fault, refusal: ProviderRefusal | None = None) -> None:
         super().__init__(fault.code)
         self.fault = fault
         self.refusal = refusal
@@ -70,11 +70,11 @@ async def attempt(
     passed_on: Mapping[str, str],
     observer: StreamObserver | None,
     seconds: float,
-) -> Opened:
+) -> UpstreamResponse:
     """Asks once; `observer` for a stream. Raises Failed."""
     try:
         async with Deadline(seconds):
-            return await _asked(upstream, body, passed_on, observer)
+            return await _send(upstream, body, passed_on, observer)
     except aiohttp.ServerDisconnectedError:
         raise Failed(Fault("disconnected", "disconnected")) from None
     except aiohttp.SocketTimeoutError:
@@ -87,9 +87,9 @@ async def attempt(
         raise Failed(Fault("disconnected", "connection_broken")) from None
 
 
-async def _asked(
+async def _send(
     upstream: Upstream, body: bytes, passed_on: Mapping[str, str], observer: StreamObserver | None
-) -> Opened:
+) -> UpstreamResponse:
     response = await UPSTREAMS.session().post(
         upstream.url,
         data=payload(body),
@@ -97,30 +97,32 @@ async def _asked(
         allow_redirects=False,
         timeout=upstream.timeout,
     )
-    opened: Opened | None = None
+    opened: UpstreamResponse | None = None
     try:
         if response.status != 200:
-            raise await _refused(upstream, response)
-        opened = await (_whole(upstream, response) if observer is None else _begun(upstream, response, observer))
+            raise await _read_error(upstream, response)
+        opened = await (
+            _read_whole(upstream, response) if observer is None else _open_stream(upstream, response, observer)
+        )
     finally:
         if opened is None:
             response.close()
     return opened
 
 
-async def _whole(upstream: Upstream, response: aiohttp.ClientResponse) -> Opened:
+async def _read_whole(upstream: Upstream, response: aiohttp.ClientResponse) -> UpstreamResponse:
     body = await _read(response, MAX_ANSWER_BYTES)
     if len(body) > MAX_ANSWER_BYTES:
         raise Failed(Fault("garbage", "answer_too_large"))
     try:
         good, usage = answer_read(body, upstream.wire)
     except ValueError:
-        _log.warning("provider answered no JSON", provider=upstream.name, body=shown(body, upstream.provider.key))
+        _log_answer("provider_answered_no_json", upstream, body)
         raise Failed(Fault("garbage", "invalid_answer")) from None
     if not good:
-        _log.warning("provider answered an error", provider=upstream.name, body=shown(body, upstream.provider.key))
+        _log_answer("provider_answered_an_error", upstream, body)
         raise Failed(Fault("garbage", error_code(body) or "invalid_answer"))
-    return Opened(response, body, None, usage, None)
+    return UpstreamResponse(response, body, None, usage, None)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -134,7 +136,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _begun(upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver) -> Opened:
+async def _open_stream(
+    upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver
+) -> UpstreamResponse:
     """Up to the first event that a client can use. Comments are none: some providers send them while they look for
     somebody to answer. After a while they pass, so that the client hears that its slow answer is still to come."""
     first, looked = b"", False
@@ -144,9 +148,7 @@ async def _begun(upstream: Upstream, response: aiohttp.ClientResponse, observer:
         if data and not looked:
             looked = True
             if not begins_like_events(data):
-                _log.warning(
-                    "provider answered no stream", provider=upstream.name, body=shown(data, upstream.provider.key)
-                )
+                _log_answer("provider_answered_no_stream", upstream, data)
                 raise Failed(Fault("garbage", "invalid_stream"))
         if not data:
             first = observer.finish()
@@ -157,40 +159,45 @@ async def _begun(upstream: Upstream, response: aiohttp.ClientResponse, observer:
         if not _EVENT.search(first) and running_loop().time() < passing:
             first = b""
         if observer.failed is not None and not first:
-            _log.warning(
-                "provider failed in its stream",
+            logger.warning(
+                "provider_failed_in_its_stream",
                 provider=upstream.name,
-                body=shown(observer.failed, upstream.provider.key),
+                body=redacted_excerpt(observer.failed, upstream.provider.key),
             )
             raise Failed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
     silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
-    return Opened(response, first, observer, None, IdleTimer(upstream.provider.timeout.idle, silent))
+    return UpstreamResponse(response, first, observer, None, IdleTimer(upstream.provider.timeout.idle, silent))
 
 
-async def _refused(upstream: Upstream, response: aiohttp.ClientResponse) -> Failed:
+async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> Failed:
     """What an answer with another status than 200 means."""
     status = response.status
     body, key = await _read(response, MAX_ERROR_BYTES), upstream.provider.key
     if key:
         body = body.replace(key.encode(), "…".encode())
-    _log.warning("provider refused", provider=upstream.name, status=status, body=shown(body, key))
-    told = _told(body)
-    named = told and (told.code or (told.type if upstream.wire == "anthropic" else None))
+    logger.warning("provider_refused", provider=upstream.name, status=status, body=redacted_excerpt(body, key))
+    provider_error = _parse_error(body)
+    named = provider_error and (provider_error.code or (provider_error.type if upstream.wire == "anthropic" else None))
     code = named if named and _CODE.match(named) else str(status)
     fault = Fault("status", code, status, retry_after_seconds(response.headers.get("Retry-After")))
     if status in CALLERS_FAULT:
-        return Failed(fault, _handed_on(status, told))
+        return Failed(fault, _provider_refusal(status, provider_error))
     return Failed(fault)
 
 
-def _handed_on(status: int, told: _Told | None) -> Refusal:
-    message = (told.message if told else None) or f"The provider refused the request with status {status}."
-    code = told.code if told else None
-    return Refusal(status, code, message, told.param if told else None, None, told.type if told else None)
+def _provider_refusal(status: int, error: ProviderError | None) -> ProviderRefusal:
+    message = f"The provider refused the request with status {status}."
+    if error is None:
+        return ProviderRefusal(status, message)
+    return ProviderRefusal(status, error.message or message, code=error.code, type=error.type, field=error.param)
+
+
+def _log_answer(event: str, upstream: Upstream, body: bytes) -> None:
+    logger.warning(event, provider=upstream.name, body=redacted_excerpt(body, upstream.provider.key))
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class ProviderError:
     """A provider's error object; whatever is no short text is None."""
 
     message: str | None
@@ -199,18 +206,18 @@ class _Told:
     param: str | None
 
 
-def _told(body: bytes) -> _Told | None:
+def _parse_error(body: bytes) -> ProviderError | None:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
     error = _error_of(document) if isinstance(document, dict) else None
     if isinstance(error, str):
-        return _Told(error[:LOGGED_CHARACTERS], None, None, None)
+        return ProviderError(error[:LOGGED_CHARACTERS], None, None, None)
     if not isinstance(error, dict):
         return None
     message = error.get("message")
-    return _Told(
+    return ProviderError(
         message[:LOGGED_CHARACTERS] if isinstance(message, str) else None,
         _word(error.get("type")),
         _word(error.get("code")),
@@ -228,8 +235,8 @@ def _error_of(document: Mapping[str, object]) -> object:
 
 def error_code(event: bytes) -> str | None:
     """The code, else the type, in a provider's error event, where it is a word and no sentence."""
-    told = _told(event[event.find(b"{") :].strip() if b"{" in event else b"")
-    named = None if told is None else told.code or told.type
+    provider_error = _parse_error(event[event.find(b"{") :].strip() if b"{" in event else b"")
+    named = None if provider_error is None else provider_error.code or provider_error.type
     return named if named and _CODE.match(named) else None
 
 
@@ -240,7 +247,7 @@ def _word(value: object) -> str | None:
     return value[:100] if isinstance(value, str) and value else None
 
 
-def shown(body: bytes, key: str | None) -> str:
+def redacted_excerpt(body: bytes, key: str | None) -> str:
     """A body as the log shows it: without the provider's key, which some repeat in their errors."""
     text = body[: 2 * LOGGED_CHARACTERS].decode("utf-8", "replace")
     return (text.replace(key, "…") if key else text)[:LOGGED_CHARACTERS]

@@ -1,300 +1,144 @@
-"""A request to the providers that can serve it: retries and failover until the first byte, then bytes through.
+"""A request to the targets that can serve it: retries and fallbacks until the first byte, then bytes through.
 
-`async with upstream_call(request) as answer` gives an answer that has begun, or raises Refusal. What comes after the
-first byte is never asked for again: a stream that breaks ends with an error event in the caller's dialect. However
-the block is left, the provider's connection ends with it and the call is metered once.
+`async with upstream_call(request) as answer` gives a response that has started, or raises GatewayError. After the first
+byte nothing is asked again: a stream that breaks ends with an error event in the caller's dialect. However the block is
+left, the provider's connection is closed and the call is metered once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import random
-import secrets
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 
-import aiohttp
-import structlog
-
-from core_app.tracing import NO_SPAN
-from edge_app.http.asgi import Headers
 from inference_app.catalogue.config import ModelsConfig, models_config
-from inference_app.catalogue.resolution import Candidate
-from inference_app.errors import Refusal, no_provider, provider_failed
+from inference_app.errors import NoProvider, ProviderFailed
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.retry_policy import Fault, again, cooling, deadline_seconds, first_byte_seconds, pause
 from inference_app.providers.upstreams import UPSTREAMS
-from inference_app.relay.admission import Admission, admitted
-from inference_app.relay.attempt import Failed, Opened, attempt, error_code, shown
-from inference_app.relay.converter import Converter, Converters
-from inference_app.relay.dialect import Dialect
+from inference_app.relay.admission import admit
+from inference_app.relay.answer import UpstreamAnswer
+from inference_app.relay.attempt import Failed, attempt
+from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.observers import CallObserver
 from inference_app.relay.reasoning_filter import without_foreign
-from inference_app.relay.spans import attempt_begun, attempt_ended, attempt_failed, attempt_opened
+from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
+from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
-from inference_app.relay.targets import PLANS, Step, served_by, unknown_fields
-from inference_app.request_kinds import Kind
-from inference_app.spend.metering import METER, CallRecord, Outcome
-from inference_app.spend.usage import Usage
-from tenants_app.principal import Principal
-
-_log = structlog.get_logger("gateway.relay")
-_PROCESS = secrets.token_hex(4)
-_NUMBERS = itertools.count()
-_JSON = (b"content-type", b"application/json")
-_STREAM = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
-
-
-AT_ONCE_BYTES = 64 * 1024
-"""What is larger is converted in a thread: a megabyte takes tens of milliseconds, in which no other stream moves."""
-
-
-@dataclass(slots=True)
-class UpstreamRequest:
-    """`converters` are asked for when a candidate does not take the request's own wire; `passed_on` are the client's
-    headers that a provider of that wire gets."""
-
-    kind: Kind
-    envelope: Envelope
-    principal: Principal
-    request_id: str
-    dialect: Dialect
-    converters: Converters = field(default_factory=dict)
-    passed_on: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def streamed(self) -> bool:
-        return self.envelope.streamed
-
-
-class UpstreamAnswer:
-    """What the client gets: `first`, then of a stream all that `more` gives. `usage` is what the provider has said so
-    far, whole once the stream is over."""
-
-    status = 200
-
-    def __init__(self, call: UpstreamCall, step: Step, opened: Opened, converter: Converter | None) -> None:
-        self._call = call
-        self._step = step
-        self._opened = opened
-        self._converter = converter
-        self.candidate: Candidate = step.candidate
-        self.wire = step.wire
-        self.attempts = call.attempts
-        self.outcome: Outcome = "left"
-        self.first = b""
-        self._over = False
-
-    @property
-    def usage(self) -> Usage | None:
-        observer = self._opened.observer
-        return self._opened.usage if observer is None else observer.usage
-
-    @property
-    def output_estimate(self) -> int:
-        """Tokens of the answer so far, by its length: for a provider that does not count."""
-        observer = self._opened.observer
-        return len(self._opened.first) // 4 if observer is None else observer.output_estimate
-
-    @property
-    def headers(self) -> Headers:
-        """Nothing of them comes from the provider."""
-        headers: Headers = [*_STREAM] if self._opened.observer is not None else [_JSON]
-        headers += (
-            *served_by(self.candidate),
-            (b"x-gateway-attempts", b"%d" % self.attempts),
-            *self._call.admission.headers,
-        )
-        return headers if self._converter is None else headers + self._converter.headers()
-
-    def begin(self) -> None:
-        """The first bytes, converted where need be; ValueError when they cannot be."""
-        opened, converter = self._opened, self._converter
-        if opened.observer is None:
-            self.first = opened.first if converter is None else converter.answer(opened.first)
-            self.outcome = "ok"
-        else:
-            self.first = opened.first if converter is None else converter.feed(opened.first)
-
-    async def more(self) -> bytes:
-        """The next of a stream after `first`, empty when it is over. Read as slowly as the client reads: nothing is
-        gathered in between."""
-        observer, silence = self._opened.observer, self._opened.silence
-        if observer is None or silence is None or self._over:
-            return b""
-        content, converter = self._opened.response.content, self._converter
-        try:
-            while observer.failed is None:
-                silence.resume()
-                data = await content.readany()
-                silence.pause()
-                if not data:
-                    break
-                if (data := observer.feed(data)) and converter is not None:
-                    data = converter.feed(data)
-                if data:
-                    return data
-            rest = observer.finish()
-            ended = observer.ended
-            if ended and converter is not None:
-                rest = (converter.feed(rest) if rest else b"") + converter.finish()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            ended, rest = False, self._broken(type(error).__name__)
-        else:
-            rest = rest if ended else self._broken("stream_error" if observer.failed else "stream_ended")
-        self.outcome, self._over = "ok" if ended else "broken", True
-        return rest
-
-    def _broken(self, reason: str) -> bytes:
-        """The last event of a stream that the provider did not bring to its end."""
-        observer = self._opened.observer
-        said = observer.failed if observer is not None else None
-        code = (error_code(said) if said else None) or "stream_interrupted"
-        _log.warning(
-            "stream broke",
-            candidate=self.candidate.name,
-            reason=reason,
-            request_id=self._call.request.request_id,
-            body=shown(said or b"", models_config().providers[self.candidate.provider].key),
-        )
-        return self._call.request.dialect.event(provider_failed(self.candidate.provider, code))
-
-    def close(self) -> None:
-        """Ends the provider's connection, unless the answer was read to its end."""
-        self._opened.close()
+from inference_app.relay.targets import TARGETS, Target, unknown_fields
 
 
 def upstream_call(request: UpstreamRequest) -> UpstreamCall:
-    """The one way to a provider; raises Refusal when the block is entered."""
+    """The one way to a provider; raises GatewayError when the block is entered."""
     return UpstreamCall(request)
 
 
 class UpstreamCall:
-    """One request under way."""
+    """One request under way: which target is asked next, and for how long."""
 
     def __init__(self, request: UpstreamRequest) -> None:
         self.request = request
-        self.attempts = 0
-        self._began = time.monotonic()
-        self._first_byte: float | None = None
+        self.observer = CallObserver(request)
         self._answer: UpstreamAnswer | None = None
-        self._asking: Candidate | None = None
-        self._in_flight = False
-        self._failed: tuple[Candidate, str] | None = None
-        self._span = NO_SPAN
-        self.admission = Admission()
 
     async def __aenter__(self) -> UpstreamAnswer:
+        observer = self.observer
         try:
             config, request = models_config(), self.request
-            steps = PLANS.steps(config, request.envelope.model, request.kind, request.converters, request.principal)
-            first = steps[0].candidate
-            self.admission = await admitted(config, request.principal, request.kind, request.envelope, first)
-            self._answer = await self._walked(config, steps)
+            targets = TARGETS.targets_for(
+                config, request.envelope.model, request.kind, request.converters, request.principal
+            )
+            first = targets[0].candidate
+            observer.admission = await admit(config, request.principal, request.kind, request.envelope, first)
+            self._answer = await self._ask_targets(config, targets)
         except BaseException as error:
-            self._ended_without_answer(error)
+            observer.finish_without_answer(error)
             raise
-        self._first_byte = time.monotonic()
+        observer.answered()
         return self._answer
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The answer names its call: without the way back nothing of them waits for the collector.
         answer, self._answer = self._answer, None
         assert answer is not None
         answer.close()
-        if answer.outcome == "ok":
-            CIRCUITS.succeeded(answer.candidate)
-        elif answer.outcome == "broken":
-            CIRCUITS.failed(answer.candidate, models_config().defaults.circuit_breaker)
-        else:
-            CIRCUITS.left(answer.candidate)
-        attempt_ended(self._span, None if answer.outcome == "ok" else answer.outcome, answer.usage)
-        self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
+        self.observer.finish(answer)
 
-    async def _walked(self, config: ModelsConfig, steps: list[Step]) -> UpstreamAnswer:
-        """Candidate after candidate; raises Refusal when none gave an answer."""
-        request = self.request
+    async def _ask_targets(self, config: ModelsConfig, targets: list[Target]) -> UpstreamAnswer:
+        """Asks target after target; raises ProviderFailed or NoProvider when none responds."""
+        request, observer = self.request, self.observer
         breaker = config.defaults.circuit_breaker
-        resting: list[float] = []
-        failed: Failed | None = None
-        for index, step in enumerate(steps):
-            if (rest := CIRCUITS.blocked_for(step.candidate, breaker)) is not None:
-                self._skipped(step, "resting", rest)
-                resting.append(rest)
+        cooldowns: list[float] = []
+        last: tuple[Target, Failed] | None = None
+        for index, target in enumerate(targets):
+            if (cooldown := CIRCUITS.blocked_for(target.candidate, breaker)) is not None:
+                observer.skip(target, "resting", cooldown)
+                cooldowns.append(cooldown)
                 continue
-            if index and not await self.admission.allows(request.principal, step.candidate):
-                self._skipped(step, "budget")
+            if index and not await observer.admission.allows(request.principal, target.candidate):
+                observer.skip(target, "budget")
                 continue
-            others = any(CIRCUITS.blocked_for(later.candidate, breaker) is None for later in steps[index + 1 :])
+            others = any(CIRCUITS.blocked_for(later.candidate, breaker) is None for later in targets[index + 1 :])
             try:
-                return await self._tried(config, step, others)
-            except Failed as error:
-                failed = error
-                self._failed = (step.candidate, error.fault.code)
-            if self._elapsed() > deadline_seconds(streamed=request.streamed):
+                return await self._ask_with_retries(config, target, others)
+            except Failed as failed:
+                last = target, failed
+            if observer.elapsed() > deadline_seconds(streamed=request.streamed):
                 break
-        raise self._refusal(failed, resting)
+        raise _exhausted_error(last, cooldowns)
 
-    async def _tried(self, config: ModelsConfig, step: Step, others: bool) -> UpstreamAnswer:
-        """One candidate, as often as its policy says; raises Failed, or Refusal for the caller's own fault."""
+    async def _ask_with_retries(self, config: ModelsConfig, target: Target, others: bool) -> UpstreamAnswer:
+        """Asks one target as often as its policy says; raises Failed, or ProviderRefusal for the caller's own fault."""
         policy, breaker = config.defaults.retry, config.defaults.circuit_breaker
         retry, stale = 0, True
         while True:
             try:
-                return await self._once(config, step, others)
+                return await self._ask(config, target, others)
             except Failed as failed:
                 fault = failed.fault
                 # The provider may have closed an idle connection at the very moment it was used.
                 free = stale and fault.kind == "disconnected" and fault.code == "disconnected"
-                self._noted(step, failed, free=free)
+                self.observer.fail(target, failed, free=free)
                 if failed.refusal is not None:
-                    CIRCUITS.succeeded(step.candidate)
+                    CIRCUITS.succeeded(target.candidate)
                     raise failed.refusal from None
                 if fault.cooling:
-                    CIRCUITS.cool(step.candidate, cooling(fault, policy))
-                    CIRCUITS.left(step.candidate)
+                    CIRCUITS.cool(target.candidate, cooling(fault, policy))
+                    CIRCUITS.left(target.candidate)
                 elif free:
-                    CIRCUITS.left(step.candidate)
+                    CIRCUITS.left(target.candidate)
                 else:
-                    CIRCUITS.failed(step.candidate, breaker)
+                    CIRCUITS.failed(target.candidate, breaker)
                 delay = 0.0 if free else pause(fault, policy, retry, random.random)
                 spent = retry >= policy.max_retries or not again(fault, policy) or (fault.cooling and others)
-                if not free and (spent or self._too_late(delay, policy.max_delay_ms) or self._is_open(step)):
+                if not free and (spent or self._is_too_late(delay, policy.max_delay_ms) or self._is_open(target)):
                     raise
                 stale, retry = False, retry + (not free)
                 await asyncio.sleep(delay)
 
-    async def _once(self, config: ModelsConfig, step: Step, others: bool) -> UpstreamAnswer:
-        request = self.request
-        upstream = UPSTREAMS.upstream(config, step.candidate, step.kind, step.wire)
-        converter = None if step.converter is None else step.converter()
-        body, observer = await self._prepared(config, step, converter)
-        self.attempts += 1
-        self._asking, self._in_flight = step.candidate, True
-        CIRCUITS.begin(step.candidate)
+    async def _ask(self, config: ModelsConfig, target: Target, others: bool) -> UpstreamAnswer:
+        """Makes one attempt; raises Failed."""
+        request, observer = self.request, self.observer
+        upstream = UPSTREAMS.upstream(config, target.candidate, target.kind, target.wire)
+        converter = None if target.converter is None else target.converter()
+        body, stream = await self._prepare(config, target, converter)
+        observer.start(target)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         passed_on = request.passed_on if converter is None else {}
-        self._span = attempt_begun(
-            step.candidate,
-            step.kind,
-            number=self.attempts,
-            streamed=request.streamed,
-            request_id=request.request_id,
-        )
-        if carried := self._span.headers(upstream.url.host):
+        if carried := observer.span.headers(upstream.url.host):
             passed_on = {**passed_on, **carried}
-        opened = await attempt(upstream, body, passed_on=passed_on, observer=observer, seconds=seconds)
-        answer = UpstreamAnswer(self, step, opened, converter)
+        opened = await attempt(upstream, body, passed_on=passed_on, observer=stream, seconds=seconds)
+        answer = UpstreamAnswer(
+            request,
+            target,
+            opened,
+            converter,
+            attempts=observer.attempts,
+            admission_headers=observer.admission.headers,
+        )
         try:
             if converter is not None and len(opened.first) > AT_ONCE_BYTES:
                 await asyncio.to_thread(answer.begin)
@@ -303,98 +147,47 @@ class UpstreamCall:
         except ValueError:
             opened.close()
             raise Failed(Fault("garbage", "invalid_answer")) from None
-        attempt_opened(self._span, opened.first)
-        if CIRCUITS.state(step.candidate) == "HALF_OPEN":
-            CIRCUITS.succeeded(step.candidate)
+        note_response_model(observer.span, opened.first)
+        if CIRCUITS.state(target.candidate) == "HALF_OPEN":
+            CIRCUITS.succeeded(target.candidate)
         return answer
 
-    async def _prepared(
-        self, config: ModelsConfig, step: Step, converter: Converter | None
+    async def _prepare(
+        self, config: ModelsConfig, target: Target, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
+        """Returns the body for the provider, and the observer of a streamed response."""
         envelope = self.request.envelope
-        provider = config.providers[step.candidate.provider]
-        refuses, named = provider.refuses, provider.sent(step.candidate.model)
-        counts = step.wire == "openai-chat" and step.kind == "chat" and envelope.streamed
+        provider = config.providers[target.candidate.provider]
+        refuses, named = provider.refuses, provider.sent(target.candidate.model)
+        counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         if converter is None:
-            envelope = without_foreign(envelope, step.wire)
+            envelope = without_foreign(envelope, target.wire)
             body = envelope.directed(named, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:
-            directed = envelope.directed(step.candidate.model, leave_out=unknown_fields(config, step))
+            directed = envelope.directed(target.candidate.model, leave_out=unknown_fields(config, target))
             large = len(directed) > AT_ONCE_BYTES
             body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
             converted = Envelope.open(body)
             body, strip = converted.directed(named, include_usage=counts, leave_out=refuses), False
-        return body, StreamObserver(step.wire, strip_usage=strip) if envelope.streamed else None
+        return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
 
-    def _refusal(self, failed: Failed | None, resting: list[float]) -> Refusal:
-        if failed is None or self._failed is None:
-            seconds = math.ceil(min(resting, default=1.0)) or 1
-            return no_provider("Every provider of this model rests after failures; try again later.", seconds)
-        candidate, code = self._failed
-        wait = failed.fault.retry_after
-        return provider_failed(candidate.provider, code, None if wait is None else max(1, math.ceil(wait)))
-
-    def _too_late(self, delay: float, max_delay_ms: int) -> bool:
+    def _is_too_late(self, delay: float, max_delay_ms: int) -> bool:
         limit = deadline_seconds(streamed=self.request.streamed)
-        return delay > max_delay_ms / 1000 or self._elapsed() + delay > limit
+        return delay > max_delay_ms / 1000 or self.observer.elapsed() + delay > limit
 
-    def _is_open(self, step: Step) -> bool:
-        return CIRCUITS.state(step.candidate) == "OPEN"
+    def _is_open(self, target: Target) -> bool:
+        return CIRCUITS.state(target.candidate) == "OPEN"
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._began
 
-    def _skipped(self, step: Step, reason: str, rest: float = 0.0) -> None:
-        name, request_id = step.candidate.name, self.request.request_id
-        _log.info("candidate skipped", candidate=name, reason=reason, seconds=round(rest, 1), request_id=request_id)
-
-    def _noted(self, step: Step, failed: Failed, *, free: bool) -> None:
-        fault, self._in_flight = failed.fault, False
-        attempt_failed(self._span, failed)
-        METER.failed_attempt(self.request.principal, step.candidate, fault.code)
-        _log.warning(
-            "attempt failed",
-            candidate=step.candidate.name,
-            attempt=self.attempts,
-            reason=fault.kind,
-            code=fault.code,
-            status=fault.status,
-            counted=not (free or fault.cooling or failed.refusal is not None),
-            request_id=self.request.request_id,
-        )
-
-    def _ended_without_answer(self, error: BaseException) -> None:
-        candidate = self._asking
-        attempt_ended(self._span, type(error).__name__, None)
-        if candidate is None or not isinstance(error, asyncio.CancelledError | Refusal):
-            self.admission.release()
-            return
-        if isinstance(error, asyncio.CancelledError):
-            if self._in_flight:
-                CIRCUITS.left(candidate)
-            self._meter(candidate, "left", None, 0)
-        else:
-            self._meter(candidate, "refused" if error.status < 500 else "failed", Usage(0, 0), 0)
-
-    def _meter(self, candidate: Candidate, outcome: Outcome, usage: Usage | None, output_estimate: int) -> None:
-        request, now = self.request, time.monotonic()
-        if usage is None:
-            usage = Usage(request.envelope.input_estimate, output_estimate, estimated=True)
-        METER.record(
-            CallRecord(
-                settle=self.admission.settling(candidate),
-                principal=request.principal,
-                request_id=request.request_id,
-                kind=request.kind,
-                candidate=candidate,
-                outcome=outcome,
-                attempts=self.attempts,
-                usage=usage,
-                first_byte_ms=None if self._first_byte is None else (self._first_byte - self._began) * 1000,
-                total_ms=(now - self._began) * 1000,
-                # The request's id may be the client's own, which may come twice; a call is charged once, not never.
-                ledger_id=f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}",
-            )
-        )
+def _exhausted_error(last: tuple[Target, Failed] | None, cooldowns: list[float]) -> NoProvider | ProviderFailed:
+    """Returns the error after the last target: its failure, or that every target is in its cooldown."""
+    if last is None:
+        seconds = math.ceil(min(cooldowns, default=1.0)) or 1
+        message = "Every provider of this model rests after failures; try again later."
+        return NoProvider(message, retry_after=seconds)
+    target, failed = last
+    wait = failed.fault.retry_after
+    seconds_left = None if wait is None else max(1, math.ceil(wait))
+    return ProviderFailed(target.candidate.provider, failed.fault.code, seconds_left)

@@ -1,22 +1,43 @@
-"""Errors as OpenAI's and as Anthropic's clients read them: as an answer, and as the last event of a stream."""
+"""Errors in the dialects of OpenAI's and Anthropic's clients: as a response, and as the last event of a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from core_app.errors import GatewayError
+from core_app.header_pairs import HeaderPairs
 from core_app.jsontext import encode
-from inference_app.errors import Refusal
+from inference_app.errors import PathRateLimited, ProviderRefusal
+
+_CODES = {
+    "unauthorized": "invalid_api_key",
+    "rate_limited": "rate_limit_exceeded",
+    "quota_exceeded": "insufficient_quota",
+    "upstream_error": "PROVIDER_ERROR",
+    "unavailable": "NO_PROVIDER",
+}
+"""Codes of the gateway as OpenAI's clients know them; all others are the same."""
 
 
 class Dialect(Protocol):
-    """How one family of clients is told that something went wrong."""
+    """The shape of errors for one family of clients."""
 
-    def body(self, refusal: Refusal) -> Mapping[str, Any]:
-        """The JSON of an answer with an error's status."""
+    def body(self, error: GatewayError) -> Mapping[str, Any]:
+        """Returns the body of an error response."""
 
-    def event(self, refusal: Refusal) -> bytes:
-        """The event that ends a stream which has begun."""
+    def event(self, error: GatewayError) -> bytes:
+        """Returns the event that ends a stream which has begun."""
+
+
+def error_headers(error: GatewayError) -> HeaderPairs:
+    """Returns the headers that an error of the relay adds to those of its status: the state of the path's bucket."""
+    return error.limit.headers() if isinstance(error, PathRateLimited) else []
+
+
+def error_code(error: GatewayError) -> str | None:
+    """Returns the code for OpenAI's clients; a provider's own may be None."""
+    return error.provider_code if isinstance(error, ProviderRefusal) else _CODES.get(error.code, error.code)
 
 
 class OpenAI:
@@ -29,13 +50,13 @@ class OpenAI:
         429: "rate_limit_error",
     }
 
-    def body(self, refusal: Refusal) -> Mapping[str, Any]:
-        kind = refusal.type or self._types.get(refusal.status) or _fallback(refusal.status, "server_error")
-        error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}
-        return {"error": error}
+    def body(self, error: GatewayError) -> Mapping[str, Any]:
+        provider_type = error.type if isinstance(error, ProviderRefusal) else None
+        kind = provider_type or self._types.get(error.status) or _fallback(error.status, "server_error")
+        return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error_code(error)}}
 
-    def event(self, refusal: Refusal) -> bytes:
-        return b"data: " + encode(self.body(refusal)) + b"\n\n"
+    def event(self, error: GatewayError) -> bytes:
+        return b"data: " + encode(self.body(error)) + b"\n\n"
 
 
 class Anthropic:
@@ -52,12 +73,12 @@ class Anthropic:
         529: "overloaded_error",
     }
 
-    def body(self, refusal: Refusal) -> Mapping[str, Any]:
-        kind = self._types.get(refusal.status) or _fallback(refusal.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": refusal.message}}
+    def body(self, error: GatewayError) -> Mapping[str, Any]:
+        kind = self._types.get(error.status) or _fallback(error.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": error.message}}
 
-    def event(self, refusal: Refusal) -> bytes:
-        return b"event: error\ndata: " + encode(self.body(refusal)) + b"\n\n"
+    def event(self, error: GatewayError) -> bytes:
+        return b"event: error\ndata: " + encode(self.body(error)) + b"\n\n"
 
 
 def _fallback(status: int, server: str) -> str:

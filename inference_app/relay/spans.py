@@ -15,7 +15,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _HEAD = 4096
 
 
-def attempt_begun(candidate: Candidate, kind: Kind, *, number: int, streamed: bool, request_id: str) -> Span:
+def start_attempt(candidate: Candidate, kind: Kind, *, number: int, streamed: bool, request_id: str) -> Span:
     """The span of an attempt that is made now; whoever makes it ends it."""
     if not tracing_enabled():
         return NO_SPAN
@@ -31,21 +31,21 @@ def attempt_begun(candidate: Candidate, kind: Kind, *, number: int, streamed: bo
     return start_span(f"{operation} {model}", attributes, kind="client")
 
 
-def attempt_opened(span: Span, beginning: bytes) -> None:
+def note_response_model(span: Span, beginning: bytes) -> None:
     """Notes the model that the beginning of an answer says it is of. Every wire has it there, and inside a text its
     quotes would be escaped."""
     if span is not NO_SPAN and (found := _MODEL.search(beginning, 0, _HEAD)) is not None:
         span.set_attributes({"gen_ai.response.model": found[1].decode("utf-8", "replace")})
 
 
-def attempt_failed(span: Span, failed: Failed) -> None:
+def fail_attempt(span: Span, failed: Failed) -> None:
     """Ends the span of an attempt that gave nothing."""
     if span is not NO_SPAN:
         span.set_attributes({"http.response.status_code": failed.fault.status})
-        attempt_ended(span, failed.fault.code, None)
+        end_attempt(span, failed.fault.code, None)
 
 
-def attempt_ended(span: Span, error_type: str | None, usage: Usage | None) -> None:
+def end_attempt(span: Span, error_type: str | None, usage: Usage | None) -> None:
     """Ends the span of an attempt."""
     if span is NO_SPAN:
         return

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
+from core_app.header_pairs import HeaderPairs
 from core_app.lifecycle import process_wide
-from edge_app.http.asgi import Headers
 from inference_app.catalogue.access import candidates_allowed, substitution
 from inference_app.catalogue.config import ModelsConfig, Wire
 from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
-from inference_app.errors import Refusal, model_not_found, no_provider
+from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.providers.exhausted import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
 from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
@@ -27,7 +27,7 @@ MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Target:
     """One candidate, the wire and kind it is asked in, and the converter to that wire (None: as it is)."""
 
     candidate: Candidate
@@ -36,28 +36,28 @@ class Step:
     converter: ConverterFactory | None
 
 
-class Plans:
+class Targets:
     """Remembers resolutions for as long as the configuration stands; those with chance in them are made anew."""
 
     def __init__(self) -> None:
         self._config: ModelsConfig | None = None
         self._known: dict[tuple[str, bool], Resolution] = {}
 
-    def steps(
+    def targets_for(
         self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
-    ) -> list[Step]:
-        """At least one; raises Refusal when there is none."""
+    ) -> list[Target]:
+        """At least one; raises ModelNotFound or NoProvider when there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
         mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
-            raise _none(name, resolution)
+            raise _no_target_error(name, resolution)
         ready = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]
-        found = (_step(config, candidate, kind, converters) for candidate in ready)
-        if steps := [step for step in found if step is not None]:
-            return steps
+        found = (_target(config, candidate, kind, converters) for candidate in ready)
+        if targets := [target for target in found if target is not None]:
+            return targets
         if not ready:
-            raise no_provider("The quota of every provider of this model is exhausted.", 60)
-        raise no_provider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
+            raise NoProvider("The quota of every provider of this model is exhausted.", retry_after=60)
+        raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
 
     def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:
         """Where the name leads, by the configuration alone."""
@@ -71,39 +71,39 @@ class Plans:
         return known
 
 
-def _step(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Step | None:
+def _target(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Target | None:
     provider = config.providers[candidate.provider]
     if provider.wire == "demo" or not provider.usable:
         return None
     native = NATIVE[kind]
     if speaks(provider, native):
-        return Step(candidate, kind, native, None)
+        return Target(candidate, kind, native, None)
     for wire in (provider.wire, *provider.also):
         if wire in converters:
-            return Step(candidate, CONVERTED[wire], wire, converters[wire])
+            return Target(candidate, CONVERTED[wire], wire, converters[wire])
     return None
 
 
-def _none(name: str, resolution: Resolution) -> Refusal:
+def _no_target_error(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:
     """Why nobody may be asked; a model that is not the tenant's to use is answered as an unknown one."""
     if resolution.keyless and not resolution.candidates:
-        return no_provider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
-    return model_not_found(name)
+        return NoProvider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
+    return ModelNotFound(name)
 
 
-def unknown_fields(config: ModelsConfig, step: Step) -> Collection[str]:
+def unknown_fields(config: ModelsConfig, target: Target) -> Collection[str]:
     """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
     be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
-    entry = config.providers[step.candidate.provider].model(step.candidate.model)
+    entry = config.providers[target.candidate.provider].model(target.candidate.model)
     known = None if entry is None else entry.capabilities
-    return () if step.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+    return () if target.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
 
 
 _EFFORT = ("reasoning", "reasoning_effort")
 
 
 @lru_cache(maxsize=1024)
-def served_by(candidate: Candidate) -> Headers:
+def served_by(candidate: Candidate) -> HeaderPairs:
     """The headers that name a candidate."""
     return [
         (b"x-gateway-provider", candidate.provider.encode()),
@@ -111,5 +111,5 @@ def served_by(candidate: Candidate) -> Headers:
     ]
 
 
-PLANS = process_wide(Plans())
+TARGETS = process_wide(Targets())
 """The process's."""

@@ -22,9 +22,8 @@ from core_app import clock, database
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks, running_loop
-from edge_app.http.asgi import Headers
 from inference_app.catalogue.resolution import Candidate
-from inference_app.errors import Refusal
+from inference_app.errors import BudgetSpent, MinuteBudgetSpent
 from inference_app.spend.ledger_sums import Spent, spent_between
 from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
@@ -125,12 +124,6 @@ class Reservation:
         """The call came to nothing."""
         self.settle(Usage(0, 0), None)
 
-    def headers(self) -> Headers:
-        """What is left, without this call."""
-        tokens, usd = self.left
-        headers: Headers = [] if tokens is None else [(b"x-gateway-budget-tokens-left", b"%d" % tokens)]
-        return headers if usd is None else [*headers, (b"x-gateway-budget-usd-left", f"{usd:.6f}".encode())]
-
 
 class Budgets(Part):
     """A part of the process (`core_app.lifecycle`)."""
@@ -168,7 +161,7 @@ class Budgets(Part):
     ) -> Reservation | None:
         """Holds the estimate in every window that counts the call; None where nothing is budgeted.
 
-        Raises Refusal: 402, or 429 for a budget of a minute.
+        Raises BudgetSpent, or MinuteBudgetSpent for a budget per minute.
         """
         rules = self._rules.get(principal.tenant_id)
         if not rules:
@@ -177,7 +170,7 @@ class Budgets(Part):
         windows = [await self._window(rule) for rule in mine]
         for window in windows:
             if window.exhausted:
-                raise self._refusal(window)
+                raise self._error(window)
         left = (_least(w.tokens_left for w in windows), _least(w.usd_left for w in windows))
         held = Spent(max(1, tokens), usd)
         for window in windows:
@@ -199,7 +192,7 @@ class Budgets(Part):
             if window.unsure:
                 await self._read(window)
             if window.exhausted:
-                return self._refusal(window).message
+                return _spent_sentence(window.rule)
         return None
 
     def settled(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
@@ -242,13 +235,10 @@ class Budgets(Part):
         window.recent = await database.run(spent_between, window.rule, based_at, window.end)
         window.local -= settled
 
-    def _refusal(self, window: Window) -> Refusal:
-        rule = window.rule
+    def _error(self, window: Window) -> BudgetSpent | MinuteBudgetSpent:
         seconds = max(1, int((window.end - self._now()).total_seconds()) + 1)
-        message = f"The budget of {rule.subject} for this {rule.period} is spent."
-        if rule.period == "minute":
-            return Refusal(429, "rate_limit_exceeded", message, None, seconds)
-        return Refusal(402, "insufficient_quota", message, None, seconds)
+        kind = MinuteBudgetSpent if window.rule.period == "minute" else BudgetSpent
+        return kind(_spent_sentence(window.rule), retry_after=seconds)
 
     async def _sync_for_ever(self) -> None:
         while True:
@@ -259,6 +249,10 @@ class Budgets(Part):
                 _log.warning("budgets_not_read", error=error_summary(error))
             except Exception:  # contains: one broken row must not end looking at all the others
                 _log.exception("budgets_not_read")
+
+
+def _spent_sentence(rule: BudgetRule) -> str:
+    return f"The budget of {rule.subject} for this {rule.period} is spent."
 
 
 def names_of(candidate: Candidate) -> tuple[str, str]:

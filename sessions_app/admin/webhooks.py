@@ -26,8 +26,8 @@ from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
 from events_app.webhooks.models import DeliveryState
-from events_app.webhooks.outbox import WEBHOOK_EVENTS
 from events_app.webhooks.services import IssuedWebhook
+from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.models import AgentSession
 from tenants_app.models import Tenant
 from tenants_app.principal import ADMIN

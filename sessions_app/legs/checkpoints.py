@@ -13,7 +13,8 @@ from core_app import clock, jsontext
 from core_app.database import write_transaction
 from events_app import log
 from events_app.lease import Fence
-from events_app.types import Event, MessageEnd, Steering, ToolCalls
+from events_app.types import Event
+from sessions_app.events import MessageEnd, Steering, ToolCalls
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.messages import message_add

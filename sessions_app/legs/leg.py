@@ -22,11 +22,12 @@ from agents_app.engine import (
     SessionSpec,
     Usage,
 )
+from agents_app.events import MessageDelta, ThinkingDelta
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
 from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
 from events_app.flusher import FLUSHER
-from events_app.types import Event, MessageDelta, ThinkingDelta
+from events_app.types import Event
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import leg_spend, steering_deliver, turn_checkpoint
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec

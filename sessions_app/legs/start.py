@@ -17,7 +17,8 @@ from core_app.database import write_transaction
 from core_app.metrics import LEGS_RETRIED, QUEUE_SECONDS
 from events_app import log
 from events_app.lease import Fence, lease_release
-from events_app.types import AgentStart, Event, RunRetried
+from events_app.types import Event
+from sessions_app.events import AgentStart, RunRetried
 from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add

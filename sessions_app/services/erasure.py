@@ -20,8 +20,8 @@ from core_app.errors import SessionNotFound
 from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
-from events_app.types import SessionClosed
 from events_app.webhooks.removal import run_deliveries_remove
+from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
     Message,

@@ -16,7 +16,7 @@ from core_app.errors import BadRequest, Conflict, QueueFull
 from core_app.guarded_client import AddressRefused, check_url
 from core_app.tracing import reserve_span
 from events_app import log
-from events_app.types import PromptReceived
+from sessions_app.events import PromptReceived
 from sessions_app.models import (
     AgentSession,
     PromptAttachment,

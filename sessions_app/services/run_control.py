@@ -7,7 +7,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import Conflict
 from events_app import log
-from events_app.types import ModelSwitched
+from sessions_app.events import ModelSwitched
 from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.selectors import run_active, run_get, run_present
 from sessions_app.services.run_end import run_stop

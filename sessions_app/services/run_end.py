@@ -16,7 +16,8 @@ from core_app import clock, jsontext
 from core_app.metrics import RUNS_ENDED
 from events_app import log
 from events_app.lease import Fence
-from events_app.types import AgentAbort, AgentEnd, ErrorEvent, Event
+from events_app.types import Event
+from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent
 from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store

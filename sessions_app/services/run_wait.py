@@ -6,6 +6,7 @@ import asyncio
 
 from core_app import database
 from events_app.follower import FollowEnded, Follower
+from sessions_app.events import TERMINAL_TYPES
 from sessions_app.models import Run
 
 
@@ -19,7 +20,7 @@ async def run_wait(*, run_id: str, seconds: float) -> Run | None:
         async with asyncio.timeout(seconds), Follower(stream_id, after=first_offset) as follower:
             while True:
                 for event in await follower.next():
-                    if event.terminal and event.run_id == run_id:
+                    if event.type in TERMINAL_TYPES and event.run_id == run_id:
                         return await database.run(_run_get, run_id)
     except (TimeoutError, FollowEnded):
         return None

@@ -16,7 +16,7 @@ from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
 from core_app.ids import new_id
 from events_app import log
-from events_app.types import SessionClosed, SessionUpdated
+from sessions_app.events import SessionClosed, SessionUpdated
 from sessions_app.models import AgentSession, SessionGroup, SessionState
 from sessions_app.selectors import runs_unfinished, session_get, session_unknown
 from sessions_app.services.groups import group_keep

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from agents_app.events import MessageDelta
 from core_app import clock, jsontext
 from core_app.ids import new_id
 from events_app import log
-from events_app.types import MessageDelta
 from sessions_app.models import AgentSession, Message, Run, RunState, SessionState
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create

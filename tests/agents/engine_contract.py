@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from agents_app.engine import Engine, Failed, Finished, HistoryMessage, LegLost, LegOutcome, Stopped, Waiting
-from events_app.types import Event, MessageDelta, MessageEnd, MessageStart, Steering
+from agents_app.events import MessageDelta, MessageStart
+from events_app.types import Event
+from sessions_app.events import MessageEnd, Steering
 from tests.agents.recording_leg import Crash, RecordingLeg, World, session_of
 
 SCHEMA = {

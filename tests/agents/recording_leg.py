@@ -13,7 +13,9 @@ from typing import Any
 
 from agents_app.engine import Attachment, HistoryMessage, ModelTurn, RunSpec, SessionSpec, Usage
 from core_app.ids import new_id
-from events_app.types import Event, MessageEnd, Steering, ToolCalls, ToolExecutionEnd, ToolExecutionStart
+from events_app.types import Event
+from sessions_app.events import SESSION_EVENTS, MessageEnd, Steering, ToolCalls
+from tools_app.events import ToolExecutionEnd, ToolExecutionStart
 from tools_app.types import CallResult, PlannedCall, ToolSpec
 
 Tool = Callable[[Mapping[str, Any]], str | None]
@@ -111,7 +113,7 @@ class RecordingLeg:
 
     async def emit(self, event: Event) -> None:
         dying = self._step()
-        event.encode(request_id=self.run.run_id, at="2026-01-01T00:00:00.000Z").decode()
+        SESSION_EVENTS.encode(event, run_id=self.run.run_id, at="2026-01-01T00:00:00.000Z").decode()
         self.world.events.append(event)
         self._die(dying)
 

@@ -9,8 +9,8 @@ from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, ModelRa
 
 from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Engine, Failed, Finished
+from agents_app.events import ModelFallback
 from agents_app.registry import engine_get
-from events_app.types import ModelFallback
 from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
 from inference_app.catalogue.resolution import Candidate

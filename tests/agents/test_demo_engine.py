@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from agents_app.engine import Engine, Failed, Finished, Waiting
+from agents_app.events import MessageDelta, ThinkingDelta, ThinkingStart
 from agents_app.registry import engine_get
-from events_app.types import MessageDelta, ThinkingDelta, ThinkingStart
 from tests.agents.engine_contract import EngineContract
 from tests.agents.recording_leg import World, session_of
 from tools_app.types import ToolSpec

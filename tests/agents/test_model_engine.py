@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 
 from agents_app.engine import Attachment, Engine, Failed, Finished, HistoryMessage, Stopped
-from agents_app.registry import engine_get
-from events_app.types import (
+from agents_app.events import (
     ContextSummarized,
     ContextTruncated,
-    Event,
     MessageDelta,
-    MessageEnd,
     ModelFallback,
     ThinkingDelta,
     ThinkingStart,
-    ToolCalls,
 )
+from agents_app.registry import engine_get
+from events_app.types import Event
+from sessions_app.events import MessageEnd, ToolCalls
 from tests.agents.conftest import Upstream
 from tests.agents.engine_contract import SCHEMA, EngineContract
 from tests.agents.recording_leg import RecordingLeg, World, session_of

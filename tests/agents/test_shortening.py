@@ -11,9 +11,9 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Text
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents_app.engine import Usage
+from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.history_trim import SUMMARY_TRIES, fitted
 from agents_app.ready_model import ServedModel
-from events_app.types import ContextSummarized, ContextTruncated
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 
 Answer = Callable[[], str]

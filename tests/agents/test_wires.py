@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agents_app.engine import Engine, Failed, Finished
+from agents_app.events import MessageDelta, ThinkingDelta
 from agents_app.registry import engine_get
-from events_app.types import MessageDelta, ThinkingDelta
 from tests.agents.engine_contract import SCHEMA
 from tests.agents.recording_leg import World, session_of
 

@@ -111,7 +111,7 @@ async def test_runs_are_left_out_while_the_database_does_not_answer(
     def fail() -> dict[str, int]:
         raise OperationalError
 
-    monkeypatch.setattr("gateway_project.observability.metrics._unfinished", fail)
+    monkeypatch.setattr("gateway_project.observability.metrics._count_unfinished", fail)
     shown = await read(checking_client)
     assert not [name for name in shown if name.startswith("gateway_runs ")]
     assert "gateway_followers" in shown

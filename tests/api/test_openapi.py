@@ -13,7 +13,6 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
-from events_app.types import REGISTRY
 from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
@@ -23,6 +22,7 @@ from faces.native.socket.actions import ACTIONS
 from gateway_project.http.faces import faces
 from gateway_project.http.own_pages import PROBES
 from gateway_project.openapi import document
+from sessions_app.events import SESSION_EVENTS
 from tests.api.contract import Contract
 
 UNSAFE_ASSET = re.compile(r"""(?:src|href)=["'](?!/)|https?://""")
@@ -104,7 +104,7 @@ def test_every_event_type_has_its_schema() -> None:
     schemas = document()["components"]["schemas"]
     listed = [schemas[item["$ref"].rpartition("/")[2]] for item in schemas["Event"]["oneOf"]]
     types = {item["properties"]["event"]["const"] for item in listed}
-    assert types == {name for name in REGISTRY if name} | {"events_dropped"}
+    assert types == set(SESSION_EVENTS.events) | {"events_dropped"}
 
 
 def test_every_action_of_the_socket_is_described() -> None:

@@ -58,9 +58,9 @@ def child(state: Deployment) -> dict[str, float]:
 
 async def machinery() -> tuple[float, float]:
     """Events per second through the flusher, and how many of them a commit had."""
+    from agents_app.events import MessageDelta
     from events_app.flusher import FLUSHER
     from events_app.hub import HUB
-    from events_app.types import MessageDelta
 
     await HUB.start()
     await FLUSHER.start()

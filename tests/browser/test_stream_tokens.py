@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from events_app.types import REGISTRY
+from sessions_app.events import SESSION_EVENTS
 from tests.browser.chromium import Browser, executable
 from tests.browser.page_server import page_serving
 from tests.stack.client import Client, until
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 SESSION = "watched"
-TYPES = sorted(REGISTRY)
+TYPES = sorted(SESSION_EVENTS.events)
 
 
 @pytest.fixture

@@ -271,7 +271,7 @@ async def test_the_socket_itself_refuses_an_address_that_slipped_past_every_othe
     site: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = await site(says("200 OK"))
-    monkeypatch.setattr(guarded_client, "_checked", lambda url, allowed: URL(url))
+    monkeypatch.setattr(guarded_client, "_parse_url", lambda url, allowed: URL(url))
     with pytest.raises(AddressRefused):
         await get(client(), f"http://127.0.0.1:{inside.port}/")
     assert inside.connections == 0

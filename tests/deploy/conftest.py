@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from deploy.composition import Places, proxy
-from deploy.stack import nginx_require
 from tests.deploy.stub_gateway import Stub
+from tests.stack.composition import Places, proxy
 from tests.stack.process import free_port
+from tests.stack.stack import nginx_require
 
 ANSWER_SECONDS = 60.0
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from deploy.composition import services
 from deploy.secret_files import main as secrets_make
-from gateway_project.configuration.connection_pools import QUEUE_CONNECTIONS, most_connections
+from gateway_project.configuration.databases import QUEUE_CONNECTIONS, max_connections
 from gateway_project.process.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
+from tests.stack.composition import services
 
 ROOT = settings.BASE_DIR
 SERVICES = services({})
@@ -76,7 +76,7 @@ def test_postgres_has_room_for_every_process_and_its_successor() -> None:
     # Nobody's but the superuser's.
     room = int(found[1]) - 3
     processes = sum(SERVICES[name]["deploy"]["replicas"] for name in ("web", "worker"))
-    of_each = most_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
     assert 2 * processes * of_each <= room
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert f"connections to PostgreSQL ({of_each - QUEUE_CONNECTIONS}), and a worker {QUEUE_CONNECTIONS}" in page

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from deploy import composition
-from deploy.composition import Drifted, Places, Planned, image, one_shot, proxy_configuration, replicas, services
-from deploy.stack import Started, alive, began, environment, spawn, started, stop
+from tests.stack import composition
+from tests.stack.composition import Drifted, Places, Planned, image, one_shot, proxy_configuration, replicas, services
+from tests.stack.stack import Started, alive, began, environment, spawn, started, stop
 
 ROOT = settings.BASE_DIR
 OF_THE_MACHINE = {"GATEWAY_HOST", "GATEWAY_PORT", "GATEWAY_WORKER_PORT", "GATEWAY_PUBLIC_URL", "GATEWAY_ENV_FILE"}

@@ -12,16 +12,16 @@ from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from prometheus_client import generate_latest
 
-import deploy.stack
+import tests.stack.stack
 from core_app.metrics import REGISTRY
-from deploy.composition import services
 from gateway_project.observability.metrics import RUN_STATES
 from gateway_project.process.server import KEEP_ALIVE_SECONDS
+from tests.stack.composition import services
 
 DOCS = settings.BASE_DIR / "docs"
 OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")
 PAGES = OPERATING + (DOCS / "scaling.md").read_text(encoding="utf-8")
-STACK_SOURCE = Path(deploy.stack.__file__).read_text(encoding="utf-8")
+STACK_SOURCE = Path(tests.stack.stack.__file__).read_text(encoding="utf-8")
 OF_DJANGO = {"createsuperuser", "changepassword", "runserver"}
 
 

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from django.conf import settings
 
-from deploy.composition import Places
-from deploy.stack import Started, alive, started
 from tests.__main__ import services_find
 from tests.settings import DEPLOYMENT
+from tests.stack.composition import Places
 from tests.stack.deployment import database_of_its_own
+from tests.stack.stack import Started, alive, started
 
 pytestmark = [
     pytest.mark.skipif(DEPLOYMENT == "embedded", reason="it takes PostgreSQL and Redis"),
@@ -42,7 +42,7 @@ class Stack:
         return (self.places.secrets / "api_keys").read_text(encoding="ascii").strip()
 
     def make(self, action: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "deploy.stack", action]
+        command = [sys.executable, "-m", "tests.stack.stack", action]
         return subprocess.run(
             command, cwd=settings.BASE_DIR, env=self.variables, capture_output=True, text=True, check=False
         )

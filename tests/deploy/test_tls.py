@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from deploy.composition import Places
 from tests.deploy.conftest import ANSWER_SECONDS, nginx_running
 from tests.deploy.stub_gateway import Stub
+from tests.stack.composition import Places
 from tests.stack.process import free_port
 
 EXAMPLE = settings.BASE_DIR / "deploy" / "tls" / "tls.conf.example"

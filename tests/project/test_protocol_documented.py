@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core_app import errors
 from edge_app.sockets.close_codes import CloseCode
-from events_app.types import REGISTRY
+from sessions_app.events import SESSION_EVENTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol-native.md").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def subclasses(base: type[errors.GatewayError]) -> set[type[errors.GatewayError]
 
 
 def test_every_event_is_documented_and_no_other() -> None:
-    assert first_cells("Events") == set(REGISTRY)
+    assert first_cells("Events") == set(SESSION_EVENTS.events)
 
 
 def test_every_error_code_is_documented_with_its_status() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_project.process.server import GatewayServer, PortTaken, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, bind_sockets, server_config
 
 
 class RecordingGateway:
@@ -47,7 +47,7 @@ class Running:
         self.gateway = RecordingGateway()
         application.calls = self.gateway.calls  # type: ignore[attr-defined]
         self.ready = asyncio.Event()
-        self.sockets = sockets_bind("127.0.0.1", [0])
+        self.sockets = bind_sockets("127.0.0.1", [0])
         self.port = self.sockets[0].getsockname()[1]
         self.server = GatewayServer(server_config(application), gateway=self.gateway, on_ready=self.ready.set)  # type: ignore[arg-type]
         self.task = asyncio.create_task(self.server.serve(self.sockets))
@@ -106,7 +106,7 @@ def test_a_taken_port_is_refused_and_leaves_no_other_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=str(port)):
-            sockets_bind("127.0.0.1", [0, port])
+            bind_sockets("127.0.0.1", [0, port])
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux cuts connections that nobody reads")
@@ -115,7 +115,7 @@ def test_a_connection_that_nobody_reads_is_cut_after_the_slowest_follower_was_en
     settings: Any, slow: float, cut: int
 ) -> None:
     settings.GATEWAY_SLOW_FOLLOWER_SECONDS = slow
-    (listener,) = sockets_bind("127.0.0.1", [0])
+    (listener,) = bind_sockets("127.0.0.1", [0])
     listener.setblocking(True)
     with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as taken:
         assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == cut * 1000
@@ -123,7 +123,7 @@ def test_a_connection_that_nobody_reads_is_cut_after_the_slowest_follower_was_en
 
 def test_a_host_that_is_none_is_refused() -> None:
     with pytest.raises(PortTaken, match="GATEWAY_HOST"):
-        sockets_bind("no.such.host.invalid", [0])
+        bind_sockets("no.such.host.invalid", [0])
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from django.db import connection, connections
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
+from agents_app.events import MessageDelta
 from core_app import clock, database
 from core_app.batch_size import BatchSizer
 from core_app.ids import new_id
 from events_app import log, removal
 from events_app.models import Event, Stream, WebhookDelivery
-from events_app.types import MessageDelta
 from events_app.webhooks import removal as deliveries
 from events_app.webhooks.services import webhook_create
 from sessions_app import housekeeping

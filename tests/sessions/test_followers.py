@@ -39,7 +39,7 @@ async def in_steps(leg: Leg, pieces: Sequence[str] = ("Es ", "war ", "einmal ", 
 
 
 def _delta(message_id: str, piece: str) -> Any:
-    from events_app.types import MessageDelta
+    from agents_app.events import MessageDelta
 
     return MessageDelta(message_id=message_id, delta=piece)
 
@@ -422,14 +422,13 @@ async def test_a_group_is_followed_in_one_stream_and_resumed(api: Client, script
 @given(st.lists(st.tuples(st.text(max_size=5), st.booleans()), max_size=40))
 def test_joined_deltas_are_the_same_text(pieces: list[tuple[str, bool]]) -> None:
     """Whatever is emitted in whatever order of commits, the deltas of a message join to its text."""
-    from events_app.flusher import _joined, _parts
+    from events_app.flusher import MAX_JOINED_CHARACTERS, append_joined
 
     pending: list[Any] = []
     committed: list[Any] = []
     for text, commit in pieces:
-        for part in _parts(_delta("m", text)):
-            joined = _joined(pending[-1], part) if pending else None
-            pending[-1:] = [joined] if joined is not None else [*pending[-1:], part]
+        for piece in _delta("m", text).split(MAX_JOINED_CHARACTERS):
+            append_joined(pending, piece)
         if commit:
             committed += pending
             pending = []

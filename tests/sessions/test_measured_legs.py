@@ -12,7 +12,7 @@ from core_app import clock
 from core_app.metrics import REGISTRY
 from events_app import log
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_release
-from events_app.types import AgentStart
+from sessions_app.events import AgentStart
 from sessions_app.legs.start import leg_begin
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.services.prompt import Prompt, prompt_accept

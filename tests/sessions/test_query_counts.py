@@ -11,11 +11,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from agents_app.events import MessageDelta
 from core_app.ids import new_id
 from events_app import log
-from events_app.types import MessageDelta
 from events_app.webhooks.services import webhook_create
-from faces.native.session_events import _page
+from faces.native.session_events import _events_page
 from sessions_app.models import AgentSession, Message, Run
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.session import SessionRequest, session_create
@@ -99,10 +99,10 @@ def test_thirty_rows_cost_no_more_queries_than_three(http: Client, owner: Caller
 def test_a_page_of_events_is_three_queries_however_long_it_is(owner: Caller) -> None:
     rows_made(owner, 3)
     query = {"format": "json", "limit": "1000"}
-    assert counted(lambda: _page(owner.principal, SESSION, query)) == 3
+    assert counted(lambda: _events_page(owner.principal, SESSION, query)) == 3
     rows_made(owner, 27)
-    assert counted(lambda: _page(owner.principal, SESSION, query)) == 3
-    assert len(_page(owner.principal, SESSION, query)["events"]) > 30
+    assert counted(lambda: _events_page(owner.principal, SESSION, query)) == 3
+    assert len(_events_page(owner.principal, SESSION, query)["events"]) > 30
 
 
 def test_more_webhooks_are_no_more_queries(http: Client, owner: Caller) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from agents_app.engine import Failed, Finished, Leg, LegOutcome, Stopped
+from agents_app.events import MessageDelta
 from core_app import database
 from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
-from events_app.types import MessageDelta
 from sessions_app.legs import lease_keeper
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER

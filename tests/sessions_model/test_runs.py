@@ -109,7 +109,7 @@ async def test_a_summary_is_in_the_ledger_and_in_the_runs_sums(api: Client) -> N
     )
     assert [number for number, _ in rows] == [1, BESIDE]
     assert run["tokenUsage"]["promptTokens"] == sum(tokens for _, tokens in rows)
-    level, text = await database.run(doctor.ledger)
+    level, text = await database.run(doctor.check_ledger)
     assert level == "ok", text
 
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 from agents_app.engine import Leg, LegOutcome
+from agents_app.events import MessageDelta, MessageStart
 from core_app.ids import new_id
-from events_app.types import MessageDelta, MessageStart
 
 
 class StubbornEngine:

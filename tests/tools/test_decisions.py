@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core_app.errors import BadRequest, Conflict, GatewayError, Gone, NotFound
+from sessions_app.events import SESSION_EVENTS
 from tests.tools.conftest import Session
 from tools_app import calls
 from tools_app.states import CallState
@@ -49,7 +50,8 @@ def test_an_approval_says_what_is_asked_and_until_when(session: Session) -> None
     assert data["approvalId"] == approval_id
     assert (data["args"], data["hint"]) == ({"n": 1}, "look twice")
     (listed,) = calls.pending(session.stream_id).approvals
-    assert listed == {key: data[key] for key in listed}
+    shown = SESSION_EVENTS.data(listed)
+    assert shown == {key: data[key] for key in shown}
     assert calls.waiting_kind(session.run_id) == "waiting_approval"
 
 
@@ -63,7 +65,7 @@ def test_an_approved_client_tool_is_requested_and_its_clock_starts_then(session:
     assert call.started_at is not None
     assert round((call.expires_at - call.started_at).total_seconds()) == 30
     assert calls.waiting_kind(session.run_id) == "waiting_tool"
-    assert [tool["callId"] for tool in calls.pending(session.stream_id).tools] == [call_id]
+    assert [tool.call_id for tool in calls.pending(session.stream_id).tools] == [call_id]
 
 
 def test_an_approved_callback_waits_for_nobody_any_more(session: Session) -> None:

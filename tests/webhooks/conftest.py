@@ -14,7 +14,8 @@ from agents_app import registry
 from core_app import database
 from core_app.database import write_transaction
 from events_app.models import WebhookDelivery
-from events_app.webhooks.outbox import BELL, WEBHOOK_EVENTS
+from events_app.webhooks.outbox import BELL
+from sessions_app.events import WEBHOOK_EVENTS
 from tests.gateway_harness import WAIT, Client, GatewayHarness, api, gateway
 from tests.scripted_engine import ScriptedEngine
 from tests.webhooks.receiver import Receiver, receiving

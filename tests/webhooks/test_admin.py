@@ -14,8 +14,8 @@ from core_app.database import write_transaction
 from core_app.sealing import unseal
 from events_app import log
 from events_app.models import WebhookDelivery, WebhookEndpoint
-from events_app.types import SessionClosed
 from events_app.webhooks.services import webhook_create
+from sessions_app.events import SessionClosed
 from sessions_app.models import AgentSession
 from sessions_app.services.session import SessionRequest, session_create
 from tenants_app.models import AuditEntry, Tenant, User

@@ -7,8 +7,8 @@ import re
 from django.conf import settings
 
 from events_app.webhooks import removal, schedule, sender, services
-from events_app.webhooks.outbox import WEBHOOK_EVENTS
 from faces.native.openapi.webhooks import ERRORS
+from sessions_app.events import WEBHOOK_EVENTS
 
 TEXT = (settings.BASE_DIR / "docs" / "webhooks.md").read_text(encoding="utf-8")
 PLAIN = " ".join(TEXT.split())

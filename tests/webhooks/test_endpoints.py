@@ -9,8 +9,8 @@ import pytest
 from core_app import database
 from core_app.sealing import unseal
 from events_app.models import WebhookDelivery, WebhookEndpoint
-from events_app.webhooks.outbox import WEBHOOK_EVENTS
 from events_app.webhooks.services import MAX_ENDPOINTS
+from sessions_app.events import WEBHOOK_EVENTS
 from tenants_app.models import AuditEntry, IdempotencyRecord, Tenant
 from tenants_app.principal import SCOPES
 from tests.conftest import Caller, caller

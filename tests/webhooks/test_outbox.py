@@ -13,18 +13,20 @@ from core_app import clock, database
 from core_app.database import write_transaction
 from events_app import log
 from events_app.models import Stream, WebhookDelivery, WebhookEndpoint
-from events_app.types import AgentEnd, AskUser, Event, PromptReceived, SessionClosed
+from events_app.types import Event
 from events_app.webhooks import claims, removal
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.removal import DEAD_KEPT, DELIVERED_KEPT, deliveries_expire
 from events_app.webhooks.services import webhook_create, webhook_delete
 from gateway_project.process.lifecycle import WEBHOOKS
+from sessions_app.events import AgentEnd, PromptReceived, SessionClosed
 from sessions_app.services.erasure import end_user_erase
 from tenants_app.models import Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client
 from tests.webhooks.conftest import hook
 from tests.webhooks.receiver import Receiver, answering
+from tools_app.events import AskUser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,9 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from core_app.event_size import MAX_EVENT_BYTES
-from events_app.types import REGISTRY, ApprovalRequired, AskUser, Event, ToolCallRequested
+from events_app.types import Event
+from sessions_app.events import SESSION_EVENTS, TERMINAL_TYPES
+from tools_app.events import ApprovalRequired, AskUser, ToolCallRequested
 
 Schema = dict[str, Any]
 
@@ -51,7 +53,7 @@ def schemas() -> dict[str, Schema]:
 
 def events() -> dict[str, type[Event]]:
     """Returns the closed vocabulary of session events."""
-    return {event_type: cls for event_type, cls in REGISTRY.items() if event_type}
+    return dict(SESSION_EVENTS.events)
 
 
 def component_name(event_type: str) -> str:
@@ -69,7 +71,7 @@ def _event_frame(event_type: str, cls: type[Event]) -> Schema:
     data["properties"] |= {name: schema for name, schema in ENVELOPE.items() if name not in data["properties"]}
     data["required"] = [*data["required"], "requestId", "at"]
     frame = _frame(event_type, data)
-    if cls.terminal:
+    if event_type in TERMINAL_TYPES:
         frame["description"] = "Terminal: the run is over."
     return frame
 
@@ -88,7 +90,7 @@ def _frame(event_type: str, data: Schema) -> Schema:
 
 def _data_schema(cls: type[Event]) -> Schema:
     hints = get_type_hints(cls)
-    properties = {wire: TypeAdapter(hints[name]).json_schema() for name, wire in cls.wire_pairs()}
+    properties = {wire: TypeAdapter(hints[name]).json_schema() for name, wire in SESSION_EVENTS.wire_names(cls)}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from edge_app.openapi import Resolve, Schema
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES
-from events_app.types import TERMINAL_TYPES
 from faces.native.openapi import shapes
 from faces.native.openapi.operations import STREAMS, TOOLS
 from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
 from faces.native.tool_test import ToolTestSerializer
+from sessions_app.events import TERMINAL_TYPES
 
 EVENT: Schema = {"$ref": "#/components/schemas/Event"}
 WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}

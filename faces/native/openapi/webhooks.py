@@ -11,11 +11,12 @@ from rest_framework.views import APIView
 from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
 from events_app.webhooks.models import DeliveryState
-from events_app.webhooks.outbox import TEST_EVENT, WEBHOOK_EVENTS
+from events_app.webhooks.outbox import TEST_EVENT
 from events_app.webhooks.services import MANY
 from faces.native.openapi.shapes import moment, text
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
 from faces.native.views.webhooks import WebhookViewSet
+from sessions_app.events import WEBHOOK_EVENTS
 
 WEBHOOKS = "Webhooks"
 ERRORS = [

@@ -16,9 +16,16 @@ from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.outbox import Frame
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
-from events_app.types import SessionClosed
 from faces.native.socket.actions import ACTIONS, SessionCaller
-from faces.native.socket.frames import FrameRefused, encode_dropped, encode_refusal, encode_reply, parse_frame
+from faces.native.socket.frames import (
+    EVENT_FRAME,
+    FrameRefused,
+    encode_dropped,
+    encode_refusal,
+    encode_reply,
+    parse_frame,
+)
+from sessions_app.events import SessionClosed
 from tenants_app.principal import SESSIONS, Principal
 
 
@@ -57,7 +64,7 @@ class SessionConnection(AuthenticatedConnection):
         await self._actions.drain()
 
     def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[Frame]:
-        frames: list[Frame] = [event.socket_frame for event in events]
+        frames: list[Frame] = [event.encoded(EVENT_FRAME) for event in events]
         if missing is not None:
             first, last = missing
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core_app import database
+from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import query_of, whole_number
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.consumer import SocketConsumer
-from edge_app.sse.consumer import path_bind
 from events_app.follower import Follower
 from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
@@ -37,7 +37,7 @@ class SessionSocket(SocketConsumer[Opening]):
     """The socket of one session."""
 
     async def open(self) -> Opening:
-        path_bind(self.scope)
+        bind_path_ids(self.scope)
         self.principal.require(SESSIONS)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")

@@ -13,9 +13,16 @@ from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.http.errors import error_body
 from edge_app.rpc import Request
+from events_app.batches import Encoder
 
 PARSE_ON_LOOP_BYTES = 16 * 1024
 MAX_REF_CHARACTERS = 256
+
+
+EVENT_FRAME: Encoder[str] = Encoder(
+    lambda event: f'{{"event":"{event.type}","data":{event.data.decode()},"id":{event.offset}}}'
+)
+"""The frame of an event: text, because ASGI sends bytes as binary frames."""
 
 
 class FrameRefused(Exception):

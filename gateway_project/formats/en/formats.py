@@ -1,4 +1,4 @@
-"""How the admin writes moments: as logs and the API do, to the second, in UTC."""
+"""The admin's date and time formats: those of the logs and the API, to the second, in UTC."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""`manage.py serve`, `worker`, `prepare`, `doctor`, `backup`, `reseal` and `runserver`."""

@@ -1,6 +1,6 @@
 """`manage.py backup DIRECTORY`: a copy of an embedded gateway's data, taken while it serves or not.
 
-PostgreSQL has `pg_dump` for it, which this command says and does not imitate.
+For PostgreSQL it refers to `pg_dump`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("directory", type=Path, help="where to; made, or empty")
+        parser.add_argument("directory", type=Path, help="the target: a new or empty directory")
 
     def handle(self, *args: Any, directory: Path, **options: Any) -> None:
         if settings.GATEWAY_DATABASE_URL:

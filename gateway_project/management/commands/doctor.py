@@ -1,6 +1,6 @@
-"""`manage.py doctor`: one line for everything that has to be right, and exit code 1 when something is wrong.
+"""`manage.py doctor`: prints a line per check, and ends with exit code 1 when one is wrong.
 
-Warnings are shown and are no failure. `--json` prints the same as one JSON document.
+Warnings do not change the exit code. `--json` prints the same as one JSON document.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ MARKS = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   "}
 
 
 class Command(BaseCommand):
-    help = "Looks at everything that the gateway needs and says what is wrong."
-    # It runs the checks of the settings itself, and says what they found.
+    help = "Checks everything that the gateway needs, and says what is wrong."
+    # It runs the checks of the settings itself, and prints their messages.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,14 +27,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = list(findings())
-        well = all(finding.level != "wrong" for finding in found)
+        healthy = all(finding.level != "wrong" for finding in found)
         if options["json"]:
-            self.stdout.write(json.dumps({"ok": well, "checks": [asdict(finding) for finding in found]}, indent=2))
+            self.stdout.write(json.dumps({"ok": healthy, "checks": [asdict(finding) for finding in found]}, indent=2))
         else:
-            self.stdout.write("\n".join(map(_line, found)))
-        if not well:
+            self.stdout.write("\n".join(map(_format, found)))
+        if not healthy:
             sys.exit(1)
 
 
-def _line(finding: Finding) -> str:
+def _format(finding: Finding) -> str:
     return f"{MARKS[finding.level]}{finding.check}: {finding.text}"

@@ -1,4 +1,4 @@
-"""`manage.py reseal`: brings every sealed secret under the present GATEWAY_SECRET_KEY, as a step of its rotation."""
+"""`manage.py reseal`: seals every secret under the present GATEWAY_SECRET_KEY, as a step of its rotation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gateway_project.operations.secret_rotation import secrets_reseal
 
 
 class Command(BaseCommand):
-    help = "Seals under the present GATEWAY_SECRET_KEY what is still sealed under one of GATEWAY_SECRET_KEY_FALLBACKS."
+    help = "Seals secrets under the present GATEWAY_SECRET_KEY that are under one of GATEWAY_SECRET_KEY_FALLBACKS."
     requires_system_checks = (TAG,)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        parser.add_argument("--dry-run", action="store_true", help="only count them")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        done = secrets_reseal(dry=dry_run)
+        report = secrets_reseal(dry=dry_run)
         verb = "are under a former key" if dry_run else "were sealed anew"
-        self.stdout.write(f"{sum(done.former.values())} of {done.all} secrets {verb}{_kinds(done.former)}.")
-        if done.unreadable:
-            count = sum(done.unreadable.values())
-            self.stderr.write(f"{count} cannot be opened by any key{_kinds(done.unreadable)}: set them again.")
+        self.stdout.write(f"{sum(report.former.values())} of {report.all} secrets {verb}{_kinds(report.former)}.")
+        if report.unreadable:
+            count = sum(report.unreadable.values())
+            self.stderr.write(f"{count} cannot be opened by any key{_kinds(report.unreadable)}: set them again.")
             sys.exit(1)
 
 
 def _kinds(counts: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{count} of {what}" for what, count in sorted(counts.items()))
-    return f" ({listed})" if listed else ""
+    text = ", ".join(f"{count} of {kind}" for kind, count in sorted(counts.items()))
+    return f" ({text})" if text else ""

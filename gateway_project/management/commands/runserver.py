@@ -1,6 +1,6 @@
-"""`manage.py runserver`: daphne, for development; it reloads code and serves the same application as `serve`.
+"""`manage.py runserver`: daphne, for development. It reloads code and serves the same application as `serve`.
 
-It shows no first key and has no back-pressure: nothing but a developer's own clients should reach it.
+It shows no first key and has no back-pressure: only a developer's own clients should reach it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Command(DaphneCommand):  # type: ignore[misc]  # daphne is untyped
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         try:
-            claim = lock_deployment()
+            lock = lock_deployment()
         except AlreadyServed as refusal:
             raise CommandError(str(refusal)) from None
         super().inner_run(*args, **options)
-        if claim is not None:
-            claim.release()
+        if lock is not None:
+            lock.release()

@@ -1,8 +1,8 @@
-"""`manage.py serve`: the gateway, from whatever state the data is in to answering.
+"""`manage.py serve`: starts the gateway, whatever state the data is in.
 
 1. check the settings, 2. open the ports, 3. take the lock where only one process may serve, 4. apply migrations and
-read the configuration, 5. seed keys or make the first ones, 6. serve, and say once where. What fails is one sentence
-and exit code 1.
+read the configuration, 5. seed keys or issue the first ones, 6. serve, and print the addresses. A failure is one
+sentence and exit code 1.
 """
 
 from __future__ import annotations
@@ -24,61 +24,61 @@ from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
 from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, lock_deployment
-from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
 
 _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
-"""`migrates` in ASCII: the advisory lock under which one of several starting processes migrates."""
+"""`migrates` in ASCII: the advisory lock of the process that migrates, of several that start."""
 
 MIGRATION_IDLE_SECONDS = 300
-"""How long the database waits within a migration for its next statement. Between two, Django works out the state of
-every model; on a machine that is busy that takes longer than the lease, which bounds all other transactions."""
+"""The time that the database waits within a migration for its next statement. Between two, Django computes the state of
+every model; on a busy machine that takes longer than the lease, which is the limit of all other transactions."""
 
 
 class Command(BaseCommand):
     help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
-    # The other checks load every URL and model admin, which a start has no use for; CI runs them all.
+    # The other checks load every URL and model admin, which a start does not need; CI runs them all.
     requires_system_checks = (TAG,)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             ports = [settings.GATEWAY_PORT, *settings.GATEWAY_EXTRA_PORTS]
-            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
-            database_reach(settings.GATEWAY_DATABASE_URL)
-            claim = lock_deployment()
+            sockets = bind_sockets(settings.GATEWAY_HOST, ports)
+            reach_database(settings.GATEWAY_DATABASE_URL)
+            lock = lock_deployment()
             first = prepare()
         except (PortTaken, AlreadyServed, ImproperlyConfigured) as refusal:
             raise CommandError(str(refusal)) from None
         except DatabaseError as error:
             raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
 
-        def say_where() -> None:
+        def announce() -> None:
             self.stdout.write(announcement(first))
             self.stdout.flush()
 
         server = GatewayServer(
-            server_config(application()), gateway=GATEWAY, on_ready=say_where, on_hang=process_abandon
+            server_config(application()), gateway=GATEWAY, on_ready=announce, on_hang=abandon_process
         )
         server.run(sockets)
-        if claim is not None:
-            claim.release()
+        if lock is not None:
+            lock.release()
         if server.force_exit:
-            # Threads in the middle of something would be waited for; their work is taken up after the next start.
+            # A regular exit would wait for busy threads; the next start takes up the interrupted legs.
             os._exit(1)
         if not server.started:
             if first is not None:
-                # They are in the database, and no later start could show them.
+                # The secrets are in the database already, and no later start could show them.
                 self.stdout.write("\n".join(first_secrets(first)))
             sys.exit(1)
 
 
 def application() -> Any:
-    """The ASGI application, loaded once the database can be used."""
+    """Returns the ASGI application, which uvicorn imports once the database can be used."""
     return "gateway_project.asgi:application"
 
 
-def database_reach(url: str) -> None:
+def reach_database(url: str) -> None:
     """Raises CommandError at once when PostgreSQL does not answer, where the pool would try for half a minute."""
     if not url:
         return
@@ -90,16 +90,16 @@ def database_reach(url: str) -> None:
 
 
 def prepare() -> FirstStart | None:
-    """Brings the database to this version and the keys to what the settings say."""
+    """Migrates the database to this version, and seeds the keys of the settings or issues the first ones."""
     migrate()
-    # Before there are keys, which a start that fails would not show.
+    # Before keys are issued, which a failing start would not show.
     configuration_check()
     keys_seed(settings.GATEWAY_API_KEYS)
     return bootstrap_first_start()
 
 
 def migrate() -> None:
-    """Applies what is missing; of several processes that start at once on PostgreSQL one does it."""
+    """Applies missing migrations; of several processes that start at once on PostgreSQL only one does."""
     if not migrations_missing():
         return
     if connection.vendor != "postgresql":

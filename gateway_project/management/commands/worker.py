@@ -1,7 +1,7 @@
-"""`manage.py worker`: runs the legs that the queue brings, beside web processes with GATEWAY_RUNNER=worker.
+"""`manage.py worker`: runs the legs that web processes with GATEWAY_RUNNER=worker queue.
 
-It stops as `serve` does: SIGTERM takes no further job, lets running legs end within GATEWAY_DRAIN_SECONDS and hands
-the others over. GATEWAY_WORKER_PORT answers /healthz and /readyz.
+It stops as `serve` does: after SIGTERM it takes no further job, lets running legs end within GATEWAY_DRAIN_SECONDS and
+hands the others over. /healthz and /readyz are served at GATEWAY_WORKER_PORT.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from django.db import DatabaseError
 from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
-from gateway_project.management.commands.serve import database_reach
+from gateway_project.management.commands.serve import reach_database
 from gateway_project.process.lifecycle import GATEWAY
-from gateway_project.process.server import GatewayServer, PortTaken, process_abandon, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 
 
 class Command(BaseCommand):
@@ -31,12 +31,12 @@ class Command(BaseCommand):
         if settings.GATEWAY_RUNNER != "worker":
             raise CommandError(
                 f"GATEWAY_RUNNER is '{settings.GATEWAY_RUNNER}': the web processes run their sessions themselves."
-                " Set GATEWAY_RUNNER=worker for them and for this."
+                " Set GATEWAY_RUNNER=worker for them and for this process."
             )
         try:
             ports = [settings.GATEWAY_WORKER_PORT] if settings.GATEWAY_WORKER_PORT else []
-            sockets = sockets_bind(settings.GATEWAY_HOST, ports)
-            database_reach(settings.GATEWAY_DATABASE_URL)
+            sockets = bind_sockets(settings.GATEWAY_HOST, ports)
+            reach_database(settings.GATEWAY_DATABASE_URL)
             missing = migrations_missing()
         except PortTaken as refusal:
             raise CommandError(str(refusal)) from None
@@ -52,8 +52,8 @@ class Command(BaseCommand):
         server = GatewayServer(
             server_config("gateway_project.asgi:probes"),
             gateway=GATEWAY,
-            on_ready=self._say_ready,
-            on_hang=process_abandon,
+            on_ready=self._announce,
+            on_hang=abandon_process,
         )
         server.run(sockets)
         if server.force_exit:
@@ -61,6 +61,6 @@ class Command(BaseCommand):
         if not server.started:
             sys.exit(1)
 
-    def _say_ready(self) -> None:
+    def _announce(self) -> None:
         self.stdout.write(f"Worker {os.getpid()} takes up to {settings.GATEWAY_WORKER_CONCURRENCY} sessions at a time.")
         self.stdout.flush()

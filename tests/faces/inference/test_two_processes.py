@@ -19,10 +19,11 @@ from core_app import database
 from inference_app.catalogue.access import access_replace
 from inference_app.catalogue.config import MODELS, models_config
 from inference_app.catalogue.overlay import Overlay, overlay_replace
-from inference_app.errors import Refusal
+from inference_app.errors import BudgetSpent
 from inference_app.models import Alias, Provider
 from inference_app.operator.operator_settings import Rows
 from inference_app.operator.services import provider_save, row_save
+from inference_app.relay.admission import budget_headers
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
 from inference_app.spend.path_limits import PathLimits
 from inference_app.spend.usage import Usage
@@ -111,15 +112,15 @@ async def test_a_process_sees_what_another_one_spent_at_its_next_look(transactio
     other = await theirs.reserve(owner.principal, NAMES, 10, Decimal(0))
     assert first is not None
     assert other is not None
-    assert dict(other.headers()) == {b"x-gateway-budget-tokens-left": b"100"}
+    assert dict(budget_headers(other)) == {b"x-gateway-budget-tokens-left": b"100"}
     await database.run(spent, owner, 1, 100)
     first.settle(Usage(100, 0), None)
     # In this process at once; in the other one within SYNC_SECONDS, by the ledger.
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(BudgetSpent) as refused:
         await mine.reserve(owner.principal, NAMES, 1, Decimal(0))
     assert refused.value.status == 402
     await theirs.sync()
-    with pytest.raises(Refusal):
+    with pytest.raises(BudgetSpent):
         await theirs.reserve(owner.principal, NAMES, 1, Decimal(0))
 
 
@@ -152,7 +153,7 @@ async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transac
         nonlocal under_way, most, charged
         try:
             reservation = await budgets.reserve(owner.principal, NAMES, cost, Decimal(0))
-        except Refusal:
+        except BudgetSpent:
             return
         assert reservation is not None
         under_way += cost
@@ -169,7 +170,7 @@ async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transac
             await budgets.sync()
     assert 200 <= charged <= 200 + most
     for budgets in two:
-        with pytest.raises(Refusal):
+        with pytest.raises(BudgetSpent):
             await budgets.reserve(owner.principal, NAMES, 1, Decimal(0))
 
 
@@ -191,7 +192,7 @@ async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
     for estimate, actual, ends in calls:
         try:
             reservation = await budgets.reserve(who, NAMES, estimate, Decimal(0))
-        except Refusal:
+        except BudgetSpent:
             assert held + used >= 500
         else:
             assert reservation is not None

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway_project.asgi import application
 from gateway_project.process.lifecycle import GATEWAY
-from gateway_project.process.server import GatewayServer, server_config, sockets_bind
+from gateway_project.process.server import GatewayServer, bind_sockets, server_config
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT
 
@@ -101,7 +101,7 @@ class Served:
     """The gateway on a port of its own."""
 
     def __init__(self) -> None:
-        self._sockets = sockets_bind("127.0.0.1", [0])
+        self._sockets = bind_sockets("127.0.0.1", [0])
         self.port = self._sockets[0].getsockname()[1]
         self._ready = asyncio.Event()
         config = server_config(application)

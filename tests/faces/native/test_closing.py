@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from agents_app.events import MessageDelta
 from core_app import database
 from core_app.database import TransactionLost
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app import log
-from events_app.types import MessageDelta
 from sessions_app.models import AgentSession
 from tenants_app.models import ApiKey, Tenant
 from tenants_app.principal import SCOPES

@@ -25,7 +25,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from deploy.composition import ROOT, Places, Planned, one_shot, proxy, replicas, services
+from tests.stack.composition import ROOT, Places, Planned, one_shot, proxy, replicas, services
 
 DATABASE = "agent_gateway_stack"
 SERVERS = (

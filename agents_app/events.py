@@ -1,0 +1,90 @@
+"""The events that an engine emits while it executes a leg.
+
+They are appended to session streams; `sessions_app.events` has the whole vocabulary and its form on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from events_app.types import Event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageStart(Event):
+    type: ClassVar[str] = "message_start"
+    message_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageDelta(Event):
+    type: ClassVar[str] = "message_delta"
+    message_id: str
+    delta: str
+
+    def split(self, characters: int) -> Sequence[Event]:
+        """Deltas whose texts join to this one's."""
+        if len(self.delta) <= characters:
+            return (self,)
+        return [replace(self, delta=piece) for piece in _pieces(self.delta, characters)]
+
+    def join(self, following: Event, characters: int) -> Event | None:
+        """One delta for two of the same message."""
+        if (
+            isinstance(following, MessageDelta)
+            and following.message_id == self.message_id
+            and len(self.delta) + len(following.delta) <= characters
+        ):
+            return MessageDelta(message_id=self.message_id, delta=self.delta + following.delta)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThinkingStart(Event):
+    type: ClassVar[str] = "thinking_start"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThinkingDelta(Event):
+    type: ClassVar[str] = "thinking_delta"
+    delta: str
+
+    def split(self, characters: int) -> Sequence[Event]:
+        """Deltas whose texts join to this one's."""
+        if len(self.delta) <= characters:
+            return (self,)
+        return [replace(self, delta=piece) for piece in _pieces(self.delta, characters)]
+
+    def join(self, following: Event, characters: int) -> Event | None:
+        """One delta for two that follow each other."""
+        if isinstance(following, ThinkingDelta) and len(self.delta) + len(following.delta) <= characters:
+            return ThinkingDelta(delta=self.delta + following.delta)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFallback(Event):
+    type: ClassVar[str] = "model_fallback"
+    from_model: str
+    to_model: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextTruncated(Event):
+    type: ClassVar[str] = "context_truncated"
+    messages: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextSummarized(Event):
+    type: ClassVar[str] = "context_summarized"
+    messages: int
+    tokens: int
+
+
+def _pieces(text: str, characters: int) -> Sequence[str]:
+    return [text[start : start + characters] for start in range(0, len(text), characters)]

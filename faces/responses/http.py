@@ -1,0 +1,26 @@
+"""The HTTP side of the Responses face: OpenAI's dialect, and the exchange of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from core_app.errors import GatewayError
+from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.exchange import Exchange as HttpExchange
+from inference_app.relay import OPENAI, Dialect
+
+Exchange = HttpExchange[Dialect]
+
+
+def render_error(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
+    """Returns the body of an error as OpenAI's clients read it."""
+    return OPENAI.body(error)
+
+
+def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
+    """Returns the exchange of a request."""
+    limit: int = settings.GATEWAY_MAX_INFERENCE_BODY_BYTES
+    return Exchange(scope, receive, send, OPENAI, limit, [], scope.get("gateway.send"))
