@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,6 +20,7 @@ from events_app.follower import Follower
 from faces.native.socket.actions import ACTIONS, SessionCaller
 from faces.native.socket.frames import (
     EVENT_FRAME,
+    PARSE_ON_LOOP_BYTES,
     FrameRefused,
     encode_dropped,
     encode_refusal,
@@ -51,7 +53,8 @@ class SessionConnection(AuthenticatedConnection):
 
     async def take(self, frame: bytes, *, binary: bool) -> None:
         try:
-            request = await parse_frame(frame)
+            large = len(frame) > PARSE_ON_LOOP_BYTES
+            request = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
         except FrameRefused as refused:
             self.outbox.put_reply(refused.reply)
             return
