@@ -71,7 +71,7 @@ class Connection(ABC):
         seconds: float = settings.GATEWAY_HEARTBEAT_SECONDS
         return seconds
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[Frame]:
+    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> Sequence[Frame]:
         """Returns the frames of events of the followed stream. `missing` is the range of offsets before them that are
         no longer kept."""
         raise NotImplementedError("A connection with a follower encodes its events.")

@@ -14,7 +14,6 @@ from edge_app.rest.errors import as_gateway_error
 from edge_app.rpc import Dispatcher, Method, Request, admit_principal
 from edge_app.sockets.authenticated import AuthenticatedConnection
 from edge_app.sockets.close_codes import CloseCode
-from edge_app.sockets.outbox import Frame
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
 from faces.native.socket.actions import ACTIONS, SessionCaller
@@ -66,8 +65,8 @@ class SessionConnection(AuthenticatedConnection):
     async def drain(self) -> None:
         await self._actions.drain()
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[Frame]:
-        frames: list[Frame] = [event.encoded(EVENT_FRAME) for event in events]
+    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
+        frames = [event.encoded(EVENT_FRAME) for event in events]
         if missing is not None:
             first, last = missing
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))

@@ -24,7 +24,6 @@ from edge_app.sockets.authenticated import AuthenticatedConnection
 from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.consumer import SocketConsumer
 from edge_app.sockets.open_sockets import SOCKETS
-from edge_app.sockets.outbox import Frame
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
 from tenants_app.principal import SESSIONS, Principal
@@ -138,8 +137,8 @@ class ToyConnection(AuthenticatedConnection):
         self.calls.close()
         await self.requests.drain()
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[Frame]:
-        frames: list[Frame] = [] if missing is None else [json.dumps({"missing": missing})]
+    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
+        frames = [] if missing is None else [json.dumps({"missing": missing})]
         return frames + [json.dumps({"event": event.offset}) for event in events]
 
     def close_after(self, events: Sequence[StoredEvent]) -> SocketClose | None:
