@@ -51,7 +51,7 @@ class Method(Generic[C]):
     """The scope that the caller needs; for `admit`."""
 
     counted: bool = False
-    """Whether the request takes from the key's rate limit; for `admit`."""
+    """True for requests that take from the key's rate limit; for `admit`."""
 
     seconds: float | None = None
     """The time-out of the handler, None for no limit. A method on the database should have none, because its

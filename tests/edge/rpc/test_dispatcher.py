@@ -134,7 +134,7 @@ class Calls(Dispatcher[str]):
         await self.changed.wait()
 
 
-async def bounded(work: Awaitable[Any]) -> None:
+async def in_time(work: Awaitable[Any]) -> None:
     async with asyncio.timeout(WAIT):
         await work
 
@@ -143,7 +143,7 @@ async def outcome(request: Request) -> GatewayError:
     """The refusal of a request that is alone."""
     calls = Calls()
     calls.dispatch(request)
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == []
     [(request_id, error)] = calls.refusals
     assert request_id == request.id
@@ -161,7 +161,7 @@ async def test_a_request_gets_its_result() -> None:
     calls.dispatch(Request("add", 1, {"a": 2, "b": 3}))
     assert calls.replies == []
     assert calls.in_flight == 1
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == [(1, 5)]
     assert calls.in_flight == 0
 
@@ -172,9 +172,9 @@ async def test_replies_leave_in_the_order_in_which_handlers_end() -> None:
         calls.dispatch(Request("wait", number, {"name": name}))
     await calls.until_entered(2)
     calls.open("fast")
-    await bounded(calls.next_change())
+    await in_time(calls.next_change())
     calls.open("slow")
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == [(1, "fast"), (0, "slow")]
 
 
@@ -226,7 +226,7 @@ async def test_an_unknown_exception_is_answered_with_an_error_id() -> None:
 async def test_parameters_of_a_serializer_are_its_validated_data() -> None:
     calls = Calls()
     calls.dispatch(Request("greet", 1, {"name": "Ada"}))
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == [(1, "hello Ada")]
 
 
@@ -237,9 +237,9 @@ async def test_a_request_beyond_the_limit_is_refused_and_a_place_is_free_after_a
     calls.dispatch(Request("add", 9, {"a": 1}))
     assert [(number, type(error)) for number, error in calls.refusals] == [(9, RateLimited)]
     calls.open("all")
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     calls.dispatch(Request("add", 10, {"a": 1}))
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies[-1] == (10, 1)
 
 
@@ -256,7 +256,7 @@ async def test_one_request_is_cancelled_and_the_others_go_on() -> None:
     assert not calls.cancel(1)
     assert not calls.cancel(7)
     calls.open("two")
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == [(2, "two")]
     assert [(number, type(error)) for number, error in calls.refusals] == [(1, RequestCancelled)]
     assert sorted(calls.left) == ["one", "two"]
@@ -266,7 +266,7 @@ async def test_a_request_that_is_cancelled_before_its_handler_began_is_refused_t
     calls = Calls()
     calls.dispatch(Request("wait", 1, {"name": "one"}))
     assert calls.cancel(1)
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert [(number, type(error)) for number, error in calls.refusals] == [(1, RequestCancelled)]
     assert calls.entered == []
 
@@ -276,7 +276,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_not_answered_twice() -
     calls.dispatch(Request("stay", 1, {"name": "one"}))
     await calls.until_entered(1)
     assert calls.cancel(1)
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == []
     assert [(number, type(error)) for number, error in calls.refusals] == [(1, RequestCancelled)]
 
@@ -285,7 +285,7 @@ async def test_a_notification_gets_no_reply_whatever_it_comes_to() -> None:
     calls = Calls()
     for method, params in (("add", {"a": 1}), ("add", {}), ("fail", {}), ("nothing", {})):
         calls.dispatch(Request(method, None, params, notification=True))
-        await bounded(calls.drain())
+        await in_time(calls.drain())
     assert (calls.replies, calls.refusals, calls.in_flight) == ([], [], 0)
 
 
@@ -296,7 +296,7 @@ async def test_a_close_leaves_no_task_and_replies_to_nobody(method: str) -> None
     for number in range(3):
         calls.dispatch(Request(method, number, {"name": "never"}))
     await calls.until_entered(3)
-    await bounded(calls.close())
+    await in_time(calls.close())
     assert asyncio.all_tasks() <= before
     assert (calls.replies, calls.refusals, calls.in_flight) == ([], [], 0)
 
@@ -308,7 +308,7 @@ async def test_a_reply_precedes_the_events_that_its_request_causes() -> None:
     await calls.until_entered(1)
     announced = asyncio.create_task(replies_before_events(order, calls))
     calls.open("commit")
-    await bounded(announced)
+    await in_time(announced)
     assert announced.result() == [(1, "commit")]
 
 
@@ -321,9 +321,9 @@ async def test_a_request_waits_behind_events_that_wait_for_an_earlier_one() -> N
     calls.dispatch(Request("wait", 2, {"name": "two"}))
     calls.open("two")
     calls.open("one")
-    await bounded(announced)
+    await in_time(announced)
     assert announced.result() == [(1, "one")]
-    await bounded(calls.drain())
+    await in_time(calls.drain())
     assert calls.replies == [(1, "one"), (2, "two")]
 
 

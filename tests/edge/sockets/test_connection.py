@@ -19,7 +19,7 @@ from edge_app.sockets.open_sockets import SOCKETS
 from edge_app.sockets.outbox import MAX_REPLIES
 from events_app.follower import FollowerReleased, FollowerSlow
 from tenants_app.principal import Principal
-from tests.edge.sockets.toy import WAIT, Peer, ScriptedFollower, ToyClose, serving
+from tests.edge.sockets.toy import WAIT, Peer, ScriptedFollower, ToyClose, serve
 
 HELLO = {"hello": 1}
 
@@ -48,19 +48,19 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Keys:
 async def peer() -> AsyncIterator[Peer]:
     """A client whose socket is open."""
     peer = Peer()
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         yield peer
 
 
-async def accepted(peer: Peer) -> None:
+async def read_hello(peer: Peer) -> None:
     assert await peer.frame() == HELLO
 
 
 async def test_a_socket_is_accepted_before_anything_is_sent() -> None:
     peer = Peer()
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         assert [message["type"] for message in peer.sent] == ["websocket.accept", "websocket.send"]
         assert SOCKETS.count == 1
     assert SOCKETS.count == 0
@@ -68,7 +68,7 @@ async def test_a_socket_is_accepted_before_anything_is_sent() -> None:
 
 async def test_a_refused_upgrade_is_raised_to_the_gate_and_not_accepted() -> None:
     peer = Peer(opening=NotFound("There is nothing here."))
-    async with serving(peer) as task:
+    async with serve(peer) as task:
         with pytest.raises(NotFound):
             await asyncio.wait_for(task, WAIT)
     assert peer.sent == []
@@ -76,7 +76,7 @@ async def test_a_refused_upgrade_is_raised_to_the_gate_and_not_accepted() -> Non
 
 async def test_a_socket_may_be_closed_right_after_it_was_accepted() -> None:
     peer = Peer(opening=CloseCode.SESSION_CLOSED)
-    async with serving(peer) as task:
+    async with serve(peer) as task:
         await asyncio.wait_for(task, WAIT)
     assert [message["type"] for message in peer.sent] == ["websocket.accept", "websocket.close"]
     assert peer.sent[-1]["code"] == 4500
@@ -84,13 +84,13 @@ async def test_a_socket_may_be_closed_right_after_it_was_accepted() -> None:
 
 async def test_a_socket_beyond_the_ceiling_is_closed() -> None:
     @contextmanager
-    def full() -> Iterator[None]:
+    def refuse() -> Iterator[None]:
         raise RateLimited("Too many sockets.")
         yield
 
-    peer = Peer(ceiling=full())
-    async with serving(peer):
-        assert await peer.closed() == (4002, "too many connections, try later")
+    peer = Peer(ceiling=refuse())
+    async with serve(peer):
+        assert await peer.close() == (4002, "too many connections, try later")
     assert [message["type"] for message in peer.sent] == ["websocket.accept", "websocket.close"]
 
 
@@ -98,7 +98,7 @@ async def test_a_client_that_leaves_before_the_upgrade_is_sent_nothing() -> None
     peer = Peer()
     await peer.receive()
     peer.leave()
-    async with serving(peer) as task:
+    async with serve(peer) as task:
         await asyncio.wait_for(task, WAIT)
     assert peer.sent == []
 
@@ -145,7 +145,7 @@ async def test_a_call_that_the_client_never_answers_ends_with_the_socket(peer: P
     assert (await peer.frame())["call"] == 1
     peer.put_text("x" * 1001)
     assert await peer.frame() == {"id": 1, "error": 5000, "field": None}
-    assert (await peer.closed())[0] == 4502
+    assert (await peer.close())[0] == 4502
 
 
 async def test_a_binary_frame_is_told_from_text_and_may_be_answered_by_one(peer: Peer) -> None:
@@ -159,12 +159,12 @@ async def test_a_frame_beyond_the_limit_closes_the_socket(peer: Peer, frame: str
         peer.put_text(frame)
     else:
         peer.put_bytes(frame)
-    assert (await peer.closed())[0] == 4502
+    assert (await peer.close())[0] == 4502
 
 
 async def test_a_reader_that_fails_closes_with_a_code_to_reconnect(peer: Peer) -> None:
     peer.put_text("no JSON")
-    assert (await peer.closed())[0] == 4003
+    assert (await peer.close())[0] == 4003
 
 
 async def test_a_handler_may_end_the_socket_and_is_answered_before_the_close(peer: Peer) -> None:
@@ -174,7 +174,7 @@ async def test_a_handler_may_end_the_socket_and_is_answered_before_the_close(pee
     assert await peer.frame() == {"id": 2, "result": "bye"}
     peer.open_gate("slow")
     assert await peer.frame() == {"id": 1, "result": "slow"}
-    assert await peer.closed() == (4600, "goodbye")
+    assert await peer.close() == (4600, "goodbye")
 
 
 async def test_a_client_that_leaves_cancels_no_request(peer: Peer) -> None:
@@ -186,33 +186,33 @@ async def test_a_client_that_leaves_cancels_no_request(peer: Peer) -> None:
 
 async def test_no_frames_are_read_from_a_client_that_takes_no_replies() -> None:
     peer = Peer(stalled=True)
-    async with serving(peer):
+    async with serve(peer):
         for number in range(100):
             peer.put_bytes(b"%d" % number)
         await peer.until(lambda: peer.unread <= 100 - MAX_REPLIES)
         assert peer.unread == 100 - MAX_REPLIES
         peer.resume()
-        await accepted(peer)
+        await read_hello(peer)
         assert [await peer.frame() for _ in range(100)] == [b"%d" % number for number in range(100)]
 
 
 async def test_a_client_that_takes_nothing_is_closed(settings: Any) -> None:
     settings.GATEWAY_SLOW_FOLLOWER_SECONDS = 0.0
     peer = Peer(stalled=True)
-    async with serving(peer):
-        assert (await peer.closed())[0] == 4001
+    async with serve(peer):
+        assert (await peer.close())[0] == 4001
 
 
 async def test_frames_that_are_put_in_faster_than_they_are_taken_close_the_socket(peer: Peer) -> None:
     peer.ask(1, "flood")
-    assert (await peer.closed())[0] == 4001
+    assert (await peer.close())[0] == 4001
     assert len(peer.sent) < 5000
 
 
 async def test_an_idle_socket_is_closed_at_the_heartbeat_after_its_key_was_revoked(settings: Any, keys: Keys) -> None:
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.0
     keys.refusal = Unauthorized("The key was revoked.")
-    async with serving(Peer()) as task:
+    async with serve(Peer()) as task:
         await asyncio.wait_for(asyncio.shield(task), WAIT)
     assert keys.checked == 1
 
@@ -221,23 +221,23 @@ async def test_a_busy_socket_is_closed_too_after_its_key_was_revoked(settings: A
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.0
     keys.refusal = Forbidden("The key has lost its scope.")
     peer = Peer(follower=ScriptedFollower())
-    async with serving(peer):
-        assert (await peer.closed())[0] == 4501
+    async with serve(peer):
+        assert (await peer.close())[0] == 4501
 
 
 async def test_a_socket_whose_key_cannot_be_checked_is_told_to_reconnect(settings: Any, keys: Keys) -> None:
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.0
     keys.refusal = TransactionLost("The database does not answer.")
     peer = Peer()
-    async with serving(peer):
-        assert (await peer.closed())[0] == 4000
+    async with serve(peer):
+        assert (await peer.close())[0] == 4000
 
 
 async def test_events_follow_with_a_word_on_those_that_are_missing() -> None:
     follower = ScriptedFollower()
     peer = Peer(follower=follower)
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         follower.put(1, 2)
         follower.put(5)
         assert [await peer.frame() for _ in range(4)] == [{"event": 1}, {"event": 2}, {"missing": [3, 4]}, {"event": 5}]
@@ -246,8 +246,8 @@ async def test_events_follow_with_a_word_on_those_that_are_missing() -> None:
 async def test_a_reply_goes_before_the_events_that_its_request_causes() -> None:
     follower = ScriptedFollower()
     peer = Peer(follower=follower)
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         peer.ask(1, "hold", name="commit")
         await peer.until_entered("commit")
         follower.put(1)
@@ -263,11 +263,11 @@ async def test_a_reply_goes_before_the_events_that_its_request_causes() -> None:
 async def test_the_socket_is_closed_after_the_event_that_says_so() -> None:
     follower = ScriptedFollower()
     peer = Peer(follower=follower)
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         follower.put(1, type_="last")
         assert await peer.frame() == {"event": 1}
-        assert await peer.closed() == (int(ToyClose.GOODBYE), "goodbye")
+        assert await peer.close() == (int(ToyClose.GOODBYE), "goodbye")
 
 
 @pytest.mark.parametrize(
@@ -283,20 +283,20 @@ async def test_the_socket_is_closed_after_the_event_that_says_so() -> None:
 async def test_the_end_of_the_follower_decides_the_code(end: Exception, code: int) -> None:
     follower = ScriptedFollower()
     peer = Peer(follower=follower)
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         follower.batches.put_nowait(end)
-        assert (await peer.closed())[0] == code
+        assert (await peer.close())[0] == code
 
 
 async def test_a_drain_waits_until_every_socket_is_closed() -> None:
     follower = ScriptedFollower()
     peer = Peer(follower=follower)
-    async with serving(peer):
-        await accepted(peer)
+    async with serve(peer):
+        await read_hello(peer)
         drained = asyncio.create_task(SOCKETS.drain())
         follower.batches.put_nowait(FollowerReleased())
-        assert (await peer.closed())[0] == 4000
+        assert (await peer.close())[0] == 4000
         await asyncio.wait_for(drained, WAIT)
     assert SOCKETS.count == 0
 

@@ -75,7 +75,7 @@ async def leave(connection: ToyConnection, params: None) -> str:
     return "bye"
 
 
-def nothing(params: Mapping[str, Any]) -> None:
+def no_params(params: Mapping[str, Any]) -> None:
     return None
 
 
@@ -89,8 +89,8 @@ class ToyRequests(Dispatcher["ToyConnection"]):
         "echo": Method.on_loop(struct_parser(Echo), echo, scope=SESSIONS),
         "hold": Method.on_loop(struct_parser(Named), hold),
         "ask": Method.on_loop(struct_parser(Named), ask),
-        "flood": Method.on_loop(nothing, flood),
-        "leave": Method.on_loop(nothing, leave),
+        "flood": Method.on_loop(no_params, flood),
+        "leave": Method.on_loop(no_params, leave),
     }
 
     def __init__(self, connection: ToyConnection) -> None:
@@ -222,7 +222,7 @@ class Peer:
         self._inbox.put_nowait({"type": "websocket.receive", "bytes": frame})
 
     def leave(self) -> None:
-        """Disconnects; nothing can be sent to the client after that."""
+        """Disconnects; no_params can be sent to the client after that."""
         self.broken = ClientGone()
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
@@ -243,7 +243,7 @@ class Peer:
         await self.until(lambda: bool(self._taken))
         return self._taken.popleft()
 
-    async def closed(self) -> tuple[int, str]:
+    async def close(self) -> tuple[int, str]:
         """Returns code and reason of the close."""
         await self.until(lambda: bool(self.sent) and self.sent[-1]["type"] == "websocket.close")
         return self.sent[-1]["code"], self.sent[-1]["reason"]
@@ -286,8 +286,8 @@ def principal(*scopes: str) -> Principal:
 
 
 @asynccontextmanager
-async def serving(peer: Peer) -> AsyncIterator[asyncio.Task[None]]:
-    """Serves the client in a task, which ends by itself or because the client leaves, and leaves nothing behind."""
+async def serve(peer: Peer) -> AsyncIterator[asyncio.Task[None]]:
+    """Serves the client in a task, which ends by itself or because the client leaves, and leaves no_params behind."""
     before = asyncio.all_tasks()
     scope: Scope = {"type": "websocket", "gateway.principal": principal(SESSIONS)}
     served: Any = ToySocket.as_asgi(peer=peer)(scope, peer.receive, peer.send)
