@@ -222,7 +222,7 @@ class Peer:
         self._inbox.put_nowait({"type": "websocket.receive", "bytes": frame})
 
     def leave(self) -> None:
-        """Disconnects; no_params can be sent to the client after that."""
+        """Disconnects; nothing can be sent to the client after that."""
         self.broken = ClientGone()
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
@@ -287,7 +287,7 @@ def principal(*scopes: str) -> Principal:
 
 @asynccontextmanager
 async def serve(peer: Peer) -> AsyncIterator[asyncio.Task[None]]:
-    """Serves the client in a task, which ends by itself or because the client leaves, and leaves no_params behind."""
+    """Serves the client in a task, which ends by itself or because the client leaves, and leaves nothing behind."""
     before = asyncio.all_tasks()
     scope: Scope = {"type": "websocket", "gateway.principal": principal(SESSIONS)}
     served: Any = ToySocket.as_asgi(peer=peer)(scope, peer.receive, peer.send)
