@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -85,12 +85,11 @@ class Connection(ABC):
     async def run(self, first: Sequence[Frame] = ()) -> None:
         """Serves the socket until it ends; `first` are the frames that precede any event."""
         self.outbox.put_events(first)
-        work = self._beat() if self._follower is None else self._follow(self._follower)
-        background = asyncio.create_task(self._run_until_end(work))
+        background = asyncio.create_task(self._run_until_end(self._beat if self._follower is None else self._follow))
         try:
             with contextlib.suppress(TimeoutError):
                 async with self._reading:
-                    await self._run_until_end(self._read())
+                    await self._run_until_end(self._read)
             background.cancel()
             await asyncio.wait([background])
             await self._finish(self._close_code)
@@ -110,9 +109,9 @@ class Connection(ABC):
             # The socket's own task reads frames; this is how other tasks interrupt it.
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    async def _run_until_end(self, work: Coroutine[Any, Any, SocketClose | None]) -> None:
+    async def _run_until_end(self, work: Callable[[], Awaitable[SocketClose | None]]) -> None:
         try:
-            self.end(await work)
+            self.end(await work())
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
             unavailable = isinstance(internal_error(cause), Unavailable)
             self.end(CloseCode.RESTART if unavailable else CloseCode.FAILED)
@@ -142,8 +141,10 @@ class Connection(ABC):
 
     # -- out -----------------------------------------------------------------------------------------
 
-    async def _follow(self, follower: Follower) -> SocketClose:
+    async def _follow(self) -> SocketClose:
         """Sends the events of the stream; the heartbeat comes on time on busy streams too."""
+        follower = self._follower
+        assert follower is not None
         clock = asyncio.get_running_loop().time
         due = clock() + self.heartbeat_seconds()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -101,6 +102,17 @@ async def test_a_client_that_leaves_before_the_upgrade_is_sent_nothing() -> None
     async with serve(peer) as task:
         await asyncio.wait_for(task, WAIT)
     assert peer.sent == []
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_a_request_before_an_immediate_disconnect_is_performed(follows: bool) -> None:
+    peer = Peer(follower=ScriptedFollower() if follows else None)
+    peer.ask(1, "hold", name="one")
+    peer.leave(reachable=True)
+    async with serve(peer):
+        await peer.until_entered("one")
+        peer.open_gate("one")
+    gc.collect()  # a coroutine that was never awaited is reported when it is collected
 
 
 async def test_frames_are_read_while_handlers_wait(peer: Peer) -> None:

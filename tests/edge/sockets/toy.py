@@ -221,9 +221,10 @@ class Peer:
     def put_bytes(self, frame: bytes) -> None:
         self._inbox.put_nowait({"type": "websocket.receive", "bytes": frame})
 
-    def leave(self) -> None:
-        """Disconnects; nothing can be sent to the client after that."""
-        self.broken = ClientGone()
+    def leave(self, *, reachable: bool = False) -> None:
+        """Disconnects; unless the server can still send (`reachable`), sending fails from now on."""
+        if not reachable:
+            self.broken = ClientGone()
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
     def resume(self) -> None:
