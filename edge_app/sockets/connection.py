@@ -85,11 +85,13 @@ class Connection(ABC):
     async def run(self, first: Sequence[Frame] = ()) -> None:
         """Serves the socket until it ends; `first` are the frames that precede any event."""
         self.outbox.put_events(first)
-        background = asyncio.create_task(self._run_until_end(self._beat if self._follower is None else self._follow))
+        background = asyncio.create_task(
+            self._run_until_end(Connection._beat if self._follower is None else Connection._follow)
+        )
         try:
             with contextlib.suppress(TimeoutError):
                 async with self._reading:
-                    await self._run_until_end(self._read)
+                    await self._run_until_end(Connection._read)
             background.cancel()
             await asyncio.wait([background])
             await self._finish(self._close_code)
@@ -109,9 +111,10 @@ class Connection(ABC):
             # The socket's own task reads frames; this is how other tasks interrupt it.
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    async def _run_until_end(self, work: Callable[[], Awaitable[SocketClose | None]]) -> None:
+    async def _run_until_end(self, work: Callable[[Connection], Awaitable[SocketClose | None]]) -> None:
+        """Ends the socket as `work` does. It is a plain function, because an idle socket would keep a bound method."""
         try:
-            self.end(await work())
+            self.end(await work(self))
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
             unavailable = isinstance(internal_error(cause), Unavailable)
             self.end(CloseCode.RESTART if unavailable else CloseCode.FAILED)
