@@ -7,7 +7,7 @@ messages itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
@@ -29,6 +29,16 @@ class ChannellessConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels ship
     scope: Scope
     receive: Receive
     base_send: Send
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """Returns the application that serves each connection with an instance of its own. Channels' own is a coroutine
+        around the consumer's, which every open connection holds and every event passes through."""
+
+        def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            return cls(**initkwargs)(scope, receive, send)
+
+        return application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.base_send = scope, receive, send

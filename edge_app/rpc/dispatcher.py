@@ -14,17 +14,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import structlog
+
 from core_app import database
 from core_app.errors import BadRequest, GatewayError, RateLimited
+from core_app.timeouts import cancel_tasks
 from edge_app.rpc.errors import MethodTimedOut, RequestCancelled, rpc_error
+from edge_app.rpc.parameters import Params, Parse
 from edge_app.sockets.order import RepliesFirst
 
 C = TypeVar("C")
 P = TypeVar("P")
 
-Params = Mapping[str, Any]
-
-_CANCELLED_BY_PEER = "cancelled by the peer"
+logger = structlog.get_logger("gateway.rpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +37,41 @@ class Request:
     id: str | int | None
     params: Params
 
+    notification: bool = False
+    """True for a request that the client expects no reply to: neither its result nor its error is sent."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method(Generic[C]):
-    """A method: `run` gets what `Dispatcher.admit` returned and the raw parameters, and returns the result.
-
-    `counted` is for `admit`: whether the request takes from the key's rate limit. `seconds` is the time-out, None for
-    no limit. A method on the database should have none, because its transaction goes on after the time-out.
-    """
+    """A method: `run` gets what `Dispatcher.admit` returned and the raw parameters, and returns the result."""
 
     run: Callable[[C, Params], Awaitable[Any]]
+
+    scope: str | None = None
+    """The scope that the caller needs; for `admit`."""
+
     counted: bool = False
+    """True for requests that take from the key's rate limit; for `admit`."""
+
     seconds: float | None = None
+    """The time-out of the handler, None for no limit. A method on the database should have none, because its
+    transaction goes on after the time-out."""
+
+    shape: Any = None
+    """The class of the parameters, for the face's document."""
 
     @classmethod
-    def on_loop(
-        cls, parse: Callable[[Params], P], handle: Callable[[C, P], Awaitable[Any]], **options: Any
-    ) -> Method[C]:
-        """A coroutine with parsed parameters."""
+    def on_loop(cls, parse: Parse[P], handle: Callable[[C, P], Awaitable[Any]], **options: Any) -> Method[C]:
+        """Returns a method whose handler is a coroutine function with parsed parameters."""
 
         async def run(context: C, params: Params) -> Any:
             return await handle(context, parse(params))
 
-        return cls(run, **options)
+        return cls(run=run, **options)
 
     @classmethod
-    def on_database(cls, parse: Callable[[Params], P], perform: Callable[[C, P], Any], **options: Any) -> Method[C]:
-        """A service: its parameters are parsed and it runs in one database thread."""
+    def on_database(cls, parse: Parse[P], perform: Callable[[C, P], Any], **options: Any) -> Method[C]:
+        """Returns a method whose handler is a service: parameters are parsed, and it runs, in one database thread."""
 
         def work(context: C, params: Params) -> Any:
             return perform(context, parse(params))
@@ -69,7 +79,19 @@ class Method(Generic[C]):
         async def run(context: C, params: Params) -> Any:
             return await database.run(work, context, params)
 
-        return cls(run, **options)
+        return cls(run=run, **options)
+
+
+class PendingRequest:
+    """A request under way. It is `open` until its reply or refusal has been put in, or nobody wants one any more."""
+
+    __slots__ = ("open", "request", "task")
+
+    task: asyncio.Task[None]
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.open = True
 
 
 class Dispatcher(ABC, Generic[C]):
@@ -80,17 +102,17 @@ class Dispatcher(ABC, Generic[C]):
     limit: ClassVar[int] = 16
     """Requests of one connection under way at the same time; the next one is refused (`too_many`)."""
 
-    __slots__ = ("_order", "_tasks")
+    __slots__ = ("_calls", "_order")
 
     def __init__(self, order: RepliesFirst | None = None) -> None:
         """`order` makes replies precede the events that their requests cause."""
         self._order = order
-        self._tasks: dict[asyncio.Task[None], Request] = {}
+        self._calls: dict[asyncio.Task[None], PendingRequest] = {}
 
     # -- hooks ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def admit(self, request: Request) -> C:
+    async def admit(self, request: Request, method: Method[C]) -> C:
         """Returns the handler's context, such as the principal; raises GatewayError to refuse the request."""
 
     @abstractmethod
@@ -105,22 +127,22 @@ class Dispatcher(ABC, Generic[C]):
         """Returns why the request is refused at once: an unknown method, or too many under way."""
         if request.method not in self.methods:
             return self.unknown_method(request)
-        return self.too_many() if len(self._tasks) >= self.limit else None
+        return self.too_many() if len(self._calls) >= self.limit else None
 
     def unknown_method(self, request: Request) -> GatewayError:
-        """The refusal of a method that does not exist."""
+        """Returns the error for a method that does not exist."""
         return BadRequest(f"There is no method {request.method[:64]!r}.", field="method")
 
     def too_many(self) -> GatewayError:
-        """The refusal of a request beyond `limit`."""
+        """Returns the error for a request beyond `limit`."""
         return RateLimited(f"A connection may have {self.limit} requests under way; wait for a reply.")
 
     def error_of(self, cause: Exception) -> GatewayError:
-        """The GatewayError that says what `cause` says."""
+        """Returns the GatewayError for an exception of `admit`, of the parser or of the handler."""
         return rpc_error(cause)
 
     def span(self, request: Request) -> AbstractContextManager[Any]:
-        """The span around a handler."""
+        """Returns the span around a request."""
         return nullcontext()
 
     # -- requests ------------------------------------------------------------------------------------
@@ -128,65 +150,79 @@ class Dispatcher(ABC, Generic[C]):
     @property
     def in_flight(self) -> int:
         """Number of requests whose handlers have not ended."""
-        return len(self._tasks)
+        return len(self._calls)
 
     def dispatch(self, request: Request) -> None:
         """Starts a request, or refuses it at once; returns without waiting."""
+        call = PendingRequest(request)
         if (error := self.objection(request)) is not None:
-            self.refuse(request, error)
+            self._refuse(call, error)
             return
-        task = asyncio.create_task(self._run(request))
-        self._tasks[task] = request
-        task.add_done_callback(self._forget)
+        call.task = asyncio.create_task(self._run(call))
+        self._calls[call.task] = call
+        call.task.add_done_callback(self._forget)
 
     def cancel(self, request_id: str | int) -> bool:
-        """Cancels the requests of this id; False when none is under way. They are refused as cancelled."""
-        tasks = [task for task, request in self._tasks.items() if request.id == request_id]
-        for task in tasks:
-            task.cancel(_CANCELLED_BY_PEER)
-        return bool(tasks)
+        """Cancels the requests of this id and refuses them at once; False when none is under way.
+
+        What a cancelled method has begun in the database goes on, and its result is dropped.
+        """
+        calls = [call for call in self._calls.values() if call.open and call.request.id == request_id]
+        for call in calls:
+            call.task.cancel()
+            self._refuse(call, RequestCancelled("The request was cancelled."))
+        return bool(calls)
 
     async def drain(self) -> None:
         """Waits until every request has its reply."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        if self._calls:
+            await asyncio.wait(list(self._calls))
 
     async def close(self) -> None:
         """Cancels all requests and waits for the end of their handlers; none of them gets a reply."""
-        for task in self._tasks:
-            task.cancel()
-        await self.drain()
+        for call in self._calls.values():
+            call.open = False
+        await cancel_tasks(*self._calls)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        self._calls.pop(task, None)
 
-    async def _run(self, request: Request) -> None:
+    async def _run(self, call: PendingRequest) -> None:
         try:
-            await self._perform(request, self.methods[request.method])
-        except asyncio.CancelledError as cancelled:
-            if cancelled.args != (_CANCELLED_BY_PEER,):
-                raise
-            self.refuse(request, RequestCancelled("The request was cancelled."))
+            with self.span(call.request):
+                await self._perform(call, self.methods[call.request.method])
         except Exception as cause:  # the boundary of this wire: every request gets its reply
-            self.refuse(request, self.error_of(cause))
+            self._refuse(call, self.error_of(cause))
 
-    async def _perform(self, request: Request, method: Method[C]) -> None:
-        context = await self.admit(request)
-        with self.span(request):
-            if method.seconds is None:
-                await self._answer(request, method, context)
-                return
-            try:
-                async with asyncio.timeout(method.seconds) as limit:
-                    await self._answer(request, method, context)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                raise MethodTimedOut(f"{request.method} did not end within {method.seconds:g} seconds.") from None
+    async def _perform(self, call: PendingRequest, method: Method[C]) -> None:
+        context = await self.admit(call.request, method)
+        if method.seconds is None:
+            await self._handle(call, method, context)
+            return
+        try:
+            async with asyncio.timeout(method.seconds) as limit:
+                await self._handle(call, method, context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            message = f"{call.request.method} did not end within {method.seconds:g} seconds."
+            raise MethodTimedOut(message) from None
 
-    async def _answer(self, request: Request, method: Method[C], context: C) -> None:
+    async def _handle(self, call: PendingRequest, method: Method[C], context: C) -> None:
         if self._order is None:
-            self.reply(request, await method.run(context, request.params))
+            self._reply(call, await method.run(context, call.request.params))
             return
         async with self._order.answering():
-            self.reply(request, await method.run(context, request.params))
+            self._reply(call, await method.run(context, call.request.params))
+
+    def _reply(self, call: PendingRequest, result: Any) -> None:
+        if call.open and not call.request.notification:
+            self.reply(call.request, result)
+        call.open = False
+
+    def _refuse(self, call: PendingRequest, error: GatewayError) -> None:
+        if call.request.notification:
+            logger.info("notification_failed", method=call.request.method, error=error.code)
+        elif call.open:
+            self.refuse(call.request, error)
+        call.open = False

@@ -43,8 +43,8 @@ class PeerCalls:
         if waiting is None:
             if len(self._waiting) >= self._limit:
                 raise RateLimited(f"A connection may have {self._limit} calls to its client under way.")
-            waiting = self._waiting[call_id] = _Waiting(asyncio.get_running_loop().create_future())
             send()
+            waiting = self._waiting[call_id] = _Waiting(asyncio.get_running_loop().create_future())
         waiting.callers += 1
         try:
             async with asyncio.timeout(seconds) as limit:

@@ -1,26 +1,27 @@
-"""The base of socket consumers. An idle socket costs its follower and its connection."""
+"""The base of socket consumers: the upgrade, the ceiling, and the count of open sockets.
+
+An idle socket costs its follower and its connection.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
-
-from channels.exceptions import StopConsumer
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeVar
 
 from core_app.errors import RateLimited
 from edge_app.consumer import ChannellessConsumer
 from edge_app.followers import FOLLOWERS
-from edge_app.sockets.close_codes import CloseCode
+from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.connection import close_message
 from edge_app.sockets.open_sockets import SOCKETS
 
+T = TypeVar("T")
 
-class SocketConsumer(ChannellessConsumer):
-    """One socket. The gate has put the principal into the scope.
 
-    A face implements `open`, which may refuse before the upgrade, and `serve`, which runs until the socket ends.
-    """
+class SocketConsumer(ChannellessConsumer, Generic[T]):
+    """One socket. A face implements `open`, which may refuse the upgrade, and `serve`, which runs a `Connection`."""
 
     async def websocket_connect(self, message: Mapping[str, Any]) -> None:
         """Opens, accepts and serves the socket. A GatewayError of `open` becomes the HTTP response to the upgrade."""
@@ -28,30 +29,37 @@ class SocketConsumer(ChannellessConsumer):
         await self.base_send({"type": "websocket.accept"})
         if (code := self.close_code(opening)) is not None:
             await self.close(code)
-            raise StopConsumer
+            return
         try:
-            with FOLLOWERS.track(self.principal), SOCKETS.track():
+            with self.ceiling(), SOCKETS.track():
                 await self.serve(opening)
         except RateLimited:
             await self.close(CloseCode.TOO_MANY)
-        raise StopConsumer
 
     async def websocket_disconnect(self, message: Mapping[str, Any]) -> None:
         """Ends a socket whose client left before the upgrade."""
-        raise StopConsumer
 
-    async def close(self, code: CloseCode) -> None:
+    async def close(self, code: SocketClose) -> None:
         """Closes the accepted socket with a code."""
         await self.base_send(close_message(code))
 
+    # -- hooks ---------------------------------------------------------------------------------------
+
     @abstractmethod
-    async def open(self) -> Any:
+    async def open(self) -> T:
         """Checks the request and returns what `serve` needs; raises GatewayError to refuse the upgrade."""
 
-    def close_code(self, opening: Any) -> CloseCode | None:
-        """Returns the code with which the socket is closed right after it was accepted, or None to serve it."""
+    def close_code(self, opening: T) -> SocketClose | None:
+        """Returns the code with which the socket is closed right after it was accepted; None to serve it."""
         return None
 
+    def ceiling(self) -> AbstractContextManager[None]:
+        """Counts the socket while it is open; raises RateLimited when there are too many, which closes it (TOO_MANY).
+
+        The default is GATEWAY_MAX_FOLLOWERS_PER_TENANT. A face without a principal here has a count of its own.
+        """
+        return FOLLOWERS.track(self.principal)
+
     @abstractmethod
-    async def serve(self, opening: Any) -> None:
+    async def serve(self, opening: T) -> None:
         """Serves the accepted socket until it ends."""

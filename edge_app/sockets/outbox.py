@@ -1,7 +1,8 @@
-"""The only writer of a socket: replies and events leave in the order in which they were put in.
+"""The outbox: the only writer of a socket. Replies and events leave in the order in which they were put in.
 
-A request is answered however slowly its client reads. The outbox is bounded by its writers: the follower takes no
-further events before the outbox is empty, and no frames are read beyond MAX_REPLIES waiting replies.
+A request is performed however slowly its client reads, so the outbox is bounded twice. Its users wait in time: a
+connection takes no further events before the outbox is empty, and reads no frames beyond MAX_REPLIES waiting replies.
+Whoever puts more than MAX_FRAMES in without waiting ends the socket.
 """
 
 from __future__ import annotations
@@ -16,12 +17,22 @@ from edge_app.http.asgi import Send
 
 MAX_REPLIES = 32
 
+MAX_FRAMES = 1024
+"""Beyond what waiting users reach: one page of events (256) with MAX_REPLIES and the replies of requests under way."""
+
+Frame = str | bytes
+"""A text frame or a binary one."""
+
+
+class OutboxFull(Exception):
+    """The client takes frames more slowly than they are put in."""
+
 
 class Outbox:
-    """Text frames on their way out; belongs to the loop. Its task exists only while there is something to write.
+    """Frames on their way out; belongs to the loop. Its task exists only while there is something to write.
 
-    `failed` is called with the exception that ended the writing: TimeoutError when a frame was not taken within
-    GATEWAY_SLOW_FOLLOWER_SECONDS, or the server's own. Nothing is written after that.
+    `failed` is called with the exception that ended the writing: OutboxFull, TimeoutError when a frame was not taken
+    within GATEWAY_SLOW_FOLLOWER_SECONDS, or the server's own. Nothing is written after that.
     """
 
     __slots__ = ("_failed", "_frames", "_replies", "_send", "_writer")
@@ -29,20 +40,20 @@ class Outbox:
     def __init__(self, send: Send, failed: Callable[[Exception], None]) -> None:
         self._send = send
         self._failed = failed
-        self._frames: list[str] = []
+        self._frames: list[Frame] = []
         self._replies = 0
         self._writer: asyncio.Task[None] | None = None
 
-    def put_events(self, frames: Iterable[str]) -> None:
-        """Puts events in."""
+    def put_events(self, frames: Iterable[Frame]) -> None:
+        """Adds events; call `flush` before, unless there are few."""
         self._frames.extend(frames)
-        self._begin()
+        self._start_writer()
 
-    def put_reply(self, frame: str) -> None:
-        """Puts a reply in."""
+    def put_reply(self, frame: Frame) -> None:
+        """Adds a reply."""
         self._frames.append(frame)
         self._replies += 1
-        self._begin()
+        self._start_writer()
 
     @property
     def crowded(self) -> bool:
@@ -59,9 +70,14 @@ class Outbox:
         if self._writer is not None:
             self._writer.cancel()
 
-    def _begin(self) -> None:
-        if self._writer is None and self._frames:
-            self._writer = asyncio.create_task(self._write())
+    def _start_writer(self) -> None:
+        if self._writer is None:
+            if self._frames:
+                self._writer = asyncio.create_task(self._write())
+        elif len(self._frames) > MAX_FRAMES:
+            self._frames.clear()
+            self._writer.cancel()
+            self._failed(OutboxFull())
 
     async def _write(self) -> None:
         try:
@@ -69,7 +85,9 @@ class Outbox:
                 frames, self._frames = self._frames, []
                 for frame in frames:
                     async with Deadline(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
-                        await self._send({"type": "websocket.send", "text": frame})
+                        await self._send(
+                            {"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame}
+                        )
         except Exception as error:  # the owner decides what it means
             self._failed(error)
         else:

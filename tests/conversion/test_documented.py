@@ -15,8 +15,9 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conversions.md").read_te
 
 def listed(beginning: str) -> set[str]:
     """The fields of the list item that begins so; what is said in brackets or after a semicolon is no field."""
-    line = next(line for line in PAGE.splitlines() if line.startswith(f"- {beginning}:"))
-    fields = line.partition(":")[2].partition(";")[0]
+    _, found, rest = PAGE.partition(f"\n- {beginning}:")
+    assert found
+    fields = re.split(r"\n(?! )", rest)[0].partition(";")[0]
     return set(re.findall(r"`(\w+)`", fields))
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from agents_app.registry import engine_get
 from tests.agents.conftest import upstream, upstream_process
-from tests.faces.native.conftest import served
+from tests.faces.native.conftest import server as socket_server
 from tests.gateway_harness import api, gateway
 from tests.tools.conftest import server
 from tests.tracing.tree import Spans, spans_gathered
 
-__all__ = ["api", "gateway", "served", "server", "upstream", "upstream_process"]
+__all__ = ["api", "gateway", "server", "socket_server", "upstream", "upstream_process"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from agents_app import registry
 from core_app.tracing import parent_headers, span
 from tests.agents.conftest import Upstream
-from tests.faces.native.served import Served
+from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import Client, GatewayHarness
 from tests.scripted_engine import ScriptedEngine, dying
 from tests.tools.conftest import CallbackServer
@@ -170,12 +170,12 @@ async def test_a_traceparent_that_is_none_begins_a_trace(api: Client, spans: Spa
 
 
 async def test_a_prompt_over_the_socket_is_a_span_below_its_upgrade(
-    api: Client, served: Served, owner: Any, spans: Spans
+    api: Client, socket_server: LiveServer, owner: Any, spans: Spans
 ) -> None:
     session = await api.session()
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    async with served.socket(session, owner, headers=headers) as socket:
-        await socket.ended(await socket.prompt("hello"))
+    async with socket_server.socket(session, owner, headers=headers) as socket:
+        await socket.run_end(await socket.prompt("hello"))
         [leg] = await spans.came("leg")
         tree = spans.tree(trace_of(leg))
     run: Tree = {"invoke_agent demo:echo": {"leg": {"chat echo": {}}}}

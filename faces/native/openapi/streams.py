@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_app.openapi import Resolve, Schema
-from edge_app.sockets.close_codes import REASONS
+from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES
 from faces.native.openapi import shapes
 from faces.native.openapi.operations import STREAMS, TOOLS
@@ -125,7 +125,7 @@ def session_socket(resolve: Resolve) -> Schema:
             "maxFrameBytes": MAX_FRAME_BYTES,
             "sends": {"oneOf": [EVENT, *_replies()]},
             "receives": {"oneOf": _actions(resolve)},
-            "closeCodes": {str(int(code)): reason for code, reason in REASONS.items()},
+            "closeCodes": {str(int(code)): code.reason for code in CloseCode},
         },
     }
 
@@ -190,7 +190,7 @@ def _replies() -> list[Schema]:
 
 
 def _actions(resolve: Resolve) -> list[Schema]:
-    frames = [_frame(name, resolve(action.serializer, "request")) for name, action in ACTIONS.items()]  # type: ignore[arg-type]
+    frames = [_frame(name, resolve(action.shape, "request")) for name, action in ACTIONS.items()]
     return [*frames, _frame("ping", {"type": "object"})]
 
 

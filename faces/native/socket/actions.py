@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework import serializers
 
 from edge_app.rest.fields import StrictString
-from edge_app.rpc import Method
+from edge_app.rpc import Method, serializer_parser
 from faces.native.serializers import (
     AbortSerializer,
     ApproveSerializer,
@@ -36,31 +36,6 @@ class SessionCaller:
 Checked = Any
 """A valid serializer; each action knows its own."""
 
-Perform = Callable[[Principal, str, Checked], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action: the caller's scope, the shape of its fields, and the service that performs it.
-
-    `counted`: it takes from the key's `rpm` as a request does; prompts alone do.
-    """
-
-    scope: str
-    serializer: Callable[..., serializers.Serializer[Any]]
-    perform: Perform
-    counted: bool = False
-
-    def method(self) -> Method[SessionCaller]:
-        """The action as a method of the dispatcher; its fields are validated after the scope is checked."""
-        return Method.on_database(dict, self._perform, counted=self.counted)
-
-    def _perform(self, caller: SessionCaller, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        caller.principal.require(self.scope)
-        checked = self.serializer(data=fields)
-        checked.is_valid(raise_exception=True)
-        return self.perform(caller.principal, caller.session_id, checked)
-
 
 class AbortFrameSerializer(AbortSerializer):
     """The shape of `abort`: the frame names the run; without a name the active run is meant."""
@@ -68,15 +43,15 @@ class AbortFrameSerializer(AbortSerializer):
     requestId = StrictString(required=False, allow_null=True, max_length=64)
 
 
-def _prompt(principal: Principal, session_id: str, checked: PromptSerializer) -> Mapping[str, Any]:
-    return prompt_accept(principal=principal, public_id=session_id, prompt=checked.to_prompt()).to_wire()
+def _prompt(caller: SessionCaller, checked: PromptSerializer) -> Mapping[str, Any]:
+    return prompt_accept(principal=caller.principal, public_id=caller.session_id, prompt=checked.to_prompt()).to_wire()
 
 
-def _approve(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
+def _approve(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
     data = checked.validated_data
     return approval_decide(
-        principal=principal,
-        public_id=session_id,
+        principal=caller.principal,
+        public_id=caller.session_id,
         approval_id=data["approvalId"],
         approve=True,
         args_hash=data.get("argsHash"),
@@ -85,53 +60,65 @@ def _approve(principal: Principal, session_id: str, checked: Checked) -> Mapping
     )
 
 
-def _reject(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
+def _reject(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
     data = checked.validated_data
     return approval_decide(
-        principal=principal,
-        public_id=session_id,
+        principal=caller.principal,
+        public_id=caller.session_id,
         approval_id=data["approvalId"],
         approve=False,
         comment=data.get("reason"),
     )
 
 
-def _respond(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
+def _respond(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
     data = checked.validated_data
-    return question_answer(principal=principal, public_id=session_id, ref=data["ref"], response=data["response"])
+    return question_answer(
+        principal=caller.principal, public_id=caller.session_id, ref=data["ref"], response=data["response"]
+    )
 
 
-def _tool_result(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
+def _tool_result(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
     data = checked.validated_data
     return tool_result_accept(
-        principal=principal,
-        public_id=session_id,
+        principal=caller.principal,
+        public_id=caller.session_id,
         call_id=data["callId"],
         result=data.get("result"),
         error=data.get("error"),
     )
 
 
-def _abort(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
+def _abort(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
     data = checked.validated_data
-    run = run_abort(principal=principal, public_id=session_id, run_id=data.get("requestId"), reason=data.get("reason"))
-    return {"requestId": run.pk, "sessionId": session_id, "status": "aborted"}
+    run = run_abort(
+        principal=caller.principal, public_id=caller.session_id, run_id=data.get("requestId"), reason=data.get("reason")
+    )
+    return {"requestId": run.pk, "sessionId": caller.session_id, "status": "aborted"}
 
 
-def _steer(principal: Principal, session_id: str, checked: Checked) -> Mapping[str, Any]:
-    run = run_steer(principal=principal, public_id=session_id, text=checked.validated_data["text"])
-    return {"requestId": run.pk, "sessionId": session_id}
+def _steer(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
+    run = run_steer(principal=caller.principal, public_id=caller.session_id, text=checked.validated_data["text"])
+    return {"requestId": run.pk, "sessionId": caller.session_id}
 
 
-ACTIONS: Mapping[str, Action] = {
-    "prompt": Action(SESSIONS, PromptSerializer, _prompt, counted=True),
-    "approve": Action(APPROVALS, ApproveSerializer, _approve),
-    "reject": Action(APPROVALS, RejectSerializer, _reject),
-    "respond": Action(SESSIONS, RespondSerializer, _respond),
-    "tool_result": Action(SESSIONS, ToolResultSerializer, _tool_result),
-    "abort": Action(SESSIONS, AbortFrameSerializer, _abort),
-    "steer": Action(SESSIONS, SteerSerializer, _steer),
+def _action(
+    shape: Callable[..., serializers.Serializer[Any]],
+    perform: Callable[[SessionCaller, Checked], Mapping[str, Any]],
+    *,
+    scope: str = SESSIONS,
+    counted: bool = False,
+) -> Method[SessionCaller]:
+    return Method.on_database(serializer_parser(shape), perform, scope=scope, counted=counted, shape=shape)
+
+
+ACTIONS: Mapping[str, Method[SessionCaller]] = {
+    "prompt": _action(PromptSerializer, _prompt, counted=True),
+    "approve": _action(ApproveSerializer, _approve, scope=APPROVALS),
+    "reject": _action(RejectSerializer, _reject, scope=APPROVALS),
+    "respond": _action(RespondSerializer, _respond),
+    "tool_result": _action(ToolResultSerializer, _tool_result),
+    "abort": _action(AbortFrameSerializer, _abort),
+    "steer": _action(SteerSerializer, _steer),
 }
 """`ping` is not among them: it does nothing, and is answered where frames are read."""
-
-METHODS: Mapping[str, Method[SessionCaller]] = {name: action.method() for name, action in ACTIONS.items()}

@@ -1,7 +1,8 @@
-"""The native socket of one session: its frames, its actions, and the events that it shows."""
+"""The native socket of one session: its requests, its replies, and the events that it shows."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,14 +11,15 @@ from core_app.errors import BadRequest, Forbidden, GatewayError, RateLimited, Un
 from core_app.tracing import span
 from edge_app.http.asgi import Receive, Send
 from edge_app.rest.errors import as_gateway_error
-from edge_app.rpc import Dispatcher, Request
+from edge_app.rpc import Dispatcher, Method, Request, admit_principal
+from edge_app.sockets.authenticated import AuthenticatedConnection
 from edge_app.sockets.close_codes import CloseCode
-from edge_app.sockets.connection import Connection
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
-from faces.native.socket.actions import METHODS, SessionCaller
+from faces.native.socket.actions import ACTIONS, SessionCaller
 from faces.native.socket.frames import (
     EVENT_FRAME,
+    PARSE_ON_LOOP_BYTES,
     FrameRefused,
     encode_dropped,
     encode_refusal,
@@ -25,29 +27,33 @@ from faces.native.socket.frames import (
     parse_frame,
 )
 from sessions_app.events import SessionClosed
-from tenants_app.limits import RATE_LIMITS
 from tenants_app.principal import SESSIONS, Principal
 
 
-class SessionConnection(Connection):
+class SessionConnection(AuthenticatedConnection):
     """An accepted socket of one session. A `read_only` socket (stream token) may ping and nothing else."""
+
+    __slots__ = ("_actions",)
+
+    required_scope = SESSIONS
 
     def __init__(
         self,
-        *,
-        session_id: str,
         principal: Principal,
-        read_only: bool,
-        follower: Follower,
         receive: Receive,
         send: Send,
+        *,
+        session_id: str,
+        read_only: bool,
+        follower: Follower,
     ) -> None:
-        super().__init__(principal=principal, scope=SESSIONS, follower=follower, receive=receive, send=send)
+        super().__init__(principal, receive, send, follower=follower)
         self._actions = Actions(self, session_id, read_only)
 
-    async def take(self, raw: bytes) -> None:
+    async def take(self, frame: bytes, *, binary: bool) -> None:
         try:
-            request = await parse_frame(raw)
+            large = len(frame) > PARSE_ON_LOOP_BYTES
+            request = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
         except FrameRefused as refused:
             self.outbox.put_reply(refused.reply)
             return
@@ -66,16 +72,17 @@ class SessionConnection(Connection):
             frames.insert(0, encode_dropped(last, {"from": first, "to": last}))
         return frames
 
-    def closes(self, event: StoredEvent) -> bool:
-        return event.type == SessionClosed.type
+    def close_after(self, events: Sequence[StoredEvent]) -> CloseCode | None:
+        closed = any(event.type == SessionClosed.type for event in events)
+        return CloseCode.SESSION_CLOSED if closed else None
 
 
 class Actions(Dispatcher[SessionCaller]):
     """The actions of one socket."""
 
-    methods = METHODS
-
     __slots__ = ("_connection", "_read_only", "_session_id")
+
+    methods = ACTIONS
 
     def __init__(self, connection: SessionConnection, session_id: str, read_only: bool) -> None:
         super().__init__(connection.order)
@@ -83,10 +90,8 @@ class Actions(Dispatcher[SessionCaller]):
         self._session_id = session_id
         self._read_only = read_only
 
-    async def admit(self, request: Request) -> SessionCaller:
-        principal = await self._connection.recheck()
-        if METHODS[request.method].counted and (limit := await RATE_LIMITS.take(principal)) is not None:
-            limit.enforce()
+    async def admit(self, request: Request, method: Method[SessionCaller]) -> SessionCaller:
+        principal = await admit_principal(await self._connection.recheck(), method)
         return SessionCaller(principal, self._session_id)
 
     def reply(self, request: Request, result: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Opening:
     finished: bool
 
 
-class SessionSocket(SocketConsumer):
+class SessionSocket(SocketConsumer[Opening]):
     """The socket of one session."""
 
     async def open(self) -> Opening:
@@ -50,12 +50,12 @@ class SessionSocket(SocketConsumer):
     async def serve(self, opening: Opening) -> None:
         async with Follower(opening.stream_id, after=opening.after) as follower:
             connection = SessionConnection(
+                self.principal,
+                self.receive,
+                self.base_send,
                 session_id=opening.session_id,
-                principal=self.principal,
                 read_only=self.scope.get(READ_ONLY, False),
                 follower=follower,
-                receive=self.receive,
-                send=self.base_send,
             )
             await connection.run(_first_frames(opening))
 

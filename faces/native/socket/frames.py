@@ -1,11 +1,7 @@
-"""Frames of the native socket: one JSON object per frame, text or binary alike (docs/protocol-native.md, "WebSocket").
-
-A large frame is parsed in a thread, because strict JSON of 1 MiB would delay every other socket.
-"""
+"""Frames of the native socket: one JSON object each, text or binary alike (docs/protocol-native.md, "WebSocket")."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +12,8 @@ from edge_app.rpc import Request
 from events_app.batches import Encoder
 
 PARSE_ON_LOOP_BYTES = 16 * 1024
+"""A larger frame is parsed in a thread, because strict JSON of 1 MiB would delay every other socket."""
+
 MAX_REF_CHARACTERS = 256
 
 
@@ -33,36 +31,9 @@ class FrameRefused(Exception):
         self.reply = reply
 
 
-async def parse_frame(raw: bytes) -> Request:
+def parse_frame(raw: bytes) -> Request:
     """Parses a frame: `action` is the method, `requestRef` the id, the other fields are parameters. Raises FrameRefused
     unless it is a JSON object with an action."""
-    if len(raw) <= PARSE_ON_LOOP_BYTES:
-        return _parse(raw)
-    return await asyncio.to_thread(_parse, raw)
-
-
-def encode_reply(request: Request, result: Mapping[str, Any]) -> str:
-    """The reply to an action that was done."""
-    return _with_ref({"ok": True, "action": request.method, **result}, request.id)
-
-
-def encode_refusal(action: str | None, error: GatewayError, ref: str | int | None = None) -> str:
-    """The reply to an action that was refused or failed."""
-    return _with_ref({"ok": False, "action": action, **error_body(error)}, ref)
-
-
-def encode_dropped(offset: int, dropped: Mapping[str, object]) -> str:
-    """The frame in place of events that are no longer kept, up to `offset`."""
-    return jsontext.encode_text({"event": "events_dropped", "data": dict(dropped), "id": offset})
-
-
-def _with_ref(body: dict[str, Any], ref: str | int | None) -> str:
-    if ref is not None:
-        body["requestRef"] = ref
-    return jsontext.encode_text(body)
-
-
-def _parse(raw: bytes) -> Request:
     try:
         value = jsontext.decode_untrusted(raw)
     except BadRequest as error:
@@ -78,3 +49,24 @@ def _parse(raw: bytes) -> Request:
         missing = BadRequest("'action' is required, and is text.", field="action")
         raise FrameRefused(encode_refusal(None, missing, ref))
     return Request(action, ref, value)
+
+
+def encode_reply(request: Request, result: Mapping[str, Any]) -> str:
+    """Returns the reply to an action that was done."""
+    return _with_ref({"ok": True, "action": request.method, **result}, request.id)
+
+
+def encode_refusal(action: str | None, error: GatewayError, ref: str | int | None = None) -> str:
+    """Returns the reply to an action that was refused or failed."""
+    return _with_ref({"ok": False, "action": action, **error_body(error)}, ref)
+
+
+def encode_dropped(offset: int, dropped: Mapping[str, object]) -> str:
+    """Returns the frame in place of events that are no longer kept, up to `offset`."""
+    return jsontext.encode_text({"event": "events_dropped", "data": dict(dropped), "id": offset})
+
+
+def _with_ref(body: dict[str, Any], ref: str | int | None) -> str:
+    if ref is not None:
+        body["requestRef"] = ref
+    return jsontext.encode_text(body)

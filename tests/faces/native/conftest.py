@@ -1,4 +1,4 @@
-"""A gateway behind its own server."""
+"""The gateway behind a server of its own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.faces.native.served import Served
+from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import GatewayHarness, api, gateway
 
-__all__ = ["api", "gateway", "served"]
+__all__ = ["api", "gateway", "server"]
 
 
 @pytest_asyncio.fixture
-async def served(gateway: GatewayHarness) -> AsyncIterator[Served]:
-    """The server, ended with the test."""
-    server = Served()
+async def server(gateway: GatewayHarness) -> AsyncIterator[LiveServer]:
+    """The server; it stops with the test."""
+    server = LiveServer()
     await server.start()
     yield server
     await server.stop()

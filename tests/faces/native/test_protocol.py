@@ -1,4 +1,4 @@
-"""The WebSocket's frames: answers, their order, resuming, and what a bad frame comes to."""
+"""Frames of the WebSocket: replies and their order, resumption, and the replies to bad frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sessions_app.models import AgentSession
 from tenants_app.models import Tenant
 from tenants_app.principal import SCOPES
 from tests.conftest import Caller, caller
-from tests.faces.native.served import Served, Socket
+from tests.faces.native.live_server import LiveServer, SocketClient
 from tests.gateway_harness import WAIT, Client, GatewayHarness
 from tests.shared_gateway import HERE, api, colleague, gateway, owner, stranger, tenant, transactional_db
 
@@ -31,44 +31,44 @@ pytestmark = HERE
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(gateway: GatewayHarness) -> AsyncIterator[Served]:
-    """One server for all."""
-    server = Served()
+async def server(gateway: GatewayHarness) -> AsyncIterator[LiveServer]:
+    """The server of all tests here."""
+    server = LiveServer()
     await server.start()
     yield server
     await server.stop()
 
 
-def order_of(socket: Socket) -> dict[str, list[str]]:
-    """By run: `answer` and the events, as they came."""
+def order_of(socket: SocketClient) -> dict[str, list[str]]:
+    """Returns the order of frames by run: `answer`, and the events by type."""
     runs: dict[str, list[str]] = {}
-    for frame in socket.came:
+    for frame in socket.frames:
         request_id = frame["data"]["requestId"] if "event" in frame else frame.get("requestId")
         runs.setdefault(str(request_id), []).append(frame.get("event", "answer"))
     return runs
 
 
 @asynccontextmanager
-async def held(session: str) -> AsyncIterator[None]:
-    """Nobody else can write to the session inside the block."""
-    begun, over = threading.Event(), threading.Event()
+async def locked_session(session: str) -> AsyncIterator[None]:
+    """Locks the session: nobody else can write to it inside the block."""
+    locked, release = threading.Event(), threading.Event()
 
     def hold() -> None:
         with database.write_transaction():
             log.lock(AgentSession.objects.get(public_id=session).stream_id)
-            begun.set()
-            over.wait(WAIT)
+            locked.set()
+            release.wait(WAIT)
 
-    task = asyncio.create_task(asyncio.to_thread(_released, hold))
-    await asyncio.to_thread(begun.wait, WAIT)
+    task = asyncio.create_task(asyncio.to_thread(_close_connections_after, hold))
+    await asyncio.to_thread(locked.wait, WAIT)
     try:
         yield
     finally:
-        over.set()
+        release.set()
         await task
 
 
-def _released(work: Any) -> None:
+def _close_connections_after(work: Any) -> None:
     try:
         work()
     finally:
@@ -76,75 +76,79 @@ def _released(work: Any) -> None:
 
 
 async def test_an_answer_comes_before_the_events_of_its_action_fifty_times(
-    api: Client, served: Served, owner: Caller, settings: Any
+    api: Client, server: LiveServer, owner: Caller, settings: Any
 ) -> None:
     settings.GATEWAY_MAX_QUEUED_PROMPTS = 1000
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         requests = [await socket.prompt(f"number {number}") for number in range(50)]
         for request_id in requests:
-            await socket.ended(request_id)
+            await socket.run_end(request_id)
     order = order_of(socket)
     assert [order[request_id][:2] for request_id in requests] == [["answer", "prompt_received"]] * 50
 
 
 async def test_concurrent_actions_are_each_answered_once_and_before_their_events(
-    api: Client, served: Served, owner: Caller
+    api: Client, server: LiveServer, owner: Caller
 ) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         refs = [await socket.send("prompt", text=f"number {number}") for number in range(16)]
-        answers = [await socket.answer() for _ in refs]
+        answers = [await socket.reply() for _ in refs]
         assert sorted(answer["requestRef"] for answer in answers) == sorted(refs)
         requests = [answer["requestId"] for answer in answers]
         for request_id in requests:
-            await socket.ended(request_id)
+            await socket.run_end(request_id)
     order = order_of(socket)
     assert all(order[request_id][:2] == ["answer", "prompt_received"] for request_id in requests)
 
 
-async def test_events_carry_their_offset_and_say_what_the_log_says(api: Client, served: Served, owner: Caller) -> None:
+async def test_events_carry_their_offset_and_say_what_the_log_says(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
-        await socket.ended(await socket.prompt('words “with” \\ "quotes" and 漢字'))
-    events = [frame for frame in socket.came if "event" in frame]
+    async with server.socket(session, owner) as socket:
+        await socket.run_end(await socket.prompt('words “with” \\ "quotes" and 漢字'))
+    events = [frame for frame in socket.frames if "event" in frame]
     logged = await api.log(session)
     assert events == [{"event": frame.event, "data": frame.data, "id": frame.id} for frame in logged]
 
 
-async def test_without_since_a_socket_is_live(api: Client, served: Served, owner: Caller) -> None:
+async def test_without_since_a_socket_is_live(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
     await api.run(session, "before")
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         request_id = await socket.prompt("after")
-        await socket.ended(request_id)
-    assert {frame["data"]["requestId"] for frame in socket.came if "event" in frame} == {request_id}
+        await socket.run_end(request_id)
+    assert {frame["data"]["requestId"] for frame in socket.frames if "event" in frame} == {request_id}
 
 
-async def test_a_socket_resumes_after_the_offset_it_names(api: Client, served: Served, owner: Caller) -> None:
+async def test_a_socket_resumes_after_the_offset_it_names(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
     await api.run(session, "first")
     await api.run(session, "second")
     logged = [frame.id for frame in await api.log(session)]
-    async with served.socket(session, owner, since=3) as socket:
+    async with server.socket(session, owner, since=3) as socket:
         seen = [(await socket.event())["id"] for _ in logged[3:]]
         assert seen == logged[3:]
-        await socket.ended(await socket.prompt("third"))
+        await socket.run_end(await socket.prompt("third"))
 
 
-async def test_since_zero_shows_everything(api: Client, served: Served, owner: Caller) -> None:
+async def test_since_zero_shows_everything(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
     await api.run(session, "first")
     logged = [frame.id for frame in await api.log(session)]
-    async with served.socket(session, owner, since=0) as socket:
+    async with server.socket(session, owner, since=0) as socket:
         assert [(await socket.event())["id"] for _ in logged] == logged
 
 
-async def test_a_position_past_the_head_is_said_and_set_to_the_head(api: Client, served: Served, owner: Caller) -> None:
+async def test_a_position_past_the_head_is_said_and_set_to_the_head(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
     session = await api.session()
     await api.run(session, "first")
     head = (await api.log(session))[-1].id
-    async with served.socket(session, owner, since=head + 10) as socket:
+    async with server.socket(session, owner, since=head + 10) as socket:
         dropped = await socket.event()
         assert dropped == {
             "event": "events_dropped",
@@ -156,22 +160,22 @@ async def test_a_position_past_the_head_is_said_and_set_to_the_head(api: Client,
 
 
 async def test_two_sockets_see_the_same_events_and_their_own_answers(
-    api: Client, served: Served, owner: Caller
+    api: Client, server: LiveServer, owner: Caller
 ) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as one, served.socket(session, owner) as two:
+    async with server.socket(session, owner) as one, server.socket(session, owner) as two:
         request_id = await one.prompt("hello")
-        await one.ended(request_id)
-        await two.ended(request_id)
-    assert [frame for frame in one.came if "event" in frame] == two.came
-    assert len([frame for frame in one.came if "event" not in frame]) == 1
+        await one.run_end(request_id)
+        await two.run_end(request_id)
+    assert [frame for frame in one.frames if "event" in frame] == two.frames
+    assert len([frame for frame in one.frames if "event" not in frame]) == 1
 
 
 async def test_every_action_is_answered_with_the_result_that_rest_gives(
-    api: Client, served: Served, owner: Caller
+    api: Client, server: LiveServer, owner: Caller
 ) -> None:
     session = await api.session(model="demo:tour", providerOpts={"delayMs": 20})
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         assert await socket.ask("ping") == {"ok": True, "action": "ping"}
         answer = await socket.ask("prompt", text="long 10000")
         request_id = answer["requestId"]
@@ -193,7 +197,7 @@ async def test_every_action_is_answered_with_the_result_that_rest_gives(
             "sessionId": session,
             "status": "aborted",
         }
-        end = await socket.ended(request_id)
+        end = await socket.run_end(request_id)
         assert (end["event"], end["data"]["message"]) == ("agent_abort", "enough")
         assert (await socket.ask("abort"))["error"] == "conflict"
         assert (await socket.ask("steer", text="x"))["error"] == "conflict"
@@ -224,74 +228,76 @@ async def test_every_action_is_answered_with_the_result_that_rest_gives(
     ],
 )
 async def test_a_bad_frame_is_answered_and_the_socket_stays(
-    api: Client, served: Served, owner: Caller, frame: str | bytes, expected: dict[str, Any]
+    api: Client, server: LiveServer, owner: Caller, frame: str | bytes, expected: dict[str, Any]
 ) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         await socket.send_raw(frame)
-        answer = await socket.answer()
+        answer = await socket.reply()
         assert answer.pop("message")
         assert answer == {"ok": False, **expected}
         assert (await socket.ask("ping"))["ok"]
 
 
-async def test_a_binary_frame_of_json_is_taken(api: Client, served: Served, owner: Caller) -> None:
+async def test_a_binary_frame_of_json_is_taken(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         await socket.send_raw(json.dumps({"action": "ping", "requestRef": 7}).encode())
-        assert await socket.answer() == {"ok": True, "action": "ping", "requestRef": 7}
+        assert await socket.reply() == {"ok": True, "action": "ping", "requestRef": 7}
 
 
-async def test_a_frame_may_have_a_mebibyte(api: Client, served: Served, owner: Caller) -> None:
+async def test_a_frame_may_have_a_mebibyte(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         empty = len(json.dumps({"action": "ping", "pad": ""}))
         await socket.send_raw(json.dumps({"action": "ping", "pad": "x" * (1024 * 1024 - empty)}))
-        assert (await socket.answer())["ok"]
+        assert (await socket.reply())["ok"]
 
 
 @pytest.mark.parametrize("pad", ["x" * (1024 * 1024), "漢" * (400 * 1024)])
-async def test_a_larger_frame_is_a_protocol_violation(api: Client, served: Served, owner: Caller, pad: str) -> None:
+async def test_a_larger_frame_is_a_protocol_violation(api: Client, server: LiveServer, owner: Caller, pad: str) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         await socket.send_raw(f'{{"action":"ping","pad":"{pad}"}}')
-        assert await socket.closed() == 4502
+        assert await socket.close_code() == 4502
 
 
-async def test_past_sixteen_actions_under_way_the_next_is_refused(api: Client, served: Served, owner: Caller) -> None:
+async def test_past_sixteen_actions_under_way_the_next_is_refused(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
-        async with held(session):
+    async with server.socket(session, owner) as socket:
+        async with locked_session(session):
             refs = [await socket.send("prompt", text=f"number {number}") for number in range(16)]
             refused = await socket.ask("prompt", text="one too many")
             assert refused["error"] == "rate_limited"
             assert (await socket.ask("ping"))["ok"]
-        answers = [await socket.answer() for _ in refs]
+        answers = [await socket.reply() for _ in refs]
         assert {answer["requestRef"] for answer in answers} == set(refs)
         assert all(answer["ok"] for answer in answers)
         for answer in answers:
-            await socket.ended(answer["requestId"])
+            await socket.run_end(answer["requestId"])
 
 
-async def test_what_was_sent_before_the_client_left_is_done(api: Client, served: Served, owner: Caller) -> None:
+async def test_what_was_sent_before_the_client_left_is_done(api: Client, server: LiveServer, owner: Caller) -> None:
     session = await api.session()
-    async with served.socket(session, owner) as socket:
+    async with server.socket(session, owner) as socket:
         await socket.send("prompt", text="and away")
-        await socket.leave()
+        await socket.disconnect()
     async with api.events(session, since=0) as reader:
         frames = await reader.rest()
     assert frames[-1].data["lastMessage"]["content"].strip() == "and away"
 
 
 async def test_prompts_take_from_the_keys_requests_and_other_frames_do_not(
-    api: Client, served: Served, tenant: Tenant
+    api: Client, server: LiveServer, tenant: Tenant
 ) -> None:
     poor = await database.run(caller, tenant, SCOPES, rpm=2)
     session = await api.session()
-    async with served.socket(session, poor) as socket:
+    async with server.socket(session, poor) as socket:
         request_id = await socket.prompt("the second request")
         assert (await socket.ask("prompt", text="the third"))["error"] == "rate_limited"
-        await socket.ended(request_id)
+        await socket.run_end(request_id)
         assert [(await socket.ask("abort"))["error"] for _ in range(5)] == ["conflict"] * 5
 
 
@@ -306,7 +312,7 @@ async def test_prompts_take_from_the_keys_requests_and_other_frames_do_not(
 )
 async def test_an_upgrade_is_refused_as_an_http_answer(
     api: Client,
-    served: Served,
+    server: LiveServer,
     owner: Caller,
     colleague: Caller,
     stranger: Caller,
@@ -318,25 +324,29 @@ async def test_an_upgrade_is_refused_as_an_http_answer(
     own = await api.session()
     someone = {"owner": owner, "colleague": colleague, "stranger": stranger}.get(who) if who is not None else None
     with pytest.raises(InvalidStatus) as refused:
-        async with served.socket(own if session == "its" else session, someone):
+        async with server.socket(own if session == "its" else session, someone):
             pass
     assert refused.value.response.status_code == status
     assert json.loads(refused.value.response.body or b"")["error"] == error
 
 
 @pytest.mark.parametrize("since", ["x", "-1", "", "1.5"])
-async def test_a_position_that_is_no_number_is_refused(api: Client, served: Served, owner: Caller, since: str) -> None:
+async def test_a_position_that_is_no_number_is_refused(
+    api: Client, server: LiveServer, owner: Caller, since: str
+) -> None:
     session = await api.session()
     with pytest.raises(InvalidStatus) as refused:
-        async with served.socket(session, owner, since=since):
+        async with server.socket(session, owner, since=since):
             pass
     assert refused.value.response.status_code == 400
     assert json.loads(refused.value.response.body or b"")["field"] == "since"
 
 
-async def test_a_key_may_come_in_the_address_and_from_any_origin(api: Client, served: Served, owner: Caller) -> None:
+async def test_a_key_may_come_in_the_address_and_from_any_origin(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
     session = await api.session()
-    async with served.socket(session, api_key=owner.secret, headers={"Origin": "https://elsewhere.test"}) as socket:
+    async with server.socket(session, api_key=owner.secret, headers={"Origin": "https://elsewhere.test"}) as socket:
         assert (await socket.ask("ping"))["ok"]
 
 

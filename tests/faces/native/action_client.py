@@ -1,13 +1,13 @@
-"""The two ways to settle what a run waits for: REST and the socket, spoken to alike."""
+"""One client for the two transports of an action, REST and the socket, so that a test runs over both."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.faces.native.served import Socket
+from tests.faces.native.live_server import SocketClient
 from tests.gateway_harness import Client
 
-DOORS = ("rest", "socket")
+TRANSPORTS = ("rest", "socket")
 _PATHS = {
     "approve": "approve",
     "reject": "reject",
@@ -19,22 +19,22 @@ _PATHS = {
 }
 
 
-class Door:
-    """One of them. An answer is the result, or `{"error"}` alone."""
+class ActionClient:
+    """Performs actions over one transport."""
 
-    def __init__(self, kind: str, client: Client, socket: Socket, session: str) -> None:
-        self.kind = kind
+    def __init__(self, transport: str, client: Client, socket: SocketClient, session: str) -> None:
+        self.transport = transport
         self._client = client
         self._socket = socket
         self._session = session
 
     async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
-        """The action's result."""
-        if self.kind == "socket":
+        """Returns the result of an action, or `{"error"}` alone."""
+        if self.transport == "socket":
             answer = await self._socket.ask(action, **fields)
             assert answer.pop("action") == action
             ok = answer.pop("ok")
         else:
-            whole = await self._client.post(f"/v1/sessions/{self._session}/{_PATHS[action]}", fields)
-            answer, ok = whole.json, whole.status < 300
+            response = await self._client.post(f"/v1/sessions/{self._session}/{_PATHS[action]}", fields)
+            answer, ok = response.json, response.status < 300
         return answer if ok else {"error": answer["error"]}

@@ -1,4 +1,4 @@
-"""The gateway behind its real server, and a real WebSocket client that keeps the order in which things came."""
+"""The gateway behind its real server, and a real WebSocket client that records the order of the frames."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from tests.conftest import Caller
 from tests.gateway_harness import WAIT
 
 
-class Socket:
-    """One connection. `came` has every frame in the order of its arrival."""
+class SocketClient:
+    """One connection. `frames` has every frame in the order of its arrival."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._events: deque[dict[str, Any]] = deque()
-        self._answers: deque[dict[str, Any]] = deque()
+        self._replies: deque[dict[str, Any]] = deque()
         self._refs = 0
-        self.came: list[dict[str, Any]] = []
+        self.frames: list[dict[str, Any]] = []
 
     async def send_raw(self, frame: str | bytes) -> None:
-        """A frame as it is."""
+        """Sends a frame as it is."""
         await self._connection.send(frame)
 
     async def send(self, action: str, **fields: Any) -> str:
-        """An action; its `requestRef`."""
+        """Sends an action; returns its `requestRef`."""
         self._refs += 1
         ref = f"ref-{self._refs}"
         await self._connection.send(json.dumps({"action": action, "requestRef": ref, **fields}))
         return ref
 
     async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
-        """An action and its answer, which has to be the next one."""
+        """Sends an action and returns its reply, which has to be the next one."""
         ref = await self.send(action, **fields)
-        answer = await self.answer()
-        assert answer.pop("requestRef") == ref
-        return answer
+        reply = await self.reply()
+        assert reply.pop("requestRef") == ref
+        return reply
 
     async def prompt(self, text: str, **fields: Any) -> str:
-        """The `requestId` of an accepted prompt."""
-        answer = await self.ask("prompt", text=text, **fields)
-        assert answer["ok"], answer
-        return str(answer["requestId"])
+        """Sends a prompt; returns its `requestId`."""
+        reply = await self.ask("prompt", text=text, **fields)
+        assert reply["ok"], reply
+        return str(reply["requestId"])
 
-    async def answer(self) -> dict[str, Any]:
-        """The next answer."""
-        while not self._answers:
+    async def reply(self) -> dict[str, Any]:
+        """Returns the next reply."""
+        while not self._replies:
             await self._take()
-        return self._answers.popleft()
+        return self._replies.popleft()
 
     async def event(self, *types: str) -> dict[str, Any]:
-        """The next event, of one of these types when any are given."""
+        """Returns the next event, of one of these types when any are given."""
         while True:
             while not self._events:
                 await self._take()
@@ -69,23 +69,23 @@ class Socket:
             if not types or event["event"] in types:
                 return event
 
-    async def ended(self, request_id: str) -> dict[str, Any]:
-        """The terminal event of the run."""
+    async def run_end(self, request_id: str) -> dict[str, Any]:
+        """Returns the terminal event of the run."""
         while True:
             event = await self.event("agent_end", "agent_abort")
             if event["data"]["requestId"] == request_id:
                 return event
 
-    async def closed(self) -> int:
-        """The code of the close, after everything that came before it."""
+    async def close_code(self) -> int:
+        """Reads to the end and returns the code of the close."""
         try:
             while True:
                 await self._take()
         except ConnectionClosed as close:
             return close.rcvd.code if close.rcvd is not None else 1006
 
-    async def leave(self) -> None:
-        """Closes it from this side."""
+    async def disconnect(self) -> None:
+        """Closes the connection from this side."""
         await self._connection.close()
 
     async def _take(self) -> None:
@@ -93,11 +93,11 @@ class Socket:
             received = await self._connection.recv()
         assert isinstance(received, str), "frames are text"
         frame = json.loads(received)
-        self.came.append(frame)
-        (self._events if "event" in frame else self._answers).append(frame)
+        self.frames.append(frame)
+        (self._events if "event" in frame else self._replies).append(frame)
 
 
-class Served:
+class LiveServer:
     """The gateway on a port of its own."""
 
     def __init__(self) -> None:
@@ -105,18 +105,18 @@ class Served:
         self.port = self._sockets[0].getsockname()[1]
         self._ready = asyncio.Event()
         config = server_config(application)
-        # The gateway's parts are the harness's to start and stop.
+        # The harness starts and stops the gateway's parts.
         config.lifespan = "off"
         self.server = GatewayServer(config, gateway=GATEWAY, on_ready=self._ready.set)
         self._task = asyncio.create_task(self.server.serve(self._sockets))
 
     async def start(self) -> None:
-        """Until it answers."""
+        """Waits until the server answers."""
         async with asyncio.timeout(WAIT):
             await self._ready.wait()
 
     async def stop(self) -> None:
-        """Ends it; what is still open is cut."""
+        """Stops the server; open connections are cut."""
         self.server.should_exit = self.server.force_exit = True
         async with asyncio.timeout(WAIT):
             await self._task
@@ -124,8 +124,8 @@ class Served:
     @asynccontextmanager
     async def socket(
         self, session: str, caller: Caller | None = None, *, headers: Any = None, reads: int | None = None, **query: Any
-    ) -> AsyncIterator[Socket]:
-        """A connection to the session; `reads` bounds the frames that the client takes ahead."""
+    ) -> AsyncIterator[SocketClient]:
+        """Connects to the session; `reads` bounds the frames that the client takes ahead."""
         address = f"ws://127.0.0.1:{self.port}/v1/sessions/{session}/ws?{urlencode(query)}"
         given = {**(caller.headers if caller is not None else {}), **(headers or {})}
         async with connect(
@@ -137,4 +137,4 @@ class Served:
             max_queue=reads if reads is not None else 1024,
             close_timeout=1,
         ) as connection:
-            yield Socket(connection)
+            yield SocketClient(connection)

@@ -1,0 +1,1 @@
+"""Tests of the base of sockets, with a small protocol of their own (`toy.py`)."""
