@@ -21,11 +21,11 @@ class RunBudget:
     key_id: int | None
     names: Sequence[str]
 
-    async def spent(self) -> str | None:
+    async def exhausted_reason(self) -> str | None:
         """Why the model may not be asked now, as a sentence about a budget; None where it may."""
-        return await BUDGETS.spent(self.tenant_id, self.key_id, self.names)
+        return await BUDGETS.exhausted_reason(self.tenant_id, self.key_id, self.names)
 
-    def settled(self, usage: Usage) -> None:
+    def record_spend(self, usage: Usage) -> None:
         """A response's spend, which is in the ledger."""
         tokens = usage.input_tokens + usage.output_tokens
-        BUDGETS.settled(self.tenant_id, self.key_id, self.names, tokens, usage.cost_usd or Decimal(0))
+        BUDGETS.record_spend(self.tenant_id, self.key_id, self.names, tokens, usage.cost_usd or Decimal(0))

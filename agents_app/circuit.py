@@ -24,7 +24,7 @@ from agents_app.failures import PROVIDER_ERRORS
 from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS
-from inference_app.providers.retry_policy import CALLERS_FAULT, MAX_COOL_SECONDS
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, MAX_COOLDOWN_SECONDS
 
 _REQUESTS_OWN = (ContentFilterError, ModelContextWindowExceededError, ModelNotFoundError)
 
@@ -37,37 +37,37 @@ class ProviderCircuit:
     breaker: BreakerPolicy
     retry: RetryPolicy
 
-    def rests(self) -> float | None:
+    def cooldown_remaining(self) -> float | None:
         """Seconds until the candidate may be asked; None: now."""
         return CIRCUITS.blocked_for(self.candidate, self.breaker)
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def observe_request(self) -> Iterator[None]:
         """Around one request; its end is what the circuit learns."""
         CIRCUITS.begin(self.candidate)
         try:
             yield
         except PROVIDER_ERRORS as error:
-            self._failed(error)
+            self._note_failure(error)
             raise
         except BaseException:
-            CIRCUITS.left(self.candidate)
+            CIRCUITS.note_abandoned(self.candidate)
             raise
-        CIRCUITS.succeeded(self.candidate)
+        CIRCUITS.note_success(self.candidate)
 
-    def _failed(self, error: BaseException) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         if isinstance(error, ModelRateLimitError) or _status(error) == 429:
             asked = error.retry_after if isinstance(error, ModelAPIError) else None
-            seconds = self.retry.base_delay_ms / 1000 if asked is None else min(max(0.0, asked), MAX_COOL_SECONDS)
+            seconds = self.retry.base_delay_ms / 1000 if asked is None else min(max(0.0, asked), MAX_COOLDOWN_SECONDS)
             CIRCUITS.cool(self.candidate, seconds)
-            CIRCUITS.left(self.candidate)
+            CIRCUITS.note_abandoned(self.candidate)
         elif isinstance(error, UserError):
             # The request was never sent.
-            CIRCUITS.left(self.candidate)
-        elif isinstance(error, _REQUESTS_OWN) or _status(error) in CALLERS_FAULT:
-            CIRCUITS.succeeded(self.candidate)
+            CIRCUITS.note_abandoned(self.candidate)
+        elif isinstance(error, _REQUESTS_OWN) or _status(error) in CALLER_FAULT_STATUSES:
+            CIRCUITS.note_success(self.candidate)
         else:
-            CIRCUITS.failed(self.candidate, self.breaker)
+            CIRCUITS.note_failure(self.candidate, self.breaker)
 
 
 def _status(error: BaseException) -> int | None:

@@ -170,7 +170,7 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
-        if (message := await self._served.budget.spent()) is not None:
+        if (message := await self._served.budget.exhausted_reason()) is not None:
             return Stopped("budget", message)
         if self._tries == 0:
             await self._rested()
@@ -184,7 +184,10 @@ class AgentLoop:
             async with self._attachments.read(self._messages):
                 if self._tries == 0:
                     self._asked_at = time.monotonic()
-                with self._served.circuit.asking(), model_span(self._leg, self._served, self._messages) as asking:
+                with (
+                    self._served.circuit.observe_request(),
+                    model_span(self._leg, self._served, self._messages) as asking,
+                ):
                     following = await self._response(graph, node, stream)
                     if tracing_enabled():
                         response_noted(asking, following.model_response, self._usage(following.model_response))
@@ -198,7 +201,7 @@ class AgentLoop:
         """Until the provider may be asked, when that takes no longer than a pause between two tries and nobody else
         is left to ask; else raises ProviderRests."""
         waited = 0.0
-        while (rest := self._served.circuit.rests()) is not None:
+        while (rest := self._served.circuit.cooldown_remaining()) is not None:
             if len(self._candidates) > 1 or rest > self._served.retry.max_delay or waited > RETRY_WINDOW:
                 raise ProviderRests(f"It rests for another {rest:.1f} s.")
             await asyncio.sleep(rest)
@@ -263,7 +266,7 @@ class AgentLoop:
         kept_from = self._cut.kept_from if self._cut is not None else None
         turn = ModelTurn(message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from)
         calls_renamed(response, await self._leg.checkpoint(turn))
-        self._served.budget.settled(usage)
+        self._served.budget.record_spend(usage)
         self._turns += 1
         self._messages.append(response)
 

@@ -24,40 +24,40 @@ CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
 class Budget(Protocol):
     """What may be spent on a model (`agents_app.budget`)."""
 
-    async def spent(self) -> str | None:
+    async def exhausted_reason(self) -> str | None:
         """Why the model may not be asked now, as a sentence about a budget; None where it may."""
 
-    def settled(self, usage: Usage) -> None:
+    def record_spend(self, usage: Usage) -> None:
         """A response's spend, which is in the ledger."""
 
 
 class _Unlimited:
     """Of a model that costs nobody anything."""
 
-    async def spent(self) -> None:
+    async def exhausted_reason(self) -> None:
         """It never is."""
 
-    def settled(self, usage: Usage) -> None:
+    def record_spend(self, usage: Usage) -> None:
         """Nothing to count."""
 
 
 class Circuit(Protocol):
     """Whether a model may be asked, and what becomes of asking it (`agents_app.circuit`)."""
 
-    def rests(self) -> float | None:
+    def cooldown_remaining(self) -> float | None:
         """Seconds until it may be asked; None: now."""
 
-    def asking(self) -> AbstractContextManager[None]:
+    def observe_request(self) -> AbstractContextManager[None]:
         """Around one request."""
 
 
 class _Closed:
     """Of a model that nobody else fails with."""
 
-    def rests(self) -> None:
+    def cooldown_remaining(self) -> None:
         """It does not."""
 
-    def asking(self) -> AbstractContextManager[None]:
+    def observe_request(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -74,7 +74,7 @@ class RetryRule:
     max_delay: float = 10.0
 
 
-def _listed(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+def _public_price(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
     return listed
 
 
@@ -95,7 +95,7 @@ class ServedModel:
     budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED
     retry: RetryRule = RetryRule()
-    cost_of: CostOf = _listed
+    cost_of: CostOf = _public_price
 
 
 Serve = Callable[[SessionSpec], Sequence[ServedModel]]

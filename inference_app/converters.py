@@ -7,9 +7,9 @@ from functools import partial
 
 from inference_app.conversion import RequestConverter
 from inference_app.relay.converter import Converters
-from inference_app.request_kinds import Kind
+from inference_app.request_kinds import RequestKind
 
-CONVERTERS: Mapping[Kind, Converters] = {
+CONVERTERS: Mapping[RequestKind, Converters] = {
     "chat": {
         "anthropic": partial(RequestConverter, "chat", "anthropic"),
         "openai-responses": partial(RequestConverter, "chat", "openai-responses"),

@@ -17,6 +17,6 @@ OPERATIONS: Mapping[str, str] = {"embeddings": "embeddings", "count_tokens": "co
 """`gen_ai.operation.name` by the kind of a request; every other kind is a `chat`."""
 
 
-def provider_named(provider: str) -> str:
+def otel_provider_name(provider: str) -> str:
     """`gen_ai.provider.name` of a provider by its name in the configuration, which is kept where none is known."""
     return _PROVIDERS.get(provider, provider)

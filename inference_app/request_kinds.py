@@ -7,9 +7,9 @@ from typing import Literal
 
 from inference_app.catalogue.config import ProviderEntry, Wire
 
-Kind = Literal["chat", "messages", "count_tokens", "responses", "embeddings"]
+RequestKind = Literal["chat", "messages", "count_tokens", "responses", "embeddings"]
 
-NATIVE: Mapping[Kind, Wire] = {
+NATIVE: Mapping[RequestKind, Wire] = {
     "chat": "openai-chat",
     "embeddings": "openai-chat",
     "responses": "openai-responses",
@@ -18,10 +18,14 @@ NATIVE: Mapping[Kind, Wire] = {
 }
 """The wire that takes a request without conversion."""
 
-CONVERTED: Mapping[Wire, Kind] = {"openai-chat": "chat", "openai-responses": "responses", "anthropic": "messages"}
+CONVERTED: Mapping[Wire, RequestKind] = {
+    "openai-chat": "chat",
+    "openai-responses": "responses",
+    "anthropic": "messages",
+}
 """What a request is on a provider's wire once a converter has turned it into that."""
 
-_PATHS: Mapping[Kind, str] = {
+_PATHS: Mapping[RequestKind, str] = {
     "chat": "/chat/completions",
     "embeddings": "/embeddings",
     "responses": "/responses",
@@ -30,7 +34,7 @@ _PATHS: Mapping[Kind, str] = {
 }
 
 
-def upstream_url(base_url: str, kind: Kind) -> str:
+def upstream_url(base_url: str, kind: RequestKind) -> str:
     """The address of `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
     base = base_url.rstrip("/")
     if NATIVE[kind] == "anthropic":

@@ -45,13 +45,13 @@ def _page(ids: list[str], exchange: Exchange) -> tuple[list[str], bool]:
         raise BadRequest("'limit' must be a number from 1.", field="limit")
     size = len(ids) if limit is None else int(limit[:9])
     if before is not None:
-        left = ids[: _place(ids, before, "before_id")]
+        left = ids[: _index_of(ids, before, "before_id")]
         return left[-size:], len(left) > size
-    left = ids if after is None else ids[_place(ids, after, "after_id") + 1 :]
+    left = ids if after is None else ids[_index_of(ids, after, "after_id") + 1 :]
     return left[:size], len(left) > size
 
 
-def _place(ids: list[str], cursor: str, field: str) -> int:
+def _index_of(ids: list[str], cursor: str, field: str) -> int:
     if cursor not in ids:
         raise BadRequest(f"'{field}' must be a model of the list.", field=field)
     return ids.index(cursor)
@@ -63,7 +63,7 @@ def get_model(name: str) -> Endpoint[Dialect]:
     async def endpoint(exchange: Exchange) -> None:
         model_id = unquote(name)
         found = next((m for m in _models(models_config(), exchange.principal) if m[0] == model_id), None)
-        model = found or _resolved(models_config(), exchange.principal, model_id)
+        model = found or _resolve(models_config(), exchange.principal, model_id)
         await exchange.send_json(200, _openai(*model) if exchange.dialect is not ANTHROPIC else _anthropic(model_id))
 
     return endpoint
@@ -95,7 +95,7 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
             yield alias, first.provider, config.providers[first.provider].model(first.model)
 
 
-def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
+def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:
     resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
         if allowed(principal.tenant_id, candidate, name):

@@ -15,7 +15,7 @@ from edge_app.http.exchange import Endpoint
 from faces.inference import model_list
 from faces.inference.count_tokens import count_tokens
 from faces.inference.http import OPERATORS, Router, open_exchange, render_error
-from faces.inference.operators import OPERATORS_PATHS, health_one
+from faces.inference.operators import OPERATORS_PATHS, probe_endpoint
 from faces.inference.relay import relay_endpoint
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
@@ -43,7 +43,7 @@ def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     if path.startswith(MODEL):
         return {"GET": model_list.get_model(path.removeprefix(MODEL))}
     if path.startswith(PROVIDER):
-        return {"GET": health_one(path.removeprefix(PROVIDER))}
+        return {"GET": probe_endpoint(path.removeprefix(PROVIDER))}
     raise NotFound("There is nothing at this path.")
 
 

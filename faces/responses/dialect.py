@@ -46,13 +46,13 @@ class ResponsesDialect:
     def remember(self, send: Send) -> Send:
         """Returns a `send` that remembers the first and the newest bytes of the body."""
 
-        async def watched(message: Message) -> None:
+        async def send_and_remember(message: Message) -> None:
             if body := message.get("body"):
                 self._first = self._first or body
                 self._last = body
             await send(message)
 
-        return watched
+        return send_and_remember
 
     def body(self, error: GatewayError) -> Mapping[str, Any]:
         return OPENAI.body(error)

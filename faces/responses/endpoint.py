@@ -10,7 +10,7 @@ from dataclasses import replace
 from faces.responses.dialect import ResponsesDialect
 from faces.responses.http import Exchange
 from faces.responses.stateless import response_not_found, stateless_check
-from inference_app.providers.upstreams import PASSED_ON
+from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from inference_app.request_kinds import NATIVE
 
@@ -27,7 +27,7 @@ async def response_create(exchange: Exchange) -> None:
         request_id=exchange.request_id,
         dialect=dialect,
         converters=dialect.converters,
-        passed_on=exchange.forwarded_headers(PASSED_ON),
+        forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
         if upstream.wire == NATIVE["responses"]:

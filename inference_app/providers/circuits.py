@@ -68,7 +68,7 @@ class Circuits:
         until = max(circuit.open_until, circuit.cool_until)
         if until > now:
             return until - now
-        if circuit.open_until and self._probing(circuit, now) >= policy.half_open_max_requests:
+        if circuit.open_until and self._running_probes(circuit, now) >= policy.half_open_max_requests:
             return 1.0
         return None
 
@@ -76,18 +76,18 @@ class Circuits:
         """The candidate is asked now; in a half-open circuit that is a probe."""
         circuit = self._known.get(candidate)
         if circuit is not None and circuit.open_until:
-            circuit.probes = self._probing(circuit, self.clock()) + 1
+            circuit.probes = self._running_probes(circuit, self.clock()) + 1
             circuit.probed_at = self.clock()
             self.changed(candidate, circuit)
 
-    def left(self, candidate: Candidate) -> None:
+    def note_abandoned(self, candidate: Candidate) -> None:
         """The attempt ended without saying anything about the provider (its client went away)."""
         circuit = self._known.get(candidate)
         if circuit is not None and circuit.probes:
             circuit.probes -= 1
             self.changed(candidate, circuit)
 
-    def succeeded(self, candidate: Candidate) -> None:
+    def note_success(self, candidate: Candidate) -> None:
         """The provider answered."""
         circuit = self._known.get(candidate)
         if circuit is None or not (circuit.failures or circuit.open_until or circuit.probes):
@@ -95,9 +95,9 @@ class Circuits:
         circuit.failures, circuit.open_until, circuit.probes = 0, 0.0, 0
         self.changed(candidate, circuit)
 
-    def failed(self, candidate: Candidate, policy: BreakerPolicy) -> None:
+    def note_failure(self, candidate: Candidate, policy: BreakerPolicy) -> None:
         """A fault of the provider."""
-        circuit = self._touched(candidate)
+        circuit = self._touch(candidate)
         circuit.failures += 1
         circuit.probes = max(0, circuit.probes - 1)
         if circuit.open_until or circuit.failures >= policy.failure_threshold:
@@ -106,13 +106,13 @@ class Circuits:
 
     def cool(self, candidate: Candidate, seconds: float) -> None:
         """The provider asked to be left alone for so long."""
-        circuit = self._touched(candidate)
+        circuit = self._touch(candidate)
         circuit.cool_until = max(circuit.cool_until, self.clock() + seconds)
         self.changed(candidate, circuit)
 
     def learn(self, candidate: Candidate, heard: Circuit) -> None:
         """What other processes know replaces what this one knew."""
-        known = self._touched(candidate)
+        known = self._touch(candidate)
         known.failures, known.open_until, known.cool_until = heard.failures, heard.open_until, heard.cool_until
         known.probes, known.probed_at = heard.probes, heard.probed_at
 
@@ -120,10 +120,10 @@ class Circuits:
         """Knows nothing."""
         self._known.clear()
 
-    def _probing(self, circuit: Circuit, now: float) -> int:
+    def _running_probes(self, circuit: Circuit, now: float) -> int:
         return circuit.probes if now - circuit.probed_at < PROBE_SECONDS else 0
 
-    def _touched(self, candidate: Candidate) -> Circuit:
+    def _touch(self, candidate: Candidate) -> Circuit:
         circuit = self._known.setdefault(candidate, Circuit())
         self._known.move_to_end(candidate)
         while len(self._known) > MAX_CIRCUITS:

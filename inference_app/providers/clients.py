@@ -86,14 +86,14 @@ class _Pool:
         self.clients[name] = made
         return made
 
-    def kept(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel | None:
+    def get_model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel | None:
         """The model if it is built and its configuration still holds."""
         known = self.models.get(candidate)
         return known[1] if known is not None and known[0].serves(provider) else None
 
-    def model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+    def build_model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
         client = self.client(candidate.provider, provider)
-        built = _built(candidate, provider, client.client)
+        built = _build(candidate, provider, client.client)
         self.models[candidate] = (client, built)
         while len(self.models) > MAX_MODELS:
             self.models.popitem(last=False)
@@ -111,29 +111,29 @@ class _Pool:
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
 
-async def model_built(candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+async def build_model(candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
     """The candidate's model for the running loop; built anew when its configuration or key has changed.
 
     In a thread, because the first of a wire loads its library (up to a second) and the first of a provider reads
     the certificates (30 ms)."""
     pool = _pools.setdefault(asyncio.get_running_loop(), _Pool())
-    if (known := pool.kept(candidate, provider)) is not None:
+    if (known := pool.get_model(candidate, provider)) is not None:
         return known
-    return await asyncio.to_thread(_built_in, pool, candidate, provider)
+    return await asyncio.to_thread(_build_in_pool, pool, candidate, provider)
 
 
-async def clients_closed() -> None:
+async def close_clients() -> None:
     """Closes the running loop's connections to providers; part of a process's orderly stop."""
     if pool := _pools.pop(asyncio.get_running_loop(), None):
         await pool.close()
 
 
-def _built_in(pool: _Pool, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+def _build_in_pool(pool: _Pool, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
     with pool.building:
-        return pool.kept(candidate, provider) or pool.model(candidate, provider)
+        return pool.get_model(candidate, provider) or pool.build_model(candidate, provider)
 
 
-def _built(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltModel:
+def _build(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltModel:
     model = _WIRES[provider.wire].model(candidate, client)
     entry = provider.model(candidate.model)
     if entry is not None and entry.capabilities is not None:
@@ -143,12 +143,12 @@ def _built(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltM
     return BuiltModel(candidate, provider, entry, model, json_schema)
 
 
-def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
-    def made(provider: ProviderEntry) -> Any:
+def _client_factory(library: str, name: str) -> Callable[[ProviderEntry], Any]:
+    def create(provider: ProviderEntry) -> Any:
         timeout = _timeout(provider)
         http_client = import_module("pydantic_ai.models").create_async_httpx2_client(timeout=timeout)
         if settings.GATEWAY_OTEL and settings.GATEWAY_OTEL_PROPAGATE:
-            http_client.event_hooks["request"].append(_traced)
+            http_client.event_hooks["request"].append(_add_trace_headers)
         return getattr(import_module(library), name)(
             base_url=provider.base_url,
             api_key=provider.key or _NO_KEY,
@@ -158,22 +158,22 @@ def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
             http_client=http_client,
         )
 
-    return made
+    return create
 
 
-async def _traced(request: Any) -> None:
+async def _add_trace_headers(request: Any) -> None:
     """Tells a provider that GATEWAY_OTEL_PROPAGATE names which span its request belongs to."""
     request.headers.update(current_span().headers(request.url.host))
 
 
-def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:
+def _skip_transform(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:
     """Hands the messages of a chat past the client's search for renamed fields, of which they have none.
 
     That search walks every message in Python, on the event loop: 130 ms for a conversation of 800 messages, 15
     without it. What stands in `extra_body` is laid over the body as it is.
     """
 
-    def made(provider: ProviderEntry) -> Any:
+    def create(provider: ProviderEntry) -> Any:
         client = make(provider)
         completions = client.chat.completions
         create = completions.create
@@ -185,20 +185,20 @@ def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEn
 
         completions.create = create_untransformed
         if provider.wire == "openai-responses":
-            _named(client.responses, provider)
+            _send_own_model_names(client.responses, provider)
         return client
 
-    return made
+    return create
 
 
 def _anthropic_client(provider: ProviderEntry) -> Any:
-    client = _client_of("anthropic", "AsyncAnthropic")(provider)
+    client = _client_factory("anthropic", "AsyncAnthropic")(provider)
     for messages in (client.messages, client.beta.messages):
-        _named(messages, provider)
+        _send_own_model_names(messages, provider)
     return client
 
 
-def _named(asked: Any, provider: ProviderEntry) -> None:
+def _send_own_model_names(asked: Any, provider: ProviderEntry) -> None:
     """Has the provider asked by its own name for a model: the library must know it by the one that the model has
     everywhere, which is what it concludes the model's abilities from."""
     create = asked.create
@@ -226,14 +226,14 @@ def _openai_chat(candidate: Candidate, client: Any) -> Model:
     # Without this the library gives a stream that was cut off a reason of its own to have finished.
     strict = {"openai_chat_streaming_requires_finish_reason": True}
     profile = import_module("pydantic_ai.profiles").merge_profile(
-        type(upstream).model_profile(candidate.model), _peculiarities(candidate), strict
+        type(upstream).model_profile(candidate.model), _library_profile(candidate), strict
     )
     models = import_module("pydantic_ai.models.openai")
     model: Model = models.OpenAIChatModel(candidate.model, provider=upstream, profile=profile)
     return model
 
 
-def _peculiarities(candidate: Candidate) -> Any:
+def _library_profile(candidate: Candidate) -> Any:
     if candidate.provider not in _PROFILES:
         return None
     module, name = _PROFILES[candidate.provider]
@@ -264,7 +264,7 @@ class _WireLibrary:
     model: Callable[[Candidate, Any], Model]
 
 
-_OPENAI = _untransformed(_client_of("openai", "AsyncOpenAI"))
+_OPENAI = _skip_transform(_client_factory("openai", "AsyncOpenAI"))
 _WIRES: dict[str, _WireLibrary] = {
     "openai-chat": _WireLibrary(_OPENAI, _openai_chat),
     "openai-responses": _WireLibrary(_OPENAI, _openai_responses),

@@ -16,7 +16,7 @@ from core_app import clock
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, models_config
 from inference_app.providers.circuits import CIRCUITS, State
 from inference_app.providers.quota import EXHAUSTED
-from inference_app.providers.upstreams import UPSTREAMS, identification
+from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 from inference_app.request_kinds import models_url
 
 PROBE_SECONDS = 5.0
@@ -27,12 +27,12 @@ _WORST: dict[State, int] = {"CLOSED": 0, "HALF_OPEN": 1, "OPEN": 2}
 _probes: dict[str, tuple[float, asyncio.Task[dict[str, Any]]]] = {}
 
 
-def health() -> dict[str, Any]:
+def health_report() -> dict[str, Any]:
     """The contract's `/model-gateway/health`; asks nobody."""
     config = models_config()
     available: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
-    for name, provider in _shown(config):
+    for name, provider in _listed_providers(config):
         summary, good = _summary(name, provider)
         (available if good else unavailable).append({"name": name, "summary": summary})
     resting = any(not entry["summary"].startswith("no key") for entry in unavailable)
@@ -45,40 +45,40 @@ def health() -> dict[str, Any]:
     }
 
 
-def circuit_of(provider: str) -> State:
+def worst_circuit(provider: str) -> State:
     """The worst of a provider's circuits: one of its models may fail while the others answer."""
     states = [CIRCUITS.state(candidate) for candidate, _ in CIRCUITS if candidate.provider == provider]
     return max(states, key=lambda state: _WORST[state], default="CLOSED")
 
 
-async def probed_all() -> list[dict[str, Any]]:
+async def probe_providers() -> list[dict[str, Any]]:
     """A probe of every provider that could be asked."""
-    names = [name for name, provider in _shown(models_config()) if provider.usable]
-    return list(await asyncio.gather(*(probed(name) for name in names)))
+    names = [name for name, provider in _listed_providers(models_config()) if provider.usable]
+    return list(await asyncio.gather(*(probe_provider(name) for name in names)))
 
 
-async def probed(name: str) -> dict[str, Any]:
+async def probe_provider(name: str) -> dict[str, Any]:
     """One provider's probe; `unknown` for one without a key."""
     known = _probes.get(name)
     running = known is not None and (not known[1].done() or time.monotonic() - known[0] < KEPT_SECONDS)
     if known is None or not running or known[1].get_loop() is not asyncio.get_running_loop():
         known = _probes[name] = (time.monotonic(), asyncio.create_task(_probe(name, models_config())))
-    return {**await asyncio.shield(known[1]), "circuit": circuit_of(name)}
+    return {**await asyncio.shield(known[1]), "circuit": worst_circuit(name)}
 
 
-def probes_forget() -> None:
+def forget_probes() -> None:
     """The next look is a new one."""
     _probes.clear()
 
 
-def _shown(config: ModelsConfig) -> Iterator[tuple[str, ProviderEntry]]:
+def _listed_providers(config: ModelsConfig) -> Iterator[tuple[str, ProviderEntry]]:
     return ((name, entry) for name, entry in config.providers.items() if entry.wire != "demo" and not entry.assumed)
 
 
 def _summary(name: str, provider: ProviderEntry) -> tuple[str, bool]:
     if not provider.usable:
         return f"no key ({provider.api_key_env})", False
-    if circuit_of(name) == "OPEN":
+    if worst_circuit(name) == "OPEN":
         models = [c.model for c, _ in CIRCUITS if c.provider == name and CIRCUITS.state(c) == "OPEN"]
         return f"circuit open: {', '.join(sorted(models)[:5])}", False
     if name in EXHAUSTED:
@@ -92,20 +92,20 @@ async def _probe(name: str, config: ModelsConfig) -> dict[str, Any]:
     if not provider.usable or provider.wire == "demo":
         return checked
     began = time.perf_counter()
-    error = await _asked(provider)
+    error = await _ask(provider)
     latency = round((time.perf_counter() - began) * 1000, 1)
     if error is None:
         return {**checked, "status": "healthy", "latency_ms": latency}
     return {**checked, "status": "unhealthy", "latency_ms": latency, "error": error}
 
 
-async def _asked(provider: ProviderEntry) -> str | None:
+async def _ask(provider: ProviderEntry) -> str | None:
     """What is wrong, in a word; never the text of an answer."""
     try:
         async with (
             asyncio.timeout(PROBE_SECONDS),
             UPSTREAMS.session().get(
-                models_url(provider), headers=identification(provider, provider.wire), allow_redirects=False
+                models_url(provider), headers=identity_headers(provider, provider.wire), allow_redirects=False
             ) as response,
         ):
             return None if response.status == 200 else f"status {response.status}"

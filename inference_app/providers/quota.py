@@ -19,7 +19,7 @@ import structlog
 
 from core_app.lifecycle import Periodic, process_wide
 from inference_app.catalogue.config import ProviderEntry, models_config
-from inference_app.providers.upstreams import UPSTREAMS, identification
+from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 
 REFRESH_SECONDS = 60.0
 SOURCE_SECONDS = 10.0
@@ -80,7 +80,7 @@ class Quotas(Periodic):
                 self._known[name] = answer
             elif isinstance(answer, Exception):
                 logger.info("quota_not_known", provider=name, reason=type(answer).__name__)
-        self._known.update({quota.provider: quota for quota in await _codexbar()})
+        self._known.update({quota.provider: quota for quota in await _read_codexbar()})
         EXHAUSTED.clear()
         EXHAUSTED.update(name for name, quota in self._known.items() if name in providers and not quota.available)
 
@@ -102,14 +102,14 @@ def _local() -> list[tuple[str, ProviderEntry]]:
 
 
 async def _openrouter(provider: ProviderEntry) -> Quota:
-    data = (await _fetched(provider, "/credits"))["data"]
+    data = (await _fetch_json(provider, "/credits"))["data"]
     left = float(data["total_credits"]) - float(data["total_usage"])
     return Quota("openrouter", left > 0, f"Balance: ${left:.2f}", balance=round(left, 4))
 
 
 async def _deepseek(provider: ProviderEntry) -> Quota:
     base = provider.base_url.removesuffix("/v1")
-    answer = await _fetched(provider, "/user/balance", base)
+    answer = await _fetch_json(provider, "/user/balance", base)
     infos = answer["balance_infos"]
     sums = ", ".join(
         f"{_CURRENCIES.get(info['currency'], info['currency'] + ' ')}{info['total_balance']}" for info in infos
@@ -118,11 +118,13 @@ async def _deepseek(provider: ProviderEntry) -> Quota:
     return Quota("deepseek", bool(answer["is_available"]), f"Balance: {sums or '0'}", balance=balance)
 
 
-async def _fetched(provider: ProviderEntry, path: str, base: str | None = None) -> Any:
+async def _fetch_json(provider: ProviderEntry, path: str, base: str | None = None) -> Any:
     url = (base or provider.base_url).rstrip("/") + path
     async with (
         asyncio.timeout(SOURCE_SECONDS),
-        UPSTREAMS.session().get(url, headers=identification(provider, provider.wire), allow_redirects=False) as answer,
+        UPSTREAMS.session().get(
+            url, headers=identity_headers(provider, provider.wire), allow_redirects=False
+        ) as answer,
     ):
         if answer.status != 200:
             raise aiohttp.ClientError(f"status {answer.status}")
@@ -132,7 +134,7 @@ async def _fetched(provider: ProviderEntry, path: str, base: str | None = None) 
 _SOURCES = {"openrouter": _openrouter, "deepseek": _deepseek}
 
 
-async def _codexbar() -> list[Quota]:
+async def _read_codexbar() -> list[Quota]:
     """What `codexbar` knows of coding subscriptions; nothing where it is not installed or does not answer."""
     if shutil.which(CODEXBAR[0]) is None:
         return []
@@ -142,7 +144,7 @@ async def _codexbar() -> list[Quota]:
     try:
         async with asyncio.timeout(SOURCE_SECONDS):
             output, _ = await process.communicate()
-        return codexbar_quotas(output)
+        return parse_codexbar(output)
     except (TimeoutError, msgspec.DecodeError):
         return []
     finally:
@@ -151,7 +153,7 @@ async def _codexbar() -> list[Quota]:
             await process.wait()
 
 
-def codexbar_quotas(output: bytes) -> list[Quota]:
+def parse_codexbar(output: bytes) -> list[Quota]:
     """Its JSON: a list of providers, each with windows that say how much of them is used."""
     document = msgspec.json.decode(output)
     found = []

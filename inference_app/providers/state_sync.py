@@ -79,7 +79,7 @@ class SharedState(Periodic):
         self._stats.others.clear()
 
     async def share(self) -> None:
-        """One round: what changed here is told, what others told is learnt. Raises what Redis fails with.
+        """One round: what changed here is stored, what others stored is learnt. Raises what Redis fails with.
 
         One at a time: of two at once the answer that was read first could be heard last.
         """
@@ -104,30 +104,30 @@ class SharedState(Periodic):
         try:
             async with redis.pipeline(transaction=False) as pipe:
                 if changed:
-                    pipe.hset(f"{self._prefix}:circuits", mapping={c.name: self._told(c) for c in changed})
-                pipe.hset(f"{self._prefix}:stats", self._process, orjson.dumps(self._stats.raw()))
+                    pipe.hset(f"{self._prefix}:circuits", mapping={c.name: self._encode_circuit(c) for c in changed})
+                pipe.hset(f"{self._prefix}:stats", self._process, orjson.dumps(self._stats.to_shared()))
                 pipe.hgetall(f"{self._prefix}:circuits")
                 pipe.hgetall(f"{self._prefix}:stats")
                 *_, circuits, stats = await pipe.execute()
         except BaseException:
             self._changed |= changed
             raise
-        await self._learn(redis, circuits)
-        await self._hear(redis, stats)
+        await self._read_circuits(redis, circuits)
+        await self._read_stats(redis, stats)
 
     def _note(self, candidate: Candidate, circuit: Circuit) -> None:
         self._known[candidate] = self._circuits.clock()
         self._changed.add(candidate)
         self._wake.set()
 
-    def _told(self, candidate: Candidate) -> bytes:
+    def _encode_circuit(self, candidate: Candidate) -> bytes:
         circuit = self._circuits.get(candidate)
         state = [circuit.failures, circuit.open_until, circuit.cool_until, circuit.probes, circuit.probed_at]
         return orjson.dumps([self._known[candidate], *state])
 
-    async def _learn(self, redis: Redis, told: dict[bytes, bytes]) -> None:
+    async def _read_circuits(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old = self._circuits.clock(), []
-        for name, value in told.items():
+        for name, value in stored.items():
             at, failures, open_until, cool_until, probes, probed_at = orjson.loads(value)
             provider, _, model = name.decode().partition(":")
             candidate = Candidate(provider, model)
@@ -140,9 +140,9 @@ class SharedState(Periodic):
         if old:
             await redis.hdel(f"{self._prefix}:circuits", *old)
 
-    async def _hear(self, redis: Redis, told: dict[bytes, bytes]) -> None:
+    async def _read_stats(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old, others = self._stats.clock(), [], []
-        for process, value in told.items():
+        for process, value in stored.items():
             raw: dict[str, Any] = orjson.loads(value)
             if now - raw["at"] > STATS_SECONDS:
                 old.append(process)

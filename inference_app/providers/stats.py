@@ -17,7 +17,7 @@ from core_app.lifecycle import process_wide
 
 RECENT = 100
 LATENCIES = 500
-TOLD_LATENCIES = 100
+SHARED_LATENCIES = 100
 
 
 @dataclass(slots=True)
@@ -42,10 +42,10 @@ class ProviderStats:
             self.last_error, self.last_error_at = raw["last_error"], raw["last_error_at"]
         self.latencies.extend(raw["latencies"])
 
-    def raw(self) -> dict[str, Any]:
+    def to_shared(self) -> dict[str, Any]:
         """For other processes."""
         named = {name: getattr(self, name) for name in _COUNTED}
-        return {**named, "latencies": [round(ms, 1) for ms in list(self.latencies)[-TOLD_LATENCIES:]]}
+        return {**named, "latencies": [round(ms, 1) for ms in list(self.latencies)[-SHARED_LATENCIES:]]}
 
     def to_wire(self) -> dict[str, Any]:
         ordered = sorted(self.latencies)
@@ -78,7 +78,7 @@ class Stats:
         self._providers: OrderedDict[str, ProviderStats] = OrderedDict()
         self._recent: deque[tuple[float, str, str, str, float]] = deque(maxlen=RECENT)
 
-    def ended(self, provider: str, model: str, outcome: str, total_ms: float) -> None:
+    def record_call(self, provider: str, model: str, outcome: str, total_ms: float) -> None:
         """A call is over."""
         stats, now = self._of(provider), self.clock()
         stats.requests += 1
@@ -89,20 +89,20 @@ class Stats:
             stats.latencies.append(total_ms)
         self._recent.append((now, provider, model, outcome, total_ms))
 
-    def failed_attempt(self, provider: str, model: str, code: str) -> None:
+    def record_failed_attempt(self, provider: str, model: str, code: str) -> None:
         """An attempt failed; the call goes on."""
         stats = self._of(provider)
         stats.failed_attempts += 1
         stats.last_error, stats.last_error_at = f"{model}: {code}", self.clock()
 
-    def raw(self) -> dict[str, Any]:
+    def to_shared(self) -> dict[str, Any]:
         """What this process counted, for the others."""
-        providers = {name: stats.raw() for name, stats in self._providers.items()}
+        providers = {name: stats.to_shared() for name, stats in self._providers.items()}
         return {"at": self.clock(), "began": self._began, "providers": providers, "recent": list(self._recent)}
 
     def to_wire(self) -> dict[str, Any]:
         """The contract's `/model-gateway/stats`, of all processes together."""
-        every = [self.raw(), *self.others]
+        every = [self.to_shared(), *self.others]
         providers: dict[str, ProviderStats] = {}
         for raw in every:
             for name, counted in raw["providers"].items():

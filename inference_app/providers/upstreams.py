@@ -20,7 +20,7 @@ from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import running_loop
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.catalogue.resolution import Candidate
-from inference_app.request_kinds import Kind, upstream_url
+from inference_app.request_kinds import RequestKind, upstream_url
 
 KEEPALIVE_SECONDS = 30.0
 DNS_SECONDS = 60
@@ -28,7 +28,7 @@ LARGE_BODY = 1024 * 1024
 """aiohttp warns of larger bodies given as bytes, which it would copy in one step."""
 
 ANTHROPIC_VERSION = "2023-06-01"
-PASSED_ON = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+FORWARDED_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 """The client's headers that a provider of its wire is sent; all others end here."""
 
 
@@ -44,12 +44,12 @@ class Upstream:
     timeout: aiohttp.ClientTimeout
     """Of connecting. Who waits for an answer knows how long: aiohttp sets a timer for every piece that comes."""
 
-    def sent(self, passed_on: Mapping[str, str]) -> CIMultiDict[str]:
-        """The headers of a request; `passed_on` are the client's own, of this wire."""
-        if not passed_on:
+    def request_headers(self, forwarded_headers: Mapping[str, str]) -> CIMultiDict[str]:
+        """The headers of a request; `forwarded_headers` are the client's own, of this wire."""
+        if not forwarded_headers:
             return self.headers
         headers = self.headers.copy()
-        headers.update(passed_on)
+        headers.update(forwarded_headers)
         return headers
 
 
@@ -60,7 +60,7 @@ class Upstreams(Part):
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._latest: tuple[asyncio.AbstractEventLoop | None, aiohttp.ClientSession | None] = (None, None)
         self._config: ModelsConfig | None = None
-        self._made: dict[tuple[str, Kind, str | None], Upstream] = {}
+        self._made: dict[tuple[str, RequestKind, str | None], Upstream] = {}
 
     async def stop(self) -> None:
         """Closes the running loop's connections."""
@@ -80,7 +80,7 @@ class Upstreams(Part):
         self._latest = (loop, session)
         return session
 
-    def upstream(self, config: ModelsConfig, candidate: Candidate, kind: Kind, wire: Wire) -> Upstream:
+    def upstream(self, config: ModelsConfig, candidate: Candidate, kind: RequestKind, wire: Wire) -> Upstream:
         """The candidate's address for requests of `kind` on `wire`."""
         if config is not self._config:
             self._made.clear()
@@ -93,7 +93,7 @@ class Upstreams(Part):
         return known
 
 
-def payload(body: bytes) -> bytes | BytesIO:
+def request_payload(body: bytes) -> bytes | BytesIO:
     """What aiohttp is given for a body."""
     return body if len(body) < LARGE_BODY else BytesIO(body)
 
@@ -109,8 +109,8 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Upstream:
-    headers = identification(provider, wire)
+def _upstream(name: str, provider: ProviderEntry, kind: RequestKind, wire: Wire) -> Upstream:
+    headers = identity_headers(provider, wire)
     headers["Content-Type"] = "application/json"
     return Upstream(
         name=name,
@@ -122,7 +122,7 @@ def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Ups
     )
 
 
-def identification(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
+def identity_headers(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
     """Who asks: the provider's key and its configured headers."""
     headers: CIMultiDict[str] = CIMultiDict({"User-Agent": "agent-gateway", "Accept-Encoding": "identity"})
     if wire == "anthropic":

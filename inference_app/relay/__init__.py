@@ -13,7 +13,7 @@ from inference_app.relay.converter import Converter, ConverterFactory, Converter
 from inference_app.relay.dialect import ANTHROPIC, OPENAI, Dialect
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.request import UpstreamRequest
-from inference_app.request_kinds import Kind
+from inference_app.request_kinds import RequestKind
 
 __all__ = [
     "ANTHROPIC",
@@ -23,7 +23,7 @@ __all__ = [
     "Converters",
     "Dialect",
     "Envelope",
-    "Kind",
+    "RequestKind",
     "UpstreamAnswer",
     "UpstreamRequest",
     "upstream_call",

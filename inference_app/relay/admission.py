@@ -11,8 +11,8 @@ from inference_app.catalogue.config import ModelsConfig
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import PathRateLimited
 from inference_app.relay.envelope import Envelope
-from inference_app.request_kinds import Kind
-from inference_app.spend.budgets import BUDGETS, Reservation, names_of
+from inference_app.request_kinds import RequestKind
+from inference_app.spend.budgets import BUDGETS, Reservation, model_names
 from inference_app.spend.path_limits import PATH_LIMITS
 from inference_app.spend.price_list import known_rates
 from inference_app.spend.prices import estimated_cost
@@ -30,7 +30,7 @@ class Admission:
     headers: HeaderPairs = field(default_factory=list)
     reservation: Reservation | None = None
 
-    def settling(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
+    def bind_settlement(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
         """Told what the call used and cost, at whom."""
         if self.reservation is None:
             return None
@@ -39,10 +39,10 @@ class Admission:
 
     async def allows(self, principal: Principal, candidate: Candidate) -> bool:
         """Whether the call may go on to another candidate than the one it was admitted for."""
-        if not BUDGETS.any_for(principal):
+        if not BUDGETS.has_rules(principal):
             return True
         held = () if self.reservation is None else self.reservation.windows
-        return not await BUDGETS.spent_beside(principal, names_of(candidate), held)
+        return not await BUDGETS.is_exhausted_beside(principal, model_names(candidate), held)
 
     def release(self) -> None:
         """The call was not made."""
@@ -51,7 +51,7 @@ class Admission:
 
 
 async def admit(
-    config: ModelsConfig, principal: Principal, kind: Kind, envelope: Envelope, first: Candidate
+    config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
     """Takes a token of the path's bucket and holds the estimate in every budget.
 
@@ -61,12 +61,12 @@ async def admit(
     headers = [] if limit is None else limit.headers()
     if limit is not None and limit.limited:
         raise PathRateLimited(limit)
-    if not BUDGETS.any_for(principal):
+    if not BUDGETS.has_rules(principal):
         return Admission(headers)
     output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
     provider, rates = config.providers[first.provider], known_rates(first)
     usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
-    names = (envelope.model, *names_of(first))
+    names = (envelope.model, *model_names(first))
     reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
     return Admission(headers if reservation is None else [*headers, *budget_headers(reservation)], reservation)
 

@@ -12,7 +12,7 @@ from inference_app.errors import ProviderFailed
 from inference_app.relay.attempt import UpstreamResponse, error_code, redacted_excerpt
 from inference_app.relay.converter import Converter
 from inference_app.relay.request import UpstreamRequest
-from inference_app.relay.targets import Target, served_by
+from inference_app.relay.targets import Target, target_headers
 from inference_app.spend.metering import Outcome
 from inference_app.spend.usage import Usage
 
@@ -72,7 +72,7 @@ class UpstreamAnswer:
         """The headers of the response; none comes from the provider."""
         headers: HeaderPairs = [*_STREAM] if self._opened.observer is not None else [_JSON]
         headers += (
-            *served_by(self.candidate),
+            *target_headers(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
             *self._admission_headers,
         )

@@ -13,13 +13,13 @@ import msgspec
 from inference_app.catalogue.config import Wire
 from inference_app.spend.usage import Body, Usage
 
-PROVIDERS_OWN = frozenset({"server_error", "rate_limit_exceeded"})
+PROVIDER_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded"})
 """Codes of a failed response that say nothing about the request."""
 
-_NOTHING = (b"", b"null", b"{}", b"[]", b'""', b"false", b"0")
+_EMPTY_VALUES = (b"", b"null", b"{}", b"[]", b'""', b"false", b"0")
 
 
-class _Whole(Body):
+class _Answer(Body):
     """The fields that tell, and the usage."""
 
     error: msgspec.Raw = msgspec.Raw(b"")
@@ -30,7 +30,7 @@ class _Whole(Body):
     output: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Uncounted(_Whole):
+class _AnswerWithoutUsage(_Answer):
     """One whose usage has other types than any wire's, which is not looked at."""
 
     usage: Any = None
@@ -43,54 +43,54 @@ class _Error(msgspec.Struct):
     code: str | int | None = None
 
 
-_WHOLE = msgspec.json.Decoder(_Whole)
-_UNCOUNTED = msgspec.json.Decoder(_Uncounted)
+_ANSWER = msgspec.json.Decoder(_Answer)
+_ANSWER_WITHOUT_USAGE = msgspec.json.Decoder(_AnswerWithoutUsage)
 _ERROR = msgspec.json.Decoder(_Error)
 
 
-def answer_read(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
+def read_answer(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
     """Whether the JSON object holds an answer of the wire and no error of the provider's, and its usage; ValueError
     when it is no JSON object."""
     try:
-        whole = _WHOLE.decode(body)
+        answer = _ANSWER.decode(body)
     except msgspec.ValidationError:
-        return _is_answer(_uncounted(body), wire), None
+        return _is_answer(_read_without_usage(body), wire), None
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("no JSON") from None
-    counted = whole.counted()
-    return _is_answer(whole, wire), None if counted is None else counted.usage()
+    counted = answer.reported_usage()
+    return _is_answer(answer, wire), None if counted is None else counted.usage()
 
 
-def _uncounted(body: bytes) -> _Uncounted:
+def _read_without_usage(body: bytes) -> _AnswerWithoutUsage:
     try:
-        return _UNCOUNTED.decode(body)
+        return _ANSWER_WITHOUT_USAGE.decode(body)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("no JSON object") from None
 
 
-def _is_answer(whole: _Whole, wire: Wire) -> bool:
+def _is_answer(answer: _Answer, wire: Wire) -> bool:
     if wire == "openai-responses":
-        return _there(whole.output) and not providers_own(whole.error)
-    if said(whole.error) or bytes(whole.type) == b'"error"':
+        return _is_present(answer.output) and not is_provider_error(answer.error)
+    if has_content(answer.error) or bytes(answer.type) == b'"error"':
         return False
     if wire == "anthropic":
-        return _there(whole.content) or whole.input_tokens is not None
+        return _is_present(answer.content) or answer.input_tokens is not None
     # Embeddings may be none at all; a completion has a choice.
-    return said(whole.choices) or _there(whole.data)
+    return has_content(answer.choices) or _is_present(answer.data)
 
 
-def said(raw: msgspec.Raw) -> bool:
+def has_content(raw: msgspec.Raw) -> bool:
     """Whether the field says anything: some providers send an error that is false or empty."""
-    return bytes(raw) not in _NOTHING
+    return bytes(raw) not in _EMPTY_VALUES
 
 
-def providers_own(error: msgspec.Raw) -> bool:
+def is_provider_error(error: msgspec.Raw) -> bool:
     """Whether a failed response's error is the provider's."""
     try:
-        return said(error) and _ERROR.decode(error).code in PROVIDERS_OWN
+        return has_content(error) and _ERROR.decode(error).code in PROVIDER_ERROR_CODES
     except (msgspec.DecodeError, RecursionError):
         return True
 
 
-def _there(raw: msgspec.Raw) -> bool:
+def _is_present(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"", b"null")

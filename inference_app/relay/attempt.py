@@ -17,16 +17,16 @@ import structlog
 
 from core_app.timeouts import Deadline, IdleTimer, running_loop
 from inference_app.errors import ProviderRefusal
-from inference_app.providers.retry_policy import CALLERS_FAULT, HASTY_FIRST_BYTE, Fault, retry_after_seconds
-from inference_app.providers.upstreams import UPSTREAMS, Upstream, payload
-from inference_app.relay.answer_check import answer_read
-from inference_app.relay.stream import StreamObserver, begins_like_events
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, retry_after_seconds
+from inference_app.providers.upstreams import UPSTREAMS, Upstream, request_payload
+from inference_app.relay.answer_check import read_answer
+from inference_app.relay.stream import StreamObserver, starts_like_events
 from inference_app.spend.usage import Usage
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 LOGGED_CHARACTERS = 2000
-COMMENTS_SECONDS = HASTY_FIRST_BYTE
+COMMENTS_SECONDS = FAILOVER_FIRST_BYTE
 """With another candidate left, the time for the first byte is over by then."""
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -54,7 +54,7 @@ class UpstreamResponse:
         self.response.close()
 
 
-class Failed(Exception):
+class AttemptFailed(Exception):
     """The attempt gave nothing. `refusal` is set where the request itself was at fault."""
 
     def __init__(self, fault: Fault, refusal: ProviderRefusal | None = None) -> None:
@@ -63,37 +63,37 @@ class Failed(Exception):
         self.refusal = refusal
 
 
-async def attempt(
+async def make_attempt(
     upstream: Upstream,
     body: bytes,
     *,
-    passed_on: Mapping[str, str],
+    headers: Mapping[str, str],
     observer: StreamObserver | None,
     seconds: float,
 ) -> UpstreamResponse:
-    """Asks once; `observer` for a stream. Raises Failed."""
+    """Asks once; `observer` for a stream. Raises AttemptFailed."""
     try:
         async with Deadline(seconds):
-            return await _send(upstream, body, passed_on, observer)
+            return await _send(upstream, body, headers, observer)
     except aiohttp.ServerDisconnectedError:
-        raise Failed(Fault("disconnected", "disconnected")) from None
+        raise AttemptFailed(Fault("disconnected", "disconnected")) from None
     except aiohttp.SocketTimeoutError:
-        raise Failed(Fault("timeout", "timeout")) from None
+        raise AttemptFailed(Fault("timeout", "timeout")) from None
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise Failed(Fault("connect", "connection_failed")) from None
+        raise AttemptFailed(Fault("connect", "connection_failed")) from None
     except TimeoutError:
-        raise Failed(Fault("timeout", "timeout")) from None
+        raise AttemptFailed(Fault("timeout", "timeout")) from None
     except (aiohttp.ClientError, OSError, ValueError):
-        raise Failed(Fault("disconnected", "connection_broken")) from None
+        raise AttemptFailed(Fault("disconnected", "connection_broken")) from None
 
 
 async def _send(
-    upstream: Upstream, body: bytes, passed_on: Mapping[str, str], observer: StreamObserver | None
+    upstream: Upstream, body: bytes, headers: Mapping[str, str], observer: StreamObserver | None
 ) -> UpstreamResponse:
     response = await UPSTREAMS.session().post(
         upstream.url,
-        data=payload(body),
-        headers=upstream.sent(passed_on),
+        data=request_payload(body),
+        headers=upstream.request_headers(headers),
         allow_redirects=False,
         timeout=upstream.timeout,
     )
@@ -113,15 +113,15 @@ async def _send(
 async def _read_whole(upstream: Upstream, response: aiohttp.ClientResponse) -> UpstreamResponse:
     body = await _read(response, MAX_ANSWER_BYTES)
     if len(body) > MAX_ANSWER_BYTES:
-        raise Failed(Fault("garbage", "answer_too_large"))
+        raise AttemptFailed(Fault("garbage", "answer_too_large"))
     try:
-        good, usage = answer_read(body, upstream.wire)
+        good, usage = read_answer(body, upstream.wire)
     except ValueError:
         _log_answer("provider_answered_no_json", upstream, body)
-        raise Failed(Fault("garbage", "invalid_answer")) from None
+        raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
     if not good:
         _log_answer("provider_answered_an_error", upstream, body)
-        raise Failed(Fault("garbage", error_code(body) or "invalid_answer"))
+        raise AttemptFailed(Fault("garbage", error_code(body) or "invalid_answer"))
     return UpstreamResponse(response, body, None, usage, None)
 
 
@@ -147,13 +147,13 @@ async def _open_stream(
         data = await response.content.readany()
         if data and not looked:
             looked = True
-            if not begins_like_events(data):
+            if not starts_like_events(data):
                 _log_answer("provider_answered_no_stream", upstream, data)
-                raise Failed(Fault("garbage", "invalid_stream"))
+                raise AttemptFailed(Fault("garbage", "invalid_stream"))
         if not data:
             first = observer.finish()
             if not first and observer.failed is None:
-                raise Failed(Fault("disconnected", "stream_ended"))
+                raise AttemptFailed(Fault("disconnected", "stream_ended"))
         else:
             first = observer.feed(data)
         if not _EVENT.search(first) and running_loop().time() < passing:
@@ -164,12 +164,12 @@ async def _open_stream(
                 provider=upstream.name,
                 body=redacted_excerpt(observer.failed, upstream.provider.key),
             )
-            raise Failed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
+            raise AttemptFailed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
     silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
     return UpstreamResponse(response, first, observer, None, IdleTimer(upstream.provider.timeout.idle, silent))
 
 
-async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> Failed:
+async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> AttemptFailed:
     """What an answer with another status than 200 means."""
     status = response.status
     body, key = await _read(response, MAX_ERROR_BYTES), upstream.provider.key
@@ -180,9 +180,9 @@ async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> F
     named = provider_error and (provider_error.code or (provider_error.type if upstream.wire == "anthropic" else None))
     code = named if named and _CODE.match(named) else str(status)
     fault = Fault("status", code, status, retry_after_seconds(response.headers.get("Retry-After")))
-    if status in CALLERS_FAULT:
-        return Failed(fault, _provider_refusal(status, provider_error))
-    return Failed(fault)
+    if status in CALLER_FAULT_STATUSES:
+        return AttemptFailed(fault, _provider_refusal(status, provider_error))
+    return AttemptFailed(fault)
 
 
 def _provider_refusal(status: int, error: ProviderError | None) -> ProviderRefusal:

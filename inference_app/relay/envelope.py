@@ -19,7 +19,7 @@ from core_app.errors import BadRequest
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESTIMATED_BYTES_PER_TOKEN = 4
 _SURROGATE = re.compile(rb"\\u[dD](?:([89abAB])|[c-fC-F])[0-9a-fA-F]{2}")
-MAX_HALVES = 10_000
+MAX_LONE_SURROGATES = 10_000
 """More escapes of this kind are no accident, and replacing them takes time."""
 
 _USAGE_OPTION = b'{"include_usage":true}'
@@ -38,7 +38,7 @@ class Envelope:
     def open(cls, raw: bytes) -> Envelope:
         """Raises BadRequest for what is no JSON object with a `model`."""
         try:
-            raw, fields = _opened(raw)
+            raw, fields = _read_fields(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest("The body is not a valid JSON object.") from None
         model = _value(fields, "model")
@@ -50,7 +50,7 @@ class Envelope:
         return cls(raw, fields, model, streamed is True)
 
     @property
-    def usage_asked(self) -> bool:
+    def wants_usage(self) -> bool:
         """Whether the client itself wants the chunk with the usage."""
         options = _value(self.fields, "stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
@@ -69,31 +69,31 @@ class Envelope:
                 return value
         return None
 
-    def directed(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
+    def body_for(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
         """The body for a provider, without the fields of `leave_out`: the same bytes when nothing has to change."""
         changes: dict[str, bytes | None] = {name: None for name in leave_out if name in self.fields}
         if model != self.model:
             changes["model"] = orjson.dumps(model)
-        if self._tools_empty():
+        if self._has_empty_tools():
             changes["tools"] = changes["tool_choice"] = None
-        if include_usage and not self.usage_asked:
-            changes["stream_options"] = self._with_usage()
-        return self._changed(changes) if changes or self._model_may_come_twice() else self.raw
+        if include_usage and not self.wants_usage:
+            changes["stream_options"] = self._usage_option()
+        return self._rewrite(changes) if changes or self._model_may_come_twice() else self.raw
 
     def _model_may_come_twice(self) -> bool:
         """Readers differ in which of two fields of one name counts: the provider gets the one that was looked at. The
         name may be written with escapes of its letters."""
         return self.raw.count(b'"model"') > 1 or b"\\u006" in self.raw
 
-    def _tools_empty(self) -> bool:
+    def _has_empty_tools(self) -> bool:
         tools = self.fields.get("tools")
         return tools is not None and len(tools) < 16 and _value(self.fields, "tools") == []
 
-    def _with_usage(self) -> bytes:
+    def _usage_option(self) -> bytes:
         options = _value(self.fields, "stream_options")
         return orjson.dumps({**options, "include_usage": True}) if isinstance(options, dict) else _USAGE_OPTION
 
-    def _changed(self, changes: Mapping[str, bytes | None]) -> bytes:
+    def _rewrite(self, changes: Mapping[str, bytes | None]) -> bytes:
         parts: list[bytes | msgspec.Raw] = []
         for name, value in {**self.fields, **changes}.items():
             if value is not None:
@@ -101,19 +101,19 @@ class Envelope:
         return b"".join((b"{", *parts[:-1], b"}"))
 
 
-def _opened(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
+def _read_fields(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
     """The body and its fields. JavaScript's clients write one half of a character that was cut in two, which no other
     reader takes: it is replaced, where it keeps the body from being read."""
     try:
         return raw, _FIELDS.decode(raw)
     except msgspec.DecodeError:
-        if not 0 < raw.count(b"\\ud") + raw.count(b"\\uD") <= MAX_HALVES:
+        if not 0 < raw.count(b"\\ud") + raw.count(b"\\uD") <= MAX_LONE_SURROGATES:
             raise
-        whole = _without_halves(raw)
+        whole = _replace_lone_surrogates(raw)
         return whole, _FIELDS.decode(whole)
 
 
-def _without_halves(raw: bytes) -> bytes:
+def _replace_lone_surrogates(raw: bytes) -> bytes:
     """The JSON with U+FFFD for every escape of half a character that has not its other half beside it."""
     parts: list[bytes] = []
     done = seen = 0

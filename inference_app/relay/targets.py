@@ -19,7 +19,7 @@ from inference_app.catalogue.resolution import Candidate, Resolution, model_cand
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
-from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
+from inference_app.request_kinds import CONVERTED, NATIVE, RequestKind, speaks
 from tenants_app.principal import Principal
 
 MAX_REMEMBERED = 1024
@@ -31,7 +31,7 @@ class Target:
     """One candidate, the wire and kind it is asked in, and the converter to that wire (None: as it is)."""
 
     candidate: Candidate
-    kind: Kind
+    kind: RequestKind
     wire: Wire
     converter: ConverterFactory | None
 
@@ -44,7 +44,7 @@ class Targets:
         self._known: dict[tuple[str, bool], Resolution] = {}
 
     def targets_for(
-        self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
+        self, config: ModelsConfig, name: str, kind: RequestKind, converters: Converters, principal: Principal
     ) -> list[Target]:
         """At least one; raises ModelNotFound or NoProvider when there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
@@ -71,7 +71,7 @@ class Targets:
         return known
 
 
-def _target(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Target | None:
+def _target(config: ModelsConfig, candidate: Candidate, kind: RequestKind, converters: Converters) -> Target | None:
     provider = config.providers[candidate.provider]
     if provider.wire == "demo" or not provider.usable:
         return None
@@ -103,7 +103,7 @@ _EFFORT = ("reasoning", "reasoning_effort")
 
 
 @lru_cache(maxsize=1024)
-def served_by(candidate: Candidate) -> HeaderPairs:
+def target_headers(candidate: Candidate) -> HeaderPairs:
     """The headers that name a candidate."""
     return [
         (b"x-gateway-provider", candidate.provider.encode()),

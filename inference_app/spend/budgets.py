@@ -23,7 +23,7 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import running_loop
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import BudgetSpent, MinuteBudgetSpent
-from inference_app.spend.ledger_sums import Spent, spent_between
+from inference_app.spend.ledger_sums import Spend, spend_between
 from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 
@@ -73,25 +73,25 @@ class Window:
     end: datetime
     used_at: float
     based_at: datetime | None = None
-    base: Spent = field(default_factory=Spent)
-    recent: Spent = field(default_factory=Spent)
-    local: Spent = field(default_factory=Spent)
+    base: Spend = field(default_factory=Spend)
+    recent: Spend = field(default_factory=Spend)
+    local: Spend = field(default_factory=Spend)
     """Settled here since the ledger was last looked at."""
     unsure: bool = False
     """What was settled may be in what was read as well: a look that was under way saw it, or not."""
-    reserved: Spent = field(default_factory=Spent)
+    reserved: Spend = field(default_factory=Spend)
 
     @property
-    def gone(self) -> Spent:
+    def used(self) -> Spend:
         return self.base + self.recent + self.local + self.reserved
 
     @property
     def tokens_left(self) -> int | None:
-        return None if self.rule.tokens is None else max(0, self.rule.tokens - self.gone.tokens)
+        return None if self.rule.tokens is None else max(0, self.rule.tokens - self.used.tokens)
 
     @property
     def usd_left(self) -> Decimal | None:
-        return None if self.rule.usd is None else max(Decimal(0), self.rule.usd - self.gone.usd)
+        return None if self.rule.usd is None else max(Decimal(0), self.rule.usd - self.used.usd)
 
     @property
     def exhausted(self) -> bool:
@@ -103,7 +103,7 @@ class Reservation:
     """What one call holds of its windows; settled exactly once."""
 
     windows: Sequence[Window]
-    held: Spent
+    held: Spend
     left: tuple[int | None, Decimal | None]
     candidate: Candidate | None = None
     settled: bool = False
@@ -113,10 +113,10 @@ class Reservation:
         if self.settled:
             return
         self.settled = True
-        spent = Spent(usage.input + usage.output, cost or Decimal(0))
+        spent = Spend(usage.input + usage.output, cost or Decimal(0))
         for window in self.windows:
             window.reserved -= self.held
-            if self.candidate is None or window.rule.covers(window.rule.key_id, names_of(self.candidate)):
+            if self.candidate is None or window.rule.covers(window.rule.key_id, model_names(self.candidate)):
                 window.local += spent
 
     def release(self) -> None:
@@ -145,7 +145,7 @@ class Budgets(Periodic):
             by_tenant.setdefault(rule.tenant_id, []).append(rule)
         self._rules = by_tenant
 
-    def any_for(self, principal: Principal) -> bool:
+    def has_rules(self, principal: Principal) -> bool:
         """Whether the tenant has any budget."""
         return principal.tenant_id in self._rules
 
@@ -164,36 +164,36 @@ class Budgets(Periodic):
         for window in windows:
             if window.exhausted:
                 raise self._error(window)
-        left = (_least(w.tokens_left for w in windows), _least(w.usd_left for w in windows))
-        held = Spent(max(1, tokens), usd)
+        left = (_smallest(w.tokens_left for w in windows), _smallest(w.usd_left for w in windows))
+        held = Spend(max(1, tokens), usd)
         for window in windows:
             window.reserved += held
         return Reservation(windows, held, left) if windows else None
 
-    async def spent_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
+    async def is_exhausted_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
         """Whether a budget is spent that counts calls of these names, beside those that the call holds its share of."""
         mine = [rule for rule in self._rules.get(principal.tenant_id, ()) if rule.covers(principal.key_id, names)]
         windows = [await self._window(rule) for rule in mine]
         return any(window.exhausted for window in windows if not any(window is other for other in held))
 
-    async def spent(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
+    async def exhausted_reason(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
         """Why a run may not ask a model of those names now, as a sentence; None where it may. Nothing is held: a run
         asks one request after the other, and what it spent is `settled` before the next."""
         for rule in self._rules.get(tenant_id, ()):
             if not rule.covers(key_id, names) or not (window := await self._window(rule)).exhausted:
                 continue
             if window.unsure:
-                await self._read(window)
+                await self._read_ledger(window)
             if window.exhausted:
-                return _spent_sentence(window.rule)
+                return _exhausted_sentence(window.rule)
         return None
 
-    def settled(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
+    def record_spend(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
         """Counts what a run's response cost, which the ledger has, from now on and not from the next look at it."""
         for rule in self._rules.get(tenant_id, ()):
             window = self._windows.get((rule, _bounds(rule.period, self._now())[0]))
             if window is not None and rule.covers(key_id, names):
-                window.local += Spent(tokens, usd)
+                window.local += Spend(tokens, usd)
                 window.unsure = True
 
     async def sync(self) -> None:
@@ -203,7 +203,7 @@ class Budgets(Periodic):
             if now - window.used_at > IDLE_SECONDS and not window.reserved:
                 del self._windows[key]
             else:
-                await self._read(window)
+                await self._read_ledger(window)
 
     async def _window(self, rule: BudgetRule) -> Window:
         start, end = _bounds(rule.period, self._now())
@@ -213,10 +213,10 @@ class Budgets(Periodic):
             window = self._windows[(rule, start)] = Window(rule, start, end, now)
         window.used_at = now
         if window.based_at is None:
-            await self._read(window)
+            await self._read_ledger(window)
         return window
 
-    async def _read(self, window: Window) -> None:
+    async def _read_ledger(self, window: Window) -> None:
         settled, now = window.local, self._now()
         window.unsure = False
         edge = now - timedelta(seconds=SETTLING_SECONDS)
@@ -228,13 +228,13 @@ class Budgets(Periodic):
         window.recent = await self._sum(window.rule, based_at, window.end)
         window.local -= settled
 
-    async def _sum(self, rule: BudgetRule, since: datetime, until: datetime) -> Spent:
-        return await database.run(spent_between, rule.tenant_id, rule.key_id, rule.model, since, until)
+    async def _sum(self, rule: BudgetRule, since: datetime, until: datetime) -> Spend:
+        return await database.run(spend_between, rule.tenant_id, rule.key_id, rule.model, since, until)
 
     def _error(self, window: Window) -> BudgetSpent | MinuteBudgetSpent:
         seconds = max(1, int((window.end - self._now()).total_seconds()) + 1)
         kind = MinuteBudgetSpent if window.rule.period == "minute" else BudgetSpent
-        return kind(_spent_sentence(window.rule), retry_after=seconds)
+        return kind(_exhausted_sentence(window.rule), retry_after=seconds)
 
     def _log_failure(self, error: Exception) -> None:
         """Logs a failed look; what was read before stays in force."""
@@ -244,11 +244,11 @@ class Budgets(Periodic):
             logger.error("budgets_not_read", exc_info=error)
 
 
-def _spent_sentence(rule: BudgetRule) -> str:
+def _exhausted_sentence(rule: BudgetRule) -> str:
     return f"The budget of {rule.subject} for this {rule.period} is spent."
 
 
-def names_of(candidate: Candidate) -> tuple[str, str]:
+def model_names(candidate: Candidate) -> tuple[str, str]:
     """What a rule may call a candidate's model."""
     return candidate.name, candidate.model
 
@@ -264,7 +264,7 @@ def _bounds(period: Period, now: datetime) -> tuple[datetime, datetime]:
     return month, (month + timedelta(days=32)).replace(day=1)
 
 
-def _least(values: Iterable[T | None]) -> T | None:
+def _smallest(values: Iterable[T | None]) -> T | None:
     return min((value for value in values if value is not None), default=None)
 
 

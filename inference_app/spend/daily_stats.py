@@ -45,7 +45,7 @@ class Counts:
     def __bool__(self) -> bool:
         return bool(self.cells)
 
-    def ended(
+    def record_call(
         self,
         tenant_id: int,
         day: date,
@@ -64,11 +64,11 @@ class Counts:
             amounts["begun"] += 1
             amounts["first_byte_ms"] += round(first_byte_ms)
 
-    def attempt_failed(self, tenant_id: int, day: date, candidate: Candidate) -> None:
+    def record_failed_attempt(self, tenant_id: int, day: date, candidate: Candidate) -> None:
         """One attempt gave nothing; the call goes on."""
         self._of(tenant_id, day, candidate)["failed_attempts"] += 1
 
-    def cost(self, tenant_id: int, day: date, candidate: Candidate, usd: Decimal | None) -> None:
+    def add_cost(self, tenant_id: int, day: date, candidate: Candidate, usd: Decimal | None) -> None:
         """What a call cost, where that is known."""
         if usd:
             self._of(tenant_id, day, candidate)["cost_nanos"] += int(usd * _NANOS)

@@ -23,7 +23,7 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.stats import STATS
 from inference_app.spend.daily_stats import Counts, counts_write
 from inference_app.spend.price_list import listed_price
-from inference_app.spend.prices import charged
+from inference_app.spend.prices import configured_cost
 from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 from tenants_app.services import LedgerRow, ledger_record_many
@@ -65,7 +65,7 @@ class CallRecord:
     at: Any = field(default_factory=clock.now)
 
     @property
-    def spent(self) -> bool:
+    def is_spend(self) -> bool:
         """Whether a provider had work with it."""
         return self.outcome in ("ok", "left", "broken")
 
@@ -109,10 +109,10 @@ class Meter(Periodic):
     def record(self, call: CallRecord) -> None:
         """Takes a call that has ended."""
         self._some.set()
-        STATS.ended(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
+        STATS.record_call(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
-        self._counts.ended(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
-        if not call.spent:
+        self._counts.record_call(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
+        if not call.is_spend:
             if call.settle is not None:
                 call.settle(call.usage, Decimal(0))
             return
@@ -125,11 +125,11 @@ class Meter(Periodic):
         if len(self._gathered) >= BATCH:
             self._full.set()
 
-    def failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
+    def record_failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
         """An attempt that another one may make good."""
         self._some.set()
-        self._counts.attempt_failed(principal.tenant_id, clock.now().date(), candidate)
-        STATS.failed_attempt(candidate.provider, candidate.model, code)
+        self._counts.record_failed_attempt(principal.tenant_id, clock.now().date(), candidate)
+        STATS.record_failed_attempt(candidate.provider, candidate.model, code)
 
     async def flush(self) -> None:
         """Writes everything gathered so far; what could not be written stays gathered."""
@@ -137,7 +137,7 @@ class Meter(Periodic):
             while (batch := self._gathered[:BATCH]) or self._counts:
                 counts, self._counts = self._counts, Counts()
                 try:
-                    costs = await database.run(_written, batch, counts)
+                    costs = await database.run(_write_batch, batch, counts)
                 except Exception:
                     self._counts.add(counts)
                     raise
@@ -158,7 +158,7 @@ class Meter(Periodic):
         logger.error("calls_not_written", gathered=len(self._gathered), lost=self._lost, exc_info=error)
 
 
-def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
+def _write_batch(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
     """Writes a batch in one transaction; what each call cost."""
     config = models_config()
     costs = [_cost(config, call) for call in batch]
@@ -171,7 +171,7 @@ def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None
             cell = (call.principal.tenant_id, call.at.date(), call.candidate)
             sums[cell] = sums.get(cell, _NOTHING) + cost
     for cell, cost in sums.items():
-        costly.cost(*cell, cost)
+        costly.add_cost(*cell, cost)
     with database.write_transaction():
         ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
         counts_write(costly)
@@ -185,7 +185,7 @@ def _cost(config: ModelsConfig, call: CallRecord) -> Decimal | None:
     entry = provider.model(call.candidate.model)
     if entry is None or entry.price is None:
         return listed_price(call.candidate, usage)
-    return charged(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
+    return configured_cost(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
 
 
 def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
-from inference_app.request_kinds import Kind
+from inference_app.request_kinds import RequestKind
 from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name
 from tenants_app.limits import RateLimit as Taken
 from tenants_app.principal import Principal
 
-PATHS: Mapping[Kind, str] = {
+PATHS: Mapping[RequestKind, str] = {
     "chat": "/v1/chat/completions",
     "embeddings": "/v1/embeddings",
     "responses": "/v1/responses",
@@ -54,7 +54,7 @@ class PathLimits:
         self._clock = clock
         self._blocks: OrderedDict[str, _Block] = OrderedDict()
 
-    async def take(self, config: ModelsConfig, principal: Principal, kind: Kind) -> Taken | None:
+    async def take(self, config: ModelsConfig, principal: Principal, kind: RequestKind) -> Taken | None:
         """One request's token, taken or refused (`limited`); None where nothing is limited."""
         path = PATHS.get(kind)
         limit = None if path is None else config.defaults.rate_limit.get(path, DEFAULTS.get(path))

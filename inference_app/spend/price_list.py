@@ -62,16 +62,16 @@ def _rates(candidate: Candidate) -> _Rates | None:
         return known[1]
     if len(_known) >= MAX_KEPT:
         _known.clear()
-    rates = _looked_up(candidate)
+    rates = _look_up(candidate)
     _known[candidate] = (now, rates)
     return rates
 
 
-def _looked_up(candidate: Candidate) -> _Rates | None:
+def _look_up(candidate: Candidate) -> _Rates | None:
     prices = import_module("genai_prices")
     provider = _NAMES.get(candidate.provider, candidate.provider)
     try:
-        found = prices.calc_price(_asked(prices, Usage(1, 1)), candidate.model, provider_id=provider).model_price
+        found = prices.calc_price(_list_usage(prices, Usage(1, 1)), candidate.model, provider_id=provider).model_price
     except (LookupError, ValueError):
         return None
     sample = Decimal(_SAMPLE)
@@ -84,11 +84,11 @@ def _looked_up(candidate: Candidate) -> _Rates | None:
 
 def _total(price: Any, usage: Usage) -> Decimal | None:
     try:
-        cost: Decimal = price.calc_price(_asked(import_module("genai_prices"), usage))["total_price"]
+        cost: Decimal = price.calc_price(_list_usage(import_module("genai_prices"), usage))["total_price"]
     except (LookupError, ValueError, TypeError):
         return None
     return cost
 
 
-def _asked(prices: Any, usage: Usage) -> Any:
+def _list_usage(prices: Any, usage: Usage) -> Any:
     return prices.Usage(input_tokens=usage.input, output_tokens=usage.output, cache_read_tokens=usage.cached or None)

@@ -27,7 +27,7 @@ def response_cost(
     entry = provider.model(model)
     if entry is None or entry.price is None:
         return listed
-    return charged(entry.price, input_tokens, output_tokens, min(cached_tokens, input_tokens))
+    return configured_cost(entry.price, input_tokens, output_tokens, min(cached_tokens, input_tokens))
 
 
 def estimated_cost(
@@ -36,11 +36,11 @@ def estimated_cost(
     """What a request may cost before it is made; nothing where nobody knows a price. `rates`: of the public list."""
     entry = provider.model(model)
     if entry is not None and entry.price is not None:
-        return charged(entry.price, input_tokens, output_tokens, 0)
+        return configured_cost(entry.price, input_tokens, output_tokens, 0)
     return Decimal(0) if rates is None else rates[0] * input_tokens + rates[1] * output_tokens
 
 
-def charged(price: Price, input_tokens: int, output_tokens: int, cached_tokens: int) -> Decimal:
+def configured_cost(price: Price, input_tokens: int, output_tokens: int, cached_tokens: int) -> Decimal:
     """By a configured price; `cached_tokens` are part of `input_tokens`."""
     cached = price.input if price.cached is None else price.cached
     total = (

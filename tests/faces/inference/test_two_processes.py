@@ -129,16 +129,16 @@ async def test_what_a_run_spent_counts_at_once_and_never_twice(transactional_db:
     budgets.rules_replace([BudgetRule(1, principal.tenant_id, "day", tokens=100)])
 
     async def refused() -> bool:
-        return await budgets.spent(principal.tenant_id, principal.key_id, NAMES) is not None
+        return await budgets.exhausted_reason(principal.tenant_id, principal.key_id, NAMES) is not None
 
     assert not await refused()
     await database.run(spent, owner, 1, 60)
     # A look at the ledger that sees the row before the run says so.
     await budgets.sync()
-    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
+    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
     assert not await refused()
     await database.run(spent, owner, 2, 40)
-    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
+    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
     assert await refused()
 
 
@@ -182,7 +182,7 @@ def test_whatever_calls_estimate_and_use_the_windows_sums_stay_exact(calls: list
 
 async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
     class Unread(Budgets):
-        async def _read(self, window: Any) -> None:
+        async def _read_ledger(self, window: Any) -> None:
             window.based_at = NOON
 
     budgets = Unread(lambda: NOON)
