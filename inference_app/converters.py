@@ -1,4 +1,4 @@
-"""Which requests reach providers of another wire, and through which converter."""
+"""Converters for requests whose provider speaks another wire, by the kind of the request."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ CONVERTERS: Mapping[RequestKind, Converters] = {
         "openai-responses": partial(RequestConverter, "messages", "openai-responses"),
     },
 }
-"""The Responses API's own are made by its face, which ends their streams in its dialect."""
+"""Those of the Responses API are made by its face, which ends their streams in its own dialect."""

@@ -1,4 +1,4 @@
-"""Which wire a request speaks, which wires of providers take it as it is, and where on a provider it goes."""
+"""Kinds of relayed requests: the wire that takes each without conversion, and its path at a provider."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONVERTED: Mapping[Wire, RequestKind] = {
     "openai-responses": "responses",
     "anthropic": "messages",
 }
-"""What a request is on a provider's wire once a converter has turned it into that."""
+"""The kind of a request after a converter has turned it into that wire."""
 
 _PATHS: Mapping[RequestKind, str] = {
     "chat": "/chat/completions",
@@ -35,7 +35,7 @@ _PATHS: Mapping[RequestKind, str] = {
 
 
 def upstream_url(base_url: str, kind: RequestKind) -> str:
-    """The address of `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
+    """Returns the address for `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
     base = base_url.rstrip("/")
     if NATIVE[kind] == "anthropic":
         base = base.removesuffix("/v1")
@@ -43,11 +43,11 @@ def upstream_url(base_url: str, kind: RequestKind) -> str:
 
 
 def models_url(provider: ProviderEntry) -> str:
-    """Where a provider lists its models."""
+    """Returns the address of a provider's list of models."""
     base = provider.base_url.rstrip("/")
     return base.removesuffix("/v1") + "/v1/models" if provider.wire == "anthropic" else base + "/models"
 
 
 def speaks(provider: ProviderEntry, wire: Wire) -> bool:
-    """Whether the provider takes that wire."""
+    """True if the provider takes requests of that wire."""
     return provider.wire == wire or wire in provider.also

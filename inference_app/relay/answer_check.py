@@ -1,7 +1,7 @@
-"""What a whole answer used, and whether it is one: providers also put an error, or nothing, where it should stand.
+"""Validity and usage of a complete response: some providers send an error, or nothing, with status 200.
 
-Gone through once, and read no further than the top level but for its usage. An answer of the Responses API whose
-status is `failed` may be the request's own fault; what is not the provider's goes to the client as it is.
+The body is read once, and no deeper than its top level and its usage. A response of the Responses API whose status is
+`failed` may be the request's own fault; one that is not the provider's goes to the client unchanged.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from inference_app.catalogue.config import Wire
 from inference_app.spend.usage import Body, Usage
 
 PROVIDER_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded"})
-"""Codes of a failed response that say nothing about the request."""
+"""Codes of a failed response that blame the provider and not the request."""
 
 _EMPTY_VALUES = (b"", b"null", b"{}", b"[]", b'""', b"false", b"0")
 
 
 class _Answer(Body):
-    """The fields that tell, and the usage."""
+    """The fields that decide about validity, and the usage."""
 
     error: msgspec.Raw = msgspec.Raw(b"")
     type: msgspec.Raw = msgspec.Raw(b"")
@@ -31,7 +31,7 @@ class _Answer(Body):
 
 
 class _AnswerWithoutUsage(_Answer):
-    """One whose usage has other types than any wire's, which is not looked at."""
+    """A response whose usage has types of no known wire; the usage is ignored."""
 
     usage: Any = None
     message: Any = None
@@ -49,8 +49,8 @@ _ERROR = msgspec.json.Decoder(_Error)
 
 
 def read_answer(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
-    """Whether the JSON object holds an answer of the wire and no error of the provider's, and its usage; ValueError
-    when it is no JSON object."""
+    """Returns True for a valid response of the wire (an error of the provider is none), and its usage. Raises ValueError
+    if the body is not a JSON object."""
     try:
         answer = _ANSWER.decode(body)
     except msgspec.ValidationError:
@@ -75,17 +75,17 @@ def _is_answer(answer: _Answer, wire: Wire) -> bool:
         return False
     if wire == "anthropic":
         return _is_present(answer.content) or answer.input_tokens is not None
-    # Embeddings may be none at all; a completion has a choice.
+    # A list of embeddings may be empty; a completion has a choice.
     return has_content(answer.choices) or _is_present(answer.data)
 
 
 def has_content(raw: msgspec.Raw) -> bool:
-    """Whether the field says anything: some providers send an error that is false or empty."""
+    """True if the field has a value: some providers send an error that is false or empty."""
     return bytes(raw) not in _EMPTY_VALUES
 
 
 def is_provider_error(error: msgspec.Raw) -> bool:
-    """Whether a failed response's error is the provider's."""
+    """True if the error of a failed response blames the provider."""
     try:
         return has_content(error) and _ERROR.decode(error).code in PROVIDER_ERROR_CODES
     except (msgspec.DecodeError, RecursionError):

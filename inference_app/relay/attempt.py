@@ -1,7 +1,7 @@
-"""One attempt at one candidate: sent, and answered up to its first byte, or a fault that says what went wrong.
+"""One attempt at one target: the request is sent and the response read up to its first byte, or AttemptFailed raised.
 
-A whole answer is read and looked at before it counts; of a stream the first events are awaited, so that nothing has
-gone to the client while another candidate may still be asked. A provider's error body goes to the log.
+A complete response is read and checked before it counts. Of a stream the first events are awaited, so that nothing has
+gone to the client while another target may still be asked. A provider's error body goes to the log.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 LOGGED_CHARACTERS = 2000
 COMMENTS_SECONDS = FAILOVER_FIRST_BYTE
-"""With another candidate left, the time for the first byte is over by then."""
+"""The time after which comments of a stream are passed to the client; with another target left, the limit for the
+first byte ends the attempt before."""
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-"""What a client may be provider_error of a provider's error."""
+"""A provider's error code that may be shown to a client."""
 _EVENT = re.compile(rb"(?:\A|[\r\n]|\xef\xbb\xbf)data:")
 
 logger = structlog.get_logger("gateway.relay")
@@ -38,8 +39,8 @@ logger = structlog.get_logger("gateway.relay")
 
 @dataclass(slots=True)
 class UpstreamResponse:
-    """An answer that has begun. `first` is what a client may have now; `observer` and `silence`, which ends a stream
-    of which nothing comes for too long, are None for one that is whole."""
+    """A response that has started. `first` are the bytes for the client so far. `observer`, and `silence`, the timer that
+    ends a stream from which nothing comes for too long, are None for a complete response."""
 
     response: aiohttp.ClientResponse
     first: bytes
@@ -48,14 +49,14 @@ class UpstreamResponse:
     silence: IdleTimer | None
 
     def close(self) -> None:
-        """Ends the provider's connection, unless the answer was read to its end."""
+        """Closes the provider's connection, unless the response was read to its end."""
         if self.silence is not None:
             self.silence.close()
         self.response.close()
 
 
 class AttemptFailed(Exception):
-    """The attempt gave nothing. `refusal` is set where the request itself was at fault."""
+    """A failed attempt. `refusal` is set if the request itself is at fault."""
 
     def __init__(self, fault: Fault, refusal: ProviderRefusal | None = None) -> None:
         super().__init__(fault.code)
@@ -71,7 +72,7 @@ async def make_attempt(
     observer: StreamObserver | None,
     seconds: float,
 ) -> UpstreamResponse:
-    """Asks once; `observer` for a stream. Raises AttemptFailed."""
+    """Sends the request once; `observer` is for a stream. Raises AttemptFailed."""
     try:
         async with Deadline(seconds):
             return await _send(upstream, body, headers, observer)
@@ -126,7 +127,7 @@ async def _read_whole(upstream: Upstream, response: aiohttp.ClientResponse) -> U
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, read until it is over or longer than `limit`."""
+    """Reads the body to its end, or until it is longer than `limit`."""
     if response.content_length is not None and response.content_length <= limit:
         return await response.read()
     chunks, size = [], 0
@@ -139,8 +140,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 async def _open_stream(
     upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver
 ) -> UpstreamResponse:
-    """Up to the first event that a client can use. Comments are none: some providers send them while they look for
-    somebody to answer. After a while they pass, so that the client hears that its slow answer is still to come."""
+    """Reads up to the first event that a client can use. Comments do not count: some providers send them while they
+    search for capacity. After a while they pass, so that the client sees that its slow response is still coming."""
     first, looked = b"", False
     passing = running_loop().time() + COMMENTS_SECONDS
     while not first:
@@ -170,7 +171,7 @@ async def _open_stream(
 
 
 async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> AttemptFailed:
-    """What an answer with another status than 200 means."""
+    """Returns the error for a response with another status than 200."""
     status = response.status
     body, key = await _read(response, MAX_ERROR_BYTES), upstream.provider.key
     if key:
@@ -198,7 +199,7 @@ def _log_answer(event: str, upstream: Upstream, body: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """A provider's error object; whatever is no short text is None."""
+    """A provider's error object. Values that are not short texts are None."""
 
     message: str | None
     type: str | None
@@ -226,7 +227,7 @@ def _parse_error(body: bytes) -> ProviderError | None:
 
 
 def _error_of(document: Mapping[str, object]) -> object:
-    """Where the wires have it; an `error` event of the Responses API is one itself."""
+    """Returns the error object of any wire; an `error` event of the Responses API is one itself."""
     response = document.get("response")
     if document.get("error") or not isinstance(response, dict):
         return document.get("error") or (document if document.get("type") == "error" else None)
@@ -234,7 +235,7 @@ def _error_of(document: Mapping[str, object]) -> object:
 
 
 def error_code(event: bytes) -> str | None:
-    """The code, else the type, in a provider's error event, where it is a word and no sentence."""
+    """Returns the code, else the type, in a provider's error event, if it is a word and no sentence."""
     provider_error = _parse_error(event[event.find(b"{") :].strip() if b"{" in event else b"")
     named = None if provider_error is None else provider_error.code or provider_error.type
     return named if named and _CODE.match(named) else None
@@ -242,12 +243,12 @@ def error_code(event: bytes) -> str | None:
 
 def _word(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        # OpenRouter's codes are statuses.
+        # OpenRouter's codes are HTTP statuses.
         return str(value)[:100]
     return value[:100] if isinstance(value, str) and value else None
 
 
 def redacted_excerpt(body: bytes, key: str | None) -> str:
-    """A body as the log shows it: without the provider's key, which some repeat in their errors."""
+    """Returns the start of a body for the log, without the provider's key, which some repeat in their errors."""
     text = body[: 2 * LOGGED_CHARACTERS].decode("utf-8", "replace")
     return (text.replace(key, "…") if key else text)[:LOGGED_CHARACTERS]

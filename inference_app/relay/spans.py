@@ -1,4 +1,4 @@
-"""An attempt at a provider as a span of OpenTelemetry's GenAI conventions, below the request's."""
+"""Spans of attempts at providers, in OpenTelemetry's GenAI conventions, below the span of the request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = 4096
 
 
 def start_attempt(candidate: Candidate, kind: RequestKind, *, number: int, streamed: bool, request_id: str) -> Span:
-    """The span of an attempt that is made now; whoever makes it ends it."""
+    """Starts the span of an attempt; the caller ends it with `end_attempt` or `fail_attempt`."""
     if not tracing_enabled():
         return NO_SPAN
     operation, model = OPERATIONS.get(kind, "chat"), candidate.model[:200]
@@ -32,21 +32,21 @@ def start_attempt(candidate: Candidate, kind: RequestKind, *, number: int, strea
 
 
 def note_response_model(span: Span, beginning: bytes) -> None:
-    """Notes the model that the beginning of an answer says it is of. Every wire has it there, and inside a text its
-    quotes would be escaped."""
+    """Sets the model that the start of a response names. All wires have it there, and within a text its quotes would be
+    escaped."""
     if span is not NO_SPAN and (found := _MODEL.search(beginning, 0, _HEAD)) is not None:
         span.set_attributes({"gen_ai.response.model": found[1].decode("utf-8", "replace")})
 
 
 def fail_attempt(span: Span, failed: AttemptFailed) -> None:
-    """Ends the span of an attempt that gave nothing."""
+    """Ends the span of a failed attempt."""
     if span is not NO_SPAN:
         span.set_attributes({"http.response.status_code": failed.fault.status})
         end_attempt(span, failed.fault.code, None)
 
 
 def end_attempt(span: Span, error_type: str | None, usage: Usage | None) -> None:
-    """Ends the span of an attempt."""
+    """Ends the span of an attempt that has a response; `error_type` None: the response is complete."""
     if span is NO_SPAN:
         return
     if usage is not None:

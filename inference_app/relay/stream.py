@@ -1,8 +1,8 @@
-"""A provider's stream of events as it passes: whole events go on untouched, usage and errors are read off them.
+"""The observer of a provider's event stream: complete events pass unchanged, and usage and errors are read off them.
 
-What has no blank line after it yet is held back, so that a stream which breaks in the middle of an event can still
-be ended with one that a client can read. Only the few events that say `usage` or `error` are looked into. A stream
-whose lines end with CR alone, which the standard allows and hardly anybody sends, goes on with LF.
+Bytes without a blank line after them are held back, so that a stream which breaks within an event can still be ended
+with an event that a client can read. Only the few events that contain `usage` or `error` are parsed. A stream whose
+lines end with CR alone, which the standard allows and hardly any provider sends, continues with LF.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from inference_app.relay.answer_check import has_content, is_provider_error
 from inference_app.spend.usage import BODY, Usage
 
 MAX_HELD = 1024 * 1024
-"""An event larger than this (an image) is handed on in pieces: holding it back would cost memory and time."""
+"""The longest event that is held back; a longer one (an image) passes in pieces, to save memory and time."""
 
 _RECENT = 8
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
 _FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "openai-responses": 200}
-"""What an event weighs beside its text, to estimate a stream that nobody counted."""
+"""Bytes of an event beside its text, for the estimate of a stream without usage."""
 _LINES: Mapping[Wire, int] = {"openai-chat": 2, "anthropic": 3, "openai-responses": 3}
-"""Of an event, with the empty one after it: counted instead of events, in a third of the time."""
+"""Lines of an event with the blank one after it: counting lines takes a third of the time of counting events."""
 
 _STARTS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r", b"\xef\xbb\xbf")
 _ENDS: Mapping[Wire, re.Pattern[bytes]] = {
@@ -40,17 +40,17 @@ _USUAL_ENDS: Mapping[Wire, bytes] = {
     "anthropic": b"event: message_stop",
     "openai-responses": b"event: response.completed",
 }
-"""How a good end looks as a rule; found without an expression."""
+"""The usual form of a good end, found faster than by an expression."""
 
 
 class _Response(msgspec.Struct):
-    """What a stream of the Responses API ends with."""
+    """The response in the last event of a Responses stream."""
 
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Chunk(msgspec.Struct):
-    """What tells the extra chunk with the usage, and an error in the midst of a stream."""
+    """The fields that identify the extra chunk with the usage, and an error within a stream."""
 
     choices: msgspec.Raw = msgspec.Raw(b"")
     error: msgspec.Raw = msgspec.Raw(b"")
@@ -62,44 +62,45 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
 def starts_like_events(first: bytes) -> bool:
-    """Whether the first bytes of an answer can be a stream of events, whatever its headers say."""
+    """True if the first bytes of a response can be an event stream, whatever its headers say."""
     return first.startswith(_STARTS) or any(begin.startswith(first) for begin in _STARTS)
 
 
 class StreamObserver:
-    """`strip_usage`: the gateway asked for the usage and the client did not, so the extra chunk is taken out."""
+    """The observer of one stream. `strip_usage`: the gateway asked for the usage and the client did not, so the extra
+    chunk is removed."""
 
     def __init__(self, wire: Wire, *, strip_usage: bool) -> None:
         self._wire = wire
         self._strip_usage = strip_usage
         self._held = b""
         self._lone_returns: bool | None = None
-        """Whether lines end with CR alone; None until one has ended."""
+        """True if lines end with CR alone; None until the first line has ended."""
         self._after_return = False
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
         self.usage: Usage | None = None
         self.failed: bytes | None = None
-        """The provider's error event, once it sent one: for the log, never for the client."""
+        """The provider's error event, once it has sent one: for the log, never for the client."""
         self._lines = 0
         self.bytes = 0
 
     def feed(self, data: bytes) -> bytes:
-        """The events that are complete now, as they came."""
+        """Returns the events that these bytes complete, as they came."""
         whole = self._take_complete(data)
         if not whole or self.failed is not None:
             return b""
         self.bytes += len(whole)
         self._lines += whole.count(b"\n")
-        # These two words are found sooner than the marks they are in, which end with a sign that is everywhere.
+        # Finding these words is faster than finding the marks they are part of, which end with a frequent character.
         if b"usage" in whole or b"error" in whole:
             whole = self._filter_events(whole)
         self._recent.append(whole)
         return whole
 
     def finish(self) -> bytes:
-        """What was held back, when the provider has ended its stream; empty for a broken end.
+        """Returns the bytes held back, after the provider has ended its stream; none if the stream is broken.
 
-        Clients read no event without a blank line after it: one that is whole gets it, one that was cut is left out.
+        Clients ignore an event without a blank line after it: a complete one gets the line, a cut one is left out.
         """
         rest, self._held = self._held.rstrip(b"\r\n"), b""
         if self.failed is not None or not _is_complete(rest):
@@ -111,7 +112,7 @@ class StreamObserver:
 
     @property
     def ended(self) -> bool:
-        """Whether the stream said that it is over; one that just stops was cut off."""
+        """True if the stream has its end mark; a stream without one was cut off."""
         pattern, last = _ENDS.get(self._wire), _USUAL_ENDS.get(self._wire, b"")
         if self.failed is not None:
             return False
@@ -121,7 +122,7 @@ class StreamObserver:
 
     @property
     def output_estimate(self) -> int:
-        """Tokens so far, for a stream nobody counted: events, or a quarter of the bytes that are not their frame."""
+        """Tokens so far, for a stream without usage: the events, or a quarter of the bytes that are not their frame."""
         events = self._lines // _LINES.get(self._wire, 2)
         frames = events * _FRAME_BYTES.get(self._wire, 160)
         return max(events, (self.bytes - frames) // 4, 0)
@@ -140,7 +141,7 @@ class StreamObserver:
         return data[:cut]
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """The next bytes, with LF where lines end with CR alone."""
+        """Returns the next bytes, with LF if lines end with CR alone."""
         if self._lone_returns is None:
             self._lone_returns = _has_lone_returns(self._held + data)
             if not self._lone_returns:
@@ -152,8 +153,7 @@ class StreamObserver:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _filter_events(self, whole: bytes) -> bytes:
-        """The events without those that the client is not to have; only those with a mark in them are taken out of
-        the rest and read."""
+        """Returns the events without those that are not for the client. Only events with a mark in them are parsed."""
         kept: list[bytes] = []
         done, returns = 0, b"\r" in whole
         for at in _find_marks(whole):
@@ -185,12 +185,12 @@ class StreamObserver:
         if self._wire == "openai-chat":
             return has_content(chunk.error)
         if chunk.type == "response.failed" and chunk.response is not None:
-            # What is the request's own fault goes to the client as it is.
+            # An error that is the request's own fault goes to the client unchanged.
             return is_provider_error(chunk.response.error)
         return chunk.type == "error"
 
     def _is_usage_only(self, event: bytes) -> bool:
-        """Notes the usage of the event; whether there is nothing but usage in it."""
+        """Stores the usage of an event; returns True if the event has nothing else."""
         for data in _DATA.findall(event):
             try:
                 counted = BODY.decode(data).reported_usage()
@@ -203,7 +203,7 @@ class StreamObserver:
 
 
 def _has_lone_returns(beginning: bytes) -> bool | None:
-    """Whether the first line ends with CR alone; None when that cannot be told yet."""
+    """True if the first line ends with CR alone; None if more bytes are needed to know."""
     at, line_feed = beginning.find(b"\r"), beginning.find(b"\n")
     if at < 0 or 0 <= line_feed < at:
         return None if line_feed < 0 else False
@@ -211,19 +211,19 @@ def _has_lone_returns(beginning: bytes) -> bool | None:
 
 
 def _end_of_last(data: bytes, mark: bytes, since: int = 0, until: int | None = None) -> int:
-    """Where the last `mark` ends; 0 without one."""
+    """Returns the end of the last `mark`; 0 without one."""
     at = data.rfind(mark, since, until)
     return 0 if at < 0 else at + len(mark)
 
 
 def _end_of_next(data: bytes, mark: bytes, since: int) -> int:
-    """Where the next `mark` ends; the data's end without one."""
+    """Returns the end of the next `mark`; the end of the data without one."""
     at = data.find(mark, since)
     return len(data) if at < 0 else at + len(mark)
 
 
 def _find_marks(data: bytes) -> list[int]:
-    """Where there may be an error, or usage that is not null; finding them costs less than an expression would."""
+    """Returns the positions of possible errors, and of usage that is not null; cheaper than an expression."""
     found = [at for at in _find_all(data, b'"usage"') if _USAGE.match(data, at)]
     for mark in (b'"error"', b"event: error"):
         found += _find_all(data, mark)
@@ -238,7 +238,7 @@ def _find_all(data: bytes, mark: bytes) -> Iterator[int]:
 
 
 def _is_complete(event: bytes) -> bool:
-    """Whether the data of an event that lacks its end is all there."""
+    """True if the data of an event without its blank line is complete."""
     data = b"".join(_DATA.findall(event))
     return data.strip() == b"[DONE]" or _decode_chunk(event) is not None
 
