@@ -24,7 +24,7 @@ from tools_app.admin import open_waits
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 
-LOOKED_AT = 5_000
+NEWEST_ROWS = 5_000
 """Limit of the newest rows that are read; a number that reaches it is shown with a plus."""
 
 # The exact condition of the index of unfinished runs: with parameters, SQLite would not use the index.
@@ -138,8 +138,8 @@ def _failed_lately(tenant: Tenant | None) -> QuerySet[Run]:
 
 
 def _newest(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]
-    """The newest LOOKED_AT rows, from a primary key on: with the list of ids PostgreSQL would choose a hash join."""
-    before = list(rows.order_by("-pk").values_list("pk", flat=True)[LOOKED_AT : LOOKED_AT + 1])
+    """The newest NEWEST_ROWS rows, from a primary key on: with the list of ids PostgreSQL would choose a hash join."""
+    before = list(rows.order_by("-pk").values_list("pk", flat=True)[NEWEST_ROWS : NEWEST_ROWS + 1])
     return rows.filter(pk__gt=before[0]) if before else rows
 
 
@@ -148,4 +148,4 @@ def _of(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: ignore[type
 
 
 def _plus(number: int) -> str:
-    return f"{number}+" if number >= LOOKED_AT else str(number)
+    return f"{number}+" if number >= NEWEST_ROWS else str(number)

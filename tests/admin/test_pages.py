@@ -1,4 +1,4 @@
-"""Every page of the admin: who sees it, that what clients wrote stays text, and how often it asks the database."""
+"""Tests of all admin pages: permissions, escaping of clients' texts, and the number of queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of spending: days, charts and sums, for one tenant or all."""
+"""Tests of the usage page: days, charts and totals, for one tenant or all."""
 
 from __future__ import annotations
 
