@@ -1,4 +1,4 @@
-"""Chat completions through the relay: bytes through, only the model's name rewritten, counted once."""
+"""Chat completions through the relay: bytes unchanged apart from the model's name, and counted once."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ async def test_the_provider_gets_its_own_key_and_the_client_sees_nothing_of_it(
 
 def test_a_header_in_several_lines_reaches_the_provider_whole() -> None:
     lines = [(b"anthropic-beta", b"one-2025"), (b"x-other", b"stays"), (b"anthropic-beta", b"two-2025")]
-    exchange = Exchange({"headers": lines}, _nothing, _nothing, ANTHROPIC, 0)
+    exchange = Exchange({"headers": lines}, _ignore_message, _ignore_message, ANTHROPIC, 0)
     assert exchange.forwarded_headers(FORWARDED_HEADERS) == {"anthropic-beta": "one-2025,two-2025"}
 
 
-async def _nothing(*_: Any) -> Any:
+async def _ignore_message(*_: Any) -> Any:
     return None

@@ -1,4 +1,4 @@
-"""The circuit breaker as a state machine, and what processes tell each other of it."""
+"""The circuit breaker as a state machine, and its state that processes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that its provider knows under a name of its own: only the provider is told that name."""
+"""A model that its provider knows under another name: only requests to the provider have that name."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ models:
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def _connections_closed() -> AsyncIterator[None]:
+async def _close_connections() -> AsyncIterator[None]:
     yield
     await close_clients()
 
 
 @pytest.fixture(autouse=True)
-def _deployed(upstream: Upstream, settings: Any) -> None:
+def _configure_deployments(upstream: Upstream, settings: Any) -> None:
     root = upstream.url.removesuffix("/v1")
     Path(settings.GATEWAY_CONFIG).write_text(CONFIG.format(url=upstream.url, root=root))
     MODELS.forget()

@@ -1,4 +1,4 @@
-"""A request's body is opened no further than routing needs, and changed in nothing else."""
+"""A request's body is parsed no further than routing needs, and nothing else in it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /v1/models and /model-gateway/*: what may be used, and how the providers are."""
+"""GET /v1/models and /model-gateway/*: the models that may be used, and the health of the providers."""
 
 from __future__ import annotations
 
