@@ -1,7 +1,7 @@
-"""The circuit of a candidate, as the agent loop goes by it: the same that relayed calls open, close and cool.
+"""The circuit of a candidate for the agent loop: the same circuit as that of relayed calls.
 
-A provider's fault counts against it, a 429 cools it, the request's own mistake is an answer, and what says nothing
-about the provider (an abort, a lost lease) counts for nothing.
+A provider's fault counts against it, a 429 starts a cooldown, the request's own mistake counts as a response, and an
+end that says nothing about the provider (an abort, a lost lease) does not count.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _REQUESTS_OWN = (ContentFilterError, ModelContextWindowExceededError, ModelNotFo
 
 @dataclass(frozen=True, slots=True)
 class ProviderCircuit:
-    """One candidate's; an `agents_app.ready_model.Circuit`."""
+    """The circuit of one candidate; an `agents_app.ready_model.Circuit`."""
 
     candidate: Candidate
     breaker: BreakerPolicy
     retry: RetryPolicy
 
     def cooldown_remaining(self) -> float | None:
-        """Seconds until the candidate may be asked; None: now."""
+        """Returns the seconds until the candidate may be asked; None: now."""
         return CIRCUITS.blocked_for(self.candidate, self.breaker)
 
     @contextmanager
     def observe_request(self) -> Iterator[None]:
-        """Around one request; its end is what the circuit learns."""
+        """Surrounds one request, whose result changes the circuit."""
         CIRCUITS.begin(self.candidate)
         try:
             yield

@@ -1,6 +1,6 @@
-"""How the providers are: from what is known without asking, and from a probe that asks for their models.
+"""Health of the providers: from what is known without a request, and from a probe that lists their models.
 
-A probe takes 5 s at most and is remembered for 30; probes of one provider that come together are one.
+A probe takes 5 s at most and is remembered for 30 s; simultaneous probes of one provider are one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _probes: dict[str, tuple[float, asyncio.Task[dict[str, Any]]]] = {}
 
 
 def health_report() -> dict[str, Any]:
-    """The contract's `/model-gateway/health`; asks nobody."""
+    """Returns the body of `/model-gateway/health`, without a request to any provider."""
     config = models_config()
     available: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
@@ -46,19 +46,19 @@ def health_report() -> dict[str, Any]:
 
 
 def worst_circuit(provider: str) -> State:
-    """The worst of a provider's circuits: one of its models may fail while the others answer."""
+    """Returns the worst state among a provider's circuits: one of its models may fail while others work."""
     states = [CIRCUITS.state(candidate) for candidate, _ in CIRCUITS if candidate.provider == provider]
     return max(states, key=lambda state: _WORST[state], default="CLOSED")
 
 
 async def probe_providers() -> list[dict[str, Any]]:
-    """A probe of every provider that could be asked."""
+    """Probes every provider that has what it needs to be asked."""
     names = [name for name, provider in _listed_providers(models_config()) if provider.usable]
     return list(await asyncio.gather(*(probe_provider(name) for name in names)))
 
 
 async def probe_provider(name: str) -> dict[str, Any]:
-    """One provider's probe; `unknown` for one without a key."""
+    """Returns the result of a provider's probe; `unknown` for one without a key."""
     known = _probes.get(name)
     running = known is not None and (not known[1].done() or time.monotonic() - known[0] < KEPT_SECONDS)
     if known is None or not running or known[1].get_loop() is not asyncio.get_running_loop():
@@ -67,7 +67,7 @@ async def probe_provider(name: str) -> dict[str, Any]:
 
 
 def forget_probes() -> None:
-    """The next look is a new one."""
+    """Forgets all results, so that the next probe asks anew."""
     _probes.clear()
 
 
@@ -100,7 +100,7 @@ async def _probe(name: str, config: ModelsConfig) -> dict[str, Any]:
 
 
 async def _ask(provider: ProviderEntry) -> str | None:
-    """What is wrong, in a word; never the text of an answer."""
+    """Returns a short reason if the provider does not respond well, never text of its response; None if it does."""
     try:
         async with (
             asyncio.timeout(PROBE_SECONDS),

@@ -1,8 +1,8 @@
-"""What is left of the operator's own accounts at providers, asked on a timer and never in a request.
+"""Quotas: what is left of the operator's own accounts at providers, read on a timer and never in a request.
 
-OpenRouter and DeepSeek are asked for their balance, `codexbar` where that program exists; local providers are always
-available. A provider whose source says that nothing is left is skipped by routing; a source that cannot be asked
-gates nothing. Sources that are no provider are listed only.
+OpenRouter and DeepSeek report their balance, and `codexbar` where that program exists; local providers are always
+available. Routing skips a provider whose source reports that nothing is left; a source that does not respond excludes
+none. Sources that are not providers are only listed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXHAUSTED: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One source. `balance` is money in the account's own currency; `used_percent` of an allowance."""
+    """The quota at one source. `balance` is money in the account's own currency, `used_percent` a share of an allowance."""
 
     provider: str
     available: bool
@@ -66,12 +66,12 @@ class Quotas(Periodic):
         EXHAUSTED.clear()
 
     def to_wire(self) -> dict[str, Any]:
-        """The contract's `/model-gateway/quota`."""
+        """Returns the body of `/model-gateway/quota`."""
         local = {name: Quota(name, True, "Local - always available") for name, entry in _local()}
         return {name: quota.to_wire() for name, quota in sorted((local | self._known).items())}
 
     async def refresh(self) -> None:
-        """Asks every source once; one that fails keeps what it said before."""
+        """Reads every source once; one that fails keeps its last quota."""
         providers = models_config().providers
         asked = {name: ask(providers[name]) for name, ask in _SOURCES.items() if _is_asked(providers.get(name))}
         found = await asyncio.gather(*asked.values(), return_exceptions=True)
@@ -135,7 +135,7 @@ _SOURCES = {"openrouter": _openrouter, "deepseek": _deepseek}
 
 
 async def _read_codexbar() -> list[Quota]:
-    """What `codexbar` knows of coding subscriptions; nothing where it is not installed or does not answer."""
+    """Reads the quotas of coding subscriptions from `codexbar`; none if it is not installed or does not respond."""
     if shutil.which(CODEXBAR[0]) is None:
         return []
     process = await asyncio.create_subprocess_exec(
@@ -154,7 +154,7 @@ async def _read_codexbar() -> list[Quota]:
 
 
 def parse_codexbar(output: bytes) -> list[Quota]:
-    """Its JSON: a list of providers, each with windows that say how much of them is used."""
+    """Parses its JSON: a list of providers, each with windows that say how much of them is used."""
     document = msgspec.json.decode(output)
     found = []
     for entry in document if isinstance(document, list) else [document]:
@@ -174,4 +174,4 @@ def _percents(usage: Any) -> list[float]:
 
 
 QUOTAS = process_wide(Quotas())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

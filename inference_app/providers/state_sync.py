@@ -1,7 +1,8 @@
-"""What processes tell each other about providers, over Redis: circuits and cooling times, and their statistics.
+"""State about providers that processes share over Redis: circuits with their cooldowns, and statistics.
 
-Each process goes by its own memory and never waits for Redis in a request; changes are written at once and others'
-read twice a second, so processes agree within about that. Without Redis, or while it is away, each goes on alone.
+Each process decides by its own memory and never waits for Redis in a request. It writes its changes at once and reads
+those of others twice a second, so processes agree within about that time. Without Redis, or during an outage, each
+continues alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ POLL_SECONDS = 0.5
 REDIS_SECONDS = 1.0
 CIRCUIT_SECONDS = 3600.0
 STATS_SECONDS = 86_400.0
-"""How long what a process said is kept after its last word."""
+"""The times after which entries that are not renewed are removed."""
 
 logger = structlog.get_logger("gateway.shared")
 
@@ -45,7 +46,7 @@ class SharedState(Periodic):
         self._stats = stats
         self._process = secrets.token_hex(6)
         self._known: dict[Candidate, float] = {}
-        """When each circuit last changed, as far as this process has said or heard."""
+        """The time of each circuit's last change that this process has written or read."""
         self._changed: set[Candidate] = set()
         self._wake = asyncio.Event()
         self._sharing = asyncio.Lock()
@@ -59,7 +60,7 @@ class SharedState(Periodic):
             return
         self._wake, self._sharing = asyncio.Event(), asyncio.Lock()
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
-        # Named, because an embedded gateway never loads it.
+        # Imported by name, because an embedded gateway never loads it.
         self._redis = import_string("redis.asyncio.Redis").from_url(
             settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
@@ -79,9 +80,9 @@ class SharedState(Periodic):
         self._stats.others.clear()
 
     async def share(self) -> None:
-        """One round: what changed here is stored, what others stored is learnt. Raises what Redis fails with.
+        """Writes the changes of this process and reads those of others once; raises the errors of Redis.
 
-        One at a time: of two at once the answer that was read first could be heard last.
+        Only one exchange runs at a time: with two at once, the older result could be applied last.
         """
         async with self._sharing:
             await self._exchange()

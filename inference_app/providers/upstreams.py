@@ -1,7 +1,7 @@
-"""Connections to providers: one session with one pool per event loop, and what each provider is sent beside the body.
+"""Connections to providers: one session with one pool per event loop, and the headers of each provider.
 
-No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of an answer are
-handed on as they are. Keys are put into headers here and nowhere else.
+No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of a response pass
+unchanged. Only this module puts keys into headers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from inference_app.request_kinds import RequestKind, upstream_url
 KEEPALIVE_SECONDS = 30.0
 DNS_SECONDS = 60
 LARGE_BODY = 1024 * 1024
-"""aiohttp warns of larger bodies given as bytes, which it would copy in one step."""
+"""The limit for bodies given to aiohttp as bytes; it warns of larger ones, which it would copy in one step."""
 
 ANTHROPIC_VERSION = "2023-06-01"
 FORWARDED_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
-"""The client's headers that a provider of its wire is sent; all others end here."""
+"""The client's headers that a provider of its wire receives; all others stay here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One address of one provider, ready to be asked."""
+    """One address of one provider, with everything that a request needs beside its body."""
 
     name: str
     provider: ProviderEntry
@@ -42,10 +42,10 @@ class Upstream:
     url: URL
     headers: CIMultiDict[str]
     timeout: aiohttp.ClientTimeout
-    """Of connecting. Who waits for an answer knows how long: aiohttp sets a timer for every piece that comes."""
+    """The limit for connecting only, because aiohttp would set a timer for every piece of a response."""
 
     def request_headers(self, forwarded_headers: Mapping[str, str]) -> CIMultiDict[str]:
-        """The headers of a request; `forwarded_headers` are the client's own, of this wire."""
+        """Returns the headers of a request; `forwarded_headers` are the client's own, of this wire."""
         if not forwarded_headers:
             return self.headers
         headers = self.headers.copy()
@@ -54,7 +54,7 @@ class Upstream:
 
 
 class Upstreams(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+    """The sessions and addresses of all providers, a part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
@@ -69,7 +69,7 @@ class Upstreams(Part):
             await session.close()
 
     def session(self) -> aiohttp.ClientSession:
-        """The running loop's."""
+        """Returns the session of the running loop."""
         loop = running_loop()
         latest, session = self._latest
         if latest is loop and session is not None and not session.closed:
@@ -81,7 +81,7 @@ class Upstreams(Part):
         return session
 
     def upstream(self, config: ModelsConfig, candidate: Candidate, kind: RequestKind, wire: Wire) -> Upstream:
-        """The candidate's address for requests of `kind` on `wire`."""
+        """Returns the candidate's address for requests of `kind` on `wire`."""
         if config is not self._config:
             self._made.clear()
             self._config = config
@@ -94,7 +94,7 @@ class Upstreams(Part):
 
 
 def request_payload(body: bytes) -> bytes | BytesIO:
-    """What aiohttp is given for a body."""
+    """Returns a body in the form that aiohttp sends without a copy."""
     return body if len(body) < LARGE_BODY else BytesIO(body)
 
 
@@ -123,7 +123,7 @@ def _upstream(name: str, provider: ProviderEntry, kind: RequestKind, wire: Wire)
 
 
 def identity_headers(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
-    """Who asks: the provider's key and its configured headers."""
+    """Returns the headers with the provider's key, and those of its configuration."""
     headers: CIMultiDict[str] = CIMultiDict({"User-Agent": "agent-gateway", "Accept-Encoding": "identity"})
     if wire == "anthropic":
         headers["anthropic-version"] = ANTHROPIC_VERSION
@@ -136,4 +136,4 @@ def identity_headers(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
 
 
 UPSTREAMS = process_wide(Upstreams())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

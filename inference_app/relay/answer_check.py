@@ -49,8 +49,9 @@ _ERROR = msgspec.json.Decoder(_Error)
 
 
 def read_answer(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
-    """Returns True for a valid response of the wire (an error of the provider is none), and its usage. Raises ValueError
-    if the body is not a JSON object."""
+    """Returns True for a valid response of the wire, which an error of the provider is not, and its usage.
+
+    Raises ValueError if the body is not a JSON object."""
     try:
         answer = _ANSWER.decode(body)
     except msgspec.ValidationError:

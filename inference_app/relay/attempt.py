@@ -39,8 +39,8 @@ logger = structlog.get_logger("gateway.relay")
 
 @dataclass(slots=True)
 class UpstreamResponse:
-    """A response that has started. `first` are the bytes for the client so far. `observer`, and `silence`, the timer that
-    ends a stream from which nothing comes for too long, are None for a complete response."""
+    """A response that has started. `first` are the bytes for the client so far. `silence` is the timer that ends a
+    stream from which nothing comes for too long; it and `observer` are None for a complete response."""
 
     response: aiohttp.ClientResponse
     first: bytes

@@ -70,7 +70,7 @@ class Envelope:
         return None
 
     def body_for(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
-        """Returns the body for a provider, without the fields of `leave_out`; the same bytes if nothing has to change."""
+        """Returns the body for a provider, without the fields of `leave_out`; the same bytes if nothing changes."""
         changes: dict[str, bytes | None] = {name: None for name in leave_out if name in self.fields}
         if model != self.model:
             changes["model"] = orjson.dumps(model)
@@ -102,8 +102,8 @@ class Envelope:
 
 
 def _read_fields(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
-    """Returns the body and its fields. JavaScript clients may write half of a surrogate pair, which other readers refuse:
-    where it makes the body unreadable, it is replaced."""
+    """Returns the body and its fields. JavaScript clients may write half of a surrogate pair, which other readers
+    refuse: where it makes the body unreadable, it is replaced."""
     try:
         return raw, _FIELDS.decode(raw)
     except msgspec.DecodeError:

@@ -1,9 +1,9 @@
-"""Budgets of a tenant, a key or a model, in tokens and money, per minute, day and month: reserved before a call,
-settled after it.
+"""Budgets of a tenant, a key or a model, in tokens and money, per minute, day and month.
 
-A call is admitted while something is left beside what is settled and what is reserved by calls under way, so calls
-together overspend by no more than what is in flight. The ledger is what is counted: each process looks at it once a
-second for the windows in use, so processes (and sessions, whose spend is in the same ledger) agree within about that.
+A call reserves its estimate before and settles its spend after. It is admitted while something is left beside the
+settled spend and the reservations of running calls, so calls together overspend by no more than what is in flight. The
+ledger decides: each process reads it once a second for the windows in use, so processes (and sessions, whose spend is
+in the same ledger) agree within about that time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from tenants_app.principal import Principal
 
 SYNC_SECONDS = 1.0
 IDLE_SECONDS = 120.0
-"""A window that nobody used for so long is forgotten, and read anew when somebody does."""
+"""The time after which an unused window is forgotten; its next use reads it anew."""
 
 SETTLING_SECONDS = 120.0
 REBASE_SECONDS = 300.0
-"""Rows reach the ledger within seconds of their time: what is older than the first is summed every five minutes."""
+"""Entries reach the ledger within seconds of their time, so what is older than the first is summed only every five
+minutes."""
 
 T = TypeVar("T", int, Decimal)
 Period = Literal["minute", "day", "month"]
@@ -43,7 +44,7 @@ logger = structlog.get_logger("gateway.budgets")
 
 @dataclass(frozen=True, slots=True)
 class BudgetRule:
-    """`key_id` None: of all the tenant's keys; `model` empty: of all models, else `provider:model` or the model."""
+    """One budget. `key_id` None: of all the tenant's keys; `model` empty: of all models, else `provider:model` or the model."""
 
     id: int
     tenant_id: int
@@ -54,19 +55,19 @@ class BudgetRule:
     usd: Decimal | None = None
 
     def covers(self, key_id: int | None, names: Sequence[str]) -> bool:
-        """Whether a call of that key for a model of those names counts."""
+        """True if a call of that key for a model of those names counts."""
         return (self.key_id is None or self.key_id == key_id) and (not self.model or self.model in names)
 
     @property
     def subject(self) -> str:
-        """Whose it is, in a sentence."""
+        """The owner of the budget, for a sentence."""
         whose = "this key" if self.key_id is not None else "this tenant"
         return f"{whose} for '{self.model}'" if self.model else whose
 
 
 @dataclass(slots=True)
 class Window:
-    """One rule's present minute, day or month."""
+    """The current minute, day or month of one rule."""
 
     rule: BudgetRule
     start: datetime
@@ -76,9 +77,9 @@ class Window:
     base: Spend = field(default_factory=Spend)
     recent: Spend = field(default_factory=Spend)
     local: Spend = field(default_factory=Spend)
-    """Settled here since the ledger was last looked at."""
+    """Spend settled in this process since the ledger was last read."""
     unsure: bool = False
-    """What was settled may be in what was read as well: a look that was under way saw it, or not."""
+    """True if settled spend may be in the sums as well, because it was settled while they were read."""
     reserved: Spend = field(default_factory=Spend)
 
     @property
@@ -100,7 +101,7 @@ class Window:
 
 @dataclass(slots=True)
 class Reservation:
-    """What one call holds of its windows; settled exactly once."""
+    """The share that one call holds of its windows; settled exactly once."""
 
     windows: Sequence[Window]
     held: Spend
@@ -109,7 +110,7 @@ class Reservation:
     settled: bool = False
 
     def settle(self, usage: Usage, cost: Decimal | None) -> None:
-        """The call's true spend takes the reservation's place; an unknown price counts as no money."""
+        """Replaces the reservation by the call's true spend; an unknown price counts as no money."""
         if self.settled:
             return
         self.settled = True
@@ -120,7 +121,7 @@ class Reservation:
                 window.local += spent
 
     def release(self) -> None:
-        """The call came to nothing."""
+        """Gives the reservation back, without spend."""
         self.settle(Usage(0, 0), None)
 
 
@@ -139,20 +140,20 @@ class Budgets(Periodic):
         self._windows.clear()
 
     def rules_replace(self, rules: Sequence[BudgetRule]) -> None:
-        """The rules as they are now; windows of those that changed are counted anew."""
+        """Replaces all rules; windows of those that changed are counted anew."""
         by_tenant: dict[int, list[BudgetRule]] = {}
         for rule in rules:
             by_tenant.setdefault(rule.tenant_id, []).append(rule)
         self._rules = by_tenant
 
     def has_rules(self, principal: Principal) -> bool:
-        """Whether the tenant has any budget."""
+        """True if the tenant has a budget."""
         return principal.tenant_id in self._rules
 
     async def reserve(
         self, principal: Principal, names: Sequence[str], tokens: int, usd: Decimal
     ) -> Reservation | None:
-        """Holds the estimate in every window that counts the call; None where nothing is budgeted.
+        """Reserves the estimate in every window that counts the call; returns None if there is no budget.
 
         Raises BudgetSpent, or MinuteBudgetSpent for a budget per minute.
         """
@@ -171,14 +172,14 @@ class Budgets(Periodic):
         return Reservation(windows, held, left) if windows else None
 
     async def is_exhausted_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
-        """Whether a budget is spent that counts calls of these names, beside those that the call holds its share of."""
+        """True if a budget that counts calls of these names is exhausted, other than those in which the call has a share."""
         mine = [rule for rule in self._rules.get(principal.tenant_id, ()) if rule.covers(principal.key_id, names)]
         windows = [await self._window(rule) for rule in mine]
         return any(window.exhausted for window in windows if not any(window is other for other in held))
 
     async def exhausted_reason(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
-        """Why a run may not ask a model of those names now, as a sentence; None where it may. Nothing is held: a run
-        asks one request after the other, and what it spent is `settled` before the next."""
+        """Returns a sentence that says why a run may not call a model of those names now; None if it may. It reserves
+        nothing: a run makes one request after the other and calls `record_spend` before the next."""
         for rule in self._rules.get(tenant_id, ()):
             if not rule.covers(key_id, names) or not (window := await self._window(rule)).exhausted:
                 continue
@@ -189,7 +190,7 @@ class Budgets(Periodic):
         return None
 
     def record_spend(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
-        """Counts what a run's response cost, which the ledger has, from now on and not from the next look at it."""
+        """Counts the spend of a run's response at once; the ledger already has it, and is read only every second."""
         for rule in self._rules.get(tenant_id, ()):
             window = self._windows.get((rule, _bounds(rule.period, self._now())[0]))
             if window is not None and rule.covers(key_id, names):
@@ -197,7 +198,7 @@ class Budgets(Periodic):
                 window.unsure = True
 
     async def sync(self) -> None:
-        """Looks at the ledger for every window in use."""
+        """Reads the ledger for every window in use."""
         now = running_loop().time()
         for key, window in list(self._windows.items()):
             if now - window.used_at > IDLE_SECONDS and not window.reserved:
@@ -237,7 +238,7 @@ class Budgets(Periodic):
         return kind(_exhausted_sentence(window.rule), retry_after=seconds)
 
     def _log_failure(self, error: Exception) -> None:
-        """Logs a failed look; what was read before stays in force."""
+        """Logs that the ledger could not be read; the sums read before stay in force."""
         if isinstance(error, DatabaseError):
             logger.warning("budgets_not_read", error=error_summary(error))
         else:
@@ -249,7 +250,7 @@ def _exhausted_sentence(rule: BudgetRule) -> str:
 
 
 def model_names(candidate: Candidate) -> tuple[str, str]:
-    """What a rule may call a candidate's model."""
+    """Returns the names by which a rule may call a candidate's model."""
     return candidate.name, candidate.model
 
 
@@ -269,4 +270,4 @@ def _smallest(values: Iterable[T | None]) -> T | None:
 
 
 BUDGETS = process_wide(Budgets())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -13,7 +13,7 @@ from tenants_app.models import LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Tokens in and out together, and US dollars where the price is known."""
+    """Tokens of input and output together, and US dollars as far as prices are known."""
 
     tokens: int = 0
     usd: Decimal = Decimal(0)

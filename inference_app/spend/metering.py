@@ -1,8 +1,8 @@
-"""What every call used, written down off the hot path: gathered in memory, one transaction for many.
+"""Metering: the usage of every call, gathered in memory and written to the ledger off the hot path.
 
-A call is handed over in a microsecond and written within FLUSH_SECONDS, or when many have gathered; what a killed
-process had gathered by then is lost (its clients had their answers). Costs are worked out in the writer's thread,
-because the public price list takes longer to ask than a call has time.
+Recording a call takes a microsecond. It is written within FLUSH_SECONDS, or when a batch is full, many calls in one
+transaction; a killed process loses what it had gathered (its clients had their responses). Costs are computed in the
+writer's thread, because the public price list is too slow for the hot path.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ RETRY_SECONDS = 1.0
 
 BATCH = 500
 MAX_GATHERED = 50_000
-"""Beyond this, when the database has been away for long, calls are counted in the log only."""
+"""The limit of gathered calls, reached when the database is away for long; further ones are only counted in the log."""
 
 Outcome = Literal["ok", "left", "broken", "refused", "failed"]
-"""Answered; the client left; the stream broke; the request was the caller's mistake; every candidate failed."""
+"""Answered; the client left; the stream broke; the request was the caller's mistake; every target failed."""
 
 COUNTED, ESTIMATED = "inference", "inference_estimate"
-"""The ledger's kinds: what the provider said, and what was worked out from lengths because it did not."""
+"""Kinds of ledger entries: usage that the provider reported, and usage estimated from lengths because it did not."""
 
 _NOTHING = Decimal(0)
 
@@ -49,7 +49,7 @@ logger = structlog.get_logger("gateway.metering")
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call, whatever became of it. Milliseconds; `first_byte_ms` None when there was none."""
+    """A call that has ended in any way. Times are in milliseconds; `first_byte_ms` None: there was no response."""
 
     principal: Principal
     request_id: str
@@ -66,7 +66,7 @@ class CallRecord:
 
     @property
     def is_spend(self) -> bool:
-        """Whether a provider had work with it."""
+        """True if a provider worked on the call, which then counts in the ledger."""
         return self.outcome in ("ok", "left", "broken")
 
 
@@ -107,7 +107,7 @@ class Meter(Periodic):
         self._full.clear()
 
     def record(self, call: CallRecord) -> None:
-        """Takes a call that has ended."""
+        """Records a call that has ended."""
         self._some.set()
         STATS.record_call(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
@@ -126,13 +126,13 @@ class Meter(Periodic):
             self._full.set()
 
     def record_failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
-        """An attempt that another one may make good."""
+        """Counts a failed attempt, after which another one may succeed."""
         self._some.set()
         self._counts.record_failed_attempt(principal.tenant_id, clock.now().date(), candidate)
         STATS.record_failed_attempt(candidate.provider, candidate.model, code)
 
     async def flush(self) -> None:
-        """Writes everything gathered so far; what could not be written stays gathered."""
+        """Writes everything gathered so far; calls that cannot be written stay gathered."""
         async with self._writing:
             while (batch := self._gathered[:BATCH]) or self._counts:
                 counts, self._counts = self._counts, Counts()
@@ -141,7 +141,7 @@ class Meter(Periodic):
                 except Exception:
                     self._counts.add(counts)
                     raise
-                # The same calls again, should this have been cancelled: the ledger counts each once.
+                # After a cancellation the same calls are written again: the ledger counts each once.
                 del self._gathered[: len(batch)]
                 for call, cost in zip(batch, costs, strict=True):
                     if call.settle is not None:
@@ -159,10 +159,10 @@ class Meter(Periodic):
 
 
 def _write_batch(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
-    """Writes a batch in one transaction; what each call cost."""
+    """Writes a batch in one transaction and returns the cost of each call."""
     config = models_config()
     costs = [_cost(config, call) for call in batch]
-    # What fails is counted again without these, and its calls bring their costs along again.
+    # A copy: if the transaction fails, the counts are merged back without costs, which are added again on retry.
     costly = Counts()
     costly.add(counts)
     sums: dict[tuple[int, date, Candidate], Decimal] = {}
@@ -207,4 +207,4 @@ def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
 
 
 METER = process_wide(Meter())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,7 +1,7 @@
-"""What a provider says it used, read from the answers of every wire without decoding anything else of them.
+"""Usage as providers report it, read from the responses of every wire without decoding anything else.
 
-`cached` tokens are part of the input, `reasoning` of the output. Anthropic counts what it read from and wrote to its
-cache beside the input; here they are put back into it.
+`cached` tokens are part of the input, `reasoning` tokens of the output. Anthropic reports tokens read from and written
+to its cache beside the input; here they are added to it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer. `estimated` says that the provider did not say it."""
+    """Tokens of one response. `estimated`: the provider did not report them."""
 
     input: int
     output: int
@@ -31,7 +31,7 @@ class _OutputDetails(msgspec.Struct):
 
 
 class ReportedUsage(msgspec.Struct):
-    """The usage object of any wire; what a wire does not have is None."""
+    """The usage object of any wire; fields that a wire does not have are None."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -46,7 +46,7 @@ class ReportedUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
     def usage(self, before: Usage | None = None) -> Usage:
-        """As one value; `before` is what the stream said earlier (Anthropic says the input first, the output last)."""
+        """Returns one value; `before` is what the stream reported earlier (Anthropic sends input first, output last)."""
         if before is None and self.prompt_tokens is not None and self.completion_tokens is not None:
             return self._of_chat(self.prompt_tokens, self.completion_tokens)
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
@@ -66,7 +66,7 @@ class ReportedUsage(msgspec.Struct):
         )
 
     def _of_chat(self, given: int, put_out: int) -> Usage:
-        """The most frequent shape by far."""
+        """Returns the usage of a chat completion, by far the most frequent shape."""
         details, thought = self.prompt_tokens_details, self.completion_tokens_details
         cached = self.prompt_cache_hit_tokens if details is None else details.cached_tokens
         reasoning = None if thought is None else thought.reasoning_tokens
@@ -79,7 +79,7 @@ class _Message(msgspec.Struct):
 
 
 class Body(msgspec.Struct):
-    """A whole answer, or one event of a stream, as far as its usage goes."""
+    """A complete response or one event of a stream, reduced to its usage."""
 
     usage: ReportedUsage | None = None
     message: _Message | None = None
@@ -87,7 +87,7 @@ class Body(msgspec.Struct):
     input_tokens: int | None = None
 
     def reported_usage(self) -> ReportedUsage | None:
-        """The usage wherever the wire has it."""
+        """Returns the usage object from the field in which the wire has it."""
         for holder in (self, self.message, self.response):
             if holder is not None and holder.usage is not None:
                 return holder.usage
