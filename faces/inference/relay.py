@@ -1,4 +1,4 @@
-"""The endpoints that a provider answers: chat completions, embeddings and messages, streamed and whole."""
+"""The relayed endpoints: chat completions, embeddings and messages, streamed or complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
 
 
 async def relay_body(kind: RequestKind, exchange: Exchange, envelope: Envelope) -> None:
-    """Relays a request whose body is open already."""
+    """Relays a request whose body is already parsed."""
     request = UpstreamRequest(
         kind=kind,
         envelope=envelope,

@@ -1,6 +1,6 @@
-"""The paths of the model gateway, for the router and for the gate in front of it.
+"""The paths of the inference face, for the router and for the gate in front of it.
 
-One regular expression decides whether a path is here at all; the gate asks it for every request.
+One regular expression decides if a path belongs to the face; the gate uses it for every request.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _USERS, _OPERATORS = Router(_route, scope=INFERENCE, **_HTTP), Router(_route, sc
 
 
 def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-    """The ASGI application of all these paths."""
+    """Runs the router of a path; this is the ASGI application of the face."""
     router = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
     return router(scope, receive, send)
 

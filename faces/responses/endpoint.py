@@ -1,6 +1,6 @@
-"""POST /v1/responses: passed through where the provider has it, else converted to what it speaks and back.
+"""POST /v1/responses: passed through if the provider has that API, else converted to the provider's wire and back.
 
-Everything between is the relay's: routing, retries, failover, breaker, metering.
+Routing, retries, fallbacks, circuits and metering are those of the relay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inference_app.request_kinds import NATIVE
 
 
 async def response_create(exchange: Exchange) -> None:
-    """Creates one response, streamed or whole."""
+    """Creates one response, streamed or complete."""
     envelope = Envelope.open(await exchange.read_body())
     stateless_check(envelope)
     dialect = ResponsesDialect()

@@ -35,7 +35,7 @@ EXHAUSTED: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The quota at one source. `balance` is money in the account's own currency, `used_percent` a share of an allowance."""
+    """The quota at one source. `balance` is in the account's currency, `used_percent` a share of an allowance."""
 
     provider: str
     available: bool

@@ -33,7 +33,7 @@ FaultKind = Literal["connect", "disconnected", "timeout", "status", "garbage", "
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The fault of an attempt. `code` is for the caller; `retry_after` is in seconds, None if the provider gave none."""
+    """The fault of an attempt. `code` is for the caller; `retry_after` is in seconds, None if the provider has none."""
 
     kind: FaultKind
     code: str

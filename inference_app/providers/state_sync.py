@@ -171,4 +171,4 @@ class SharedState(Periodic):
 
 
 SHARED = process_wide(SharedState())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -19,7 +19,7 @@ from core_app.timeouts import Deadline, IdleTimer, running_loop
 from inference_app.errors import ProviderRefusal
 from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, retry_after_seconds
 from inference_app.providers.upstreams import UPSTREAMS, Upstream, request_payload
-from inference_app.relay.answer_check import read_answer
+from inference_app.relay.response_check import read_response
 from inference_app.relay.stream import StreamObserver, starts_like_events
 from inference_app.spend.usage import Usage
 
@@ -116,7 +116,7 @@ async def _read_whole(upstream: Upstream, response: aiohttp.ClientResponse) -> U
     if len(body) > MAX_ANSWER_BYTES:
         raise AttemptFailed(Fault("garbage", "answer_too_large"))
     try:
-        good, usage = read_answer(body, upstream.wire)
+        good, usage = read_response(body, upstream.wire)
     except ValueError:
         _log_answer("provider_answered_no_json", upstream, body)
         raise AttemptFailed(Fault("garbage", "invalid_answer")) from None

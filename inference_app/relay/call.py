@@ -1,8 +1,8 @@
-"""A request to the targets that can serve it: retries and fallbacks until the first byte, then bytes through.
+"""A call: one request to the targets that can serve it, with retries and fallbacks until the first byte.
 
-`async with upstream_call(request) as answer` gives a response that has started, or raises GatewayError. After the first
-byte nothing is asked again: a stream that breaks ends with an error event in the caller's dialect. However the block is
-left, the provider's connection is closed and the call is metered once.
+`async with upstream_call(request) as response` gives a response that has started, or raises GatewayError. After the
+first byte there are no retries: a stream that breaks ends with an error event in the caller's dialect. However the
+block is left, the provider's connection is closed and the call is metered once.
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ from inference_app.providers.retry_policy import (
 )
 from inference_app.providers.upstreams import UPSTREAMS
 from inference_app.relay.admission import admit
-from inference_app.relay.answer import UpstreamAnswer
 from inference_app.relay.attempt import AttemptFailed, make_attempt
 from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.observers import CallObserver
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
 from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
+from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
 from inference_app.relay.targets import TARGETS, Target, unknown_fields
 
 
 def upstream_call(request: UpstreamRequest) -> UpstreamCall:
-    """The one way to a provider; raises GatewayError when the block is entered."""
+    """Returns the call, to be entered with `async with`, which may raise GatewayError. There is no other way to a
+    provider."""
     return UpstreamCall(request)
 
 
 class UpstreamCall:
-    """One request under way: which target is asked next, and for how long."""
+    """One request: the choice of the next target, and the time that it may take."""
 
     def __init__(self, request: UpstreamRequest) -> None:
         self.request = request
         self.observer = CallObserver(request)
-        self._answer: UpstreamAnswer | None = None
+        self._response: RelayedResponse | None = None
 
-    async def __aenter__(self) -> UpstreamAnswer:
+    async def __aenter__(self) -> RelayedResponse:
         observer = self.observer
         try:
             config, request = models_config(), self.request
@@ -59,22 +60,22 @@ class UpstreamCall:
             )
             first = targets[0].candidate
             observer.admission = await admit(config, request.principal, request.kind, request.envelope, first)
-            self._answer = await self._ask_targets(config, targets)
+            self._response = await self._ask_targets(config, targets)
         except BaseException as error:
-            observer.finish_without_answer(error)
+            observer.finish_without_response(error)
             raise
         observer.note_first_byte()
-        return self._answer
+        return self._response
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        answer, self._answer = self._answer, None
-        assert answer is not None
-        answer.close()
-        self.observer.finish(answer)
+        response, self._response = self._response, None
+        assert response is not None
+        response.close()
+        self.observer.finish(response)
 
-    async def _ask_targets(self, config: ModelsConfig, targets: list[Target]) -> UpstreamAnswer:
+    async def _ask_targets(self, config: ModelsConfig, targets: list[Target]) -> RelayedResponse:
         """Asks target after target; raises ProviderFailed or NoProvider when none responds."""
         request, observer = self.request, self.observer
         breaker = config.defaults.circuit_breaker
@@ -97,7 +98,7 @@ class UpstreamCall:
                 break
         raise _exhausted_error(last, cooldowns)
 
-    async def _ask_with_retries(self, config: ModelsConfig, target: Target, others: bool) -> UpstreamAnswer:
+    async def _ask_with_retries(self, config: ModelsConfig, target: Target, others: bool) -> RelayedResponse:
         """Asks one target as often as its policy says.
 
         Raises AttemptFailed, or ProviderRefusal for the caller's own fault."""
@@ -130,7 +131,7 @@ class UpstreamCall:
                 stale, retry = False, retry + (not free)
                 await asyncio.sleep(delay)
 
-    async def _ask(self, config: ModelsConfig, target: Target, others: bool) -> UpstreamAnswer:
+    async def _ask(self, config: ModelsConfig, target: Target, others: bool) -> RelayedResponse:
         """Makes one attempt; raises AttemptFailed."""
         request, observer = self.request, self.observer
         upstream = UPSTREAMS.upstream(config, target.candidate, target.kind, target.wire)
@@ -142,7 +143,7 @@ class UpstreamCall:
         if carried := observer.span.headers(upstream.url.host):
             headers = {**headers, **carried}
         opened = await make_attempt(upstream, body, headers=headers, observer=stream, seconds=seconds)
-        answer = UpstreamAnswer(
+        response = RelayedResponse(
             request,
             target,
             opened,
@@ -152,16 +153,16 @@ class UpstreamCall:
         )
         try:
             if converter is not None and len(opened.first) > AT_ONCE_BYTES:
-                await asyncio.to_thread(answer.begin)
+                await asyncio.to_thread(response.begin)
             else:
-                answer.begin()
+                response.begin()
         except ValueError:
             opened.close()
             raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
         note_response_model(observer.span, opened.first)
         if CIRCUITS.state(target.candidate) == "HALF_OPEN":
             CIRCUITS.note_success(target.candidate)
-        return answer
+        return response
 
     async def _prepare(
         self, config: ModelsConfig, target: Target, converter: Converter | None

@@ -15,9 +15,9 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.relay.admission import Admission
-from inference_app.relay.answer import UpstreamAnswer
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import UpstreamRequest
+from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import end_attempt, fail_attempt, start_attempt
 from inference_app.relay.targets import Target
 from inference_app.spend.metering import METER, CallRecord, Outcome
@@ -94,18 +94,18 @@ class CallObserver:
         """Notes that the first byte of the response is here."""
         self._first_byte = time.monotonic()
 
-    def finish(self, answer: UpstreamAnswer) -> None:
+    def finish(self, response: RelayedResponse) -> None:
         """Meters a call that has a response, however far the client read it."""
-        if answer.outcome == "ok":
-            CIRCUITS.note_success(answer.candidate)
-        elif answer.outcome == "broken":
-            CIRCUITS.note_failure(answer.candidate, models_config().defaults.circuit_breaker)
+        if response.outcome == "ok":
+            CIRCUITS.note_success(response.candidate)
+        elif response.outcome == "broken":
+            CIRCUITS.note_failure(response.candidate, models_config().defaults.circuit_breaker)
         else:
-            CIRCUITS.note_abandoned(answer.candidate)
-        end_attempt(self.span, None if answer.outcome == "ok" else answer.outcome, answer.usage)
-        self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
+            CIRCUITS.note_abandoned(response.candidate)
+        end_attempt(self.span, None if response.outcome == "ok" else response.outcome, response.usage)
+        self._meter(response.candidate, response.outcome, response.usage, response.output_estimate)
 
-    def finish_without_answer(self, error: BaseException) -> None:
+    def finish_without_response(self, error: BaseException) -> None:
         """Meters a call that ends with `error` before it has a response."""
         candidate = self._asking
         end_attempt(self.span, type(error).__name__, None)

@@ -12,7 +12,7 @@ from inference_app.request_kinds import RequestKind
 from tenants_app.principal import Principal
 
 AT_ONCE_BYTES = 64 * 1024
-"""Larger bodies are converted in a thread: a megabyte takes tens of milliseconds, in which no other stream moves."""
+"""The limit for conversion on the loop; a megabyte takes tens of milliseconds, so larger bodies go to a thread."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from inference_app.catalogue.config import Wire
-from inference_app.relay.answer_check import has_content, is_provider_error
+from inference_app.relay.response_check import has_content, is_provider_error
 from inference_app.spend.usage import BODY, Usage
 
 MAX_HELD = 1024 * 1024

@@ -44,7 +44,7 @@ logger = structlog.get_logger("gateway.budgets")
 
 @dataclass(frozen=True, slots=True)
 class BudgetRule:
-    """One budget. `key_id` None: of all the tenant's keys; `model` empty: of all models, else `provider:model` or the model."""
+    """One budget. `key_id` None: of all keys; `model` empty: of all models, else `provider:model` or the model."""
 
     id: int
     tenant_id: int
@@ -172,7 +172,7 @@ class Budgets(Periodic):
         return Reservation(windows, held, left) if windows else None
 
     async def is_exhausted_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
-        """True if a budget that counts calls of these names is exhausted, other than those in which the call has a share."""
+        """True if a budget that counts calls of these names is exhausted, other than those in `held`."""
         mine = [rule for rule in self._rules.get(principal.tenant_id, ()) if rule.covers(principal.key_id, names)]
         windows = [await self._window(rule) for rule in mine]
         return any(window.exhausted for window in windows if not any(window is other for other in held))

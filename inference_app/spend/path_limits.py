@@ -55,7 +55,7 @@ class PathLimits:
         self._blocks: OrderedDict[str, _Block] = OrderedDict()
 
     async def take(self, config: ModelsConfig, principal: Principal, kind: RequestKind) -> Taken | None:
-        """Takes a token for one request. The result says whether it was refused (`limited`); None: there is no limit."""
+        """Takes a token for one request. The result says if it was refused (`limited`); None: there is no limit."""
         path = PATHS.get(kind)
         limit = None if path is None else config.defaults.rate_limit.get(path, DEFAULTS.get(path))
         if limit is None or not limit.enabled or limit.rpm <= 0:

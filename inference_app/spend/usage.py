@@ -46,16 +46,18 @@ class ReportedUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
     def usage(self, before: Usage | None = None) -> Usage:
-        """Returns one value; `before` is what the stream reported earlier (Anthropic sends input first, output last)."""
+        """Returns one value; `before` is the stream's earlier report (Anthropic sends input first, output last)."""
         if before is None and self.prompt_tokens is not None and self.completion_tokens is not None:
             return self._of_chat(self.prompt_tokens, self.completion_tokens)
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
-        cached = _first_known(read, _cached(self.prompt_tokens_details), _cached(self.input_tokens_details))
+        cached = _first_known(read, _cached_of(self.prompt_tokens_details), _cached_of(self.input_tokens_details))
         cached = _first_known(cached, self.prompt_cache_hit_tokens)
         given = _first_known(self.prompt_tokens, self.input_tokens)
         taken_in = None if given is None else given + (read or 0) + (written or 0)
         put_out = _first_known(self.completion_tokens, self.output_tokens)
-        reasoning = _first_known(_reasoning(self.completion_tokens_details), _reasoning(self.output_tokens_details))
+        reasoning = _first_known(
+            _reasoning_of(self.completion_tokens_details), _reasoning_of(self.output_tokens_details)
+        )
         earlier = before or Usage(0, 0)
         total = max(0, _first_known(taken_in, earlier.input) or 0)
         return Usage(
@@ -97,11 +99,11 @@ class Body(msgspec.Struct):
 BODY = msgspec.json.Decoder(Body)
 
 
-def _cached(details: _InputDetails | None) -> int | None:
+def _cached_of(details: _InputDetails | None) -> int | None:
     return None if details is None else details.cached_tokens
 
 
-def _reasoning(details: _OutputDetails | None) -> int | None:
+def _reasoning_of(details: _OutputDetails | None) -> int | None:
     return None if details is None else details.reasoning_tokens
 
 

@@ -48,7 +48,7 @@ _ANSWER_WITHOUT_USAGE = msgspec.json.Decoder(_AnswerWithoutUsage)
 _ERROR = msgspec.json.Decoder(_Error)
 
 
-def read_answer(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
+def read_response(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
     """Returns True for a valid response of the wire, which an error of the provider is not, and its usage.
 
     Raises ValueError if the body is not a JSON object."""

@@ -1,4 +1,4 @@
-"""A provider's response on its way to the client, whole or streamed."""
+"""The response of a provider on its way to the client, complete or streamed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _STREAM = [
 ]
 
 
-class UpstreamAnswer:
-    """The provider's response on its way to the client: `first`, then the rest of a stream by `more`.
+class RelayedResponse:
+    """A response that has started: `first`, then the rest of a stream by `more`.
 
     `usage` is what the provider has reported so far; it is complete once the stream is over.
     """
@@ -119,14 +119,14 @@ class UpstreamAnswer:
     def _break_off(self, reason: str) -> bytes:
         """Returns the last event of a stream that the provider did not finish."""
         observer = self._opened.observer
-        said = observer.failed if observer is not None else None
-        code = (error_code(said) if said else None) or "stream_interrupted"
+        error = observer.failed if observer is not None else None
+        code = (error_code(error) if error else None) or "stream_interrupted"
         logger.warning(
             "stream_broke",
             candidate=self.candidate.name,
             reason=reason,
             request_id=self._request.request_id,
-            body=redacted_excerpt(said or b"", models_config().providers[self.candidate.provider].key),
+            body=redacted_excerpt(error or b"", models_config().providers[self.candidate.provider].key),
         )
         return self._request.dialect.event(ProviderFailed(self.candidate.provider, code))
 
