@@ -30,22 +30,22 @@ def engine() -> Engine:
     return engine_get("model")
 
 
-def asked(model: str) -> World:
+def prompted_world(model: str) -> World:
     world = World(session_of(model))
     world.prompt("Hi")
     return world
 
 
-def opened(candidate: Candidate) -> None:
+def open_circuit(candidate: Candidate) -> None:
     for _ in range(POLICY.failure_threshold):
         CIRCUITS.note_failure(candidate, POLICY)
 
 
 async def test_a_provider_that_keeps_failing_is_not_asked_by_the_next_run(engine: Engine, upstream: Upstream) -> None:
-    first = await engine.run_leg(asked("scripted:status:500").leg())
+    first = await engine.run_leg(prompted_world("scripted:status:500").leg())
     assert CIRCUITS.state(Candidate("scripted", "status:500")) == "OPEN"
     before = len(upstream.requests())
-    second = await engine.run_leg(asked("scripted:status:500").leg())
+    second = await engine.run_leg(prompted_world("scripted:status:500").leg())
     assert isinstance(first, Failed)
     assert isinstance(second, Failed)
     assert (second.code, second.retryable) == ("upstream_error", True)
@@ -53,8 +53,8 @@ async def test_a_provider_that_keeps_failing_is_not_asked_by_the_next_run(engine
 
 
 async def test_a_candidate_that_relayed_calls_found_failing_is_passed_over(engine: Engine, upstream: Upstream) -> None:
-    opened(Candidate("scripted", "status:500"))
-    world = asked("resilient")
+    open_circuit(Candidate("scripted", "status:500"))
+    world = prompted_world("resilient")
     assert await engine.run_leg(world.leg()) == Finished("Hello, world.")
     assert [request["model"] for request in upstream.requests()] == ["hello"]
     assert [event.to_model for event in world.events_of(ModelFallback)] == ["scripted:hello"]
@@ -65,13 +65,13 @@ async def test_a_run_waits_for_a_short_rest_of_its_only_provider(
 ) -> None:
     rests = iter([0.0, 0.0, None])
     monkeypatch.setattr(ProviderCircuit, "cooldown_remaining", lambda self: next(rests))
-    assert await engine.run_leg(asked("scripted:hello").leg()) == Finished("Hello, world.")
+    assert await engine.run_leg(prompted_world("scripted:hello").leg()) == Finished("Hello, world.")
 
 
 @pytest.mark.parametrize("model", ["scripted:status:400", "scripted:status:404", "scripted:status:422"])
 async def test_what_the_request_has_earned_opens_no_circuit(engine: Engine, model: str) -> None:
     for _ in range(POLICY.failure_threshold + 1):
-        assert isinstance(await engine.run_leg(asked(model).leg()), Failed)
+        assert isinstance(await engine.run_leg(prompted_world(model).leg()), Failed)
     assert CIRCUITS.state(Candidate("scripted", model.removeprefix("scripted:"))) == "CLOSED"
 
 
@@ -99,13 +99,13 @@ def test_an_aborted_probe_leaves_room_for_the_next() -> None:
     CIRCUITS.learn(CIRCUIT.candidate, Circuit(failures=3, open_until=1.0))
     probing: list[float | None] = []
 
-    def aborted() -> None:
+    def abort_request() -> None:
         with CIRCUIT.observe_request():
             probing.append(CIRCUIT.cooldown_remaining())
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        aborted()
+        abort_request()
     assert (probing, CIRCUIT.cooldown_remaining()) == ([1.0], None)
     with CIRCUIT.observe_request():
         pass
@@ -115,7 +115,7 @@ def test_an_aborted_probe_leaves_room_for_the_next() -> None:
 async def test_a_provider_whose_account_is_used_up_is_not_asked(engine: Engine, upstream: Upstream) -> None:
     EXHAUSTED.add("scripted")
     try:
-        outcome = await engine.run_leg(asked("scripted:hello").leg())
+        outcome = await engine.run_leg(prompted_world("scripted:hello").leg())
     finally:
         EXHAUSTED.clear()
     assert isinstance(outcome, Failed)
@@ -123,7 +123,7 @@ async def test_a_provider_whose_account_is_used_up_is_not_asked(engine: Engine, 
 
 
 async def test_a_model_that_was_taken_from_the_tenant_is_not_asked_again(engine: Engine, upstream: Upstream) -> None:
-    world = asked("scripted:hello")
+    world = prompted_world("scripted:hello")
     access_replace({world.session.tenant_id: TenantAccess(("scripted:words:*",))})
     try:
         outcome = await engine.run_leg(world.leg())

@@ -23,7 +23,7 @@ BOMB: dict[str, Any] = {
 }
 
 
-def nested(depth: int) -> dict[str, Any]:
+def nested_schema(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):
         schema = {"type": "object", "properties": {"x": schema}}
@@ -40,7 +40,7 @@ async def schema_bombs(api: Client, server: Any) -> None:
     hungry = BOMB["properties"]["x"]
     wide = {"type": "object", "properties": {f"p{number}": hungry for number in range(500)}}
     session = await api.session(model="demo:tour")
-    for parameters in (nested(60), nested(300), wide, {"$ref": "https://example.com/schema"}):
+    for parameters in (nested_schema(60), nested_schema(300), wide, {"$ref": "https://example.com/schema"}):
         tool = {"name": "echo", "description": "d", "parameters": parameters, "callbackUrl": server.url}
         assert (await api.post(f"/v1/sessions/{session}/tools", tool)).status in (201, 400)
 
@@ -78,7 +78,7 @@ async def long_answers(api: Client, server: Any) -> None:
 
 
 async def usual(api: Client, server: Any) -> None:
-    """What is imported or read once per process is not the attacker's doing."""
+    """Does what a normal run does, so that imports and first reads of a process do not count as the attack."""
     tool = {"name": "echo", "description": "d", "parameters": {"type": "object"}, "callbackUrl": server.url}
     await api.run(await api.session(model="demo:tour", tools=[tool]), "use echo")
 
@@ -87,11 +87,11 @@ ATTACKS = [regex_bombs, schema_bombs, huge_results, a_thousand_tools, endless_lo
 
 
 ROUNDS = 3
-"""What holds the loop does so each time; what a machine does once, to a cache or a page of memory, it does once."""
+"""Repetitions of an attack: a real blockage comes back each time, a cost of a cold cache only once."""
 
 
-def forgotten() -> None:
-    """No round profits from what the one before left behind."""
+def forget_schemas() -> None:
+    """Clears the caches, so that no round profits from the one before."""
     for known in (schema._validator, schema._work_of, schema_cost.positions):
         known.cache_clear()
 
@@ -111,7 +111,7 @@ async def test_the_loop_is_free_for_the_others(
     await usual(neighbour, server)
     rounds: list[Watch] = []
     while len(rounds) < ROUNDS and (not rounds or rounds[-1].longest > LIMIT):
-        forgotten()
+        forget_schemas()
         with loop_watched() as watch:
             attacking = asyncio.create_task(attack(api, server))
             while not attacking.done():
