@@ -59,6 +59,7 @@ class SharedState(Periodic):
         if not settings.GATEWAY_REDIS_URL:
             return
         self._wake, self._sharing = asyncio.Event(), asyncio.Lock()
+        self._redis_away = False
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
         # Imported by name, because an embedded gateway never loads it.
         self._redis = import_string("redis.asyncio.Redis").from_url(
