@@ -46,6 +46,8 @@ def upstream_call(request: UpstreamRequest) -> UpstreamCall:
 class UpstreamCall:
     """One request: the choice of the next target, and the time that it may take."""
 
+    __slots__ = ("_response", "observer", "request")
+
     def __init__(self, request: UpstreamRequest) -> None:
         self.request = request
         self.observer = CallObserver(request)

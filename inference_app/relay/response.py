@@ -32,6 +32,19 @@ class RelayedResponse:
     `usage` is what the provider has reported so far; it is complete once the stream is over.
     """
 
+    __slots__ = (
+        "_admission_headers",
+        "_converter",
+        "_opened",
+        "_over",
+        "_request",
+        "attempts",
+        "candidate",
+        "first",
+        "outcome",
+        "wire",
+    )
+
     status = 200
 
     def __init__(
