@@ -1,6 +1,6 @@
-"""The budgets of a run's tenant, key and model, as the agent loop goes by them: the same that relayed calls do.
+"""Budgets of a run's tenant, key and model for the agent loop: the same budgets as those of relayed calls.
 
-Nothing is held beforehand: a run asks one request after the other. What each cost counts from its checkpoint on.
+A run reserves nothing, because it makes one request after the other. Each response counts from its checkpoint on.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from inference_app.spend.budgets import BUDGETS
 
 @dataclass(frozen=True, slots=True)
 class RunBudget:
-    """Those that count one model's responses; an `agents_app.ready_model.Budget`."""
+    """The budgets that count one model's responses; an `agents_app.ready_model.Budget`."""
 
     tenant_id: int
     key_id: int | None
     names: Sequence[str]
 
-    async def spent(self) -> str | None:
-        """Why the model may not be asked now, as a sentence about a budget; None where it may."""
-        return await BUDGETS.spent(self.tenant_id, self.key_id, self.names)
+    async def exhausted_reason(self) -> str | None:
+        """Returns a sentence about the exhausted budget; None if the model may be called."""
+        return await BUDGETS.exhausted_reason(self.tenant_id, self.key_id, self.names)
 
-    def settled(self, usage: Usage) -> None:
-        """A response's spend, which is in the ledger."""
+    def record_spend(self, usage: Usage) -> None:
+        """Counts the spend of a response; the ledger already has it."""
         tokens = usage.input_tokens + usage.output_tokens
-        BUDGETS.settled(self.tenant_id, self.key_id, self.names, tokens, usage.cost_usd or Decimal(0))
+        BUDGETS.record_spend(self.tenant_id, self.key_id, self.names, tokens, usage.cost_usd or Decimal(0))

@@ -86,13 +86,13 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
     for _ in range(SUMMARY_TRIES):
-        if served.circuit.rests() is not None or await served.budget.spent() is not None:
+        if served.circuit.cooldown_remaining() is not None or await served.budget.exhausted_reason() is not None:
             return None
         request = ModelRequest(
             parts=[UserPromptPart(content=transcript(dropped, limit))], instructions=SUMMARY_INSTRUCTIONS
         )
         try:
-            with served.circuit.asking(), model_span(leg, served, [request]) as asking:
+            with served.circuit.observe_request(), model_span(leg, served, [request]) as asking:
                 response = await _request_summary(served, request)
                 usage = usage_of(response, served, [request])
                 if tracing_enabled():
@@ -102,7 +102,7 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
             limit //= 2
             continue
         await leg.spend(usage)
-        served.budget.settled(usage)
+        served.budget.record_spend(usage)
         return clean_text(answer_text(response)).strip() or None
     return None
 

@@ -171,7 +171,7 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
-        if (message := await self._model.budget.spent()) is not None:
+        if (message := await self._model.budget.exhausted_reason()) is not None:
             return Stopped("budget", message)
         if self._tries == 0:
             await self._wait_for_cooldown()
@@ -185,7 +185,10 @@ class AgentLoop:
             async with self._attachments.read(self._messages):
                 if self._tries == 0:
                     self._asked_at = time.monotonic()
-                with self._model.circuit.asking(), model_span(self._leg, self._model, self._messages) as asking:
+                with (
+                    self._model.circuit.observe_request(),
+                    model_span(self._leg, self._model, self._messages) as asking,
+                ):
                     following = await self._read_response(graph, node, stream)
                     if tracing_enabled():
                         record_response(asking, following.model_response, self._usage(following.model_response))
@@ -199,7 +202,7 @@ class AgentLoop:
         """Waits for the end of the provider's cooldown. Raises ProviderCoolingDown if there is another candidate, or if
         it takes longer than the longest pause between two attempts."""
         waited = 0.0
-        while (cooldown := self._model.circuit.rests()) is not None:
+        while (cooldown := self._model.circuit.cooldown_remaining()) is not None:
             if len(self._candidates) > 1 or cooldown > self._model.retry.max_delay or waited > RETRY_WINDOW:
                 raise ProviderCoolingDown(f"The cooldown lasts another {cooldown:.1f} s.")
             await asyncio.sleep(cooldown)
@@ -266,7 +269,7 @@ class AgentLoop:
             message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from
         )
         rename_calls(response, await self._leg.checkpoint(completion))
-        self._model.budget.settled(usage)
+        self._model.budget.record_spend(usage)
         self._turns += 1
         self._messages.append(response)
 

@@ -20,9 +20,9 @@ from agents_app.ready_model import CostOf, RetryRule, ServedModel
 from inference_app.catalogue.access import candidates_allowed
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import model_candidates
-from inference_app.providers.clients import BuiltModel, model_built
+from inference_app.providers.clients import BuiltModel, build_model
 from inference_app.providers.quota import EXHAUSTED
-from inference_app.spend.budgets import names_of
+from inference_app.spend.budgets import model_names
 from inference_app.spend.prices import response_cost
 
 _SAME_NAMES = (
@@ -58,7 +58,7 @@ class ModelEngine:
                 "upstream_error", f"The quota of every provider of {name[:200]} is exhausted.", retryable=True
             )
         served = [
-            _ready_model(leg, await model_built(candidate, config.providers[candidate.provider]), config)
+            _ready_model(leg, await build_model(candidate, config.providers[candidate.provider]), config)
             for candidate in candidates
         ]
         return await AgentLoop(leg, served).run()
@@ -74,7 +74,7 @@ def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedMod
         context_window=built.entry.context_window if built.entry else None,
         json_schema=built.json_schema,
         first_event_seconds=built.provider.timeout.first_byte,
-        budget=RunBudget(session.tenant_id, leg.run.api_key_id, names_of(built.candidate)),
+        budget=RunBudget(session.tenant_id, leg.run.api_key_id, model_names(built.candidate)),
         circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy),
         retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
         cost_of=_cost_of(built),

@@ -1,7 +1,7 @@
-"""What an engine hands the loop: a model that is ready to be asked, and what the gateway knows about it.
+"""Models ready for requests, as an engine gives them to the agent loop, with what the gateway knows about each.
 
-`served` is a list in the order of preference; the loop goes to the next only when one has failed before its
-first byte and its retries are used up.
+The loop receives them in order of preference. It goes to the next only if one has failed before its first byte and its
+retries are used up.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from pydantic_ai.settings import ModelSettings
 from agents_app.engine import SessionSpec, Usage
 
 CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
-"""(input, output, cached tokens, public price) → what the response cost, None when nobody knows."""
+"""(input, output, cached tokens, public price) → the cost of the response; None if it is unknown."""
 
 
 class Budget(Protocol):
-    """What may be spent on a model (`agents_app.budget`)."""
+    """The budgets that limit a model (`agents_app.budget`)."""
 
-    async def spent(self) -> str | None:
-        """Why the model may not be asked now, as a sentence about a budget; None where it may."""
+    async def exhausted_reason(self) -> str | None:
+        """Returns a sentence about the exhausted budget; None if the model may be called."""
 
-    def settled(self, usage: Usage) -> None:
-        """A response's spend, which is in the ledger."""
+    def record_spend(self, usage: Usage) -> None:
+        """Counts the spend of a response; the ledger already has it."""
 
 
 class _Unlimited:
-    """Of a model that costs nobody anything."""
+    """The budget of a model that costs nothing."""
 
-    async def spent(self) -> None:
-        """It never is."""
+    async def exhausted_reason(self) -> None:
+        """Returns None: there is no limit."""
 
-    def settled(self, usage: Usage) -> None:
-        """Nothing to count."""
+    def record_spend(self, usage: Usage) -> None:
+        """Counts nothing."""
 
 
 class Circuit(Protocol):
-    """Whether a model may be asked, and what becomes of asking it (`agents_app.circuit`)."""
+    """The circuit of a model, which its requests open and close (`agents_app.circuit`)."""
 
-    def rests(self) -> float | None:
-        """Seconds until it may be asked; None: now."""
+    def cooldown_remaining(self) -> float | None:
+        """Returns the seconds until the model may be asked; None: now."""
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Around one request."""
+    def observe_request(self) -> AbstractContextManager[None]:
+        """Surrounds one request."""
 
 
 class _Closed:
-    """Of a model that nobody else fails with."""
+    """The circuit of a model that always may be asked."""
 
-    def rests(self) -> None:
-        """It does not."""
+    def cooldown_remaining(self) -> None:
+        """Returns None: now."""
 
-    def asking(self) -> AbstractContextManager[None]:
+    def observe_request(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -67,22 +67,23 @@ _UNLIMITED = _Unlimited()
 
 @dataclass(frozen=True, slots=True)
 class RetryRule:
-    """How often a request is sent again before its first byte, and how long the pause grows. Seconds."""
+    """The number of retries before the first byte, and the bounds of the delay between them, in seconds."""
 
     retries: int = 2
     base_delay: float = 0.5
     max_delay: float = 10.0
 
 
-def _listed(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+def _public_price(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
     return listed
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """`name` is `provider:model`, as usage and events call it. `says_end`: a complete response says why it ended, so
-    one that does not was cut off; taken for an answer it would be stored as one. `may_be_blank`: white space is an
-    answer, where else the model is asked again."""
+    """A model ready for requests. `name` is `provider:model`, as in usage and events.
+
+    `says_end`: a complete response has a finish reason, so one without it was cut off and must not be stored as a
+    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again."""
 
     name: str
     model: Model
@@ -95,7 +96,7 @@ class ServedModel:
     budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED
     retry: RetryRule = RetryRule()
-    cost_of: CostOf = _listed
+    cost_of: CostOf = _public_price
 
 
 Serve = Callable[[SessionSpec], Sequence[ServedModel]]

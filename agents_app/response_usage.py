@@ -1,7 +1,7 @@
-"""What one model response used and cost, from what the provider said, else estimated.
+"""Usage and cost of one model response, as the provider reports them, else estimated.
 
-Providers report usage with the last chunk, or not at all; a response without any is estimated from its
-length, because a ledger of zeros would let a tenant spend without end.
+Providers report usage with the last chunk, or not at all. Without a report the usage is estimated from the length,
+because a ledger of zeros would let a tenant spend without limit.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from agents_app.ready_model import ServedModel
 
 
 def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[ModelMessage]) -> Usage:
-    """The usage of a response to `asked`."""
-    said = response.usage
-    input_tokens, output_tokens = said.input_tokens, said.output_tokens
+    """Returns the usage of the response to the messages `asked`."""
+    reported = response.usage
+    input_tokens, output_tokens = reported.input_tokens, reported.output_tokens
     if not input_tokens and not output_tokens:
         input_tokens, output_tokens = estimated_tokens(asked) or 1, estimated_tokens([response])
-    cached = min(said.cache_read_tokens, input_tokens)
-    reasoning = said.details.get("reasoning_tokens", 0)
+    cached = min(reported.cache_read_tokens, input_tokens)
+    reasoning = reported.details.get("reasoning_tokens", 0)
     return Usage(
         model=served.name,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached,
         reasoning_tokens=int(reasoning) if isinstance(reasoning, int | float) else 0,
-        cost_usd=served.cost_of(input_tokens, output_tokens, cached, said.cost),
+        cost_usd=served.cost_of(input_tokens, output_tokens, cached, reported.cost),
     )

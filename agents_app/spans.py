@@ -14,7 +14,7 @@ from agents_app.failures import PROVIDER_ERRORS, failure
 from agents_app.ready_model import ServedModel
 from core_app import jsontext
 from core_app.tracing import Attributes, Span, content_attribute, span, tracing_enabled
-from inference_app.otel_names import provider_named
+from inference_app.otel_names import otel_provider_name
 
 SETTINGS = {
     "temperature": "gen_ai.request.temperature",
@@ -60,7 +60,7 @@ def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) ->
     settings: dict[str, Any] = dict(served.settings)
     return {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": provider_named(provider),
+        "gen_ai.provider.name": otel_provider_name(provider),
         "gen_ai.request.model": model,
         "gen_ai.conversation.id": leg.session.session_id,
         "gen_ai.output.type": "text" if leg.session.response_format is None else "json",

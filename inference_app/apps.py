@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""The Django app `inference_app`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from django.apps import AppConfig
 
 
 class InferenceConfig(AppConfig):
+    """The model gateway, which the admin calls "Models"."""
+
     name = "inference_app"
     verbose_name = "Models"
     default_auto_field = "django.db.models.BigAutoField"

@@ -1,4 +1,4 @@
-"""Which requests reach providers of another wire, and through which converter."""
+"""Converters for requests whose provider speaks another wire, by the kind of the request."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 
 from inference_app.conversion import RequestConverter
 from inference_app.relay.converter import Converters
-from inference_app.request_kinds import Kind
+from inference_app.request_kinds import RequestKind
 
-CONVERTERS: Mapping[Kind, Converters] = {
+CONVERTERS: Mapping[RequestKind, Converters] = {
     "chat": {
         "anthropic": partial(RequestConverter, "chat", "anthropic"),
         "openai-responses": partial(RequestConverter, "chat", "openai-responses"),
@@ -19,4 +19,4 @@ CONVERTERS: Mapping[Kind, Converters] = {
         "openai-responses": partial(RequestConverter, "messages", "openai-responses"),
     },
 }
-"""The Responses API's own are made by its face, which ends their streams in its dialect."""
+"""Those of the Responses API are made by its face, which ends their streams in its own dialect."""

@@ -1,4 +1,4 @@
-"""What OpenTelemetry's GenAI conventions call the providers and the kinds of requests that the gateway knows."""
+"""Names of providers and operations in OpenTelemetry's GenAI conventions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ OPERATIONS: Mapping[str, str] = {"embeddings": "embeddings", "count_tokens": "co
 """`gen_ai.operation.name` by the kind of a request; every other kind is a `chat`."""
 
 
-def provider_named(provider: str) -> str:
-    """`gen_ai.provider.name` of a provider by its name in the configuration, which is kept where none is known."""
+def otel_provider_name(provider: str) -> str:
+    """Returns `gen_ai.provider.name` for a provider's name in the configuration; the same name if there is no other."""
     return _PROVIDERS.get(provider, provider)

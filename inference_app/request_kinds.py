@@ -1,4 +1,4 @@
-"""Which wire a request speaks, which wires of providers take it as it is, and where on a provider it goes."""
+"""Kinds of relayed requests: the wire that takes each without conversion, and its path at a provider."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 
 from inference_app.catalogue.config import ProviderEntry, Wire
 
-Kind = Literal["chat", "messages", "count_tokens", "responses", "embeddings"]
+RequestKind = Literal["chat", "messages", "count_tokens", "responses", "embeddings"]
 
-NATIVE: Mapping[Kind, Wire] = {
+NATIVE: Mapping[RequestKind, Wire] = {
     "chat": "openai-chat",
     "embeddings": "openai-chat",
     "responses": "openai-responses",
@@ -18,10 +18,14 @@ NATIVE: Mapping[Kind, Wire] = {
 }
 """The wire that takes a request without conversion."""
 
-CONVERTED: Mapping[Wire, Kind] = {"openai-chat": "chat", "openai-responses": "responses", "anthropic": "messages"}
-"""What a request is on a provider's wire once a converter has turned it into that."""
+CONVERTED: Mapping[Wire, RequestKind] = {
+    "openai-chat": "chat",
+    "openai-responses": "responses",
+    "anthropic": "messages",
+}
+"""The kind of a request after a converter has turned it into that wire."""
 
-_PATHS: Mapping[Kind, str] = {
+_PATHS: Mapping[RequestKind, str] = {
     "chat": "/chat/completions",
     "embeddings": "/embeddings",
     "responses": "/responses",
@@ -30,8 +34,8 @@ _PATHS: Mapping[Kind, str] = {
 }
 
 
-def upstream_url(base_url: str, kind: Kind) -> str:
-    """The address of `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
+def upstream_url(base_url: str, kind: RequestKind) -> str:
+    """Returns the address for `kind` at a provider. Anthropic's base has no version in it, OpenAI's has."""
     base = base_url.rstrip("/")
     if NATIVE[kind] == "anthropic":
         base = base.removesuffix("/v1")
@@ -39,11 +43,11 @@ def upstream_url(base_url: str, kind: Kind) -> str:
 
 
 def models_url(provider: ProviderEntry) -> str:
-    """Where a provider lists its models."""
+    """Returns the address of a provider's list of models."""
     base = provider.base_url.rstrip("/")
     return base.removesuffix("/v1") + "/v1/models" if provider.wire == "anthropic" else base + "/models"
 
 
 def speaks(provider: ProviderEntry, wire: Wire) -> bool:
-    """Whether the provider takes that wire."""
+    """True if the provider takes requests of that wire."""
     return provider.wire == wire or wire in provider.also

@@ -1,6 +1,6 @@
-"""POST /v1/messages/count_tokens: counted by a provider of Anthropic's wire, else estimated here.
+"""POST /v1/messages/count_tokens: counted by a provider of Anthropic's wire, else estimated by the gateway.
 
-An estimate asks nobody and costs nothing; `x-gateway-estimated: true` tells it from a count.
+An estimate makes no request to a provider; the header `x-gateway-estimated: true` marks it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inference_app.relay.targets import TARGETS
 
 
 async def count_tokens(exchange: Exchange) -> None:
-    """The count, as a provider or the gateway has it; the refusal of the model's own requests when there is none."""
+    """Sends the count of a provider or the gateway's estimate; raises the same errors as messages for that model."""
     envelope = Envelope.open(await exchange.read_body())
     if _is_counted(exchange, envelope):
         await relay_body("count_tokens", exchange, envelope)

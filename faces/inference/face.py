@@ -1,6 +1,6 @@
 """The inference face as one value: OpenAI's Chat, Embeddings and Models, Anthropic's Messages, operators' pages.
 
-It also answers for the vendors' paths that the gateway does not have: their clients read errors in its dialects.
+It also renders the errors of vendors' paths that the gateway does not have, in the dialect of their clients.
 """
 
 from __future__ import annotations

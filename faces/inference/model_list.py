@@ -1,7 +1,7 @@
-"""GET /v1/models and /v1/models/:id: what this key may use, in OpenAI's list shape or in Anthropic's.
+"""GET /v1/models and /v1/models/:id: the models that a key may use, in OpenAI's shape or in Anthropic's.
 
-Listed are the models that usable providers name, their defaults and the operator's aliases. A local provider that
-nobody has said is there is not listed, though it may be asked by name.
+The list has the configured models of usable providers, their defaults and the operator's aliases. Local providers that
+are only assumed are not listed, but may be asked by name.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tenants_app.principal import Principal
 
 EPOCH = 0
 EPOCH_ISO = "1970-01-01T00:00:00Z"
-"""Nobody says when a model was made, and the clients' types want a moment."""
+"""Placeholders for the creation time, which is unknown but required by the clients' types."""
 
 
 async def list_models(exchange: Exchange) -> None:
-    """The list; Anthropic's comes in pages where its client asks for them."""
+    """Sends the list; Anthropic's comes in pages if its client asks for them."""
     models = list(_models(models_config(), exchange.principal))
     if exchange.dialect is not ANTHROPIC:
         await exchange.send_json(200, {"object": "list", "data": [_openai(*model) for model in models]})
@@ -39,31 +39,31 @@ async def list_models(exchange: Exchange) -> None:
 
 
 def _page(ids: list[str], exchange: Exchange) -> tuple[list[str], bool]:
-    """The page that `after_id`, `before_id` and `limit` name, and whether there is more on its other side."""
+    """Returns the page that `after_id`, `before_id` and `limit` select, and true if there is more beyond it."""
     after, before, limit = (query_parameter(exchange.scope, name) for name in ("after_id", "before_id", "limit"))
     if limit is not None and not (limit.isascii() and limit.isdigit() and int(limit[:9])):
         raise BadRequest("'limit' must be a number from 1.", field="limit")
     size = len(ids) if limit is None else int(limit[:9])
     if before is not None:
-        left = ids[: _place(ids, before, "before_id")]
+        left = ids[: _index_of(ids, before, "before_id")]
         return left[-size:], len(left) > size
-    left = ids if after is None else ids[_place(ids, after, "after_id") + 1 :]
+    left = ids if after is None else ids[_index_of(ids, after, "after_id") + 1 :]
     return left[:size], len(left) > size
 
 
-def _place(ids: list[str], cursor: str, field: str) -> int:
+def _index_of(ids: list[str], cursor: str, field: str) -> int:
     if cursor not in ids:
         raise BadRequest(f"'{field}' must be a model of the list.", field=field)
     return ids.index(cursor)
 
 
 def get_model(name: str) -> Endpoint[Dialect]:
-    """One model, of the list or any other name that would be served."""
+    """Returns the endpoint of one model: of the list, or of any other name that would be served."""
 
     async def endpoint(exchange: Exchange) -> None:
         model_id = unquote(name)
         found = next((m for m in _models(models_config(), exchange.principal) if m[0] == model_id), None)
-        model = found or _resolved(models_config(), exchange.principal, model_id)
+        model = found or _resolve(models_config(), exchange.principal, model_id)
         await exchange.send_json(200, _openai(*model) if exchange.dialect is not ANTHROPIC else _anthropic(model_id))
 
     return endpoint
@@ -95,7 +95,7 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
             yield alias, first.provider, config.providers[first.provider].model(first.model)
 
 
-def _resolved(config: ModelsConfig, principal: Principal, name: str) -> _Model:
+def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:
     resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
         if allowed(principal.tenant_id, candidate, name):

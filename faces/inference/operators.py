@@ -8,7 +8,7 @@ from core_app.errors import NotFound
 from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
 from inference_app.catalogue.config import models_config
-from inference_app.providers.health import health, probed, probed_all
+from inference_app.providers.health import health_report, probe_provider, probe_providers
 from inference_app.providers.quota import QUOTAS
 from inference_app.providers.stats import STATS
 from inference_app.relay import Dialect
@@ -16,21 +16,21 @@ from inference_app.relay import Dialect
 
 async def send_health(exchange: Exchange) -> None:
     """Sends the known state of the providers, without a probe."""
-    await exchange.send_json(200, health())
+    await exchange.send_json(200, health_report())
 
 
 async def send_all_health(exchange: Exchange) -> None:
     """Probes every provider and sends their state."""
-    await exchange.send_json(200, await probed_all())
+    await exchange.send_json(200, await probe_providers())
 
 
-def health_one(name: str) -> Endpoint[Dialect]:
+def probe_endpoint(name: str) -> Endpoint[Dialect]:
     """Returns the endpoint that probes one provider."""
 
     async def endpoint(exchange: Exchange) -> None:
         if name not in models_config().providers:
             raise NotFound("There is no such provider.")
-        await exchange.send_json(200, await probed(name))
+        await exchange.send_json(200, await probe_provider(name))
 
     return endpoint
 

@@ -1,15 +1,15 @@
-"""The endpoints that a provider answers: chat completions, embeddings and messages, streamed and whole."""
+"""The relayed endpoints: chat completions, embeddings and messages, streamed or complete."""
 
 from __future__ import annotations
 
 from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
 from inference_app.converters import CONVERTERS
-from inference_app.providers.upstreams import PASSED_ON
-from inference_app.relay import Dialect, Envelope, Kind, UpstreamRequest, upstream_call
+from inference_app.providers.upstreams import FORWARDED_HEADERS
+from inference_app.relay import Dialect, Envelope, RequestKind, UpstreamRequest, upstream_call
 
 
-def relay_endpoint(kind: Kind) -> Endpoint[Dialect]:
+def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
     """Returns the endpoint that relays requests of `kind`."""
 
     async def endpoint(exchange: Exchange) -> None:
@@ -18,8 +18,8 @@ def relay_endpoint(kind: Kind) -> Endpoint[Dialect]:
     return endpoint
 
 
-async def relay_body(kind: Kind, exchange: Exchange, envelope: Envelope) -> None:
-    """Relays a request whose body is open already."""
+async def relay_body(kind: RequestKind, exchange: Exchange, envelope: Envelope) -> None:
+    """Relays a request whose body is already parsed."""
     request = UpstreamRequest(
         kind=kind,
         envelope=envelope,
@@ -27,7 +27,7 @@ async def relay_body(kind: Kind, exchange: Exchange, envelope: Envelope) -> None
         request_id=exchange.request_id,
         dialect=exchange.dialect,
         converters=CONVERTERS.get(kind, {}),
-        passed_on=exchange.forwarded_headers(PASSED_ON),
+        forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
         await exchange.send_upstream(upstream, watch, streamed=request.streamed)

@@ -1,6 +1,6 @@
-"""The paths of the model gateway, for the router and for the gate in front of it.
+"""The paths of the inference face, for the router and for the gate in front of it.
 
-One regular expression decides whether a path is here at all; the gate asks it for every request.
+One regular expression decides if a path belongs to the face; the gate uses it for every request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge_app.http.exchange import Endpoint
 from faces.inference import model_list
 from faces.inference.count_tokens import count_tokens
 from faces.inference.http import OPERATORS, Router, open_exchange, render_error
-from faces.inference.operators import OPERATORS_PATHS, health_one
+from faces.inference.operators import OPERATORS_PATHS, probe_endpoint
 from faces.inference.relay import relay_endpoint
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
@@ -43,7 +43,7 @@ def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     if path.startswith(MODEL):
         return {"GET": model_list.get_model(path.removeprefix(MODEL))}
     if path.startswith(PROVIDER):
-        return {"GET": health_one(path.removeprefix(PROVIDER))}
+        return {"GET": probe_endpoint(path.removeprefix(PROVIDER))}
     raise NotFound("There is nothing at this path.")
 
 
@@ -56,7 +56,7 @@ _USERS, _OPERATORS = Router(_route, scope=INFERENCE, **_HTTP), Router(_route, sc
 
 
 def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-    """The ASGI application of all these paths."""
+    """Runs the router of a path; this is the ASGI application of the face."""
     router = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
     return router(scope, receive, send)
 

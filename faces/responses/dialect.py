@@ -1,7 +1,7 @@
-"""Errors as clients of the Responses API read them: OpenAI's body before an answer, `response.failed` within one.
+"""The dialect of Responses clients: OpenAI's error body before a response, `response.failed` within a stream.
 
-A broken stream must end with the response that it began: a converted one is its converter's to end, of one that was
-passed through the beginning and the last number are remembered.
+A broken stream must end with the response that it began. The converter ends a converted stream; of a stream that passes
+through unchanged, the first event and the last sequence number are remembered.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class ResponsesDialect:
     def remember(self, send: Send) -> Send:
         """Returns a `send` that remembers the first and the newest bytes of the body."""
 
-        async def watched(message: Message) -> None:
+        async def send_and_remember(message: Message) -> None:
             if body := message.get("body"):
                 self._first = self._first or body
                 self._last = body
             await send(message)
 
-        return watched
+        return send_and_remember
 
     def body(self, error: GatewayError) -> Mapping[str, Any]:
         return OPENAI.body(error)
@@ -66,7 +66,7 @@ class ResponsesDialect:
         return self._converter
 
     def _end_stream(self, failed: Failed) -> bytes:
-        """`response.failed` for the response that the provider began; an `error` event when it had not yet."""
+        """Returns `response.failed` for the response that the provider began; else an `error` event."""
         numbers = _NUMBER.findall(self._last)
         number = int(numbers[-1]) + 1 if numbers else 0
         created = _CREATED.search(self._first)

@@ -1,6 +1,6 @@
-"""POST /v1/responses: passed through where the provider has it, else converted to what it speaks and back.
+"""POST /v1/responses: passed through if the provider has that API, else converted to the provider's wire and back.
 
-Everything between is the relay's: routing, retries, failover, breaker, metering.
+Routing, retries, fallbacks, circuits and metering are those of the relay.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import replace
 from faces.responses.dialect import ResponsesDialect
 from faces.responses.http import Exchange
 from faces.responses.stateless import response_not_found, stateless_check
-from inference_app.providers.upstreams import PASSED_ON
+from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from inference_app.request_kinds import NATIVE
 
 
 async def response_create(exchange: Exchange) -> None:
-    """Creates one response, streamed or whole."""
+    """Creates one response, streamed or complete."""
     envelope = Envelope.open(await exchange.read_body())
     stateless_check(envelope)
     dialect = ResponsesDialect()
@@ -27,7 +27,7 @@ async def response_create(exchange: Exchange) -> None:
         request_id=exchange.request_id,
         dialect=dialect,
         converters=dialect.converters,
-        passed_on=exchange.forwarded_headers(PASSED_ON),
+        forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
         if upstream.wire == NATIVE["responses"]:

@@ -1,0 +1,1 @@
+"""Providers at run time: connections, clients, circuits, retry policy, health, quotas and statistics."""

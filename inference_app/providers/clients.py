@@ -1,8 +1,8 @@
-"""A configured provider's model as the agent library's `Model`, built explicitly: never from a client's string.
+"""Provider clients of the agent library: a configured model as its `Model`, never built from a client's string.
 
-Keys and addresses come from the configuration alone, so no client of a provider falls back to the operator's
-other keys. Clients are kept per event loop, provider and key; their own retries are off, because who retries
-must know what a client has already seen. Provider libraries are loaded at first use.
+Keys and addresses come from the configuration alone, so a provider's client never falls back to the operator's other
+keys. Clients are cached per event loop, provider and key. Their own retries are off, because the caller that retries
+must know what the user has already seen. Provider libraries are loaded at first use.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model
 
 _NO_KEY = "none"
-"""What a provider without a key is sent: the clients insist on one."""
+"""The key sent to a provider without one, because the clients require a key."""
 
 MAX_MODELS = 256
-"""Models kept built per loop: clients name what they like, and a built one is small but not free."""
+"""Built models that are kept per loop: users may send any name, and a built model is small but not free."""
 
 _PROFILES = {
     "deepseek": ("pydantic_ai.providers.deepseek", "DeepSeekProvider"),
@@ -39,12 +39,12 @@ _PROFILES = {
     "together": ("pydantic_ai.providers.together", "TogetherProvider"),
     "azure": ("pydantic_ai.providers.azure", "AzureProvider"),
 }
-"""Whose peculiarities the library knows: what reasoning is called, which output modes there are."""
+"""Providers whose differences the library knows: names of reasoning fields, output modes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel:
-    """A model ready to be asked; `json_schema` says whether it takes a JSON Schema for its answer."""
+    """A model ready for requests. `json_schema`: true if it takes a JSON Schema for its output."""
 
     candidate: Candidate
     provider: ProviderEntry
@@ -55,7 +55,7 @@ class BuiltModel:
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """A provider's client, with what it was made from."""
+    """A provider's client, with the configuration and the key that it was made from."""
 
     provider: ProviderEntry
     key: str | None
@@ -67,7 +67,7 @@ class _Client:
 
 
 class _Pool:
-    """One event loop's clients by provider, and the models built on them, the oldest forgotten first."""
+    """The clients of one event loop by provider, and the models built on them; the oldest models go first."""
 
     def __init__(self) -> None:
         self.clients: dict[str, _Client] = {}
@@ -80,20 +80,20 @@ class _Pool:
         if known is not None and known.serves(provider):
             return known
         if known is not None:
-            # Legs under way still read from it; it is closed with the others.
+            # Running legs still read from it; it is closed with the others.
             self.replaced.append(known.client)
         made = _Client(provider, provider.key, _WIRES[provider.wire].client(provider))
         self.clients[name] = made
         return made
 
-    def kept(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel | None:
-        """The model if it is built and its configuration still holds."""
+    def get_model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel | None:
+        """Returns the model if it is built and its configuration is unchanged."""
         known = self.models.get(candidate)
         return known[1] if known is not None and known[0].serves(provider) else None
 
-    def model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+    def build_model(self, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
         client = self.client(candidate.provider, provider)
-        built = _built(candidate, provider, client.client)
+        built = _build(candidate, provider, client.client)
         self.models[candidate] = (client, built)
         while len(self.models) > MAX_MODELS:
             self.models.popitem(last=False)
@@ -111,29 +111,29 @@ class _Pool:
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
 
-async def model_built(candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
-    """The candidate's model for the running loop; built anew when its configuration or key has changed.
+async def build_model(candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+    """Returns the candidate's model for the running loop; builds it anew if its configuration or key has changed.
 
-    In a thread, because the first of a wire loads its library (up to a second) and the first of a provider reads
-    the certificates (30 ms)."""
+    It builds in a thread, because the first model of a wire loads its library (up to a second) and the first of a
+    provider reads the certificates (30 ms)."""
     pool = _pools.setdefault(asyncio.get_running_loop(), _Pool())
-    if (known := pool.kept(candidate, provider)) is not None:
+    if (known := pool.get_model(candidate, provider)) is not None:
         return known
-    return await asyncio.to_thread(_built_in, pool, candidate, provider)
+    return await asyncio.to_thread(_build_in_pool, pool, candidate, provider)
 
 
-async def clients_closed() -> None:
-    """Closes the running loop's connections to providers; part of a process's orderly stop."""
+async def close_clients() -> None:
+    """Closes the running loop's connections to providers, as part of an orderly stop of the process."""
     if pool := _pools.pop(asyncio.get_running_loop(), None):
         await pool.close()
 
 
-def _built_in(pool: _Pool, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
+def _build_in_pool(pool: _Pool, candidate: Candidate, provider: ProviderEntry) -> BuiltModel:
     with pool.building:
-        return pool.kept(candidate, provider) or pool.model(candidate, provider)
+        return pool.get_model(candidate, provider) or pool.build_model(candidate, provider)
 
 
-def _built(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltModel:
+def _build(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltModel:
     model = _WIRES[provider.wire].model(candidate, client)
     entry = provider.model(candidate.model)
     if entry is not None and entry.capabilities is not None:
@@ -143,12 +143,12 @@ def _built(candidate: Candidate, provider: ProviderEntry, client: Any) -> BuiltM
     return BuiltModel(candidate, provider, entry, model, json_schema)
 
 
-def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
-    def made(provider: ProviderEntry) -> Any:
+def _client_factory(library: str, name: str) -> Callable[[ProviderEntry], Any]:
+    def create(provider: ProviderEntry) -> Any:
         timeout = _timeout(provider)
         http_client = import_module("pydantic_ai.models").create_async_httpx2_client(timeout=timeout)
         if settings.GATEWAY_OTEL and settings.GATEWAY_OTEL_PROPAGATE:
-            http_client.event_hooks["request"].append(_traced)
+            http_client.event_hooks["request"].append(_add_trace_headers)
         return getattr(import_module(library), name)(
             base_url=provider.base_url,
             api_key=provider.key or _NO_KEY,
@@ -158,22 +158,22 @@ def _client_of(library: str, name: str) -> Callable[[ProviderEntry], Any]:
             http_client=http_client,
         )
 
-    return made
+    return create
 
 
-async def _traced(request: Any) -> None:
-    """Tells a provider that GATEWAY_OTEL_PROPAGATE names which span its request belongs to."""
+async def _add_trace_headers(request: Any) -> None:
+    """Adds the headers that name the span, for hosts that GATEWAY_OTEL_PROPAGATE lists."""
     request.headers.update(current_span().headers(request.url.host))
 
 
-def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:
-    """Hands the messages of a chat past the client's search for renamed fields, of which they have none.
+def _skip_transform(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEntry], Any]:
+    """Returns a factory whose client sends messages without its search for renamed fields, of which they have none.
 
-    That search walks every message in Python, on the event loop: 130 ms for a conversation of 800 messages, 15
-    without it. What stands in `extra_body` is laid over the body as it is.
+    That search walks every message in Python on the event loop: 130 ms for a conversation of 800 messages, 15 ms
+    without it. The client merges `extra_body` into the body unchanged.
     """
 
-    def made(provider: ProviderEntry) -> Any:
+    def create(provider: ProviderEntry) -> Any:
         client = make(provider)
         completions = client.chat.completions
         create = completions.create
@@ -185,22 +185,22 @@ def _untransformed(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderEn
 
         completions.create = create_untransformed
         if provider.wire == "openai-responses":
-            _named(client.responses, provider)
+            _send_own_model_names(client.responses, provider)
         return client
 
-    return made
+    return create
 
 
 def _anthropic_client(provider: ProviderEntry) -> Any:
-    client = _client_of("anthropic", "AsyncAnthropic")(provider)
+    client = _client_factory("anthropic", "AsyncAnthropic")(provider)
     for messages in (client.messages, client.beta.messages):
-        _named(messages, provider)
+        _send_own_model_names(messages, provider)
     return client
 
 
-def _named(asked: Any, provider: ProviderEntry) -> None:
-    """Has the provider asked by its own name for a model: the library must know it by the one that the model has
-    everywhere, which is what it concludes the model's abilities from."""
+def _send_own_model_names(asked: Any, provider: ProviderEntry) -> None:
+    """Makes requests carry the provider's own name for a model. The library itself must know the model by its public
+    name, from which it concludes its abilities."""
     create = asked.create
 
     async def create_named(*, model: str, **fields: Any) -> Any:
@@ -223,24 +223,24 @@ def _openai_provider(candidate: Candidate, client: Any) -> Any:
 
 def _openai_chat(candidate: Candidate, client: Any) -> Model:
     upstream = _openai_provider(candidate, client)
-    # Without this the library gives a stream that was cut off a reason of its own to have finished.
+    # Without this the library invents a finish reason for a stream that was cut off.
     strict = {"openai_chat_streaming_requires_finish_reason": True}
     profile = import_module("pydantic_ai.profiles").merge_profile(
-        type(upstream).model_profile(candidate.model), _peculiarities(candidate), strict
+        type(upstream).model_profile(candidate.model), _library_profile(candidate), strict
     )
     models = import_module("pydantic_ai.models.openai")
     model: Model = models.OpenAIChatModel(candidate.model, provider=upstream, profile=profile)
     return model
 
 
-def _peculiarities(candidate: Candidate) -> Any:
+def _library_profile(candidate: Candidate) -> Any:
     if candidate.provider not in _PROFILES:
         return None
     module, name = _PROFILES[candidate.provider]
     try:
         return getattr(import_module(module), name).model_profile(candidate.model)
     except import_module("pydantic_ai.exceptions").UserError:
-        # A reseller's model without its vendor's name: let the reseller say what it thinks of it.
+        # A reseller's model without its vendor's name: the reseller's own profile applies.
         return None
 
 
@@ -258,13 +258,13 @@ def _anthropic(candidate: Candidate, client: Any) -> Model:
 
 @dataclass(frozen=True, slots=True)
 class _WireLibrary:
-    """How a wire is spoken: its client, and a model on it."""
+    """The library of one wire: functions that make a client, and a model on it."""
 
     client: Callable[[ProviderEntry], Any]
     model: Callable[[Candidate, Any], Model]
 
 
-_OPENAI = _untransformed(_client_of("openai", "AsyncOpenAI"))
+_OPENAI = _skip_transform(_client_factory("openai", "AsyncOpenAI"))
 _WIRES: dict[str, _WireLibrary] = {
     "openai-chat": _WireLibrary(_OPENAI, _openai_chat),
     "openai-responses": _WireLibrary(_OPENAI, _openai_responses),

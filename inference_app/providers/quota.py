@@ -1,8 +1,8 @@
-"""What is left of the operator's own accounts at providers, asked on a timer and never in a request.
+"""Quotas: what is left of the operator's own accounts at providers, read on a timer and never in a request.
 
-OpenRouter and DeepSeek are asked for their balance, `codexbar` where that program exists; local providers are always
-available. A provider whose source says that nothing is left is skipped by routing; a source that cannot be asked
-gates nothing. Sources that are no provider are listed only.
+OpenRouter and DeepSeek report their balance, and `codexbar` where that program exists; local providers are always
+available. Routing skips a provider whose source reports that nothing is left; a source that does not respond excludes
+none. Sources that are not providers are only listed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 
 from core_app.lifecycle import Periodic, process_wide
 from inference_app.catalogue.config import ProviderEntry, models_config
-from inference_app.providers.upstreams import UPSTREAMS, identification
+from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 
 REFRESH_SECONDS = 60.0
 SOURCE_SECONDS = 10.0
@@ -35,7 +35,7 @@ EXHAUSTED: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One source. `balance` is money in the account's own currency; `used_percent` of an allowance."""
+    """The quota at one source. `balance` is in the account's currency, `used_percent` a share of an allowance."""
 
     provider: str
     available: bool
@@ -66,12 +66,12 @@ class Quotas(Periodic):
         EXHAUSTED.clear()
 
     def to_wire(self) -> dict[str, Any]:
-        """The contract's `/model-gateway/quota`."""
+        """Returns the body of `/model-gateway/quota`."""
         local = {name: Quota(name, True, "Local - always available") for name, entry in _local()}
         return {name: quota.to_wire() for name, quota in sorted((local | self._known).items())}
 
     async def refresh(self) -> None:
-        """Asks every source once; one that fails keeps what it said before."""
+        """Reads every source once; one that fails keeps its last quota."""
         providers = models_config().providers
         asked = {name: ask(providers[name]) for name, ask in _SOURCES.items() if _is_asked(providers.get(name))}
         found = await asyncio.gather(*asked.values(), return_exceptions=True)
@@ -80,7 +80,7 @@ class Quotas(Periodic):
                 self._known[name] = answer
             elif isinstance(answer, Exception):
                 logger.info("quota_not_known", provider=name, reason=type(answer).__name__)
-        self._known.update({quota.provider: quota for quota in await _codexbar()})
+        self._known.update({quota.provider: quota for quota in await _read_codexbar()})
         EXHAUSTED.clear()
         EXHAUSTED.update(name for name, quota in self._known.items() if name in providers and not quota.available)
 
@@ -102,14 +102,14 @@ def _local() -> list[tuple[str, ProviderEntry]]:
 
 
 async def _openrouter(provider: ProviderEntry) -> Quota:
-    data = (await _fetched(provider, "/credits"))["data"]
+    data = (await _fetch_json(provider, "/credits"))["data"]
     left = float(data["total_credits"]) - float(data["total_usage"])
     return Quota("openrouter", left > 0, f"Balance: ${left:.2f}", balance=round(left, 4))
 
 
 async def _deepseek(provider: ProviderEntry) -> Quota:
     base = provider.base_url.removesuffix("/v1")
-    answer = await _fetched(provider, "/user/balance", base)
+    answer = await _fetch_json(provider, "/user/balance", base)
     infos = answer["balance_infos"]
     sums = ", ".join(
         f"{_CURRENCIES.get(info['currency'], info['currency'] + ' ')}{info['total_balance']}" for info in infos
@@ -118,11 +118,13 @@ async def _deepseek(provider: ProviderEntry) -> Quota:
     return Quota("deepseek", bool(answer["is_available"]), f"Balance: {sums or '0'}", balance=balance)
 
 
-async def _fetched(provider: ProviderEntry, path: str, base: str | None = None) -> Any:
+async def _fetch_json(provider: ProviderEntry, path: str, base: str | None = None) -> Any:
     url = (base or provider.base_url).rstrip("/") + path
     async with (
         asyncio.timeout(SOURCE_SECONDS),
-        UPSTREAMS.session().get(url, headers=identification(provider, provider.wire), allow_redirects=False) as answer,
+        UPSTREAMS.session().get(
+            url, headers=identity_headers(provider, provider.wire), allow_redirects=False
+        ) as answer,
     ):
         if answer.status != 200:
             raise aiohttp.ClientError(f"status {answer.status}")
@@ -132,8 +134,8 @@ async def _fetched(provider: ProviderEntry, path: str, base: str | None = None) 
 _SOURCES = {"openrouter": _openrouter, "deepseek": _deepseek}
 
 
-async def _codexbar() -> list[Quota]:
-    """What `codexbar` knows of coding subscriptions; nothing where it is not installed or does not answer."""
+async def _read_codexbar() -> list[Quota]:
+    """Reads the quotas of coding subscriptions from `codexbar`; none if it is not installed or does not respond."""
     if shutil.which(CODEXBAR[0]) is None:
         return []
     process = await asyncio.create_subprocess_exec(
@@ -142,7 +144,7 @@ async def _codexbar() -> list[Quota]:
     try:
         async with asyncio.timeout(SOURCE_SECONDS):
             output, _ = await process.communicate()
-        return codexbar_quotas(output)
+        return parse_codexbar(output)
     except (TimeoutError, msgspec.DecodeError):
         return []
     finally:
@@ -151,8 +153,8 @@ async def _codexbar() -> list[Quota]:
             await process.wait()
 
 
-def codexbar_quotas(output: bytes) -> list[Quota]:
-    """Its JSON: a list of providers, each with windows that say how much of them is used."""
+def parse_codexbar(output: bytes) -> list[Quota]:
+    """Parses its JSON: a list of providers, each with windows that say how much of them is used."""
     document = msgspec.json.decode(output)
     found = []
     for entry in document if isinstance(document, list) else [document]:
@@ -172,4 +174,4 @@ def _percents(usage: Any) -> list[float]:
 
 
 QUOTAS = process_wide(Quotas())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,7 +1,7 @@
-"""What follows from a failed attempt: pure functions over the fault and the configured policies.
+"""Retry rules: pure functions from a fault and the configured policies to retries, delays and deadlines.
 
-A caller's own mistake is handed on; a provider's fault is tried again, then the next candidate is asked. Nothing
-here knows of connections or clocks.
+A caller's own mistake goes back to the caller; a provider's fault is retried, then the next target is asked. These
+functions know no connections and no clocks.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Literal
 
 from inference_app.catalogue.config import RetryPolicy, Timeouts
 
-CALLERS_FAULT = frozenset({400, 404, 413, 422})
-"""Statuses of a provider that the request itself has earned: handed on, and no circuit opens for them."""
+CALLER_FAULT_STATUSES = frozenset({400, 404, 413, 422})
+"""Statuses that the request itself causes: they go to the caller, and open no circuit."""
 
-NEVER_AGAIN = frozenset({501, 505})
-HASTY_FIRST_BYTE = 20.0
-"""Seconds to the first byte of a stream while another candidate is left."""
+UNRETRYABLE_STATUSES = frozenset({501, 505})
+FAILOVER_FIRST_BYTE = 20.0
+"""Seconds to the first byte of a stream while another target is left."""
 
 STREAM_DEADLINE = 90.0
 WHOLE_DEADLINE = 30.0
-"""Seconds after which nothing is tried again: of a stream in all, of a whole answer from its beginning."""
+"""Seconds after which nothing is retried, for streams and for complete responses."""
 
-MAX_COOL_SECONDS = 3600.0
+MAX_COOLDOWN_SECONDS = 3600.0
 
 FaultKind = Literal["connect", "disconnected", "timeout", "status", "garbage", "stream_error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why an attempt gave nothing. `code` is what the caller is told; `retry_after` in seconds, None when not said."""
+    """The fault of an attempt. `code` is for the caller; `retry_after` is in seconds, None if the provider has none."""
 
     kind: FaultKind
     code: str
@@ -41,52 +41,51 @@ class Fault:
     retry_after: float | None = None
 
     @property
-    def callers(self) -> bool:
-        return self.status in CALLERS_FAULT
-
-    @property
-    def cooling(self) -> bool:
-        """A 429 is no fault of the provider: it cools instead of counting against the breaker."""
+    def is_rate_limit(self) -> bool:
+        """True for a 429: no fault of the provider, so it starts a cooldown and does not count for the circuit."""
         return self.status == 429
 
 
-def again(fault: Fault, policy: RetryPolicy) -> bool:
-    """Whether asking the same candidate once more may help."""
+def is_retryable(fault: Fault, policy: RetryPolicy) -> bool:
+    """True if another request to the same candidate may help."""
     if fault.status is None:
         return True
-    if fault.status in NEVER_AGAIN:
+    if fault.status in UNRETRYABLE_STATUSES:
         return False
     named = f"{fault.status // 100}xx"
     return fault.status in policy.retryable_statuses or named in policy.retryable_statuses
 
 
-def pause(fault: Fault, policy: RetryPolicy, retry: int, draw: Callable[[], float]) -> float:
-    """Seconds before the `retry`th try (from 0): doubling, a quarter of chance either way, `Retry-After` respected."""
+def retry_delay(fault: Fault, policy: RetryPolicy, retry: int, draw: Callable[[], float]) -> float:
+    """Returns the seconds before retry number `retry` (from 0): doubled each time, with 25 % jitter, at least
+    `Retry-After`."""
     delay: float = min(policy.base_delay_ms * 2.0**retry, policy.max_delay_ms) / 1000
     delay *= 0.75 + draw() / 2
     return max(min(delay, policy.max_delay_ms / 1000), fault.retry_after or 0.0)
 
 
-def cooling(fault: Fault, policy: RetryPolicy) -> float:
-    """Seconds that a candidate is left alone after a 429."""
+def cooldown_seconds(fault: Fault, policy: RetryPolicy) -> float:
+    """Returns the seconds of the cooldown after a 429."""
     said = fault.retry_after
     return policy.base_delay_ms / 1000 if said is None else said
 
 
 def first_byte_seconds(times: Timeouts, *, streamed: bool, others: bool) -> float:
-    """How long the beginning of an answer is waited for; a whole answer's beginning comes with its end."""
+    """Returns the limit for the first byte of a response; a complete response has its first with its last.
+
+    `others`: another target is left."""
     if not streamed:
         return times.total
-    return min(times.first_byte, HASTY_FIRST_BYTE) if others else times.first_byte
+    return min(times.first_byte, FAILOVER_FIRST_BYTE) if others else times.first_byte
 
 
 def deadline_seconds(*, streamed: bool) -> float:
-    """After this long nothing is tried again."""
+    """Returns the seconds after which nothing is retried."""
     return STREAM_DEADLINE if streamed else WHOLE_DEADLINE
 
 
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """A `Retry-After` header: seconds, or a date; an hour at most, whatever it says."""
+    """Parses a `Retry-After` header, in seconds or as a date; an hour at most. None if it is missing or unreadable."""
     if not value:
         return None
     try:
@@ -98,4 +97,4 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
             seconds = (moment - (now or datetime.now(UTC))).total_seconds()
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
-    return min(max(0.0, seconds), MAX_COOL_SECONDS) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), MAX_COOLDOWN_SECONDS) if math.isfinite(seconds) else None

@@ -1,7 +1,8 @@
-"""What processes tell each other about providers, over Redis: circuits and cooling times, and their statistics.
+"""State about providers that processes share over Redis: circuits with their cooldowns, and statistics.
 
-Each process goes by its own memory and never waits for Redis in a request; changes are written at once and others'
-read twice a second, so processes agree within about that. Without Redis, or while it is away, each goes on alone.
+Each process decides by its own memory and never waits for Redis in a request. It writes its changes at once and reads
+those of others twice a second, so processes agree within about that time. Without Redis, or during an outage, each
+continues alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ POLL_SECONDS = 0.5
 REDIS_SECONDS = 1.0
 CIRCUIT_SECONDS = 3600.0
 STATS_SECONDS = 86_400.0
-"""How long what a process said is kept after its last word."""
+"""The times after which entries that are not renewed are removed."""
 
 logger = structlog.get_logger("gateway.shared")
 
@@ -45,7 +46,7 @@ class SharedState(Periodic):
         self._stats = stats
         self._process = secrets.token_hex(6)
         self._known: dict[Candidate, float] = {}
-        """When each circuit last changed, as far as this process has said or heard."""
+        """The time of each circuit's last change that this process has written or read."""
         self._changed: set[Candidate] = set()
         self._wake = asyncio.Event()
         self._sharing = asyncio.Lock()
@@ -58,8 +59,9 @@ class SharedState(Periodic):
         if not settings.GATEWAY_REDIS_URL:
             return
         self._wake, self._sharing = asyncio.Event(), asyncio.Lock()
+        self._redis_away = False
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
-        # Named, because an embedded gateway never loads it.
+        # Imported by name, because an embedded gateway never loads it.
         self._redis = import_string("redis.asyncio.Redis").from_url(
             settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
@@ -79,9 +81,9 @@ class SharedState(Periodic):
         self._stats.others.clear()
 
     async def share(self) -> None:
-        """One round: what changed here is told, what others told is learnt. Raises what Redis fails with.
+        """Writes the changes of this process and reads those of others once; raises the errors of Redis.
 
-        One at a time: of two at once the answer that was read first could be heard last.
+        Only one exchange runs at a time: with two at once, the older result could be applied last.
         """
         async with self._sharing:
             await self._exchange()
@@ -104,30 +106,30 @@ class SharedState(Periodic):
         try:
             async with redis.pipeline(transaction=False) as pipe:
                 if changed:
-                    pipe.hset(f"{self._prefix}:circuits", mapping={c.name: self._told(c) for c in changed})
-                pipe.hset(f"{self._prefix}:stats", self._process, orjson.dumps(self._stats.raw()))
+                    pipe.hset(f"{self._prefix}:circuits", mapping={c.name: self._encode_circuit(c) for c in changed})
+                pipe.hset(f"{self._prefix}:stats", self._process, orjson.dumps(self._stats.to_shared()))
                 pipe.hgetall(f"{self._prefix}:circuits")
                 pipe.hgetall(f"{self._prefix}:stats")
                 *_, circuits, stats = await pipe.execute()
         except BaseException:
             self._changed |= changed
             raise
-        await self._learn(redis, circuits)
-        await self._hear(redis, stats)
+        await self._read_circuits(redis, circuits)
+        await self._read_stats(redis, stats)
 
     def _note(self, candidate: Candidate, circuit: Circuit) -> None:
         self._known[candidate] = self._circuits.clock()
         self._changed.add(candidate)
         self._wake.set()
 
-    def _told(self, candidate: Candidate) -> bytes:
+    def _encode_circuit(self, candidate: Candidate) -> bytes:
         circuit = self._circuits.get(candidate)
         state = [circuit.failures, circuit.open_until, circuit.cool_until, circuit.probes, circuit.probed_at]
         return orjson.dumps([self._known[candidate], *state])
 
-    async def _learn(self, redis: Redis, told: dict[bytes, bytes]) -> None:
+    async def _read_circuits(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old = self._circuits.clock(), []
-        for name, value in told.items():
+        for name, value in stored.items():
             at, failures, open_until, cool_until, probes, probed_at = orjson.loads(value)
             provider, _, model = name.decode().partition(":")
             candidate = Candidate(provider, model)
@@ -140,9 +142,9 @@ class SharedState(Periodic):
         if old:
             await redis.hdel(f"{self._prefix}:circuits", *old)
 
-    async def _hear(self, redis: Redis, told: dict[bytes, bytes]) -> None:
+    async def _read_stats(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old, others = self._stats.clock(), [], []
-        for process, value in told.items():
+        for process, value in stored.items():
             raw: dict[str, Any] = orjson.loads(value)
             if now - raw["at"] > STATS_SECONDS:
                 old.append(process)
@@ -170,4 +172,4 @@ class SharedState(Periodic):
 
 
 SHARED = process_wide(SharedState())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,6 +1,7 @@
-"""What this process did for its clients lately: counts, latencies and last errors by provider, and recent calls.
+"""Statistics of relayed calls for `/model-gateway/stats`: counts, latencies and last errors by provider, recent calls.
 
-In memory and bounded; the durable record is the ledger. Latencies are of the last few hundred answered calls.
+They are in memory and bounded; the durable record is the ledger. Latencies are those of the last few hundred calls with
+a complete response. Processes share them (`inference_app.providers.state_sync`), because a client asks only one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from core_app.lifecycle import process_wide
 
 RECENT = 100
 LATENCIES = 500
-TOLD_LATENCIES = 100
+SHARED_LATENCIES = 100
+"""Latencies that other processes get to see."""
 
 
 @dataclass(slots=True)
 class ProviderStats:
-    """One provider. `requests` are calls that ended there; `failures` those that it did not answer well."""
+    """The counts of one provider. `requests` are calls that ended there; `failures` those without a good response."""
 
     requests: int = 0
     failures: int = 0
@@ -33,7 +35,7 @@ class ProviderStats:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
 
     def add(self, raw: dict[str, Any]) -> None:
-        """What another process counted."""
+        """Adds the counts of another process."""
         self.requests += raw["requests"]
         self.failures += raw["failures"]
         self.failed_attempts += raw["failed_attempts"]
@@ -42,10 +44,10 @@ class ProviderStats:
             self.last_error, self.last_error_at = raw["last_error"], raw["last_error_at"]
         self.latencies.extend(raw["latencies"])
 
-    def raw(self) -> dict[str, Any]:
-        """For other processes."""
+    def to_shared(self) -> dict[str, Any]:
+        """Returns the counts in the form that processes share."""
         named = {name: getattr(self, name) for name in _COUNTED}
-        return {**named, "latencies": [round(ms, 1) for ms in list(self.latencies)[-TOLD_LATENCIES:]]}
+        return {**named, "latencies": [round(ms, 1) for ms in list(self.latencies)[-SHARED_LATENCIES:]]}
 
     def to_wire(self) -> dict[str, Any]:
         ordered = sorted(self.latencies)
@@ -64,22 +66,22 @@ _COUNTED = ("requests", "failures", "failed_attempts", "last_success", "last_err
 
 
 class Stats:
-    """For one event loop."""
+    """The statistics of this process, for one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.others: list[dict[str, Any]] = []
-        """What other processes counted, as `inference_app.providers.state_sync` hears it."""
+        """The statistics of other processes, as `inference_app.providers.state_sync` reads them."""
         self.reset()
 
     def reset(self) -> None:
-        """As after a start."""
+        """Starts anew, as after a start of the process."""
         self._began = self.clock()
         self._providers: OrderedDict[str, ProviderStats] = OrderedDict()
         self._recent: deque[tuple[float, str, str, str, float]] = deque(maxlen=RECENT)
 
-    def ended(self, provider: str, model: str, outcome: str, total_ms: float) -> None:
-        """A call is over."""
+    def record_call(self, provider: str, model: str, outcome: str, total_ms: float) -> None:
+        """Counts a call that has ended."""
         stats, now = self._of(provider), self.clock()
         stats.requests += 1
         if outcome in ("failed", "broken"):
@@ -89,20 +91,20 @@ class Stats:
             stats.latencies.append(total_ms)
         self._recent.append((now, provider, model, outcome, total_ms))
 
-    def failed_attempt(self, provider: str, model: str, code: str) -> None:
-        """An attempt failed; the call goes on."""
+    def record_failed_attempt(self, provider: str, model: str, code: str) -> None:
+        """Counts a failed attempt; the call goes on."""
         stats = self._of(provider)
         stats.failed_attempts += 1
         stats.last_error, stats.last_error_at = f"{model}: {code}", self.clock()
 
-    def raw(self) -> dict[str, Any]:
-        """What this process counted, for the others."""
-        providers = {name: stats.raw() for name, stats in self._providers.items()}
+    def to_shared(self) -> dict[str, Any]:
+        """Returns the statistics of this process in the form that processes share."""
+        providers = {name: stats.to_shared() for name, stats in self._providers.items()}
         return {"at": self.clock(), "began": self._began, "providers": providers, "recent": list(self._recent)}
 
     def to_wire(self) -> dict[str, Any]:
-        """The contract's `/model-gateway/stats`, of all processes together."""
-        every = [self.raw(), *self.others]
+        """Returns the body of `/model-gateway/stats`, for all processes together."""
+        every = [self.to_shared(), *self.others]
         providers: dict[str, ProviderStats] = {}
         for raw in every:
             for name, counted in raw["providers"].items():
@@ -128,4 +130,4 @@ def _iso(moment: float | None) -> str | None:
 
 
 STATS = process_wide(Stats(), reset=Stats.reset)
-"""This process's."""
+"""Process-wide instance."""

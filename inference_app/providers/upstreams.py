@@ -1,7 +1,7 @@
-"""Connections to providers: one session with one pool per event loop, and what each provider is sent beside the body.
+"""Connections to providers: one session with one pool per event loop, and the headers of each provider.
 
-No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of an answer are
-handed on as they are. Keys are put into headers here and nowhere else.
+No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of a response pass
+unchanged. Only this module puts keys into headers.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import running_loop
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.catalogue.resolution import Candidate
-from inference_app.request_kinds import Kind, upstream_url
+from inference_app.request_kinds import RequestKind, upstream_url
 
 KEEPALIVE_SECONDS = 30.0
 DNS_SECONDS = 60
 LARGE_BODY = 1024 * 1024
-"""aiohttp warns of larger bodies given as bytes, which it would copy in one step."""
+"""The limit for bodies given to aiohttp as bytes; it warns of larger ones, which it would copy in one step."""
 
 ANTHROPIC_VERSION = "2023-06-01"
-PASSED_ON = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
-"""The client's headers that a provider of its wire is sent; all others end here."""
+FORWARDED_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+"""The client's headers that a provider of its wire receives; all others stay here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One address of one provider, ready to be asked."""
+    """One address of one provider, with everything that a request needs beside its body."""
 
     name: str
     provider: ProviderEntry
@@ -42,25 +42,25 @@ class Upstream:
     url: URL
     headers: CIMultiDict[str]
     timeout: aiohttp.ClientTimeout
-    """Of connecting. Who waits for an answer knows how long: aiohttp sets a timer for every piece that comes."""
+    """The limit for connecting only, because aiohttp would set a timer for every piece of a response."""
 
-    def sent(self, passed_on: Mapping[str, str]) -> CIMultiDict[str]:
-        """The headers of a request; `passed_on` are the client's own, of this wire."""
-        if not passed_on:
+    def request_headers(self, forwarded_headers: Mapping[str, str]) -> CIMultiDict[str]:
+        """Returns the headers of a request; `forwarded_headers` are the client's own, of this wire."""
+        if not forwarded_headers:
             return self.headers
         headers = self.headers.copy()
-        headers.update(passed_on)
+        headers.update(forwarded_headers)
         return headers
 
 
 class Upstreams(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+    """The sessions and addresses of all providers, a part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._latest: tuple[asyncio.AbstractEventLoop | None, aiohttp.ClientSession | None] = (None, None)
         self._config: ModelsConfig | None = None
-        self._made: dict[tuple[str, Kind, str | None], Upstream] = {}
+        self._made: dict[tuple[str, RequestKind, str | None], Upstream] = {}
 
     async def stop(self) -> None:
         """Closes the running loop's connections."""
@@ -69,7 +69,7 @@ class Upstreams(Part):
             await session.close()
 
     def session(self) -> aiohttp.ClientSession:
-        """The running loop's."""
+        """Returns the session of the running loop."""
         loop = running_loop()
         latest, session = self._latest
         if latest is loop and session is not None and not session.closed:
@@ -80,8 +80,8 @@ class Upstreams(Part):
         self._latest = (loop, session)
         return session
 
-    def upstream(self, config: ModelsConfig, candidate: Candidate, kind: Kind, wire: Wire) -> Upstream:
-        """The candidate's address for requests of `kind` on `wire`."""
+    def upstream(self, config: ModelsConfig, candidate: Candidate, kind: RequestKind, wire: Wire) -> Upstream:
+        """Returns the candidate's address for requests of `kind` on `wire`."""
         if config is not self._config:
             self._made.clear()
             self._config = config
@@ -93,8 +93,8 @@ class Upstreams(Part):
         return known
 
 
-def payload(body: bytes) -> bytes | BytesIO:
-    """What aiohttp is given for a body."""
+def request_payload(body: bytes) -> bytes | BytesIO:
+    """Returns a body in the form that aiohttp sends without a copy."""
     return body if len(body) < LARGE_BODY else BytesIO(body)
 
 
@@ -109,8 +109,8 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Upstream:
-    headers = identification(provider, wire)
+def _upstream(name: str, provider: ProviderEntry, kind: RequestKind, wire: Wire) -> Upstream:
+    headers = identity_headers(provider, wire)
     headers["Content-Type"] = "application/json"
     return Upstream(
         name=name,
@@ -122,8 +122,8 @@ def _upstream(name: str, provider: ProviderEntry, kind: Kind, wire: Wire) -> Ups
     )
 
 
-def identification(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
-    """Who asks: the provider's key and its configured headers."""
+def identity_headers(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
+    """Returns the headers with the provider's key, and those of its configuration."""
     headers: CIMultiDict[str] = CIMultiDict({"User-Agent": "agent-gateway", "Accept-Encoding": "identity"})
     if wire == "anthropic":
         headers["anthropic-version"] = ANTHROPIC_VERSION
@@ -136,4 +136,4 @@ def identification(provider: ProviderEntry, wire: Wire) -> CIMultiDict[str]:
 
 
 UPSTREAMS = process_wide(Upstreams())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

@@ -1,4 +1,4 @@
-"""Whether a request may be made at all: the key's limit on the path, then the budgets, of which it holds its share."""
+"""Admission of a request before a provider is asked: the key's limit on the path, then a reservation in the budgets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from inference_app.catalogue.config import ModelsConfig
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import PathRateLimited
 from inference_app.relay.envelope import Envelope
-from inference_app.request_kinds import Kind
-from inference_app.spend.budgets import BUDGETS, Reservation, names_of
+from inference_app.request_kinds import RequestKind
+from inference_app.spend.budgets import BUDGETS, Reservation, model_names
 from inference_app.spend.path_limits import PATH_LIMITS
 from inference_app.spend.price_list import known_rates
 from inference_app.spend.prices import estimated_cost
@@ -20,40 +20,40 @@ from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 
 OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 1000, 32_000
-"""What is held for an answer: when the client sets no bound, and at most."""
+"""Output tokens to reserve: the number without a bound of the client, and the highest."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """`headers` say what is left; `reservation` is settled with the call."""
+    """An admitted request. `headers` say what is left; `reservation` is settled at the end of the call."""
 
     headers: HeaderPairs = field(default_factory=list)
     reservation: Reservation | None = None
 
-    def settling(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
-        """Told what the call used and cost, at whom."""
+    def bind_settlement(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
+        """Returns the function that settles the reservation with the usage and the cost of a call at `candidate`."""
         if self.reservation is None:
             return None
         self.reservation.candidate = candidate
         return self.reservation.settle
 
     async def allows(self, principal: Principal, candidate: Candidate) -> bool:
-        """Whether the call may go on to another candidate than the one it was admitted for."""
-        if not BUDGETS.any_for(principal):
+        """True if the budgets allow another candidate than the one that the call was admitted for."""
+        if not BUDGETS.has_rules(principal):
             return True
         held = () if self.reservation is None else self.reservation.windows
-        return not await BUDGETS.spent_beside(principal, names_of(candidate), held)
+        return not await BUDGETS.is_exhausted_beside(principal, model_names(candidate), held)
 
     def release(self) -> None:
-        """The call was not made."""
+        """Gives the reservation back, because no provider was asked."""
         if self.reservation is not None:
             self.reservation.release()
 
 
 async def admit(
-    config: ModelsConfig, principal: Principal, kind: Kind, envelope: Envelope, first: Candidate
+    config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Takes a token of the path's bucket and holds the estimate in every budget.
+    """Takes a token of the path's bucket and reserves the estimate in every budget.
 
     Raises PathRateLimited, MinuteBudgetSpent or BudgetSpent.
     """
@@ -61,18 +61,18 @@ async def admit(
     headers = [] if limit is None else limit.headers()
     if limit is not None and limit.limited:
         raise PathRateLimited(limit)
-    if not BUDGETS.any_for(principal):
+    if not BUDGETS.has_rules(principal):
         return Admission(headers)
     output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
     provider, rates = config.providers[first.provider], known_rates(first)
     usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
-    names = (envelope.model, *names_of(first))
+    names = (envelope.model, *model_names(first))
     reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
     return Admission(headers if reservation is None else [*headers, *budget_headers(reservation)], reservation)
 
 
 def budget_headers(reservation: Reservation) -> HeaderPairs:
-    """The headers that say what is left of the narrowest budget, without this call."""
+    """Returns the headers with what is left of the narrowest budget, before this call."""
     tokens, usd = reservation.left
     headers: HeaderPairs = [] if tokens is None else [(b"x-gateway-budget-tokens-left", b"%d" % tokens)]
     return headers if usd is None else [*headers, (b"x-gateway-budget-usd-left", f"{usd:.6f}".encode())]

@@ -1,7 +1,8 @@
-"""What turns a request of one wire into another's, and the other's answer back: made anew for every attempt.
+"""The interface of converters: a request of one wire becomes another's, and the response comes back converted.
 
-A converter holds the state of one stream. `feed` gets whole events in the provider's wire and returns whole events
-in the client's; the relay has taken usage and errors out before, so a converter never sees a provider's error.
+A converter is made anew for every attempt and holds the state of one stream. `feed` receives complete events in the
+provider's wire and returns complete events in the client's. The relay reads usage and errors off the stream before, so
+a converter never sees a provider's error.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from inference_app.catalogue.config import Wire
 
 
 class Converter(Protocol):
-    """One request's conversion. Raises BadRequest from `request` for what the other wire cannot say."""
+    """The conversion of one request. `request` raises BadRequest for what the other wire cannot express."""
 
     def request(self, body: bytes) -> bytes:
-        """The body for the provider; its `model` is already the provider's own name."""
+        """Returns the body for the provider; its `model` is already the provider's own name."""
 
     def answer(self, body: bytes) -> bytes:
-        """A whole answer; ValueError when it is not one of the provider's wire."""
+        """Converts a complete response; raises ValueError if it is not of the provider's wire."""
 
     def feed(self, data: bytes) -> bytes:
-        """What the client gets for these events; may be empty. ValueError for garbage."""
+        """Converts events; the result may be empty. Raises ValueError for garbage."""
 
     def finish(self) -> bytes:
-        """What ends the client's stream after the provider's has ended well."""
+        """Returns the end of the client's stream, after the provider's stream has ended well."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Headers about the conversion (`x-gateway-dropped-tools`), known once `request` was called."""
+        """Returns headers about the conversion (`x-gateway-dropped-tools`); call `request` before."""
 
 
 ConverterFactory = Callable[[], Converter]

@@ -1,7 +1,7 @@
-"""A request's body, opened no further than routing needs: its top-level fields as the bytes they came in.
+"""The body of a request, parsed no further than routing needs: its top-level fields as the bytes they came in.
 
-Numbers, unknown fields, escapes and nested JSON are never decoded and encoded again; only the model's name is
-replaced, `stream_options.include_usage` added and an empty `tools` taken out.
+Numbers, unknown fields, escapes and nested JSON are never decoded and encoded again. Only the model's name is replaced,
+`stream_options.include_usage` added and an empty `tools` removed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from core_app.errors import BadRequest
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESTIMATED_BYTES_PER_TOKEN = 4
 _SURROGATE = re.compile(rb"\\u[dD](?:([89abAB])|[c-fC-F])[0-9a-fA-F]{2}")
-MAX_HALVES = 10_000
-"""More escapes of this kind are no accident, and replacing them takes time."""
+MAX_LONE_SURROGATES = 10_000
+"""The limit of lone surrogates to replace: more are no accident, and replacing takes time."""
 
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
 @dataclass(slots=True)
 class Envelope:
-    """`fields` are raw JSON by name, in the order they came."""
+    """A parsed body. `fields` are raw JSON by name, in the order they came."""
 
     raw: bytes
     fields: Mapping[str, msgspec.Raw]
@@ -36,9 +36,9 @@ class Envelope:
 
     @classmethod
     def open(cls, raw: bytes) -> Envelope:
-        """Raises BadRequest for what is no JSON object with a `model`."""
+        """Parses a body; raises BadRequest if it is not a JSON object with a `model`."""
         try:
-            raw, fields = _opened(raw)
+            raw, fields = _read_fields(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest("The body is not a valid JSON object.") from None
         model = _value(fields, "model")
@@ -50,50 +50,50 @@ class Envelope:
         return cls(raw, fields, model, streamed is True)
 
     @property
-    def usage_asked(self) -> bool:
-        """Whether the client itself wants the chunk with the usage."""
+    def wants_usage(self) -> bool:
+        """True if the client itself asks for the chunk with the usage."""
         options = _value(self.fields, "stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
 
     @property
     def input_estimate(self) -> int:
-        """Tokens of the request, from its length: what is reserved, and what is charged when nobody counts."""
+        """Tokens of the request, estimated from its length: reserved, and charged if the provider reports no usage."""
         return len(self.raw) // _ESTIMATED_BYTES_PER_TOKEN + 1
 
     @property
     def output_bound(self) -> int | None:
-        """The tokens that the client itself allows for the answer."""
+        """The client's own limit for the tokens of the completion; None without one."""
         for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
             value = _value(self.fields, name)
             if isinstance(value, int) and value > 0:
                 return value
         return None
 
-    def directed(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
-        """The body for a provider, without the fields of `leave_out`: the same bytes when nothing has to change."""
+    def body_for(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
+        """Returns the body for a provider, without the fields of `leave_out`; the same bytes if nothing changes."""
         changes: dict[str, bytes | None] = {name: None for name in leave_out if name in self.fields}
         if model != self.model:
             changes["model"] = orjson.dumps(model)
-        if self._tools_empty():
+        if self._has_empty_tools():
             changes["tools"] = changes["tool_choice"] = None
-        if include_usage and not self.usage_asked:
-            changes["stream_options"] = self._with_usage()
-        return self._changed(changes) if changes or self._model_may_come_twice() else self.raw
+        if include_usage and not self.wants_usage:
+            changes["stream_options"] = self._usage_option()
+        return self._rewrite(changes) if changes or self._model_may_come_twice() else self.raw
 
     def _model_may_come_twice(self) -> bool:
-        """Readers differ in which of two fields of one name counts: the provider gets the one that was looked at. The
-        name may be written with escapes of its letters."""
+        """True if a second `model` is possible, perhaps with escaped letters. Readers differ in which of two counts, so
+        the provider must get only the one that was read here."""
         return self.raw.count(b'"model"') > 1 or b"\\u006" in self.raw
 
-    def _tools_empty(self) -> bool:
+    def _has_empty_tools(self) -> bool:
         tools = self.fields.get("tools")
         return tools is not None and len(tools) < 16 and _value(self.fields, "tools") == []
 
-    def _with_usage(self) -> bytes:
+    def _usage_option(self) -> bytes:
         options = _value(self.fields, "stream_options")
         return orjson.dumps({**options, "include_usage": True}) if isinstance(options, dict) else _USAGE_OPTION
 
-    def _changed(self, changes: Mapping[str, bytes | None]) -> bytes:
+    def _rewrite(self, changes: Mapping[str, bytes | None]) -> bytes:
         parts: list[bytes | msgspec.Raw] = []
         for name, value in {**self.fields, **changes}.items():
             if value is not None:
@@ -101,20 +101,20 @@ class Envelope:
         return b"".join((b"{", *parts[:-1], b"}"))
 
 
-def _opened(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
-    """The body and its fields. JavaScript's clients write one half of a character that was cut in two, which no other
-    reader takes: it is replaced, where it keeps the body from being read."""
+def _read_fields(raw: bytes) -> tuple[bytes, dict[str, msgspec.Raw]]:
+    """Returns the body and its fields. JavaScript clients may write half of a surrogate pair, which other readers
+    refuse: where it makes the body unreadable, it is replaced."""
     try:
         return raw, _FIELDS.decode(raw)
     except msgspec.DecodeError:
-        if not 0 < raw.count(b"\\ud") + raw.count(b"\\uD") <= MAX_HALVES:
+        if not 0 < raw.count(b"\\ud") + raw.count(b"\\uD") <= MAX_LONE_SURROGATES:
             raise
-        whole = _without_halves(raw)
+        whole = _replace_lone_surrogates(raw)
         return whole, _FIELDS.decode(whole)
 
 
-def _without_halves(raw: bytes) -> bytes:
-    """The JSON with U+FFFD for every escape of half a character that has not its other half beside it."""
+def _replace_lone_surrogates(raw: bytes) -> bytes:
+    """Returns the JSON with U+FFFD for every escaped surrogate without its other half."""
     parts: list[bytes] = []
     done = seen = 0
     first: re.Match[bytes] | None = None

@@ -15,9 +15,9 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.relay.admission import Admission
-from inference_app.relay.answer import UpstreamAnswer
-from inference_app.relay.attempt import Failed
+from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import UpstreamRequest
+from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import end_attempt, fail_attempt, start_attempt
 from inference_app.relay.targets import Target
 from inference_app.spend.metering import METER, CallRecord, Outcome
@@ -46,7 +46,7 @@ class CallObserver:
         self.attempts = 0
         self.span = NO_SPAN
 
-    def elapsed(self) -> float:
+    def elapsed_seconds(self) -> float:
         """Seconds since the call started."""
         return time.monotonic() - self._started
 
@@ -74,11 +74,11 @@ class CallObserver:
             request_id=request.request_id,
         )
 
-    def fail(self, target: Target, failed: Failed, *, free: bool) -> None:
+    def fail(self, target: Target, failed: AttemptFailed, *, free: bool) -> None:
         """Notes a failed attempt. A `free` one does not count against the provider."""
         fault, self._in_flight = failed.fault, False
         fail_attempt(self.span, failed)
-        METER.failed_attempt(self._request.principal, target.candidate, fault.code)
+        METER.record_failed_attempt(self._request.principal, target.candidate, fault.code)
         logger.warning(
             "attempt_failed",
             candidate=target.candidate.name,
@@ -86,26 +86,26 @@ class CallObserver:
             reason=fault.kind,
             code=fault.code,
             status=fault.status,
-            counted=not (free or fault.cooling or failed.refusal is not None),
+            counted=not (free or fault.is_rate_limit or failed.refusal is not None),
             request_id=self._request.request_id,
         )
 
-    def answered(self) -> None:
+    def note_first_byte(self) -> None:
         """Notes that the first byte of the response is here."""
         self._first_byte = time.monotonic()
 
-    def finish(self, answer: UpstreamAnswer) -> None:
+    def finish(self, response: RelayedResponse) -> None:
         """Meters a call that has a response, however far the client read it."""
-        if answer.outcome == "ok":
-            CIRCUITS.succeeded(answer.candidate)
-        elif answer.outcome == "broken":
-            CIRCUITS.failed(answer.candidate, models_config().defaults.circuit_breaker)
+        if response.outcome == "ok":
+            CIRCUITS.note_success(response.candidate)
+        elif response.outcome == "broken":
+            CIRCUITS.note_failure(response.candidate, models_config().defaults.circuit_breaker)
         else:
-            CIRCUITS.left(answer.candidate)
-        end_attempt(self.span, None if answer.outcome == "ok" else answer.outcome, answer.usage)
-        self._meter(answer.candidate, answer.outcome, answer.usage, answer.output_estimate)
+            CIRCUITS.note_abandoned(response.candidate)
+        end_attempt(self.span, None if response.outcome == "ok" else response.outcome, response.usage)
+        self._meter(response.candidate, response.outcome, response.usage, response.output_estimate)
 
-    def finish_without_answer(self, error: BaseException) -> None:
+    def finish_without_response(self, error: BaseException) -> None:
         """Meters a call that ends with `error` before it has a response."""
         candidate = self._asking
         end_attempt(self.span, type(error).__name__, None)
@@ -113,7 +113,7 @@ class CallObserver:
             self.admission.release()
         elif isinstance(error, asyncio.CancelledError):
             if self._in_flight:
-                CIRCUITS.left(candidate)
+                CIRCUITS.note_abandoned(candidate)
             self._meter(candidate, "left", None, 0)
         else:
             self._meter(candidate, "refused" if error.status < 500 else "failed", Usage(0, 0), 0)
@@ -124,7 +124,7 @@ class CallObserver:
             usage = Usage(request.envelope.input_estimate, output_estimate, estimated=True)
         METER.record(
             CallRecord(
-                settle=self.admission.settling(candidate),
+                settle=self.admission.bind_settlement(candidate),
                 principal=request.principal,
                 request_id=request.request_id,
                 kind=request.kind,

@@ -1,4 +1,4 @@
-"""An attempt at a provider as a span of OpenTelemetry's GenAI conventions, below the request's."""
+"""Spans of attempts at providers, in OpenTelemetry's GenAI conventions, below the span of the request."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 
 from core_app.tracing import NO_SPAN, Attributes, Span, start_span, tracing_enabled
 from inference_app.catalogue.resolution import Candidate
-from inference_app.otel_names import OPERATIONS, provider_named
-from inference_app.relay.attempt import Failed
-from inference_app.request_kinds import Kind
+from inference_app.otel_names import OPERATIONS, otel_provider_name
+from inference_app.relay.attempt import AttemptFailed
+from inference_app.request_kinds import RequestKind
 from inference_app.spend.usage import Usage
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _HEAD = 4096
 
 
-def start_attempt(candidate: Candidate, kind: Kind, *, number: int, streamed: bool, request_id: str) -> Span:
-    """The span of an attempt that is made now; whoever makes it ends it."""
+def start_attempt(candidate: Candidate, kind: RequestKind, *, number: int, streamed: bool, request_id: str) -> Span:
+    """Starts the span of an attempt; the caller ends it with `end_attempt` or `fail_attempt`."""
     if not tracing_enabled():
         return NO_SPAN
     operation, model = OPERATIONS.get(kind, "chat"), candidate.model[:200]
     attributes: Attributes = {
         "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": provider_named(candidate.provider),
+        "gen_ai.provider.name": otel_provider_name(candidate.provider),
         "gen_ai.request.model": model,
         "gen_ai.request.stream": streamed,
         "gateway.request.id": request_id,
@@ -32,21 +32,21 @@ def start_attempt(candidate: Candidate, kind: Kind, *, number: int, streamed: bo
 
 
 def note_response_model(span: Span, beginning: bytes) -> None:
-    """Notes the model that the beginning of an answer says it is of. Every wire has it there, and inside a text its
-    quotes would be escaped."""
+    """Sets the model that the start of a response names. All wires have it there, and within a text its quotes would be
+    escaped."""
     if span is not NO_SPAN and (found := _MODEL.search(beginning, 0, _HEAD)) is not None:
         span.set_attributes({"gen_ai.response.model": found[1].decode("utf-8", "replace")})
 
 
-def fail_attempt(span: Span, failed: Failed) -> None:
-    """Ends the span of an attempt that gave nothing."""
+def fail_attempt(span: Span, failed: AttemptFailed) -> None:
+    """Ends the span of a failed attempt."""
     if span is not NO_SPAN:
         span.set_attributes({"http.response.status_code": failed.fault.status})
         end_attempt(span, failed.fault.code, None)
 
 
 def end_attempt(span: Span, error_type: str | None, usage: Usage | None) -> None:
-    """Ends the span of an attempt."""
+    """Ends the span of an attempt that has a response; `error_type` None: the response is complete."""
     if span is NO_SPAN:
         return
     if usage is not None:

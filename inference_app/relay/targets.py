@@ -1,6 +1,6 @@
-"""Whom a request may go to, in order: resolution of the public name, then who can take the request's wire.
+"""The targets of a request, in order of preference: candidates for its model that can take its wire.
 
-Pure over the configuration. A candidate whose wire is neither the client's nor convertible is left out.
+They follow from the configuration alone. A candidate whose wire is neither the client's nor convertible is left out.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from inference_app.catalogue.resolution import Candidate, Resolution, model_cand
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
-from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
+from inference_app.request_kinds import CONVERTED, NATIVE, RequestKind, speaks
 from tenants_app.principal import Principal
 
 MAX_REMEMBERED = 1024
-"""Names whose resolution is kept: clients name what they like."""
+"""Resolutions that are kept; clients may send any name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One candidate, the wire and kind it is asked in, and the converter to that wire (None: as it is)."""
+    """One candidate, and the wire and kind of the request that it receives. `converter` None: without conversion."""
 
     candidate: Candidate
-    kind: Kind
+    kind: RequestKind
     wire: Wire
     converter: ConverterFactory | None
 
 
 class Targets:
-    """Remembers resolutions for as long as the configuration stands; those with chance in them are made anew."""
+    """The cache of resolutions, valid for one configuration. Weighted aliases are resolved anew each time."""
 
     def __init__(self) -> None:
         self._config: ModelsConfig | None = None
         self._known: dict[tuple[str, bool], Resolution] = {}
 
     def targets_for(
-        self, config: ModelsConfig, name: str, kind: Kind, converters: Converters, principal: Principal
+        self, config: ModelsConfig, name: str, kind: RequestKind, converters: Converters, principal: Principal
     ) -> list[Target]:
-        """At least one; raises ModelNotFound or NoProvider when there is none."""
+        """Returns at least one target; raises ModelNotFound or NoProvider if there is none."""
         resolution = self.resolution(config, name, substitution=substitution(principal))
         mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
@@ -60,7 +60,7 @@ class Targets:
         raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
 
     def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:
-        """Where the name leads, by the configuration alone."""
+        """Returns the candidates for a name, whoever asks."""
         if name in config.model_aliases:
             return model_candidates(config, name, substitution=substitution, draw=random.random)
         if config is not self._config or len(self._known) > MAX_REMEMBERED:
@@ -71,7 +71,7 @@ class Targets:
         return known
 
 
-def _target(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: Converters) -> Target | None:
+def _target(config: ModelsConfig, candidate: Candidate, kind: RequestKind, converters: Converters) -> Target | None:
     provider = config.providers[candidate.provider]
     if provider.wire == "demo" or not provider.usable:
         return None
@@ -85,15 +85,15 @@ def _target(config: ModelsConfig, candidate: Candidate, kind: Kind, converters: 
 
 
 def _no_target_error(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:
-    """Why nobody may be asked; a model that is not the tenant's to use is answered as an unknown one."""
+    """Returns the error for a name without targets. A model that the tenant may not use looks like an unknown one."""
     if resolution.keyless and not resolution.candidates:
         return NoProvider(f"'{name[:200]}' would be served by {', '.join(resolution.keyless)}, which has no key.")
     return ModelNotFound(name)
 
 
 def unknown_fields(config: ModelsConfig, target: Target) -> Collection[str]:
-    """The fields of the request that its model is known not to take: Anthropic's models without reasoning refuse to
-    be told how hard to think. Of a model whose capabilities nobody named, nothing is known."""
+    """Returns the fields of the request that the model is known to refuse: Anthropic's models without reasoning refuse
+    an effort. Nothing is known about a model whose capabilities are not configured."""
     entry = config.providers[target.candidate.provider].model(target.candidate.model)
     known = None if entry is None else entry.capabilities
     return () if target.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
@@ -103,8 +103,8 @@ _EFFORT = ("reasoning", "reasoning_effort")
 
 
 @lru_cache(maxsize=1024)
-def served_by(candidate: Candidate) -> HeaderPairs:
-    """The headers that name a candidate."""
+def target_headers(candidate: Candidate) -> HeaderPairs:
+    """Returns the headers that name a candidate."""
     return [
         (b"x-gateway-provider", candidate.provider.encode()),
         (b"x-gateway-model", quote(candidate.model[:200], safe="/:.@+ ").encode()),
@@ -112,4 +112,4 @@ def served_by(candidate: Candidate) -> HeaderPairs:
 
 
 TARGETS = process_wide(Targets())
-"""The process's."""
+"""Process-wide instance."""

@@ -1,7 +1,7 @@
-"""Sums per day of what was relayed, by tenant, provider and model: counted in memory, added to the rows in batches.
+"""Daily sums of relayed calls, by tenant, provider and model: counted in memory, added to the database in batches.
 
-They are for people to look at; the ledger is what is charged by. A batch whose commit was not heard of may be counted
-twice, a killed process's last moment not at all.
+They are for display; charges come from the ledger. A batch whose commit was not confirmed may be counted twice, and the
+last moment of a killed process is not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NANOS = 1_000_000_000
 
 
 class Cell(NamedTuple):
-    """Which row."""
+    """The key of a row."""
 
     tenant_id: int
     day: date
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class Counts:
-    """Amounts by cell."""
+    """Amounts by row, not yet written."""
 
     def __init__(self) -> None:
         self.cells: dict[Cell, dict[str, int]] = {}
@@ -45,7 +45,7 @@ class Counts:
     def __bool__(self) -> bool:
         return bool(self.cells)
 
-    def ended(
+    def record_call(
         self,
         tenant_id: int,
         day: date,
@@ -54,7 +54,7 @@ class Counts:
         total_ms: float,
         first_byte_ms: float | None,
     ) -> None:
-        """A call is over."""
+        """Counts a call that has ended."""
         amounts = self._of(tenant_id, day, candidate)
         amounts["requests"] += 1
         amounts[_OUTCOMES[outcome]] += 1
@@ -64,17 +64,17 @@ class Counts:
             amounts["begun"] += 1
             amounts["first_byte_ms"] += round(first_byte_ms)
 
-    def attempt_failed(self, tenant_id: int, day: date, candidate: Candidate) -> None:
-        """One attempt gave nothing; the call goes on."""
+    def record_failed_attempt(self, tenant_id: int, day: date, candidate: Candidate) -> None:
+        """Counts a failed attempt; the call goes on."""
         self._of(tenant_id, day, candidate)["failed_attempts"] += 1
 
-    def cost(self, tenant_id: int, day: date, candidate: Candidate, usd: Decimal | None) -> None:
-        """What a call cost, where that is known."""
+    def add_cost(self, tenant_id: int, day: date, candidate: Candidate, usd: Decimal | None) -> None:
+        """Adds the cost of a call, if it is known."""
         if usd:
             self._of(tenant_id, day, candidate)["cost_nanos"] += int(usd * _NANOS)
 
     def add(self, other: Counts) -> None:
-        """Counts the other's in."""
+        """Adds the other's amounts."""
         for cell, amounts in other.cells.items():
             mine = self.cells.setdefault(cell, dict.fromkeys(AMOUNTS, 0))
             for name, amount in amounts.items():
@@ -96,7 +96,7 @@ _ADD = f"{_INSERT} VALUES ({_MARKS}) ON CONFLICT (tenant_id, day, provider, mode
 
 
 def counts_write(counts: Counts) -> None:
-    """Adds to the rows, in the caller's transaction; in order, so that two processes do not wait for each other."""
+    """Adds amounts to their rows, in the caller's transaction; sorted, so that two processes cannot deadlock."""
     rows: list[list[int | date | str]] = []
     for cell, amounts in sorted(counts.cells.items()):
         names = (clean_text(cell.provider)[:64], clean_text(cell.model)[:200])
@@ -106,7 +106,7 @@ def counts_write(counts: Counts) -> None:
 
 
 def relayed_daily(*, by: str, since: date, until: date, tenant_id: int | None) -> Mapping[str, Mapping[date, Relayed]]:
-    """What was relayed from the first day to the last, by the names of `provider`, `model` or `tenant`."""
+    """Returns the sums from the first day to the last, by the names of `provider`, `model` or `tenant`."""
     name = {"provider": "provider", "model": "model", "tenant": "tenant__slug"}[by]
     rows = RelayedDay.objects.filter(day__gte=since, day__lt=until + timedelta(days=1))
     if tenant_id is not None:
@@ -135,22 +135,22 @@ class Relayed(NamedTuple):
     cost_nanos: int = 0
 
     def plus(self, other: Relayed) -> Relayed:
-        """Both together."""
+        """Returns the sum of both."""
         return Relayed(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     @property
     def latency_ms(self) -> float | None:
-        """Of an answered call, on average."""
+        """The average duration of an answered call, in milliseconds."""
         return self.answer_ms / self.answered if self.answered else None
 
     @property
     def first_byte(self) -> float | None:
-        """Milliseconds to the first byte, on average."""
+        """The average time to the first byte, in milliseconds."""
         return self.first_byte_ms / self.begun if self.begun else None
 
     @property
     def error_percent(self) -> str:
-        """Of the calls, those that a provider did not answer well."""
+        """The share of calls without a good response."""
         return f"{100 * self.errors / self.requests:.1f} %" if self.requests else "–"
 
     @property

@@ -12,23 +12,23 @@ from tenants_app.models import LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Tokens in and out together, and US dollars where the price is known."""
+class Spend:
+    """Tokens of input and output together, and US dollars as far as prices are known."""
 
     tokens: int = 0
     usd: Decimal = Decimal(0)
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.tokens + other.tokens, self.usd + other.usd)
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(self.tokens + other.tokens, self.usd + other.usd)
 
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.tokens - other.tokens, self.usd - other.usd)
+    def __sub__(self, other: Spend) -> Spend:
+        return Spend(self.tokens - other.tokens, self.usd - other.usd)
 
     def __bool__(self) -> bool:
         return bool(self.tokens or self.usd)
 
 
-def spent_between(tenant_id: int, key_id: int | None, model: str, since: datetime, until: datetime) -> Spent:
+def spend_between(tenant_id: int, key_id: int | None, model: str, since: datetime, until: datetime) -> Spend:
     """Returns the spend of a tenant in [since, until), of sessions and of relayed calls. `key_id` None: of all keys;
     `model` empty: of all models, else `provider:model` or the model."""
     entries = LedgerEntry.objects.filter(tenant_id=tenant_id, created_at__gte=since, created_at__lt=until)
@@ -39,4 +39,4 @@ def spent_between(tenant_id: int, key_id: int | None, model: str, since: datetim
     sums = entries.aggregate(
         tokens=Sum(F("input_tokens") + F("output_tokens"), default=0), usd=Sum("cost_usd", default=Decimal(0))
     )
-    return Spent(int(sums["tokens"]), Decimal(sums["usd"]))
+    return Spend(int(sums["tokens"]), Decimal(sums["usd"]))

@@ -1,8 +1,8 @@
-"""What every call used, written down off the hot path: gathered in memory, one transaction for many.
+"""Metering: the usage of every call, gathered in memory and written to the ledger off the hot path.
 
-A call is handed over in a microsecond and written within FLUSH_SECONDS, or when many have gathered; what a killed
-process had gathered by then is lost (its clients had their answers). Costs are worked out in the writer's thread,
-because the public price list takes longer to ask than a call has time.
+Recording a call takes a microsecond. It is written within FLUSH_SECONDS, or when a batch is full, many calls in one
+transaction; a killed process loses what it had gathered (its clients had their responses). Costs are computed in the
+writer's thread, because the public price list is too slow for the hot path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.stats import STATS
 from inference_app.spend.daily_stats import Counts, counts_write
 from inference_app.spend.price_list import listed_price
-from inference_app.spend.prices import charged
+from inference_app.spend.prices import configured_cost
 from inference_app.spend.usage import Usage
 from tenants_app.principal import Principal
 from tenants_app.services import LedgerRow, ledger_record_many
@@ -34,13 +34,13 @@ RETRY_SECONDS = 1.0
 
 BATCH = 500
 MAX_GATHERED = 50_000
-"""Beyond this, when the database has been away for long, calls are counted in the log only."""
+"""The limit of gathered calls, reached when the database is away for long; further ones are only counted in the log."""
 
 Outcome = Literal["ok", "left", "broken", "refused", "failed"]
-"""Answered; the client left; the stream broke; the request was the caller's mistake; every candidate failed."""
+"""Answered; the client left; the stream broke; the request was the caller's mistake; every target failed."""
 
 COUNTED, ESTIMATED = "inference", "inference_estimate"
-"""The ledger's kinds: what the provider said, and what was worked out from lengths because it did not."""
+"""Kinds of ledger entries: usage that the provider reported, and usage estimated from lengths because it did not."""
 
 _NOTHING = Decimal(0)
 
@@ -49,7 +49,7 @@ logger = structlog.get_logger("gateway.metering")
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call, whatever became of it. Milliseconds; `first_byte_ms` None when there was none."""
+    """A call that has ended in any way. Times are in milliseconds; `first_byte_ms` None: there was no response."""
 
     principal: Principal
     request_id: str
@@ -65,8 +65,8 @@ class CallRecord:
     at: Any = field(default_factory=clock.now)
 
     @property
-    def spent(self) -> bool:
-        """Whether a provider had work with it."""
+    def is_spend(self) -> bool:
+        """True if a provider worked on the call, which then counts in the ledger."""
         return self.outcome in ("ok", "left", "broken")
 
 
@@ -107,12 +107,12 @@ class Meter(Periodic):
         self._full.clear()
 
     def record(self, call: CallRecord) -> None:
-        """Takes a call that has ended."""
+        """Records a call that has ended."""
         self._some.set()
-        STATS.ended(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
+        STATS.record_call(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
-        self._counts.ended(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
-        if not call.spent:
+        self._counts.record_call(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
+        if not call.is_spend:
             if call.settle is not None:
                 call.settle(call.usage, Decimal(0))
             return
@@ -125,23 +125,23 @@ class Meter(Periodic):
         if len(self._gathered) >= BATCH:
             self._full.set()
 
-    def failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
-        """An attempt that another one may make good."""
+    def record_failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
+        """Counts a failed attempt, after which another one may succeed."""
         self._some.set()
-        self._counts.attempt_failed(principal.tenant_id, clock.now().date(), candidate)
-        STATS.failed_attempt(candidate.provider, candidate.model, code)
+        self._counts.record_failed_attempt(principal.tenant_id, clock.now().date(), candidate)
+        STATS.record_failed_attempt(candidate.provider, candidate.model, code)
 
     async def flush(self) -> None:
-        """Writes everything gathered so far; what could not be written stays gathered."""
+        """Writes everything gathered so far; calls that cannot be written stay gathered."""
         async with self._writing:
             while (batch := self._gathered[:BATCH]) or self._counts:
                 counts, self._counts = self._counts, Counts()
                 try:
-                    costs = await database.run(_written, batch, counts)
+                    costs = await database.run(_write_batch, batch, counts)
                 except Exception:
                     self._counts.add(counts)
                     raise
-                # The same calls again, should this have been cancelled: the ledger counts each once.
+                # After a cancellation the same calls are written again: the ledger counts each once.
                 del self._gathered[: len(batch)]
                 for call, cost in zip(batch, costs, strict=True):
                     if call.settle is not None:
@@ -158,11 +158,11 @@ class Meter(Periodic):
         logger.error("calls_not_written", gathered=len(self._gathered), lost=self._lost, exc_info=error)
 
 
-def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
-    """Writes a batch in one transaction; what each call cost."""
+def _write_batch(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
+    """Writes a batch in one transaction and returns the cost of each call."""
     config = models_config()
     costs = [_cost(config, call) for call in batch]
-    # What fails is counted again without these, and its calls bring their costs along again.
+    # A copy: if the transaction fails, the counts are merged back without costs, which are added again on retry.
     costly = Counts()
     costly.add(counts)
     sums: dict[tuple[int, date, Candidate], Decimal] = {}
@@ -171,7 +171,7 @@ def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None
             cell = (call.principal.tenant_id, call.at.date(), call.candidate)
             sums[cell] = sums.get(cell, _NOTHING) + cost
     for cell, cost in sums.items():
-        costly.cost(*cell, cost)
+        costly.add_cost(*cell, cost)
     with database.write_transaction():
         ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
         counts_write(costly)
@@ -185,7 +185,7 @@ def _cost(config: ModelsConfig, call: CallRecord) -> Decimal | None:
     entry = provider.model(call.candidate.model)
     if entry is None or entry.price is None:
         return listed_price(call.candidate, usage)
-    return charged(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
+    return configured_cost(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
 
 
 def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
@@ -207,4 +207,4 @@ def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
 
 
 METER = process_wide(Meter())
-"""The process's."""
+"""Process-wide instance, started by `Gateway`."""

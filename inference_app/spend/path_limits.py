@@ -1,7 +1,7 @@
-"""How many requests a key may make per minute on each inference path, from buckets beside the one of its `rpm`.
+"""Limits per path: the requests that a key may make per minute on each inference path, beside its `rpm`.
 
-Wide buckets are taken from in blocks, so that Redis is asked ten times a second at most for each key and path; what
-is left of a block after a second is forgotten. Nobody waits long for Redis: the buckets fail open, per process.
+From large buckets tokens are taken in blocks, so that Redis is asked at most ten times a second for each key and path;
+the rest of a block is dropped after a second. Nothing waits long for Redis: without it the buckets are per process.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
-from inference_app.request_kinds import Kind
+from inference_app.request_kinds import RequestKind
 from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name
 from tenants_app.limits import RateLimit as Taken
 from tenants_app.principal import Principal
 
-PATHS: Mapping[Kind, str] = {
+PATHS: Mapping[RequestKind, str] = {
     "chat": "/v1/chat/completions",
     "embeddings": "/v1/embeddings",
     "responses": "/v1/responses",
     "messages": "/v1/messages",
 }
-"""Counting tokens costs nobody anything and has no bucket."""
+"""Paths with a bucket. Counting tokens is free and has none."""
 
 DEFAULTS: Mapping[str, RateLimit] = {
     "/v1/chat/completions": RateLimit(rpm=60),
@@ -39,7 +39,7 @@ MAX_BLOCKS = 10_000
 
 @dataclass(slots=True)
 class _Block:
-    """Tokens taken ahead."""
+    """Tokens taken in advance."""
 
     left: int
     until: float
@@ -47,15 +47,15 @@ class _Block:
 
 
 class PathLimits:
-    """For one event loop."""
+    """The buckets as one event loop uses them."""
 
     def __init__(self, limits: RateLimits = RATE_LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self._blocks: OrderedDict[str, _Block] = OrderedDict()
 
-    async def take(self, config: ModelsConfig, principal: Principal, kind: Kind) -> Taken | None:
-        """One request's token, taken or refused (`limited`); None where nothing is limited."""
+    async def take(self, config: ModelsConfig, principal: Principal, kind: RequestKind) -> Taken | None:
+        """Takes a token for one request. The result says if it was refused (`limited`); None: there is no limit."""
         path = PATHS.get(kind)
         limit = None if path is None else config.defaults.rate_limit.get(path, DEFAULTS.get(path))
         if limit is None or not limit.enabled or limit.rpm <= 0:
@@ -67,7 +67,7 @@ class PathLimits:
         return self._from_block(name) or await self._new_block(name, limit.rpm, size)
 
     def forget(self) -> None:
-        """Gives up what was taken ahead."""
+        """Drops the tokens taken in advance."""
         self._blocks.clear()
 
     def _from_block(self, name: str) -> Taken | None:
@@ -80,7 +80,7 @@ class PathLimits:
     async def _new_block(self, name: str, rpm: int, size: int) -> Taken:
         taken = await self._limits.take_from(name, rpm, size)
         if taken.limited:
-            # Less than a block is left: one by one from here.
+            # Less than a block is left: take single tokens.
             return await self._limits.take_from(name, rpm)
         self._blocks[name] = _Block(size - 1, self._clock() + BLOCK_SECONDS, taken)
         self._blocks.move_to_end(name)
@@ -90,4 +90,4 @@ class PathLimits:
 
 
 PATH_LIMITS = process_wide(PathLimits(), reset=PathLimits.forget)
-"""The process's."""
+"""Process-wide instance."""

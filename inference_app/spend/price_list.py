@@ -1,6 +1,6 @@
-"""The public price list, asked once an hour for each provider and model: asking it takes a quarter of a millisecond.
+"""The public price list, with its rates cached for an hour, because a look-up takes a quarter of a millisecond.
 
-What it does not know costs None, never zero. Loaded at first use, in a thread that may wait for it.
+A model that it does not know costs None, never zero. It is loaded at first use, in a thread that may wait for it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ KEPT_SECONDS = 3600.0
 MAX_KEPT = 10_000
 
 _NAMES = {"gemini": "google", "xai": "x-ai", "together": "together"}
-"""What the list calls a provider of the shipped table."""
+"""Names of shipped providers in the list, where they differ."""
 
 EXACT_TOKENS = 100_000
-"""Some prices rise with the length of the input; up to here none does, and rates are enough."""
+"""The input up to which the price per token is constant for every model, so that rates are exact."""
 
 _SAMPLE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """US dollars for a token of a short request, and the list's own calculation for long ones."""
+    """US dollars per token for short requests, and the list's own calculation for long ones."""
 
     input: Decimal
     cached: Decimal
@@ -40,7 +40,7 @@ _known: dict[Candidate, tuple[float, _Rates | None]] = {}
 
 
 def listed_price(candidate: Candidate, usage: Usage) -> Decimal | None:
-    """What the list says that this usage costs."""
+    """Returns the price of a usage by the list; None for an unknown model. It may block."""
     rates = _rates(candidate)
     if rates is None:
         return None
@@ -50,7 +50,7 @@ def listed_price(candidate: Candidate, usage: Usage) -> Decimal | None:
 
 
 def known_rates(candidate: Candidate) -> tuple[Decimal, Decimal] | None:
-    """US dollars for a token in and a token out, if they were looked up before: costs nothing, for the hot path."""
+    """Returns US dollars per input and output token if they are cached. It never blocks; for the hot path."""
     known = _known.get(candidate)
     return None if known is None or known[1] is None else (known[1].input, known[1].output)
 
@@ -62,16 +62,16 @@ def _rates(candidate: Candidate) -> _Rates | None:
         return known[1]
     if len(_known) >= MAX_KEPT:
         _known.clear()
-    rates = _looked_up(candidate)
+    rates = _look_up(candidate)
     _known[candidate] = (now, rates)
     return rates
 
 
-def _looked_up(candidate: Candidate) -> _Rates | None:
+def _look_up(candidate: Candidate) -> _Rates | None:
     prices = import_module("genai_prices")
     provider = _NAMES.get(candidate.provider, candidate.provider)
     try:
-        found = prices.calc_price(_asked(prices, Usage(1, 1)), candidate.model, provider_id=provider).model_price
+        found = prices.calc_price(_list_usage(prices, Usage(1, 1)), candidate.model, provider_id=provider).model_price
     except (LookupError, ValueError):
         return None
     sample = Decimal(_SAMPLE)
@@ -84,11 +84,11 @@ def _looked_up(candidate: Candidate) -> _Rates | None:
 
 def _total(price: Any, usage: Usage) -> Decimal | None:
     try:
-        cost: Decimal = price.calc_price(_asked(import_module("genai_prices"), usage))["total_price"]
+        cost: Decimal = price.calc_price(_list_usage(import_module("genai_prices"), usage))["total_price"]
     except (LookupError, ValueError, TypeError):
         return None
     return cost
 
 
-def _asked(prices: Any, usage: Usage) -> Any:
+def _list_usage(prices: Any, usage: Usage) -> Any:
     return prices.Usage(input_tokens=usage.input, output_tokens=usage.output, cache_read_tokens=usage.cached or None)

@@ -1,7 +1,7 @@
-"""What a provider says it used, read from the answers of every wire without decoding anything else of them.
+"""Usage as providers report it, read from the responses of every wire without decoding anything else.
 
-`cached` tokens are part of the input, `reasoning` of the output. Anthropic counts what it read from and wrote to its
-cache beside the input; here they are put back into it.
+`cached` tokens are part of the input, `reasoning` tokens of the output. Anthropic reports tokens read from and written
+to its cache beside the input; here they are added to it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer. `estimated` says that the provider did not say it."""
+    """Tokens of one response. `estimated`: the provider did not report them."""
 
     input: int
     output: int
@@ -30,8 +30,8 @@ class _OutputDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
-class Counted(msgspec.Struct):
-    """The usage object of any wire; what a wire does not have is None."""
+class ReportedUsage(msgspec.Struct):
+    """The usage object of any wire; fields that a wire does not have are None."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -46,27 +46,29 @@ class Counted(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
     def usage(self, before: Usage | None = None) -> Usage:
-        """As one value; `before` is what the stream said earlier (Anthropic says the input first, the output last)."""
+        """Returns one value; `before` is the stream's earlier report (Anthropic sends input first, output last)."""
         if before is None and self.prompt_tokens is not None and self.completion_tokens is not None:
             return self._of_chat(self.prompt_tokens, self.completion_tokens)
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
-        cached = _first(read, _detail(self.prompt_tokens_details), _detail(self.input_tokens_details))
-        cached = _first(cached, self.prompt_cache_hit_tokens)
-        given = _first(self.prompt_tokens, self.input_tokens)
+        cached = _first_known(read, _cached_of(self.prompt_tokens_details), _cached_of(self.input_tokens_details))
+        cached = _first_known(cached, self.prompt_cache_hit_tokens)
+        given = _first_known(self.prompt_tokens, self.input_tokens)
         taken_in = None if given is None else given + (read or 0) + (written or 0)
-        put_out = _first(self.completion_tokens, self.output_tokens)
-        reasoning = _first(_thought(self.completion_tokens_details), _thought(self.output_tokens_details))
+        put_out = _first_known(self.completion_tokens, self.output_tokens)
+        reasoning = _first_known(
+            _reasoning_of(self.completion_tokens_details), _reasoning_of(self.output_tokens_details)
+        )
         earlier = before or Usage(0, 0)
-        total = max(0, _first(taken_in, earlier.input) or 0)
+        total = max(0, _first_known(taken_in, earlier.input) or 0)
         return Usage(
             input=total,
-            output=max(0, _first(put_out, earlier.output) or 0),
-            cached=min(max(0, _first(cached, earlier.cached) or 0), total),
-            reasoning=max(0, _first(reasoning, earlier.reasoning) or 0),
+            output=max(0, _first_known(put_out, earlier.output) or 0),
+            cached=min(max(0, _first_known(cached, earlier.cached) or 0), total),
+            reasoning=max(0, _first_known(reasoning, earlier.reasoning) or 0),
         )
 
     def _of_chat(self, given: int, put_out: int) -> Usage:
-        """The most frequent shape by far."""
+        """Returns the usage of a chat completion, by far the most frequent shape."""
         details, thought = self.prompt_tokens_details, self.completion_tokens_details
         cached = self.prompt_cache_hit_tokens if details is None else details.cached_tokens
         reasoning = None if thought is None else thought.reasoning_tokens
@@ -75,19 +77,19 @@ class Counted(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    usage: Counted | None = None
+    usage: ReportedUsage | None = None
 
 
 class Body(msgspec.Struct):
-    """A whole answer, or one event of a stream, as far as its usage goes."""
+    """A complete response or one event of a stream, reduced to its usage."""
 
-    usage: Counted | None = None
+    usage: ReportedUsage | None = None
     message: _Message | None = None
     response: _Message | None = None
     input_tokens: int | None = None
 
-    def counted(self) -> Counted | None:
-        """The usage wherever the wire has it."""
+    def reported_usage(self) -> ReportedUsage | None:
+        """Returns the usage object from the field in which the wire has it."""
         for holder in (self, self.message, self.response):
             if holder is not None and holder.usage is not None:
                 return holder.usage
@@ -97,13 +99,13 @@ class Body(msgspec.Struct):
 BODY = msgspec.json.Decoder(Body)
 
 
-def _detail(details: _InputDetails | None) -> int | None:
+def _cached_of(details: _InputDetails | None) -> int | None:
     return None if details is None else details.cached_tokens
 
 
-def _thought(details: _OutputDetails | None) -> int | None:
+def _reasoning_of(details: _OutputDetails | None) -> int | None:
     return None if details is None else details.reasoning_tokens
 
 
-def _first(*values: int | None) -> int | None:
+def _first_known(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)

@@ -30,7 +30,7 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_unclaimed
-from inference_app.providers.clients import clients_closed
+from inference_app.providers.clients import close_clients
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
@@ -94,7 +94,7 @@ class Runner(Part):
         """Cancels the remaining tasks and closes the clients of model providers."""
         WAKEUPS.listener, WAKEUPS.overflow, self._loop = None, None, None
         await _cancel_all([*self._tasks.values(), *self._checks, self._loading])
-        await clients_closed()
+        await close_clients()
         self._waiting.clear()
         self._woken_again.clear()
 

@@ -31,11 +31,11 @@ def relayed(
     counts, candidate, day = Counts(), Candidate(provider, model), TODAY - timedelta(days=days_ago)
     tenant_id = caller.principal.tenant_id
     for _ in range(ok):
-        counts.ended(tenant_id, day, candidate, "ok", 200.0, 50.0)
+        counts.record_call(tenant_id, day, candidate, "ok", 200.0, 50.0)
     for _ in range(failed):
-        counts.attempt_failed(tenant_id, day, candidate)
-        counts.ended(tenant_id, day, candidate, "failed", 900.0, None)
-    counts.cost(tenant_id, day, candidate, Decimal(usd))
+        counts.record_failed_attempt(tenant_id, day, candidate)
+        counts.record_call(tenant_id, day, candidate, "failed", 900.0, None)
+    counts.add_cost(tenant_id, day, candidate, Decimal(usd))
     counts_write(counts)
 
 

@@ -38,7 +38,7 @@ def world_of(model: str) -> World:
 
 def open_circuit(candidate: Candidate) -> None:
     for _ in range(POLICY.failure_threshold):
-        CIRCUITS.failed(candidate, POLICY)
+        CIRCUITS.note_failure(candidate, POLICY)
 
 
 async def test_a_provider_that_keeps_failing_is_not_asked_by_the_next_run(engine: Engine, upstream: Upstream) -> None:
@@ -64,7 +64,7 @@ async def test_a_run_waits_for_a_short_rest_of_its_only_provider(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests = iter([0.0, 0.0, None])
-    monkeypatch.setattr(ProviderCircuit, "rests", lambda self: next(rests))
+    monkeypatch.setattr(ProviderCircuit, "cooldown_remaining", lambda self: next(rests))
     assert await engine.run_leg(world_of("scripted:hello").leg()) == Finished("Hello, world.")
 
 
@@ -90,9 +90,9 @@ async def test_what_the_request_has_earned_opens_no_circuit(engine: Engine, mode
 )
 def test_only_what_says_something_about_the_provider_counts(error: BaseException, blocked: bool) -> None:
     for _ in range(POLICY.failure_threshold):
-        with pytest.raises(type(error)), CIRCUIT.asking():
+        with pytest.raises(type(error)), CIRCUIT.observe_request():
             raise error
-    assert (CIRCUIT.rests() is not None) is blocked
+    assert (CIRCUIT.cooldown_remaining() is not None) is blocked
 
 
 def test_an_aborted_probe_leaves_room_for_the_next() -> None:
@@ -100,14 +100,14 @@ def test_an_aborted_probe_leaves_room_for_the_next() -> None:
     probing: list[float | None] = []
 
     def abort_request() -> None:
-        with CIRCUIT.asking():
-            probing.append(CIRCUIT.rests())
+        with CIRCUIT.observe_request():
+            probing.append(CIRCUIT.cooldown_remaining())
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
         abort_request()
-    assert (probing, CIRCUIT.rests()) == ([1.0], None)
-    with CIRCUIT.asking():
+    assert (probing, CIRCUIT.cooldown_remaining()) == ([1.0], None)
+    with CIRCUIT.observe_request():
         pass
     assert CIRCUITS.state(CIRCUIT.candidate) == "CLOSED"
 

@@ -27,11 +27,11 @@ class RecordingLimits:
         self.counted: list[Usage] = []
         self._resting, self._spent = resting, spent
 
-    def rests(self) -> float | None:
+    def cooldown_remaining(self) -> float | None:
         return 1.0 if self._resting else None
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def observe_request(self) -> Iterator[None]:
         self.asked += 1
         try:
             yield
@@ -39,10 +39,10 @@ class RecordingLimits:
             self.failed += 1
             raise
 
-    async def spent(self) -> str | None:
+    async def exhausted_reason(self) -> str | None:
         return self._spent
 
-    def settled(self, usage: Usage) -> None:
+    def record_spend(self, usage: Usage) -> None:
         self.counted.append(usage)
 
 

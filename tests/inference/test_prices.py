@@ -1,4 +1,4 @@
-"""What a response costs."""
+"""Prices of responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference_app.catalogue.config import ProviderEntry, parse
 from inference_app.spend.prices import response_cost
 
 
-def priced(**price: Any) -> ProviderEntry:
+def priced_provider(**price: Any) -> ProviderEntry:
     models = [{"id": "m", "price": price}, "unpriced"]
     return parse({"providers": {"p": {"base_url": "http://p", "api_key": "none", "models": models}}}).providers["p"]
 
@@ -23,19 +23,19 @@ def cost(provider: ProviderEntry, model: str = "m", listed: Decimal | None = Non
 
 
 def test_the_configured_price_wins_over_the_listed_one() -> None:
-    assert cost(priced(input=2, output=4), listed=Decimal(99)) == Decimal(4)
+    assert cost(priced_provider(input=2, output=4), listed=Decimal(99)) == Decimal(4)
 
 
 def test_a_price_of_nothing_is_known_to_be_nothing() -> None:
-    assert cost(priced(input=0, output=0), listed=Decimal(99)) == 0
+    assert cost(priced_provider(input=0, output=0), listed=Decimal(99)) == 0
 
 
 def test_cached_input_has_a_price_of_its_own_where_one_is_given() -> None:
-    assert cost(priced(input=2, output=0, cached=0.5), cached=1_000_000) == Decimal("0.5")
-    assert cost(priced(input=2, output=0), cached=1_000_000) == Decimal(2)
+    assert cost(priced_provider(input=2, output=0, cached=0.5), cached=1_000_000) == Decimal("0.5")
+    assert cost(priced_provider(input=2, output=0), cached=1_000_000) == Decimal(2)
 
 
 @pytest.mark.parametrize("listed", [None, Decimal("1.25")])
 @pytest.mark.parametrize("model", ["unpriced", "unheard-of"])
 def test_without_a_configured_price_the_listed_one_holds_or_none(model: str, listed: Decimal | None) -> None:
-    assert cost(priced(input=2, output=4), model, listed) == listed
+    assert cost(priced_provider(input=2, output=4), model, listed) == listed

@@ -10,13 +10,13 @@ import pytest_asyncio
 
 from inference_app.catalogue.config import ProviderEntry, parse
 from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.clients import MAX_MODELS, clients_closed, model_built
+from inference_app.providers.clients import MAX_MODELS, build_model, close_clients
 
 
 @pytest_asyncio.fixture(autouse=True)
 async def connections_closed() -> AsyncIterator[None]:
     yield
-    await clients_closed()
+    await close_clients()
 
 
 def entry(**fields: Any) -> ProviderEntry:
@@ -29,7 +29,7 @@ def entry(**fields: Any) -> ProviderEntry:
     [("openai-chat", "OpenAIChatModel"), ("openai-responses", "OpenAIResponsesModel"), ("anthropic", "AnthropicModel")],
 )
 async def test_each_wire_has_its_model(wire: str, kind: str) -> None:
-    built = await model_built(Candidate("p", "some-model"), entry(wire=wire, headers={"X-Team": "a"}))
+    built = await build_model(Candidate("p", "some-model"), entry(wire=wire, headers={"X-Team": "a"}))
     assert type(built.model).__name__ == kind
     assert built.model.model_name == "some-model"
     client: Any = built.model.client  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ async def test_the_operators_other_keys_and_addresses_are_never_taken(monkeypatc
     for name in ("OPENAI", "ANTHROPIC"):
         monkeypatch.setenv(f"{name}_API_KEY", "sk-operator")
         monkeypatch.setenv(f"{name}_BASE_URL", "http://elsewhere.invalid")
-    client: Any = (await model_built(Candidate("p", "m"), entry(wire=wire))).model.client  # type: ignore[attr-defined]
+    client: Any = (await build_model(Candidate("p", "m"), entry(wire=wire))).model.client  # type: ignore[attr-defined]
     assert client.api_key == "none"
     assert "elsewhere" not in str(client.base_url)
 
@@ -56,34 +56,34 @@ async def test_every_shipped_provider_can_be_built_for_any_model_name(monkeypatc
     if shipped.api_key_env:
         monkeypatch.setenv(shipped.api_key_env, "k")
     for name in ("some-model", "vendor/some-model", "gpt-4o", "", "🙂"):
-        assert (await model_built(Candidate(provider, name), shipped)).model.model_name == name
+        assert (await build_model(Candidate(provider, name), shipped)).model.model_name == name
 
 
 async def test_a_model_is_built_once_and_shares_its_providers_connections() -> None:
     provider = entry()
-    one, other = await model_built(Candidate("p", "a"), provider), await model_built(Candidate("p", "b"), provider)
-    assert await model_built(Candidate("p", "a"), entry()) is one
+    one, other = await build_model(Candidate("p", "a"), provider), await build_model(Candidate("p", "b"), provider)
+    assert await build_model(Candidate("p", "a"), entry()) is one
     assert one.model.client is other.model.client  # type: ignore[attr-defined]
 
 
 async def test_a_changed_key_or_address_holds_from_the_next_request(monkeypatch: Any) -> None:
     monkeypatch.setenv("P_KEY", "one")
     keyed = parse({"providers": {"p": {"base_url": "http://127.0.0.1:9/v1", "api_key_env": "P_KEY"}}}).providers["p"]
-    before = await model_built(Candidate("p", "a"), keyed)
+    before = await build_model(Candidate("p", "a"), keyed)
     monkeypatch.setenv("P_KEY", "two")
-    after = await model_built(Candidate("p", "a"), keyed)
+    after = await build_model(Candidate("p", "a"), keyed)
     assert after.model.client.api_key == "two"  # type: ignore[attr-defined]
     assert after is not before
-    moved = await model_built(Candidate("p", "a"), entry(base_url="http://127.0.0.1:10/v1"))
+    moved = await build_model(Candidate("p", "a"), entry(base_url="http://127.0.0.1:10/v1"))
     assert "10" in str(moved.model.client.base_url)  # type: ignore[attr-defined]
 
 
 async def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
     provider = entry()
-    first = await model_built(Candidate("p", "first"), provider)
+    first = await build_model(Candidate("p", "first"), provider)
     for number in range(MAX_MODELS):
-        await model_built(Candidate("p", f"m{number}"), provider)
-    assert await model_built(Candidate("p", "first"), provider) is not first
+        await build_model(Candidate("p", f"m{number}"), provider)
+    assert await build_model(Candidate("p", "first"), provider) is not first
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ async def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
 )
 async def test_configured_capabilities_decide_how_an_answer_is_shaped(capabilities: Any, expected: bool) -> None:
     model = {"id": "m"} if capabilities is None else {"id": "m", "capabilities": capabilities}
-    assert (await model_built(Candidate("p", "m"), entry(models=[model]))).json_schema is expected
+    assert (await build_model(Candidate("p", "m"), entry(models=[model]))).json_schema is expected
 
 
 async def test_deepseek_is_asked_for_json_in_the_way_it_knows(monkeypatch: Any) -> None:
     monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
-    built = await model_built(Candidate("deepseek", "deepseek-chat"), parse(None).providers["deepseek"])
+    built = await build_model(Candidate("deepseek", "deepseek-chat"), parse(None).providers["deepseek"])
     assert built.json_schema is False
     assert built.model.profile.get("supports_json_object_output") is True

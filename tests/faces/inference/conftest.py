@@ -92,7 +92,7 @@ def _forget() -> None:
 
 @dataclass
 class Heard:
-    """What a client of the relay hears."""
+    """A response as a client of the relay receives it."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Heard:
 
     @property
     def text(self) -> str:
-        """What a chat's stream said."""
+        """The text of a streamed chat completion."""
         choices = [choice for event in self.events for choice in event.get("choices", ())]
         return "".join(choice["delta"].get("content") or "" for choice in choices)
 
@@ -129,31 +129,31 @@ class Heard:
 
 
 class RelayClient:
-    """Somebody with a key, asking the relay."""
+    """A client that sends requests to the relay with the key of `caller`, or without a key."""
 
     def __init__(self, caller: Caller | None) -> None:
         self._headers = caller.headers if caller is not None else {}
 
     async def post(self, path: str, payload: Any, **headers: str) -> Heard:
-        """A request and its whole answer."""
-        async with self.asking(path, payload, **headers) as heard:
+        """Sends a request and returns its complete response."""
+        async with self.open_request(path, payload, **headers) as heard:
             await heard.until(lambda: heard.ended)
         return heard
 
     async def chat(self, model: str, *, stream: bool = False, **more: Any) -> Heard:
-        """A chat completion."""
+        """Requests a chat completion."""
         messages = [{"role": "user", "content": "Hi"}]
         body = {"model": model, "messages": messages, **({"stream": True} if stream else {}), **more}
         return await self.post("/v1/chat/completions", body)
 
     async def get(self, path: str, **headers: str) -> Heard:
-        async with self.asking(path, None, method="GET", **headers) as heard:
+        async with self.open_request(path, None, method="GET", **headers) as heard:
             await heard.until(lambda: heard.ended)
         return heard
 
     @asynccontextmanager
-    async def asking(self, path: str, payload: Any, method: str = "POST", **headers: str) -> AsyncIterator[Heard]:
-        """A request under way; the client goes away at the end of the block."""
+    async def open_request(self, path: str, payload: Any, method: str = "POST", **headers: str) -> AsyncIterator[Heard]:
+        """Opens a request; the client disconnects at the end of the block."""
         raw = payload if isinstance(payload, bytes) else b"" if payload is None else json.dumps(payload).encode()
         given = {
             "content-type": "application/json",
@@ -195,6 +195,6 @@ def relay(gateway: GatewayHarness, upstream: Upstream, owner: Caller) -> RelayCl
 
 
 async def ledger() -> list[LedgerEntry]:
-    """What was spent, written down to the last call."""
+    """Writes the calls that are still gathered and returns all ledger entries."""
     await METER.flush()
     return await database.run(lambda: list(LedgerEntry.objects.order_by("id")))

@@ -31,15 +31,15 @@ models:
 
 
 def config_write(directory: Path, upstream: Upstream) -> Path:
-    """The configuration of a served gateway."""
+    """Writes the configuration of a gateway process and returns its path."""
     path = directory / "gateway.yaml"
     path.write_text(CONFIG.format(url=upstream.url, root=upstream.url.removesuffix("/v1")))
     return path
 
 
 @contextmanager
-def served(directory: Path, upstream: Upstream, count: int = 1) -> Iterator[list[GatewayProcess]]:
-    """So many processes on one state, answering."""
+def serve_gateway(directory: Path, upstream: Upstream, count: int = 1) -> Iterator[list[GatewayProcess]]:
+    """Runs `count` gateway processes that share one state, until the end of the block."""
     data = directory / "data"
     data.mkdir()
     with ExitStack() as stack:

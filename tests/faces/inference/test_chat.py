@@ -1,11 +1,11 @@
-"""Chat completions through the relay: bytes through, only the model's name rewritten, counted once."""
+"""Chat completions through the relay: bytes unchanged apart from the model's name, and counted once."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_app.http.exchange import Exchange
-from inference_app.providers.upstreams import PASSED_ON
+from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import ANTHROPIC
 from tests.agents.conftest import Upstream
 from tests.faces.inference.conftest import KEY, RelayClient, ledger
@@ -71,9 +71,9 @@ async def test_the_provider_gets_its_own_key_and_the_client_sees_nothing_of_it(
 
 def test_a_header_in_several_lines_reaches_the_provider_whole() -> None:
     lines = [(b"anthropic-beta", b"one-2025"), (b"x-other", b"stays"), (b"anthropic-beta", b"two-2025")]
-    exchange = Exchange({"headers": lines}, _nothing, _nothing, ANTHROPIC, 0)
-    assert exchange.forwarded_headers(PASSED_ON) == {"anthropic-beta": "one-2025,two-2025"}
+    exchange = Exchange({"headers": lines}, _ignore_message, _ignore_message, ANTHROPIC, 0)
+    assert exchange.forwarded_headers(FORWARDED_HEADERS) == {"anthropic-beta": "one-2025,two-2025"}
 
 
-async def _nothing(*_: Any) -> Any:
+async def _ignore_message(*_: Any) -> Any:
     return None

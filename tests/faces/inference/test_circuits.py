@@ -1,4 +1,4 @@
-"""The circuit breaker as a state machine, and what processes tell each other of it."""
+"""The circuit breaker as a state machine, and its state that processes share."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def test_three_faults_in_a_row_open_and_one_probe_closes() -> None:
     clock = Clock()
     circuits = Circuits(clock)
     for _ in range(2):
-        circuits.failed(ONE, POLICY)
-    circuits.succeeded(ONE)
+        circuits.note_failure(ONE, POLICY)
+    circuits.note_success(ONE)
     for _ in range(3):
         assert circuits.blocked_for(ONE, POLICY) is None
-        circuits.failed(ONE, POLICY)
+        circuits.note_failure(ONE, POLICY)
     assert circuits.blocked_for(ONE, POLICY) == 30
     clock.now += 30
     assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("HALF_OPEN", None)
     circuits.begin(ONE)
     assert circuits.blocked_for(ONE, POLICY) is not None
-    circuits.succeeded(ONE)
+    circuits.note_success(ONE)
     assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("CLOSED", None)
 
 
@@ -54,25 +54,27 @@ def test_a_probe_that_fails_opens_again_at_once_and_one_whose_client_leaves_make
     clock = Clock()
     circuits = Circuits(clock)
     for _ in range(3):
-        circuits.failed(ONE, POLICY)
+        circuits.note_failure(ONE, POLICY)
     clock.now += 30
     circuits.begin(ONE)
-    circuits.left(ONE)
+    circuits.note_abandoned(ONE)
     assert circuits.blocked_for(ONE, POLICY) is None
     circuits.begin(ONE)
-    circuits.failed(ONE, POLICY)
+    circuits.note_failure(ONE, POLICY)
     assert circuits.blocked_for(ONE, POLICY) == 30
 
 
-@given(st.lists(st.sampled_from(["begin", "failed", "succeeded", "left", "cool", "wait"]), max_size=60))
+@given(
+    st.lists(st.sampled_from(["begin", "note_failure", "note_success", "note_abandoned", "cool", "wait"]), max_size=60)
+)
 def test_whatever_happens_a_circuit_ends_closed_after_rest_and_success(steps: list[str]) -> None:
     clock = Clock()
     circuits = Circuits(clock)
     for step in steps:
         if step == "wait":
             clock.now += 10
-        elif step == "failed":
-            circuits.failed(ONE, POLICY)
+        elif step == "note_failure":
+            circuits.note_failure(ONE, POLICY)
         elif step == "cool":
             circuits.cool(ONE, 5)
         else:
@@ -80,7 +82,7 @@ def test_whatever_happens_a_circuit_ends_closed_after_rest_and_success(steps: li
     clock.now += 200
     assert circuits.blocked_for(ONE, POLICY) is None
     circuits.begin(ONE)
-    circuits.succeeded(ONE)
+    circuits.note_success(ONE)
     assert (circuits.state(ONE), circuits.blocked_for(ONE, POLICY)) == ("CLOSED", None)
 
 
@@ -108,16 +110,16 @@ async def test_processes_agree_about_circuits_cooling_and_statistics(
 ) -> None:
     (mine, my_stats, me), (theirs, their_stats, they) = two
     for _ in range(3):
-        mine.failed(ONE, POLICY)
+        mine.note_failure(ONE, POLICY)
     mine.cool(Candidate("p", "cooling"), 60)
-    my_stats.ended("p", "m", "ok", 5.0)
-    their_stats.ended("p", "m", "failed", 7.0)
+    my_stats.record_call("p", "m", "ok", 5.0)
+    their_stats.record_call("p", "m", "failed", 7.0)
     await me.share()
     await they.share()
     assert theirs.state(ONE) == "OPEN"
     assert (theirs.blocked_for(Candidate("p", "cooling"), POLICY) or 0) > 50
     assert their_stats.to_wire()["providers"]["p"]["requests"] == 2
-    theirs.succeeded(ONE)
+    theirs.note_success(ONE)
     await they.share()
     await me.share()
     assert mine.state(ONE) == "CLOSED"
@@ -137,7 +139,7 @@ async def test_sharing_ends_at_whatever_point_of_its_talk_with_redis_it_is_told_
 
 
 def test_this_processs_circuits_are_its_own_without_redis() -> None:
-    CIRCUITS.failed(ONE, POLICY)
+    CIRCUITS.note_failure(ONE, POLICY)
     CIRCUITS.reset()
     assert CIRCUITS.state(ONE) == "CLOSED"
 

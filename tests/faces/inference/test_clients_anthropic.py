@@ -11,7 +11,7 @@ import pytest
 from anthropic import Anthropic
 
 from tests.agents.conftest import Upstream
-from tests.faces.inference.served import served
+from tests.faces.inference.served import serve_gateway
 from tests.stack.deployment import KEY
 
 USER: Any = [{"role": "user", "content": "Hi"}]
@@ -24,7 +24,7 @@ PROVIDERS = ["messages", "chat"]
 @pytest.fixture(scope="module")
 def client(upstream_process: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anthropic]:
     with (
-        served(tmp_path_factory.mktemp("anthropic"), upstream_process) as (process,),
+        serve_gateway(tmp_path_factory.mktemp("anthropic"), upstream_process) as (process,),
         Anthropic(base_url=process.url, api_key=KEY, max_retries=0) as made,
     ):
         yield made

@@ -12,7 +12,7 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 from tests.agents.conftest import Upstream
-from tests.faces.inference.served import served
+from tests.faces.inference.served import serve_gateway
 from tests.stack.deployment import KEY
 
 USER: Any = [{"role": "user", "content": "Hi"}]
@@ -30,7 +30,7 @@ class City(BaseModel):
 @pytest.fixture(scope="module")
 def client(upstream_process: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
     with (
-        served(tmp_path_factory.mktemp("openai"), upstream_process) as (process,),
+        serve_gateway(tmp_path_factory.mktemp("openai"), upstream_process) as (process,),
         OpenAI(base_url=f"{process.url}/v1", api_key=KEY, max_retries=0) as made,
     ):
         yield made

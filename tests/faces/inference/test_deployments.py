@@ -1,4 +1,4 @@
-"""A model that its provider knows under a name of its own: only the provider is told that name."""
+"""A model that its provider knows under another name: only requests to the provider have that name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from inference_app.catalogue.config import MODELS, models_config
 from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.clients import clients_closed, model_built
+from inference_app.providers.clients import build_model, close_clients
 from tests.agents.conftest import Upstream
 from tests.faces.inference.conftest import RelayClient, ledger
 
@@ -25,13 +25,13 @@ models:
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def _connections_closed() -> AsyncIterator[None]:
+async def _close_connections() -> AsyncIterator[None]:
     yield
-    await clients_closed()
+    await close_clients()
 
 
 @pytest.fixture(autouse=True)
-def _deployed(upstream: Upstream, settings: Any) -> None:
+def _configure_deployments(upstream: Upstream, settings: Any) -> None:
     root = upstream.url.removesuffix("/v1")
     Path(settings.GATEWAY_CONFIG).write_text(CONFIG.format(url=upstream.url, root=root))
     MODELS.forget()
@@ -58,7 +58,7 @@ async def test_agents_ask_by_it_too(upstream: Upstream, provider: str) -> None:
     from pydantic_ai.direct import model_request_stream
     from pydantic_ai.messages import ModelRequest
 
-    built = await model_built(Candidate(provider, "gpt-4o"), models_config().providers[provider])
+    built = await build_model(Candidate(provider, "gpt-4o"), models_config().providers[provider])
     assert built.model.model_name == "gpt-4o"
     async with model_request_stream(built.model, [ModelRequest.user_text_prompt("Hi")]) as stream:
         async for _ in stream:

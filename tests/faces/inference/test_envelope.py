@@ -1,4 +1,4 @@
-"""A request's body is opened no further than routing needs, and changed in nothing else."""
+"""A request's body is parsed no further than routing needs, and nothing else in it changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HALVES = {
 @pytest.mark.parametrize(("written", "read"), HALVES.items())
 def test_half_a_character_is_replaced_and_nothing_else(written: bytes, read: str) -> None:
     envelope = Envelope.open(b'{"model":"m", "x": 1.0,"input":"' + written + b'"}')
-    assert json.loads(envelope.directed("m")) == {"model": "m", "x": 1.0, "input": read}
+    assert json.loads(envelope.body_for("m")) == {"model": "m", "x": 1.0, "input": read}
     assert b'"x": 1.0' in envelope.raw
 
 
@@ -41,7 +41,7 @@ async def test_a_client_that_cut_a_character_in_two_is_answered(
 
 @pytest.mark.parametrize("first", [b'"model"', rb'"mod\u0065l"'])
 def test_the_provider_sees_the_model_that_was_looked_at_and_no_other(first: bytes) -> None:
-    directed = Envelope.open(b"{" + first + b':"dear", "model":"cheap", "seed":1.50}').directed("cheap")
+    directed = Envelope.open(b"{" + first + b':"dear", "model":"cheap", "seed":1.50}').body_for("cheap")
     pairs: Any = json.loads(directed, object_pairs_hook=list)
     assert pairs == [("model", "cheap"), ("seed", 1.5)]
     assert b"1.50" in directed
@@ -49,7 +49,7 @@ def test_the_provider_sees_the_model_that_was_looked_at_and_no_other(first: byte
 
 def test_a_body_in_which_nothing_has_to_change_is_the_same_bytes() -> None:
     raw = rb'{ "model":"m",  "text":"\u00e9 \ud83d\ude00 \"model\"", "n":1e2 }'
-    assert Envelope.open(raw).directed("m") is raw
+    assert Envelope.open(raw).body_for("m") is raw
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Providers that fail, hang, drop, answer garbage, limit or redirect: what the client sees and what is remembered."""
+"""Providers that fail, hang, disconnect, send garbage, limit or redirect: the response and the state of the circuit."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def test_a_client_that_leaves_ends_the_providers_stream_and_pays_for_what_
     relay: RelayClient, upstream: Upstream
 ) -> None:
     body: dict[str, Any] = {"model": "scripted:slow:5", "messages": [{"role": "user", "content": "x"}], "stream": True}
-    async with relay.asking("/v1/chat/completions", body) as heard:
+    async with relay.open_request("/v1/chat/completions", body) as heard:
         await heard.until(lambda: len(heard.chunks) > 3)
         assert upstream.open_streams() == 1
     await eventually(lambda: upstream.open_streams() == 0)
@@ -172,7 +172,7 @@ async def test_a_client_that_leaves_ends_the_providers_stream_and_pays_for_what_
 
 async def test_a_client_that_leaves_before_the_first_byte_ends_the_call(relay: RelayClient, upstream: Upstream) -> None:
     body: dict[str, Any] = {"model": "scripted:hang:0", "messages": [], "stream": True}
-    async with relay.asking("/v1/chat/completions", body):
+    async with relay.open_request("/v1/chat/completions", body):
         await eventually(lambda: upstream.open_streams() == 1)
     await eventually(lambda: upstream.open_streams() == 0)
 

@@ -1,4 +1,5 @@
-"""A conversation that another wire began goes on at a provider of the Responses API, which knows its own thoughts."""
+"""A conversation that began on another wire continues at a provider of the Responses API, which accepts only its own
+reasoning."""
 
 from __future__ import annotations
 

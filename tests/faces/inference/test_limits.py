@@ -1,4 +1,4 @@
-"""Limits of a key on a path, and budgets of a tenant, a key or a model: refused before, settled after."""
+"""Limits of a key on a path, and budgets of a tenant, a key or a model: checked before a call, settled after it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.gateway_harness import GatewayHarness
 
 @pytest.fixture(autouse=True)
 def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No budget's minute or day ends in the middle of a test."""
+    """Sets the clock so that no budget period ends during a test."""
     clock_fixed(monkeypatch)
 
 
@@ -33,12 +33,12 @@ def _no_budgets() -> Iterator[None]:
 
 
 def budget(caller: Caller, **values: Any) -> None:
-    """One budget, of the caller's tenant unless its key is named."""
+    """Sets one budget for the caller's tenant; `values` may name its key."""
     rule = {"id": 1, "tenant_id": caller.principal.tenant_id, "period": "day", **values}
     BUDGETS.rules_replace([BudgetRule(**rule)])
 
 
-def limited(settings: Any, **paths: int) -> None:
+def set_path_limits(settings: Any, **paths: int) -> None:
     path = Path(settings.GATEWAY_CONFIG)
     names = {name.replace("__", "/"): {"rpm": rpm} for name, rpm in paths.items()}
     path.write_text(path.read_text() + f"    rate_limit: {names}\n")
@@ -48,7 +48,7 @@ def limited(settings: Any, **paths: int) -> None:
 async def test_each_key_has_a_bucket_on_each_path(
     gateway: GatewayHarness, relay: RelayClient, stranger: Caller, settings: Any
 ) -> None:
-    limited(settings, __v1__chat__completions=2, __v1__embeddings=1)
+    set_path_limits(settings, __v1__chat__completions=2, __v1__embeddings=1)
     answers = [await relay.chat("hello") for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[0].headers["ratelimit"].startswith('"default";r=1')
@@ -60,7 +60,7 @@ async def test_each_key_has_a_bucket_on_each_path(
 
 
 async def test_a_wide_bucket_is_taken_in_blocks_and_never_gives_more(relay: RelayClient, settings: Any) -> None:
-    limited(settings, __v1__embeddings=1800)
+    set_path_limits(settings, __v1__embeddings=1800)
     body = {"model": "hello", "input": "x"}
     statuses = [(await relay.post("/v1/embeddings", body)).status for _ in range(7)]
     assert set(statuses) == {200}
@@ -99,7 +99,7 @@ async def test_money_is_counted_by_the_configured_price(relay: RelayClient, owne
 async def test_requests_under_way_hold_their_share(relay: RelayClient, owner: Caller, upstream: Upstream) -> None:
     budget(owner, tokens=500)
     body: dict[str, Any] = {"model": "scripted:slow:5", "messages": [], "stream": True}
-    async with relay.asking("/v1/chat/completions", body) as first:
+    async with relay.open_request("/v1/chat/completions", body) as first:
         await first.until(lambda: first.chunks)
         refused = await asyncio.gather(*(relay.chat("hello") for _ in range(5)))
         assert {answer.status for answer in refused} == {402}

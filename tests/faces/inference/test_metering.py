@@ -1,4 +1,4 @@
-"""What calls used, on its way to the ledger."""
+"""Metering: from the usage of calls to rows in the ledger and counts per day."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import Caller
 from tests.faces.inference.conftest import RelayClient
 
 
-def stored(**conditions: Any) -> list[dict[str, Any]]:
+def ledger_entries(**conditions: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in LedgerEntry.objects.filter(**conditions).order_by("run_id").values()]
 
 
@@ -42,7 +42,7 @@ def test_many_rows_are_stored_as_one_is_and_once(tenant: Tenant, owner: Caller) 
     LedgerEntry.objects.update(created_at=moment)
     rows = [LedgerRow(run_id=name, created_at=moment, **spend) for name in ("many", "many", "one")]
     ledger_record_many([*rows, LedgerRow(run_id="keyless", created_at=moment, **{**spend, "api_key_id": 10**9})])
-    keyless, many, one = stored(tenant=tenant)
+    keyless, many, one = ledger_entries(tenant=tenant)
     assert {**many, "id": 0, "run_id": ""} == {**one, "id": 0, "run_id": ""}
     assert keyless["api_key_id"] is None
 
@@ -50,12 +50,12 @@ def test_many_rows_are_stored_as_one_is_and_once(tenant: Tenant, owner: Caller) 
 @pytest.mark.django_db
 def test_a_row_without_price_or_key_is_stored_so(tenant: Tenant) -> None:
     ledger_record_many([LedgerRow(tenant.id, "run", 1, "p:m", 1, 2)])
-    (entry,) = stored(tenant=tenant)
+    (entry,) = ledger_entries(tenant=tenant)
     assert (entry["cost_usd"], entry["api_key_id"], entry["end_user"]) == (None, None, None)
 
 
-async def relayed() -> list[tuple[str, str, int, int, int, int, int]]:
-    """What the days say, written down to the last call."""
+async def relayed_days() -> list[tuple[str, str, int, int, int, int, int]]:
+    """Writes the calls that are still gathered and returns the counts of all days."""
     await METER.flush()
     names = ("provider", "model", "requests", "answered", "errors", "refused", "failed_attempts")
     return await database.run(lambda: list(RelayedDay.objects.order_by("model", "provider").values_list(*names)))
@@ -64,7 +64,7 @@ async def relayed() -> list[tuple[str, str, int, int, int, int, int]]:
 async def test_every_call_is_counted_in_its_day_whatever_became_of_it(relay: RelayClient) -> None:
     for model in ("hello", "hello", "resilient", "scripted:status:400", "scripted:drop:1"):
         await relay.chat(model, stream=model.endswith("drop:1"))
-    assert await relayed() == [
+    assert await relayed_days() == [
         ("scripted", "drop:1", 1, 0, 1, 0, 0),
         ("scripted", "hello", 2, 2, 0, 0, 0),
         ("second", "hello", 1, 1, 0, 0, 0),
@@ -80,10 +80,10 @@ async def test_what_could_not_be_written_is_counted_once_when_it_can(
 ) -> None:
     await relay.chat("hello")
     with monkeypatch.context() as broken:
-        broken.setattr(metering, "ledger_record_many", raising)
+        broken.setattr(metering, "ledger_record_many", raise_error)
         with pytest.raises(OSError, match="away"):
             await METER.flush()
-    assert await relayed() == [("scripted", "hello", 1, 1, 0, 0, 0)]
+    assert await relayed_days() == [("scripted", "hello", 1, 1, 0, 0, 0)]
     cost = await database.run(lambda: RelayedDay.objects.get().cost_nanos)
     assert cost == 22 * 10**9
 
@@ -107,5 +107,5 @@ async def test_a_process_that_relays_nothing_writes_nothing(monkeypatch: pytest.
         await meter.stop()
 
 
-def raising(rows: object) -> None:
+def raise_error(rows: object) -> None:
     raise OSError("the database is away")

@@ -1,4 +1,4 @@
-"""What passes the observer of a stream, however the provider's events are cut into reads."""
+"""The observer of a stream returns the same events however the provider's bytes are cut into reads."""
 
 from __future__ import annotations
 

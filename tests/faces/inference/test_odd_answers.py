@@ -1,5 +1,5 @@
-"""Answers with a good status that are none, or not as the standards have them: errors in an answer's place, comments
-before it, an end without its blank line, an absurd wish to be left alone."""
+"""Responses with a good status that are not completions, or deviate from the standards: errors in
+place of a completion, comments before it, an end without its blank line, an absurd `Retry-After`."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ async def test_an_event_that_lacks_its_blank_line_is_ended_and_counted(relay: Re
 PROVIDERS, CALLERS = "server_error", "context_length_exceeded"
 
 
-async def asked(relay: RelayClient, code: str, *, stream: bool) -> Heard:
+async def ask_for_failure(relay: RelayClient, code: str, *, stream: bool) -> Heard:
     model = f"everything:response-failed:{code}"
     return await relay.post("/v1/responses", {"model": model, "input": "Hi", "stream": stream})
 
 
 async def test_a_response_that_the_provider_failed_is_told_without_its_words(relay: RelayClient) -> None:
-    whole, streamed = [await asked(relay, PROVIDERS, stream=stream) for stream in (False, True)]
+    whole, streamed = [await ask_for_failure(relay, PROVIDERS, stream=stream) for stream in (False, True)]
     assert error_of(whole) == (502, "PROVIDER_ERROR")
     last = streamed.events[-1]
     assert (last["type"], last["response"]["error"]["message"]) == ("response.failed", "everything: server_error")
@@ -108,7 +108,7 @@ async def test_a_response_that_the_provider_failed_is_told_without_its_words(rel
 
 async def test_a_response_that_the_request_failed_is_handed_on(relay: RelayClient) -> None:
     for stream in (False, True):
-        heard = await asked(relay, CALLERS, stream=stream)
+        heard = await ask_for_failure(relay, CALLERS, stream=stream)
         assert (heard.status, CALLERS.encode() in heard.body) == (200, True)
     assert state_of(f"everything:response-failed:{CALLERS}") == "CLOSED"
 

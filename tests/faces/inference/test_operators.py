@@ -1,11 +1,11 @@
-"""GET /v1/models and /model-gateway/*: what may be used, and how the providers are."""
+"""GET /v1/models and /model-gateway/*: the models that may be used, and the health of the providers."""
 
 from __future__ import annotations
 
 import pytest
 
-from inference_app.providers.health import probes_forget
-from inference_app.providers.quota import codexbar_quotas
+from inference_app.providers.health import forget_probes
+from inference_app.providers.quota import parse_codexbar
 from tests.agents.conftest import Upstream
 from tests.conftest import Caller
 from tests.faces.inference.conftest import KEY, RelayClient
@@ -13,7 +13,7 @@ from tests.faces.inference.conftest import KEY, RelayClient
 
 @pytest.fixture(autouse=True)
 def _no_probe_remembered() -> None:
-    probes_forget()
+    forget_probes()
 
 
 async def test_models_are_listed_without_providers_that_have_no_key(relay: RelayClient) -> None:
@@ -85,5 +85,5 @@ async def test_each_path_needs_its_scope(relay: RelayClient, colleague: Caller) 
 
 def test_codexbar_is_read_as_far_as_it_is_understood() -> None:
     output = b'[{"provider":"codex","usage":{"primary":{"usedPercent":42.5},"secondary":{"usedPercent":100}}},{"x":1}]'
-    (quota,) = codexbar_quotas(output)
+    (quota,) = parse_codexbar(output)
     assert quota.to_wire() == {"provider": "codex", "available": False, "usedPercent": 100.0, "summary": "100% used"}

@@ -1,4 +1,4 @@
-"""What a provider's `Retry-After` comes to, whatever it says."""
+"""The delay taken from a provider's `Retry-After`, whatever its value."""
 
 from __future__ import annotations
 

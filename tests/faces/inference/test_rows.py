@@ -1,4 +1,4 @@
-"""The operator's rows over the file: in force within a look, refused when they would break it, keys sealed."""
+"""The operator's settings in the database, over the file: applied at the next refresh, rejected if invalid, sealed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET = "sk-stored-only-here"
 
 @pytest.fixture(autouse=True)
 def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No budget's minute or day ends in the middle of a test."""
+    """Sets the clock so that no budget period ends during a test."""
     clock_fixed(monkeypatch)
 
 
@@ -44,8 +44,8 @@ def _rows_forgotten(upstream: Upstream) -> Iterator[None]:
     MODELS.forget()
 
 
-async def kept(row: Any, **more: Any) -> None:
-    """Saved by its service, and looked at as every process does."""
+async def save_row(row: Any, **more: Any) -> None:
+    """Saves a database row through its service and refreshes the settings, as every process does."""
     save = provider_save if isinstance(row, Provider) else row_save
     named = {"provider": row} if isinstance(row, Provider) else {"row": row}
     await database.run(lambda: save(**named, actor="test", **more))
@@ -53,7 +53,7 @@ async def kept(row: Any, **more: Any) -> None:
 
 
 async def test_a_provider_of_a_row_is_asked_with_its_stored_key(relay: RelayClient, upstream: Upstream) -> None:
-    await kept(Provider(name="stored", entry={"base_url": upstream.url}), key=SECRET)
+    await save_row(Provider(name="stored", entry={"base_url": upstream.url}), key=SECRET)
     assert (await relay.chat("stored:hello")).status == 200
     assert upstream.requests()[0]["__authorization"] == f"Bearer {SECRET}"
     row = await database.run(Provider.objects.get)
@@ -62,30 +62,30 @@ async def test_a_provider_of_a_row_is_asked_with_its_stored_key(relay: RelayClie
 
 
 async def test_a_row_changes_only_what_it_says(relay: RelayClient, upstream: Upstream) -> None:
-    await kept(Provider(name="scripted", entry={"headers": {"X-Team": "rows"}}))
+    await save_row(Provider(name="scripted", entry={"headers": {"X-Team": "rows"}}))
     assert (await relay.chat("scripted:hello")).status == 200
     assert models_config().providers["scripted"].base_url == upstream.url
-    await kept(await database.run(Provider.objects.get), key=SECRET)
+    await save_row(await database.run(Provider.objects.get), key=SECRET)
     await relay.chat("scripted:hello")
     assert upstream.requests()[-1]["__authorization"] == f"Bearer {SECRET}"
 
 
 async def test_a_provider_that_is_switched_off_is_skipped(relay: RelayClient) -> None:
-    await kept(Provider(name="scripted", enabled=False))
+    await save_row(Provider(name="scripted", enabled=False))
     assert (await relay.chat("scripted:hello")).json["error"]["code"] == "NO_PROVIDER"
 
 
 async def test_aliases_routes_and_prices_of_rows_win(relay: RelayClient, upstream: Upstream) -> None:
-    await kept(Alias(name="hello", targets="second:echo"))
-    await kept(Route(prefix="words", providers=["second"]))
-    await kept(Price(provider="second", model="words:3", input=Decimal(1000000), output=Decimal(0)))
+    await save_row(Alias(name="hello", targets="second:echo"))
+    await save_row(Route(prefix="words", providers=["second"]))
+    await save_row(Price(provider="second", model="words:3", input=Decimal(1000000), output=Decimal(0)))
     assert (await relay.chat("hello")).json["choices"][0]["message"]["content"] == "Hi"
     assert (await relay.chat("words:3")).headers["x-gateway-provider"] == "second"
     assert [entry.cost_usd for entry in await ledger()] == [None, Decimal(11)]
 
 
 async def test_a_tenant_uses_only_what_it_may(relay: RelayClient, owner: Caller, stranger: Caller) -> None:
-    await kept(TenantModels(tenant_id=owner.principal.tenant_id, patterns=["hello", "second:*"]))
+    await save_row(TenantModels(tenant_id=owner.principal.tenant_id, patterns=["hello", "second:*"]))
     assert (await relay.chat("hello")).status == 200
     assert (await relay.chat("second:echo")).status == 200
     refused = await relay.chat("scripted:echo")
@@ -95,7 +95,7 @@ async def test_a_tenant_uses_only_what_it_may(relay: RelayClient, owner: Caller,
 
 
 async def test_a_budget_of_a_row_is_in_force_and_gone_with_it(relay: RelayClient, owner: Caller) -> None:
-    await kept(Budget(tenant_id=owner.principal.tenant_id, period="month", tokens=0))
+    await save_row(Budget(tenant_id=owner.principal.tenant_id, period="month", tokens=0))
     assert (await relay.chat("hello")).status == 402
     row = await database.run(Budget.objects.get)
     await database.run(lambda: row_remove(row=row, actor="test"))
@@ -193,7 +193,7 @@ def test_the_admin_is_the_superusers_and_never_shows_a_key(upstream: Upstream, t
 
 @pytest.fixture
 def boss() -> Client:
-    """Who runs the gateway, at the admin."""
+    """The operator, signed in to the admin."""
     client = Client()
     client.force_login(User.objects.create_superuser("boss", password="pw"))
     return client
@@ -269,6 +269,6 @@ def test_a_form_says_in_what_unit_and_to_what_end(boss: Client, page: str, said:
 async def test_a_budget_of_an_alias_which_would_never_be_spent_is_refused(relay: RelayClient, owner: Caller) -> None:
     tenant = owner.principal.tenant_id
     with pytest.raises(Unprocessable):
-        await kept(Budget(tenant_id=tenant, period="day", tokens=1, model="resilient"))
+        await save_row(Budget(tenant_id=tenant, period="day", tokens=1, model="resilient"))
     for counted in ("hello", "second:hello", "not-known-yet"):
-        await kept(Budget(tenant_id=tenant, period="day", tokens=1, model=counted))
+        await save_row(Budget(tenant_id=tenant, period="day", tokens=1, model=counted))

@@ -1,4 +1,4 @@
-"""A client that stays and takes nothing holds its provider's stream for a while, not for ever."""
+"""A connected client that reads nothing holds its provider's stream for a limited time."""
 
 from __future__ import annotations
 

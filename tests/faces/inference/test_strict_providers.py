@@ -1,4 +1,4 @@
-"""A provider that answers an error for fields it does not know is asked without those that the gateway would add."""
+"""Requests to a provider that rejects unknown fields lack the fields that the gateway would add."""
 
 from __future__ import annotations
 

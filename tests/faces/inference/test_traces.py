@@ -1,4 +1,4 @@
-"""The relay: a span for the request, and one below it for each attempt at a provider."""
+"""Spans of the relay: one for the request, with a child for each attempt at a provider."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHAT = "POST /v1/chat/completions"
 
 @pytest.fixture(autouse=True)
 def spans(settings: Any) -> Iterator[Spans]:
-    """What is exported, from the gateway's start on."""
+    """The spans exported since the gateway started."""
     with spans_gathered(settings) as gathered:
         yield gathered
 
@@ -58,7 +58,7 @@ async def test_each_attempt_that_failed_is_a_span_with_its_code(
 
 async def test_a_client_that_leaves_ends_its_attempt(relay: RelayClient, spans: Spans) -> None:
     body = {"model": "scripted:hang:1", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
-    async with relay.asking("/v1/chat/completions", body) as heard:
+    async with relay.open_request("/v1/chat/completions", body) as heard:
         await heard.until(lambda: heard.chunks)
     [attempt] = await spans.came("chat")
     assert attributes(attempt)["error.type"] == "left"

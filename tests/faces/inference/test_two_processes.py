@@ -1,4 +1,4 @@
-"""What two processes agree about: buckets by Redis, budgets by the ledger, the operator's rows by the database."""
+"""State that two processes share: buckets in Redis, budgets in the ledger, the operator's settings in the database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMES = ("p:m", "m")
 
 @pytest.fixture(autouse=True)
 def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No budget's minute or day ends in the middle of a test."""
+    """Sets the clock so that no budget period ends during a test."""
     clock_fixed(monkeypatch)
 
 
@@ -56,8 +56,8 @@ def rows_forgotten(upstream: Upstream) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def limiting() -> AsyncIterator[PathLimits]:
-    """The limits of one process."""
+async def path_limits() -> AsyncIterator[PathLimits]:
+    """Opens the path limits of one process."""
     buckets = RateLimits()
     try:
         yield PathLimits(buckets)
@@ -75,13 +75,13 @@ def bucket(settings: Any, rpm: int) -> None:
 async def test_a_bucket_gives_no_more_to_two_processes_than_to_one(
     upstream: Upstream, owner: Caller, settings: Any, rpm: int
 ) -> None:
-    """Blocks that were taken ahead are out of the bucket: together never more than it holds (and refills meanwhile)."""
+    """Tokens taken in blocks have left the bucket, so together never more than it holds (and refills meanwhile)."""
     if DEPLOYMENT == "embedded":
         pytest.skip("the embedded deployment is one process")
     bucket(settings, rpm)
     config, principal = models_config(), owner.principal
     async with AsyncExitStack() as stack:
-        two = [await stack.enter_async_context(limiting()) for _ in range(2)]
+        two = [await stack.enter_async_context(path_limits()) for _ in range(2)]
         loop = asyncio.get_running_loop()
         began, given = loop.time(), [0, 0]
         for number in range(2 * rpm):
@@ -95,7 +95,7 @@ async def test_a_bucket_gives_no_more_to_two_processes_than_to_one(
 
 
 def spent(caller: Caller, number: int, tokens: int) -> None:
-    """A row as another process writes it."""
+    """Writes a ledger entry as another process does."""
     principal = caller.principal
     row = LedgerRow(principal.tenant_id, f"req_{number}", 1, "p:m", tokens, 0, api_key_id=principal.key_id)
     row.created_at = NOON
@@ -128,22 +128,22 @@ async def test_what_a_run_spent_counts_at_once_and_never_twice(transactional_db:
     budgets, principal = Budgets(lambda: NOON), owner.principal
     budgets.rules_replace([BudgetRule(1, principal.tenant_id, "day", tokens=100)])
 
-    async def refused() -> bool:
-        return await budgets.spent(principal.tenant_id, principal.key_id, NAMES) is not None
+    async def is_refused() -> bool:
+        return await budgets.exhausted_reason(principal.tenant_id, principal.key_id, NAMES) is not None
 
-    assert not await refused()
+    assert not await is_refused()
     await database.run(spent, owner, 1, 60)
     # A look at the ledger that sees the row before the run says so.
     await budgets.sync()
-    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
-    assert not await refused()
+    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
+    assert not await is_refused()
     await database.run(spent, owner, 2, 40)
-    budgets.settled(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
-    assert await refused()
+    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
+    assert await is_refused()
 
 
 async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transactional_db: None, owner: Caller) -> None:
-    """A hundred calls at once over two processes: what was admitted past the budget was under way at that moment."""
+    """A hundred concurrent calls over two processes: only calls in progress at that moment exceed the budget."""
     two = [Budgets(lambda: NOON) for _ in range(2)]
     for budgets in two:
         budgets.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=200)])
@@ -182,7 +182,7 @@ def test_whatever_calls_estimate_and_use_the_windows_sums_stay_exact(calls: list
 
 async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
     class Unread(Budgets):
-        async def _read(self, window: Any) -> None:
+        async def _read_ledger(self, window: Any) -> None:
             window.based_at = NOON
 
     budgets = Unread(lambda: NOON)
@@ -220,7 +220,7 @@ async def test_a_change_of_a_row_is_in_force_in_another_process_at_its_next_look
 async def test_rows_that_cannot_be_used_leave_what_was_in_force_and_say_so(
     relay: RelayClient, rows_forgotten: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody wrote past the services, into the database itself."""
+    """The alias is written to the database directly, not through the services."""
     elsewhere = Rows()
     await elsewhere.look()
     assert (await relay.chat("hello")).status == 200

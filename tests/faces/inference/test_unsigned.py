@@ -1,4 +1,4 @@
-"""A conversation that another wire's provider began goes on at Anthropic, which refuses thoughts without signature."""
+"""A conversation that began on another wire continues at Anthropic, which rejects thinking without a signature."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SIGNED: Any = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
 TEXT: Any = {"type": "text", "text": 'It said "signature": "" there.'}
 
 
-def asked(*contents: Any) -> dict[str, Any]:
-    """A conversation in which the assistant said that."""
+def conversation(*contents: Any) -> dict[str, Any]:
+    """Returns a conversation with these contents of the assistant."""
     messages = [{"role": "user", "content": "Hi"}, *({"role": "assistant", "content": content} for content in contents)]
     return {"model": "messages:hello", "max_tokens": 9, "messages": messages}
 
@@ -28,7 +28,7 @@ def left_of(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_thoughts_without_a_signature_are_left_out_and_no_others() -> None:
-    assert left_of(asked([UNSIGNED, SIGNED, TEXT], "Said.", [UNSIGNED])) == asked([SIGNED, TEXT], "Said.")
+    assert left_of(conversation([UNSIGNED, SIGNED, TEXT], "Said.", [UNSIGNED])) == conversation([SIGNED, TEXT], "Said.")
 
 
 def test_what_stays_is_the_same_bytes() -> None:
@@ -47,7 +47,7 @@ def test_what_is_no_conversation_is_left_to_the_provider(messages: str) -> None:
 
 
 def test_a_request_without_such_thoughts_is_not_touched() -> None:
-    envelope = Envelope.open(json.dumps(asked([SIGNED, TEXT])).encode())
+    envelope = Envelope.open(json.dumps(conversation([SIGNED, TEXT])).encode())
     assert without_unsigned_blocks(envelope) is envelope
 
 
@@ -55,7 +55,7 @@ async def test_the_provider_is_not_shown_them(relay: RelayClient) -> None:
     counts = []
     for content in ([UNSIGNED, TEXT], [TEXT]):
         heard = await relay.post(
-            "/v1/messages/count_tokens", json.dumps(asked(content), separators=(",", ":")).encode()
+            "/v1/messages/count_tokens", json.dumps(conversation(content), separators=(",", ":")).encode()
         )
         counts.append(heard.json["input_tokens"])
     assert counts[0] == counts[1]

@@ -1,7 +1,8 @@
-"""The scripted upstream with what only a relay meets: whole answers of every wire, embeddings, models, token counts,
+"""The scripted upstream, extended for the relay: complete responses of every wire, embeddings, models, token counts,
 garbage, redirects and streams in odd pieces.
 
-`python -m tests.faces.inference.upstream` as `tests.agents.upstream`; GET /headers shows the newest request's.
+Started by `python -m tests.faces.inference.upstream`, like `tests.agents.upstream`; GET /headers returns the headers
+of the newest request.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ USAGE = {
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
-    """Bare ASGI; whatever is not answered here is the other upstream's."""
+    """The ASGI application; passes requests that it does not know to `tests.agents.upstream`."""
     if scope["type"] != "http":
         return
     path = scope["path"]
@@ -50,13 +51,13 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     if odd is not None:
         await odd(send, body)
     elif path.endswith("/embeddings"):
-        await embedded(send, body)
+        await answer_embeddings(send, body)
     elif path.endswith("/count_tokens"):
         await upstream.answer(send, 200, {"input_tokens": len(raw)})
     elif body.get("stream"):
-        await upstream.app(scope, replaying(raw, receive), send)
+        await upstream.app(scope, replay_body(raw, receive), send)
     else:
-        await answered(scope, body, send)
+        await answer_at_once(scope, body, send)
 
 
 async def whole_body(receive: Any) -> bytes:
@@ -68,7 +69,7 @@ async def whole_body(receive: Any) -> bytes:
     return raw
 
 
-def replaying(raw: bytes, receive: Any) -> Any:
+def replay_body(raw: bytes, receive: Any) -> Any:
     pending = [{"type": "http.request", "body": raw, "more_body": False}]
 
     async def again() -> Any:
@@ -77,7 +78,7 @@ def replaying(raw: bytes, receive: Any) -> Any:
     return again
 
 
-async def embedded(send: Send, body: Body) -> None:
+async def answer_embeddings(send: Send, body: Body) -> None:
     upstream.REQUESTS.append(body)
     texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
     vector: Any = [0.5, -0.25]
@@ -88,8 +89,8 @@ async def embedded(send: Send, body: Body) -> None:
     await upstream.answer(send, 200, {"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
-async def answered(scope: dict[str, Any], body: Body, send: Send) -> None:
-    """A whole answer, of the wire that the path names."""
+async def answer_at_once(scope: dict[str, Any], body: Body, send: Send) -> None:
+    """Sends a complete response in the wire that the path names."""
     wire = scope["path"].rpartition("/")[2]
     asked_as, shaped = WHOLE.get(wire, (dict, completion))
     asked = asked_as(body)
@@ -108,7 +109,7 @@ async def answered(scope: dict[str, Any], body: Body, send: Send) -> None:
 
 
 async def completion(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
-    """A chat completion."""
+    """Returns a chat completion."""
     said: Body = {"role": "assistant", "content": "", "reasoning_content": None}
     calls: list[Body] = []
     async for piece in pieces:
@@ -128,7 +129,7 @@ async def completion(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
 
 
 async def message(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
-    """Anthropic's message, folded from the events of its stream."""
+    """Returns Anthropic's message, folded from the events of its stream."""
     content: list[Body] = []
     partial: list[str] = []
     shape: Body = {}
@@ -146,7 +147,7 @@ async def message(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
 
 
 async def response(body: Body, pieces: AsyncIterator[Chunk]) -> Body:
-    """The Responses API's object, folded from the events of its stream."""
+    """Returns the Responses API's object, folded from the events of its stream."""
     output: list[Body] = []
     said = ""
     async for event in upstream_wires.as_responses(body, pieces):
@@ -183,17 +184,17 @@ def fold(block: Body, delta: Body, partial: list[str]) -> None:
 
 
 async def garbage(send: Send, body: Body) -> None:
-    """A page of HTML with a good status."""
+    """Sends a page of HTML with a good status."""
     await page(send, 200, b"<html>SECRET maintenance</html>", (b"content-type", b"text/html"))
 
 
 async def redirect(send: Send, body: Body) -> None:
-    """Sends the caller elsewhere."""
+    """Redirects the caller."""
     await page(send, 307, b"", (b"location", body["model"].partition(":")[2].encode()))
 
 
 async def shredded(send: Send, body: Body) -> None:
-    """A good stream, a byte at a time, with CRLF."""
+    """Sends a good stream, a byte at a time, with CRLF."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     for delta, finish in (({"content": "Grüße"}, None), ({"content": " \\n\\n"}, None), ({}, "stop")):
         event = upstream.encode_chunk(body, delta, finish).replace(b"\n\n", b"\r\n\r\n")
@@ -219,17 +220,17 @@ async def early_error(send: Send, body: Body) -> None:
 
 
 async def odd_usage(send: Send, body: Body) -> None:
-    """Usage of no known shape."""
+    """Sends usage of no known shape."""
     await page(send, 200, b'{"id": "x", "choices": [{}], "usage": "plenty"}', (b"content-type", b"application/json"))
 
 
 async def no_answer(send: Send, body: Body) -> None:
-    """A good status over JSON that is no answer: what the model's name says after the colon."""
+    """Sends the JSON in the model's name, behind the colon, with a good status."""
     await page(send, 200, body["model"].partition(":")[2].encode(), (b"content-type", b"application/json"))
 
 
 async def commented(send: Send, body: Body) -> None:
-    """Keeps the connection awake with comments, then fails as the model's name says, or answers."""
+    """Keeps the connection awake with comments, then fails with the code in the model's name, or sends a completion."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     for _ in range(2):
         await send({"type": "http.response.body", "body": b": STILL LOOKING\n\n", "more_body": True})
@@ -242,7 +243,7 @@ async def commented(send: Send, body: Body) -> None:
 
 
 async def unended(send: Send, body: Body) -> None:
-    """Forgets the blank line behind its last event, which holds words, reason and usage."""
+    """Omits the blank line behind its last event, which holds text, finish reason and usage."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     last = json.loads(upstream.encode_chunk(body, {"content": "end."}, "stop").removeprefix(b"data: "))
     event = b"data: " + json.dumps({**last, "usage": USAGE}).encode()
@@ -250,7 +251,7 @@ async def unended(send: Send, body: Body) -> None:
 
 
 async def response_failed(send: Send, body: Body) -> None:
-    """A response that begins and fails with the code in the model's name."""
+    """Starts a response, then fails with the code in the model's name."""
     error = {"code": body["model"].partition(":")[2], "message": "SECRET of the provider"}
     begun: Body = {"id": "resp_1", "object": "response", "status": "in_progress", "error": None, "output": []}
     failed = {**begun, "status": "failed", "error": error}
@@ -265,7 +266,7 @@ async def response_failed(send: Send, body: Body) -> None:
 
 
 async def telltale(send: Send, body: Body) -> None:
-    """Repeats the key that it was asked with."""
+    """Repeats the key of the request in an error."""
     error = {"message": f"{HEADERS['authorization']} is wrong", "code": f"key {HEADERS['authorization']}"}
     if not body.get("stream"):
         await upstream.answer(send, int(body["model"].partition(":")[2]), {"error": error})

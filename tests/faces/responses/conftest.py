@@ -1,4 +1,4 @@
-"""The gateway in a process of its own, before a provider that speaks only chat completions and one that speaks all."""
+"""The gateway in a process of its own, with a provider that speaks only chat completions and one of every wire."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ models:
 """
 
 
-def started(module: str) -> Iterator[Upstream]:
+def start_upstream(module: str) -> Iterator[Upstream]:
     command = [sys.executable, "-m", module, "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -48,16 +48,16 @@ def started(module: str) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session")
 def plain_process() -> Iterator[Upstream]:
-    yield from started("tests.faces.responses.upstream")
+    yield from start_upstream("tests.faces.responses.upstream")
 
 
 @pytest.fixture(scope="session")
 def everything_process() -> Iterator[Upstream]:
-    yield from started("tests.faces.inference.upstream")
+    yield from start_upstream("tests.faces.inference.upstream")
 
 
 @pytest.fixture(scope="session")
-def served(
+def gateway(
     plain_process: Upstream, everything_process: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("responses")
@@ -71,31 +71,31 @@ def served(
 
 @pytest.fixture
 def plain(plain_process: Upstream) -> Upstream:
-    """The provider that speaks only chat, which has forgotten what it was asked before."""
+    """The provider that speaks only chat, without recorded requests."""
     plain_process.reset()
     return plain_process
 
 
 @pytest.fixture
 def everything(everything_process: Upstream) -> Upstream:
-    """The provider that speaks every wire."""
+    """The provider that speaks every wire, without recorded requests."""
     everything_process.reset()
     return everything_process
 
 
 @pytest.fixture
-def openai_client(served: Served) -> Iterator[Any]:
-    """OpenAI's own client, moved here by its address and its key."""
+def openai_client(gateway: Served) -> Iterator[Any]:
+    """OpenAI's own client, with the gateway's address and a key."""
     import openai
 
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.keys["owner"], max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys["owner"], max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def anthropic_client(served: Served) -> Iterator[Any]:
-    """Anthropic's own client, moved here by its address and its key."""
+def anthropic_client(gateway: Served) -> Iterator[Any]:
+    """Anthropic's own client, with the gateway's address and a key."""
     import anthropic
 
-    with anthropic.Anthropic(base_url=served.url, api_key=served.keys["owner"], max_retries=0) as client:
+    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.keys["owner"], max_retries=0) as client:
         yield client

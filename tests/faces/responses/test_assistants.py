@@ -72,7 +72,7 @@ RESPONSES_TOOLS: Any = [
 
 
 def responses_output(item: Any, workspace: Workspace) -> Any:
-    """What the assistant answers to a call."""
+    """Returns the result of a tool call, as the assistant sends it."""
     if item.type == "custom_tool_call":
         assert item.name == "apply_patch"
         said = workspace.patch(item.input)
@@ -113,7 +113,7 @@ def test_an_assistant_that_speaks_only_responses_finishes_its_task(
 
 
 def _streamed_items(client: openai.OpenAI, model: str, conversation: list[Any]) -> list[Any]:
-    """The items of one turn, taken as assistants take them: each when it is done."""
+    """Returns the items of one response, each taken when it is done, as assistants do."""
     stream = client.responses.create(
         model=model,
         instructions=INSTRUCTIONS,

@@ -1,6 +1,6 @@
-"""The coding assistants that people install, pointed here as docs/conversions.md says, fix a file over chat alone.
+"""Installed coding assistants, configured as docs/conversions.md describes, fix a file over a provider of chat alone.
 
-Those that are not installed are skipped; GATEWAY_TEST_ASSISTANTS names a folder, beside those of PATH, where they are.
+Assistants that are not installed are skipped; GATEWAY_TEST_ASSISTANTS names a folder to search besides those of PATH.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ wire_api = "responses"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an assistant runs: a home and a workspace of its own, and the gateway it is pointed at."""
+class Sandbox:
+    """Home and workspace of one assistant, with the address and key of the gateway."""
 
     home: Path
     url: str
@@ -53,16 +53,16 @@ class Place:
 Prepared = tuple[list[str], dict[str, str]]
 
 
-def codex(place: Place, model: str) -> Prepared:
-    config = place.write("codex/config.toml", CODEX.format(model=model, url=place.url))
-    settings = {"CODEX_HOME": str(config.parent), "GATEWAY_KEY": place.key}
+def codex(sandbox: Sandbox, model: str) -> Prepared:
+    config = sandbox.write("codex/config.toml", CODEX.format(model=model, url=sandbox.url))
+    settings = {"CODEX_HOME": str(config.parent), "GATEWAY_KEY": sandbox.key}
     return ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", TASK], settings
 
 
-def claude(place: Place, model: str) -> Prepared:
+def claude(sandbox: Sandbox, model: str) -> Prepared:
     settings = {
-        "ANTHROPIC_BASE_URL": place.url,
-        "ANTHROPIC_AUTH_TOKEN": place.key,
+        "ANTHROPIC_BASE_URL": sandbox.url,
+        "ANTHROPIC_AUTH_TOKEN": sandbox.key,
         "ANTHROPIC_MODEL": model,
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -71,20 +71,20 @@ def claude(place: Place, model: str) -> Prepared:
     return ["-p", TASK, "--dangerously-skip-permissions"], settings
 
 
-def qwen(place: Place, model: str) -> Prepared:
-    settings = {"OPENAI_BASE_URL": f"{place.url}/v1", "OPENAI_API_KEY": place.key, "OPENAI_MODEL": model}
+def qwen(sandbox: Sandbox, model: str) -> Prepared:
+    settings = {"OPENAI_BASE_URL": f"{sandbox.url}/v1", "OPENAI_API_KEY": sandbox.key, "OPENAI_MODEL": model}
     return ["--auth-type", "openai", "-y", "-p", TASK], settings
 
 
-def opencode(place: Place, model: str) -> Prepared:
-    options = {"baseURL": f"{place.url}/v1", "apiKey": place.key}
+def opencode(sandbox: Sandbox, model: str) -> Prepared:
+    options = {"baseURL": f"{sandbox.url}/v1", "apiKey": sandbox.key}
     provider = {"npm": "@ai-sdk/openai-compatible", "name": "Gateway", "options": options, "models": {model: {}}}
     config = {"provider": {"gateway": provider}, "model": f"gateway/{model}", "small_model": f"gateway/{model}"}
-    place.write("work/opencode.json", json.dumps(config))
+    sandbox.write("work/opencode.json", json.dumps(config))
     return ["run", TASK], {}
 
 
-ASSISTANTS: dict[str, tuple[Callable[[Place, str], Prepared], str]] = {
+ASSISTANTS: dict[str, tuple[Callable[[Sandbox, str], Prepared], str]] = {
     "codex": (codex, "plain:assistant"),
     "codex, patches as free text": (codex, "gpt-5.5"),
     "codex, code that calls tools": (codex, "gpt-5.6-sol"),
@@ -94,28 +94,28 @@ ASSISTANTS: dict[str, tuple[Callable[[Place, str], Prepared], str]] = {
 }
 
 
-def installed(name: str) -> str | None:
-    """Where the program is."""
+def find_program(name: str) -> str | None:
+    """Returns the path of the program, None if it is not installed."""
     folders = [os.environ.get("GATEWAY_TEST_ASSISTANTS", ""), os.environ["PATH"]]
     return shutil.which(name.partition(",")[0], path=os.pathsep.join(folders))
 
 
 def cases() -> Iterator[Any]:
-    """Those that are not installed are skipped before anything is started for them."""
+    """Yields the assistants; those that are not installed are skipped before any fixture starts."""
     for name in ASSISTANTS:
         missing = f"{name} is not installed (GATEWAY_TEST_ASSISTANTS may name the folder it is in)"
-        yield pytest.param(name, marks=pytest.mark.skipif(installed(name) is None, reason=missing))
+        yield pytest.param(name, marks=pytest.mark.skipif(find_program(name) is None, reason=missing))
 
 
 @pytest.mark.timeout(SECONDS + 30)
 @pytest.mark.parametrize("name", list(cases()))
-def test_an_installed_assistant_finishes_its_task(served: Served, plain: Upstream, tmp_path: Path, name: str) -> None:
-    executable = installed(name)
+def test_an_installed_assistant_finishes_its_task(gateway: Served, plain: Upstream, tmp_path: Path, name: str) -> None:
+    executable = find_program(name)
     assert executable is not None
     prepare, model = ASSISTANTS[name]
-    place = Place(tmp_path, served.url, served.keys["owner"])
-    mended = place.write("work/sum.py", BROKEN)
-    arguments, settings = prepare(place, model)
+    sandbox = Sandbox(tmp_path, gateway.url, gateway.keys["owner"])
+    mended = sandbox.write("work/sum.py", BROKEN)
+    arguments, settings = prepare(sandbox, model)
     done = subprocess.run(
         [executable, *arguments],
         cwd=mended.parent,

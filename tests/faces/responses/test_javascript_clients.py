@@ -1,4 +1,4 @@
-"""The official JavaScript clients against the gateway; `make test` installs them where there is a node."""
+"""The official JavaScript clients against the gateway; `make test` installs them if there is a node."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SECONDS = 120
 OLDEST_NODE = 20
 
 
-def run(script: str, package: str, served: Served) -> dict[str, Any]:
-    """What the script saw; the test is skipped where it cannot run."""
+def run(script: str, package: str, gateway: Served) -> dict[str, Any]:
+    """Returns the output of the script; skips the test if it cannot run."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("There is no node here, which the JavaScript clients need.")
@@ -33,7 +33,7 @@ def run(script: str, package: str, served: Served) -> dict[str, Any]:
         if os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1":
             pytest.fail(missing)
         pytest.skip(missing)
-    command = [node, str(SCRIPTS / script), served.url, served.keys["owner"]]
+    command = [node, str(SCRIPTS / script), gateway.url, gateway.keys["owner"]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)
@@ -41,9 +41,9 @@ def run(script: str, package: str, served: Served) -> dict[str, Any]:
 
 
 async def test_openais_javascript_client_runs_over_a_provider_of_chat(
-    served: Served, plain: Upstream, everything: Upstream
+    gateway: Served, plain: Upstream, everything: Upstream
 ) -> None:
-    seen = run("openai_client.cjs", "openai", served)
+    seen = run("openai_client.cjs", "openai", gateway)
     numbers = seen.pop("numbers")
     assert numbers == list(range(len(numbers)))
     assert seen == {
@@ -59,8 +59,8 @@ async def test_openais_javascript_client_runs_over_a_provider_of_chat(
     await eventually(lambda: plain.open_streams() == 0)
 
 
-def test_anthropics_javascript_client_runs_over_a_provider_of_chat(served: Served, plain: Upstream) -> None:
-    assert run("anthropic_client.cjs", "@anthropic-ai/sdk", served) == {
+def test_anthropics_javascript_client_runs_over_a_provider_of_chat(gateway: Served, plain: Upstream) -> None:
+    assert run("anthropic_client.cjs", "@anthropic-ai/sdk", gateway) == {
         "message": "Hello, world.",
         "blocks": ["thinking", "text"],
         "usage": [8, 7],

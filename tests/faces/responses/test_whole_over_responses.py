@@ -1,4 +1,4 @@
-"""Whole answers of a provider that speaks only the Responses API, for the clients of every dialect."""
+"""Complete responses of a provider that speaks only the Responses API, for the clients of every dialect."""
 
 from __future__ import annotations
 

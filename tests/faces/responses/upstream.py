@@ -1,7 +1,7 @@
 """A provider that speaks chat completions and nothing else, and insists on the order of its messages.
 
-`python -m tests.faces.responses.upstream` as `tests.faces.inference.upstream`. The scenario `coder` works on a task
-with whatever tools it is shown: it reads and looks around in parallel, edits, runs the tests and reports.
+Started by `python -m tests.faces.responses.upstream`, like `tests.faces.inference.upstream`. The scenario `coder` works
+on a task with the tools of the request: it reads and looks around in parallel, edits, runs the tests and reports.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import uvicorn
 from tests.agents import upstream
 from tests.agents.upstream import Body, Chunk, Send, call, error, text
 from tests.faces.inference.upstream import app as relayed_app
-from tests.faces.inference.upstream import replaying, whole_body
+from tests.faces.inference.upstream import replay_body, whole_body
 
 PATCH = "*** Begin Patch\n*** Update File: sum.py\n-return a - b\n+return a + b\n*** End Patch"
 
 
 def coder(body: Body, rest: str) -> Iterator[Chunk]:
-    """The next step of the task, by what has been done so far."""
+    """Yields the next step of the task, after the results so far."""
     tools = {tool["function"]["name"]: tool["function"] for tool in body["tools"]}
-    read, shell, edit = (_named(tools, word) for word in ("read", "shell", "patch"))
+    read, shell, edit = (_find_tool(tools, word) for word in ("read", "shell", "patch"))
     done = [message["content"] for message in body["messages"] if message["role"] == "tool"]
     if not done:
         yield {"reasoning_content": "I should look first."}
@@ -41,7 +41,7 @@ def coder(body: Body, rest: str) -> Iterator[Chunk]:
         yield from text("Fixed: ", str(done[-1]))
 
 
-def _named(tools: dict[str, Any], word: str) -> str:
+def _find_tool(tools: dict[str, Any], word: str) -> str:
     return next(name for name in tools if word in name.lower())
 
 
@@ -61,8 +61,8 @@ WHOLE_PATCH = "\n".join(
 
 
 def assistant(body: Body, rest: str) -> Iterator[Chunk]:
-    """The same task as `coder`, with what the assistants that people install offer: some shell, perhaps a patch tool,
-    perhaps code that calls the others. What they ask for beside the task (a title) is answered without a call."""
+    """Works on the task of `coder` with the tools of installed assistants: some shell, perhaps a patch tool,
+    perhaps code that calls the others. Requests beside the task (for a title) get text without a call."""
     tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools") or ()}
     done = [message["content"] for message in body["messages"] if message["role"] == "tool"]
     if not any(map(_is_shell, tools)) or len(done) > 1:
@@ -70,19 +70,19 @@ def assistant(body: Body, rest: str) -> Iterator[Chunk]:
     elif not done:
         yield {"reasoning_content": "I should look first."}
         yield from text("Looking.")
-        yield from call(0, *_commanded(tools, LOOK), "call_0")
+        yield from call(0, *_shell_call(tools, LOOK), "call_0")
     elif "apply_patch" in tools:
         yield from call(0, "apply_patch", json.dumps({"input": WHOLE_PATCH}), "call_0")
     else:
-        yield from call(0, *_commanded(tools, MEND), "call_0")
+        yield from call(0, *_shell_call(tools, MEND), "call_0")
 
 
 def _is_shell(name: str) -> bool:
     return name.lower() in ("bash", "exec_command", "functions__exec", "run_shell_command", "shell")
 
 
-def _commanded(tools: dict[str, Any], command: str) -> tuple[str, str]:
-    """The call that runs `command` with the shell among `tools`."""
+def _shell_call(tools: dict[str, Any], command: str) -> tuple[str, str]:
+    """Returns the call that runs `command` with the shell among `tools`."""
     name = next(filter(_is_shell, tools))
     if name == "functions__exec":
         code = f"text(await tools.exec_command({{cmd: {json.dumps(command)}}}))"
@@ -93,13 +93,13 @@ def _commanded(tools: dict[str, Any], command: str) -> tuple[str, str]:
 
 
 def city(body: Body, rest: str) -> Iterator[Chunk]:
-    """Answers in a shape, if it was asked for one."""
+    """Yields JSON of the requested schema, if there is one."""
     asked = body.get("response_format", {}).get("json_schema", {}).get("schema")
     yield from text('{"name"', ': "Rome"}' if asked else ': "nobody asked"}')
 
 
 def cut_short(body: Body, rest: str) -> Iterator[Chunk]:
-    """Refuses in so many words."""
+    """Yields a refusal."""
     yield {"refusal": "I will "}
     yield {"refusal": "not."}
 
@@ -108,7 +108,7 @@ upstream.SCENARIOS |= {"assistant": assistant, "coder": coder, "city": city, "de
 
 
 def order_check(messages: list[Body]) -> None:
-    """Every call is answered directly behind it, as real providers demand."""
+    """Raises an error unless every call has its result directly behind it, as real providers require."""
     awaited: set[str] = set()
     for message in messages:
         if message["role"] == "tool":
@@ -121,7 +121,7 @@ def order_check(messages: list[Body]) -> None:
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
-    """Bare ASGI."""
+    """The ASGI application; accepts chat completions only."""
     if scope["type"] != "http" or scope["method"] != "POST":
         await relayed_app(scope, receive, send)
         return
@@ -134,7 +134,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     except upstream.Respond as refusal:
         await upstream.answer(send, refusal.status, refusal.body)
         return
-    await relayed_app(scope, replaying(raw, receive), send)
+    await relayed_app(scope, replay_body(raw, receive), send)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A provider's response on its way to the client, whole or streamed."""
+"""The response of a provider on its way to the client, complete or streamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inference_app.errors import ProviderFailed
 from inference_app.relay.attempt import UpstreamResponse, error_code, redacted_excerpt
 from inference_app.relay.converter import Converter
 from inference_app.relay.request import UpstreamRequest
-from inference_app.relay.targets import Target, served_by
+from inference_app.relay.targets import Target, target_headers
 from inference_app.spend.metering import Outcome
 from inference_app.spend.usage import Usage
 
@@ -26,11 +26,24 @@ _STREAM = [
 ]
 
 
-class UpstreamAnswer:
-    """The provider's response on its way to the client: `first`, then the rest of a stream by `more`.
+class RelayedResponse:
+    """A response that has started: `first`, then the rest of a stream by `more`.
 
     `usage` is what the provider has reported so far; it is complete once the stream is over.
     """
+
+    __slots__ = (
+        "_admission_headers",
+        "_converter",
+        "_opened",
+        "_over",
+        "_request",
+        "attempts",
+        "candidate",
+        "first",
+        "outcome",
+        "wire",
+    )
 
     status = 200
 
@@ -72,7 +85,7 @@ class UpstreamAnswer:
         """The headers of the response; none comes from the provider."""
         headers: HeaderPairs = [*_STREAM] if self._opened.observer is not None else [_JSON]
         headers += (
-            *served_by(self.candidate),
+            *target_headers(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
             *self._admission_headers,
         )
@@ -119,14 +132,14 @@ class UpstreamAnswer:
     def _break_off(self, reason: str) -> bytes:
         """Returns the last event of a stream that the provider did not finish."""
         observer = self._opened.observer
-        said = observer.failed if observer is not None else None
-        code = (error_code(said) if said else None) or "stream_interrupted"
+        error = observer.failed if observer is not None else None
+        code = (error_code(error) if error else None) or "stream_interrupted"
         logger.warning(
             "stream_broke",
             candidate=self.candidate.name,
             reason=reason,
             request_id=self._request.request_id,
-            body=redacted_excerpt(said or b"", models_config().providers[self.candidate.provider].key),
+            body=redacted_excerpt(error or b"", models_config().providers[self.candidate.provider].key),
         )
         return self._request.dialect.event(ProviderFailed(self.candidate.provider, code))
 
