@@ -1,4 +1,4 @@
-"""Request → run → leg → model call → tool call, on either deployment, across waits, deaths and restarts."""
+"""The spans request → run → leg → model call → tool call, on both deployments, across waits, deaths and restarts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECISION = "POST /v1/sessions/{session_id}/approve"
 
 @pytest.fixture(autouse=True)
 def _trace_everything(spans: Spans) -> None:
-    """Before the gateway of any test here."""
+    """Switches tracing on before the gateway of any test here starts."""
 
 
 async def session_with(api: Client, server: CallbackServer, **tool: Any) -> str:
