@@ -1,8 +1,7 @@
-"""A watchdog on the event loop: how much processor time the longest single callback took.
+"""A watchdog of the event loop: the processor time of the longest single callback.
 
-Processor time of the loop's own thread, not elapsed time: what another process or thread did meanwhile is not the
-loop's fault, and the figure is the same on a loaded machine. Nor is what the collector took counted, which goes
-through all that a whole run of tests has made, whenever it is its time.
+It measures processor time of the loop's own thread, not elapsed time, so that other processes and threads do not change
+the figure. Garbage collection, which goes through the objects of a whole test run, is not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT = 0.050
-"""No tenant may hold the loop for longer, in seconds."""
+"""The longest time that a tenant may block the loop, in seconds."""
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Watch:
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
     def collecting(self, phase: str, _: dict[str, Any]) -> None:
-        """The collector begins or ends in this thread."""
+        """Accounts for a start or end of the garbage collector in this thread."""
         if phase == "start":
             self._local.begun = time.thread_time()
         else:
@@ -39,7 +38,7 @@ class Watch:
         return float(getattr(self._local, "collected", 0.0))
 
     def now(self) -> float:
-        """This thread's processor time without its collections."""
+        """Returns this thread's processor time without its garbage collections."""
         return time.thread_time() - self._collected()
 
     def took(self, seconds: float, handle: asyncio.Handle) -> None:

@@ -1,7 +1,7 @@
-"""The reference of streams: a bare ASGI application under uvicorn that emits what the gateway would.
+"""The reference for streams: a bare ASGI application under uvicorn that sends the gateway's frames.
 
-/stream?count=N&pause=MS streams stamped words at that rate; /idle says nothing; /broadcast waits until N followers
-are there and gives every one of them the same frames as fast as it can; /healthz answers.
+/stream?count=N&pause=MS streams stamped words at that rate; /idle sends nothing; /broadcast waits for N followers and
+sends all of them the same frames as fast as it can; it has /healthz.
 """
 
 from __future__ import annotations

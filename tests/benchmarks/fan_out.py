@@ -1,6 +1,6 @@
-"""One session to 1,000 followers, as fast as one core gives it; what is counted is what arrived at the clients.
+"""One session with 1,000 followers, as fast as one core allows; the figure counts deliveries at the clients.
 
-The session offers more than a core can deliver; the reference gives every follower frames of the same size.
+The session emits more than a core can deliver; the reference sends every follower frames of the same size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.stack.client import Client
 FOLLOWERS = 1000
 WORDS = 400
 PAUSE_MS = 4
-"""250 words a second: 250,000 deliveries a second are asked for."""
+"""250 words a second, so 250,000 deliveries a second."""
 
 
 async def measure() -> AsyncIterator[Figure]:

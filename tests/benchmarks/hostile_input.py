@@ -1,7 +1,7 @@
-"""What a tenant's worst schemas, arguments and pages take of one thread's processor time.
+"""Processor time of one thread for a tenant's worst schemas, arguments and pages.
 
-Only the check of arguments holds the interpreter for all of its time, so its figure has the loop's budget. The tests
-say what is refused and in how many steps; this says how long those are.
+Only the check of arguments holds the interpreter lock for all of its time, so its figure has the loop's budget. Tests
+show what is refused and in how many steps; this measures the time of the steps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 def checked(name: str) -> float:
-    """Of so many values that one more would be refused."""
+    """Checks arguments with as many values as are accepted."""
     item, values = SLOW[name]
     parameters = schema.schema_check(listed(item))
     least, most = 0, len(values)
@@ -71,7 +71,7 @@ def page_read(piece: str) -> float:
 
 
 def milliseconds(work: Callable[[], Any]) -> float:
-    """The shortest of a few rounds, without the collector."""
+    """Returns the shortest of a few rounds, without garbage collection."""
     taken = []
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""10,000 idle followers of one process: the memory of each, and how the process answers somebody else meanwhile."""
+"""10,000 idle followers of one process: the memory of each, and the latency of other requests meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLLOWERS = 10_000
 SESSIONS = 500
 PROMPTS = 60
 SETTLE_SECONDS = 2.0
-"""After the last one has connected: start-up garbage is none of the followers'."""
+"""The pause after the last one has connected, so that garbage of the start is not counted."""
 
 
 async def measure() -> AsyncIterator[Figure]:

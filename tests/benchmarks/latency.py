@@ -1,7 +1,7 @@
-"""From the engine to a connected client: one session, and 200 that stream 20 events a second each.
+"""The latency from the engine to a connected client: one session, and 200 that stream 20 events a second each.
 
-The server has one core, the clients the other. Words are stamped where the model says them, so the agent loop, the
-commit, the hub and the socket are in the figure; the reference stamps, formats and sends.
+The server has one core, the clients the other. Words are stamped where the model emits them, so the figure includes
+the agent loop, the commit, the hub and the socket; the reference stamps, formats and sends.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.stack.client import Client
 
 PATIENCE = 60.0
 GATHER_MS = 15_000
-"""Within which all prompts are accepted; then all sessions stream."""
+"""The time in which all prompts are accepted; then all sessions stream."""
 
 AT_ONCE = 20
 ONE = (1, 600, 10)
 MANY = (200, 200, 50)
-"""Sessions, words of each, milliseconds between two."""
+"""Sessions, words of each, and the milliseconds between two words."""
 
 
 async def measure() -> AsyncIterator[Figure]:

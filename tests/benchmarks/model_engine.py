@@ -1,7 +1,7 @@
-"""The model engine beside the agent library's bare loop, both over HTTP to one scripted provider on the other core.
+"""The model engine beside the agent library's bare loop, both over HTTP with one scripted provider on the other core.
 
-What a core can do is counted: words, or runs, for each second of the server's own processor time. The gateway's
-sessions are followed, the bare loop's events are read and thrown away.
+The figures are words, or runs, per second of the server's own processor time. The gateway's sessions have followers;
+the bare loop's events are read and discarded.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ WORDS = 1500
 STREAMING = 20
 WITH_TOOLS = 100
 TOOL = "tool:echo"
-"""One call a run: the provider repeats call ids, at which the bare loop stops."""
+"""One call per run: the provider repeats call ids, at which the bare loop stops."""
 
 WARM = "hello"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of the clock, and of the server's processor."""
+    """Elapsed seconds, and the server's processor seconds."""
 
     clock: float
     processor: float
@@ -107,7 +107,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 class Gateway:
-    """Runs that many sessions of a scenario at once, each with a follower."""
+    """Runs `count` sessions of a scenario at once, each with a follower."""
 
     def __init__(self, server: GatewayProcess, client: Client, callbacks: Callbacks) -> None:
         self._server, self._client, self._callbacks = server, client, callbacks
@@ -155,7 +155,7 @@ async def cost_of(server: GatewayProcess, work: Callable[[], Awaitable[None]]) -
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
-    """The scripted provider's address."""
+    """Starts the scripted provider; yields its address."""
     command = [*pinned(1), sys.executable, "-m", "tests.agents.upstream", "--port", "0"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:

@@ -1,9 +1,9 @@
-"""Several processes over PostgreSQL and Redis: legs per second with one and two workers, deliveries per second with one
-and two web processes, and on whom the time goes.
+"""Several processes with PostgreSQL and Redis: legs per second with one and two workers, deliveries per second with one
+and two web processes, and the processor time of each kind of process.
 
-Nothing is pinned: the processes, PostgreSQL, Redis and the measuring process share whatever cores there are, so the
-processor time of each kind is measured beside the rate. Legs are queued before there is a worker, and counted between
-a tenth and nine tenths of them, when all workers run; followers share one session, which one worker streams.
+Nothing is pinned: all processes share the cores, so processor time is measured beside the rate. Legs are queued before
+there is a worker, and counted between a tenth and nine tenths of them, while all workers run. The followers share one
+session, which one worker streams.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.stack.process import GatewayProcess
 SETTINGS = {"RUNNER": "worker", "DB_THREADS": "8", "REQUEST_THREADS": "8", "RATE_LIMIT_RPM": "10000000"}
 SESSIONS, PROMPTS = 200, 5
 FOLLOWERS, WORDS, PAUSE_MS = 1000, 400, 4
-"""250 words a second: 250,000 deliveries a second are asked for."""
+"""250 words a second, so 250,000 deliveries a second."""
 
 AT_ONCE = 16
 START_SECONDS = 60.0
@@ -41,7 +41,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Spent:
-    """Processor seconds by who spent them."""
+    """Processor seconds by kind of process."""
 
     ours: float
     database: float
@@ -80,7 +80,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 async def legs(state: Deployment, count: int) -> tuple[float, Spent]:
-    """Legs per second, and milliseconds of each."""
+    """Measures legs per second, and milliseconds of each."""
     async with running(state, webs=1, workers=0) as (webs, _):
         await queued(webs[0])
         total = SESSIONS * PROMPTS
@@ -98,7 +98,7 @@ async def legs(state: Deployment, count: int) -> tuple[float, Spent]:
 
 
 async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
-    """Deliveries per second, and microseconds of each."""
+    """Measures deliveries per second, and microseconds of each."""
     async with running(state, webs=count, workers=1) as (webs, _), aiohttp.ClientSession() as http:
         client = Client(http, webs[0].url)
         await client.create("first")
@@ -120,7 +120,7 @@ async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
 async def running(
     state: Deployment, *, webs: int, workers: int
 ) -> AsyncIterator[tuple[list[GatewayProcess], list[GatewayProcess]]]:
-    """So many processes that answer; the first web process makes the schema for all."""
+    """Starts the processes; the first web process migrates for all."""
     first = [GatewayProcess(state, f"web-{number}", STAMPED) for number in range(webs)]
     rest: list[GatewayProcess] = [WorkerProcess(state, f"worker-{number}") for number in range(workers)]
     for worker in rest:
@@ -135,7 +135,7 @@ async def running(
 
 
 async def queued(web: GatewayProcess) -> None:
-    """Every prompt is accepted, and nobody is there to begin it."""
+    """Sends prompts while there is no worker to start them."""
     gate = asyncio.Semaphore(AT_ONCE)
     async with aiohttp.ClientSession() as http:
         client = Client(http, web.url)
@@ -150,13 +150,13 @@ async def queued(web: GatewayProcess) -> None:
 
 
 def completed(state: Deployment) -> int:
-    """Runs that have ended."""
+    """Returns the number of ended runs."""
     [(count,)] = state.rows("SELECT count(*) FROM sessions_app_run WHERE state = 'completed'")
     return int(count)
 
 
 def spent(processes: Sequence[GatewayProcess], state: Deployment) -> Spent:
-    """Processor time so far; a connection of PostgreSQL that has closed takes its own along."""
+    """Returns the processor time so far; that of closed PostgreSQL connections is lost."""
     name = psycopg.conninfo.conninfo_to_dict(state.database_url)["dbname"]
     database = redis = 0.0
     for process in psutil.process_iter(["name", "cmdline"]):

@@ -1,7 +1,7 @@
-"""How long a client waits for the 202 of its prompt, each in a session of its own.
+"""The time until a prompt's 202, each prompt in a session of its own.
 
-First one prompt at a time, each after the run of the one before; then one right after the other, while the runs of
-those before are still on the same core.
+First one prompt at a time, each after the run of the one before; then one right after the other, while earlier runs
+still use the same core.
 """
 
 from __future__ import annotations

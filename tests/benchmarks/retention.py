@@ -1,4 +1,4 @@
-"""How many old sessions retention removes in a second, of 50 events each, and what prompts wait for meanwhile.
+"""Old sessions, of 50 events each, that retention removes per second, and the latency of prompts meanwhile.
 
 The references are the same prompts before it begins, on the same rows.
 """
@@ -16,7 +16,7 @@ from tests.stack.deployment import Deployment
 
 SESSIONS = 6000
 LEFT = 700
-"""Those that wait for somebody, and those that are too young."""
+"""The sessions that stay: waiting ones, and those that are too young."""
 LONGEST_SECONDS = 30.0
 
 
@@ -34,7 +34,8 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 async def _removed(state: Deployment, name: str, alone: list[float]) -> AsyncIterator[Figure]:
-    """Retention begins with the server's first sweep; prompts come in until it is through, or time is up."""
+    """Measures retention, which begins with the server's first sweep, beside prompts until it has finished or time is
+    up."""
     count = f"SELECT COUNT(*) FROM sessions_app_agentsession WHERE id <= {SESSIONS}"
     settings = {**state.settings, "RETENTION_SESSIONS_DAYS": "1"}
     removing = Deployment(state.directory, state.database_url, state.redis_url, settings)

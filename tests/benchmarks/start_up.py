@@ -1,4 +1,4 @@
-"""From starting the process to its first answer: on an empty directory, and on one that was served before."""
+"""The time from a start to the first response: on an empty directory, and on one that was served before."""
 
 from __future__ import annotations
 
