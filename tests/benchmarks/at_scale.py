@@ -22,7 +22,7 @@ import psutil
 import psycopg
 
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.serving import deployment, serving
+from tests.benchmarks.serving import deployment, running_server
 from tests.stack.client import Client
 from tests.stack.deployment import KEY, Deployment
 from tests.stack.process import ROOT, GatewayProcess
@@ -42,23 +42,23 @@ async def measure() -> AsyncIterator[Figure]:
             if state is None:
                 continue
             began = time.perf_counter()
-            found = await asyncio.to_thread(filled, state, SESSIONS)
+            found = await asyncio.to_thread(fill_in_child, state, SESSIONS)
             seconds = time.perf_counter() - began
             print(f"  {name}: {SESSIONS:,} sessions, {found['events']:,} events in {seconds:.0f} s", flush=True)
-            async with serving(state) as server:
-                async for figure in folded(state, server, name):
+            async with running_server(state) as server:
+                async for figure in measure_folding(state, server, name):
                     yield figure
                 await asyncio.to_thread(statistics_collect, state)
                 for figure in await pages_asked(server, found, name):
                     yield figure
-                alone = await prompted(server.url, "alone")
+                alone = await time_prompts(server.url, "alone")
             yield Figure(f"prompt accepted at that size, {name}, p50", percentile(alone, 0.5), "ms")
             yield Figure(f"prompt accepted at that size, {name}, p99", percentile(alone, 0.99), "ms")
-            async for figure in retained(state, name):
+            async for figure in measure_retention(state, name):
                 yield figure
 
 
-def filled(state: Deployment, sessions: int) -> dict[str, Any]:
+def fill_in_child(state: Deployment, sessions: int) -> dict[str, Any]:
     """Fills the database in a child process, and returns its JSON about the rows."""
     command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(sessions)]
     environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
@@ -206,7 +206,7 @@ def processor_ms(server: GatewayProcess) -> float:
     return float(times.user + times.system) * 1000
 
 
-async def prompted(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float]:
+async def time_prompts(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float]:
     """Sends prompts one after the other; returns the milliseconds until their 202."""
     async with aiohttp.ClientSession() as http:
         client = Client(http, url)
@@ -220,14 +220,14 @@ async def prompted(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float
         return taken
 
 
-async def folded(state: Deployment, server: GatewayProcess, name: str) -> AsyncIterator[Figure]:
+async def measure_folding(state: Deployment, server: GatewayProcess, name: str) -> AsyncIterator[Figure]:
     """Measures the folding, which begins with the server's start, beside prompts until nothing is left of the filled
     rows."""
     count = "SELECT COUNT(*) FROM tenants_app_ledgerentry WHERE NOT folded"
     before, began = (await asyncio.to_thread(state.rows, count))[0][0], time.perf_counter()
     taken: list[float] = []
     while (left := (await asyncio.to_thread(state.rows, count))[0][0]) > PROMPTS:
-        taken += await prompted(server.url, f"folding-{len(taken)}", prompts=10)
+        taken += await time_prompts(server.url, f"folding-{len(taken)}", prompts=10)
         if time.perf_counter() - began > LONGEST_RETENTION:
             print("  the ledger was not folded in time", flush=True)
             break
@@ -245,18 +245,18 @@ def statistics_collect(state: Deployment) -> None:
             connection.execute("VACUUM ANALYZE")
 
 
-async def retained(state: Deployment, name: str) -> AsyncIterator[Figure]:
+async def measure_retention(state: Deployment, name: str) -> AsyncIterator[Figure]:
     """Measures retention, which begins with the server's first sweep, beside prompts until it has finished."""
     count = "SELECT COUNT(*) FROM tenants_app_ledgerentry WHERE created_at < ?"
     before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() - float(KEPT_DAYS) * 86_400))
     settings = {f"RETENTION_{what}_DAYS": KEPT_DAYS for what in ("EVENTS", "SESSIONS", "LEDGER")}
     removing = Deployment(state.directory, state.database_url, state.redis_url, {**state.settings, **settings})
     began = time.perf_counter()
-    async with serving(removing) as server:
+    async with running_server(removing) as server:
         taken: list[float] = []
         # The ledger is what retention comes to last.
         while (await asyncio.to_thread(state.rows, count, [before]))[0][0]:
-            taken += await prompted(server.url, f"during-{len(taken)}")
+            taken += await time_prompts(server.url, f"during-{len(taken)}")
             if time.perf_counter() - began > LONGEST_RETENTION:
                 print("  retention was not through in time", flush=True)
                 break

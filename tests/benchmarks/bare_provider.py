@@ -33,12 +33,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-def chunked(data: bytes) -> bytes:
+def to_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-EVENT = chunked(CHUNK)
-END = chunked(LAST) + chunked(USAGE) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+EVENT = to_chunk(CHUNK)
+END = to_chunk(LAST) + to_chunk(USAGE) + to_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 class Provider(asyncio.Protocol):

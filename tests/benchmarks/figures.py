@@ -37,13 +37,13 @@ class Figure:
     def line(self) -> str:
         """Returns the figure as a line of text."""
         sign = "≤" if self.better == "lower" else "≥"
-        budget = f"{sign} {shown(self.budget)}" if self.budget is not None else ""
+        budget = f"{sign} {three_digits(self.budget)}" if self.budget is not None else ""
         verdict = {True: "kept", False: "MISSED", None: ""}[self.kept]
-        reference = f"{shown(self.reference)} ({self.reference_name})" if self.reference is not None else ""
-        return f"  {self.name:<58} {shown(self.value):>9} {self.unit:<13} {budget:<10} {verdict:<7} {reference}"
+        reference = f"{three_digits(self.reference)} ({self.reference_name})" if self.reference is not None else ""
+        return f"  {self.name:<58} {three_digits(self.value):>9} {self.unit:<13} {budget:<10} {verdict:<7} {reference}"
 
 
-def shown(value: float | None) -> str:
+def three_digits(value: float | None) -> str:
     """Formats a number with three significant digits."""
     if value is None:
         return ""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import django
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.serving import deployment, pinned
+from tests.benchmarks.serving import deployment, pin_command
 from tests.stack.deployment import Deployment
 from tests.stack.process import ROOT
 
@@ -49,7 +49,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 def child(state: Deployment) -> dict[str, float]:
-    command = [*pinned(0), sys.executable, "-m", "tests.benchmarks.group_commit"]
+    command = [*pin_command(0), sys.executable, "-m", "tests.benchmarks.group_commit"]
     environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def fences_claim() -> list[Fence]:
     return [fence for fence in claimed if fence is not None]
 
 
-def bare(batch: int) -> float:
+def bare_inserts(batch: int) -> float:
     """Returns rows per second by the statement alone."""
     from core_app.database import write_transaction
     from events_app.bulk_insert import Row, insert
@@ -126,7 +126,7 @@ def main() -> None:
 
     call_command("migrate", interactive=False, verbosity=0)
     events, batch = asyncio.run(machinery())
-    print(json.dumps({"events": events, "batch": batch, "bare": bare(round(batch))}), flush=True)
+    print(json.dumps({"events": events, "batch": batch, "bare": bare_inserts(round(batch))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,15 +28,15 @@ DECODED = "[" + "7," * (MEBIBYTE // 2) + "7]"
 async def measure() -> AsyncIterator[Figure]:
     beside = milliseconds(lambda: jsontext.decode(DECODED))
     for name, most, budget in (
-        ("arguments checked, the longest that is let through", max(map(checked, SLOW)), LIMIT * 1000),
-        ("arguments refused before they are checked, the longest", max(map(refused, SLOW)), None),
+        ("arguments checked, the longest that is let through", max(map(check_arguments, SLOW)), LIMIT * 1000),
+        ("arguments refused before they are checked, the longest", max(map(refuse, SLOW)), None),
         ("schema refused, the longest", max(map(schema_refused, BAD)), None),
         ("a page of 1 MiB of markup that never ends, the longest", max(map(page_read, ENDLESS)), None),
     ):
         yield Figure(name, most, "ms", beside, "1 MiB of JSON decoded", budget)
 
 
-def checked(name: str) -> float:
+def check_arguments(name: str) -> float:
     """Checks arguments with as many values as are accepted."""
     item, values = SLOW[name]
     parameters = schema.schema_check(listed(item))
@@ -49,7 +49,7 @@ def checked(name: str) -> float:
     return milliseconds(lambda: validator.is_valid(most_taken))
 
 
-def refused(name: str) -> float:
+def refuse(name: str) -> float:
     item, values = SLOW[name]
     parameters = schema.schema_check(listed(item))
     return milliseconds(lambda: schema.violation(parameters, {"list": values}))

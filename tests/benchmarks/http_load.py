@@ -64,9 +64,9 @@ class Connection(asyncio.Protocol):
             # The end of a stream may come in two pieces.
             self.read = self.read + data if self.length >= 0 else self.read[-len(END) :] + data
         if len(self.read) >= self.length if self.length >= 0 else self.read.endswith(END):
-            self.answered()
+            self.count_response()
 
-    def answered(self) -> None:
+    def count_response(self) -> None:
         now = time.perf_counter()
         self.load.answers += 1
         self.load.latencies.append(now - self.began)

@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.readers import close, read
-from tests.benchmarks.serving import deployment, reference, resident_kib, serving
+from tests.benchmarks.serving import deployment, reference, resident_kib, running_server
 from tests.stack.client import Client
 
 FOLLOWERS = 10_000
@@ -23,7 +23,7 @@ SETTLE_SECONDS = 2.0
 async def measure() -> AsyncIterator[Figure]:
     with deployment(MAX_FOLLOWERS_PER_TENANT=str(2 * FOLLOWERS)) as state:
         assert state is not None
-        async with serving(state) as server, aiohttp.ClientSession() as http:
+        async with running_server(state) as server, aiohttp.ClientSession() as http:
             client = Client(http, server.url)
             for number in range(SESSIONS):
                 await client.create(f"s-{number}")

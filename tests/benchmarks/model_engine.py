@@ -19,9 +19,9 @@ import aiohttp
 import psutil
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.latency import ended
+from tests.benchmarks.latency import wait_ends
 from tests.benchmarks.readers import close, read
-from tests.benchmarks.serving import deployment, pinned, reference, serving
+from tests.benchmarks.serving import deployment, pin_command, reference, running_server
 from tests.stack import callbacks as callback_server
 from tests.stack.callbacks import Callbacks, callbacks_serving
 from tests.stack.client import Client
@@ -53,13 +53,13 @@ async def measure() -> AsyncIterator[Figure]:
             config = Path(state.directory) / "bench.yaml"
             config.write_text(CONFIG.format(url=url))
             state.settings["CONFIG"] = str(config)
-            async with serving(state) as server, aiohttp.ClientSession() as http:
+            async with running_server(state) as server, aiohttp.ClientSession() as http:
                 gateway = Gateway(server, Client(http, server.url), callbacks)
                 await gateway.run(WARM, 1)
                 text = await gateway.run(f"words:{WORDS}", STREAMING)
                 alone = await gateway.run(f"words:{WORDS}", STREAMING, followed=False)
                 tools = await gateway.run(TOOL, WITH_TOOLS)
-        bare_text, bare_tools = await bare(url, f"http://127.0.0.1:{callbacks.port}/")
+        bare_text, bare_tools = await run_bare_loop(url, f"http://127.0.0.1:{callbacks.port}/")
     words = WORDS * STREAMING
     name = "the bare loop"
     yield Figure(
@@ -124,14 +124,14 @@ class Gateway:
 
         async def work() -> None:
             await asyncio.gather(*(self._client.prompt(name, "hello") for name in names))
-            await ended(readers)
+            await wait_ends(readers)
 
         cost = await cost_of(self._server, work)
         close(readers)
         return cost
 
 
-async def bare(url: str, callback: str) -> tuple[Cost, Cost]:
+async def run_bare_loop(url: str, callback: str) -> tuple[Cost, Cost]:
     async with reference("bare_loop", url, callback) as server, aiohttp.ClientSession() as http:
         client = Client(http, server.url)
 
@@ -156,7 +156,7 @@ async def cost_of(server: GatewayProcess, work: Callable[[], Awaitable[None]]) -
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
     """Starts the scripted provider; yields its address."""
-    command = [*pinned(1), sys.executable, "-m", "tests.agents.upstream", "--port", "0"]
+    command = [*pin_command(1), sys.executable, "-m", "tests.agents.upstream", "--port", "0"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None

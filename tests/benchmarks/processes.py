@@ -21,7 +21,7 @@ import psutil
 import psycopg
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.latency import ended
+from tests.benchmarks.latency import wait_ends
 from tests.benchmarks.readers import close, read
 from tests.benchmarks.serving import STAMPED, deployment
 from tests.stack.client import Client, until
@@ -81,25 +81,25 @@ async def measure() -> AsyncIterator[Figure]:
 
 async def legs(state: Deployment, count: int) -> tuple[float, Spent]:
     """Measures legs per second, and milliseconds of each."""
-    async with running(state, webs=1, workers=0) as (webs, _):
-        await queued(webs[0])
+    async with running_processes(state, webs=1, workers=0) as (webs, _):
+        await queue_prompts(webs[0])
         total = SESSIONS * PROMPTS
         async with AsyncExitStack() as stack:
             workers = [WorkerProcess(state, f"worker-{number}") for number in range(count)]
             for worker in workers:
                 stack.callback(worker.end)
                 worker.spawn()
-            await until(lambda: completed(state) >= total // 10, START_SECONDS, "the workers begin")
-            began, first, before = time.perf_counter(), completed(state), spent(workers, state)
-            await until(lambda: completed(state) >= total * 9 // 10, PATIENCE, "the legs end")
-            seconds, done = time.perf_counter() - began, completed(state) - first
+            await until(lambda: count_ended_runs(state) >= total // 10, START_SECONDS, "the workers begin")
+            began, first, before = time.perf_counter(), count_ended_runs(state), spent(workers, state)
+            await until(lambda: count_ended_runs(state) >= total * 9 // 10, PATIENCE, "the legs end")
+            seconds, done = time.perf_counter() - began, count_ended_runs(state) - first
             found = spent(workers, state) - before
-    return done / seconds, scaled(found, 1000 / done)
+    return done / seconds, scaled_figures(found, 1000 / done)
 
 
 async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
     """Measures deliveries per second, and microseconds of each."""
-    async with running(state, webs=count, workers=1) as (webs, _), aiohttp.ClientSession() as http:
+    async with running_processes(state, webs=count, workers=1) as (webs, _), aiohttp.ClientSession() as http:
         client = Client(http, webs[0].url)
         await client.create("first")
         await client.post("/v1/sessions/first/prompt?wait=20", {"text": "count 1"}, expect=200)
@@ -108,16 +108,16 @@ async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
         readers = [reader for web in webs for reader in await read(web.url, path, keep=False)]
         before, began = spent(webs, state), time.perf_counter()
         await client.prompt("s", f"count {WORDS}")
-        await ended(readers)
+        await wait_ends(readers)
         seconds, found = time.perf_counter() - began, spent(webs, state) - before
         delivered = sum(reader.events for reader in readers)
         close(readers)
     assert delivered >= FOLLOWERS * WORDS
-    return delivered / seconds, scaled(found, 1e6 / delivered)
+    return delivered / seconds, scaled_figures(found, 1e6 / delivered)
 
 
 @asynccontextmanager
-async def running(
+async def running_processes(
     state: Deployment, *, webs: int, workers: int
 ) -> AsyncIterator[tuple[list[GatewayProcess], list[GatewayProcess]]]:
     """Starts the processes; the first web process migrates for all."""
@@ -134,7 +134,7 @@ async def running(
             await asyncio.to_thread(process.end)
 
 
-async def queued(web: GatewayProcess) -> None:
+async def queue_prompts(web: GatewayProcess) -> None:
     """Sends prompts while there is no worker to start them."""
     gate = asyncio.Semaphore(AT_ONCE)
     async with aiohttp.ClientSession() as http:
@@ -149,7 +149,7 @@ async def queued(web: GatewayProcess) -> None:
         await asyncio.gather(*map(session, range(SESSIONS)))
 
 
-def completed(state: Deployment) -> int:
+def count_ended_runs(state: Deployment) -> int:
     """Returns the number of ended runs."""
     [(count,)] = state.rows("SELECT count(*) FROM sessions_app_run WHERE state = 'completed'")
     return int(count)
@@ -177,5 +177,5 @@ def seconds_of(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def scaled(found: Spent, factor: float) -> Spent:
+def scaled_figures(found: Spent, factor: float) -> Spent:
     return Spent(found.ours * factor, found.database * factor, found.redis * factor, found.measuring * factor)

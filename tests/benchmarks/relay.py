@@ -19,7 +19,7 @@ import psutil
 from tests.benchmarks.bare_provider import EVENTS, LONG_EVENTS
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.http_load import Load, load
-from tests.benchmarks.serving import deployment, reference, resident_kib, serving
+from tests.benchmarks.serving import deployment, reference, resident_kib, running_server
 from tests.stack.deployment import KEY
 from tests.stack.process import GatewayProcess
 
@@ -74,15 +74,15 @@ async def measure() -> AsyncIterator[Figure]:
                 state.settings["CONFIG"] = str(config)
                 path = "/v1/chat/completions"
                 bare = await stack.enter_async_context(reference("bare_relay", provider.url + path))
-                gateway = await stack.enter_async_context(serving(state))
+                gateway = await stack.enter_async_context(running_server(state))
                 # First, while nothing that was freed could be used again.
                 async for figure in open_streams(name, bare, gateway, path):
                     yield figure
-                async for figure in compared(name, provider, bare, gateway, path, direct=not distributed):
+                async for figure in compare(name, provider, bare, gateway, path, direct=not distributed):
                     yield figure
 
 
-async def compared(
+async def compare(
     name: str, provider: GatewayProcess, bare: GatewayProcess, gateway: GatewayProcess, path: str, *, direct: bool
 ) -> AsyncIterator[Figure]:
     spent: dict[tuple[str, int], Sequence[float]] = {}
@@ -142,12 +142,12 @@ async def open_streams(name: str, bare: GatewayProcess, gateway: GatewayProcess,
     for process in (bare, gateway):
         # What a process loads and makes at its first requests is no stream's.
         await load(process.url + path, body_of(stream=True), connections=1, seconds=WARM_SECONDS, key=KEY)
-    beside = await held(bare, path)
-    found = await held(gateway, path)
+    beside = await stream_memory(bare, path)
+    found = await stream_memory(gateway, path)
     yield Figure(f"relay, {name}, memory of an open stream", found, "KiB", beside, "bare")
 
 
-async def held(process: GatewayProcess, path: str) -> float:
+async def stream_memory(process: GatewayProcess, path: str) -> float:
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(limit=0)

@@ -25,7 +25,7 @@ from tests.stack.process import SERVE, GatewayProcess
 STAMPED = (sys.executable, "-m", "tests.benchmarks.stamped_serve")
 
 
-def pinned(core: int) -> tuple[str, ...]:
+def pin_command(core: int) -> tuple[str, ...]:
     """Returns the prefix that pins a command to one core; empty where that is impossible."""
     if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
         return ()
@@ -34,7 +34,7 @@ def pinned(core: int) -> tuple[str, ...]:
 
 def machine_prepare() -> None:
     """Pins this process to the second core, and raises the limit of open files for it and its children."""
-    if pinned(1):
+    if pin_command(1):
         os.sched_setaffinity(0, {1})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -60,11 +60,11 @@ def deployment(*, distributed: bool = False, **settings: str) -> Iterator[Deploy
 
 
 @asynccontextmanager
-async def serving(
+async def running_server(
     state: Deployment, command: tuple[str, ...] = SERVE, core: int | None = 0
 ) -> AsyncIterator[GatewayProcess]:
     """Starts a server on `core` and waits until it answers."""
-    process = GatewayProcess(state, command=(*(pinned(core) if core is not None else ()), *command))
+    process = GatewayProcess(state, command=(*(pin_command(core) if core is not None else ()), *command))
     try:
         await process.start()
         yield process
@@ -79,7 +79,7 @@ async def reference(module: str, *arguments: str, core: int | None = 0) -> Async
         data = Path(directory) / "data"
         data.mkdir()
         process = GatewayProcess(Deployment(data), "reference")
-        prefix = pinned(core) if core is not None else ()
+        prefix = pin_command(core) if core is not None else ()
         process.command = (*prefix, sys.executable, "-m", f"tests.benchmarks.{module}", str(process.port), *arguments)
         try:
             await process.start()

@@ -23,7 +23,7 @@ from django.core.management import execute_from_command_line
 PROMPT = re.compile(r"count (\d+)(?: at (\d+))?")
 
 
-def stamped(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
+def stamped_stream(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
     """Replaces the script of the demo's stream; keeps to its schedule however long emitting a word takes."""
 
     async def stream(messages: Any, info: Any) -> AsyncIterator[Any]:
@@ -50,7 +50,7 @@ def main() -> None:
     django.setup()
     from agents_app import demo
 
-    demo._streaming = stamped
+    demo._streaming = stamped_stream
     execute_from_command_line([sys.argv[0], *(sys.argv[1:] or ["serve"])])
 
 
