@@ -1,7 +1,6 @@
-"""Who may do what in the admin: superusers everything, a tenant's people what their scopes allow in the tenant.
+"""Access rules of the admin: superusers may do everything, a tenant's staff what their scopes allow in the tenant.
 
-Django's own groups and permissions are not used: a person's rights are said once, in the scopes that the console
-and the API know too.
+Django's own groups and permissions are not used: a person's rights are the scopes that the console and the API use.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from tenants_app.principal import SCOPES, Principal
 
 
 def user_of(request: HttpRequest) -> User | None:
-    """Who is signed in."""
+    """The signed-in user, or `None`."""
     user = request.user
     return user if isinstance(user, User) else None
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who acts in the admin, as audit entries name it."""
+    """The signed-in user as the actor of audit entries."""
     user = user_of(request)
     return "nobody" if user is None else f"user:{user.get_username()}"
 
 
-def is_let_in(request: HttpRequest) -> bool:
-    """Staff alone, and without being a superuser only with a tenant that is not disabled."""
+def has_access(request: HttpRequest) -> bool:
+    """True for active staff: superusers, and users of a tenant that is not disabled."""
     user = user_of(request)
     if user is None or not user.is_active or not user.is_staff:
         return False
@@ -35,23 +34,23 @@ def is_let_in(request: HttpRequest) -> bool:
 
 
 def tenant_of(request: HttpRequest) -> Tenant | None:
-    """The tenant that the signed-in person is bound to; `None` for who sees all."""
+    """The tenant that the signed-in person is bound to; `None` for a superuser, who sees all tenants."""
     user = user_of(request)
     return None if user is None or user.is_superuser else user.tenant
 
 
 def may(request: HttpRequest, *scopes: str) -> bool:
-    """Whether the signed-in person holds one of the scopes; a superuser holds all."""
+    """True when the signed-in person holds one of the scopes; a superuser holds all."""
     user = user_of(request)
-    if user is None or not is_let_in(request):
+    if user is None or not has_access(request):
         return False
     return user.is_superuser or any(principal_for_user(user).allows(scope) for scope in scopes)
 
 
 def principal_in(request: HttpRequest, tenant: Tenant) -> Principal:
-    """As whom the signed-in person acts in `tenant`: a superuser in any, with every scope.
+    """The principal for the signed-in person's acts in `tenant`. A superuser has every scope in every tenant.
 
-    Raises Unauthorized for a tenant's person in another tenant.
+    Raises Unauthorized for a person of another tenant.
     """
     user = user_of(request)
     if user is not None and user.is_superuser:

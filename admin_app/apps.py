@@ -1,4 +1,4 @@
-"""The app `admin_app`."""
+"""Django's configuration of the app."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from django.apps import AppConfig
 
 
 class Config(AppConfig):
-    """A room without models."""
+    """The app has no models."""
 
     name = "admin_app"

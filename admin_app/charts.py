@@ -1,6 +1,6 @@
-"""Bar charts as geometry: numbers per day become rectangles that a template writes as SVG.
+"""Bar charts as geometry: numbers per day become rectangles that a template renders as SVG.
 
-No script and no outside assets; colours are classes, so that the page decides them for light and for dark.
+No script and no external assets. Colours are CSS classes, so that light and dark themes choose their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import ceil, floor, log10
 WIDTH, HEIGHT = 540.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 6.0, 10.0, 26.0
 MAX_SERIES = 7
-"""More than this many colours cannot be told apart; the rest is one series."""
+"""People cannot distinguish more colours than this; the other series are added up into one."""
 
 REST = "others"
 _LABELS = 7
@@ -25,7 +25,7 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle; `colour` is the number of its series, `title` what a pointer over it shows."""
+    """A rectangle. `colour` is the number of its series, `title` its tooltip."""
 
     x: str
     y: str
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line of the scale or a day under the axis."""
+    """A label of the scale or of a day below the axis, and its position."""
 
     at: str
     label: str
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawn chart and the legend of its colours."""
+    """A chart's geometry and the legend of its colours."""
 
     title: str
     total: str
@@ -57,81 +57,83 @@ class Chart:
     width, height, left, right, base = int(WIDTH), int(HEIGHT), LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM
 
 
-def stacked(
+def stacked_chart(
     title: str,
     days: Sequence[date],
     values: Mapping[str, Mapping[date, float]],
-    shown: Format,
+    label: Format,
     order: Sequence[str],
     *,
     least_step: float = 0.0,
 ) -> Chart:
-    """A bar per day, one part per series. `order` ranks the series: the first ones have a colour of their own.
+    """Builds a chart with one bar per day, divided by series. The first series in `order` have their own colours.
 
-    `least_step` is 1 for what comes in whole numbers.
+    `label` formats amounts. `least_step` is the smallest step of the scale, 1 for whole numbers.
     """
-    series = _folded(values, order)
+    series = _merge_rest(values, order)
     sums = [sum(amounts.get(day, 0.0) for amounts in series.values()) for day in days]
     step, top = _scale(max(sums, default=0.0), least_step)
     ticks = [index * step for index in range(round(top / step) + 1)]
     return Chart(
         title=title,
-        total=shown(sum(sums)),
-        bars=_bars(days, series, top, shown),
-        scale=[Mark(_number(_height_at(tick, top)), shown(tick)) for tick in ticks],
+        total=label(sum(sums)),
+        bars=_bars(days, series, top, label),
+        scale=[Mark(_number(_height_at(tick, top)), label(tick)) for tick in ticks],
         days=_day_marks(days),
         legend=list(enumerate(series)),
     )
 
 
-def beside(
+def grouped_chart(
     title: str,
     days: Sequence[date],
     values: Mapping[str, Mapping[date, float]],
-    shown: Format,
+    label: Format,
     order: Sequence[str],
     *,
     total: str,
 ) -> Chart:
-    """Bars beside each other on every day, for what does not add up; only the first series have room. `total` is
-    what stands for all of it."""
-    kept = order[:MAX_SERIES]
-    series = {name: values.get(name, {}) for name in kept}
+    """Builds a chart with one bar per day and series, for amounts that do not add up, such as latencies.
+
+    Series after the first MAX_SERIES are left out. `total` is the summary in the caption.
+    """
+    ranked = order[:MAX_SERIES]
+    series = {name: values.get(name, {}) for name in ranked}
     step, top = _scale(max((amount for amounts in series.values() for amount in amounts.values()), default=0.0), 0.0)
     slot = _slot(days)
-    width = slot * 0.8 / max(1, len(kept))
+    width = slot * 0.8 / max(1, len(ranked))
     bars = [
         Bar(
-            _number(LEFT + place * slot + slot * 0.1 + colour * width),
+            _number(LEFT + index * slot + slot * 0.1 + colour * width),
             _number(_height_at(amount, top)),
             _number(max(1.0, min(width, 48.0))),
             _number(_height_at(0, top) - _height_at(amount, top)),
             colour,
-            f"{day.isoformat()} · {name}: {shown(amount)}",
+            f"{day.isoformat()} · {name}: {label(amount)}",
         )
-        for place, day in enumerate(days)
+        for index, day in enumerate(days)
         for colour, (name, amounts) in enumerate(series.items())
         if (amount := amounts.get(day, 0.0)) > 0
     ]
     ticks = [index * step for index in range(round(top / step) + 1)]
-    scale = [Mark(_number(_height_at(tick, top)), shown(tick)) for tick in ticks]
+    scale = [Mark(_number(_height_at(tick, top)), label(tick)) for tick in ticks]
     return Chart(
         title=title, total=total, bars=bars, scale=scale, days=_day_marks(days), legend=list(enumerate(series))
     )
 
 
-def _folded(values: Mapping[str, Mapping[date, float]], order: Sequence[str]) -> dict[str, Mapping[date, float]]:
-    """The first series as they are, the rest added up."""
-    kept = order if len(order) <= MAX_SERIES else order[: MAX_SERIES - 1]
-    series: dict[str, Mapping[date, float]] = {name: values[name] for name in kept}
-    if rest := order[len(kept) :]:
+def _merge_rest(values: Mapping[str, Mapping[date, float]], order: Sequence[str]) -> dict[str, Mapping[date, float]]:
+    """Keeps the first series and adds up the others into one."""
+    ranked = order if len(order) <= MAX_SERIES else order[: MAX_SERIES - 1]
+    series: dict[str, Mapping[date, float]] = {name: values[name] for name in ranked}
+    if rest := order[len(ranked) :]:
         days = {day for name in rest for day in values[name]}
         series[f"{len(rest)} {REST}"] = {day: sum(values[name].get(day, 0.0) for name in rest) for day in days}
     return series
 
 
 def _scale(highest: float, least_step: float) -> tuple[float, float]:
-    """A round step and the top of the scale, at least as high as the highest bar."""
+    """Returns a round step and the top of the scale, which is at least the highest bar."""
     if highest <= 0:
         return 1.0, 1.0
     magnitude = 10.0 ** floor(log10(highest / _RULES))
@@ -139,7 +141,7 @@ def _scale(highest: float, least_step: float) -> tuple[float, float]:
     return step, step * ceil(highest / step)
 
 
-def _bars(days: Sequence[date], series: Mapping[str, Mapping[date, float]], top: float, shown: Format) -> list[Bar]:
+def _bars(days: Sequence[date], series: Mapping[str, Mapping[date, float]], top: float, label: Format) -> list[Bar]:
     slot = _slot(days)
     width = max(1.0, min(slot * 0.72, 48.0))
     bars: list[Bar] = []
@@ -151,7 +153,7 @@ def _bars(days: Sequence[date], series: Mapping[str, Mapping[date, float]], top:
                 continue
             upper, lower = _height_at(below + amount, top), _height_at(below, top)
             x = LEFT + index * slot + (slot - width) / 2
-            title = f"{day.isoformat()} · {name}: {shown(amount)}"
+            title = f"{day.isoformat()} · {name}: {label(amount)}"
             bars.append(Bar(_number(x), _number(upper), _number(width), _number(lower - upper), colour, title))
             below += amount
     return bars

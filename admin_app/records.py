@@ -1,6 +1,6 @@
-"""Ledger and audit in the operator's admin: for reading, and the newest entries on the front page.
+"""Admin sections for the ledger and the audit trail, read-only, and the newest audit entries on the front page.
 
-Both grow for ever, so they are read by the indexes that there are, and searched for whole ids where they can be.
+Both tables only grow, so lists use the existing indexes, and search is by complete id where possible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from admin_app.access import may, tenant_of
 from admin_app.site import SITE, Table
-from admin_app.tables import ReadOnlyRows, TenantFilter
+from admin_app.tables import ReadOnlyModelAdmin, TenantFilter
 from tenants_app.models import AuditEntry, LedgerEntry
 from tenants_app.numbers import dollars
 from tenants_app.principal import ADMIN, OPERATOR
@@ -23,17 +23,19 @@ _PANEL_ROWS = 8
 
 
 @admin.register(LedgerEntry, site=SITE)
-class LedgerAdmin(ReadOnlyRows):
+class LedgerAdmin(ReadOnlyModelAdmin):
+    """The list of ledger entries."""
+
     view_scopes = (OPERATOR,)
     list_display = ("created_at", "tenant", "api_key", "model", "input_tokens", "output_tokens", "costs", "run_id")
     list_filter = (TenantFilter,)
     list_select_related = ("tenant", "api_key")
-    whole_ids = ("run_id", "session_ref")
+    id_search_fields = ("run_id", "session_ref")
     search_help_text = "A whole run id or session id."
 
     @admin.display(description="cost")
     def costs(self, entry: LedgerEntry) -> str:
-        """Nothing where no price is known."""
+        """The cost in dollars, `?` for an unknown price."""
         return "?" if entry.cost_usd is None else dollars(float(entry.cost_usd))
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ class LedgerAdmin(ReadOnlyRows):
 
 
 class AuditActionFilter(admin.SimpleListFilter):
-    """Entries about one kind of thing."""
+    """Filter for entries about one kind of object."""
 
     title = "about"
     parameter_name = "about"
@@ -64,7 +66,9 @@ class AuditActionFilter(admin.SimpleListFilter):
 
 
 @admin.register(AuditEntry, site=SITE)
-class AuditAdmin(ReadOnlyRows):
+class AuditAdmin(ReadOnlyModelAdmin):
+    """The list of audit entries."""
+
     view_scopes = (ADMIN,)
     list_display = ("at", "tenant", "actor", "action", "target")
     list_filter = (TenantFilter, AuditActionFilter)
@@ -76,7 +80,7 @@ class AuditAdmin(ReadOnlyRows):
 
 
 def audit_panel(request: HttpRequest) -> list[Table]:
-    """The newest entries, for the front page."""
+    """The newest audit entries, for the front page."""
     if not may(request, ADMIN):
         return []
     tenant = tenant_of(request)
@@ -97,6 +101,6 @@ SITE.panel_add(audit_panel)
 
 
 def newest_first(request: HttpRequest, moment: str) -> tuple[str, ...]:
-    """By the index that there is: of a tenant's rows by time, of all by id."""
+    """The descending order that has an index: by time for one tenant's rows, by id for all."""
     one_tenant = tenant_of(request) is not None or "tenant" in request.GET
     return (f"-{moment}",) if one_tenant else ("-id",)

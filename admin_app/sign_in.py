@@ -1,4 +1,4 @@
-"""The form that people sign in to the admin with: how often is limited, and what fails is in the audit trail."""
+"""The admin's sign-in form. Attempts are limited, and failed ones are recorded in the audit trail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOBODY = "nobody"
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Django's, with a bound. `wait` is how many seconds until the next attempt, 0 when this one was made."""
+    """Django's form with a limit. `wait` is the seconds until the next attempt, 0 when this one was allowed."""
 
     wait = 0
 
@@ -25,7 +25,7 @@ class SignInForm(AdminAuthenticationForm):
             return super().clean()
         self.wait = SIGN_INS.attempt(self.request, name)
         if self.wait:
-            if SIGN_INS.worth_noting(self.request):
+            if SIGN_INS.should_record(self.request):
                 self._record("admin.login_refused", name)
             message = (
                 f"There were too many attempts to sign in from here or under this name; try again in {self.wait} s."
@@ -38,7 +38,7 @@ class SignInForm(AdminAuthenticationForm):
             raise
 
     def _record(self, action: str, name: str) -> None:
-        """Names who was meant only when there is such a person: people type passwords into the wrong field."""
+        """Records the user name only when the user exists: people type passwords into the wrong field."""
         user = User.objects.filter(username=name).first()
         detail = {"address": address_of(self.request)} if self.request is not None else {}
         audit_record(

@@ -1,9 +1,9 @@
-"""How often somebody may try to sign in to the admin: buckets that refill evenly, of an address and of a user name.
+"""Rate limit for sign-ins to the admin: token buckets per address and per user name.
 
-Counted are attempts, before their password is looked at, so that many at once guess no more than many in a row. The
-bucket of a name never shuts its owner out for as long as others guess: a browser that has signed in under the name
-carries a signed mark (`KNOWN`) and has a bucket of its own. With GATEWAY_REDIS_URL all processes count together; when
-Redis fails each counts by itself, as `tenants_app.limits` does for keys. It is asked in threads, not in a loop.
+Attempts are counted before the password is checked, so that parallel attempts guess no more than sequential ones.
+Guessing by others does not lock out the owner of a name: a browser that has signed in under the name has a signed
+cookie (`KNOWN`) and a bucket of its own. With GATEWAY_REDIS_URL all processes share the buckets; when Redis fails
+each process uses its own, as in `tenants_app.limits`. The throttle runs in threads, not on the event loop.
 """
 
 from __future__ import annotations
@@ -31,57 +31,57 @@ from core_app.redis_errors import redis_errors
 from tenants_app.limits import REDIS_SECONDS, RETRY_SECONDS
 
 PER_ADDRESS = 20
-"""Attempts a minute; several people may share an address."""
+"""Attempts per minute. Several people may share an address."""
 
 PER_NAME = 10
-"""Attempts a minute under one name from browsers that never signed in under it, wherever they are."""
+"""Attempts per minute under one name by all browsers that never signed in under it."""
 
 KNOWN = "gateway_known"
-"""The cookie of a browser that has signed in."""
+"""Name of the cookie of a browser that has signed in."""
 
 KNOWN_SECONDS = 365 * 86_400
 _LOCAL_KEYS = 100_000
 _SALT = "admin sign-in"
 
-_log = structlog.get_logger("gateway.sign_in")
+logger = structlog.get_logger("gateway.sign_in")
 
 
-class SignIns:
-    """The buckets. Nothing in them names a person: names are hashed."""
+class SignInThrottle:
+    """The buckets of all addresses and names. Names are hashed."""
 
     def __init__(self) -> None:
         self._local_store = MemoryStore(options={"MAX_SIZE": _LOCAL_KEYS})
         self._shared_store: tuple[str, RedisStore] | None = None
-        self._redis_again = 0.0
+        self._redis_retry_at = 0.0
 
     def attempt(self, request: HttpRequest, name: str) -> int:
-        """Takes an attempt; 0 when it may be made, else how many seconds to wait."""
+        """Counts an attempt; returns 0 when it is allowed, else the seconds to wait."""
         waits = [self._take(f"address {address_of(request)}", PER_ADDRESS)]
         if not waits[0]:
-            # What an address has too many of does not use up its victim's.
-            waits.append(self._take(f"name {_known_as(request, name) or _hashed(name)}", PER_NAME))
+            # An address over its limit does not use up the bucket of the name that it tries.
+            waits.append(self._take(f"name {_known_as(request, name) or _name_hash(name)}", PER_NAME))
         if any(waits):
             RATE_LIMITED.inc()
         return max(waits)
 
-    def worth_noting(self, request: HttpRequest) -> bool:
-        """Whether a refusal is to be recorded: once a minute and address, for a record that only grows."""
+    def should_record(self, request: HttpRequest) -> bool:
+        """True once per minute and address: refusals are recorded no more often, because the audit trail only grows."""
         return not self._take(f"noted {address_of(request)}", 1)
 
     def _take(self, bucket: str, rpm: int) -> int:
-        result = self._limited(f"sign-in {bucket}", rpm)
+        result = self._check_bucket(f"sign-in {bucket}", rpm)
         return max(1, math.ceil(result.state.retry_after)) if result.limited else 0
 
-    def _limited(self, bucket: str, rpm: int) -> RateLimitResult:
-        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
+    def _check_bucket(self, bucket: str, rpm: int) -> RateLimitResult:
+        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_retry_at:
             try:
-                return GCRARateLimiter(per_min(rpm), self._shared(), key_prefix="gateway:limit").limit(bucket)
+                return GCRARateLimiter(per_min(rpm), self._redis_store(), key_prefix="gateway:limit").limit(bucket)
             except redis_errors(StoreUnavailableError) as error:
-                self._redis_again = time.monotonic() + RETRY_SECONDS
-                _log.warning("sign-ins are counted per process: Redis does not answer", error=error_summary(error))
+                self._redis_retry_at = time.monotonic() + RETRY_SECONDS
+                logger.warning("sign_in_limits_per_process", error=error_summary(error))
         return GCRARateLimiter(per_min(rpm), self._local_store).limit(bucket)
 
-    def _shared(self) -> RedisStore:
+    def _redis_store(self) -> RedisStore:
         url = settings.GATEWAY_REDIS_URL
         if self._shared_store is None or self._shared_store[0] != url:
             options = {"SOCKET_TIMEOUT": REDIS_SECONDS, "SOCKET_CONNECT_TIMEOUT": REDIS_SECONDS}
@@ -90,7 +90,7 @@ class SignIns:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Who asks, as the trusted proxies tell it; of IPv6 the network, of which one customer has all addresses."""
+    """The client's address behind trusted proxies; for IPv6 its /64 network, because one customer has all of it."""
     raw = str(request.META.get("REMOTE_ADDR") or "")
     try:
         address = ipaddress.ip_address(raw)
@@ -100,8 +100,8 @@ def address_of(request: HttpRequest) -> str:
 
 
 def browser_mark(request: HttpRequest, response: HttpResponse, name: str) -> None:
-    """Gives the browser that has just signed in under the name its mark."""
-    marks = signing.dumps([_hashed(name), new_id("brw")], salt=_SALT)
+    """Sets the signed cookie for a browser that has just signed in under the name."""
+    marks = signing.dumps([_name_hash(name), new_id("brw")], salt=_SALT)
     response.set_cookie(
         KNOWN,
         marks,
@@ -114,17 +114,17 @@ def browser_mark(request: HttpRequest, response: HttpResponse, name: str) -> Non
 
 
 def _known_as(request: HttpRequest, name: str) -> str | None:
-    """The bucket of a browser that has signed in under the name before."""
+    """The bucket of a browser that has signed in under the name before, or `None`."""
     try:
         owner, browser = signing.loads(request.COOKIES.get(KNOWN, ""), salt=_SALT, max_age=KNOWN_SECONDS)
     except (signing.BadSignature, ValueError, TypeError):
         return None
-    return f"{owner} {browser}" if owner == _hashed(name) else None
+    return f"{owner} {browser}" if owner == _name_hash(name) else None
 
 
-def _hashed(name: str) -> str:
+def _name_hash(name: str) -> str:
     return hashlib.sha256(name.strip().casefold().encode("utf-8", "replace")).hexdigest()
 
 
-SIGN_INS = process_wide(SignIns())
-"""This process's."""
+SIGN_INS = process_wide(SignInThrottle())
+"""Process-wide instance; the sign-in form counts its attempts here."""

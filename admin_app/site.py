@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from admin_app.access import actor_of, is_let_in, may, user_of
+from admin_app.access import actor_of, has_access, may, user_of
 from admin_app.sign_in import SignInForm
 from admin_app.sign_in_throttle import browser_mark
 from core_app.database import write_transaction
@@ -97,7 +97,7 @@ class GatewayAdminSite(AdminSite):
         self._sections.append(section)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return is_let_in(request)
+        return has_access(request)
 
     def get_urls(self) -> list[Any]:
         own = [path(f"{page.route}/", self.admin_view(self._page_view(page)), name=page.route) for page in self._pages]

@@ -1,7 +1,7 @@
-"""What every list and page of the admin shares: whose rows are shown, who may do what, and asking before acting.
+"""Base classes of the admin's lists and pages: tenant isolation, permissions by scope, confirmation before actions.
 
-A superuser sees all rows; a tenant's person those of the tenant, as far as the scopes go, and everything else does
-not exist (404). No list counts its table: rows are counted up to a bound, and read in the order of an index.
+Superusers see all rows. A tenant's staff see their tenant's rows as far as their scopes allow; any other row answers
+404. No list counts its whole table: rows are counted up to a limit, and read in the order of an index.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from core_app.database import write_transaction
 from core_app.errors import GatewayError
 from tenants_app.models import Tenant
 
-COUNTED = 5_000
-"""Rows that a list counts, and pages through: more is found by filters and search, not by paging."""
+COUNT_LIMIT = 5_000
+"""Rows that a list counts and pages through. Filters and search find the others."""
 
-AT_ONCE = 200
-"""Rows that one action takes: each is a transaction, and somebody waits for the page."""
+ACTION_LIMIT = 200
+"""Rows that one action accepts: each is a transaction, and a person waits for the page."""
 
-LISTED_TENANTS = 50
+TENANT_CHOICES = 50
 
 
 def is_id(text: str) -> bool:
-    """Whether it can be the number of a row: digits that a database takes."""
+    """True for a text that can be a primary key: digits that fit a database's integer."""
     return text.isdecimal() and text.isascii() and len(text) < 19
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to COUNTED rows and no further: COUNT(*) reads the whole table."""
+    """Paginator that counts up to COUNT_LIMIT rows and no further, because COUNT(*) reads the whole table."""
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, or COUNTED when there are at least so many."""
+        """The number of rows, at most COUNT_LIMIT."""
         rows = cast("QuerySet[Any]", self.object_list)
-        return rows[:COUNTED].count()
+        return rows[:COUNT_LIMIT].count()
 
     @property
     def is_cut(self) -> bool:
-        """Whether there may be rows beyond the last page."""
-        return self.count >= COUNTED
+        """True when there may be rows beyond the last page."""
+        return self.count >= COUNT_LIMIT
 
 
 class TenantFilter(admin.SimpleListFilter):
-    """Rows of one tenant, for who sees several."""
+    """Filter for the rows of one tenant, for people who see several."""
 
     title = "tenant"
     parameter_name = "tenant"
@@ -65,7 +65,7 @@ class TenantFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         if tenant_of(request) is not None:
             return []
-        tenants = list(Tenant.objects.values_list("pk", "slug").order_by("slug")[:LISTED_TENANTS])
+        tenants = list(Tenant.objects.values_list("pk", "slug").order_by("slug")[:TENANT_CHOICES])
         chosen = request.GET.get(self.parameter_name, "")
         if is_id(chosen) and int(chosen) not in dict(tenants):
             tenants += Tenant.objects.filter(pk=chosen).values_list("pk", "slug")
@@ -77,24 +77,24 @@ class TenantFilter(admin.SimpleListFilter):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked before an action: what will happen, and the words on the button. `asks` names a text to give."""
+class Confirmation:
+    """The page before an action: its message, the text on its button, and the label of a text field, if it has one."""
 
     action: str
     title: str
-    says: str
-    yes: str
-    asks: str | None = None
+    message: str
+    button: str
+    prompt: str | None = None
     template: str = "admin/admin_app/confirm.html"
 
 
-class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that belong to tenants. The scopes say which of a tenant's people see and change them."""
+class TenantModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Admin of rows that belong to tenants. `change_scopes` allow to change and see them, `view_scopes` to see them."""
 
     view_scopes: tuple[str, ...] = ()
     change_scopes: tuple[str, ...] = ()
-    whole_ids: tuple[str, ...] = ()
-    """Columns with an index, which are searched for a whole id. `search_fields` read every row."""
+    id_search_fields: tuple[str, ...] = ()
+    """Indexed columns that are searched for a complete id. A search in `search_fields` reads every row."""
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -105,28 +105,28 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
     class Media:
         css = {"all": ["tenants_app/admin.css"]}
 
-    def of_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
-        """The rows that are the tenant's."""
+    def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
+        """Returns the tenant's rows."""
         return queryset.filter(tenant_id=tenant.pk)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         tenant = tenant_of(request)
         rows = super().get_queryset(request)
-        return rows if tenant is None else self.of_tenant(rows, tenant)
+        return rows if tenant is None else self.filter_tenant(rows, tenant)
 
     def get_search_fields(self, request: HttpRequest) -> list[str] | tuple[str, ...]:
-        # Django shows the box only where there are some.
-        return super().get_search_fields(request) or self.whole_ids
+        # Django shows the search box only where there are search fields.
+        return super().get_search_fields(request) or self.id_search_fields
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
-        if not self.whole_ids or not term:
+        if not self.id_search_fields or not term:
             return super().get_search_results(request, queryset, search_term)
-        either = Q(*((name, term) for name in self.whole_ids), _connector=Q.OR)
-        # First alone: together with the order of the list, PostgreSQL walks the whole table backwards.
-        found = list(self.model._default_manager.filter(either).values_list("pk", flat=True)[:COUNTED])
+        either = Q(*((name, term) for name in self.id_search_fields), _connector=Q.OR)
+        # In a query of its own: combined with the list's order, PostgreSQL walks the whole table backwards.
+        found = list(self.model._default_manager.filter(either).values_list("pk", flat=True)[:COUNT_LIMIT])
         return queryset.filter(pk__in=found), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model:
@@ -138,12 +138,12 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
-            # A tenant is not made in passing.
+            # No button that adds a tenant from another model's form.
             field.widget = field.widget.widget
         return field
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        # No database takes a longer number, and SQLite's driver raises.
+        # No database accepts a longer number, and SQLite's driver raises.
         given = value if isinstance(value, list | tuple) else [value]
         if any(str(one).lstrip("-").isdecimal() and len(str(one)) > 19 for one in given):
             return False
@@ -170,7 +170,7 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
         if request.POST.get("action") != "delete_selected":
             return super().changelist_view(request, shown)
         try:
-            # Django's own, which notes all deletions before it begins with the first.
+            # Django's own action: it logs all deletions before it begins with the first.
             with write_transaction():
                 return super().changelist_view(request, shown)
         except GatewayError as error:
@@ -178,19 +178,21 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect(request.get_full_path())
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._written(request, super().add_view, *args, **kwargs)
+        return self._run_form_view(request, super().add_view, *args, **kwargs)
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._written(request, super().change_view, *args, **kwargs)
+        return self._run_form_view(request, super().change_view, *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._written(request, super().delete_view, *args, **kwargs)
+        return self._run_form_view(request, super().delete_view, *args, **kwargs)
 
-    def _written(self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kw: Any) -> HttpResponse:
-        """A form's work as a write transaction; what a service refuses is said in the form, with what was typed.
+    def _run_form_view(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kw: Any
+    ) -> HttpResponse:
+        """Runs a form's view in a write transaction. A service's error appears in the form, which keeps its input.
 
-        Django opens a plain transaction there. On SQLite the services inside would wait for this process's writer,
-        who waits for the database that the plain one holds.
+        Django would open a plain transaction. On SQLite the services inside would then wait for this process's
+        writer, which waits for the database that the plain transaction holds.
         """
         if request.method != "POST":
             return view(request, *args, **kw)
@@ -201,32 +203,32 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
             if view.__name__ == "delete_view":
                 messages.error(request, error.message)
                 return HttpResponseRedirect(request.get_full_path())
-            request.refused = error  # type: ignore[attr-defined]  # `get_form` puts it into the form
+            request.service_error = error  # type: ignore[attr-defined]  # `get_form` adds it to the form
             with write_transaction():
                 return view(request, *args, **kw)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
-        error = getattr(request, "refused", None)
-        return form if error is None else _refusing(form, error)
+        error = getattr(request, "service_error", None)
+        return form if error is None else _form_with_error(form, error)
 
-    def confirmed(
+    def confirm_action(
         self,
         request: HttpRequest,
         queryset: QuerySet[Any],
-        question: Question,
+        confirmation: Confirmation,
         act: Callable[[Any, str], str],
     ) -> HttpResponse | None:
-        """Asks first, then does `act(row, text)` for each row and shows the sentence that it returns.
+        """Shows the confirmation page, then calls `act(row, text)` for each row and shows the sentences it returns.
 
-        What a service refuses becomes a message. From a row's own page it goes back to that page.
+        A service's error becomes a message. An action that began on a row's own page returns there.
         """
-        rows = list(queryset[: AT_ONCE + 1])
-        if len(rows) > AT_ONCE:
-            messages.error(request, f"At most {AT_ONCE} rows at once: choose fewer.")
+        rows = list(queryset[: ACTION_LIMIT + 1])
+        if len(rows) > ACTION_LIMIT:
+            messages.error(request, f"At most {ACTION_LIMIT} rows at once: choose fewer.")
             return None
         if "confirmed" not in request.POST:
-            return self._asked(request, rows, question)
+            return self._confirmation_page(request, rows, confirmation)
         text = request.POST.get("text", "").strip()
         for row in rows:
             try:
@@ -235,25 +237,27 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
                 messages.error(request, f"{row}: {error.message}")
         return self._back(request, rows)
 
-    def asked_about(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """What the page that asks shows of the rows; each has a `pk`."""
+    def confirmation_rows(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The rows as the confirmation page shows them; each has a `pk`."""
         return rows
 
-    def _asked(self, request: HttpRequest, rows: Sequence[Model], question: Question) -> TemplateResponse:
+    def _confirmation_page(
+        self, request: HttpRequest, rows: Sequence[Model], confirmation: Confirmation
+    ) -> TemplateResponse:
         shown = {
             **self.admin_site.each_context(request),
-            "title": question.title,
+            "title": confirmation.title,
             "opts": self.opts,
-            "question": question,
-            "rows": self.asked_about(rows),
+            "confirmation": confirmation,
+            "rows": self.confirmation_rows(rows),
             "chosen": ACTION_CHECKBOX_NAME,
             "from_page": request.POST.get("from_page", ""),
             "back": self._page_of(rows[0]) if "from_page" in request.POST and rows else request.get_full_path(),
         }
-        return TemplateResponse(request, question.template, shown)
+        return TemplateResponse(request, confirmation.template, shown)
 
     def _back(self, request: HttpRequest, rows: Sequence[Model]) -> HttpResponse | None:
-        """To the row's page, if the action began there and the row is still there; else to the list."""
+        """Redirects to the row's page when the action began there and the row still exists; else the list is shown."""
         if not request.POST.get("from_page") or len(rows) != 1:
             return None
         if not self.get_queryset(request).filter(pk=rows[0].pk).exists():
@@ -264,8 +268,8 @@ class TenantRows(admin.ModelAdmin):  # type: ignore[type-arg]
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(row.pk)])
 
 
-def _refusing(form: type[Any], error: GatewayError) -> type[Any]:
-    """The form with a service's refusal among its own, beside the field that it names."""
+def _form_with_error(form: type[Any], error: GatewayError) -> type[Any]:
+    """Returns the form with a service's error among its own, at the field that the error names."""
 
     def clean(self: Any) -> Any:
         cleaned = form.clean(self)
@@ -275,8 +279,8 @@ def _refusing(form: type[Any], error: GatewayError) -> type[Any]:
     return type(form.__name__, (form,), {"clean": clean})
 
 
-class ReadOnlyRows(TenantRows):
-    """Rows that are only looked at; actions, if any, call services."""
+class ReadOnlyModelAdmin(TenantModelAdmin):
+    """Admin of rows that nobody edits; actions, if any, call services."""
 
     actions: Sequence[Any] = ()
     sortable_by: ClassVar[tuple[str, ...]] = ()
@@ -288,5 +292,5 @@ class ReadOnlyRows(TenantRows):
         return False
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kw: Any) -> HttpResponse:
-        # Nobody changes them here, so their history is empty: no button that leads to it.
+        # Nobody changes these rows here, so their history is empty: no button that leads to it.
         return super().render_change_form(request, context, *args, **{**kw, "change": False})

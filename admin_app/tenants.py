@@ -1,7 +1,7 @@
-"""Tenants, keys and users in the operator's admin; ledger and audit are in `admin_app.records`.
+"""Admin sections for tenants, API keys and users; those for ledger and audit trail are in `admin_app.records`.
 
-Changes go through the services; a key's secret is shown on the page that answers its making and nowhere else.
-Who sees and does what is in `admin_app.tables`.
+Changes go through the services. A key's secret is shown once, on the page that confirms its creation. Permissions
+are in `admin_app.tables`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import actor_of, principal_in, tenant_of
 from admin_app.site import SITE, Page, Section
-from admin_app.tables import Question, TenantFilter, TenantRows
+from admin_app.tables import Confirmation, TenantFilter, TenantModelAdmin
 from admin_app.usage import usage_page
 from core_app import clock
 from core_app.database import write_transaction
@@ -45,7 +45,7 @@ from tenants_app.services.tenant import SETTINGS, settings_check
 _KNOWN_SETTINGS = ", ".join(f"{name} ({kind.__name__})" for name, kind in SETTINGS.items())
 
 
-_MAY = {
+_SCOPE_HELP = {
     "sessions": "make, prompt and read sessions",
     "approvals": "decide on tool calls that wait for it (where the tenant says so, “sessions” includes it)",
     "inference": "call models: Chat, Responses, Messages, Embeddings",
@@ -56,16 +56,16 @@ _MAY = {
     "admin": "handle keys and webhooks, erase sessions, read the audit trail",
     "platform": "see the state of the whole gateway: providers, metrics",
 }
-"""What each scope is for, for who ticks its box."""
+"""Descriptions of the scopes, shown at their check boxes."""
 
 
 def scope_choices(scopes: Iterable[str]) -> list[tuple[str, str]]:
-    """Check boxes that say what they allow."""
-    return [(scope, f"{scope}: {_MAY[scope]}") for scope in scopes]
+    """Choices for check boxes, each with its description."""
+    return [(scope, f"{scope}: {_SCOPE_HELP[scope]}") for scope in scopes]
 
 
 class ScopesField(forms.MultipleChoiceField):
-    """The contract's scopes as check boxes."""
+    """All scopes as check boxes."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -77,7 +77,7 @@ class ScopesField(forms.MultipleChoiceField):
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A tenant; `disabled` stands for its time stamp."""
+    """Form of a tenant. The box `disabled` sets or clears the time stamp `disabled_at`."""
 
     disabled = forms.BooleanField(required=False, help_text="None of its keys works while this is on.")
 
@@ -102,15 +102,15 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Tenant, site=SITE)
-class TenantAdmin(TenantRows):
-    """Made and changed by superusers; a tenant's people see their own."""
+class TenantAdmin(TenantModelAdmin):
+    """The list of tenants. Superusers create and change them; a tenant's staff see their own."""
 
     form = TenantForm
     view_scopes = SCOPES
     list_display = ("slug", "name", "works", "links", "created_at")
     search_fields = ("slug", "name")
 
-    def of_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
+    def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
         return queryset.filter(pk=tenant.pk)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
@@ -118,12 +118,12 @@ class TenantAdmin(TenantRows):
 
     @admin.display(boolean=True)
     def works(self, tenant: Tenant) -> bool:
-        """Whether its keys are taken."""
+        """True when its keys are accepted."""
         return tenant.disabled_at is None
 
     @admin.display(description="")
     def links(self, tenant: Tenant) -> SafeString:
-        """To the tenant's keys and spending."""
+        """Links to the tenant's keys and usage."""
         keys, usage = reverse("admin:tenants_app_apikey_changelist"), reverse("admin:usage")
         shown = '<a href="{}?tenant={}">Keys</a> · <a href="{}?tenant={}">Usage</a>'
         return format_html(shown, keys, tenant.pk, usage, tenant.pk)
@@ -137,7 +137,7 @@ class TenantAdmin(TenantRows):
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What may be said about a key; the secret is made by the service."""
+    """Form of an API key, without its secret, which the service creates."""
 
     scopes = ScopesField()
 
@@ -157,7 +157,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class KeyStateFilter(admin.SimpleListFilter):
-    """Keys that are taken, or no more."""
+    """Filter for keys by state."""
 
     title = "state"
     parameter_name = "state"
@@ -177,8 +177,8 @@ class KeyStateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey, site=SITE)
-class ApiKeyAdmin(TenantRows):
-    """Nobody gives a key more than they may themselves, nor gets hold of one that may more."""
+class ApiKeyAdmin(TenantModelAdmin):
+    """The list of API keys. Nobody grants scopes that they lack, or changes a key that has more scopes than they."""
 
     form = ApiKeyForm
     change_scopes = (ADMIN,)
@@ -190,17 +190,17 @@ class ApiKeyAdmin(TenantRows):
 
     @admin.display(boolean=True)
     def good(self, key: ApiKey) -> bool:
-        """Neither revoked nor expired."""
+        """True when the key is neither revoked nor expired."""
         return key.is_good(clock.now())
 
     @admin.display(description="scopes")
     def may_do(self, key: ApiKey) -> str:
-        """The scopes, on one line."""
+        """The scopes on one line."""
         return "all" if set(key.scopes) == set(SCOPES) else ", ".join(key.scopes) or "none"
 
     @admin.display(description="")
     def usage(self, key: ApiKey) -> SafeString:
-        """To the key's spending."""
+        """Link to the key's usage."""
         return format_html('<a href="{}?key={}">Usage</a>', reverse("admin:usage"), key.pk)
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -229,7 +229,7 @@ class ApiKeyAdmin(TenantRows):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        # The page that shows the secret is the only one to come.
+        # The page after saving shows the secret, so there are no other buttons.
         only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**only_save, **(extra_context or {})})
 
@@ -243,7 +243,7 @@ class ApiKeyAdmin(TenantRows):
         request.issued_key = issued  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        return self._shown_once(request, [request.issued_key])  # type: ignore[attr-defined]
+        return self._secret_page(request, [request.issued_key])  # type: ignore[attr-defined]
 
     @admin.action(description="Rotate: a new secret, the old one stops at once", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
@@ -255,9 +255,11 @@ class ApiKeyAdmin(TenantRows):
             issued.append(api_key_rotate(key=key, actor=actor_of(request)))
             return f"{key.name} has a new secret."
 
-        says = "These keys get a new secret, and their old one stops at once:"
-        answer = self.confirmed(request, queryset, Question("rotate", "Rotate keys", says, "Yes, rotate"), one)
-        return self._shown_once(request, issued) if issued else answer
+        message = "These keys get a new secret, and their old one stops at once:"
+        response = self.confirm_action(
+            request, queryset, Confirmation("rotate", "Rotate keys", message, "Yes, rotate"), one
+        )
+        return self._secret_page(request, issued) if issued else response
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
@@ -265,23 +267,25 @@ class ApiKeyAdmin(TenantRows):
             api_key_revoke(key=key, actor=actor_of(request))
             return f"{key.name} is revoked."
 
-        says = "These keys stop working and cannot be brought back:"
-        return self.confirmed(request, queryset, Question("revoke", "Revoke keys", says, "Yes, revoke"), one)
+        message = "These keys stop working and cannot be brought back:"
+        return self.confirm_action(
+            request, queryset, Confirmation("revoke", "Revoke keys", message, "Yes, revoke"), one
+        )
 
-    def _shown_once(self, request: HttpRequest, issued: list[IssuedKey]) -> HttpResponse:
-        """Not as a message: those travel in a cookie. No cache keeps the admin's pages."""
+    def _secret_page(self, request: HttpRequest, issued: list[IssuedKey]) -> HttpResponse:
+        """Renders the page that shows secrets. A message would put them into a cookie. Admin pages are not cached."""
         context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
         return TemplateResponse(request, "admin/tenants_app/key_shown.html", context)
 
 
 def grantable(request: HttpRequest) -> set[str]:
-    """The scopes that the signed-in person may hand on."""
+    """The scopes that the signed-in person may grant."""
     tenant = tenant_of(request)
     return set(SCOPES) if tenant is None else set(principal_in(request, tenant).scopes)
 
 
 class UserRole(forms.ModelForm):  # type: ignore[type-arg]
-    """Refuses who could sign in and would see nothing, without a word why."""
+    """Form that rejects users who could sign in and would see nothing."""
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
@@ -293,16 +297,16 @@ class UserRole(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class UserForm(UserRole, UserChangeForm):  # type: ignore[type-arg]
-    """A person who is there."""
+    """Form of an existing user."""
 
 
 class NewUserForm(UserRole, AdminUserCreationForm):  # type: ignore[type-arg]
-    """A person to be made."""
+    """Form of a new user."""
 
 
 @admin.register(User, site=SITE)
-class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
-    """Who signs in, and as what. Superusers change; a tenant's administrators see their own people."""
+class GatewayUserAdmin(TenantModelAdmin, UserAdmin):  # type: ignore[type-arg]
+    """The list of users. Superusers change them; a tenant's administrators see their own."""
 
     view_scopes = (ADMIN,)
     list_display = ("username", "tenant", "role", "is_active", "last_login")
@@ -325,7 +329,7 @@ class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="role")
     def role(self, user: User) -> str:
-        """In one word."""
+        """The role in one word."""
         if user.is_superuser:
             return "superuser"
         return "staff" if user.is_staff else "console"
@@ -353,11 +357,11 @@ class GatewayUserAdmin(TenantRows, UserAdmin):  # type: ignore[type-arg]
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with write_transaction():
-            answer: HttpResponse = super().user_change_password(request, id, form_url)
-            if request.method == "POST" and answer.status_code == 302:
+            response: HttpResponse = super().user_change_password(request, id, form_url)
+            if request.method == "POST" and response.status_code == 302:
                 user = User.objects.get(pk=id)
                 self._audit(request, user, "user.password", {"usable": user.has_usable_password()})
-        return answer
+        return response
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         with write_transaction():

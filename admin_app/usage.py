@@ -1,6 +1,6 @@
-"""The admin's page of spending: charts per day, and the sums beneath, by model, key or tenant.
+"""The admin's usage page: charts per day and totals by model, key or tenant.
 
-A tenant's person sees the tenant's; a superuser all, or one tenant's. It reads the ledger once.
+A tenant's staff see their tenant's usage, a superuser that of all tenants or of one. The page reads the ledger once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from admin_app.access import may, tenant_of
-from admin_app.charts import Chart, stacked
+from admin_app.charts import Chart, stacked_chart
 from core_app import clock
 from tenants_app.models import ApiKey, Tenant
 from tenants_app.numbers import compact, dollars
@@ -35,7 +35,7 @@ _BY = (("model", "Model"), ("key", "Key"), ("tenant", "Tenant"))
 
 
 class UsageForm(forms.Form):
-    """What to show; all of it may be left out."""
+    """The page's filter: days, grouping, tenant and key, all optional."""
 
     start = forms.DateField(required=False, label="From", validators=_IN_RANGE)
     end = forms.DateField(required=False, label="To", validators=_IN_RANGE)
@@ -63,8 +63,8 @@ class UsageForm(forms.Form):
 
 
 @dataclass(slots=True)
-class Line:
-    """A line of a table: a day, or a model, key or tenant, and what it used."""
+class UsageTotal:
+    """The usage of a day, model, key or tenant: one line of a table."""
 
     name: str
     responses: int = 0
@@ -75,7 +75,7 @@ class Line:
     cost_known: bool = True
 
     def add(self, usage: DailyUsage) -> None:
-        """Counts a day's part in."""
+        """Adds one day's usage."""
         self.responses += usage.responses
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
@@ -85,7 +85,7 @@ class Line:
 
 
 def usage_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The page, for who holds the scope `operator`."""
+    """Renders the page, for people with the scope `operator`."""
     if not may(request, OPERATOR):
         raise PermissionDenied
     bound_to = tenant_of(request)
@@ -94,7 +94,7 @@ def usage_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     if form.is_valid():
         tenant = bound_to or form.cleaned_data["tenant"]
         key = _key(form.cleaned_data["key"], tenant)
-        context |= _shown(form.cleaned_data, tenant, key) | {"key": key, "query": _query(request)}
+        context |= _report(form.cleaned_data, tenant, key) | {"key": key, "query": _query(request)}
     return TemplateResponse(request, "admin/admin_app/usage.html", context)
 
 
@@ -109,13 +109,13 @@ def _key(key_id: int | None, tenant: Tenant | None) -> ApiKey | None:
 
 
 def _query(request: HttpRequest) -> str:
-    """The address of this page without `by`, to which the tabs add theirs."""
+    """The page's query string without `by`, to which the tabs add theirs."""
     given = request.GET.copy()
     given.pop("by", None)
     return given.urlencode()
 
 
-def _shown(given: dict[str, Any], tenant: Tenant | None, key: ApiKey | None) -> dict[str, Any]:
+def _report(given: dict[str, Any], tenant: Tenant | None, key: ApiKey | None) -> dict[str, Any]:
     by = cast(By, given["by"] or "model")
     usage = usage_daily(
         tenant_id=tenant.pk if tenant else None,
@@ -125,15 +125,15 @@ def _shown(given: dict[str, Any], tenant: Tenant | None, key: ApiKey | None) -> 
         key_id=key.pk if key else None,
     )
     days = [given["start"] + timedelta(days=index) for index in range((given["end"] - given["start"]).days + 1)]
-    lines = sorted(_summed(usage, lambda part: part.name), key=_rank)
-    total = Line("Total")
+    lines = sorted(_totals_by(usage, lambda part: part.name), key=_rank)
+    total = UsageTotal("Total")
     for part in usage:
         total.add(part)
     return {
         "charts": _charts(usage, days, [line.name for line in lines]) if usage else [],
         "lines": lines[:MAX_LINES],
         "more_lines": max(0, len(lines) - MAX_LINES),
-        "days": sorted(_summed(usage, lambda part: part.day.isoformat()), key=lambda line: line.name, reverse=True),
+        "days": sorted(_totals_by(usage, lambda part: part.day.isoformat()), key=lambda line: line.name, reverse=True),
         "total": total,
         "by": by,
         "by_label": dict(_BY)[by],
@@ -142,15 +142,15 @@ def _shown(given: dict[str, Any], tenant: Tenant | None, key: ApiKey | None) -> 
     }
 
 
-def _summed(usage: Iterable[DailyUsage], name: Callable[[DailyUsage], str]) -> list[Line]:
-    lines: dict[str, Line] = {}
+def _totals_by(usage: Iterable[DailyUsage], name: Callable[[DailyUsage], str]) -> list[UsageTotal]:
+    lines: dict[str, UsageTotal] = {}
     for part in usage:
-        lines.setdefault(name(part), Line(name(part))).add(part)
+        lines.setdefault(name(part), UsageTotal(name(part))).add(part)
     return list(lines.values())
 
 
-def _rank(line: Line) -> tuple[Decimal, int, str]:
-    """The dearest first; where no price is known, the largest."""
+def _rank(line: UsageTotal) -> tuple[Decimal, int, str]:
+    """Sort key: the most expensive first, then the most tokens."""
     return -line.cost_usd, -(line.input_tokens + line.output_tokens), line.name
 
 
@@ -161,8 +161,8 @@ def _charts(usage: Sequence[DailyUsage], days: Sequence[date], order: Sequence[s
         ("Model responses", lambda part: part.responses, compact),
     )
     return [
-        stacked(title, days, _values(usage, measure), shown, order, least_step=shown is compact)
-        for title, measure, shown in wanted
+        stacked_chart(title, days, _values(usage, measure), label, order, least_step=label is compact)
+        for title, measure, label in wanted
     ]
 
 

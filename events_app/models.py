@@ -10,7 +10,7 @@ from django.db import models
 
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 
-__all__ = ["Event", "Stream", "WebhookDelivery", "WebhookEndpoint"]
+__all__ = ["Event", "Stream", "StreamToken", "WebhookDelivery", "WebhookEndpoint"]
 
 
 class Stream(models.Model):
@@ -65,3 +65,34 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream_id}@{self.offset} {self.type}"
+
+
+class StreamToken(models.Model):
+    """A credential for reading one stream. `expires_at` is early until the first connection.
+
+    The table keeps the name from when tokens belonged to sessions. `session_id` is for processes of the version before:
+    they write no `stream`, and find tokens by the session. The next version drops it.
+    """
+
+    secret_hash = models.CharField(max_length=64, unique=True)
+    # Without a constraint: the version before removes streams and does not know that tokens refer to them.
+    stream = models.ForeignKey(Stream, models.CASCADE, null=True, db_constraint=False, related_name="+")
+    session_id = models.BigIntegerField(null=True, db_index=True)
+    api_key = models.ForeignKey("tenants_app.ApiKey", models.CASCADE, null=True, related_name="+")
+    user = models.ForeignKey("tenants_app.User", models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    connected_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "sessions_app_streamtoken"
+        constraints = [
+            models.CheckConstraint(
+                name="stream_token_has_a_holder",
+                condition=models.Q(api_key__isnull=False, user__isnull=True)
+                | models.Q(api_key__isnull=True, user__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"token {self.pk}"

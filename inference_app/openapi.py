@@ -89,6 +89,18 @@ def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
     }
 
 
+def openai_error() -> Schema:
+    """Returns the component OpenAIError."""
+    nullable: Schema = {"type": ["string", "null"]}
+    error = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
+    return object_schema({"error": object_schema(error)})
+
+
+def object_schema(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
+    """Returns the schema of an object; all properties are required, where `required` names none."""
+    return {"type": "object", "properties": properties, "required": list(required or properties)}
+
+
 def reference(component: str) -> Schema:
     """Returns a reference to a component schema."""
     return {"$ref": f"#/components/schemas/{component}"}

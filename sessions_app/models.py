@@ -253,26 +253,3 @@ class SteeringNote(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
-
-
-class StreamToken(models.Model):
-    """What a browser reads one session's events with. `expires_at` is early until the first connection."""
-
-    secret_hash = models.CharField(max_length=64, unique=True)
-    session = models.ForeignKey(AgentSession, models.CASCADE, related_name="stream_tokens")
-    api_key = models.ForeignKey("tenants_app.ApiKey", models.CASCADE, null=True, related_name="+")
-    user = models.ForeignKey("tenants_app.User", models.CASCADE, null=True, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
-    connected_at = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                name="stream_token_has_a_holder",
-                condition=Q(api_key__isnull=False, user__isnull=True) | Q(api_key__isnull=True, user__isnull=False),
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"token {self.pk}"

@@ -1,4 +1,4 @@
-"""Django's handle on this room."""
+"""Django's configuration of the app."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From credentials to a Principal, for HTTP and WebSocket alike.
+"""Authentication: credentials of an HTTP request or WebSocket to a Principal.
 
-`X-API-Key` goes first, then `Authorization: Bearer`, then, on a WebSocket alone, `?api_key=`. Sync functions ask
-the database in the calling thread; their `a…` twins leave the loop only when the cache does not know.
-Whatever is wrong with a key is answered with one and the same Unauthorized.
+`X-API-Key` takes precedence, then `Authorization: Bearer`, then, on WebSockets only, `?api_key=`. Sync functions query
+the database in the calling thread; their `a…` counterparts use a thread only on a cache miss. Every invalid key gets
+the same Unauthorized.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from core_app import clock, database
 from core_app.errors import Unauthorized
-from tenants_app.key_cache import KEY_CACHE, Known
+from tenants_app.key_cache import KEY_CACHE, CachedLookup
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import Principal
 from tenants_app.secret import is_well_formed, secret_hash
@@ -27,11 +27,11 @@ from tenants_app.secret import is_well_formed, secret_hash
 Scope = MutableMapping[str, Any]
 
 _LAST_USED_STEP = timedelta(minutes=1)
-"""`last_used_at` is written at most this often: it is for people, and a write costs more than a request."""
+"""Shortest interval between writes of `last_used_at`: it is only informative, and a write costs more than a request."""
 
 
 def secret_from_scope(scope: Scope) -> str | None:
-    """The secret that an ASGI connection shows, or `None`."""
+    """Returns the secret in an ASGI scope, or `None`."""
     headers: Mapping[bytes, bytes] = dict(reversed(scope.get("headers", ())))
     if secret := headers.get(b"x-api-key", b"").decode("latin-1").strip():
         return secret
@@ -44,42 +44,44 @@ def secret_from_scope(scope: Scope) -> str | None:
 
 
 def query_parameter(scope: Scope, name: str) -> str | None:
-    """The first non-empty value of `name` in the query string."""
+    """Returns the first non-empty value of `name` in the query string."""
     query = scope.get("query_string", b"").decode("latin-1")
     return next(iter(parse_qs(query).get(name, ())), None)
 
 
 def principal_for_secret(secret: str | None) -> Principal:
-    """Whose key this is; raises Unauthorized for none, an unknown, revoked or expired one, or a disabled tenant."""
+    """Returns the secret's principal; raises Unauthorized for a missing or invalid key or a disabled tenant."""
     digest = _digest(secret)
-    return _admitted(*KEY_CACHE.get_or_load(digest, lambda: _load_by_hash(digest)))
+    return _require_principal(*KEY_CACHE.get_or_load(digest, lambda: _load_by_hash(digest)))
 
 
 async def aprincipal_for_secret(secret: str | None) -> Principal:
-    """The same from the event loop; a known key costs no thread."""
+    """Does the same from the event loop; a cached key needs no thread."""
     if known := KEY_CACHE.get(_digest(secret)):
-        return _admitted(known, loaded=False)
+        return _require_principal(known, loaded=False)
     return await database.run(principal_for_secret, secret)
 
 
 def principal_recheck(principal: Principal) -> Principal:
-    """The principal as it stands now, never allowed more than before (it may come from a token for less).
+    """Returns the principal's current state, without scopes that it lacked (it may come from a narrower token).
 
-    Raises Unauthorized when its key, user or tenant is no longer good.
+    Raises Unauthorized when its key, user or tenant is no longer valid.
     """
-    return _narrowed(_admitted(*KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal))), principal)
+    return _narrow(
+        _require_principal(*KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal))), principal
+    )
 
 
 async def aprincipal_recheck(principal: Principal) -> Principal:
-    """The same from the event loop, for heartbeats: one query per key and cache time, however many followers."""
+    """Does the same from the event loop, for heartbeats: one query per key and cache period for all followers."""
     if known := KEY_CACHE.get(_identity(principal)):
-        return _narrowed(_admitted(known, loaded=False), principal)
+        return _narrow(_require_principal(known, loaded=False), principal)
     return await database.run(principal_recheck, principal)
 
 
 def principal_for_user(user: User) -> Principal:
-    """Whom a signed-in user of the console acts as; raises Unauthorized without an active user with a tenant."""
-    principal = _of_user(user)
+    """Returns a signed-in user's principal; raises Unauthorized unless user and tenant are active."""
+    principal = _user_principal(user)
     if principal is None:
         raise Unauthorized("This user belongs to no tenant.")
     return principal
@@ -89,7 +91,7 @@ def _digest(secret: str | None) -> str:
     if not secret:
         raise Unauthorized("An API key is needed: send it as X-API-Key or as Authorization: Bearer.")
     if not is_well_formed(secret):
-        raise _refused()
+        raise _invalid_key()
     return secret_hash(secret)
 
 
@@ -99,15 +101,15 @@ def _identity(principal: Principal) -> str:
     return f"user {principal.user_id}" if principal.user_id is not None else repr(principal)
 
 
-def _admitted(known: Known, loaded: bool) -> Principal:
+def _require_principal(known: CachedLookup, loaded: bool) -> Principal:
     if known.principal is None:
-        raise _refused()
+        raise _invalid_key()
     if loaded and known.principal.key_id is not None:
         _mark_used(known.principal.key_id)
     return known.principal
 
 
-def _narrowed(fresh: Principal, before: Principal) -> Principal:
+def _narrow(fresh: Principal, before: Principal) -> Principal:
     return replace(
         fresh,
         scopes=fresh.scopes & before.scopes,
@@ -115,7 +117,7 @@ def _narrowed(fresh: Principal, before: Principal) -> Principal:
     )
 
 
-def _refused() -> Unauthorized:
+def _invalid_key() -> Unauthorized:
     return Unauthorized("The API key is not known, or no longer good.")
 
 
@@ -123,28 +125,28 @@ def _load_by_hash(digest: str) -> Principal | None:
     key = ApiKey.objects.select_related("tenant").filter(secret_hash=digest).first()
     if key is None or not hmac.compare_digest(key.secret_hash, digest):
         return None
-    return _of_key(key)
+    return _key_principal(key)
 
 
 def _load_again(principal: Principal) -> Principal | None:
     if principal.key_id is not None:
         key = ApiKey.objects.select_related("tenant").filter(id=principal.key_id).first()
-        return None if key is None else _of_key(key)
+        return None if key is None else _key_principal(key)
     if principal.user_id is not None:
         user = User.objects.select_related("tenant").filter(id=principal.user_id).first()
-        return None if user is None else _of_user(user)
+        return None if user is None else _user_principal(user)
     good = Tenant.objects.filter(id=principal.tenant_id, disabled_at=None).exists()
     return principal if good else None
 
 
-def _of_key(key: ApiKey) -> Principal | None:
+def _key_principal(key: ApiKey) -> Principal | None:
     if key.tenant.disabled_at is not None or not key.is_good(clock.now()):
         return None
     rpm = settings.GATEWAY_RATE_LIMIT_RPM if key.rpm is None else key.rpm
     return _principal(key.tenant, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes), rpm=rpm)
 
 
-def _of_user(user: User) -> Principal | None:
+def _user_principal(user: User) -> Principal | None:
     tenant = user.tenant
     if tenant is None or tenant.disabled_at is not None or not user.is_active:
         return None
@@ -166,7 +168,7 @@ def _principal(tenant: Tenant, **identity: Any) -> Principal:
 
 
 def _mark_used(key_id: int) -> None:
-    """Outside the cache's locks: a writer that waits for them may hold the database's."""
+    """Writes `last_used_at`. Runs outside the cache's locks: a writer waiting for those may hold the database's."""
     moment = clock.now()
     stale = Q(last_used_at=None) | Q(last_used_at__lt=moment - _LAST_USED_STEP)
     if ApiKey.objects.filter(stale, id=key_id).exists():

@@ -1,7 +1,7 @@
-"""What a process remembers about keys for GATEWAY_KEY_CACHE_SECONDS, so that a request does not cost a query.
+"""Cache of key look-ups for GATEWAY_KEY_CACHE_SECONDS, so that a request does not cost a query.
 
-Bounded (the oldest go first), unknown keys included. `clear` is called where a key or tenant changes; a look-up that
-began before is not remembered after it, so a revoked key leaves this process at once and others within the time.
+It is bounded, evicts the oldest, and includes unknown keys. Changes of keys and tenants call `clear`; a look-up that
+began before is not stored, so a revoked key stops at once in this process and in others when their entry expires.
 """
 
 from __future__ import annotations
@@ -22,57 +22,57 @@ _STRIPES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """The outcome of a look-up: a principal, or `None` for "nobody gets in with this"."""
+class CachedLookup:
+    """The outcome of a look-up: a principal, or `None` for a key that is not accepted."""
 
     principal: Principal | None
     loaded: float
 
 
 class KeyCache:
-    """Outcomes by a text key. Thread-safe; a stampede on one key makes one query."""
+    """Look-ups by name. Thread-safe; concurrent look-ups of one name make one query."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._lookups: OrderedDict[str, CachedLookup] = OrderedDict()
         self._guard = threading.Lock()
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._generation = 0
 
-    def get(self, name: str) -> Known | None:
-        """What is known about `name`, or `None` when it has to be looked up."""
-        known = self._known.get(name)
+    def get(self, name: str) -> CachedLookup | None:
+        """Returns the entry for `name`, or `None` when there is none that is still valid."""
+        known = self._lookups.get(name)
         if known is None or self.clock() - known.loaded >= settings.GATEWAY_KEY_CACHE_SECONDS:
             return None
         return known
 
-    def get_or_load(self, name: str, load: Callable[[], Principal | None]) -> tuple[Known, bool]:
-        """What is known, looked up by `load` when need be, and whether that was done just now."""
+    def get_or_load(self, name: str, load: Callable[[], Principal | None]) -> tuple[CachedLookup, bool]:
+        """Returns the entry for `name` and `True` when `load` was called for it."""
         if known := self.get(name):
             return known, False
         with self._stripes[hash(name) % _STRIPES]:
             if known := self.get(name):
                 return known, False
             generation, began = self._generation, self.clock()
-            known = Known(load(), began)
+            known = CachedLookup(load(), began)
             self._remember(name, known, generation)
         return known, True
 
     def clear(self) -> None:
-        """Forgets everything, also what is being looked up at this moment."""
+        """Removes all entries; look-ups in progress are not stored."""
         with self._guard:
             self._generation += 1
-            self._known.clear()
+            self._lookups.clear()
 
-    def _remember(self, name: str, known: Known, generation: int) -> None:
+    def _remember(self, name: str, known: CachedLookup, generation: int) -> None:
         with self._guard:
             if generation != self._generation:
                 return
-            self._known[name] = known
-            self._known.move_to_end(name)
-            while len(self._known) > CAPACITY:
-                self._known.popitem(last=False)
+            self._lookups[name] = known
+            self._lookups.move_to_end(name)
+            while len(self._lookups) > CAPACITY:
+                self._lookups.popitem(last=False)
 
 
 KEY_CACHE = process_wide(KeyCache(), reset=KeyCache.clear)
-"""This process's; services clear it."""
+"""Process-wide instance; `tenants_app.services` clears it."""

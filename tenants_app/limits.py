@@ -1,8 +1,9 @@
-"""How many requests a key may make per minute: a bucket of `rpm` tokens that refills evenly.
+"""Rate limits of API keys: per key a bucket of `rpm` tokens that refills evenly.
 
-The bucket is throttled-py's GCRA, the token bucket in continuous time: its own `token_bucket` counts whole seconds
-and loses the fractions, so a key of 40 rpm that asks every 1.5 seconds runs dry. With GATEWAY_REDIS_URL all processes
-share a bucket; when Redis fails or stands still each goes on with its own, logged, and tries again a second later.
+The bucket is throttled-py's GCRA, a token bucket in continuous time. Its `token_bucket` counts whole seconds and loses
+the fractions, so a key of 40 rpm that sends a request every 1.5 seconds would run out. With GATEWAY_REDIS_URL all
+processes share a bucket; when Redis fails or hangs, each process logs it, uses its own bucket, and tries Redis again a
+second later.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 60
 REDIS_SECONDS = 0.25
-"""A request waits for Redis at most this long; a check takes 0.1 ms when it is well."""
+"""Longest wait of a request for Redis; a check normally takes 0.1 ms."""
 
 RETRY_SECONDS = 1.0
 _CONNECTIONS = 16
 _LOCAL_KEYS = 100_000
 
-_log = structlog.get_logger("gateway.limits")
+logger = structlog.get_logger("gateway.limits")
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A key's bucket after a request. `reset` is in whole seconds until it is full again."""
+    """State of a key's bucket after a request. `reset` is the whole seconds until the bucket is full."""
 
     quota: int
     remaining: int
@@ -54,14 +55,14 @@ class RateLimit:
     retry_after: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The IETF draft's two headers, for an ASGI answer."""
+        """The two headers of the IETF draft, for an ASGI response."""
         return [
             (b"ratelimit-policy", f'"default";q={self.quota};w={WINDOW_SECONDS}'.encode()),
             (b"ratelimit", f'"default";r={self.remaining};t={self.reset}'.encode()),
         ]
 
     def enforce(self) -> None:
-        """Raises RateLimited when there was no token left."""
+        """Raises RateLimited when no token was left."""
         if self.limited:
             RATE_LIMITED.inc()
             message = f"This key may make {self.quota} requests per minute; try again in {self.retry_after} s."
@@ -69,7 +70,7 @@ class RateLimit:
 
 
 class RateLimits:
-    """The buckets of all keys, for one event loop at a time. `close` ends its connections to Redis."""
+    """The buckets of all keys, for one event loop at a time. `close` closes the connections to Redis."""
 
     def __init__(self) -> None:
         self._local_store = MemoryStore(options={"MAX_SIZE": _LOCAL_KEYS})
@@ -77,28 +78,28 @@ class RateLimits:
         self._shared: dict[int, SharedBuckets] = {}
         self._store: RedisStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._redis_again = 0.0
+        self._redis_retry_at = 0.0
 
     async def take(self, principal: Principal, cost: int = 1) -> RateLimit | None:
-        """Takes `cost` tokens of the principal's key; `None` when it has no limit (`rpm` 0)."""
+        """Takes `cost` tokens from the principal's bucket; returns `None` when it has no limit (`rpm` 0)."""
         if principal.rpm <= 0:
             return None
         return await self.take_from(bucket_name(principal), principal.rpm, cost)
 
     async def take_from(self, name: str, rpm: int, cost: int = 1) -> RateLimit:
-        """Takes from any bucket of `rpm` tokens a minute."""
-        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_again:
+        """Takes `cost` tokens from the named bucket of `rpm` tokens per minute."""
+        if settings.GATEWAY_REDIS_URL and time.monotonic() >= self._redis_retry_at:
             result = await self._take_shared(name, rpm, cost)
         else:
             result = self._take_local(name, rpm, cost)
         return _rate_limit(rpm, result)
 
     async def close(self) -> None:
-        """Closes what is open to Redis; the next `take` opens it anew."""
+        """Closes the connections to Redis; the next `take` opens new ones."""
         store, self._store = self._store, None
         self._shared.clear()
         if store is not None:
-            # The store has no close of its own, and its type hides the client's.
+            # The store has no `close`, and its type hides the client's.
             await cast("Redis", store._backend.get_client()).connection_pool.disconnect()
 
     async def _take_shared(self, name: str, rpm: int, cost: int) -> RateLimitResult:
@@ -106,8 +107,8 @@ class RateLimits:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await self._shared_buckets(rpm).limit(name, cost)
         except redis_errors(StoreUnavailableError) as error:
-            self._redis_again = time.monotonic() + RETRY_SECONDS
-            _log.warning("rate limits are counted per process: Redis does not answer", error=error_summary(error))
+            self._redis_retry_at = time.monotonic() + RETRY_SECONDS
+            logger.warning("rate_limits_per_process", error=error_summary(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:
@@ -129,7 +130,7 @@ def _redis_store() -> RedisStore:
     options = {
         "SOCKET_TIMEOUT": REDIS_SECONDS,
         "SOCKET_CONNECT_TIMEOUT": REDIS_SECONDS,
-        # The default pool refuses what exceeds it, this one lets it wait.
+        # The default pool raises when it is exhausted, this one waits.
         "CONNECTION_POOL_CLASS": "redis.asyncio.BlockingConnectionPool",
         "CONNECTION_POOL_KWARGS": {"max_connections": _CONNECTIONS, "timeout": REDIS_SECONDS},
     }
@@ -137,7 +138,7 @@ def _redis_store() -> RedisStore:
 
 
 def bucket_name(principal: Principal) -> str:
-    """Whose bucket a principal takes from."""
+    """The name of the principal's bucket."""
     if principal.key_id is not None:
         return f"key {principal.key_id}"
     return f"user {principal.user_id}" if principal.user_id is not None else f"tenant {principal.tenant_id}"
@@ -155,4 +156,4 @@ def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:
 
 
 RATE_LIMITS = process_wide(RateLimits())
-"""This process's: requests and the prompts of sockets take from the same buckets."""
+"""Process-wide instance. Requests and prompts on sockets take tokens from the same buckets."""

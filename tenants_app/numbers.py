@@ -1,4 +1,4 @@
-"""Numbers in the few characters that a chart's scale or a table's cell has."""
+"""Short formats of numbers, for the scales of charts and the cells of tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def compact(amount: float) -> str:
-    """A count in at most five characters: 950, 1.2k, 34M."""
+    """Formats a count in at most five characters: 950, 1.2k, 34M."""
     for size, unit in _UNITS:
         if amount >= size:
             return f"{amount / size:.1f}".removesuffix(".0") + unit
@@ -14,7 +14,7 @@ def compact(amount: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    """Money; small amounts keep the digits that say something."""
+    """Formats an amount in dollars; amounts below a cent keep their significant digits."""
     if amount == 0 or amount >= 0.01:
         return f"${amount:,.2f}"
     return f"${amount:.8f}".rstrip("0").rstrip(".")

@@ -1,7 +1,7 @@
-"""Who is asking: the frozen value that DRF views, consumers and services share.
+"""The authenticated caller of a request, as views, consumers and services see it.
 
-It is made from an API key (or a user of the console) by `tenants_app.authentication` and is good for one request;
-long-lived connections have it made anew at every heartbeat. Scopes are the contract's ("Keys, limits, errors").
+`tenants_app.authentication` builds a principal from an API key or a console user. It is valid for one request;
+long-lived connections check it again at every heartbeat. The scopes are described in docs/protocol-native.md.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PLATFORM = "platform"
 
 SCOPES = (SESSIONS, APPROVALS, INFERENCE, TASKS, AGENTS_READ, AGENTS_WRITE, OPERATOR, ADMIN, PLATFORM)
 TENANT_SCOPES = tuple(scope for scope in SCOPES if scope != PLATFORM)
-"""Everything inside one tenant: what keys seeded for tenants other than `default` have."""
+"""All scopes within one tenant; keys seeded for tenants other than `default` have these."""
 
 DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's API key (or user, then `key_id` is `None`) and what it may do. `rpm` 0 is without a limit."""
+    """A tenant's API key, or a user (then `key_id` is `None`), with its scopes. `rpm` 0 means no rate limit."""
 
     tenant_id: int
     tenant_slug: str
@@ -45,21 +45,21 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """The name that audit entries and events (`by`) carry."""
+        """The name in audit entries and in the `by` of events."""
         return f"user:{self.key_name}" if self.key_id is None else f"key:{self.key_name}"
 
     def allows(self, scope: str) -> bool:
-        """Whether `scope` is held; `sessions` includes `approvals` where the tenant says so."""
+        """True when the principal has `scope`; `sessions` includes `approvals` where the tenant's settings allow it."""
         if scope == APPROVALS and self.approvals_in_sessions and SESSIONS in self.scopes:
             return True
         return scope in self.scopes
 
     def require(self, scope: str) -> None:
-        """Raises Forbidden, naming the scope, unless it is held."""
+        """Raises Forbidden, naming the scope, unless the principal has it."""
         if not self.allows(scope):
             raise Forbidden(f"This needs an API key with the scope '{scope}'.")
 
 
 def seeded_scopes(tenant_slug: str) -> tuple[str, ...]:
-    """What a key from GATEWAY_API_KEYS may do: all for tenant `default`, elsewhere all but `platform`."""
+    """The scopes of a key from GATEWAY_API_KEYS: all for tenant `default`, all but `platform` for others."""
     return SCOPES if tenant_slug == DEFAULT_TENANT else TENANT_SCOPES

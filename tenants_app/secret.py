@@ -1,6 +1,6 @@
-"""The secrets of API keys: made here, recognised by their hash, never kept.
+"""Secrets of API keys. They are generated here, compared by their hash and never stored.
 
-Issued secrets carry 256 random bits, so one round of SHA-256 is as good as a slow hash and costs a microsecond.
+Issued secrets have 256 random bits, so one round of SHA-256 is as safe as a slow hash and takes a microsecond.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import secrets
 
 PREFIX_LENGTH = 12
 MAX_LENGTH = 256
-"""Longer ones are refused unread: nobody has one, and hashing is work."""
+"""Longer secrets are rejected without hashing them: no key has one."""
 
 
 def secret_new() -> str:
-    """`agw_` and 43 URL-safe characters."""
+    """Generates a secret: `agw_` and 43 URL-safe characters."""
     return f"agw_{secrets.token_urlsafe(32)}"
 
 
 def secret_hash(secret: str) -> str:
-    """The SHA-256 of `secret` in hex, as `ApiKey.secret_hash` holds it."""
+    """Returns the SHA-256 of `secret` in hex, as stored in `ApiKey.secret_hash`."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def secret_prefix(secret: str) -> str:
-    """What people recognise a key by: at most twelve characters and never more than a third of it."""
+    """Returns the prefix by which people recognise a key: at most twelve characters and a third of the secret."""
     return secret[: min(PREFIX_LENGTH, len(secret) // 3)]
 
 
 def is_well_formed(secret: str) -> bool:
-    """Visible ASCII of a sensible length; anything else cannot be a key and is not looked up."""
+    """True for visible ASCII of at most MAX_LENGTH characters; other texts cannot be keys and are not looked up."""
     return 0 < len(secret) <= MAX_LENGTH and secret.isascii() and secret.isprintable() and " " not in secret

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from admin_app.site import SITE
-from admin_app.tables import ReadOnlyRows, TenantFilter
+from admin_app.tables import ReadOnlyModelAdmin, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
@@ -48,14 +48,14 @@ def open_waits(calls: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
     return calls.filter(~Q(state=CallState.SETTLED.value), expires_at__isnull=False, state__in=WAITING)
 
 
-class ToolCallAdmin(ReadOnlyRows):
+class ToolCallAdmin(ReadOnlyModelAdmin):
     """The list of tool calls; ids sort by time."""
 
     view_scopes = (OPERATOR, SESSIONS, APPROVALS)
     list_display = ("tool_name", "asked_for", "doing", "tenant", "created_at", "expires_at")
     list_filter = (WaitingFilter, TenantFilter)
     list_select_related = ("tenant",)
-    whole_ids = ("id", "run_id", "approval_id", "ref")
+    id_search_fields = ("id", "run_id", "approval_id", "ref")
     search_help_text = (
         "A whole id: of the call, its run, approval or question. Choose “nothing or anything” for old ones."
     )
@@ -77,7 +77,7 @@ class ToolCallAdmin(ReadOnlyRows):
 
 
 @admin.register(SessionTool, site=SITE)
-class SessionToolAdmin(ReadOnlyRows):
+class SessionToolAdmin(ReadOnlyModelAdmin):
     """The tools that were registered for sessions."""
 
     view_scopes = (OPERATOR, SESSIONS)

@@ -1,4 +1,4 @@
-"""Numbers and states as the admin's own pages write them."""
+"""Template tags for numbers, costs and states on the admin's pages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ register = Library()
 
 
 @register.filter
-def grouped(number: int) -> str:
-    """1234567 as 1,234,567."""
+def group_digits(number: int) -> str:
+    """Formats 1234567 as 1,234,567."""
     return f"{number:,}"
 
 
 @register.simple_tag
 def cost(row: Any) -> SafeString:
-    """What a row with `cost_usd` and `cost_known` cost; a part without a known price is said."""
+    """Formats the cost of an object with `cost_usd` and `cost_known`; a `?` marks responses without a known price."""
     amount = dollars(float(row.cost_usd))
     if row.cost_known:
         return format_html("{}", amount)
@@ -30,5 +30,5 @@ def cost(row: Any) -> SafeString:
 
 @register.simple_tag
 def badge(state: str) -> SafeString:
-    """A state as a coloured word."""
+    """Formats a state as a coloured word."""
     return format_html('<span class="state state-{}">{}</span>', state, state.replace("_", " "))

@@ -18,8 +18,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from core_app.errors import BadRequest, GatewayError, NotFound, Unauthorized, Unavailable
 from edge_app.face import default_body_limit
 from edge_app.gate.cors import is_preflight, preflight_headers
-from edge_app.gate.exchange import CLIENT_GONE, Exchange
 from edge_app.gate.paths import PathMatch, PathTable
+from edge_app.gate.request import CLIENT_GONE, GateRequest
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
 from edge_app.http.errors import ERROR_BODY, internal_error
@@ -45,38 +45,38 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._application(scope, receive, send)
             return
-        exchange = Exchange.of(scope)
+        request = GateRequest.of(scope)
         handle = self._http if scope["type"] == "http" else self._websocket
         # A server, or a test, may use one context for several requests.
         clear_contextvars()
-        bind_contextvars(request_id=exchange.request_id)
+        bind_contextvars(request_id=request.request_id)
         try:
-            exchange.send = send
-            await handle(exchange, receive, exchange.stamp_responses(send))
+            request.send = send
+            await handle(request, receive, request.stamp_responses(send))
         except ClientGone:
-            exchange.status = exchange.status or CLIENT_GONE
+            request.status = request.status or CLIENT_GONE
         finally:
-            exchange.log()
+            request.log()
 
-    async def _http(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _http(self, request: GateRequest, receive: Receive, send: Send) -> None:
         try:
-            await self._serve(exchange, receive, send)
+            await self._serve(request, receive, send)
         except (ClientGone, GatewayError) as error:
-            await self._fail(exchange, error, send)
+            await self._fail(request, error, send)
         except Exception as cause:  # everything that the application did not answer itself
-            await self._fail(exchange, internal_error(cause), send)
+            await self._fail(request, internal_error(cause), send)
 
-    async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        scope = exchange.scope
+    async def _serve(self, request: GateRequest, receive: Receive, send: Send) -> None:
+        scope = request.scope
         self._check_host(scope)
         if is_preflight(scope):
             await send_response(send, 204, b"", preflight_headers(scope))
             return
-        match = self._match(exchange)
-        exchange.principal = await self._admit(exchange, match)
+        match = self._match(request)
+        request.principal = await self._admit(request, match)
         limit = match.face.body_limit(scope["path"])
         length_check(scope, limit)
-        scope = self._extend_scope(exchange, match)
+        scope = self._extend_scope(request, match)
         if match.streams:
             await self._application(scope, count_body(receive, limit), send)
             return
@@ -105,50 +105,50 @@ class Gate:
             self._threads = loop, asyncio.Semaphore(settings.GATEWAY_REQUEST_THREADS)
         return self._threads[1]
 
-    async def _fail(self, exchange: Exchange, error: ClientGone | GatewayError, send: Send) -> None:
+    async def _fail(self, request: GateRequest, error: ClientGone | GatewayError, send: Send) -> None:
         """Responds with `error`; raises it in the middle of a response, so that the server cuts the connection."""
-        if isinstance(error, ClientGone) or exchange.status is not None:
+        if isinstance(error, ClientGone) or request.status is not None:
             raise error
-        match = self._match(exchange)
+        match = self._match(request)
         body_limit = match.face.body_limit if match.known else default_body_limit
-        await exchange.refuse(error, match, send, body_limit(exchange.scope["path"]))
+        await request.refuse(error, match, send, body_limit(request.scope["path"]))
 
-    async def _websocket(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _websocket(self, request: GateRequest, receive: Receive, send: Send) -> None:
         try:
-            self._check_host(exchange.scope)
-            match = self._match(exchange)
-            exchange.principal = await self._admit(exchange, match)
-            await self._application(self._extend_scope(exchange, match), receive, send)
+            self._check_host(request.scope)
+            match = self._match(request)
+            request.principal = await self._admit(request, match)
+            await self._application(self._extend_scope(request, match), receive, send)
         except (ClientGone, GatewayError) as error:
-            await self._fail_socket(exchange, error, send)
+            await self._fail_socket(request, error, send)
         except Exception as cause:  # everything that the consumer did not answer itself
-            await self._fail_socket(exchange, internal_error(cause), send)
+            await self._fail_socket(request, internal_error(cause), send)
 
-    async def _fail_socket(self, exchange: Exchange, error: ClientGone | GatewayError, send: Send) -> None:
+    async def _fail_socket(self, request: GateRequest, error: ClientGone | GatewayError, send: Send) -> None:
         """Refuses the upgrade, or closes the socket when it was accepted already."""
         if isinstance(error, ClientGone):
             raise error
-        match = self._match(exchange)
-        if exchange.status is None:
-            await exchange.refuse_socket(error, match, send)
+        match = self._match(request)
+        if request.status is None:
+            await request.refuse_socket(error, match, send)
         else:
             await send({"type": "websocket.close", "code": match.face.close_codes.failed})
 
-    def _match(self, exchange: Exchange) -> PathMatch:
+    def _match(self, request: GateRequest) -> PathMatch:
         """Returns the match of the request's path, which is looked up once."""
-        if exchange.match is None:
-            exchange.match = self._paths.find(exchange.scope["path"])
-        return exchange.match
+        if request.match is None:
+            request.match = self._paths.find(request.scope["path"])
+        return request.match
 
-    async def _admit(self, exchange: Exchange, match: PathMatch) -> Principal | None:
+    async def _admit(self, request: GateRequest, match: PathMatch) -> Principal | None:
         """Returns the principal of the request, None on open paths; raises what it is refused with."""
         if match.key != "required":
-            return None if match.key == "none" else await self._optional_principal(exchange.scope)
+            return None if match.key == "none" else await self._optional_principal(request.scope)
         if not match.known:
             raise NotFound("There is nothing at this path.")
-        exchange.principal = principal = await self._authenticate(exchange.scope, match)
+        request.principal = principal = await self._authenticate(request.scope, match)
         if match.counted and (limit := await self._limits.take(principal)) is not None:
-            exchange.headers.extend(limit.headers())
+            request.headers.extend(limit.headers())
             limit.enforce()
         return principal
 
@@ -181,15 +181,15 @@ class Gate:
         if b"%00" in scope.get("query_string", b"") or b"\x00" in scope.get("query_string", b""):
             raise BadRequest("The query string holds a NUL.")
 
-    def _extend_scope(self, exchange: Exchange, match: PathMatch) -> Scope:
+    def _extend_scope(self, request: GateRequest, match: PathMatch) -> Scope:
         extended = {
-            **exchange.scope,
-            "gateway.request_id": exchange.request_id,
-            "gateway.send": exchange.send,
+            **request.scope,
+            "gateway.request_id": request.request_id,
+            "gateway.send": request.send,
             ERROR_BODY: match.face.error_body,
         }
-        if exchange.principal is not None:
-            extended["gateway.principal"] = exchange.principal
+        if request.principal is not None:
+            extended["gateway.principal"] = request.principal
         return extended
 
 

@@ -18,12 +18,13 @@ from inference_app.openapi import (
     STREAM,
     TAG,
     error_responses,
+    object_schema,
+    openai_error,
     reference,
     relayed_operation,
 )
 
 TAG_OPERATORS = "Model gateway"
-
 
 _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 
@@ -49,8 +50,6 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
-    nullable: Schema = {"type": ["string", "null"]}
-    openai = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
     anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
     model = {
         "id": {"type": "string"},
@@ -63,10 +62,10 @@ def schemas() -> Mapping[str, Schema]:
     }
     claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at")}
     return {
-        OPENAI: _object({"error": _object(openai)}),
-        ANTHROPIC: _object({"type": {"const": "error"}, "error": _object(anthropic)}),
-        "Model": _object(model, required=("id", "object", "created", "owned_by")),
-        "AnthropicModel": _object(claude),
+        OPENAI: openai_error(),
+        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic)}),
+        "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
+        "AnthropicModel": object_schema(claude),
     }
 
 
@@ -79,10 +78,6 @@ _MESSAGES: Schema = {
     "messages": {"type": "array", "items": ANYTHING},
     "stream": STREAM,
 }
-
-
-def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required or properties)}
 
 
 def _count_tokens() -> Schema:
@@ -104,7 +99,8 @@ def _models() -> Schema:
     ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
     openai = {"object": {"const": "list"}, "data": _list("Model")}
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
-    described = _model_operation("listModels", "List the models for the key", _object(openai), _object(anthropic))
+    shapes = object_schema(openai), object_schema(anthropic)
+    described = _model_operation("listModels", "List the models for the key", *shapes)
     cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
     described["parameters"] += [
         {

@@ -11,7 +11,7 @@ from faces.native.group_events import GroupEventStream
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
-from faces.native.stream_tokens import token_principal
+from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from tools_app.executors.callback import RESULT_PATH
@@ -40,6 +40,6 @@ FACE = Face(
     body_limit=body_limit,
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths=(RESULT_PATH,),
-    token_principal=token_principal,
+    token_principal=TOKEN_PRINCIPAL,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from inference_app.openapi import MODEL, OPENAI, STREAM, TAG, relayed_operation
+from inference_app.openapi import MODEL, OPENAI, STREAM, TAG, openai_error, relayed_operation
 
 _INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
 
@@ -16,4 +16,9 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
     return {"/v1/responses": {"post": operation}}
 
 
-DOCUMENT = FaceDocument(tags=(TAG,), paths=paths)
+def schemas() -> Mapping[str, Schema]:
+    """Returns the error in OpenAI's shape, which the inference face has, too."""
+    return {OPENAI: openai_error()}
+
+
+DOCUMENT = FaceDocument(tags=(TAG,), paths=paths, schemas=schemas)

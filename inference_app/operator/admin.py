@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from admin_app.access import actor_of, user_of
 from admin_app.site import SITE, Page, Section
-from admin_app.tables import TenantRows
+from admin_app.tables import TenantModelAdmin
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from inference_app.operator.admin_relayed import relayed_page
 from inference_app.operator.services import provider_save, row_remove, row_save
@@ -39,7 +39,7 @@ _HELP = {
 _LABELS = {"api_key": "API key", "usd": "US dollars"}
 
 
-class ConfigurationRows(TenantRows):
+class ConfigurationRows(TenantModelAdmin):
     """Rows of the whole gateway."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -52,7 +52,7 @@ class ConfigurationRows(TenantRows):
                 field.initial = list
         return field
 
-    def of_tenant(self, queryset: QuerySet[Any], tenant: Any) -> QuerySet[Any]:
+    def filter_tenant(self, queryset: QuerySet[Any], tenant: Any) -> QuerySet[Any]:
         return queryset.none()
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

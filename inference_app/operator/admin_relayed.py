@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from admin_app.access import may, tenant_of
-from admin_app.charts import Chart, beside, stacked
+from admin_app.charts import Chart, grouped_chart, stacked_chart
 from admin_app.usage import MAX_LINES, UsageForm
 from inference_app.spend.daily_stats import Relayed, relayed_daily
 from tenants_app.models import Tenant
@@ -29,7 +29,7 @@ Days = Mapping[date, Relayed]
 
 
 class RelayedForm(UsageForm):
-    """What to show; all of it may be left out."""
+    """The page's filter: days, grouping and tenant, all optional."""
 
     by = forms.ChoiceField(required=False, choices=_BY)
 
@@ -47,14 +47,14 @@ def relayed_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     form = RelayedForm({"by": "provider", **request.GET.dict()}, bound_to=bound_to)
     context = {**context, "title": "Relayed", "form": form}
     if form.is_valid():
-        context |= _shown(form.cleaned_data, bound_to or form.cleaned_data["tenant"])
+        context |= _report(form.cleaned_data, bound_to or form.cleaned_data["tenant"])
         given = request.GET.copy()
         given.pop("by", None)
         context["query"] = given.urlencode()
     return TemplateResponse(request, "admin/inference_app/relayed.html", context)
 
 
-def _shown(given: dict[str, Any], tenant: Tenant | None) -> dict[str, Any]:
+def _report(given: dict[str, Any], tenant: Tenant | None) -> dict[str, Any]:
     by = given["by"] or "provider"
     since, until = given["start"], given["end"]
     found = relayed_daily(by=by, since=since, until=until, tenant_id=tenant.pk if tenant else None)
@@ -84,10 +84,10 @@ def _charts(found: Mapping[str, Days], days: Sequence[date], order: Sequence[str
 
     latency = "–" if total.latency_ms is None else _milliseconds(total.latency_ms)
     return [
-        stacked("Requests", days, values(lambda part: part.requests), compact, order, least_step=1),
-        stacked("Errors", days, values(lambda part: part.errors), compact, order, least_step=1),
-        beside("Latency", days, values(lambda part: part.latency_ms), _milliseconds, order, total=latency),
-        stacked("Cost", days, values(lambda part: part.cost_usd), dollars, order),
+        stacked_chart("Requests", days, values(lambda part: part.requests), compact, order, least_step=1),
+        stacked_chart("Errors", days, values(lambda part: part.errors), compact, order, least_step=1),
+        grouped_chart("Latency", days, values(lambda part: part.latency_ms), _milliseconds, order, total=latency),
+        stacked_chart("Cost", days, values(lambda part: part.cost_usd), dollars, order),
     ]
 
 

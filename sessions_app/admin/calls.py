@@ -1,7 +1,6 @@
-"""Tool calls that wait for somebody, in the operator's admin: approve, reject, answer.
+"""Admin section for tool calls, with actions that approve, reject or answer. They call the same services as the API.
 
-Each asks first and shows what the decision is about; the arguments that were shown are the ones that are approved,
-or it is refused. The services are those of the API.
+The confirmation page shows the arguments. A decision is refused when they are not the arguments that were shown.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from django.template.response import TemplateResponse
 
 from admin_app.access import actor_of, may, principal_in
 from admin_app.site import SITE
-from admin_app.tables import Question
+from admin_app.tables import Confirmation
 from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
@@ -36,8 +35,8 @@ _LONGEST = 8_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A call as the page that asks shows it."""
+class PendingCall:
+    """A call as the confirmation page shows it."""
 
     pk: str
     call: ToolCall
@@ -46,28 +45,28 @@ class Asked:
     options: list[dict[str, str]]
 
     @classmethod
-    def about(cls, call: ToolCall, session: AgentSession | None) -> Asked:
-        """The call, with its JSON read."""
+    def from_call(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
+        """Builds the value from a call, with its JSON decoded."""
         options = jsontext.decode(call.options or "[]")
         return cls(call.pk, call, session, jsontext.indent(call.args)[:_LONGEST], options)
 
 
 @admin.register(ToolCall, site=SITE)
-class DecidingAdmin(ToolCallAdmin):
-    """The list of calls, with what can be done about them."""
+class DecisionAdmin(ToolCallAdmin):
+    """The list of calls with the actions for those that wait."""
 
     actions = ("approve", "reject", "answer")
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Who may approve and reject."""
+        """True for people who may approve and reject."""
         return may(request, APPROVALS)
 
     def has_answer_permission(self, request: HttpRequest) -> bool:
-        """Who may speak for the user of a session."""
+        """True for people who may answer for the user of a session."""
         return may(request, SESSIONS)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The call's page; it has no form."""
+        """Renders the call's page, which has no form."""
         call = self.get_object(request, unquote(object_id))
         assert isinstance(call, ToolCall)
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, call):
@@ -86,16 +85,16 @@ class DecidingAdmin(ToolCallAdmin):
 
     @admin.action(description="Approve", permissions=["decide"])
     def approve(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
-        question = Question(
+        confirmation = Confirmation(
             "approve", "Approve calls", "These calls will be made:", "Yes, approve", "Comment", _TEMPLATE
         )
-        return self._decided(request, queryset, question, approve=True)
+        return self._decide(request, queryset, confirmation, approve=True)
 
     @admin.action(description="Reject", permissions=["decide"])
     def reject(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
-        says = "These calls will not be made; the model is told so, and why:"
-        question = Question("reject", "Reject calls", says, "Yes, reject", "Reason", _TEMPLATE)
-        return self._decided(request, queryset, question, approve=False)
+        message = "These calls will not be made; the model is told so, and why:"
+        confirmation = Confirmation("reject", "Reject calls", message, "Yes, reject", "Reason", _TEMPLATE)
+        return self._decide(request, queryset, confirmation, approve=False)
 
     @admin.action(description="Answer", permissions=["answer"])
     def answer(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> HttpResponse | None:
@@ -118,13 +117,13 @@ class DecidingAdmin(ToolCallAdmin):
                 )
             return f"The question of {session.public_id} is answered."
 
-        question = Question(
+        confirmation = Confirmation(
             "answer", "Answer questions", "The answer is given to the model:", "Answer", None, _TEMPLATE
         )
-        return self._asked_about(request, queryset, CallState.AWAITING_ANSWER, question, one)
+        return self._confirm_fitting(request, queryset, CallState.AWAITING_ANSWER, confirmation, one)
 
-    def _decided(
-        self, request: HttpRequest, queryset: QuerySet[ToolCall], question: Question, *, approve: bool
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], confirmation: Confirmation, *, approve: bool
     ) -> HttpResponse | None:
         def one(call: ToolCall, text: str) -> str:
             session = _session(call)
@@ -138,26 +137,26 @@ class DecidingAdmin(ToolCallAdmin):
             )
             return f"{call.tool_name} of {session.public_id} is {'approved' if approve else 'rejected'}."
 
-        return self._asked_about(request, queryset, CallState.AWAITING_APPROVAL, question, one)
+        return self._confirm_fitting(request, queryset, CallState.AWAITING_APPROVAL, confirmation, one)
 
-    def _asked_about(
-        self, request: HttpRequest, queryset: QuerySet[ToolCall], state: CallState, question: Question, act: Any
+    def _confirm_fitting(
+        self, request: HttpRequest, queryset: QuerySet[ToolCall], state: CallState, confirmation: Confirmation, act: Any
     ) -> HttpResponse | None:
         if "confirmed" in request.POST:
-            return self.confirmed(request, queryset, question, act)
+            return self.confirm_action(request, queryset, confirmation, act)
         fitting = queryset.filter(state=state)
         if not fitting.exists():
-            messages.warning(request, f"None of the chosen calls can be taken to {question.action}.")
+            messages.warning(request, f"None of the chosen calls can be taken to {confirmation.action}.")
             return None
-        return self.confirmed(request, fitting, question, act)
+        return self.confirm_action(request, fitting, confirmation, act)
 
-    def asked_about(self, rows: Sequence[ToolCall]) -> list[Asked]:
+    def confirmation_rows(self, rows: Sequence[ToolCall]) -> list[PendingCall]:
         sessions = AgentSession.objects.in_bulk([call.stream_id for call in rows], field_name="stream_id")
-        return [Asked.about(call, sessions.get(call.stream_id)) for call in rows]
+        return [PendingCall.from_call(call, sessions.get(call.stream_id)) for call in rows]
 
 
 def _session(call: ToolCall) -> AgentSession:
-    """Whose call it is; raises Conflict when the session was erased meanwhile."""
+    """Returns the call's session; raises Conflict when it was erased meanwhile."""
     session = AgentSession.objects.filter(stream_id=call.stream_id).first()
     if session is None:
         raise Conflict("Its session is gone.")
@@ -165,7 +164,7 @@ def _session(call: ToolCall) -> AgentSession:
 
 
 def _texts(call: ToolCall) -> list[tuple[str, str]]:
-    """The call's long texts, where there are any."""
+    """The call's long texts, without empty ones."""
     given = (
         ("Question", call.question),
         ("Arguments", jsontext.indent(call.args)),

@@ -1,7 +1,7 @@
-"""This room's part of the front page: how much runs, waits and fails now, and what waits for somebody.
+"""Figures and tables of this room on the admin's front page: active and failed runs, and calls that wait for people.
 
-Each reads a bounded number of rows through an index: unfinished runs and open calls have one of their own, and of
-the rest only the newest are looked at.
+Each query reads a bounded number of rows through an index: unfinished runs and open calls have their own indexes,
+and of other rows only the newest are read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from tools_app.admin import open_waits
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 
-LOOKED_AT = 5_000
-"""The newest rows that are looked at; a number that reaches it is shown with a plus."""
+NEWEST_ROWS = 5_000
+"""Limit of the newest rows that are read; a number that reaches it is shown with a plus."""
 
-
-# In the very words of the index of unfinished runs: SQLite does not recognise its condition among parameters.
+# The exact condition of the index of unfinished runs: with parameters, SQLite would not use the index.
 _UNFINISHED = "SELECT state, COUNT(*) FROM sessions_app_run WHERE state IN ('queued', 'ready', 'running', 'waiting')"
 _UNFINISHED_OF_ALL = _UNFINISHED + " GROUP BY state"
 _UNFINISHED_OF_TENANT = _UNFINISHED + " AND tenant_id = %s GROUP BY state"
@@ -38,7 +37,7 @@ _SHOWN = 100
 
 
 def panel(request: HttpRequest) -> list[Figure | Table]:
-    """What the signed-in person may know of."""
+    """The figures and tables that the signed-in person may see."""
     tenant = tenant_of(request)
     shown: list[Figure | Table] = []
     if may(request, SESSIONS, OPERATOR):
@@ -50,7 +49,7 @@ def panel(request: HttpRequest) -> list[Figure | Table]:
 
 def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
     sessions = reverse("admin:sessions_app_agentsession_changelist")
-    runs = _unfinished(tenant)
+    runs = _unfinished_counts(tenant)
     failures = _failed_lately(tenant)
     failed = failures.count()
     return [
@@ -64,7 +63,7 @@ def _session_figures(tenant: Tenant | None) -> list[Figure | Table]:
 
 
 def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
-    """The newest runs that failed, and why."""
+    """The newest failed runs with their reasons."""
     rows = [
         (
             reverse("admin:sessions_app_agentsession_change", args=[run.session_id]),
@@ -83,7 +82,7 @@ def _failures(failures: QuerySet[Run], address: str) -> list[Table]:
 
 def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
     calls = reverse("admin:tools_app_toolcall_changelist")
-    approvals, answers = _waiting(tenant)
+    approvals, answers = _waiting_counts(tenant)
     return [
         Figure("approvals to decide", str(approvals), f"{calls}?waiting=approval", "alarm" if approvals else ""),
         Figure("questions to answer", str(answers), f"{calls}?waiting=answer"),
@@ -92,7 +91,7 @@ def _call_figures(tenant: Tenant | None) -> list[Figure | Table]:
 
 
 def _calls(tenant: Tenant | None, address: str) -> list[Table]:
-    """What somebody has to see to; nothing when there is nothing."""
+    """The open calls that expire first; no table when there are none."""
     found = _of(open_waits(ToolCall.objects.select_related("tenant")), tenant).order_by("expires_at")[:_PANEL_ROWS]
     rows = [
         (
@@ -111,7 +110,7 @@ def _calls(tenant: Tenant | None, address: str) -> list[Table]:
     return [Table("Waiting for somebody", address, heads, rows)] if rows else []
 
 
-def _unfinished(tenant: Tenant | None) -> dict[str, int]:
+def _unfinished_counts(tenant: Tenant | None) -> dict[str, int]:
     with connection.cursor() as cursor:
         if tenant is None:
             cursor.execute(_UNFINISHED_OF_ALL)
@@ -120,7 +119,7 @@ def _unfinished(tenant: Tenant | None) -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def _waiting(tenant: Tenant | None) -> tuple[int, int]:
+def _waiting_counts(tenant: Tenant | None) -> tuple[int, int]:
     counted = _of(open_waits(ToolCall.objects.all()), tenant).aggregate(
         approvals=Count("pk", filter=Q(state=CallState.AWAITING_APPROVAL)),
         answers=Count("pk", filter=Q(state=CallState.AWAITING_ANSWER)),
@@ -139,8 +138,8 @@ def _failed_lately(tenant: Tenant | None) -> QuerySet[Run]:
 
 
 def _newest(rows: QuerySet) -> QuerySet:  # type: ignore[type-arg]
-    """The last LOOKED_AT rows, by a position in the primary key: PostgreSQL makes a hash join of the ids themselves."""
-    before = list(rows.order_by("-pk").values_list("pk", flat=True)[LOOKED_AT : LOOKED_AT + 1])
+    """The newest NEWEST_ROWS rows, from a primary key on: with the list of ids PostgreSQL would choose a hash join."""
+    before = list(rows.order_by("-pk").values_list("pk", flat=True)[NEWEST_ROWS : NEWEST_ROWS + 1])
     return rows.filter(pk__gt=before[0]) if before else rows
 
 
@@ -149,4 +148,4 @@ def _of(rows: QuerySet, tenant: Tenant | None) -> QuerySet:  # type: ignore[type
 
 
 def _plus(number: int) -> str:
-    return f"{number}+" if number >= LOOKED_AT else str(number)
+    return f"{number}+" if number >= NEWEST_ROWS else str(number)

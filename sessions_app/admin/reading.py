@@ -1,6 +1,6 @@
-"""What a session's page shows: runs, messages and events, newest first in pages, long texts cut by the database.
+"""Queries of a session's page: runs, messages and events, newest first in pages; the database truncates long texts.
 
-Each part is one query. Whose session it is was decided before: a page is made of a row that the reader may see.
+Each list is one query. Callers check before that the reader may see the session.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.db.models import F, Model, QuerySet
 from django.db.models.functions import Left, Length
 from django.http import QueryDict
 
-from events_app.models import Event
+from events_app.positions import stream_events
 from sessions_app.models import AgentSession, Message, Run
 from tools_app.admin import open_waits
 from tools_app.models import ToolCall
@@ -29,7 +29,7 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows, newest first, and the addresses of those before them and of the newest."""
+    """Rows, newest first, with links to older rows and back to the newest."""
 
     rows: list[Any]
     older: str | None
@@ -43,7 +43,7 @@ def runs(session: AgentSession, query: QueryDict) -> Page:
 
 
 def messages(session: AgentSession, query: QueryDict) -> Page:
-    """The conversation; what is longer than LONGEST_TEXT is cut, and `longer` says by how much."""
+    """The conversation. Texts over LONGEST_TEXT are truncated; `longer` is the number of characters left out."""
     rows = Message.objects.filter(session=session).annotate(
         shown=Left("content", LONGEST_TEXT),
         longer=Length("content") - LONGEST_TEXT,
@@ -53,9 +53,9 @@ def messages(session: AgentSession, query: QueryDict) -> Page:
 
 
 def events(session: AgentSession, query: QueryDict) -> Page:
-    """The event log; data that is longer than LONGEST_DATA is cut, and `longer` says by how much."""
+    """The event log. Data over LONGEST_DATA is truncated; `longer` is the number of characters left out."""
     rows = (
-        Event.objects.filter(stream_id=session.stream_id)
+        stream_events(session.stream_id)
         .annotate(number=F("offset"), shown=Left("data", LONGEST_DATA), longer=Length("data") - LONGEST_DATA)
         .defer("data")
     )
@@ -63,7 +63,7 @@ def events(session: AgentSession, query: QueryDict) -> Page:
 
 
 def calls_waiting(session: AgentSession) -> list[ToolCall]:
-    """What somebody outside has to settle."""
+    """The calls that wait for a person or a client."""
     return list(open_waits(ToolCall.objects.filter(stream_id=session.stream_id)).order_by("created_at")[:CALLS])
 
 
@@ -81,7 +81,7 @@ def _page(rows: QuerySet[Row], order: str, size: int, query: QueryDict, part: st
 
 
 def _address(query: QueryDict, part: str, before: str | None) -> str:
-    """This page with another position in one of its parts."""
+    """The page's link with another position in one of its lists."""
     changed = query.copy()
     changed.pop(part, None)
     if before is not None:

@@ -1,7 +1,7 @@
-"""Sessions in the operator's admin: to be found, looked into, and ended.
+"""Admin section for sessions: search, a page per session, and actions that close, abort or erase.
 
-Nothing is edited. Closing, aborting and erasing ask first, call the services that the API calls, and are in the
-audit trail.
+Nothing is edited. The actions ask for confirmation, call the same services as the API, and are recorded in the audit
+trail.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import actor_of, may, principal_in, tenant_of
 from admin_app.site import SITE
-from admin_app.tables import Question, ReadOnlyRows, TenantFilter
-from admin_app.templatetags.gateway_numbers import badge, cost, grouped
+from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter
+from admin_app.templatetags.gateway_numbers import badge, cost, group_digits
 from core_app import jsontext
 from core_app.database import write_transaction
 from sessions_app.admin import reading
@@ -33,13 +33,13 @@ from tenants_app.principal import ADMIN, OPERATOR, SESSIONS
 from tenants_app.services import audit_record
 
 _RECENT = 1_000
-"""Among this many of the newest sessions the models are looked for that can be filtered by."""
+"""The model filter lists the models of this many newest sessions."""
 
 _BY_OPERATOR = "Aborted by an operator."
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Sessions that are doing one thing."""
+    """Filter for sessions by state."""
 
     title = "state"
     parameter_name = "state"
@@ -55,7 +55,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class ModelFilter(admin.SimpleListFilter):
-    """Sessions with one of the models that were lately in use."""
+    """Filter for sessions by model, among recently used models."""
 
     title = "model"
     parameter_name = "model"
@@ -72,42 +72,42 @@ class ModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(AgentSession, site=SITE)
-class AgentSessionAdmin(ReadOnlyRows):
-    """Found by the whole id of the session or of one of its runs: nothing here reads the whole table."""
+class AgentSessionAdmin(ReadOnlyModelAdmin):
+    """The list of sessions. Search is by complete session or run id, so that no query reads the whole table."""
 
     view_scopes = (SESSIONS, OPERATOR)
-    list_display = ("known_as", "doing", "tenant", "turns", "tokens", "costs", "updated")
+    list_display = ("session_label", "state_badge", "tenant", "turns", "tokens", "costs", "last_change")
     list_filter = (StateFilter, ModelFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
-    whole_ids = ("public_id",)
+    id_search_fields = ("public_id",)
     search_help_text = "A whole session id or run id (requestId)."
     actions = ("close", "abort", "erase")
 
     @admin.display(description="session")
-    def known_as(self, session: AgentSession) -> SafeString:
-        """The id, and under it the model and the client's title, cut."""
+    def session_label(self, session: AgentSession) -> SafeString:
+        """The id, and below it the model and the client's title, truncated."""
         under = " · ".join(filter(None, [session.model, session.title]))[:80]
         return format_html("{}<span class='under'>{}</span>", session.public_id, under)
 
-    @admin.display
-    def updated(self, session: AgentSession) -> str:
-        """When something last happened, to the minute."""
+    @admin.display(description="updated")
+    def last_change(self, session: AgentSession) -> str:
+        """The time of the last change, to the minute."""
         return f"{session.updated_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description="state")
-    def doing(self, session: AgentSession) -> SafeString:
+    def state_badge(self, session: AgentSession) -> SafeString:
         """The state as a badge."""
         return badge(session.state)
 
     @admin.display
     def tokens(self, session: AgentSession) -> str:
-        """In and out together."""
-        return grouped(session.input_tokens + session.output_tokens)
+        """Input and output tokens together."""
+        return group_digits(session.input_tokens + session.output_tokens)
 
     @admin.display(description="cost")
     def costs(self, session: AgentSession) -> SafeString:
-        """What is known of it."""
+        """The known cost."""
         return cost(session)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentSession]:
@@ -125,15 +125,15 @@ class AgentSessionAdmin(ReadOnlyRows):
         return queryset.filter(pk__in=found), False
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """Who may end what runs."""
+        """True for people who may close sessions and abort runs."""
         return may(request, SESSIONS, OPERATOR)
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
-        """Who may erase what was said."""
+        """True for people who may erase sessions."""
         return may(request, ADMIN)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The session's page; it has no form."""
+        """Renders the session's page, which has no form."""
         session = self.get_object(request, unquote(object_id))
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, session):
             raise PermissionDenied
@@ -162,8 +162,10 @@ class AgentSessionAdmin(ReadOnlyRows):
                 _audit(request, "session.close", session)
             return f"{session.public_id} is closed."
 
-        says = "What runs or waits in these sessions is aborted, and nothing can be written to them any more:"
-        return self.confirmed(request, queryset, Question("close", "Close sessions", says, "Yes, close"), one)
+        message = "What runs or waits in these sessions is aborted, and nothing can be written to them any more:"
+        return self.confirm_action(
+            request, queryset, Confirmation("close", "Close sessions", message, "Yes, close"), one
+        )
 
     @admin.action(description="Abort the run", permissions=["act"])
     def abort(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
@@ -174,9 +176,11 @@ class AgentSessionAdmin(ReadOnlyRows):
                 _audit(request, "run.abort", session, run=run.pk)
             return f"The run of {session.public_id} is aborted."
 
-        says = "The active run of these sessions ends at once, with whatever it waits for; queued prompts go on:"
-        question = Question("abort", "Abort runs", says, "Yes, abort", asks="Reason, told to the client (optional)")
-        return self.confirmed(request, queryset, question, one)
+        message = "The active run of these sessions ends at once, with whatever it waits for; queued prompts go on:"
+        confirmation = Confirmation(
+            "abort", "Abort runs", message, "Yes, abort", prompt="Reason, told to the client (optional)"
+        )
+        return self.confirm_action(request, queryset, confirmation, one)
 
     @admin.action(description="Erase for good", permissions=["erase"])
     def erase(self, request: HttpRequest, queryset: QuerySet[AgentSession]) -> HttpResponse | None:
@@ -185,15 +189,17 @@ class AgentSessionAdmin(ReadOnlyRows):
             removed = session_erase(tenant_id=session.tenant_id, public_id=session.public_id, actor=actor)
             return f"{session.public_id} is erased, with {removed} events."
 
-        says = (
+        message = (
             "These sessions are ended and removed with their messages, events and tool calls. This cannot be undone; "
             "what they cost stays in the ledger, without their name:"
         )
-        return self.confirmed(request, queryset, Question("erase", "Erase sessions", says, "Yes, erase for good"), one)
+        return self.confirm_action(
+            request, queryset, Confirmation("erase", "Erase sessions", message, "Yes, erase for good"), one
+        )
 
 
 def _texts(session: AgentSession) -> list[tuple[str, str]]:
-    """What the client gave at creation, where it gave something."""
+    """The texts that the client supplied at creation, without empty ones."""
     given = (
         ("System prompt", session.system_prompt),
         ("Model options", session.options),

@@ -1,7 +1,6 @@
-"""Webhooks in the operator's admin: made, changed, tested and removed by the services of the API.
+"""Admin sections for webhooks and their deliveries. They call the same services as the API.
 
-A secret is shown on the page that answers its making and nowhere else. Deliveries are for looking, and for sending
-again.
+A secret is shown once, on the page that confirms its creation. Deliveries are read-only and can be sent again.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from django.utils.safestring import SafeString
 
 from admin_app.access import principal_in, tenant_of
 from admin_app.site import SITE
-from admin_app.tables import Question, ReadOnlyRows, TenantFilter, TenantRows
+from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter, TenantModelAdmin
 from admin_app.templatetags.gateway_numbers import badge
 from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
 from events_app.webhooks.models import DeliveryState
+from events_app.webhooks.selectors import endpoints_of
 from events_app.webhooks.services import IssuedWebhook
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.models import AgentSession
@@ -37,7 +37,7 @@ _LISTED = 50
 
 
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What may be said about a webhook; the secret is made by the service."""
+    """Form of a webhook, without its secret, which the service creates."""
 
     url = forms.CharField(label="Address", widget=forms.TextInput(attrs={"size": 80}), help_text="https only.")
     events = forms.MultipleChoiceField(
@@ -67,7 +67,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class WorkingFilter(admin.SimpleListFilter):
-    """Webhooks that are told of events, or not now."""
+    """Filter for webhooks that are on or switched off."""
 
     title = "state"
     parameter_name = "state"
@@ -80,38 +80,38 @@ class WorkingFilter(admin.SimpleListFilter):
 
 
 @admin.register(WebhookEndpoint, site=SITE)
-class WebhookAdmin(TenantRows):
-    """Where tenants are told of events."""
+class WebhookAdmin(TenantModelAdmin):
+    """The list of webhooks."""
 
     form = WebhookForm
     change_scopes = (ADMIN,)
-    list_display = ("public_id", "tenant", "address", "told_of", "works", "deliveries")
+    list_display = ("public_id", "tenant", "address", "event_types", "works", "deliveries")
     list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
-    whole_ids = ("public_id",)
+    id_search_fields = ("public_id",)
     search_help_text = "A whole webhook id."
     actions = ("test", "rotate", "remove")
 
     @admin.display
     def address(self, endpoint: WebhookEndpoint) -> SafeString:
-        """Where to, cut, and what for."""
+        """The URL and the description, truncated."""
         shown = "{}<span class='under'>{}</span>"
         return format_html(shown, endpoint.url[:_SHOWN_URL], endpoint.description[:_SHOWN_URL])
 
     @admin.display(description="events")
-    def told_of(self, endpoint: WebhookEndpoint) -> str:
-        """The types, on one line."""
+    def event_types(self, endpoint: WebhookEndpoint) -> str:
+        """The types of events on one line."""
         return ", ".join(endpoint.events)
 
     @admin.display(boolean=True)
     def works(self, endpoint: WebhookEndpoint) -> bool:
-        """Whether anything is sent there."""
+        """True when events are sent to it."""
         return endpoint.disabled_at is None
 
     @admin.display(description="")
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:
-        """To what was and is to be sent."""
+        """Link to the webhook's deliveries."""
         address = reverse("admin:events_app_webhookdelivery_changelist")
         return format_html('<a href="{}?webhook={}">Deliveries</a>', address, endpoint.pk)
 
@@ -129,7 +129,7 @@ class WebhookAdmin(TenantRows):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        # The page that shows the secret is the only one to come.
+        # The page after saving shows the secret, so there are no other buttons.
         only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**only_save, **(extra_context or {})})
 
@@ -147,7 +147,7 @@ class WebhookAdmin(TenantRows):
     def response_add(
         self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self._shown_once(request, [request.issued_webhook])  # type: ignore[attr-defined]
+        return self._secret_page(request, [request.issued_webhook])  # type: ignore[attr-defined]
 
     @admin.action(description="Send a test message", permissions=["change"])
     def test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -156,8 +156,8 @@ class WebhookAdmin(TenantRows):
             delivery = services.webhook_test(principal=principal, public_id=endpoint.public_id)
             return f"{delivery.pk} is on its way to {endpoint.public_id}."
 
-        says = "A message of type “test” is sent to these webhooks:"
-        return self.confirmed(request, queryset, Question("test", "Test webhooks", says, "Yes, send"), one)
+        message = "A message of type “test” is sent to these webhooks:"
+        return self.confirm_action(request, queryset, Confirmation("test", "Test webhooks", message, "Yes, send"), one)
 
     @admin.action(description="Rotate: a new secret, the old one signs too for a day", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -168,9 +168,11 @@ class WebhookAdmin(TenantRows):
             issued.append(services.webhook_rotate(principal=principal, public_id=endpoint.public_id))
             return f"{endpoint.public_id} has a new secret."
 
-        says = "These webhooks get a new secret; messages carry a signature of the old one too for 24 hours:"
-        answer = self.confirmed(request, queryset, Question("rotate", "Rotate secrets", says, "Yes, rotate"), one)
-        return self._shown_once(request, issued) if issued else answer
+        message = "These webhooks get a new secret; messages carry a signature of the old one too for 24 hours:"
+        response = self.confirm_action(
+            request, queryset, Confirmation("rotate", "Rotate secrets", message, "Yes, rotate"), one
+        )
+        return self._secret_page(request, issued) if issued else response
 
     @admin.action(description="Delete", permissions=["change"])
     def remove(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
@@ -178,26 +180,28 @@ class WebhookAdmin(TenantRows):
             services.webhook_delete(principal=principal_in(request, endpoint.tenant), public_id=endpoint.public_id)
             return f"{endpoint.public_id} is deleted."
 
-        says = "These webhooks are deleted, with everything that was or is to be delivered to them:"
-        return self.confirmed(request, queryset, Question("remove", "Delete webhooks", says, "Yes, delete"), one)
+        message = "These webhooks are deleted, with everything that was or is to be delivered to them:"
+        return self.confirm_action(
+            request, queryset, Confirmation("remove", "Delete webhooks", message, "Yes, delete"), one
+        )
 
-    def _shown_once(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
-        """Not a message: those travel in a cookie. Nothing on the way keeps the page."""
+    def _secret_page(self, request: HttpRequest, issued: list[IssuedWebhook]) -> HttpResponse:
+        """Renders the page that shows secrets, uncached. A message would put them into a cookie."""
         context = {**SITE.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
-        answer = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        response = TemplateResponse(request, "admin/sessions_app/webhook_shown.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 class WebhookFilter(admin.SimpleListFilter):
-    """Deliveries to one webhook."""
+    """Filter for deliveries to one webhook."""
 
     title = "webhook"
     parameter_name = "webhook"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         tenant = tenant_of(request)
-        seen = WebhookEndpoint.objects.all() if tenant is None else WebhookEndpoint.objects.filter(tenant=tenant)
+        seen = endpoints_of(tenant)
         rows = list(seen.order_by("-id").values_list("pk", "public_id")[:_LISTED])
         chosen = request.GET.get(self.parameter_name, "")
         if chosen.isdecimal() and len(chosen) < 19 and int(chosen) not in dict(rows):
@@ -210,7 +214,7 @@ class WebhookFilter(admin.SimpleListFilter):
 
 
 class DeliveryStateFilter(admin.SimpleListFilter):
-    """What became of them."""
+    """Filter for deliveries by state."""
 
     title = "state"
     parameter_name = "state"
@@ -223,22 +227,32 @@ class DeliveryStateFilter(admin.SimpleListFilter):
 
 
 @admin.register(WebhookDelivery, site=SITE)
-class WebhookDeliveryAdmin(ReadOnlyRows):
-    """What was and is to be sent; ids are in the order of time."""
+class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
+    """The list of deliveries, read-only; ids are in order of time."""
 
     view_scopes = (ADMIN,)
-    list_display = ("id", "type", "session", "doing", "attempts", "last_status", "last_error", "webhook", "created_at")
+    list_display = (
+        "id",
+        "type",
+        "session",
+        "state_badge",
+        "attempts",
+        "last_status",
+        "last_error",
+        "webhook",
+        "created_at",
+    )
     list_filter = (DeliveryStateFilter, WebhookFilter)
     ordering = ("-id",)
-    whole_ids = ("id",)
+    id_search_fields = ("id",)
     search_help_text = "A whole delivery id (webhook-id)."
     fields = ("id", "webhook", "type", "session", "offset", "state", "attempts", "last_status", "last_error")
     readonly_fields = ("webhook", "session")
     actions = ("redeliver",)
 
-    def of_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
-        # By their few ids: joined, PostgreSQL may walk everybody's deliveries.
-        own = list(WebhookEndpoint.objects.filter(tenant=tenant).values_list("pk", flat=True))
+    def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
+        # By endpoint ids, which are few: with a join PostgreSQL may read all tenants' deliveries.
+        own = list(endpoints_of(tenant).values_list("pk", flat=True))
         return queryset.filter(endpoint_id__in=own)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -248,22 +262,22 @@ class WebhookDeliveryAdmin(ReadOnlyRows):
         return shown
 
     @admin.display(description="state")
-    def doing(self, delivery: WebhookDelivery) -> SafeString:
+    def state_badge(self, delivery: WebhookDelivery) -> SafeString:
         """The state as a badge."""
         return badge(delivery.state)
 
     @admin.display
     def session(self, delivery: Any) -> str:
-        """Whose event it is."""
+        """The public id of the event's session."""
         return delivery.session_name or ""
 
     @admin.display
     def webhook(self, delivery: WebhookDelivery) -> str:
-        """Where to."""
+        """The public id of the webhook."""
         return delivery.endpoint.public_id
 
     def has_redeliver_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Who may send again."""
+        """True for people who may send a delivery again."""
         return self.has_view_permission(request, obj)
 
     @admin.action(description="Send again", permissions=["redeliver"])
@@ -277,10 +291,10 @@ class WebhookDeliveryAdmin(ReadOnlyRows):
             )
             return f"{delivery.pk} is sent again."
 
-        says = "These are sent again under the same ids; of a session the earlier ones go first:"
-        question = Question("redeliver", "Send again", says, "Yes, send")
-        return self.confirmed(request, queryset, question, one)
+        message = "These are sent again under the same ids; of a session the earlier ones go first:"
+        confirmation = Confirmation("redeliver", "Send again", message, "Yes, send")
+        return self.confirm_action(request, queryset, confirmation, one)
 
-    def asked_about(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """The oldest first: in this order they are sent."""
+    def confirmation_rows(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The oldest first, the order in which they are sent."""
         return sorted(rows, key=lambda row: str(row.pk))

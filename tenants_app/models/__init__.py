@@ -1,4 +1,4 @@
-"""Who data belongs to, who may reach it, what was spent and what was done: the tables of this room."""
+"""The room's tables: tenants, users, API keys, the ledger, idempotency records and the audit trail."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tenants, the people who look after them, and their API keys.
+"""Tenants, users and API keys.
 
-A key's secret is never stored: `secret_hash` is its SHA-256, which is enough for secrets of high entropy, and
-`prefix` is what people recognise it by. Tenants are disabled, not deleted: their ledger and audit must stay.
+A key's secret is never stored: `secret_hash` is its SHA-256, which suffices for secrets of high entropy, and people
+recognise a key by its `prefix`. Tenants are disabled, not deleted, because their ledger and audit trail must stay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SLUG = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z", "A slug has 1 to 63 lower
 
 
 class Tenant(models.Model):
-    """Whom data belongs to. `settings` overrides the gateway's defaults for this tenant, key by key."""
+    """The owner of sessions, keys and all other data. Each of its `settings` overrides a default of the gateway."""
 
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
     name = models.CharField(max_length=200)
@@ -34,34 +34,34 @@ class Tenant(models.Model):
 
     @property
     def approvals_in_sessions(self) -> bool:
-        """Whether the scope `sessions` includes deciding approvals (the contract's default)."""
+        """True, the default, when the scope `sessions` includes deciding approvals."""
         return bool(self.settings.get("approvals_in_sessions", True))
 
     @property
     def allow_private(self) -> bool:
-        """Whether this tenant's callbacks may go to private addresses, beside GATEWAY_CALLBACK_ALLOW_PRIVATE."""
+        """True when this tenant's callbacks may go to private addresses even without GATEWAY_CALLBACK_ALLOW_PRIVATE."""
         return bool(self.settings.get("allow_private", False))
 
     @property
     def default_model(self) -> str | None:
-        """What is used when a client names neither model nor agent; `None` leaves it to the gateway."""
+        """Model for requests that name neither model nor agent; `None` means the gateway's default."""
         return self.settings.get("default_model") or None
 
     @property
     def default_agent(self) -> str | None:
-        """The agent that goes before `default_model`; `None` leaves it to the gateway."""
+        """Agent for such requests, which takes precedence over `default_model`; `None` means the gateway's default."""
         return self.settings.get("default_agent") or None
 
 
 class User(AbstractUser):
-    """A person who signs in to the admin or the console; without a tenant, one who runs the gateway."""
+    """A person who signs in to the admin or the console. Users without a tenant operate the gateway."""
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="users")
     scopes = models.JSONField(default=list, blank=True)
 
 
 class ApiKey(models.Model):
-    """A secret of a tenant. `rpm` is its own rate limit: `None` takes GATEWAY_RATE_LIMIT_RPM, 0 is off."""
+    """An API key of a tenant. `rpm` is its rate limit: `None` means GATEWAY_RATE_LIMIT_RPM, 0 no limit."""
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="api_keys")
     name = models.CharField(max_length=100)
@@ -83,5 +83,5 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def is_good(self, moment: datetime) -> bool:
-        """Neither revoked nor expired at `moment`; the tenant is another question."""
+        """True when the key is neither revoked nor expired at `moment`; the tenant is not checked."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > moment)

@@ -1,6 +1,6 @@
-"""What is kept about work done: spending, answers that a client may ask for again, and the audit trail.
+"""Records of requests: the ledger, responses stored for idempotent requests, and the audit trail.
 
-The ledger and the audit only grow. An idempotency record lives for a day (`tenants_app.idempotency`).
+Ledger and audit trail only grow. Idempotency records live for a day (`tenants_app.services.idempotency`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tenants_app.models.account import ApiKey, Tenant
 
 
 class LedgerEntry(models.Model):
-    """The spend of one model response; unique, so that a leg executed again is counted once.
+    """The spend of one model response; unique, so that a leg that is executed again counts once.
 
     `run_id` is the run's id, or the request's on the inference paths. `cost_usd` is `None` for an unknown price.
-    `folded` says that `UsageDay` has it. A mark on the row, because no id tells: rows commit out of their order.
+    `folded` marks rows that are part of `UsageDay`. A highest id would not do, because rows commit out of order.
     """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, db_index=False, related_name="ledger")
@@ -55,7 +55,7 @@ class LedgerEntry(models.Model):
 
 
 class IdempotencyRecord(models.Model):
-    """The answer to a POST with an Idempotency-Key. `claim` names the request that is still answering it."""
+    """The response to a POST with an Idempotency-Key. `claim` names the request that is processing it."""
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, db_index=False, related_name="+")
     key = models.CharField(max_length=255)
@@ -79,7 +79,7 @@ class IdempotencyRecord(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what to what. Rows are never changed or removed; `tenant` is `None` for acts on the whole gateway."""
+    """An act of an actor on a target. Entries never change; `tenant` is `None` for acts on the whole gateway."""
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, db_index=False, related_name="audit")
     actor = models.CharField(max_length=200)

@@ -1,7 +1,7 @@
-"""The ledger's sums per day, so that reports read hundreds of rows where the ledger has millions.
+"""Daily sums of the ledger, so that reports read hundreds of rows instead of millions.
 
-They hold what the rows marked `folded` come to, never more: whatever marks, removes or unmarks such a row changes
-the sums in its transaction (`tenants_app.services.usage`). They know keys and models, but no session and no person.
+The sums always equal the ledger rows marked `folded`: marking, unmarking or removing such a row changes them in the
+same transaction (`tenants_app.services.usage`). They record keys and models, but neither sessions nor end users.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from tenants_app.models.account import Tenant
 
 
 class UsageDay(models.Model):
-    """What one key spent with one model on one day (UTC)."""
+    """The spend of one key with one model on one UTC day."""
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, db_index=False, related_name="+")
     day = models.DateField()
     key = models.PositiveBigIntegerField(default=0)
-    """The API key's id, 0 for none: NULL would be unequal to itself in the constraint."""
+    """The API key's id, or 0 for none, because NULL would not be equal to itself in the constraint."""
     model = models.CharField(max_length=200)
     responses = models.PositiveBigIntegerField(default=0)
     runs = models.PositiveBigIntegerField(default=0)
-    """Runs all of whose folded responses are in this row; the others are named by `UsageRun`."""
+    """Number of runs whose folded responses are all in this row; `UsageRun` lists the others."""
     unpriced = models.PositiveBigIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cached_tokens = models.PositiveBigIntegerField(default=0)
     reasoning_tokens = models.PositiveBigIntegerField(default=0)
     cost = models.PositiveBigIntegerField(default=0)
-    """In 10⁻¹⁰ US dollars, the last digit of the ledger's: what is taken away of whole numbers leaves nothing."""
+    """In 10⁻¹⁰ US dollars, the ledger's last digit. Integers subtract to exactly zero."""
 
     class Meta:
         constraints = [models.UniqueConstraint(name="usage_day_once", fields=["tenant", "day", "key", "model"])]
@@ -38,8 +38,10 @@ class UsageDay(models.Model):
 
 
 class UsageRun(models.Model):
-    """A run whose folded responses are in several rows of `UsageDay`, once for each: a run is counted once in every
-    sum, however many days, keys or models it took."""
+    """A run in one of several `UsageDay` rows that have its folded responses.
+
+    With these rows every report counts a run once, however many days, keys or models it used.
+    """
 
     cell = models.ForeignKey(UsageDay, models.CASCADE, related_name="+")
     run_id = models.CharField(max_length=80)

@@ -1,4 +1,4 @@
-"""What is read of this room's tables, always for one tenant."""
+"""Queries of this room's tables."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The UTC day of a moment, cut out by the database itself.
+"""Database function for the UTC day of a moment.
 
-Django's TruncDate calls back into Python for every row of SQLite: of 180,000 ledger rows that took seconds.
+Django's TruncDate calls back into Python for every row on SQLite, which takes seconds for 180,000 ledger rows.
 """
 
 from __future__ import annotations

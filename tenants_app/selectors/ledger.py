@@ -1,6 +1,6 @@
-"""Sums over the ledger: of a session, a run, or a tenant's days, keys and models.
+"""Sums over the ledger: per session, per run, or per day, key and model of a tenant.
 
-Costs are sums of what is known; `cost_known` is false when a response without a price is among them.
+Costs are sums of known costs; `cost_known` is false when a response without a price is among them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 
 from core_app.errors import BadRequest
 from tenants_app.models import LedgerEntry
-from tenants_app.selectors.usage_union import Asked, added, cost_usd, parts, sums
+from tenants_app.selectors.usage_union import UsageFilter, cost_usd, fetch_rows, sum_columns, usage_union
 
 GROUPS = {"day": "p.day", "key": "k.name", "model": "p.model"}
 
@@ -25,7 +25,7 @@ _SUMS = {
     "responses": Count("id"),
     "runs": Count("run_id", distinct=True),
     "unpriced": Count("id", filter=Q(cost_usd=None)),
-    # A sum under the name of its column would hide the column from the sums after it.
+    # A sum with the name of its column would hide the column from later sums.
     "sum_cost_usd": Sum("cost_usd", default=Decimal(0)),
     **{f"sum_{name}": Sum(name, default=0) for name in _TOKENS},
 }
@@ -33,7 +33,7 @@ _SUMS = {
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """What a number of model responses used together."""
+    """Summed usage of several model responses."""
 
     responses: int
     runs: int
@@ -47,7 +47,7 @@ class LedgerTotals:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One line of the usage report; what was not grouped by is `None`."""
+    """One line of a usage report; fields that it is not grouped by are `None`."""
 
     day: str | None
     key: str | None
@@ -56,12 +56,12 @@ class UsageRow:
 
 
 def ledger_totals(*, tenant_id: int, session_ref: str | None = None, run_id: str | None = None) -> LedgerTotals:
-    """The spend of a session, a run, or the whole tenant."""
+    """Returns the spend of a session, of a run, or of the whole tenant."""
     return _totals(_entries(tenant_id, session_ref, run_id).aggregate(**_SUMS))
 
 
 def ledger_by_model(*, tenant_id: int, session_ref: str | None = None) -> dict[str, LedgerTotals]:
-    """The same per model name."""
+    """Returns the spend of a session, or of the whole tenant, per model name."""
     rows = _entries(tenant_id, session_ref, None).values("model").annotate(**_SUMS).order_by("model")
     return {row["model"]: _totals(row) for row in rows}
 
@@ -74,17 +74,17 @@ def usage_rows(
     group_by: Sequence[str] = ("day", "key", "model"),
     end_user: str | None = None,
 ) -> list[UsageRow]:
-    """The tenant's spend in [since, until), newest day first (UTC); raises BadRequest for an unknown group."""
+    """Returns the tenant's spend in [since, until), newest UTC day first; raises BadRequest for an unknown group."""
     if unknown := [name for name in group_by if name not in GROUPS]:
         raise BadRequest(f"Usage is grouped by day, key and model, not by '{unknown[0]}'.", field="groupBy")
     columns = [GROUPS[name] for name in GROUPS if name in group_by]
-    named, parameters = parts(Asked(tenant_id, since, until, end_user=end_user), runs=True)
-    # Keys by their names: several may share one, and are one line then.
+    named, parameters = usage_union(UsageFilter(tenant_id, since, until, end_user=end_user), runs=True)
+    # Keys are grouped by name: keys that share a name are one line.
     keyed = "p LEFT JOIN tenants_app_apikey k ON k.id = p.key" if "key" in group_by else "p"
     grouped = ", ".join(columns)
     order = ", ".join(f"{column} DESC" if column == GROUPS["day"] else f"{column} ASC" for column in columns)
     groups = f" GROUP BY {grouped} ORDER BY {order}" if columns else ""
-    rows = added(f"{named} SELECT {', '.join([*columns, sums()])} FROM {keyed}{groups}", parameters)
+    rows = fetch_rows(f"{named} SELECT {', '.join([*columns, sum_columns()])} FROM {keyed}{groups}", parameters)
     return [_usage_row([name for name in GROUPS if name in group_by], row) for row in rows]
 
 

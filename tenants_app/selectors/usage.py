@@ -1,7 +1,4 @@
-"""Spending per day and one other thing: what the charts of the admin are drawn from, from the ledger's folded days.
-
-Days are UTC's.
-"""
+"""Spend per UTC day and model, key or tenant, for the admin's charts; read from the ledger's folded days."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from tenants_app.models import ApiKey, Tenant
-from tenants_app.selectors.usage_union import Asked, added, cost_usd, parts, sums
+from tenants_app.selectors.usage_union import UsageFilter, cost_usd, fetch_rows, sum_columns, usage_union
 
 By = Literal["model", "key", "tenant"]
 _COLUMNS = {"model": "model", "key": "key", "tenant": "tenant_id"}
@@ -21,7 +18,7 @@ NO_KEY = "without a key"
 
 @dataclass(frozen=True, slots=True)
 class DailyUsage:
-    """What one model, key or tenant (`name`) used on one day. `cost_known`: no response was without a price."""
+    """Usage of one model, key or tenant (`name`) on one day. `cost_known` is false when a response had no price."""
 
     day: date
     name: str
@@ -36,12 +33,12 @@ class DailyUsage:
 def usage_daily(
     *, tenant_id: int | None, since: date, until: date, by: By, key_id: int | None = None
 ) -> list[DailyUsage]:
-    """The spend from `since` to `until`, both included. `tenant_id` None is all tenants: for the gateway's operator."""
-    asked = Asked(tenant_id, _midnight(since), _midnight(until, next_day=True), key_id=key_id)
-    named, parameters = parts(asked, runs=False)
+    """Returns the spend from `since` to `until`, both included. `tenant_id` None: all tenants, for operators only."""
+    usage_filter = UsageFilter(tenant_id, _midnight(since), _midnight(until, next_day=True), key_id=key_id)
+    named, parameters = usage_union(usage_filter, runs=False)
     column = f"p.{_COLUMNS[by]}"
     grouped = f"GROUP BY {column}, p.day ORDER BY p.day, {column}"
-    rows = added(f"{named} SELECT {column}, p.day, {sums()} FROM p {grouped}", parameters)
+    rows = fetch_rows(f"{named} SELECT {column}, p.day, {sum_columns()} FROM p {grouped}", parameters)
     names = _names(by, {row[0] for row in rows})
     return [_daily(names[name], str(day), *map(int, amounts)) for name, day, *amounts in rows]
 

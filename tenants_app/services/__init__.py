@@ -1,4 +1,4 @@
-"""What changes this room's tables; every face, command and admin action calls these."""
+"""Services that change this room's tables. Faces, commands and admin actions call these."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Issuing, changing, rotating and revoking API keys.
+"""Services that issue, change, rotate and revoke API keys.
 
-A secret leaves this module once, in the `IssuedKey` that made it; the database has its hash.
+A secret leaves this module once, in its `IssuedKey`; the database stores its hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tenants_app.services.key_cache_invalidate import keys_forget
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A new key and its secret, which nobody can be shown again."""
+    """A new key and its secret, which cannot be shown again."""
 
     key: ApiKey
     secret: str
@@ -41,9 +41,9 @@ def api_key_issue(
     expires_at: datetime | None = None,
     actor: str = SYSTEM,
 ) -> IssuedKey:
-    """A new key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry that has passed."""
-    granted = scopes_checked(scopes)
-    name = _name_checked(name)
+    """Creates a key of `tenant`. Raises BadRequest for an unknown scope, an empty name or an expiry in the past."""
+    granted = scopes_check(scopes)
+    name = _name_check(name)
     if expires_at is not None and expires_at <= clock.now():
         raise BadRequest("The key would have expired already.", field="expiresAt")
     secret = secret_new()
@@ -71,9 +71,9 @@ def api_key_update(
     expires_at: datetime | None,
     actor: str = SYSTEM,
 ) -> ApiKey:
-    """Sets what may be changed about a key; its secret and tenant may not."""
-    granted = scopes_checked(scopes)
-    name = _name_checked(name)
+    """Changes a key's name, scopes, rate limit and expiry. Its secret and tenant cannot be changed here."""
+    granted = scopes_check(scopes)
+    name = _name_check(name)
     with write_transaction():
         locked = ApiKey.objects.select_for_update().get(id=key.id)
         locked.name, locked.scopes, locked.rpm, locked.expires_at = name, granted, rpm, expires_at
@@ -84,7 +84,7 @@ def api_key_update(
 
 
 def api_key_rotate(*, key: ApiKey, actor: str = SYSTEM) -> IssuedKey:
-    """A new secret for the key; the old one stops at once. Raises Conflict for a revoked or a seeded key."""
+    """Replaces the key's secret; the old one stops at once. Raises Conflict for a revoked or a seeded key."""
     secret = secret_new()
     with write_transaction():
         locked = ApiKey.objects.select_for_update().get(id=key.id)
@@ -100,7 +100,7 @@ def api_key_rotate(*, key: ApiKey, actor: str = SYSTEM) -> IssuedKey:
 
 
 def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
-    """Ends the key: at once in this process, in others within GATEWAY_KEY_CACHE_SECONDS. Again is no change."""
+    """Revokes the key: at once in this process, in others within GATEWAY_KEY_CACHE_SECONDS. Idempotent."""
     with write_transaction():
         revoked = ApiKey.objects.filter(id=key.id, revoked_at=None).update(revoked_at=clock.now())
         if revoked:
@@ -110,15 +110,15 @@ def api_key_revoke(*, key: ApiKey, actor: str = SYSTEM) -> ApiKey:
     return key
 
 
-def scopes_checked(scopes: Iterable[str]) -> list[str]:
-    """The scopes in the contract's order, each once; raises BadRequest naming an unknown one."""
+def scopes_check(scopes: Iterable[str]) -> list[str]:
+    """Returns the scopes without duplicates, in the order of SCOPES; raises BadRequest naming an unknown one."""
     wanted = set(scopes)
     if unknown := sorted(wanted - set(SCOPES)):
         raise BadRequest(f"There is no scope '{clean_text(unknown[0])}'.", field="scopes")
     return [scope for scope in SCOPES if scope in wanted]
 
 
-def _name_checked(name: str) -> str:
+def _name_check(name: str) -> str:
     name = clean_text(name).strip()
     if not 0 < len(name) <= 100:
         raise BadRequest("A key's name has 1 to 100 characters.", field="name")

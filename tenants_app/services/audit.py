@@ -1,4 +1,4 @@
-"""The audit trail's one door. Rows join the caller's transaction, so what was not done is not recorded either."""
+"""The only writer of the audit trail. Entries are part of the caller's transaction, so failed acts leave none."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from core_app.jsontext import clean, clean_text
 from tenants_app.models import AuditEntry
 
 SYSTEM = "system"
-"""The actor of what the gateway does by itself, at start or in a sweep."""
+"""The actor of the gateway's own acts, at start or in housekeeping."""
 
 
 def audit_record(
     *, actor: str, action: str, target: str = "", detail: Mapping[str, Any] | None = None, tenant_id: int | None = None
 ) -> AuditEntry:
-    """Notes that `actor` did `action` (`noun.verb`) to `target`. Never give it a secret; too long texts are cut."""
+    """Records that `actor` did `action` (`noun.verb`) to `target`. Never pass a secret. Long texts are truncated."""
     with write_transaction():
         return AuditEntry.objects.create(
             tenant_id=tenant_id,

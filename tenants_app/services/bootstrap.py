@@ -1,6 +1,6 @@
-"""What a start does about keys: seeds those of GATEWAY_API_KEYS, or makes the first ones.
+"""Key setup at start: seeds the keys of GATEWAY_API_KEYS, or creates the first key and administrator.
 
-Several processes may start at once: the row of tenant `default` is locked first, and the looking is done after.
+Several processes may start at once, so each locks the row of tenant `default` before it looks for existing keys.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEEDED_NAME = "GATEWAY_API_KEYS"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """Secrets to be shown once. `admin_password` is `None` when a user `admin` was there before."""
+    """The first start's secrets, to be shown once. `admin_password` is `None` when a user `admin` already existed."""
 
     tenant_slug: str
     api_key: str
@@ -41,14 +41,14 @@ class FirstStart:
 
 
 def keys_seed(entries: Iterable[str]) -> None:
-    """Makes the seeded keys those of `entries` (`key` or `key:tenant-slug`) and no others.
+    """Makes `entries` (`key` or `key:tenant-slug`) the only seeded keys.
 
-    Tenants are made as needed; keys no longer listed are revoked, keys listed again are good again.
-    Raises ImproperlyConfigured, without the key in its text, for an entry that cannot be one.
+    Creates missing tenants, revokes keys that are no longer listed, and restores keys that are listed again. Raises
+    ImproperlyConfigured, without the key in its text, for an invalid entry.
     """
-    wanted = _parsed(entries)
+    wanted = _parse_entries(entries)
     with write_transaction():
-        _default_tenant_locked()
+        _lock_default_tenant()
         for secret, slug in wanted.items():
             _seed(secret, slug)
         hashes = [secret_hash(secret) for secret in wanted]
@@ -60,18 +60,18 @@ def keys_seed(entries: Iterable[str]) -> None:
 
 
 def bootstrap_first_start() -> FirstStart | None:
-    """Without GATEWAY_API_KEYS and without any key: a tenant, a key for all and an administrator, else `None`."""
+    """Creates a tenant, a key with all scopes and an administrator; returns `None` when any key is set or exists."""
     if settings.GATEWAY_API_KEYS or ApiKey.objects.exists():
         return None
     with write_transaction():
-        tenant = _default_tenant_locked()
+        tenant = _lock_default_tenant()
         if ApiKey.objects.exists():
             return None
         issued = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES)
-        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _administrator(tenant))
+        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _create_administrator(tenant))
 
 
-def _parsed(entries: Iterable[str]) -> dict[str, str]:
+def _parse_entries(entries: Iterable[str]) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for number, entry in enumerate(filter(None, (entry.strip() for entry in entries)), start=1):
         secret, _, slug = entry.partition(":")
@@ -99,12 +99,12 @@ def _seed(secret: str, slug: str) -> None:
     audit_record(actor=SYSTEM, action="api_key.seed", target=_target(key), tenant_id=tenant.id)
 
 
-def _default_tenant_locked() -> Tenant:
+def _lock_default_tenant() -> Tenant:
     Tenant.objects.get_or_create(slug=DEFAULT_TENANT, defaults={"name": "Default"})
     return Tenant.objects.select_for_update().get(slug=DEFAULT_TENANT)
 
 
-def _administrator(tenant: Tenant) -> str | None:
+def _create_administrator(tenant: Tenant) -> str | None:
     if User.objects.filter(username=ADMIN_USER).exists():
         return None
     password = secrets.token_urlsafe(15)

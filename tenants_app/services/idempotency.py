@@ -1,8 +1,9 @@
-"""The same POST twice: the first answer again (native contract, `Idempotency-Key`).
+"""Idempotent POST requests: a repeated `Idempotency-Key` gets the first response (docs/protocol-native.md).
 
-A record is claimed before the work and completed in the work's own transaction, or released when the work failed, so
-that a retry may succeed. What crashes before its commit has done nothing, and its claim can be taken over after
-PENDING; what crashes after it has its answer kept. A record is forgotten after KEPT.
+A request claims its record first, and completes it in the transaction of its own changes, or releases it on failure so
+that a retry may succeed. After a crash before the commit nothing was changed, and another request may take over the
+claim after CLAIM_LIFETIME; after a crash behind the commit the response is stored. Records are removed after
+RECORD_LIFETIME.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from core_app.errors import BadRequest, Conflict, Unprocessable
 from core_app.ids import new_id
 from tenants_app.models import IdempotencyRecord
 
-KEPT = timedelta(hours=24)
-PENDING = timedelta(seconds=90)
-"""Longer than any request of the contract takes: `?wait=` is 60 seconds at most."""
+RECORD_LIFETIME = timedelta(hours=24)
+CLAIM_LIFETIME = timedelta(seconds=90)
+"""Longer than any request takes: `?wait=` is at most 60 seconds."""
 
 _MAX_KEY, _MAX_ROUTE = 255, 300
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A stored answer."""
+    """A stored response."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,22 +39,22 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to answer first; it is given back to `idempotency_complete` or `idempotency_release`."""
+    """The right to process the request; `idempotency_complete` or `idempotency_release` ends it."""
 
     record_id: int
     name: str
 
 
 def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> Claim | Replay:
-    """A claim for the first request, the answer for a repeated one.
+    """Returns a claim for the first request, the stored response for a repeated one.
 
-    Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key came with
-    another body, Conflict while the first is still being answered.
+    Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key was used with
+    another body, Conflict while the first request is still being processed.
     """
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
     digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
-    route = _bounded(route)
+    route = _shorten_route(route)
     fresh = IdempotencyRecord(
         tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=clock.now()
     )
@@ -62,13 +63,13 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
         record = IdempotencyRecord.objects.select_for_update().get(tenant_id=tenant_id, key=key, route=route)
         if record.claim == name:
             return Claim(record.id, name)
-        return _taken_over(record, digest, name) or _repeated(record, digest)
+        return _take_over(record, digest, name) or _replay(record, digest)
 
 
 def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str], body: str) -> None:
-    """Keeps the answer, in the transaction of the work where there is one.
+    """Stores the response, in the transaction of the request's own changes where there is one.
 
-    Raises Conflict when the claim was taken over meanwhile: the work is somebody else's, and must not be done twice.
+    Raises Conflict when another request took over the claim meanwhile, so that the changes are not made twice.
     """
     with write_transaction():
         kept = IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name).update(
@@ -79,20 +80,22 @@ def idempotency_complete(*, claim: Claim, status: int, headers: Mapping[str, str
 
 
 def idempotency_release(*, claim: Claim) -> None:
-    """Forgets the claim of a request that failed; an answer that was kept stays."""
+    """Removes the claim of a failed request; a stored response stays."""
     with write_transaction():
         IdempotencyRecord.objects.filter(id=claim.record_id, claim=claim.name, state="pending").delete()
 
 
 def idempotency_purge(*, limit: int = 1000) -> int:
-    """Removes up to `limit` records older than KEPT; says how many, so that housekeeping may go on."""
+    """Removes up to `limit` records older than RECORD_LIFETIME and returns their number."""
     with write_transaction():
-        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - KEPT).values_list("id", flat=True)
+        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - RECORD_LIFETIME).values_list(
+            "id", flat=True
+        )
         return IdempotencyRecord.objects.filter(id__in=list(old[:limit])).delete()[0]
 
 
 def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
-    """Forgets the tenant's answers: those at a path, below it or with it as their Location, or all of them."""
+    """Removes the tenant's stored responses: all, or those at or below a path or with the path as their Location."""
     records = IdempotencyRecord.objects.filter(tenant_id=tenant_id)
     if path is not None:
         at_or_below = Q(route=f"POST {path}") | Q(route__startswith=f"POST {path}/")
@@ -101,9 +104,9 @@ def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
         records.delete()
 
 
-def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
+def _take_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
     age = clock.now() - record.created_at
-    if age < (PENDING if record.state == "pending" else KEPT):
+    if age < (CLAIM_LIFETIME if record.state == "pending" else RECORD_LIFETIME):
         return None
     record.body_hash, record.claim, record.created_at = digest, name, clock.now()
     record.state, record.status, record.headers, record.body = "pending", None, {}, ""
@@ -111,7 +114,7 @@ def _taken_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | No
     return Claim(record.id, name)
 
 
-def _repeated(record: IdempotencyRecord, digest: str) -> Replay:
+def _replay(record: IdempotencyRecord, digest: str) -> Replay:
     if record.body_hash != digest:
         raise Unprocessable("This Idempotency-Key was used with another body.", field="Idempotency-Key")
     if record.state == "pending" or record.status is None:
@@ -119,5 +122,5 @@ def _repeated(record: IdempotencyRecord, digest: str) -> Replay:
     return Replay(record.status, record.headers, record.body)
 
 
-def _bounded(route: str) -> str:
+def _shorten_route(route: str) -> str:
     return route if len(route) <= _MAX_ROUTE else hashlib.sha256(route.encode("utf-8", "replace")).hexdigest()

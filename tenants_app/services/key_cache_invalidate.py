@@ -1,4 +1,4 @@
-"""Takes changed keys and tenants out of this process's cache."""
+"""Invalidation of this process's key cache after keys, users or tenants change."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tenants_app.key_cache import KEY_CACHE
 
 
 def keys_forget() -> None:
-    """Called inside the change's transaction: at once, and again when it is committed.
+    """Clears the cache now and again after commit; called inside the transaction that changes a key.
 
-    The second time is for a request that looked the key up in between and saw its old row.
+    The second time removes what a concurrent request read before the commit.
     """
     KEY_CACHE.clear()
     transaction.on_commit(KEY_CACHE.clear)

@@ -1,4 +1,4 @@
-"""Making and changing tenants."""
+"""Services that create and change tenants."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SETTINGS: Mapping[str, type] = {
     "retention_events_days": int,
     "retention_ledger_days": int,
 }
-"""The settings this version reads. Others are kept as they are: a room above may have its own."""
+"""The settings that this version reads. Unknown ones are stored unchanged."""
 
 
 def tenant_create(
     *, slug: str, name: str = "", settings: Mapping[str, Any] | None = None, actor: str = SYSTEM
 ) -> Tenant:
-    """A new tenant. Raises BadRequest for a bad slug or setting, Conflict when the slug is taken."""
+    """Creates a tenant. Raises BadRequest for an invalid slug or setting, Conflict when the slug is taken."""
     slug_check(slug)
     settings_check(settings or {})
     try:
@@ -53,7 +53,7 @@ def tenant_update(
     disabled: bool | None = None,
     actor: str = SYSTEM,
 ) -> Tenant:
-    """Changes what is not `None`. A disabled tenant's keys stop working at once in this process."""
+    """Changes the arguments that are not `None`. A disabled tenant's keys stop working at once in this process."""
     settings_check(settings or {})
     with write_transaction():
         locked = Tenant.objects.select_for_update().get(id=tenant.id)
@@ -69,7 +69,7 @@ def tenant_update(
 
 
 def slug_check(slug: str) -> None:
-    """Raises BadRequest unless `slug` can name a tenant."""
+    """Raises BadRequest unless `slug` is valid."""
     try:
         SLUG(slug)
     except ValidationError as error:
@@ -77,7 +77,7 @@ def slug_check(slug: str) -> None:
 
 
 def settings_check(settings: Mapping[str, Any]) -> None:
-    """Raises BadRequest naming a known setting with a value of the wrong type (`None` is "not set")."""
+    """Raises BadRequest naming a known setting with a value of the wrong type; `None` means "not set"."""
     for name, kind in SETTINGS.items():
         if settings.get(name) is not None and not isinstance(settings[name], kind):
             raise BadRequest(f"The tenant's setting '{name}' is not a {kind.__name__}.", field="settings")

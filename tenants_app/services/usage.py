@@ -1,8 +1,8 @@
-"""Folding the ledger into sums per day (`UsageDay`), in batches that lock nothing for long.
+"""Folds the ledger into sums per day (`UsageDay`), in short batches.
 
-Each batch is one transaction: the mark on a row and its share of the sums come and go together, so an end at any
-moment counts nothing twice and loses nothing, and a row that commits late is found by its missing mark. What
-removes ledger rows takes them out of the sums again: these are never anything but the ledger's.
+Each batch is one transaction that changes the mark on a row and the sums together, so a crash neither loses a row nor
+counts it twice. A row that commits late is found by its missing mark. Removing ledger rows subtracts them from the
+sums, which always equal the ledger's folded rows.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from core_app.database import write_transaction
 from tenants_app.models import LedgerEntry, UsageDay, UsageRun
 from tenants_app.selectors.days import UtcDay
 from tenants_app.selectors.usage_union import AMOUNTS
-from tenants_app.services.usage_cells import Cell, Counted, among, counted
+from tenants_app.services.usage_cells import Cell, FoldedUsage, count_folded, in_condition
 
 BATCH = 200
-"""SQLite's other writers wait for one of these."""
+"""Rows per batch. On SQLite other writers wait for the whole batch."""
 
 FOLD_LOCK = 0x666F6C64
-"""`fold` in ASCII: two transactions that fold or remove rows of the same run would each miss the other's."""
+"""Advisory lock (`fold` in ASCII): concurrent folds or removals of one run's rows would miss each other's changes."""
 
 _COLUMNS = (*AMOUNTS, "runs")
 
 
 def usage_fold(*, limit: int = BATCH) -> int:
-    """Counts up to `limit` ledger rows into their days; how many were."""
+    """Folds up to `limit` ledger rows into their days and returns their number."""
     found = LedgerEntry.objects.filter(folded=False).values_list("pk", "run_id")
-    return _changed(list(found[:limit]), _marked)
+    return _change_rows(list(found[:limit]), _mark_folded)
 
 
 def ledger_remove(*, tenant_id: int, before: datetime, go_on: Callable[[], bool] = lambda: True) -> int:
-    """Removes a tenant's ledger rows from before a moment, with their part of the days; how many went.
+    """Removes a tenant's ledger rows from before a moment, subtracts them from the days, and returns their number.
 
-    It asks `go_on` before each batch; what is left is for the next call.
+    It stops before a batch when `go_on` returns false; the next call continues.
     """
     old = LedgerEntry.objects.filter(tenant_id=tenant_id, created_at__lt=before).values_list("pk", "run_id")
     removed = 0
-    while go_on() and (done := _changed(list(old[:BATCH]), _deleted)):
+    while go_on() and (done := _change_rows(list(old[:BATCH]), _delete_rows)):
         removed += done
     return removed
 
 
 def usage_unfold(*, tenant_id: int) -> None:
-    """Forgets a tenant's sums, a day at a time, so that folding makes them anew from the ledger."""
+    """Deletes a tenant's sums, one day per transaction, so that folding computes them again from the ledger."""
     days = set(UsageDay.objects.filter(tenant_id=tenant_id).values_list("day", flat=True).distinct())
     marked = LedgerEntry.objects.filter(tenant_id=tenant_id, folded=True).annotate(day=UtcDay("created_at"))
     days |= {date.fromisoformat(day) for day in marked.values_list("day", flat=True).distinct()}
@@ -55,37 +55,39 @@ def usage_unfold(*, tenant_id: int) -> None:
         _day_unfold(tenant_id, day)
 
 
-def _changed(found: Collection[tuple[int, str]], act: Callable[[Collection[int]], int]) -> int:
-    """Does `act` to those of the rows that nobody else holds, and makes the days say what is folded afterwards."""
+def _change_rows(found: Collection[tuple[int, str]], act: Callable[[Collection[int]], int]) -> int:
+    """Calls `act` with the rows that no other transaction has locked, then updates the days; returns `act`'s count."""
     if not found:
         return 0
     runs = {run_id for _, run_id in found}
     with write_transaction():
-        _alone()
-        rows = _free([key for key, _ in found])
-        before = counted(rows, runs)
+        _lock_folding()
+        rows = _lock_free_rows([key for key, _ in found])
+        before = count_folded(rows, runs)
         done = act(rows)
-        _move(before, counted(rows, runs))
+        _update_days(before, count_folded(rows, runs))
     return done
 
 
-def _free(rows: Collection[int]) -> Collection[int]:
-    """Those that nobody holds. Waiting for a row, while others wait for this one's, would be a deadlock: an erasure
-    updates many at once."""
+def _lock_free_rows(rows: Collection[int]) -> Collection[int]:
+    """Locks the rows that no other transaction has locked and returns them.
+
+    It does not wait for the others: an erasure updates many rows at once, so waiting could end in a deadlock.
+    """
     if connection.vendor == "sqlite":
         return rows
     free = LedgerEntry.objects.filter(pk__in=rows).select_for_update(skip_locked=True)
     return list(free.values_list("pk", flat=True))
 
 
-def _marked(rows: Collection[int]) -> int:
+def _mark_folded(rows: Collection[int]) -> int:
     with connection.cursor() as cursor:
-        of_rows, values = among("id", rows)
+        of_rows, values = in_condition("id", rows)
         cursor.execute(f"UPDATE tenants_app_ledgerentry SET folded = true WHERE NOT folded AND {of_rows}", values)
         return int(cursor.rowcount)
 
 
-def _deleted(rows: Collection[int]) -> int:
+def _delete_rows(rows: Collection[int]) -> int:
     return LedgerEntry.objects.filter(pk__in=rows).delete()[0]
 
 
@@ -94,42 +96,44 @@ def _day_unfold(tenant_id: int, day: date) -> None:
     of_day = LedgerEntry.objects.filter(tenant_id=tenant_id, created_at__gte=midnight, folded=True)
     cells = UsageDay.objects.filter(tenant_id=tenant_id, day=day)
     with write_transaction():
-        _alone()
-        # Runs of this day alone go with its rows; those of other days too are counted there from now on.
+        _lock_folding()
+        # Runs that are also in other days are counted there from now on.
         runs = set(UsageRun.objects.filter(cell__in=cells).values_list("run_id", flat=True))
-        before = counted((), runs)
+        before = count_folded((), runs)
         cells.delete()
         of_day.filter(created_at__lt=midnight + timedelta(days=1)).update(folded=False)
-        _move(before, counted((), runs))
+        _update_days(before, count_folded((), runs))
 
 
-def _alone() -> None:
-    """Waits for its turn until the transaction ends; on SQLite the transaction itself is it."""
+def _lock_folding() -> None:
+    """Takes FOLD_LOCK until the transaction ends. On SQLite the write transaction itself is exclusive."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FOLD_LOCK])
 
 
-def _move(before: Counted, after: Counted) -> None:
-    """Brings the days from what was folded to what is."""
+def _update_days(before: FoldedUsage, after: FoldedUsage) -> None:
+    """Updates the days by the difference between two states of the folded rows."""
     change: dict[Cell, list[int]] = defaultdict(lambda: [0] * len(_COLUMNS))
     for sign, state in ((-1, before), (1, after)):
         for cell, amounts in state.amounts.items():
-            for place, amount in enumerate(amounts):
-                change[cell][place] += sign * amount
-        for cell, runs in state.whole.items():
+            for column, amount in enumerate(amounts):
+                change[cell][column] += sign * amount
+        for cell, runs in state.runs.items():
             change[cell][-1] += sign * runs
-    were, are = before.named, after.named
+    were, are = before.shared_runs, after.shared_runs
     cells = {cell for cell, amounts in change.items() if any(amounts)} | {cell for _, cell in were ^ are}
-    ids = _rows_of(cells, needed={cell for cell in cells if max(change[cell]) > 0} | {cell for _, cell in are - were})
+    ids = _ensure_cells(
+        cells, needed={cell for cell in cells if max(change[cell]) > 0} | {cell for _, cell in are - were}
+    )
     _amounts_add({ids[cell]: change[cell] for cell in cells if cell in ids})
     _runs_name({(run_id, ids[cell]) for run_id, cell in are - were})
     _runs_forget({(run_id, ids[cell]) for run_id, cell in were - are if cell in ids})
     UsageDay.objects.filter(pk__in=ids.values(), responses=0).delete()
 
 
-def _rows_of(cells: Collection[Cell], *, needed: Collection[Cell]) -> dict[Cell, int]:
-    """The rows of the cells, made where one is needed that is not there."""
+def _ensure_cells(cells: Collection[Cell], *, needed: Collection[Cell]) -> dict[Cell, int]:
+    """Returns the primary keys of the cells' rows, and creates missing rows for the cells in `needed`."""
     near = UsageDay.objects.filter(
         tenant_id__in={cell.tenant_id for cell in cells},
         day__in={cell.day for cell in cells},

@@ -1,7 +1,7 @@
-"""What folded ledger rows come to, by the cells of `UsageDay`: added up by the database.
+"""Sums of ledger rows per `UsageDay` cell, in SQL.
 
-A row of the ledger goes through here a few times in its life, and a relayed call makes one: read one by one, they took
-90 µs each, a third of what the call itself did.
+Each ledger row is summed a few times in its life, and every relayed call adds one. Read row by row in Python that took
+90 µs each, a third of the call's own cost.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from core_app.jsontext import encode_text
-from tenants_app.selectors.usage_union import amounts, place
+from tenants_app.selectors.usage_union import amount_columns, cell_columns
 
 
 class Cell(NamedTuple):
-    """Which row of `UsageDay`; `key` is 0 for none."""
+    """Identity of a row of `UsageDay`; `key` is 0 for responses without an API key."""
 
     tenant_id: int
     day: date
@@ -27,32 +27,35 @@ class Cell(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counted:
-    """Amounts in the order of AMOUNTS; `whole` is how many runs are in one cell alone, `named` are the others."""
+class FoldedUsage:
+    """Sums of folded ledger rows per cell, in the order of AMOUNTS.
+
+    `runs` counts the runs that are in one cell only; `shared_runs` names the others with each of their cells.
+    """
 
     amounts: dict[Cell, Sequence[int]] = field(default_factory=dict)
-    whole: dict[Cell, int] = field(default_factory=dict)
-    named: set[tuple[str, Cell]] = field(default_factory=set)
+    runs: dict[Cell, int] = field(default_factory=dict)
+    shared_runs: set[tuple[str, Cell]] = field(default_factory=set)
 
 
-def counted(rows: Collection[int], runs: Collection[str]) -> Counted:
-    """The amounts of the folded among `rows`, and the cells of all folded rows of the runs."""
-    found = Counted()
-    sums = ", ".join(f"SUM({amount})" for amount in amounts())
-    of_rows, values = among("l.id", rows)
-    for *where, added in _selected(_AMOUNTS.format(place=place(), sums=sums, rows=of_rows), values, 4):
-        found.amounts[_cell(*where)] = [int(amount) for amount in added]
-    of_runs, values = among("l.run_id", runs)
-    for *where, (run_id, count) in _selected(_RUNS.format(place=place(), runs=of_runs), values, 4):
+def count_folded(rows: Collection[int], runs: Collection[str]) -> FoldedUsage:
+    """Sums the folded rows among `rows`, and finds the cells of all folded rows of the runs."""
+    found = FoldedUsage()
+    sums = ", ".join(f"SUM({amount})" for amount in amount_columns())
+    of_rows, values = in_condition("l.id", rows)
+    for *where, sums_of_cell in _fetch(_AMOUNTS.format(cell=cell_columns(), sums=sums, rows=of_rows), values, 4):
+        found.amounts[_cell(*where)] = [int(amount) for amount in sums_of_cell]
+    of_runs, values = in_condition("l.run_id", runs)
+    for *where, (run_id, count) in _fetch(_RUNS.format(cell=cell_columns(), runs=of_runs), values, 4):
         if run_id is None:
-            found.whole[_cell(*where)] = count
+            found.runs[_cell(*where)] = count
         else:
-            found.named.add((run_id, _cell(*where)))
+            found.shared_runs.add((run_id, _cell(*where)))
     return found
 
 
-def among(column: str, wanted: Collection[int] | Collection[str]) -> tuple[str, list[Any]]:
-    """A condition with one parameter, however many are wanted: Django looks for each mark of a parameter."""
+def in_condition(column: str, wanted: Collection[int] | Collection[str]) -> tuple[str, list[Any]]:
+    """Returns a condition with one parameter for any number of values: Django scans the SQL for every placeholder."""
     if connection.vendor == "sqlite":
         return column + _IN_JSON, [encode_text(list(wanted))]
     kind = "text" if column.endswith("run_id") else "bigint"
@@ -61,19 +64,19 @@ def among(column: str, wanted: Collection[int] | Collection[str]) -> tuple[str, 
 
 _IN_JSON = " IN (SELECT value FROM json_each(%s))"
 _AMOUNTS = """
-    SELECT {place}, {sums} FROM tenants_app_ledgerentry l WHERE {rows} AND l.folded GROUP BY 1, 2, 3, 4
+    SELECT {cell}, {sums} FROM tenants_app_ledgerentry l WHERE {rows} AND l.folded GROUP BY 1, 2, 3, 4
 """
 _RUNS = """
     WITH cells(run_id, tenant_id, day, key, model) AS (
-        SELECT DISTINCT l.run_id, {place} FROM tenants_app_ledgerentry l WHERE {runs} AND l.folded),
+        SELECT DISTINCT l.run_id, {cell} FROM tenants_app_ledgerentry l WHERE {runs} AND l.folded),
     several(run_id) AS (SELECT run_id FROM cells GROUP BY run_id HAVING COUNT(*) > 1)
     SELECT c.tenant_id, c.day, c.key, c.model, s.run_id, COUNT(*)
     FROM cells c LEFT JOIN several s ON s.run_id = c.run_id GROUP BY 1, 2, 3, 4, 5
 """
 
 
-def _selected(sql: str, values: list[Any], columns: int) -> list[tuple[Any, ...]]:
-    """Rows whose first `columns` stand by themselves and the others together."""
+def _fetch(sql: str, values: list[Any], columns: int) -> list[tuple[Any, ...]]:
+    """Returns rows as the first `columns` values followed by a tuple of the others."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return [(*row[:columns], row[columns:]) for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""People at the admin, and what they find there: a session that waits for an approval and asks a question."""
+"""Fixtures of the admin tests: users, and a session that waits for an approval and an answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def signed_in(**values: Any) -> Client:
 
 @pytest.fixture
 def root(db: None) -> Client:
-    """Who runs the gateway."""
+    """A superuser, who operates the gateway."""
     return signed_in(username="root", is_staff=True, is_superuser=True)
 
 

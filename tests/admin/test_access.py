@@ -1,4 +1,4 @@
-"""Roles: nobody hands on more than they hold, and secrets are shown once."""
+"""Tests of roles in the admin: nobody grants scopes that they lack, and secrets are shown once."""
 
 from __future__ import annotations
 

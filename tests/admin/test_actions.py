@@ -1,4 +1,4 @@
-"""What can be done in the admin: everything asks first, calls the service, is audited, and stays in its tenant."""
+"""Tests of admin actions: each asks for confirmation, calls a service, is audited, and stays in its tenant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 ALL = f"{CALLS}?waiting=all"
 
 
-def audited(action: str) -> AuditEntry:
+def audit_entry(action: str) -> AuditEntry:
     return AuditEntry.objects.get(action=action)
 
 
@@ -36,7 +36,7 @@ def shown_otherwise(call: ToolCall) -> dict[str, Any]:
     return {f"hash_{call.pk}": "0" * 64}
 
 
-def answered(call: ToolCall, text: str) -> dict[str, Any]:
+def answer_field(call: ToolCall, text: str) -> dict[str, Any]:
     return {f"answer_{call.pk}": text}
 
 
@@ -56,7 +56,7 @@ def test_closing_ends_what_runs(person: Client, waiting: Waiting) -> None:
     assert state_of(waiting.session) == SessionState.CLOSED
     assert state_of(waiting.run) == RunState.ABORTED
     assert state_of(waiting.approval) == "settled"
-    entry = audited("session.close")
+    entry = audit_entry("session.close")
     assert (entry.actor, entry.target, entry.tenant_id) == (
         "user:ann",
         waiting.session.public_id,
@@ -69,7 +69,7 @@ def test_aborting_tells_the_reason(root: Client, waiting: Waiting) -> None:
     act(root, SESSIONS, "abort", waiting.session, text="Too dear.")
     assert state_of(waiting.run) == RunState.ABORTED
     assert state_of(waiting.session) == SessionState.IDLE
-    assert audited("run.abort").detail == {"run": waiting.run.pk}
+    assert audit_entry("run.abort").detail == {"run": waiting.run.pk}
     assert "Too dear." in root.get(waiting.page).content.decode()
 
 
@@ -88,7 +88,7 @@ def test_erasing_leaves_nothing_but_the_record(root: Client, waiting: Waiting) -
     assert page.redirect_chain == [(SESSIONS, 302)]
     assert not AgentSession.objects.exists()
     assert not ToolCall.objects.exists()
-    assert audited("session.erase").actor == "user:root"
+    assert audit_entry("session.erase").actor == "user:root"
     assert root.get(waiting.page).status_code == 404
 
 
@@ -103,7 +103,7 @@ def test_nothing_of_another_tenant_can_be_ended_or_decided(outsider: Client, wai
     for action in ("close", "abort", "erase"):
         act(outsider, SESSIONS, action, waiting.session)
     for action, call in (("approve", waiting.approval), ("reject", waiting.approval), ("answer", waiting.question)):
-        act(outsider, ALL, action, call, **as_shown(call), **answered(call, "a"))
+        act(outsider, ALL, action, call, **as_shown(call), **answer_field(call, "a"))
     assert state_of(waiting.session) == SessionState.WAITING_APPROVAL
     assert state_of(waiting.approval) == "awaiting_approval"
     assert state_of(waiting.question) == "awaiting_answer"
@@ -141,7 +141,7 @@ def test_a_decision_is_taken_with_its_comment_and_audited(
         "user:root",
         "Because.",
     )
-    entry = audited(f"approval.{action}")
+    entry = audit_entry(f"approval.{action}")
     assert (entry.actor, entry.target) == ("user:root", waiting.approval.pk)
 
 
@@ -174,14 +174,14 @@ def test_a_question_is_answered_by_its_option(root: Client, waiting: Waiting) ->
     assert "Apples" in text
     act(root, CALLS, "answer", waiting.question)
     assert state_of(waiting.question) == "awaiting_answer"
-    act(root, CALLS, "answer", waiting.question, **answered(waiting.question, "b"))
+    act(root, CALLS, "answer", waiting.question, **answer_field(waiting.question, "b"))
     assert state_of(waiting.question) == "settled"
     assert waiting.question.result == "Pears"
-    assert audited("question.answer").detail == {"session": waiting.session.public_id}
+    assert audit_entry("question.answer").detail == {"session": waiting.session.public_id}
 
 
 def test_the_last_decision_lets_the_run_go_on(root: Client, waiting: Waiting) -> None:
-    act(root, CALLS, "answer", waiting.question, **answered(waiting.question, "a"))
+    act(root, CALLS, "answer", waiting.question, **answer_field(waiting.question, "a"))
     assert state_of(waiting.run) == RunState.WAITING
     act(root, CALLS, "approve", waiting.approval, **as_shown(waiting.approval))
     assert state_of(waiting.run) == RunState.READY
@@ -197,7 +197,7 @@ def test_a_superuser_decides_for_every_tenant_at_once(root: Client, owner: Calle
 def test_too_many_rows_at_once_are_refused(
     root: Client, waiting: Waiting, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("admin_app.tables.AT_ONCE", 1)
+    monkeypatch.setattr("admin_app.tables.ACTION_LIMIT", 1)
     other = session_made(owner)
     assert "At most 1 rows" in act(root, SESSIONS, "close", waiting.session, other).content.decode()
     assert state_of(waiting.session) == SessionState.WAITING_APPROVAL

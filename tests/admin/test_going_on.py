@@ -1,4 +1,4 @@
-"""A decision in the admin reaches the run that waits for it, in a whole gateway."""
+"""Test that a decision in the admin resumes the waiting run, in a complete gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def waits(api: Client, prompt: str, event: str) -> tuple[str, str]:
 
 
 def decide(action: str, **more: Any) -> None:
-    """What an operator does with the only call."""
+    """Acts as an operator on the only call."""
     User.objects.filter(username="root").delete()
     client = signed_in(username="root", is_staff=True, is_superuser=True)
     call = ToolCall.objects.get()

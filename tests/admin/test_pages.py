@@ -1,4 +1,4 @@
-"""Every page of the admin: who sees it, that what clients wrote stays text, and how often it asks the database."""
+"""Tests of all admin pages: permissions, escaping of clients' texts, and the number of queries."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_no_list_counts_its_whole_table(root: Client, waiting: Waiting, page: st
 def test_a_list_that_is_longer_than_it_counts_says_so(
     root: Client, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("admin_app.tables.COUNTED", 2)
+    monkeypatch.setattr("admin_app.tables.COUNT_LIMIT", 2)
     session_made(owner)
     assert "There may be more" not in root.get(SESSIONS).content.decode()
     session_made(owner)

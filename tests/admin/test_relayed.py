@@ -1,4 +1,4 @@
-"""The page of what was relayed: requests, errors, latency and cost by provider, model and tenant, for one or all."""
+"""Tests of the page of relayed requests: counts, errors, latency and cost by provider, model and tenant."""
 
 from __future__ import annotations
 

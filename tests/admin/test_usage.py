@@ -1,4 +1,4 @@
-"""The page of spending: days, charts and sums, for one tenant or all."""
+"""Tests of the usage page: days, charts and totals, for one tenant or all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
-from admin_app.charts import MAX_SERIES, stacked
+from admin_app.charts import MAX_SERIES, stacked_chart
 from core_app import clock
 from tenants_app.models import ApiKey, LedgerEntry, Tenant
 from tenants_app.numbers import compact, dollars
@@ -137,7 +137,7 @@ def test_a_models_name_is_text_in_charts_too(root: Client, owner: Caller) -> Non
 def test_a_bar_is_as_high_as_what_it_stands_for() -> None:
     days = [TODAY - timedelta(days=1), TODAY]
     values = {"a": {days[0]: 30.0, days[1]: 10.0}, "b": {days[1]: 10.0}}
-    chart = stacked("Tokens", days, values, compact, ["a", "b"])
+    chart = stacked_chart("Tokens", days, values, compact, ["a", "b"])
     tall, low, above = (float(bar.height) for bar in chart.bars)
     assert tall == pytest.approx(3 * low, abs=0.2)
     assert low == pytest.approx(above, abs=0.2)
@@ -148,7 +148,7 @@ def test_a_bar_is_as_high_as_what_it_stands_for() -> None:
 
 def test_what_has_no_colour_of_its_own_is_added_up() -> None:
     values = {f"model {number}": {TODAY: 1.0} for number in range(20)}
-    chart = stacked("Tokens", [TODAY], values, compact, sorted(values))
+    chart = stacked_chart("Tokens", [TODAY], values, compact, sorted(values))
     assert len(chart.legend) == MAX_SERIES
     assert chart.legend[-1][1] == f"{20 - MAX_SERIES + 1} others"
     assert chart.total == "20"
@@ -156,7 +156,7 @@ def test_what_has_no_colour_of_its_own_is_added_up() -> None:
 
 @pytest.mark.parametrize("highest", [0.0, 1e-7, 0.004, 0.99, 1.0, 3.0, 999.0, 1000.0, 123_456_789.0])
 def test_the_scale_ends_above_the_highest_bar(highest: float) -> None:
-    chart = stacked("Tokens", [TODAY], {"a": {TODAY: highest}}, str, ["a"])
+    chart = stacked_chart("Tokens", [TODAY], {"a": {TODAY: highest}}, str, ["a"])
     assert float(chart.scale[-1].label) >= highest * (1 - 1e-9)
     assert 2 <= len(chart.scale) <= 6
 

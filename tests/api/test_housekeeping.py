@@ -11,13 +11,13 @@ from gateway_project.process.lifecycle import GATEWAY
 from sessions_app.legs.sweep import Sweep
 from tenants_app.limits import RATE_LIMITS
 from tenants_app.models import IdempotencyRecord, Tenant
-from tenants_app.services.idempotency import KEPT
+from tenants_app.services.idempotency import RECORD_LIFETIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def record_make(tenant: Tenant, key: str) -> None:
-    created = clock.now() - KEPT - timedelta(minutes=1)
+    created = clock.now() - RECORD_LIFETIME - timedelta(minutes=1)
     IdempotencyRecord.objects.create(
         tenant=tenant, key=key, route="POST /x", body_hash="", claim=key, created_at=created
     )

@@ -171,7 +171,7 @@ class Person:
     async def sees_the_session(self) -> None:
         await self._open("sessions_app/agentsession/")
         await self._picture("sessions")
-        await self._browser.click(await self._browser.value("#result_list .field-known_as a"))
+        await self._browser.click(await self._browser.value("#result_list .field-session_label a"))
         text = await self._browser.text()
         assert XSS in text
         assert "agent_end" in text

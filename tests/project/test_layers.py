@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -37,3 +38,10 @@ def test_the_contract_knows_every_room() -> None:
 def test_every_room_is_installed_in_django() -> None:
     apps = {room for room in rooms(settings.BASE_DIR) if room.endswith("_app")} | {"gateway_project"}
     assert apps <= set(settings.INSTALLED_APPS)
+
+
+def test_nothing_but_the_settings_names_a_face() -> None:
+    named = re.compile(rf"\b(?:{'|'.join(re.escape(package) for package in settings.FACES)})\b")
+    files = [file for room in rooms(settings.BASE_DIR) - {"faces"} for file in (settings.BASE_DIR / room).rglob("*.py")]
+    naming = {str(file.relative_to(settings.BASE_DIR)) for file in files if named.search(file.read_text("utf-8"))}
+    assert naming == {"gateway_project/settings.py"}

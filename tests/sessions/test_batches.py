@@ -336,7 +336,7 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
 ) -> None:
     settings.GATEWAY_RETENTION_LEDGER_DAYS = 30
     settings.GATEWAY_RUNNER = "inline"
-    sweep, loop, changed = sweeping.Sweep(), asyncio.get_running_loop(), folding._changed
+    sweep, loop, changed = sweeping.Sweep(), asyncio.get_running_loop(), folding._change_rows
     batches: list[int] = []
     over = asyncio.Event()
 
@@ -349,7 +349,7 @@ async def test_a_stop_ends_retention_at_the_border_of_a_batch(
         return batches[-1]
 
     monkeypatch.setattr(housekeeping, "usage_fold", lambda: 0)
-    monkeypatch.setattr(folding, "_changed", stopped)
+    monkeypatch.setattr(folding, "_change_rows", stopped)
     await sweep.start()
     async with asyncio.timeout(WAIT):
         await over.wait()

@@ -1,10 +1,10 @@
-"""A clock that is moved by hand, where a test would otherwise sleep."""
+"""A fake monotonic clock, which tests move instead of sleeping."""
 
 from __future__ import annotations
 
 
 class Hands:
-    """Seconds since nothing in particular."""
+    """A clock with an arbitrary origin."""
 
     def __init__(self) -> None:
         self.now = 1000.0

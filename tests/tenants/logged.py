@@ -1,4 +1,4 @@
-"""What the gateway logged, as the pairs it was logged with."""
+"""Access to the gateway's log events in tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import pytest
 
 
 def lines(caplog: pytest.LogCaptureFixture, event: str | None = None) -> list[dict[str, Any]]:
-    """The gateway's own lines so far, or those of one event."""
+    """Returns the gateway's log events so far, or those with one name."""
     own = [record.msg for record in caplog.records if record.name.startswith("gateway.")]
     return [line for line in own if isinstance(line, dict) and event in (None, line["event"])]

@@ -1,4 +1,4 @@
-"""The operator's admin and the `apikey` command: the same services, secrets shown once, nothing else changed."""
+"""Tests of the admin sections of `tenants_app` and of the `apikey` command: same services, secrets shown once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first answer again, for a day, to the same tenant on the same route."""
+"""Tests of Idempotency-Key: a repeated request gets the first response, per tenant and route, for a day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tenants_app.services import (
     idempotency_purge,
     idempotency_release,
 )
-from tenants_app.services.idempotency import KEPT, PENDING, Claim
+from tenants_app.services.idempotency import CLAIM_LIFETIME, RECORD_LIFETIME, Claim
 from tests.conftest import Caller
 from tests.tenants.urls import ThingViewSet
 
@@ -119,7 +119,7 @@ def test_a_released_key_can_be_used_again(tenant: Tenant) -> None:
 
 def test_a_claim_that_a_crash_left_behind_is_taken_over(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
     dead = claim(tenant)
-    pass_time(monkeypatch, PENDING - timedelta(seconds=1))
+    pass_time(monkeypatch, CLAIM_LIFETIME - timedelta(seconds=1))
     with pytest.raises(Conflict):
         begin(tenant)
     pass_time(monkeypatch, timedelta(seconds=2))
@@ -142,7 +142,7 @@ def test_an_answer_that_was_kept_is_not_released(tenant: Tenant) -> None:
 
 def test_an_answer_is_kept_for_a_day(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
     idempotency_complete(claim=claim(tenant), status=201, headers={}, body="{}")
-    pass_time(monkeypatch, KEPT - timedelta(seconds=10))
+    pass_time(monkeypatch, RECORD_LIFETIME - timedelta(seconds=10))
     assert isinstance(begin(tenant), Replay)
     assert idempotency_purge() == 0
     pass_time(monkeypatch, timedelta(seconds=20))
@@ -152,7 +152,7 @@ def test_an_answer_is_kept_for_a_day(monkeypatch: pytest.MonkeyPatch, tenant: Te
 def test_old_records_are_purged_in_portions(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
     for number in range(3):
         begin(tenant, key=str(number))
-    pass_time(monkeypatch, KEPT + timedelta(seconds=1))
+    pass_time(monkeypatch, RECORD_LIFETIME + timedelta(seconds=1))
     begin(tenant, key="new")
     assert [idempotency_purge(limit=2) for _ in range(3)] == [2, 1, 0]
     assert IdempotencyRecord.objects.get().key == "new"

@@ -1,4 +1,4 @@
-"""API keys: how they are made, changed and ended, and who gets in with them."""
+"""Tests of API keys: issue, change, rotation, revocation, and authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger and the audit: counted once, read per tenant, never changed."""
+"""Tests of the ledger and the audit trail: entries count once, are read per tenant, and never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits: a bucket per key, shared over Redis when there is one, and never a reason to stand still."""
+"""Tests of rate limits: a bucket per key, shared over Redis, local when Redis fails."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ async def test_a_bucket_refills_evenly_and_not_beyond_its_size(settings: Any, li
     who = holder(60)
     for _ in range(60):
         await limits.take(who)
-    assert await taken(limits, who, 2) == [False, False]
+    assert await take_many(limits, who, 2) == [False, False]
     hands.now += 1.001
-    assert await taken(limits, who, 2) == [True, False]
+    assert await take_many(limits, who, 2) == [True, False]
     hands.now += 3600
-    assert (await taken(limits, who, 61)).count(True) == 60
+    assert (await take_many(limits, who, 61)).count(True) == 60
 
 
 async def test_a_slow_key_that_keeps_below_its_rate_is_never_limited(
@@ -96,13 +96,13 @@ async def test_a_slow_key_that_keeps_below_its_rate_is_never_limited(
     who = holder(50)
     passed = []
     for _ in range(500):
-        passed += await taken(limits, who, 1)
+        passed += await take_many(limits, who, 1)
         hands.now += 1.5
     assert all(passed)
 
 
-async def taken(limits: RateLimits, who: Principal, times: int) -> list[bool]:
-    """Whether each of so many requests passed."""
+async def take_many(limits: RateLimits, who: Principal, times: int) -> list[bool]:
+    """Sends requests and returns for each whether it passed."""
     results = [await limits.take(who) for _ in range(times)]
     return [limit is not None and not limit.limited for limit in results]
 
@@ -112,8 +112,8 @@ async def test_two_processes_share_a_bucket_over_redis(settings: Any, limits: Ra
         pytest.skip("the embedded deployment is one process")
     other, who = RateLimits(), holder(2)
     try:
-        assert await taken(limits, who, 1) == [True]
-        assert await taken(other, who, 2) == [True, False]
+        assert await take_many(limits, who, 1) == [True]
+        assert await take_many(other, who, 2) == [True, False]
     finally:
         await other.close()
 
@@ -137,7 +137,7 @@ async def test_a_frozen_redis_is_waited_for_once_and_the_process_counts_by_itsel
     monkeypatch.setattr(limits_module, "RETRY_SECONDS", 3600)
     settings.GATEWAY_REDIS_URL = frozen
     who = holder(2)
-    assert await taken(limits, who, 3) == [True, True, False]
+    assert await take_many(limits, who, 3) == [True, True, False]
     assert [line["level"] for line in lines(caplog)] == ["warning"]
 
 
@@ -145,5 +145,5 @@ async def test_a_redis_that_is_down_lets_requests_pass(
     settings: Any, limits: RateLimits, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
-    assert await taken(limits, holder(5), 1) == [True]
+    assert await take_many(limits, holder(5), 1) == [True]
     assert len(lines(caplog)) == 1

@@ -1,4 +1,4 @@
-"""Signing in to the admin: guessing is slow, by address and by name, is in the audit trail, and shuts nobody out."""
+"""Tests of sign-in to the admin: limits by address and name, audit entries, no lock-out of a name's owner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from admin_app import sign_in_throttle
-from admin_app.sign_in_throttle import KNOWN, SignIns
+from admin_app.sign_in_throttle import KNOWN, SignInThrottle
 from tenants_app.models import AuditEntry, Tenant, User
 from tests.tenants.hands import Hands
 
@@ -48,80 +48,80 @@ def address() -> str:
     return ".".join(str(random.randrange(1, 255)) for _ in range(4))
 
 
-def tried(client: Client, name: str, password: str = "wrong", *, at: str | None = None) -> Any:
+def sign_in(client: Client, name: str, password: str = "wrong", *, at: str | None = None) -> Any:
     data = {"username": name, "password": password}
     return client.post("/admin/login/?next=/admin/", data, REMOTE_ADDR=at or address())
 
 
 def test_an_address_may_guess_so_often_and_then_waits(client: Client, root: User) -> None:
     here = address()
-    answers = [tried(client, f"somebody-{number}-{here}", at=here).status_code for number in range(PER_ADDRESS)]
+    answers = [sign_in(client, f"somebody-{number}-{here}", at=here).status_code for number in range(PER_ADDRESS)]
     assert answers == [200] * PER_ADDRESS
-    refused = tried(client, root.get_username(), PASSWORD, at=here)
+    refused = sign_in(client, root.get_username(), PASSWORD, at=here)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert "too many attempts to sign in" in refused.content.decode()
-    assert tried(client, root.get_username(), PASSWORD).status_code == 302
+    assert sign_in(client, root.get_username(), PASSWORD).status_code == 302
 
 
 def test_a_name_is_guessed_so_often_from_wherever(client: Client, root: User) -> None:
     name = root.get_username()
-    assert {tried(client, name).status_code for _ in range(PER_NAME)} == {200}
-    assert tried(client, name.upper()).status_code == 429
-    assert tried(client, name, PASSWORD).status_code == 429
+    assert {sign_in(client, name).status_code for _ in range(PER_NAME)} == {200}
+    assert sign_in(client, name.upper()).status_code == 429
+    assert sign_in(client, name, PASSWORD).status_code == 429
 
 
 def test_a_name_that_others_guess_is_open_to_the_browser_that_knows_it(client: Client, root: User) -> None:
     name, theirs = root.get_username(), Client()
-    assert tried(client, name, PASSWORD).status_code == 302
+    assert sign_in(client, name, PASSWORD).status_code == 302
     client.post("/admin/logout/")
     for _ in range(PER_NAME + 5):
-        tried(theirs, name)
-    assert tried(theirs, name, PASSWORD).status_code == 429
-    assert tried(client, name, PASSWORD).status_code == 302
+        sign_in(theirs, name)
+    assert sign_in(theirs, name, PASSWORD).status_code == 429
+    assert sign_in(client, name, PASSWORD).status_code == 302
 
 
 @pytest.mark.parametrize("mark", ["", "made-up", "WyJhIiwgImIiXQ:1a:bcd"])
 def test_a_mark_that_is_not_the_gateways_is_none(client: Client, root: User, mark: str) -> None:
     for number in range(PER_NAME + 1):
         client.cookies[KNOWN] = f"{mark}{number}"
-        answer = tried(client, root.get_username())
+        answer = sign_in(client, root.get_username())
     assert answer.status_code == 429
 
 
 def test_the_mark_of_one_name_is_none_for_another(client: Client, root: User) -> None:
     other = User.objects.create_superuser(f"other-{random.getrandbits(62)}", password=PASSWORD)
-    assert tried(client, other.get_username(), PASSWORD).status_code == 302
+    assert sign_in(client, other.get_username(), PASSWORD).status_code == 302
     client.post("/admin/logout/")
     mark = client.cookies[KNOWN].value
     for _ in range(PER_NAME):
-        tried(Client(), root.get_username())
+        sign_in(Client(), root.get_username())
     client.cookies[KNOWN] = mark
-    assert tried(client, root.get_username(), PASSWORD).status_code == 429
+    assert sign_in(client, root.get_username(), PASSWORD).status_code == 429
 
 
 def test_the_wait_ends(settings: Any, hands: Hands, client: Client, root: User) -> None:
     settings.GATEWAY_REDIS_URL = ""
     name = root.get_username()
     for _ in range(PER_NAME + 1):
-        refused = tried(client, name)
+        refused = sign_in(client, name)
     hands.now += int(refused.headers["Retry-After"])
-    assert tried(client, name, PASSWORD).status_code == 302
+    assert sign_in(client, name, PASSWORD).status_code == 302
 
 
 def test_addresses_of_one_ipv6_network_are_one(client: Client, root: User) -> None:
     network = f"2001:db8:{random.randrange(1, 9999)}:{random.randrange(1, 9999)}"
     for number in range(PER_ADDRESS):
-        tried(client, f"somebody-{number}-{network}", at=f"{network}::{number + 1:x}")
-    assert tried(client, root.get_username(), PASSWORD, at=f"{network}::ffff").status_code == 429
+        sign_in(client, f"somebody-{number}-{network}", at=f"{network}::{number + 1:x}")
+    assert sign_in(client, root.get_username(), PASSWORD, at=f"{network}::ffff").status_code == 429
 
 
 def test_a_failed_sign_in_is_in_the_audit_without_its_password(client: Client, tenant: Tenant) -> None:
     name = f"ann-{random.getrandbits(62)}"
     User.objects.create_user(name, password=PASSWORD, tenant=tenant, is_staff=True)
     here = address()
-    tried(client, name, "not-the-password", at=here)
-    tried(client, "pass-word-in-the-wrong-field", "also-a-secret", at=here)
+    sign_in(client, name, "not-the-password", at=here)
+    sign_in(client, "pass-word-in-the-wrong-field", "also-a-secret", at=here)
     known, unknown = AuditEntry.objects.filter(action="admin.login_failed").order_by("pk")
     assert (known.actor, known.target) == ("nobody", name)
     assert (known.tenant_id, known.detail) == (tenant.pk, {"address": here})
@@ -131,7 +131,7 @@ def test_a_failed_sign_in_is_in_the_audit_without_its_password(client: Client, t
 def test_refusals_are_in_the_audit_once_a_minute(client: Client, root: User) -> None:
     here = address()
     for _ in range(PER_ADDRESS + 5):
-        tried(client, root.get_username(), at=here)
+        sign_in(client, root.get_username(), at=here)
     actions = list(AuditEntry.objects.values_list("action", flat=True))
     assert actions.count("admin.login_failed") == PER_NAME
     assert actions.count("admin.login_refused") == 1
@@ -143,9 +143,9 @@ def test_two_processes_count_together_over_redis(
     if not settings.GATEWAY_REDIS_URL:
         pytest.skip("the embedded deployment is one process")
     for _ in range(PER_NAME):
-        tried(client, root.get_username())
-    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
-    assert tried(client, root.get_username(), PASSWORD).status_code == 429
+        sign_in(client, root.get_username())
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignInThrottle())
+    assert sign_in(client, root.get_username(), PASSWORD).status_code == 429
 
 
 def test_without_redis_each_process_counts_by_itself(
@@ -153,6 +153,6 @@ def test_without_redis_each_process_counts_by_itself(
 ) -> None:
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
     monkeypatch.setattr(sign_in_throttle, "RETRY_SECONDS", 3600)
-    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignIns())
-    answers = [tried(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
+    monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignInThrottle())
+    answers = [sign_in(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
     assert answers == [200] * PER_NAME + [429]

@@ -1,4 +1,4 @@
-"""Keys at the start: seeded from GATEWAY_API_KEYS, or made the first time."""
+"""Tests of key setup at start: keys seeded from GATEWAY_API_KEYS, or the first key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding the ledger into days: every report stays what the plain ledger says, whatever was folded or removed when."""
+"""Tests of folding: reports equal sums of the plain ledger, whatever was folded or removed before."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fold_all() -> None:
 
 
 def plain(people: People, groups: Sequence[str], entries: Sequence[LedgerEntry]) -> dict[tuple[Any, ...], Any]:
-    """What the rows come to, by what is grouped by; written without a thought of days that are folded."""
+    """Sums plain ledger rows by the groups, without folded days."""
     names = {key.pk: key.name for key in people.keys}
     lines: dict[tuple[Any, ...], list[LedgerEntry]] = {} if groups else {(): []}
     for entry in entries:
@@ -217,7 +217,7 @@ def test_a_fold_that_is_cut_off_leaves_nothing_behind(people: People, monkeypatc
         row_make(people, run, 1, hours=run * 12)
     usage_fold(limit=2)
     for cut in ("_amounts_add", "_runs_name", "_runs_forget"):
-        monkeypatch.setattr(folding, cut, dying)
+        monkeypatch.setattr(folding, cut, raise_killed)
         with pytest.raises(RuntimeError):
             usage_fold()
         monkeypatch.undo()
@@ -228,7 +228,7 @@ def test_a_fold_that_is_cut_off_leaves_nothing_behind(people: People, monkeypatc
     assert sum(UsageDay.objects.values_list("responses", flat=True)) == 4
 
 
-def dying(*args: object) -> None:
+def raise_killed(*args: object) -> None:
     raise RuntimeError("killed")
 
 
@@ -260,11 +260,11 @@ def test_what_is_not_folded_is_found_by_its_index(people: People) -> None:
 
 
 def folding_queries(people: People) -> list[tuple[str, list[Any]]]:
-    from tenants_app.selectors.usage_union import Asked, parts
+    from tenants_app.selectors.usage_union import UsageFilter, usage_union
 
     found = []
-    for asked in (Asked(people.tenant.pk), Asked(people.tenant.pk, end_user="ann")):
-        named, values = parts(asked, runs=True)
+    for asked in (UsageFilter(people.tenant.pk), UsageFilter(people.tenant.pk, end_user="ann")):
+        named, values = usage_union(asked, runs=True)
         found.append((f"{named} SELECT * FROM p", values))
     return found
 

@@ -1,4 +1,4 @@
-"""Folding beside transactions that are under way: PostgreSQL alone has several writers at a time."""
+"""Tests of folding beside concurrent transactions, on PostgreSQL, because SQLite has one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenants_app.models import LedgerEntry, UsageDay
 from tenants_app.selectors import usage_rows
 from tenants_app.services import usage as folding
 from tenants_app.services.usage import ledger_remove, usage_fold
-from tenants_app.services.usage_cells import Counted
+from tenants_app.services.usage_cells import FoldedUsage
 from tests.sessions.interleaving import orders, pause, perform
 from tests.tenants.test_usage_fold import FIRST, People, check, fold_all, people, row_make
 
@@ -53,7 +53,7 @@ def test_a_row_that_commits_after_later_ones_were_folded_is_counted_once(people:
     check(people, None, None)
 
 
-def removing(people: People) -> Callable[[], object]:
+def ledger_removal(people: People) -> Callable[[], object]:
     return lambda: ledger_remove(tenant_id=people.tenant.pk, before=FIRST + timedelta(hours=30))
 
 
@@ -65,19 +65,19 @@ def test_two_that_fold_or_remove_rows_of_one_run_agree(
     for number, hours in enumerate((0, 1, 25, 50)):
         row_make(people, 1, number, hours=hours)
     usage_fold(limit=2)
-    alone, move = folding._alone, folding._move
+    alone, move = folding._lock_folding, folding._update_days
 
     def alone_paused() -> None:
         pause()
         alone()
 
-    def move_paused(before: Counted, after: Counted) -> None:
+    def move_paused(before: FoldedUsage, after: FoldedUsage) -> None:
         pause()
         move(before, after)
 
-    monkeypatch.setattr(folding, "_alone", alone_paused)
-    monkeypatch.setattr(folding, "_move", move_paused)
-    perform(order, {"one": usage_fold, "two": usage_fold if second == "fold" else removing(people)})
+    monkeypatch.setattr(folding, "_lock_folding", alone_paused)
+    monkeypatch.setattr(folding, "_update_days", move_paused)
+    perform(order, {"one": usage_fold, "two": usage_fold if second == "fold" else ledger_removal(people)})
     check(people, None, None)
     fold_all()
     check(people, None, None)

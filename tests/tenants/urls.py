@@ -1,4 +1,4 @@
-"""URLs of these tests: the admin, and viewsets that use the REST base."""
+"""URLs for these tests: the admin, and viewsets on the REST base."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import query_of, whole_number
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.consumer import SocketConsumer
+from edge_app.tokens import READ_ONLY
 from events_app.follower import Follower
 from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
 from faces.native.stream_plan import StreamRequest, stream_plan
-from faces.native.stream_tokens import READ_ONLY
 from sessions_app.selectors import session_get, session_position
 from tenants_app.principal import SESSIONS, Principal
 

@@ -7,6 +7,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core_app import clock
 from core_app.errors import BadRequest
 from edge_app.rest.paging import cursor_of, limit_of, next_cursor
 from edge_app.rest.query import parse_instant
@@ -20,7 +21,7 @@ from sessions_app.selectors import messages_page, run_active, runs_unfinished, s
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.fork import session_fork
 from sessions_app.services.session import session_change, session_close, session_create
-from sessions_app.services.stream_token import stream_token_issue
+from sessions_app.services.stream_token import session_token_issue
 from tenants_app.principal import ADMIN, SESSIONS
 from tenants_app.selectors.ledger import ledger_by_model
 
@@ -107,8 +108,9 @@ class SessionViewSet(PromptActions, DecisionActions):
     @action(detail=True, methods=["post"], url_path="stream-token", name="Stream Token")
     def stream_token(self, request: Request, session_id: str) -> Response:
         """Issues a token for clients that cannot send a header."""
-        issued = stream_token_issue(principal=self.principal, public_id=session_id)
-        return Response(issued, headers={"Cache-Control": "no-store"})
+        issued = session_token_issue(principal=self.principal, public_id=session_id)
+        body = {"token": issued.secret, "expiresAt": clock.iso_ms(issued.expires_at)}
+        return Response(body, headers={"Cache-Control": "no-store"})
 
 
 def _filters(request: Request) -> Q:

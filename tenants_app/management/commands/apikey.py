@@ -1,7 +1,6 @@
-"""`manage.py apikey issue|list|revoke`: API keys without the admin.
+"""The command `manage.py apikey issue|list|revoke`: API keys without the admin.
 
-A new secret is the only thing on standard output, so that a script can take it; what is said about it goes to
-standard error.
+A new secret is the only text on standard output, so that a script can read it; messages go to standard error.
 """
 
 from __future__ import annotations

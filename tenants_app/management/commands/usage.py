@@ -1,4 +1,4 @@
-"""`manage.py usage fold|rebuild`: the ledger's sums per day, which the gateway folds by itself every few seconds."""
+"""The command `manage.py usage fold|rebuild` for the ledger's sums per day; the gateway itself folds periodically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenants_app.services.usage import usage_fold, usage_unfold
 
 
 class Command(BaseCommand):
-    """Folds what is not folded yet, or everything anew."""
+    """Folds the ledger's new rows, or all rows again."""
 
     help = "Folds the ledger into the sums per day that usage reports read."
 

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from core_app import clock, database
-from sessions_app.models import StreamToken
+from events_app.models import StreamToken
 from tenants_app.models import ApiKey, Tenant
 from tenants_app.principal import SCOPES, SESSIONS
 from tenants_app.services import api_key_revoke

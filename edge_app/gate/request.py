@@ -32,7 +32,7 @@ logger = logging.getLogger("gateway.access")
 
 
 @dataclass(slots=True)
-class Exchange:
+class GateRequest:
     """A request and its response as far as the gate knows them; `headers` are added to the response."""
 
     scope: Scope
@@ -45,13 +45,13 @@ class Exchange:
     send: Send | None = None
 
     @classmethod
-    def of(cls, scope: Scope) -> Exchange:
+    def of(cls, scope: Scope) -> GateRequest:
         """Returns a new one, with the client's request id when it sent one of a sensible form."""
         given = header(scope, b"x-request-id")
         request_id = given.decode() if given and _REQUEST_ID.match(given) else new_id("req")
-        exchange = cls(scope, request_id)
-        exchange.headers = [(b"x-request-id", request_id.encode()), *origin_headers(scope)]
-        return exchange
+        request = cls(scope, request_id)
+        request.headers = [(b"x-request-id", request_id.encode()), *origin_headers(scope)]
+        return request
 
     def stamp_responses(self, send: Send) -> Send:
         """Returns `send` that adds the headers to the response and remembers its status; raises ClientGone."""
