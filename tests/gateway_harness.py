@@ -167,7 +167,7 @@ class EventReader:
             if frame.event in types:
                 return frame
 
-    async def rest(self) -> list[Frame]:
+    async def read_to_end(self) -> list[Frame]:
         """Returns the remaining events, once the stream has ended by itself."""
         await self.until(lambda: self.ended)
         frames, self._frames = list(self._frames), deque()
@@ -248,16 +248,16 @@ class Client:
     async def run(self, session: str, text: str, **fields: Any) -> dict[str, Any]:
         """Sends a prompt and waits for the end of its run; returns the run as REST shows it."""
         request_id = await self.prompt(session, text, **fields)
-        return await self.ended(session, request_id)
+        return await self.follow_run(session, request_id)
 
-    async def ended(self, session: str, request_id: str) -> dict[str, Any]:
+    async def follow_run(self, session: str, request_id: str) -> dict[str, Any]:
         """Follows a run to its end; returns it as REST shows it."""
         async with self.events(session, requestId=request_id) as reader:
             if reader.status != 204:
-                await reader.rest()
+                await reader.read_to_end()
         return dict((await self.get(f"/v1/sessions/{session}/runs/{request_id}")).json)
 
-    async def done(self, session: str, request_id: str) -> dict[str, Any]:
+    async def poll_run(self, session: str, request_id: str) -> dict[str, Any]:
         """Polls a run until REST says that it has ended; for tests that follow nothing."""
         async with asyncio.timeout(WAIT):
             while True:
@@ -356,7 +356,7 @@ class GatewayHarness:
         await self.stop()
         await self.start()
 
-    async def quiet(self) -> None:
+    async def wait_idle(self) -> None:
         """Waits until no leg runs in this process."""
         async with asyncio.timeout(WAIT):
             while tasks := list(RUNNER._tasks.values()):

@@ -27,19 +27,21 @@ class Watch:
     culprit: str = ""
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
-    def collecting(self, phase: str, _: dict[str, Any]) -> None:
+    def on_collection(self, phase: str, _: dict[str, Any]) -> None:
         """Accounts for a start or end of the garbage collector in this thread."""
         if phase == "start":
             self._local.begun = time.thread_time()
         else:
-            self._local.collected = self._collected() + time.thread_time() - self._local.__dict__.pop("begun", 0.0)
+            self._local.collected = (
+                self._collection_seconds() + time.thread_time() - self._local.__dict__.pop("begun", 0.0)
+            )
 
-    def _collected(self) -> float:
+    def _collection_seconds(self) -> float:
         return float(getattr(self._local, "collected", 0.0))
 
     def now(self) -> float:
         """Returns this thread's processor time without its garbage collections."""
-        return time.thread_time() - self._collected()
+        return time.thread_time() - self._collection_seconds()
 
     def took(self, seconds: float, handle: asyncio.Handle) -> None:
         if seconds > self.longest:
@@ -52,7 +54,7 @@ def loop_watched() -> Iterator[Watch]:
     watch = Watch()
     run = asyncio.Handle._run
 
-    def timed(handle: asyncio.Handle) -> None:
+    def run_timed(handle: asyncio.Handle) -> None:
         begun = watch.now()
         run(handle)
         watch.took(watch.now() - begun, handle)
@@ -60,11 +62,11 @@ def loop_watched() -> Iterator[Watch]:
     # As `serve` does: a collection goes through what came since, and not through all that the tests loaded.
     gc.collect()
     gc.freeze()
-    gc.callbacks.append(watch.collecting)
-    asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
+    gc.callbacks.append(watch.on_collection)
+    asyncio.Handle._run = run_timed  # type: ignore[method-assign,assignment]
     try:
         yield watch
     finally:
         asyncio.Handle._run = run  # type: ignore[method-assign]
-        gc.callbacks.remove(watch.collecting)
+        gc.callbacks.remove(watch.on_collection)
         gc.unfreeze()

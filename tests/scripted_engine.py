@@ -26,7 +26,7 @@ class Gate:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
 
-    async def passed(self) -> None:
+    async def pass_through(self) -> None:
         """For the leg: announces its arrival, and waits."""
         self.reached.set()
         await self.opened.wait()
@@ -85,7 +85,7 @@ async def echo(leg: Leg) -> LegOutcome:
     return Finished(text)
 
 
-def saying(*pieces: str) -> Behaviour:
+def saying_leg(*pieces: str) -> Behaviour:
     """Returns a leg that streams these pieces and finishes."""
 
     async def leg_of(leg: Leg) -> LegOutcome:
@@ -95,12 +95,12 @@ def saying(*pieces: str) -> Behaviour:
     return leg_of
 
 
-def paused(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Iterable[str] = ("three",)) -> Behaviour:
+def gated_leg(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Iterable[str] = ("three",)) -> Behaviour:
     """Returns a leg that waits at the gate in the middle of its message."""
 
     async def leg_of(leg: Leg) -> LegOutcome:
         message_id, first = await stream(leg, before)
-        await gate.passed()
+        await gate.pass_through()
         rest = ""
         for piece in after:
             rest += piece
@@ -111,7 +111,7 @@ def paused(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Itera
     return leg_of
 
 
-def dying(*pieces: str) -> Behaviour:
+def crashing_leg(*pieces: str) -> Behaviour:
     """Returns a leg that crashes after it has streamed these pieces."""
 
     async def leg_of(leg: Leg) -> LegOutcome:

@@ -29,11 +29,11 @@ def steps_at_most(limit: int, *, within: str) -> Iterator[None]:
             raise TooManySteps(f"more than {limit} steps, in {frame.f_code.co_qualname}")
         return line
 
-    def called(frame: FrameType, _: str, __: Any) -> Any:
+    def trace_call(frame: FrameType, _: str, __: Any) -> Any:
         return line if frame.f_globals.get("__name__", "").startswith(within) else None
 
     before = sys.gettrace()
-    sys.settrace(called)
+    sys.settrace(trace_call)
     try:
         yield
     finally:

@@ -63,7 +63,7 @@ def wait_for(api: Client, served: Served, owner: Caller, gateway: GatewayHarness
             # The calls of one response begin at once, in any order.
             came = {event["event"]: event["data"] for event in [await socket.event(*events) for _ in events]}
             asked = [came[event] for event in events]
-            await gateway.quiet()
+            await gateway.wait_idle()
             yield Waiting(session, request_id, socket, api, Door(kind, api, socket, session)), asked
 
     return begin
