@@ -1,8 +1,8 @@
-"""`python -m tests`: the whole suite on each deployment it concerns, then one line that sums the runs.
+"""`python -m tests`: runs the whole suite on both deployments, and prints one line with the sums.
 
 Embedded (SQLite, in-memory layer) always runs. Distributed runs where PostgreSQL and Redis answer, at
-GATEWAY_TEST_DATABASE_URL and GATEWAY_TEST_REDIS_URL or at their standard local ports; else one line says
-that it was skipped, which GATEWAY_REQUIRE_SERVICES=1 turns into a failure. Arguments are pytest's.
+GATEWAY_TEST_DATABASE_URL and GATEWAY_TEST_REDIS_URL or at their standard local ports; otherwise one line says that it
+was skipped, which GATEWAY_REQUIRE_SERVICES=1 turns into a failure. Arguments are pytest's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DATABASE_URLS = (
 REDIS_URL = "redis://127.0.0.1:6379/0"
 ANSWER_SECONDS = 3
 PROCESSES = ("tests/stack", "tests/browser", "tests/deploy")
-"""Tests of real processes, which kill them and wait for them: they run after the others, which keep both cores busy."""
+"""Tests that kill real processes and wait for them: they run after the others, which use both cores."""
 
 NO_DATABASE = (
     "tests/agents",
@@ -40,30 +40,30 @@ NO_DATABASE = (
     "tests/project/test_house.py",
     "tests/faces/responses",
 )
-"""What the deployment makes no difference to; it is tested once."""
+"""Tests for which the deployment makes no difference; they run once."""
 
 PARALLEL = ("-n", "2", "--dist", "loadfile")
-"""Two processes, each with a database of its own; the tests of one file stay together."""
+"""Two processes, each with a database of its own; the tests of a file stay together."""
 
 PARALLEL_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
-"""One more, because these tests wait for a third of their time; and in the order of their collection, which begins with
-the longest: xdist's own puts files of few tests last, and the longest have few."""
+"""One process more, because these tests wait for a third of their time; in the order of collection, which begins with
+the longest: xdist's own order puts files of few tests last, and the longest have few."""
 
 WITHOUT = ("-p", "no:schemathesis")
-"""A plugin that takes a while to load, and that only tests/api needs."""
+"""A plugin that is slow to import, and that only tests/api needs."""
 
 NO_TESTS_COLLECTED = 5
 
 MEMORY = Path("/dev/shm")
-"""Where Linux has a file system in memory."""
+"""The directory of Linux's file system in memory."""
 
 SCRATCH_BYTES = 512 * 1024**2
-"""Free space to ask for: an embedded run left 40 MB there."""
+"""The free space that it must have: an embedded run left 40 MB there."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What one or more runs came to; an error in a fixture or a crashed run counts as a failure."""
+    """The counts of one or more runs; an error in a fixture or a crashed run counts as a failure."""
 
     passed: int = 0
     failed: int = 0
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
 
 
 def deployment_run(deployment: str, services: dict[str, str], arguments: list[str]) -> Tally:
-    """Runs pytest on one deployment and counts its results: what is named by `arguments`, else everything."""
+    """Runs pytest on one deployment and counts its results: the tests named by `arguments`, else all."""
     print(f"--- {deployment} ---", flush=True)
     environment = {**os.environ, **services, "GATEWAY_TEST_DEPLOYMENT": deployment}
     # Hundreds of processes of the gateway start here, and each would compile all of it: half a second of processor.
@@ -108,8 +108,8 @@ def deployment_run(deployment: str, services: dict[str, str], arguments: list[st
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """A directory for what the tests of one process write, SQLite's database before all: in memory where there is
-    room, since they lose no power. Tests that kill processes keep to real files."""
+    """Creates a directory for the files of one test process, mainly SQLite's database: in memory if there is enough,
+    since tests need not survive a power cut. Tests that kill processes use real files."""
     where: Path | None = MEMORY
     try:
         free = shutil.disk_usage(MEMORY).free
@@ -123,7 +123,7 @@ def scratch() -> Iterator[str]:
 
 
 def pytest_run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:
-    """One run of pytest in a process of its own."""
+    """Runs pytest in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="gateway-tally-") as directory:
         report = Path(directory) / "report.xml"
         command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
@@ -135,7 +135,7 @@ def pytest_run(environment: dict[str, str], arguments: Iterable[str]) -> Tally:
 
 
 def tally_read(report: Path) -> Tally:
-    """The counts of a JUnit report that pytest wrote."""
+    """Reads the counts of a JUnit report of pytest."""
     total = Tally()
     for suite in ElementTree.parse(report).getroot().iter("testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -145,7 +145,8 @@ def tally_read(report: Path) -> Tally:
 
 
 def services_find(environment: os._Environ[str] | dict[str, str]) -> tuple[dict[str, str], str]:
-    """The variables that name both services, or none and the sentence's end that says what does not answer."""
+    """Returns the variables that name both services, or none and the end of a sentence that says which does not
+    answer."""
     given = environment.get("GATEWAY_TEST_DATABASE_URL")
     database_url = first_answering([given] if given else DATABASE_URLS)
     redis_url = environment.get("GATEWAY_TEST_REDIS_URL") or REDIS_URL
@@ -161,7 +162,7 @@ def first_answering(urls: Iterable[str]) -> str | None:
 
 
 def database_answers(url: str) -> bool:
-    """Whether a connection works and its role may make the test database."""
+    """Returns True when a connection works and its role may create the test database."""
     query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
     try:
         with psycopg.connect(url, connect_timeout=ANSWER_SECONDS) as connection:

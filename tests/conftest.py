@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: two tenants, and three people with keys to them."""
+"""Fixtures of all tests: two tenants, and three callers with keys to them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ hypothesis_settings.load_profile("gateway")
 gc.set_threshold(20_000, 20, 20)
 
 KEPT = frozenset({"django_content_type", "auth_permission"})
-"""What migrations filled and no test changes."""
+"""Tables that migrations fill and no test changes."""
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _tables_emptied_row_by_row() -> Iterator[None]:
-    """A test leaves a few rows. Django would TRUNCATE, which makes new files for every table and index, each with an
-    fsync: 1 s a test on PostgreSQL; and fill the tables of permissions again: 30 ms a test on either."""
+    """Deletes the few rows that a test leaves. Django's TRUNCATE creates new files for every table and index, each with
+    an fsync, which takes 1 s a test on PostgreSQL, and fills the tables of permissions again, 30 ms a test on both."""
     known: dict[str, list[str]] = {}
 
     def delete_rows(self: Any) -> None:
@@ -59,7 +59,7 @@ def _tables_emptied_row_by_row() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with an API key; `headers` are for Django's and httpx's clients alike."""
+    """A caller with an API key; `headers` are for Django's and httpx's clients alike."""
 
     secret: str
     principal: Principal
@@ -115,6 +115,6 @@ def stranger(other_tenant: Tenant) -> Caller:
 
 
 def caller(tenant: Tenant, scopes: Iterable[str], *, rpm: int | None = None) -> Caller:
-    """A new key of `tenant`, and whom it makes its holder."""
+    """Issues a key of `tenant`; returns it with its principal."""
     issued = api_key_issue(tenant=tenant, name="test key", scopes=scopes, rpm=rpm)
     return Caller(issued.secret, principal_for_secret(issued.secret))

@@ -1,4 +1,4 @@
-"""A day that does not end while a test runs: `core_app.clock` stands still where midnight would tell halves apart."""
+"""A fixed `core_app.clock`, for tests that must not run across midnight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from core_app import clock
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
-"""Of the day on which the tests began: what asks the database for the time is not far from it."""
+"""A moment of the day on which the tests began, so that the database's clock is not far from it."""
 
 
 class _Standing(datetime):
@@ -19,5 +19,5 @@ class _Standing(datetime):
 
 
 def clock_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For whoever holds `clock.now` itself too: defaults of models do."""
+    """Fixes the clock, also for holders of `clock.now` itself, like the defaults of models."""
     monkeypatch.setattr(clock, "datetime", _Standing)

@@ -1,8 +1,8 @@
-"""State is the fold of events: what REST says of a session is what its log adds up to.
+"""State is the fold of events: REST shows a session in the state that its log adds up to.
 
-`sessions_check` holds every session in the database against its log: gapless offsets, one terminal event for each
-ended run and nothing of the run after it, deltas that join to their message, and the same state, queue, pending
-ids, messages, counts and spend on both sides.
+`sessions_check` compares every session in the database with its log: gapless offsets, one terminal event for each ended
+run and nothing of the run after it, deltas that join to their message, and the same state, queue, pending ids,
+messages, counts and spend on both sides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tenants_app.models import LedgerEntry
 
 @dataclass
 class FoldedRun:
-    """A run as its events tell it."""
+    """A run, folded from its events."""
 
     status: str = "queued"
     text: str = ""
@@ -37,7 +37,7 @@ class FoldedRun:
 
 @dataclass
 class Folded:
-    """A session as its events tell it."""
+    """A session, folded from its events."""
 
     runs: dict[str, FoldedRun] = field(default_factory=dict)
     approvals: dict[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Folded:
 
 
 def fold(events: Sequence[StoredEvent]) -> Folded:
-    """What the events add up to; AssertionError where they contradict each other."""
+    """Folds events into a session; AssertionError where they contradict each other."""
     state = Folded()
     for event in events:
         data = decode(event.data)
@@ -130,13 +130,13 @@ def _calls(state: Folded, kind: str, data: dict[str, Any]) -> None:
 
 
 def sessions_check() -> None:
-    """Holds every session of the database against its log."""
+    """Compares every session of the database with its log."""
     for session in AgentSession.objects.select_related("group", "stream"):
         session_check(session)
 
 
 def whole_log(stream_id: int) -> list[StoredEvent]:
-    """Every event of a stream; one read gives only so many bytes."""
+    """Reads every event of a stream; one read returns only so many bytes."""
     events: list[StoredEvent] = []
     while page := log.read(stream_id, after=events[-1].offset if events else 0, limit=10_000):
         events += page
@@ -144,7 +144,7 @@ def whole_log(stream_id: int) -> list[StoredEvent]:
 
 
 def session_check(session: AgentSession) -> None:
-    """Holds one session against its log."""
+    """Compares one session with its log."""
     floor, head = session.stream.floor, session.stream.head
     events = whole_log(session.stream_id)
     assert [event.offset for event in events] == list(range(floor + 1, head + 1)), "offsets have a gap"

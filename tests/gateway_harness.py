@@ -1,8 +1,8 @@
-"""The whole gateway in the test's own process: its ASGI application, its parts, and clients that read as people do.
+"""The whole gateway in the test's own process: its ASGI application, its parts, and clients.
 
-`gateway` starts and ends everything; `gateway.client(caller)` asks and follows. Nothing sleeps: every wait is for
-something that happens, and lasts at most WAIT seconds. When a test ends, every session it ran is held against its
-events (`tests.fold`).
+`gateway` starts and stops everything; `gateway.client(caller)` sends requests and follows streams. Nothing sleeps:
+every wait is for an event, for WAIT seconds at most. When a test ends, every session it ran is compared with its log
+(`tests.fold`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNSET: Any = object()
 
 @dataclass
 class Answer:
-    """A whole HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Frame:
-    """One event of a stream, with the bytes it came in."""
+    """One event of a stream, with its bytes."""
 
     id: int
     event: str
@@ -66,9 +66,9 @@ class Frame:
 
 
 class EventReader:
-    """A client of text/event-stream. `raw` has every byte; a `stalled` reader takes none until `resume`.
+    """A client of text/event-stream. `raw` has every byte; a `stalled` reader reads none until `resume`.
 
-    `last_id` is what a client would resume from that has seen what the test has taken.
+    `last_id` is the id from which a client would resume that has seen the events the test has read.
     """
 
     def __init__(self, scope: dict[str, Any], *, stalled: bool = False) -> None:
@@ -129,7 +129,7 @@ class EventReader:
             self.heartbeats.append(self._arrived_id)
 
     async def run(self) -> None:
-        """The connection from its beginning to its end."""
+        """Runs the connection to its end."""
         try:
             await application(self._scope, self._receive, self._send)
         finally:
@@ -138,12 +138,12 @@ class EventReader:
             self._changed.set()
 
     async def end(self) -> None:
-        """Until the connection is over, whether or not anything was read."""
+        """Waits until the connection is over, whether or not it was read."""
         async with asyncio.timeout(WAIT):
             await self._over.wait()
 
     async def until(self, seen: Callable[[], Any]) -> None:
-        """Until `seen()` is true; AssertionError after `patience` seconds or when the stream ends without it."""
+        """Waits until `seen()` is true; AssertionError after `patience` seconds or when the stream ends before."""
         try:
             async with asyncio.timeout(self.patience):
                 while not seen():
@@ -154,44 +154,44 @@ class EventReader:
             raise AssertionError(f"nothing came in {self.patience} s; so far: {self.raw[-2000:]!r}") from None
 
     async def next(self) -> Frame:
-        """The next event."""
+        """Returns the next event."""
         await self.until(lambda: self._frames)
         frame = self._frames.popleft()
         self.last_id = frame.id
         return frame
 
     async def next_of(self, *types: str) -> Frame:
-        """The next event of one of these types; those before it are skipped."""
+        """Returns the next event of one of these types, and skips those before it."""
         while True:
             frame = await self.next()
             if frame.event in types:
                 return frame
 
-    async def rest(self) -> list[Frame]:
-        """Every event until the stream ends by itself."""
+    async def read_to_end(self) -> list[Frame]:
+        """Returns the remaining events, once the stream has ended by itself."""
         await self.until(lambda: self.ended)
         frames, self._frames = list(self._frames), deque()
         self.last_id = self._arrived_id
         return frames
 
     async def answer(self) -> Answer:
-        """The answer of a request that was no stream."""
+        """Returns the response of a request that is not a stream."""
         await self.until(lambda: self.ended)
         assert self.status is not None
         return Answer(self.status, self.headers, self.raw)
 
     def resume(self) -> None:
-        """Begins to read."""
+        """Starts reading."""
         self._open.set()
 
     def leave(self) -> None:
-        """The client goes away."""
+        """Disconnects."""
         self._gone.set()
         self._open.set()
 
 
 class Client:
-    """Somebody with a key, speaking HTTP to the application."""
+    """An HTTP client of the application, with a caller's key."""
 
     def __init__(self, caller: Caller | None) -> None:
         self._headers = caller.headers if caller is not None else {}
@@ -199,7 +199,7 @@ class Client:
     async def ask(
         self, method: str, path: str, payload: Any = UNSET, *, body: bytes | None = None, headers: Any = None
     ) -> Answer:
-        """One request and its answer; `payload` is sent as JSON, `body` as it is."""
+        """Sends a request and returns its response; `payload` is sent as JSON, `body` as it is."""
         content = body if body is not None else b"" if payload is UNSET else json.dumps(payload).encode()
         given = {"content-type": "application/json", **self._headers, **(headers or {})}
         scope = _scope(method, path, given)
@@ -234,31 +234,31 @@ class Client:
         return await self.ask("DELETE", path, **more)
 
     async def session(self, **fields: Any) -> str:
-        """A new session's id; the model is `demo:echo` unless given."""
+        """Creates a session and returns its id; the model is `demo:echo` unless given."""
         answer = await self.post("/v1/sessions", {"model": "demo:echo", **fields})
         assert answer.status == 201, answer.body
         return str(answer.json["sessionId"])
 
     async def prompt(self, session: str, text: str, **fields: Any) -> str:
-        """The `requestId` of an accepted prompt."""
+        """Sends a prompt; returns the `requestId` of its 202."""
         answer = await self.post(f"/v1/sessions/{session}/prompt", {"text": text, **fields})
         assert answer.status == 202, answer.body
         return str(answer.json["requestId"])
 
     async def run(self, session: str, text: str, **fields: Any) -> dict[str, Any]:
-        """A prompt and the end of its run: the run as REST shows it."""
+        """Sends a prompt and waits for the end of its run; returns the run as REST shows it."""
         request_id = await self.prompt(session, text, **fields)
-        return await self.ended(session, request_id)
+        return await self.follow_run(session, request_id)
 
-    async def ended(self, session: str, request_id: str) -> dict[str, Any]:
-        """The run, when it has ended."""
+    async def follow_run(self, session: str, request_id: str) -> dict[str, Any]:
+        """Follows a run to its end; returns it as REST shows it."""
         async with self.events(session, requestId=request_id) as reader:
             if reader.status != 204:
-                await reader.rest()
+                await reader.read_to_end()
         return dict((await self.get(f"/v1/sessions/{session}/runs/{request_id}")).json)
 
-    async def done(self, session: str, request_id: str) -> dict[str, Any]:
-        """The run, when REST says that it has ended; for tests that follow nothing."""
+    async def poll_run(self, session: str, request_id: str) -> dict[str, Any]:
+        """Polls a run until REST says that it has ended; for tests that follow nothing."""
         async with asyncio.timeout(WAIT):
             while True:
                 run = (await self.get(f"/v1/sessions/{session}/runs/{request_id}")).json
@@ -276,7 +276,7 @@ class Client:
         patience: float = WAIT,
         **query: Any,
     ) -> AsyncIterator[EventReader]:
-        """Follows a session (or `path`); the client goes away at the end of the block."""
+        """Follows a session (or `path`); disconnects at the end of the block."""
         headers = {**self._headers, **({"last-event-id": str(last_id)} if last_id is not None else {})}
         target = path or f"/v1/sessions/{session}/events"
         reader = EventReader(_scope("GET", f"{target}?{urlencode(query)}", headers), stalled=stalled)
@@ -291,7 +291,7 @@ class Client:
                 await task
 
     async def log(self, session: str) -> list[Frame]:
-        """Everything in the session's log."""
+        """Reads the session's whole log."""
         frames: list[Frame] = []
         cursor = 0
         while cursor is not None:
@@ -321,43 +321,43 @@ def _scope(method: str, target: str, headers: dict[str, str]) -> dict[str, Any]:
 
 
 async def eventually(true: Callable[[], Any]) -> None:
-    """Until `true()`, asked at every turn of the loop: for what has no event to wait for."""
+    """Waits until `true()`, which is called in every iteration of the loop: for conditions without an event."""
     async with asyncio.timeout(WAIT):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
 class GatewayHarness:
-    """The gateway of a test."""
+    """The gateway under test."""
 
     def client(self, caller: Caller | None) -> Client:
-        """A client with that caller's key; None has none."""
+        """Returns a client with the caller's key; without one for None."""
         return Client(caller)
 
     async def start(self) -> None:
-        """A new life of the process."""
+        """Starts the process again."""
         channel_layers.backends.clear()
         await GATEWAY.start()
 
     async def stop(self) -> None:
-        """The process ends without warning its followers; its legs are handed over."""
+        """Stops the process without a drain: followers get no notice, legs are handed over."""
         try:
             await GATEWAY.stop()
         finally:
             await self._close()
 
     async def drain(self) -> None:
-        """The process is told to end."""
+        """Drains the process."""
         await GATEWAY.drain()
 
     async def restart(self) -> None:
-        """Ends and begins again on the same database."""
+        """Stops the process and starts it again, on the same database."""
         await self.drain()
         await self.stop()
         await self.start()
 
-    async def quiet(self) -> None:
-        """Until no leg runs in this process."""
+    async def wait_idle(self) -> None:
+        """Waits until no leg runs in this process."""
         async with asyncio.timeout(WAIT):
             while tasks := list(RUNNER._tasks.values()):
                 await asyncio.wait(tasks)
@@ -369,12 +369,12 @@ class GatewayHarness:
 
 
 SETTINGS: dict[str, Any] = {"GATEWAY_RATE_LIMIT_RPM": 0, "GATEWAY_DRAIN_SECONDS": 1.0}
-"""What a gateway under test is started with."""
+"""Settings of a gateway under test."""
 
 
 @asynccontextmanager
 async def gateway_lived() -> AsyncIterator[GatewayHarness]:
-    """A gateway from its start to its end, after which its sessions are held against their events."""
+    """Runs a gateway for the block, and compares its sessions with their logs afterwards."""
     harness = GatewayHarness()
     await harness.start()
     try:
@@ -389,7 +389,7 @@ async def gateway_lived() -> AsyncIterator[GatewayHarness]:
 
 @pytest_asyncio.fixture
 async def gateway(transactional_db: None, settings: Any) -> AsyncIterator[GatewayHarness]:
-    """The gateway, started; ended with the test, and its sessions held against their events."""
+    """A running gateway; its sessions are compared with their logs after the test."""
     for name, value in SETTINGS.items():
         setattr(settings, name, value)
     async with gateway_lived() as harness:

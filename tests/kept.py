@@ -1,8 +1,8 @@
-"""The database's threads, left by one test to the next.
+"""Database threads that one test leaves to the next.
 
-Each has a connection under SQLite, which to open, configure and give its schema costs more than most tests do with
-it. Between two tests every thread is at rest; a process that a test itself ends (`GatewayHarness.stop`, `restart`)
-ends its threads as a real one does.
+Each has an SQLite connection, and opening and configuring one and reading its schema costs more than most tests.
+Between two tests every thread is idle; a process that a test itself ends (`GatewayHarness.stop`, `restart`) ends its
+threads as a real one does.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from core_app import database
 WAIT = 15.0
 
 FEW = 4
-"""A pool that a test made larger ends with it: more threads are more to wait for than to make."""
+"""A larger pool ends with its test: waiting for more threads takes longer than making them again."""
 
 _shutdown = database.shutdown
 
 
 def threads_rest() -> None:
-    """Until no thread of the pools is at work; what `database.shutdown` does when they are to be kept."""
+    """Waits until all threads of the pools are idle; replaces `database.shutdown` while threads are kept."""
     pools = list(database._pools.values())
     sizes = {"gateway-db": settings.GATEWAY_DB_THREADS, "gateway-request": settings.GATEWAY_REQUEST_THREADS}
     as_set = all(pool._max_workers == sizes[name] for name, pool in database._pools.items())
@@ -40,7 +40,7 @@ def threads_rest() -> None:
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """In the block, a process that ends leaves its threads, at rest, to the next."""
+    """Lets a process that ends in the block leave its idle threads to the next."""
     database.shutdown = threads_rest
     try:
         yield

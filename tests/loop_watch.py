@@ -1,8 +1,7 @@
-"""A watchdog on the event loop: how much processor time the longest single callback took.
+"""A watchdog of the event loop: the processor time of the longest single callback.
 
-Processor time of the loop's own thread, not elapsed time: what another process or thread did meanwhile is not the
-loop's fault, and the figure is the same on a loaded machine. Nor is what the collector took counted, which goes
-through all that a whole run of tests has made, whenever it is its time.
+It measures processor time of the loop's own thread, not elapsed time, so that other processes and threads do not change
+the figure. Garbage collection, which goes through the objects of a whole test run, is not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT = 0.050
-"""No tenant may hold the loop for longer, in seconds."""
+"""The longest time that a tenant may block the loop, in seconds."""
 
 
 @dataclass
@@ -28,19 +27,21 @@ class Watch:
     culprit: str = ""
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
-    def collecting(self, phase: str, _: dict[str, Any]) -> None:
-        """The collector begins or ends in this thread."""
+    def on_collection(self, phase: str, _: dict[str, Any]) -> None:
+        """Accounts for a start or end of the garbage collector in this thread."""
         if phase == "start":
             self._local.begun = time.thread_time()
         else:
-            self._local.collected = self._collected() + time.thread_time() - self._local.__dict__.pop("begun", 0.0)
+            self._local.collected = (
+                self._collection_seconds() + time.thread_time() - self._local.__dict__.pop("begun", 0.0)
+            )
 
-    def _collected(self) -> float:
+    def _collection_seconds(self) -> float:
         return float(getattr(self._local, "collected", 0.0))
 
     def now(self) -> float:
-        """This thread's processor time without its collections."""
-        return time.thread_time() - self._collected()
+        """Returns this thread's processor time without its garbage collections."""
+        return time.thread_time() - self._collection_seconds()
 
     def took(self, seconds: float, handle: asyncio.Handle) -> None:
         if seconds > self.longest:
@@ -53,7 +54,7 @@ def loop_watched() -> Iterator[Watch]:
     watch = Watch()
     run = asyncio.Handle._run
 
-    def timed(handle: asyncio.Handle) -> None:
+    def run_timed(handle: asyncio.Handle) -> None:
         begun = watch.now()
         run(handle)
         watch.took(watch.now() - begun, handle)
@@ -61,11 +62,11 @@ def loop_watched() -> Iterator[Watch]:
     # As `serve` does: a collection goes through what came since, and not through all that the tests loaded.
     gc.collect()
     gc.freeze()
-    gc.callbacks.append(watch.collecting)
-    asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]
+    gc.callbacks.append(watch.on_collection)
+    asyncio.Handle._run = run_timed  # type: ignore[method-assign,assignment]
     try:
         yield watch
     finally:
         asyncio.Handle._run = run  # type: ignore[method-assign]
-        gc.callbacks.remove(watch.collecting)
+        gc.callbacks.remove(watch.on_collection)
         gc.unfreeze()

@@ -1,4 +1,4 @@
-"""An engine whose legs are functions of the test: it streams, stops, dies and waits exactly where it is told to."""
+"""An engine whose legs are functions of the test: it streams, stops, crashes and waits where the test says."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ USAGE = Usage("scripted", input_tokens=3, output_tokens=5, cost_usd=Decimal("0.2
 
 
 class Crash(Exception):
-    """The engine dies here."""
+    """The crash of the engine."""
 
 
 class Gate:
-    """A place where a leg waits until the test opens it."""
+    """A gate at which a leg waits until the test opens it."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
 
-    async def passed(self) -> None:
-        """For the leg: says that it is here, and waits."""
+    async def pass_through(self) -> None:
+        """For the leg: announces its arrival, and waits."""
         self.reached.set()
         await self.opened.wait()
 
     async def arrival(self) -> None:
-        """For the test: until a leg is here."""
+        """For the test: waits until a leg has arrived."""
         async with asyncio.timeout(60):
             await self.reached.wait()
 
@@ -41,7 +41,7 @@ class Gate:
 
 
 class ScriptedEngine:
-    """Runs the next of `legs`, then `behaviour` again and again."""
+    """Runs the next of `legs`, and `behaviour` when there are none."""
 
     name = "scripted"
     builtin_tools: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class ScriptedEngine:
 
 
 async def stream(leg: Leg, pieces: Iterable[str]) -> tuple[str, str]:
-    """Streams a message that is not checkpointed yet: its id and text."""
+    """Streams a message without its checkpoint; returns its id and text."""
     message_id = new_id("msg")
     await leg.emit(MessageStart(message_id=message_id))
     text = ""
@@ -69,24 +69,24 @@ async def stream(leg: Leg, pieces: Iterable[str]) -> tuple[str, str]:
 
 
 async def say(leg: Leg, pieces: Iterable[str], calls: tuple[ToolRequest, ...] = ()) -> tuple[str, Any]:
-    """Streams a message and checkpoints it: its text and the planned calls."""
+    """Streams a message and its checkpoint; returns its text and the planned calls."""
     message_id, text = await stream(leg, pieces)
     return text, await leg.checkpoint(Completion(message_id, text, calls, USAGE, b"{}"))
 
 
 def prompt_of(leg: Leg) -> str:
-    """What the user said last."""
+    """Returns the last message of the user."""
     return next(message.content for message in reversed(leg.history) if message.role == "user")
 
 
 async def echo(leg: Leg) -> LegOutcome:
-    """Answers with the prompt, word by word."""
+    """Streams the prompt word by word, and finishes."""
     text, _ = await say(leg, (word + " " for word in prompt_of(leg).split(" ")))
     return Finished(text)
 
 
-def saying(*pieces: str) -> Behaviour:
-    """A leg that says this and has finished."""
+def saying_leg(*pieces: str) -> Behaviour:
+    """Returns a leg that streams these pieces and finishes."""
 
     async def leg_of(leg: Leg) -> LegOutcome:
         text, _ = await say(leg, pieces)
@@ -95,12 +95,12 @@ def saying(*pieces: str) -> Behaviour:
     return leg_of
 
 
-def paused(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Iterable[str] = ("three",)) -> Behaviour:
-    """A leg that waits at the gate in the middle of its message."""
+def gated_leg(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Iterable[str] = ("three",)) -> Behaviour:
+    """Returns a leg that waits at the gate in the middle of its message."""
 
     async def leg_of(leg: Leg) -> LegOutcome:
         message_id, first = await stream(leg, before)
-        await gate.passed()
+        await gate.pass_through()
         rest = ""
         for piece in after:
             rest += piece
@@ -111,8 +111,8 @@ def paused(gate: Gate, *, before: Iterable[str] = ("one ", "two "), after: Itera
     return leg_of
 
 
-def dying(*pieces: str) -> Behaviour:
-    """A leg that dies after it has streamed this."""
+def crashing_leg(*pieces: str) -> Behaviour:
+    """Returns a leg that crashes after it has streamed these pieces."""
 
     async def leg_of(leg: Leg) -> LegOutcome:
         await stream(leg, pieces)

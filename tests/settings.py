@@ -14,7 +14,7 @@ DEPLOYMENT = os.environ.get("GATEWAY_TEST_DEPLOYMENT", "embedded")
 
 
 def own_redis(url: str) -> str:
-    """`url`, or, for a process among several that test at once, the same server's next databases."""
+    """Returns `url`, or another database of the same server for a process of several that test at once."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     parts = urlsplit(url)
     number = int(parts.path.strip("/") or 0) + worker

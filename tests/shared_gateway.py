@@ -1,8 +1,8 @@
-"""The harness's fixtures for a file of many small cases: one gateway for all, and the same people with their keys.
+"""The harness's fixtures for a file of many small tests: one gateway and the same callers for all of them.
 
-A module takes it by importing these names over those of its conftest, and runs on its loop
-(`pytest.mark.asyncio(loop_scope="module")`). Its tests find what the others left, so they count only what is theirs;
-after the last every session is held against its events, and the tables are emptied.
+A module imports these names in place of those of its conftest, and runs on its loop
+(`pytest.mark.asyncio(loop_scope="module")`). Its tests see the rows of the others, so they count only their own; after
+the last one every session is compared with its log, and the tables are emptied.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.conftest import Caller, caller
 from tests.gateway_harness import SETTINGS, Client, GatewayHarness, gateway_lived
 
 HERE = pytest.mark.asyncio(loop_scope="module")
-"""The mark of a module that shares."""
+"""The mark of a module that shares a gateway."""
 
 
 @pytest.fixture(scope="module")
 def transactional_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The database for as long as the file lasts; pytest-django knows by this name that there has to be one."""
+    """The database of the whole file; by this name pytest-django recognises that tests need one."""
     with django_db_blocker.unblock():
         yield
         TransactionTestCase("__init__")._fixture_teardown()  # type: ignore[attr-defined]

@@ -1,8 +1,7 @@
-"""How much the gateway's own code does, counted: the lines it runs. The figure is the same on every machine, however
-busy, where the time that they take is not.
+"""A limit on the steps of the gateway's own code: the lines that it runs. Unlike their time, their number is the same
+on every machine.
 
-What is inside one line (a search in a text, a library that is not Python) counts as one step: whether that is done at
-all is for the test to ask.
+The work within one line (a search in a text, a library that is not Python) counts as one step.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Any
 
 
 class TooManySteps(AssertionError):
-    """More was done than the test allows; raised where it happened."""
+    """The code ran more steps than the test allows; raised at the line that exceeded them."""
 
 
 @contextmanager
 def steps_at_most(limit: int, *, within: str) -> Iterator[None]:
-    """Ends what it surrounds as soon as more than `limit` lines of modules whose names begin with `within` were run."""
+    """Raises TooManySteps in the block as soon as more than `limit` lines of modules named `within…` were run."""
     taken = 0
 
     def line(frame: FrameType, event: str, _: Any) -> Any:
@@ -30,11 +29,11 @@ def steps_at_most(limit: int, *, within: str) -> Iterator[None]:
             raise TooManySteps(f"more than {limit} steps, in {frame.f_code.co_qualname}")
         return line
 
-    def called(frame: FrameType, _: str, __: Any) -> Any:
+    def trace_call(frame: FrameType, _: str, __: Any) -> Any:
         return line if frame.f_globals.get("__name__", "").startswith(within) else None
 
     before = sys.gettrace()
-    sys.settrace(called)
+    sys.settrace(trace_call)
     try:
         yield
     finally:

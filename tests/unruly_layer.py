@@ -1,4 +1,4 @@
-"""A channel layer that keeps none of its promises, on purpose: it loses, repeats and reorders what it is given."""
+"""Channel layers that break their promises on purpose: they lose, repeat and reorder messages, or fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class LosingLayer(LocalChannelLayer):
     """Delivers nothing at all."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Lost."""
+        """Loses the message."""
 
 
 class UnrulyLayer(LocalChannelLayer):
@@ -24,7 +24,7 @@ class UnrulyLayer(LocalChannelLayer):
         self._kept: list[tuple[str, dict[str, Any]]] = []
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Some of it, later, twice."""
+        """Delivers some messages, later and twice."""
         self._sent += 1
         if self._sent % 3 == 0:
             return
@@ -36,27 +36,27 @@ class UnrulyLayer(LocalChannelLayer):
 
 
 class RaisingLayer(LocalChannelLayer):
-    """Fails at every send and receives what is no message."""
+    """Fails at every send, and receives values that are not messages."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Fails."""
+        """Raises."""
         await super().group_send(group, {"type": "stream.batch", "batch": b"\x00 not a batch"})
         raise OSError("the layer is away")
 
 
 class GrouplessLayer(LocalChannelLayer):
-    """Lets nobody into a group or out of one while its `mood`, which is that of all of them, is to hang or to fail."""
+    """Joins and leaves no group while its `mood`, shared by all instances, is to hang or to fail."""
 
     mood: Literal["hangs", "fails", "works"] = "works"
     asked = 0
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Joins, in a good mood."""
+        """Joins when the mood is good."""
         await self._ask()
         await super().group_add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Leaves, in a good mood."""
+        """Leaves when the mood is good."""
         await self._ask()
         await super().group_discard(group, channel)
 

@@ -1,8 +1,8 @@
 """Imports libraries without the optional dependencies that they load wherever these are installed.
 
 A start is imports and little else, and this saves a fifth of an embedded one: 0.69 s to the first response instead of
-0.89 s, where the budget is 1 s (`python -m tests.benchmarks start_up`). The libraries are imported once, here, before
-any other module imports them; the hidden modules can be imported again afterwards.
+0.89 s, as `python -m tests.benchmarks start_up` measures it. The libraries are imported once, here, before any other
+module imports them; the hidden modules can be imported again afterwards.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def decide(action: str, **more: Any) -> None:
 async def test_an_approved_run_goes_on_to_its_answer(api: Client) -> None:
     session, run = await waits(api, "please approve", "approval_required")
     await database.run(decide, "approve")
-    assert (await api.ended(session, run))["status"] == "completed"
+    assert (await api.follow_run(session, run))["status"] == "completed"
     resolved = [frame for frame in await api.log(session) if frame.event == "approval_resolved"]
     assert [frame.data["by"] for frame in resolved] == ["user:root"]
 
@@ -44,13 +44,13 @@ async def test_an_approved_run_goes_on_to_its_answer(api: Client) -> None:
 async def test_a_rejected_run_goes_on_too(api: Client) -> None:
     session, run = await waits(api, "please approve", "approval_required")
     await database.run(decide, "reject")
-    assert (await api.ended(session, run))["status"] == "completed"
+    assert (await api.follow_run(session, run))["status"] == "completed"
 
 
 async def test_an_answered_run_goes_on(api: Client) -> None:
     session, run = await waits(api, "please ask", "ask_user")
     await database.run(lambda: decide("answer", answer="blue"))
-    assert (await api.ended(session, run))["status"] == "completed"
+    assert (await api.follow_run(session, run))["status"] == "completed"
 
 
 async def test_a_run_that_is_aborted_ends_for_its_followers(api: Client) -> None:

@@ -110,12 +110,12 @@ async def decisions(client: CheckingClient) -> None:
         asked = await next_of(client, session, request, "approval_required")
         assert (await client.get(f"{path}/status")).json["pendingApprovals"] != []
         await client.post(f"{path}/{decision}", {"approvalId": asked.data["approvalId"]})
-        await client.ended(session, request)
+        await client.follow_run(session, request)
     request = await client.prompt(session, "ask me")
     asked = await next_of(client, session, request, "ask_user")
     assert (await client.get(f"{path}/status")).json["pendingQuestions"] != []
     await client.post(f"{path}/respond", {"ref": asked.data["ref"], "response": "Yes"})
-    await client.ended(session, request)
+    await client.follow_run(session, request)
 
 
 async def tools(client: CheckingClient, callback: Callback) -> None:
@@ -131,13 +131,13 @@ async def tools(client: CheckingClient, callback: Callback) -> None:
     asked = await next_of(client, session, request, "tool_call_requested")
     assert (await client.get(f"{path}/status")).json["pendingTools"] != []
     await client.post(f"{path}/tool-results", {"callId": asked.data["callId"], "result": {"found": [1]}})
-    await client.ended(session, request)
+    await client.follow_run(session, request)
     request = await client.prompt(session, "use later")
     async with asyncio.timeout(WAIT):
         address = await callback.addresses.get()
     placed = await client.post("/v1/callbacks/" + address.rpartition("/")[2], {"result": "late"})
     assert placed.status == 200
-    await client.ended(session, request)
+    await client.follow_run(session, request)
     await client.delete(f"{path}/tools/mine")
 
 
@@ -235,7 +235,7 @@ async def test_events_are_as_documented(checking_client: CheckingClient, contrac
         await checking_client.post(
             f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "error": "no"}
         )
-        await checking_client.ended(session, request)
+        await checking_client.follow_run(session, request)
         of_group = [await group.next()]
         while of_group[-1].event != "agent_end":
             of_group.append(await group.next())

@@ -62,7 +62,7 @@ async def test_what_is_going_on_is_shown(checking_client: CheckingClient, gatewa
     async with checking_client.events(session, follow="session") as reader:
         await checking_client.prompt(session, "please approve")
         await reader.next_of("approval_required")
-        await gateway.quiet()
+        await gateway.wait_idle()
         shown = await read(checking_client)
     assert shown["gateway_runs state=waiting"] == 1
     assert shown["gateway_runs state=queued"] == 0

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks [name …] [--json]`: each figure beside its reference and its budget.
+"""`python -m tests.benchmarks [name …] [--json]`: prints each figure beside its reference and its budget.
 
-Benchmarks measure; they never fail a build. Load goes to loopback only. The names are those of `REGISTRY`.
+Benchmarks measure, and never fail a build. Load goes to the loopback interface only. The names are those of `REGISTRY`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})
-"""Run only when they are named: they take minutes to prepare."""
+"""Benchmarks that run only when they are named: their preparation takes minutes."""
 
 
 def main() -> int:

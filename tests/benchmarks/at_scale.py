@@ -1,8 +1,8 @@
-"""Every list endpoint and admin page over 100,000 sessions and 5 million events; folding the ledger before and
-retention after it, while prompts go on.
+"""Every list endpoint and admin page over 100,000 sessions and 5 million events; before it the folding of the ledger
+and after it retention, both beside prompts.
 
-Not among those that run when none is named: it fills SQLite and PostgreSQL first, which takes minutes and gigabytes.
-GATEWAY_BENCH_SESSIONS makes it smaller. Each page is asked for 20 times over one connection; its figure is the median.
+Runs only when it is named: it fills SQLite and PostgreSQL first, which takes minutes and gigabytes.
+GATEWAY_BENCH_SESSIONS makes it smaller. Each page is requested 20 times over one connection; its figure is the median.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import psutil
 import psycopg
 
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.serving import deployment, serving
+from tests.benchmarks.serving import deployment, running_server
 from tests.stack.client import Client
 from tests.stack.deployment import KEY, Deployment
 from tests.stack.process import ROOT, GatewayProcess
@@ -32,7 +32,7 @@ ASKED = 20
 BUDGET_MS = 200.0
 FILL_SECONDS = 1800
 KEPT_DAYS = "60"
-"""A third of the DAYS that the rows are spread over goes."""
+"""Retention removes a third of the DAYS over which the rows are spread."""
 PROMPTS = 100
 
 
@@ -42,24 +42,24 @@ async def measure() -> AsyncIterator[Figure]:
             if state is None:
                 continue
             began = time.perf_counter()
-            found = await asyncio.to_thread(filled, state, SESSIONS)
+            found = await asyncio.to_thread(fill_in_child, state, SESSIONS)
             seconds = time.perf_counter() - began
             print(f"  {name}: {SESSIONS:,} sessions, {found['events']:,} events in {seconds:.0f} s", flush=True)
-            async with serving(state) as server:
-                async for figure in folded(state, server, name):
+            async with running_server(state) as server:
+                async for figure in measure_folding(state, server, name):
                     yield figure
                 await asyncio.to_thread(statistics_collect, state)
                 for figure in await pages_asked(server, found, name):
                     yield figure
-                alone = await prompted(server.url, "alone")
+                alone = await time_prompts(server.url, "alone")
             yield Figure(f"prompt accepted at that size, {name}, p50", percentile(alone, 0.5), "ms")
             yield Figure(f"prompt accepted at that size, {name}, p99", percentile(alone, 0.99), "ms")
-            async for figure in retained(state, name):
+            async for figure in measure_retention(state, name):
                 yield figure
 
 
-def filled(state: Deployment, sessions: int) -> dict[str, Any]:
-    """What the child says about the rows that it wrote."""
+def fill_in_child(state: Deployment, sessions: int) -> dict[str, Any]:
+    """Fills the database in a child process, and returns its JSON about the rows."""
     command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(sessions)]
     environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(
@@ -70,7 +70,7 @@ def filled(state: Deployment, sessions: int) -> dict[str, Any]:
 
 
 def endpoints() -> list[str]:
-    """Every list of the API; the session before the last is the long one."""
+    """Returns every list of the API; the session before the last is the long one."""
     old, long = "session-9", f"session-{SESSIONS - 1}"
     sessions = [
         "limit=50",
@@ -120,7 +120,7 @@ def _query(part: str, more: str) -> str:
 
 
 def admin_pages(found: dict[str, Any]) -> list[str]:
-    """Every list of the admin with its filters, and the pages of single rows that show others."""
+    """Returns every list of the admin with its filters, and the pages of single rows that show others."""
     sessions, calls = "sessions_app/agentsession/", "tools_app/toolcall/"
     tenant = f"tenant={found['tenant']}"
     lists = [
@@ -152,7 +152,7 @@ def admin_pages(found: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, order=True)
 class Asked:
-    """What a page took: milliseconds that its client waited at the median, and the server's processor for each."""
+    """The cost of a page: the client's median milliseconds, and the server's processor milliseconds."""
 
     median: float
     processor: float
@@ -163,7 +163,7 @@ class Asked:
 
 
 async def pages_asked(server: GatewayProcess, found: dict[str, Any], name: str) -> list[Figure]:
-    """One figure for the slowest of each kind, and one for every page beyond the budget."""
+    """Yields a figure for the slowest page of each kind, and one for every page beyond the budget."""
     kinds: list[tuple[str, list[str], dict[str, str], dict[str, str]]] = [
         ("list endpoints", endpoints(), {"X-API-Key": KEY}, {}),
         ("admin pages", [f"/admin/{page}" for page in admin_pages(found)], {}, {"sessionid": found["root"]}),
@@ -201,13 +201,13 @@ async def page_asked(http: aiohttp.ClientSession, server: GatewayProcess, path: 
 
 
 def processor_ms(server: GatewayProcess) -> float:
-    """What the process has had of the processor; a database server's share is not in it."""
+    """Returns the processor time of the process, without that of a database server."""
     times = psutil.Process(server.pid).cpu_times()
     return float(times.user + times.system) * 1000
 
 
-async def prompted(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float]:
-    """Milliseconds that prompts waited for their 202, one after the other."""
+async def time_prompts(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float]:
+    """Sends prompts one after the other; returns the milliseconds until their 202."""
     async with aiohttp.ClientSession() as http:
         client = Client(http, url)
         taken = []
@@ -220,13 +220,14 @@ async def prompted(url: str, kind: str, *, prompts: int = PROMPTS) -> list[float
         return taken
 
 
-async def folded(state: Deployment, server: GatewayProcess, name: str) -> AsyncIterator[Figure]:
-    """The server begins to fold with its start; prompts come in until nothing is left of what the filling wrote."""
+async def measure_folding(state: Deployment, server: GatewayProcess, name: str) -> AsyncIterator[Figure]:
+    """Measures the folding, which begins with the server's start, beside prompts until nothing is left of the filled
+    rows."""
     count = "SELECT COUNT(*) FROM tenants_app_ledgerentry WHERE NOT folded"
     before, began = (await asyncio.to_thread(state.rows, count))[0][0], time.perf_counter()
     taken: list[float] = []
     while (left := (await asyncio.to_thread(state.rows, count))[0][0]) > PROMPTS:
-        taken += await prompted(server.url, f"folding-{len(taken)}", prompts=10)
+        taken += await time_prompts(server.url, f"folding-{len(taken)}", prompts=10)
         if time.perf_counter() - began > LONGEST_RETENTION:
             print("  the ledger was not folded in time", flush=True)
             break
@@ -238,24 +239,24 @@ async def folded(state: Deployment, server: GatewayProcess, name: str) -> AsyncI
 
 
 def statistics_collect(state: Deployment) -> None:
-    """What autovacuum does by itself within minutes."""
+    """Collects statistics, as autovacuum does within minutes."""
     if state.database_url:
         with psycopg.connect(state.database_url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
 
 
-async def retained(state: Deployment, name: str) -> AsyncIterator[Figure]:
-    """Retention begins with the server's first sweep; prompts come in until it is through."""
+async def measure_retention(state: Deployment, name: str) -> AsyncIterator[Figure]:
+    """Measures retention, which begins with the server's first sweep, beside prompts until it has finished."""
     count = "SELECT COUNT(*) FROM tenants_app_ledgerentry WHERE created_at < ?"
     before = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() - float(KEPT_DAYS) * 86_400))
     settings = {f"RETENTION_{what}_DAYS": KEPT_DAYS for what in ("EVENTS", "SESSIONS", "LEDGER")}
     removing = Deployment(state.directory, state.database_url, state.redis_url, {**state.settings, **settings})
     began = time.perf_counter()
-    async with serving(removing) as server:
+    async with running_server(removing) as server:
         taken: list[float] = []
         # The ledger is what retention comes to last.
         while (await asyncio.to_thread(state.rows, count, [before]))[0][0]:
-            taken += await prompted(server.url, f"during-{len(taken)}")
+            taken += await time_prompts(server.url, f"during-{len(taken)}")
             if time.perf_counter() - began > LONGEST_RETENTION:
                 print("  retention was not through in time", flush=True)
                 break

@@ -1,6 +1,6 @@
-"""The reference of requests: a bare Django REST view under uvicorn that inserts one row, on SQLite or PostgreSQL.
+"""The reference for requests: a bare Django REST view under uvicorn that inserts one row, on SQLite or PostgreSQL.
 
-`python -m tests.benchmarks.bare_drf PORT [DATABASE_URL]`; /healthz answers without a database.
+`python -m tests.benchmarks.bare_drf PORT [DATABASE_URL]`; /healthz needs no database.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The reference of the model engine: the agent library's own loop, without sessions, log or clients.
+"""The reference for the model engine: the agent library's own loop, without sessions, log or clients.
 
 `python -m tests.benchmarks.bare_loop PORT UPSTREAM_URL CALLBACK_URL`. GET /run?model=M&count=N runs N loops at once,
-reads every event of theirs, and answers when the last has ended; `echo` is a tool that posts to the callback.
+reads their events, and responds when the last has ended; `echo` is a tool that posts to the callback.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A model provider as fast as Python can be one: a raw protocol that answers chat completions, whole and streamed.
+"""A model provider as fast as Python allows: a raw protocol that serves chat completions, whole and streamed.
 
-`python -m tests.benchmarks.bare_provider PORT`. A streamed answer has EVENTS events, each written in a turn of the
-loop of its own, or for the model `paced` PACE_SECONDS after the one before, as a model speaks; one for the model `long`
-has LONG_EVENTS; a stream for the model `idle` stays open after its first event.
+`python -m tests.benchmarks.bare_provider PORT`. A stream has EVENTS events, each written in an iteration of the loop of
+its own; for the model `paced` they are PACE_SECONDS apart, as from a real model. A stream of the model `long` has
+LONG_EVENTS; one of the model `idle` stays open after its first event.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-def chunked(data: bytes) -> bytes:
+def to_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-EVENT = chunked(CHUNK)
-END = chunked(LAST) + chunked(USAGE) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+EVENT = to_chunk(CHUNK)
+END = to_chunk(LAST) + to_chunk(USAGE) + to_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 class Provider(asyncio.Protocol):
-    """One connection; requests come one after the other."""
+    """One connection, with one request after the other."""
 
     def __init__(self) -> None:
         self.read = b""

@@ -1,6 +1,6 @@
-"""The reference of the relay: bare ASGI under uvicorn and aiohttp, which hand bytes to and fro and know nothing else.
+"""The reference for the relay: bare ASGI under uvicorn and aiohttp, which pass bytes on and nothing else.
 
-`python -m tests.benchmarks.bare_relay PORT URL` relays every POST to URL; /healthz answers.
+`python -m tests.benchmarks.bare_relay PORT URL` relays every POST to URL; it has /healthz.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The reference of streams: a bare ASGI application under uvicorn that emits what the gateway would.
+"""The reference for streams: a bare ASGI application under uvicorn that sends the gateway's frames.
 
-/stream?count=N&pause=MS streams stamped words at that rate; /idle says nothing; /broadcast waits until N followers
-are there and gives every one of them the same frames as fast as it can; /healthz answers.
+/stream?count=N&pause=MS streams stamped words at that rate; /idle sends nothing; /broadcast waits for N followers and
+sends all of them the same frames as fast as it can; it has /healthz.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["path"] == "/idle":
         await receive()
     elif scope["path"] == "/broadcast":
-        await followed(send, query["followers"], query["count"])
+        await send_broadcast(send, query["followers"], query["count"])
     else:
-        await streamed(send, query["count"], query["pause"] / 1000)
+        await send_stream(send, query["count"], query["pause"] / 1000)
 
 
-async def streamed(send: Any, count: int, pause: float) -> None:
+async def send_stream(send: Any, count: int, pause: float) -> None:
     loop = asyncio.get_running_loop()
     due = loop.time()
     for number in range(count):
@@ -51,7 +51,7 @@ async def streamed(send: Any, count: int, pause: float) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def followed(send: Any, followers: int, count: int) -> None:
+async def send_broadcast(send: Any, followers: int, count: int) -> None:
     queue: asyncio.Queue[bytes] = asyncio.Queue()
     FOLLOWERS.append(queue)
     if len(FOLLOWERS) == followers:

@@ -1,6 +1,6 @@
-"""One session to 1,000 followers, as fast as one core gives it; what is counted is what arrived at the clients.
+"""One session with 1,000 followers, as fast as one core allows; the figure counts deliveries at the clients.
 
-The session offers more than a core can deliver; the reference gives every follower frames of the same size.
+The session emits more than a core can deliver; the reference sends every follower frames of the same size.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.latency import ended
+from tests.benchmarks.latency import wait_ends
 from tests.benchmarks.readers import close, read
-from tests.benchmarks.serving import STAMPED, deployment, reference, serving
+from tests.benchmarks.serving import STAMPED, deployment, reference, running_server
 from tests.stack.client import Client
 
 FOLLOWERS = 1000
 WORDS = 400
 PAUSE_MS = 4
-"""250 words a second: 250,000 deliveries a second are asked for."""
+"""250 words a second, so 250,000 deliveries a second."""
 
 
 async def measure() -> AsyncIterator[Figure]:
     with deployment() as state:
         assert state is not None
-        async with serving(state, STAMPED) as server, aiohttp.ClientSession() as http:
+        async with running_server(state, STAMPED) as server, aiohttp.ClientSession() as http:
             rate = await through_the_gateway(server.url, Client(http, server.url))
     async with reference("bare_sse") as bare:
         beside = await through_bare(bare.url)
@@ -48,7 +48,7 @@ async def through_the_gateway(url: str, client: Client) -> float:
     readers = await read(url, ["/v1/sessions/s/events"] * FOLLOWERS, keep=False)
     began = time.perf_counter()
     await client.prompt("s", f"count {WORDS}")
-    await ended(readers)
+    await wait_ends(readers)
     seconds = time.perf_counter() - began
     delivered = sum(reader.events for reader in readers)
     close(readers)
@@ -62,7 +62,7 @@ async def through_bare(url: str) -> float:
     )
     readers = await gathering
     began = time.perf_counter()
-    await ended(readers)
+    await wait_ends(readers)
     seconds = time.perf_counter() - began
     close(readers)
     return FOLLOWERS * WORDS / seconds

@@ -1,4 +1,4 @@
-"""What a benchmark comes to: a figure beside its reference and its budget, and how that is written."""
+"""A benchmark's figure with its reference and its budget, as a line and as JSON."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Figure:
 
     @property
     def kept(self) -> bool | None:
-        """Whether the budget is kept; None without one."""
+        """True when the budget is kept; None without one."""
         if self.budget is None:
             return None
         return self.value <= self.budget if self.better == "lower" else self.value >= self.budget
 
     def to_wire(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Returns the figure for `--json`."""
         return {**asdict(self), "kept": self.kept}
 
     def line(self) -> str:
-        """For people."""
+        """Returns the figure as a line of text."""
         sign = "≤" if self.better == "lower" else "≥"
-        budget = f"{sign} {shown(self.budget)}" if self.budget is not None else ""
+        budget = f"{sign} {three_digits(self.budget)}" if self.budget is not None else ""
         verdict = {True: "kept", False: "MISSED", None: ""}[self.kept]
-        reference = f"{shown(self.reference)} ({self.reference_name})" if self.reference is not None else ""
-        return f"  {self.name:<58} {shown(self.value):>9} {self.unit:<13} {budget:<10} {verdict:<7} {reference}"
+        reference = f"{three_digits(self.reference)} ({self.reference_name})" if self.reference is not None else ""
+        return f"  {self.name:<58} {three_digits(self.value):>9} {self.unit:<13} {budget:<10} {verdict:<7} {reference}"
 
 
-def shown(value: float | None) -> str:
-    """Three digits that say something."""
+def three_digits(value: float | None) -> str:
+    """Formats a number with three significant digits."""
     if value is None:
         return ""
     if value >= 1000:
@@ -53,6 +53,6 @@ def shown(value: float | None) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
+    """Returns the value that `share` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]

@@ -1,7 +1,7 @@
-"""Group commit: 200 legs that emit as fast as the log takes it, beside the same rows written bare.
+"""Group commit: 200 legs that emit as fast as the log accepts events, beside bare inserts of the same rows.
 
-The child (`python -m tests.benchmarks.group_commit`) has hub and flusher and no server; every event comes through a
-leg's writer and carries its fence. The reference writes rows that are ready, in batches of the size the flusher had.
+The child (`python -m tests.benchmarks.group_commit`) has a hub and a flusher and no server; every event passes a leg's
+writer with its fence. The reference inserts prepared rows, in batches of the flusher's size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import django
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.serving import deployment, pinned
+from tests.benchmarks.serving import deployment, pin_command
 from tests.stack.deployment import Deployment
 from tests.stack.process import ROOT
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STREAMS = 200
 ROUNDS = 30
 EVENTS = 10
-"""Emitted by a leg before it waits for its commit, as a checkpoint does."""
+"""Events that a leg emits before it waits for their commit, as at a checkpoint."""
 
 
 async def measure() -> AsyncIterator[Figure]:
@@ -49,7 +49,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 def child(state: Deployment) -> dict[str, float]:
-    command = [*pinned(0), sys.executable, "-m", "tests.benchmarks.group_commit"]
+    command = [*pin_command(0), sys.executable, "-m", "tests.benchmarks.group_commit"]
     environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def child(state: Deployment) -> dict[str, float]:
 
 
 async def machinery() -> tuple[float, float]:
-    """Events per second through the flusher, and how many of them a commit had."""
+    """Returns events per second through the flusher, and events per commit."""
     from agents_app.events import MessageDelta
     from events_app.flusher import FLUSHER
     from events_app.hub import HUB
@@ -94,8 +94,8 @@ def fences_claim() -> list[Fence]:
     return [fence for fence in claimed if fence is not None]
 
 
-def bare(batch: int) -> float:
-    """Rows per second by the statement alone."""
+def bare_inserts(batch: int) -> float:
+    """Returns rows per second by the statement alone."""
     from core_app.database import write_transaction
     from events_app.bulk_insert import Row, insert
 
@@ -126,7 +126,7 @@ def main() -> None:
 
     call_command("migrate", interactive=False, verbosity=0)
     events, batch = asyncio.run(machinery())
-    print(json.dumps({"events": events, "batch": batch, "bare": bare(round(batch))}), flush=True)
+    print(json.dumps({"events": events, "batch": batch, "bare": bare_inserts(round(batch))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What a tenant's worst schemas, arguments and pages take of one thread's processor time.
+"""Processor time of one thread for a tenant's worst schemas, arguments and pages.
 
-Only the check of arguments holds the interpreter for all of its time, so its figure has the loop's budget. The tests
-say what is refused and in how many steps; this says how long those are.
+Only the check of arguments holds the interpreter lock for all of its time, so its figure has the loop's budget. Tests
+show what is refused and in how many steps; this measures the time of the steps.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ DECODED = "[" + "7," * (MEBIBYTE // 2) + "7]"
 async def measure() -> AsyncIterator[Figure]:
     beside = milliseconds(lambda: jsontext.decode(DECODED))
     for name, most, budget in (
-        ("arguments checked, the longest that is let through", max(map(checked, SLOW)), LIMIT * 1000),
-        ("arguments refused before they are checked, the longest", max(map(refused, SLOW)), None),
+        ("arguments checked, the longest that is let through", max(map(check_arguments, SLOW)), LIMIT * 1000),
+        ("arguments refused before they are checked, the longest", max(map(refuse, SLOW)), None),
         ("schema refused, the longest", max(map(schema_refused, BAD)), None),
         ("a page of 1 MiB of markup that never ends, the longest", max(map(page_read, ENDLESS)), None),
     ):
         yield Figure(name, most, "ms", beside, "1 MiB of JSON decoded", budget)
 
 
-def checked(name: str) -> float:
-    """Of so many values that one more would be refused."""
+def check_arguments(name: str) -> float:
+    """Checks arguments with as many values as are accepted."""
     item, values = SLOW[name]
     parameters = schema.schema_check(listed(item))
     least, most = 0, len(values)
@@ -49,7 +49,7 @@ def checked(name: str) -> float:
     return milliseconds(lambda: validator.is_valid(most_taken))
 
 
-def refused(name: str) -> float:
+def refuse(name: str) -> float:
     item, values = SLOW[name]
     parameters = schema.schema_check(listed(item))
     return milliseconds(lambda: schema.violation(parameters, {"list": values}))
@@ -71,7 +71,7 @@ def page_read(piece: str) -> float:
 
 
 def milliseconds(work: Callable[[], Any]) -> float:
-    """The shortest of a few rounds, without the collector."""
+    """Returns the shortest of a few rounds, without garbage collection."""
     taken = []
     gc.disable()
     try:

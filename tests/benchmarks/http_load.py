@@ -1,4 +1,4 @@
-"""Load for HTTP servers from raw protocols: a request written as bytes, an answer read no further than to its end."""
+"""Load for HTTP servers from raw protocols: requests written as bytes, responses read only to find their end."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ ERROR_BYTES = 500
 
 @dataclass
 class Load:
-    """What came of it. Seconds; `answers` are of all connections together."""
+    """The result of a load, in seconds; `answers` counts the responses of all connections."""
 
     answers: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     failed: int = 0
     error: str = ""
-    """How the first answer that failed begins, or what became of its connection."""
+    """The beginning of the first failed response, or the error of its connection."""
 
     def fail(self, error: str) -> None:
-        """Counts an answer that is none."""
+        """Counts a failed response."""
         self.failed += 1
         self.error = self.error or error
 
 
 class Connection(asyncio.Protocol):
-    """Asks again and again until `until`."""
+    """A connection that repeats its request until the time `until`."""
 
     def __init__(self, request: bytes, load: Load, until: float, over: asyncio.Future[None]) -> None:
         self.request, self.load, self.until, self.over = request, load, until, over
@@ -64,9 +64,9 @@ class Connection(asyncio.Protocol):
             # The end of a stream may come in two pieces.
             self.read = self.read + data if self.length >= 0 else self.read[-len(END) :] + data
         if len(self.read) >= self.length if self.length >= 0 else self.read.endswith(END):
-            self.answered()
+            self.count_response()
 
-    def answered(self) -> None:
+    def count_response(self) -> None:
         now = time.perf_counter()
         self.load.answers += 1
         self.load.latencies.append(now - self.began)
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
 
 
 async def load(url: str, body: bytes, *, connections: int, seconds: float, key: str = "none") -> Load:
-    """POSTs `body` over so many connections for so long."""
+    """POSTs `body` over `connections` connections for `seconds`."""
     parts = urlsplit(url)
     request = (
         f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {key}\r\n"

@@ -1,4 +1,4 @@
-"""10,000 idle followers of one process: the memory of each, and how the process answers somebody else meanwhile."""
+"""10,000 idle followers of one process: the memory of each, and the latency of other requests meanwhile."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import aiohttp
 
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.readers import close, read
-from tests.benchmarks.serving import deployment, reference, resident_kib, serving
+from tests.benchmarks.serving import deployment, reference, resident_kib, running_server
 from tests.stack.client import Client
 
 FOLLOWERS = 10_000
 SESSIONS = 500
 PROMPTS = 60
 SETTLE_SECONDS = 2.0
-"""After the last one has connected: start-up garbage is none of the followers'."""
+"""The pause after the last one has connected, so that garbage of the start is not counted."""
 
 
 async def measure() -> AsyncIterator[Figure]:
     with deployment(MAX_FOLLOWERS_PER_TENANT=str(2 * FOLLOWERS)) as state:
         assert state is not None
-        async with serving(state) as server, aiohttp.ClientSession() as http:
+        async with running_server(state) as server, aiohttp.ClientSession() as http:
             client = Client(http, server.url)
             for number in range(SESSIONS):
                 await client.create(f"s-{number}")

@@ -1,7 +1,7 @@
-"""From the engine to a connected client: one session, and 200 that stream 20 events a second each.
+"""The latency from the engine to a connected client: one session, and 200 that stream 20 events a second each.
 
-The server has one core, the clients the other. Words are stamped where the model says them, so the agent loop, the
-commit, the hub and the socket are in the figure; the reference stamps, formats and sends.
+The server has one core, the clients the other. Words are stamped where the model emits them, so the figure includes
+the agent loop, the commit, the hub and the socket; the reference stamps, formats and sends.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import aiohttp
 
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.readers import Reader, close, read
-from tests.benchmarks.serving import STAMPED, deployment, reference, serving
+from tests.benchmarks.serving import STAMPED, deployment, reference, running_server
 from tests.stack.client import Client
 
 PATIENCE = 60.0
 GATHER_MS = 15_000
-"""Within which all prompts are accepted; then all sessions stream."""
+"""The time in which all prompts are accepted; then all sessions stream."""
 
 AT_ONCE = 20
 ONE = (1, 600, 10)
 MANY = (200, 200, 50)
-"""Sessions, words of each, milliseconds between two."""
+"""Sessions, words of each, and the milliseconds between two words."""
 
 
 async def measure() -> AsyncIterator[Figure]:
     for shape, title, limits in ((ONE, "one session", (3.0, 15.0)), (MANY, "200 sessions × 20/s", (None, 100.0))):
         with deployment() as state:
             assert state is not None
-            async with serving(state, STAMPED) as server:
+            async with running_server(state, STAMPED) as server:
                 found, lost = await through_the_gateway(server.url, *shape)
         async with reference("bare_sse") as bare:
             beside = await through_bare(bare.url, *shape)
@@ -64,7 +64,7 @@ async def through_the_gateway(url: str, sessions: int, count: int, pause: int) -
             part = names[start : start + AT_ONCE]
             await asyncio.gather(*(client.prompt(name, f"count {count} at {at:.0f}") for name in part))
         assert sessions == 1 or time.monotonic() * 1000 < at, "the prompts took longer than their sessions waited"
-        await ended(readers)
+        await wait_ends(readers)
     latencies = [each for reader in readers for each in reader.latencies_ms()]
     close(readers)
     return latencies, sessions * count - len(latencies)
@@ -72,11 +72,11 @@ async def through_the_gateway(url: str, sessions: int, count: int, pause: int) -
 
 async def through_bare(url: str, sessions: int, count: int, pause: int) -> list[float]:
     readers = await read(url, [f"/stream?count={count}&pause={pause}"] * sessions)
-    await ended(readers)
+    await wait_ends(readers)
     close(readers)
     return [each for reader in readers for each in reader.latencies_ms()]
 
 
-async def ended(readers: list[Reader]) -> None:
+async def wait_ends(readers: list[Reader]) -> None:
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(reader.over for reader in readers))

@@ -1,7 +1,7 @@
-"""The model engine beside the agent library's bare loop, both over HTTP to one scripted provider on the other core.
+"""The model engine beside the agent library's bare loop, both over HTTP with one scripted provider on the other core.
 
-What a core can do is counted: words, or runs, for each second of the server's own processor time. The gateway's
-sessions are followed, the bare loop's events are read and thrown away.
+The figures are words, or runs, per second of the server's own processor time. The gateway's sessions have followers;
+the bare loop's events are read and discarded.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import aiohttp
 import psutil
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.latency import ended
+from tests.benchmarks.latency import wait_ends
 from tests.benchmarks.readers import close, read
-from tests.benchmarks.serving import deployment, pinned, reference, serving
+from tests.benchmarks.serving import deployment, pin_command, reference, running_server
 from tests.stack import callbacks as callback_server
 from tests.stack.callbacks import Callbacks, callbacks_serving
 from tests.stack.client import Client
@@ -32,14 +32,14 @@ WORDS = 1500
 STREAMING = 20
 WITH_TOOLS = 100
 TOOL = "tool:echo"
-"""One call a run: the provider repeats call ids, at which the bare loop stops."""
+"""One call per run: the provider repeats call ids, at which the bare loop stops."""
 
 WARM = "hello"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of the clock, and of the server's processor."""
+    """Elapsed seconds, and the server's processor seconds."""
 
     clock: float
     processor: float
@@ -53,13 +53,13 @@ async def measure() -> AsyncIterator[Figure]:
             config = Path(state.directory) / "bench.yaml"
             config.write_text(CONFIG.format(url=url))
             state.settings["CONFIG"] = str(config)
-            async with serving(state) as server, aiohttp.ClientSession() as http:
+            async with running_server(state) as server, aiohttp.ClientSession() as http:
                 gateway = Gateway(server, Client(http, server.url), callbacks)
                 await gateway.run(WARM, 1)
                 text = await gateway.run(f"words:{WORDS}", STREAMING)
                 alone = await gateway.run(f"words:{WORDS}", STREAMING, followed=False)
                 tools = await gateway.run(TOOL, WITH_TOOLS)
-        bare_text, bare_tools = await bare(url, f"http://127.0.0.1:{callbacks.port}/")
+        bare_text, bare_tools = await run_bare_loop(url, f"http://127.0.0.1:{callbacks.port}/")
     words = WORDS * STREAMING
     name = "the bare loop"
     yield Figure(
@@ -107,7 +107,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 class Gateway:
-    """Runs that many sessions of a scenario at once, each with a follower."""
+    """Runs `count` sessions of a scenario at once, each with a follower."""
 
     def __init__(self, server: GatewayProcess, client: Client, callbacks: Callbacks) -> None:
         self._server, self._client, self._callbacks = server, client, callbacks
@@ -124,14 +124,14 @@ class Gateway:
 
         async def work() -> None:
             await asyncio.gather(*(self._client.prompt(name, "hello") for name in names))
-            await ended(readers)
+            await wait_ends(readers)
 
         cost = await cost_of(self._server, work)
         close(readers)
         return cost
 
 
-async def bare(url: str, callback: str) -> tuple[Cost, Cost]:
+async def run_bare_loop(url: str, callback: str) -> tuple[Cost, Cost]:
     async with reference("bare_loop", url, callback) as server, aiohttp.ClientSession() as http:
         client = Client(http, server.url)
 
@@ -155,8 +155,8 @@ async def cost_of(server: GatewayProcess, work: Callable[[], Awaitable[None]]) -
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
-    """The scripted provider's address."""
-    command = [*pinned(1), sys.executable, "-m", "tests.agents.upstream", "--port", "0"]
+    """Starts the scripted provider; yields its address."""
+    command = [*pin_command(1), sys.executable, "-m", "tests.agents.upstream", "--port", "0"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None

@@ -1,9 +1,9 @@
-"""Several processes over PostgreSQL and Redis: legs per second with one and two workers, deliveries per second with one
-and two web processes, and on whom the time goes.
+"""Several processes with PostgreSQL and Redis: legs per second with one and two workers, deliveries per second with one
+and two web processes, and the processor time of each kind of process.
 
-Nothing is pinned: the processes, PostgreSQL, Redis and the measuring process share whatever cores there are, so the
-processor time of each kind is measured beside the rate. Legs are queued before there is a worker, and counted between
-a tenth and nine tenths of them, when all workers run; followers share one session, which one worker streams.
+Nothing is pinned: all processes share the cores, so processor time is measured beside the rate. Legs are queued before
+there is a worker, and counted between a tenth and nine tenths of them, while all workers run. The followers share one
+session, which one worker streams.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 import psycopg
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.latency import ended
+from tests.benchmarks.latency import wait_ends
 from tests.benchmarks.readers import close, read
 from tests.benchmarks.serving import STAMPED, deployment
 from tests.stack.client import Client, until
@@ -32,7 +32,7 @@ from tests.stack.process import GatewayProcess
 SETTINGS = {"RUNNER": "worker", "DB_THREADS": "8", "REQUEST_THREADS": "8", "RATE_LIMIT_RPM": "10000000"}
 SESSIONS, PROMPTS = 200, 5
 FOLLOWERS, WORDS, PAUSE_MS = 1000, 400, 4
-"""250 words a second: 250,000 deliveries a second are asked for."""
+"""250 words a second, so 250,000 deliveries a second."""
 
 AT_ONCE = 16
 START_SECONDS = 60.0
@@ -41,7 +41,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Spent:
-    """Processor seconds by who spent them."""
+    """Processor seconds by kind of process."""
 
     ours: float
     database: float
@@ -80,26 +80,26 @@ async def measure() -> AsyncIterator[Figure]:
 
 
 async def legs(state: Deployment, count: int) -> tuple[float, Spent]:
-    """Legs per second, and milliseconds of each."""
-    async with running(state, webs=1, workers=0) as (webs, _):
-        await queued(webs[0])
+    """Measures legs per second, and milliseconds of each."""
+    async with running_processes(state, webs=1, workers=0) as (webs, _):
+        await queue_prompts(webs[0])
         total = SESSIONS * PROMPTS
         async with AsyncExitStack() as stack:
             workers = [WorkerProcess(state, f"worker-{number}") for number in range(count)]
             for worker in workers:
                 stack.callback(worker.end)
                 worker.spawn()
-            await until(lambda: completed(state) >= total // 10, START_SECONDS, "the workers begin")
-            began, first, before = time.perf_counter(), completed(state), spent(workers, state)
-            await until(lambda: completed(state) >= total * 9 // 10, PATIENCE, "the legs end")
-            seconds, done = time.perf_counter() - began, completed(state) - first
+            await until(lambda: count_ended_runs(state) >= total // 10, START_SECONDS, "the workers begin")
+            began, first, before = time.perf_counter(), count_ended_runs(state), spent(workers, state)
+            await until(lambda: count_ended_runs(state) >= total * 9 // 10, PATIENCE, "the legs end")
+            seconds, done = time.perf_counter() - began, count_ended_runs(state) - first
             found = spent(workers, state) - before
-    return done / seconds, scaled(found, 1000 / done)
+    return done / seconds, scaled_figures(found, 1000 / done)
 
 
 async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
-    """Deliveries per second, and microseconds of each."""
-    async with running(state, webs=count, workers=1) as (webs, _), aiohttp.ClientSession() as http:
+    """Measures deliveries per second, and microseconds of each."""
+    async with running_processes(state, webs=count, workers=1) as (webs, _), aiohttp.ClientSession() as http:
         client = Client(http, webs[0].url)
         await client.create("first")
         await client.post("/v1/sessions/first/prompt?wait=20", {"text": "count 1"}, expect=200)
@@ -108,19 +108,19 @@ async def deliveries(state: Deployment, count: int) -> tuple[float, Spent]:
         readers = [reader for web in webs for reader in await read(web.url, path, keep=False)]
         before, began = spent(webs, state), time.perf_counter()
         await client.prompt("s", f"count {WORDS}")
-        await ended(readers)
+        await wait_ends(readers)
         seconds, found = time.perf_counter() - began, spent(webs, state) - before
         delivered = sum(reader.events for reader in readers)
         close(readers)
     assert delivered >= FOLLOWERS * WORDS
-    return delivered / seconds, scaled(found, 1e6 / delivered)
+    return delivered / seconds, scaled_figures(found, 1e6 / delivered)
 
 
 @asynccontextmanager
-async def running(
+async def running_processes(
     state: Deployment, *, webs: int, workers: int
 ) -> AsyncIterator[tuple[list[GatewayProcess], list[GatewayProcess]]]:
-    """So many processes that answer; the first web process makes the schema for all."""
+    """Starts the processes; the first web process migrates for all."""
     first = [GatewayProcess(state, f"web-{number}", STAMPED) for number in range(webs)]
     rest: list[GatewayProcess] = [WorkerProcess(state, f"worker-{number}") for number in range(workers)]
     for worker in rest:
@@ -134,8 +134,8 @@ async def running(
             await asyncio.to_thread(process.end)
 
 
-async def queued(web: GatewayProcess) -> None:
-    """Every prompt is accepted, and nobody is there to begin it."""
+async def queue_prompts(web: GatewayProcess) -> None:
+    """Sends prompts while there is no worker to start them."""
     gate = asyncio.Semaphore(AT_ONCE)
     async with aiohttp.ClientSession() as http:
         client = Client(http, web.url)
@@ -149,14 +149,14 @@ async def queued(web: GatewayProcess) -> None:
         await asyncio.gather(*map(session, range(SESSIONS)))
 
 
-def completed(state: Deployment) -> int:
-    """Runs that have ended."""
+def count_ended_runs(state: Deployment) -> int:
+    """Returns the number of ended runs."""
     [(count,)] = state.rows("SELECT count(*) FROM sessions_app_run WHERE state = 'completed'")
     return int(count)
 
 
 def spent(processes: Sequence[GatewayProcess], state: Deployment) -> Spent:
-    """Processor time so far; a connection of PostgreSQL that has closed takes its own along."""
+    """Returns the processor time so far; that of closed PostgreSQL connections is lost."""
     name = psycopg.conninfo.conninfo_to_dict(state.database_url)["dbname"]
     database = redis = 0.0
     for process in psutil.process_iter(["name", "cmdline"]):
@@ -177,5 +177,5 @@ def seconds_of(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def scaled(found: Spent, factor: float) -> Spent:
+def scaled_figures(found: Spent, factor: float) -> Spent:
     return Spent(found.ours * factor, found.database * factor, found.redis * factor, found.measuring * factor)

@@ -1,7 +1,7 @@
-"""How long a client waits for the 202 of its prompt, each in a session of its own.
+"""The time until a prompt's 202, each prompt in a session of its own.
 
-First one prompt at a time, each after the run of the one before; then one right after the other, while the runs of
-those before are still on the same core.
+First one prompt at a time, each after the run of the one before; then one right after the other, while earlier runs
+still use the same core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.serving import deployment, reference, serving
+from tests.benchmarks.serving import deployment, reference, running_server
 from tests.stack.client import Client
 
 PROMPTS = 150
@@ -28,14 +28,17 @@ async def measure() -> AsyncIterator[Figure]:
                 continue
             async with AsyncExitStack() as stack:
                 http = await stack.enter_async_context(aiohttp.ClientSession())
-                server = await stack.enter_async_context(serving(state))
+                server = await stack.enter_async_context(running_server(state))
                 client = Client(http, server.url)
-                alone, behind = await prompted(client, "alone", wait=True), await prompted(client, "behind", wait=False)
+                alone, behind = (
+                    await time_prompts(client, "alone", wait=True),
+                    await time_prompts(client, "behind", wait=False),
+                )
             async with AsyncExitStack() as stack:
                 http = await stack.enter_async_context(aiohttp.ClientSession())
                 arguments = (bare_state.database_url,) if distributed else ()
                 bare = await stack.enter_async_context(reference("bare_drf", *arguments))
-                beside = await inserted(Client(http, bare.url))
+                beside = await time_inserts(Client(http, bare.url))
         for share in (0.5, 0.99):
             yield Figure(
                 f"prompt accepted, {name}, p{share * 100:.0f}",
@@ -48,7 +51,7 @@ async def measure() -> AsyncIterator[Figure]:
         yield Figure(f"  right behind another, {name}, p50", percentile(behind, 0.5), "ms")
 
 
-async def prompted(client: Client, kind: str, *, wait: bool) -> list[float]:
+async def time_prompts(client: Client, kind: str, *, wait: bool) -> list[float]:
     names = [f"{kind}-{number}" for number in range(PROMPTS)]
     for name in names:
         await client.create(name, model="demo:echo")
@@ -60,16 +63,16 @@ async def prompted(client: Client, kind: str, *, wait: bool) -> list[float]:
         await client.prompt(name, "hello")
         found.append((time.perf_counter() - began) * 1000)
         if wait:
-            await idle(client, name)
+            await wait_idle(client, name)
     return found
 
 
-async def idle(client: Client, name: str) -> None:
+async def wait_idle(client: Client, name: str) -> None:
     while (await client.get(f"/v1/sessions/{name}"))["state"] != "idle":  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def inserted(client: Client) -> list[float]:
+async def time_inserts(client: Client) -> list[float]:
     found = []
     for _ in range(PROMPTS):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Followers that cost the measuring side next to nothing: what arrives is kept with its time and read afterwards."""
+"""Followers that cost the measuring process next to nothing: chunks are kept with their time and parsed afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDS = (b"event: agent_end\n", b"event: agent_abort\n")
 
 
 class Reader(asyncio.Protocol):
-    """One connection that follows one address."""
+    """One connection that follows one path."""
 
     def __init__(self, path: str, *, keep: bool = True) -> None:
         self.chunks: list[tuple[int, bytes]] = []
@@ -49,7 +49,7 @@ class Reader(asyncio.Protocol):
                 waited.exception()
 
     def latencies_ms(self) -> list[float]:
-        """How long each stamped word took to arrive."""
+        """Returns the latency of each stamped word, in milliseconds."""
         found = []
         for at, data in self.chunks:
             found += [(at - int(stamp)) / 1e6 for stamp in STAMP.findall(data)]
@@ -57,7 +57,7 @@ class Reader(asyncio.Protocol):
 
 
 async def read(url: str, paths: Sequence[str], *, keep: bool = True, at_once: int = 100) -> list[Reader]:
-    """A reader for each path, all connected and answered."""
+    """Returns a connected reader for each path, after its response has begun."""
     host, port = urlsplit(url).hostname or "", urlsplit(url).port or 80
     loop = asyncio.get_running_loop()
     gate = asyncio.Semaphore(at_once)

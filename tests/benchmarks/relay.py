@@ -1,8 +1,8 @@
-"""What the relay costs: chat completions, whole and streamed, beside the provider and a relay that knows nothing.
+"""The cost of the relay: chat completions, whole and streamed, beside the provider and a bare relay.
 
-Counted is what a core can do: answers for each second of the relay's own processor time, so that neither the load nor
-the provider on the other core bounds the figure. Everything is on: keys, limits, the ledger, metrics, a log line for
-every request. The relay and its reference take turns within seconds, because a shared machine changes its speed.
+The figures are responses per second of the relay's own processor time, so that neither the load nor the provider on the
+other core limits them. Everything is on: keys, limits, the ledger, metrics, a log line for every request. The relay and
+its reference alternate within seconds, because a shared machine changes its speed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 from tests.benchmarks.bare_provider import EVENTS, LONG_EVENTS
 from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.http_load import Load, load
-from tests.benchmarks.serving import deployment, reference, resident_kib, serving
+from tests.benchmarks.serving import deployment, reference, resident_kib, running_server
 from tests.stack.deployment import KEY
 from tests.stack.process import GatewayProcess
 
@@ -29,7 +29,7 @@ PACED_CONNECTIONS, PACED_SECONDS = (32, 256), 2.5
 """A paced stream lasts two seconds."""
 
 AT = 32
-"""Connections of the long streams, which tell what an event costs."""
+"""Connections of the long streams, which show the cost of an event."""
 
 IDLE_STREAMS = 500
 PROMPT = b'{"model":"%b","messages":[{"role":"user","content":"Say hello to the whole world, please."}]%b}'
@@ -51,7 +51,7 @@ models:
 
 @dataclass(frozen=True)
 class Measured:
-    """Answers for a second of the server's processor, answers per second of the clock, the median's milliseconds."""
+    """Responses per processor second of the server, responses per second, and the median in milliseconds."""
 
     capacity: float
     rate: float
@@ -74,15 +74,15 @@ async def measure() -> AsyncIterator[Figure]:
                 state.settings["CONFIG"] = str(config)
                 path = "/v1/chat/completions"
                 bare = await stack.enter_async_context(reference("bare_relay", provider.url + path))
-                gateway = await stack.enter_async_context(serving(state))
+                gateway = await stack.enter_async_context(running_server(state))
                 # First, while nothing that was freed could be used again.
                 async for figure in open_streams(name, bare, gateway, path):
                     yield figure
-                async for figure in compared(name, provider, bare, gateway, path, direct=not distributed):
+                async for figure in compare(name, provider, bare, gateway, path, direct=not distributed):
                     yield figure
 
 
-async def compared(
+async def compare(
     name: str, provider: GatewayProcess, bare: GatewayProcess, gateway: GatewayProcess, path: str, *, direct: bool
 ) -> AsyncIterator[Figure]:
     spent: dict[tuple[str, int], Sequence[float]] = {}
@@ -113,7 +113,7 @@ async def compared(
 async def in_turns(
     processes: Sequence[GatewayProcess], path: str, body: bytes, connections: int, seconds: float = SECONDS
 ) -> Sequence[Measured]:
-    """Each asked in every round, and summed up over the rounds."""
+    """Loads each process in every round, and sums up the rounds."""
     for process in processes:
         await load(process.url + path, body, connections=connections, seconds=WARM_SECONDS, key=KEY)
     sums, spent = [Load() for _ in processes], [0.0 for _ in processes]
@@ -138,16 +138,16 @@ def cpu_seconds(process: GatewayProcess) -> float:
 
 
 async def open_streams(name: str, bare: GatewayProcess, gateway: GatewayProcess, path: str) -> AsyncIterator[Figure]:
-    """Memory of a stream that is open and waits."""
+    """Measures the memory of an open, idle stream."""
     for process in (bare, gateway):
         # What a process loads and makes at its first requests is no stream's.
         await load(process.url + path, body_of(stream=True), connections=1, seconds=WARM_SECONDS, key=KEY)
-    beside = await held(bare, path)
-    found = await held(gateway, path)
+    beside = await stream_memory(bare, path)
+    found = await stream_memory(gateway, path)
     yield Figure(f"relay, {name}, memory of an open stream", found, "KiB", beside, "bare")
 
 
-async def held(process: GatewayProcess, path: str) -> float:
+async def stream_memory(process: GatewayProcess, path: str) -> float:
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(limit=0)

@@ -1,4 +1,4 @@
-"""How many old sessions retention removes in a second, of 50 events each, and what prompts wait for meanwhile.
+"""Old sessions, of 50 events each, that retention removes per second, and the latency of prompts meanwhile.
 
 The references are the same prompts before it begins, on the same rows.
 """
@@ -9,14 +9,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from tests.benchmarks.at_scale import filled, prompted, statistics_collect
+from tests.benchmarks.at_scale import fill_in_child, statistics_collect, time_prompts
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.serving import deployment, serving
+from tests.benchmarks.serving import deployment, running_server
 from tests.stack.deployment import Deployment
 
 SESSIONS = 6000
 LEFT = 700
-"""Those that wait for somebody, and those that are too young."""
+"""The sessions that stay: waiting ones, and those that are too young."""
 LONGEST_SECONDS = 30.0
 
 
@@ -25,24 +25,25 @@ async def measure() -> AsyncIterator[Figure]:
         with deployment(distributed=distributed) as state:
             if state is None:
                 continue
-            await asyncio.to_thread(filled, state, SESSIONS)
+            await asyncio.to_thread(fill_in_child, state, SESSIONS)
             await asyncio.to_thread(statistics_collect, state)
-            async with serving(state) as server:
-                alone = await prompted(server.url, "alone", prompts=60)
-            async for figure in _removed(state, name, alone):
+            async with running_server(state) as server:
+                alone = await time_prompts(server.url, "alone", prompts=60)
+            async for figure in _measure_removal(state, name, alone):
                 yield figure
 
 
-async def _removed(state: Deployment, name: str, alone: list[float]) -> AsyncIterator[Figure]:
-    """Retention begins with the server's first sweep; prompts come in until it is through, or time is up."""
+async def _measure_removal(state: Deployment, name: str, alone: list[float]) -> AsyncIterator[Figure]:
+    """Measures retention, which begins with the server's first sweep, beside prompts until it has finished or time is
+    up."""
     count = f"SELECT COUNT(*) FROM sessions_app_agentsession WHERE id <= {SESSIONS}"
     settings = {**state.settings, "RETENTION_SESSIONS_DAYS": "1"}
     removing = Deployment(state.directory, state.database_url, state.redis_url, settings)
-    async with serving(removing) as server:
+    async with running_server(removing) as server:
         before, began = (await asyncio.to_thread(state.rows, count))[0][0], time.perf_counter()
         left, taken = before, list[float]()
         while left > LEFT and time.perf_counter() - began < LONGEST_SECONDS:
-            taken += await prompted(server.url, f"during-{len(taken)}", prompts=5)
+            taken += await time_prompts(server.url, f"during-{len(taken)}", prompts=5)
             left = (await asyncio.to_thread(state.rows, count))[0][0]
         seconds = time.perf_counter() - began
     yield Figure(f"sessions removed beside prompts, {name}", (before - left) / seconds, "sessions/s", better="higher")

@@ -1,8 +1,8 @@
 """Fills an empty deployment with sessions and everything that belongs to them, by SQL: the child of `at_scale`.
 
-`python -m tests.benchmarks.scale_rows SESSIONS` prints as JSON what there is to ask for. Rows are what prompts would
-have left: 50 events to a session (a fifth of them counted in groups), two runs, four messages, one tool call, two
-ledger rows; one session is long. All but a few are finished.
+`python -m tests.benchmarks.scale_rows SESSIONS` prints the ids to request as JSON. The rows are those that prompts
+leave: 50 events per session (a fifth of them counted in groups), two runs, four messages, one tool call, two ledger
+rows; one session is long. All but a few are finished.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EVENTS = 40
 GROUPED = 4
-"""Every fourth session is in a group, which counts its events too: 50 rows for each session of the whole."""
+"""Every fourth session is in a group, which counts its events too: 50 rows per session in total."""
 IN_GROUP = 25
 WAITING = 500
 LONG_RUNS = 1000
@@ -32,7 +32,7 @@ DATA = (
 
 
 class Filler:
-    """Writes rows by `INSERT … SELECT` over numbers; columns that are not named have their model's default."""
+    """Writes rows by `INSERT … SELECT` over numbers; other columns get their model's default."""
 
     def __init__(self, sessions: int, tenant_id: int, other_id: int, key_id: int) -> None:
         from django.db import connection
@@ -44,7 +44,7 @@ class Filler:
         self.cursor = connection.cursor()
 
     def rows(self, model: type[Model], count: int, /, **expressions: str) -> None:
-        """`count` rows; an expression may say `n`, the number of its row from 1."""
+        """Inserts `count` rows; an expression may use `n`, the number of its row from 1."""
         fields = [field for field in model._meta.concrete_fields if field.name != "pk"]
         values = [expressions.pop(str(field.attname), "") or _default(field) for field in fields]
         assert not expressions, expressions
@@ -61,14 +61,14 @@ class Filler:
         )
 
     def ago(self, number: str, of: int) -> str:
-        """Evenly over the last DAYS, the last row now."""
+        """Returns SQL for times spread over the last DAYS, the last row's being now."""
         seconds = f"(({of} - {number}) * {DAYS * 86400 / of:.6f})"
         if self.vendor == "postgresql":
             return f"(now() - {seconds} * interval '1 second')"
         return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || {seconds} || ' seconds')"
 
     def fill(self) -> None:
-        """Everything, in the order of its references."""
+        """Inserts everything, in the order of its foreign keys."""
         self._streams()
         self._sessions()
         self._events()
@@ -304,7 +304,7 @@ class Filler:
         )
 
     def _deliveries(self) -> None:
-        """Of a webhook that is switched off by now; none is old enough to be removed."""
+        """Inserts deliveries of a webhook that is switched off now; none is old enough to be removed."""
         from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 
         moment = "now()" if self.vendor == "postgresql" else "datetime('now')"
@@ -338,7 +338,7 @@ class Filler:
 
 
 def _default(field: Any) -> str:
-    """The model's default as SQL; NULL where there is none, which a column that takes none will refuse."""
+    """Returns the model's default as SQL; NULL without one, which a NOT NULL column refuses."""
     value = field.get_default() if field.has_default() and not callable(field.default) else None
     value = "{}" if value is None and field.get_internal_type() == "JSONField" else value
     if value is None:
@@ -347,7 +347,7 @@ def _default(field: Any) -> str:
 
 
 def statistics_collect() -> None:
-    """What autovacuum does by itself within minutes; ids go on after those that were given."""
+    """Collects statistics, as autovacuum does within minutes; sequences continue after the given ids."""
     from django.core.management.color import no_style
     from django.db import connection
 

@@ -1,7 +1,7 @@
 """The servers that benchmarks measure, each pinned to one core, with the measuring process on the other.
 
-The gateway is a real `manage.py serve`, or one whose demo engine writes the time into its text; a reference is a
-module of this package that serves at a port.
+The gateway is a real `manage.py serve`, or one whose demo engine emits the time as text; a reference is a module of
+this package that serves at a port.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tests.stack.process import SERVE, GatewayProcess
 STAMPED = (sys.executable, "-m", "tests.benchmarks.stamped_serve")
 
 
-def pinned(core: int) -> tuple[str, ...]:
-    """What a command is begun with to stay on one core; nothing where that cannot be done."""
+def pin_command(core: int) -> tuple[str, ...]:
+    """Returns the prefix that pins a command to one core; empty where that is impossible."""
     if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
         return ()
     return ("taskset", "-c", str(core))
 
 
 def machine_prepare() -> None:
-    """This process to the second core, and as many files as it may have, for its children too."""
-    if pinned(1):
+    """Pins this process to the second core, and raises the limit of open files for it and its children."""
+    if pin_command(1):
         os.sched_setaffinity(0, {1})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -42,7 +42,7 @@ def machine_prepare() -> None:
 
 @contextmanager
 def deployment(*, distributed: bool = False, **settings: str) -> Iterator[Deployment | None]:
-    """An empty state; None where PostgreSQL and Redis are asked for and do not answer."""
+    """Yields an empty state; None when PostgreSQL and Redis are required and do not answer."""
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as directory:
         data = Path(directory) / "data"
         data.mkdir()
@@ -60,11 +60,11 @@ def deployment(*, distributed: bool = False, **settings: str) -> Iterator[Deploy
 
 
 @asynccontextmanager
-async def serving(
+async def running_server(
     state: Deployment, command: tuple[str, ...] = SERVE, core: int | None = 0
 ) -> AsyncIterator[GatewayProcess]:
-    """A server on `core` that answers."""
-    process = GatewayProcess(state, command=(*(pinned(core) if core is not None else ()), *command))
+    """Starts a server on `core` and waits until it answers."""
+    process = GatewayProcess(state, command=(*(pin_command(core) if core is not None else ()), *command))
     try:
         await process.start()
         yield process
@@ -74,12 +74,12 @@ async def serving(
 
 @asynccontextmanager
 async def reference(module: str, *arguments: str, core: int | None = 0) -> AsyncIterator[GatewayProcess]:
-    """A reference server: `python -m tests.benchmarks.<module> PORT arguments…`, answering at /healthz."""
+    """Starts a reference server, `python -m tests.benchmarks.<module> PORT arguments…`, which has /healthz."""
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as directory:
         data = Path(directory) / "data"
         data.mkdir()
         process = GatewayProcess(Deployment(data), "reference")
-        prefix = pinned(core) if core is not None else ()
+        prefix = pin_command(core) if core is not None else ()
         process.command = (*prefix, sys.executable, "-m", f"tests.benchmarks.{module}", str(process.port), *arguments)
         try:
             await process.start()
@@ -89,5 +89,5 @@ async def reference(module: str, *arguments: str, core: int | None = 0) -> Async
 
 
 def resident_kib(process: GatewayProcess) -> float:
-    """The memory of the process, in KiB."""
+    """Returns the resident memory of the process, in KiB."""
     return float(psutil.Process(process.pid).memory_info().rss) / 1024

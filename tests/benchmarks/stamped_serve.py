@@ -1,9 +1,9 @@
-"""`manage.py serve`, or `worker` when that is named, with a demo engine whose every word is the time it was said: how
-long events take shows at once.
+"""`manage.py serve`, or `worker` when that is named, with a demo engine whose words are the times at which they were
+emitted, so that their latency can be measured.
 
-The rest is the demo engine's: the real agent loop, the real leg. Words come alternately as thinking and as text, so
-that none is joined with its neighbour. The prompt is `count N`, and `at T` for the monotonic time of the first one in
-milliseconds, so that many runs stream together; `providerOpts.delayMs` is the pause between two.
+The rest is the demo engine's: the real agent loop, the real leg. Words alternate between thinking and text, so that
+none is joined with its neighbour. The prompt is `count N`, and `at T` for the monotonic time of the first word in
+milliseconds, so that many runs stream together; `providerOpts.delayMs` is the pause between two words.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from django.core.management import execute_from_command_line
 PROMPT = re.compile(r"count (\d+)(?: at (\d+))?")
 
 
-def stamped(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
-    """The demo's stream, with its script replaced; keeps to its times however long a word takes to be said."""
+def stamped_stream(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
+    """Replaces the script of the demo's stream; keeps to its schedule however long emitting a word takes."""
 
     async def stream(messages: Any, info: Any) -> AsyncIterator[Any]:
         from pydantic_ai.models.function import DeltaThinkingPart
@@ -50,7 +50,7 @@ def main() -> None:
     django.setup()
     from agents_app import demo
 
-    demo._stream_function = stamped
+    demo._stream_function = stamped_stream
     execute_from_command_line([sys.argv[0], *(sys.argv[1:] or ["serve"])])
 
 

@@ -1,4 +1,4 @@
-"""From starting the process to its first answer: on an empty directory, and on one that was served before."""
+"""The time from a start to the first response: on an empty directory, and on one that was served before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.serving import deployment, reference, serving
+from tests.benchmarks.serving import deployment, reference, running_server
 from tests.stack.client import Client
 
 
@@ -18,7 +18,7 @@ async def measure() -> AsyncIterator[Figure]:
         found = []
         for _ in range(3):
             began = time.perf_counter()
-            async with serving(state) as server, aiohttp.ClientSession() as http:
+            async with running_server(state) as server, aiohttp.ClientSession() as http:
                 await Client(http, server.url).get("/v1/sessions")
                 found.append(time.perf_counter() - began)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""One process at a time: whoever freezes in its turn must not keep everybody from theirs."""
+"""An advisory lock has one holder at a time, and a process that freezes while it holds one loses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a transaction takes of what others wait for follows from how long the last ones lasted."""
+"""The size of a batch follows the duration of recent transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that stand in files: which goes first, what a rotation does, and what is refused in which words."""
+"""Environment variables with values in files: precedence, rotation, and the errors of unreadable files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guarded client cannot be sent inside, whatever the address looks like, and nothing it calls can hold it."""
+"""The guarded client refuses private addresses in every spelling, and no server can hold it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Site:
-    """A server on the loopback; `serve` answers each connection."""
+    """A server on the loopback interface; `serve` handles each connection."""
 
     def __init__(self, serve: Serve) -> None:
         self.connections = 0
@@ -203,7 +203,7 @@ async def site() -> AsyncIterator[Callable[[Serve], Awaitable[Site]]]:
 
 
 class Names:
-    """A resolver of our own: each name has a list of answers, taken in turn, the last one again and again."""
+    """A scripted resolver: each name has a list of replies, used in order, the last one repeatedly."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""Ids are names: of one form, different from each other, and in the order in which they were made."""
+"""Ids have one form, are unique, and sort in the order of their creation."""
 
 from __future__ import annotations
 

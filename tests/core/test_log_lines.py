@@ -1,4 +1,4 @@
-"""What a log line says of an error."""
+"""The summary of an error in a log line."""
 
 from __future__ import annotations
 

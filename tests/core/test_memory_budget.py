@@ -11,7 +11,7 @@ from core_app.memory_budget import MemoryBudget
 
 
 class Holder:
-    """A task that holds its bytes until it is told to leave."""
+    """A task that holds its bytes until `leave` is called."""
 
     def __init__(self, budget: MemoryBudget, size: int, owner: int) -> None:
         self._leaving = asyncio.Event()
@@ -36,7 +36,7 @@ async def turns() -> None:
 
 
 async def holders(budget: MemoryBudget, *wanted: tuple[int, int]) -> list[Holder]:
-    """One for each (size, owner), in this order."""
+    """Starts a holder for each (size, owner), in this order."""
     made = [Holder(budget, size, owner) for size, owner in wanted]
     await turns()
     return made

@@ -1,4 +1,4 @@
-"""Attempts to connect that end without a connection, against a server that takes them and says nothing."""
+"""Failed and cancelled connection attempts, against a server that accepts them and stays silent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _no_collector() -> Iterator[None]:
 
 
 class SilentServer:
-    """Tells when a client asked, and when it was gone."""
+    """Signals when a client has sent its first bytes, and when it has gone."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What is sealed is opened under the present secret key and its fallbacks, and sealed under the present one alone."""
+"""Secrets are sealed under the present key, and opened under it and its fallbacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OLD, NEW = "old-key-of-these-tests", "new-key-of-these-tests"
 
 @pytest.fixture
 def sealed_secret(settings: Any) -> str:
-    """Sealed under a key that is the former one now."""
+    """A secret sealed under a key that has become a fallback."""
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
     text = seal("a secret")
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]

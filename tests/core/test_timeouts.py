@@ -1,4 +1,4 @@
-"""A deadline ends its block like `asyncio.timeout`, near ones by a timer, far ones when the loop is looked at."""
+"""Deadlines, coarse deadlines, idle timers and the cancellation of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A write transaction that ends without an error was committed, whatever happened to its connection meanwhile."""
+"""A write transaction that ends without an error was committed, whatever happened to its connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class AlreadyThere(Exception):
-    """What is caught around a savepoint, as that a job is queued already."""
+    """An exception that is caught around a savepoint, like that of a job that is queued already."""
 
 
 def test_a_savepoint_that_cannot_be_undone_fails_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_a_transaction_in_another_fails_both() -> None:
 
 
 def nothing_is_kept(work: Callable[[], None]) -> None:
-    """It fails, and leaves nothing."""
+    """Asserts that the work fails and is rolled back."""
     with pytest.raises(OperationalError, match="nothing is kept"):
         work()
     connection.close()
@@ -142,7 +142,7 @@ def test_a_connection_that_is_cut_says_that_the_database_is_away() -> None:
 
 
 def backend_end() -> None:
-    """Ends the server's side of this thread's connection, from another one."""
+    """Terminates the server's side of this thread's connection."""
     connection.ensure_connection()
     pid = connection.connection.info.backend_pid
     given = settings.DATABASES["default"]

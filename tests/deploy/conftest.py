@@ -1,4 +1,4 @@
-"""nginx of this machine in front of whatever a test puts behind it, with the configuration of deploy/."""
+"""A real nginx with the configuration of deploy/, in front of the server of a test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 
 from tests.deploy.stub_gateway import Stub
-from tests.stack.composition import Places, proxy
+from tests.stack.composition import StackLayout, proxy
 from tests.stack.process import free_port
-from tests.stack.stack import nginx_require
+from tests.stack.stack import require_nginx
 
 ANSWER_SECONDS = 60.0
 
@@ -29,58 +29,58 @@ class Proxy:
     """A running nginx."""
 
     url: str
-    places: Places
+    layout: StackLayout
     ports: tuple[int, int]
-    """Where it expects web processes."""
+    """The ports at which it expects web processes."""
 
     def log_text(self) -> str:
-        """Everything that it wrote."""
-        logs = self.places.directory / "logs"
+        """Returns everything that nginx logged."""
+        logs = self.layout.directory / "logs"
         return "".join(path.read_text(encoding="utf-8") for path in sorted(logs.iterdir()))
 
 
 @pytest.fixture(scope="session")
 def nginx() -> None:
-    """nginx, installed where tests may not be skipped."""
+    """Installs nginx where tests may not be skipped."""
     if not shutil.which("nginx") and os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1":
-        nginx_require()
+        require_nginx()
     if not shutil.which("nginx"):
         pytest.skip("there is no nginx here")
 
 
 @pytest.fixture
 def front(nginx: None, tmp_path: Path) -> Iterator[Proxy]:
-    """nginx with nothing behind it yet."""
-    places = Places(tmp_path, free_port())
+    """An nginx without a server behind it."""
+    layout = StackLayout(tmp_path, free_port())
     ports = (free_port(), free_port())
-    with nginx_running(places, ports):
-        yield Proxy(places.public_url, places, ports)
+    with nginx_running(layout, ports):
+        yield Proxy(layout.public_url, layout, ports)
 
 
 @pytest_asyncio.fixture
 async def client(front: Proxy) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of it."""
+    """An HTTP client of nginx."""
     async with aiohttp.ClientSession(front.url) as session:
         yield session
 
 
 @pytest_asyncio.fixture
 async def behind(front: Proxy) -> AsyncIterator[Stub]:
-    """One of the two web processes that nginx knows; the other is gone."""
+    """A stub in place of one of nginx's two web processes; the other is down."""
     async with Stub(front.ports[0]).serve() as stub:
         yield stub
 
 
 @contextmanager
-def nginx_running(places: Places, web_ports: Sequence[int]) -> Iterator[None]:
-    """nginx at its port, taking connections."""
-    (places.directory / "logs").mkdir()
-    with (places.directory / "logs" / "nginx.log").open("ab") as log:
-        process = subprocess.Popen(proxy(places, web_ports).command, stdout=log, stderr=log)
+def nginx_running(layout: StackLayout, web_ports: Sequence[int]) -> Iterator[None]:
+    """Starts nginx and waits until it accepts connections."""
+    (layout.directory / "logs").mkdir()
+    with (layout.directory / "logs" / "nginx.log").open("ab") as log:
+        process = subprocess.Popen(proxy(layout, web_ports).command, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + ANSWER_SECONDS
-        while not takes_connections(places.port):
-            assert process.poll() is None, (places.directory / "logs" / "nginx.log").read_text()
+        while not takes_connections(layout.port):
+            assert process.poll() is None, (layout.directory / "logs" / "nginx.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         yield

@@ -1,4 +1,4 @@
-"""Stands behind nginx in tests: answers with what reached it, streams as it is told, takes sockets."""
+"""A stub behind nginx: it echoes requests, streams on command and accepts sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 
 @dataclass
 class Stub:
-    """A server at `port`; a stream sends one frame, and the next only when `go_on` is set."""
+    """A server at `port`. A stream sends one frame, and the next only when `go_on` is set."""
 
     port: int
     name: str = "stub"
@@ -39,7 +39,7 @@ class Stub:
         return socket
 
     async def refuse(self, request: web.Request) -> web.StreamResponse:
-        """Answers when the head is there, whatever of the body is not."""
+        """Responds as soon as the head has arrived, without waiting for the body."""
         return web.json_response({"error": "unauthorized"}, status=401)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid by the schema of compose files, hardened, and waiting for the right things."""
+"""docker-compose.yml is valid by the schema of compose files and hardened, and its services start in order."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_no_secret_stands_in_the_file_or_in_an_environment() -> None:
 
 @pytest.fixture
 def secret_files(tmp_path: Path) -> Path:
-    """What the service `secrets` makes."""
+    """The files that the service `secrets` generates."""
     secrets_make(tmp_path, SERVICES["secrets"]["command"][1:])
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The dashboard asks for metrics that /metrics has, by labels that they carry."""
+"""The dashboard queries metrics that /metrics has, by labels that they have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_PROMETHEUS = {"job", "instance", "le"}
 
 
 def exposed_series() -> dict[str, set[str]]:
-    """Every series that /metrics can have, with the labels it carries; RUN_STATES has been asked."""
+    """Returns every series of /metrics with its labels; RUN_STATES must have counts."""
     families = {family.name: family for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())}
     return {
         f"{name}{suffix}": labels_of(name, family)
@@ -33,7 +33,7 @@ def exposed_series() -> dict[str, set[str]]:
 
 
 def labels_of(name: str, family: Metric) -> set[str]:
-    """From the instrument where there is one: without a measurement there is no series to look at."""
+    """Returns the labels from the instrument if there is one: without a measurement it has no series."""
     instrument = REGISTRY._names_to_collectors.get(name)
     declared = set(getattr(instrument, "_labelnames", ()))
     return declared | {label for sample in family.samples for label in sample.labels}
@@ -46,7 +46,7 @@ def expressions() -> Iterator[str]:
 
 
 def queried_metrics(expression: str) -> dict[str, set[str]]:
-    """The metrics in an expression, each with every label that the expression speaks of."""
+    """Returns the metrics in an expression, each with every label that the expression uses."""
     names = re.findall(r"\b((?:gateway|process|python)_\w+)", expression)
     matched = re.findall(r'(\w+)\s*(?:=~|!~|!=|=)"', expression)
     grouped = [label.strip() for labels in re.findall(r"by \(([^)]*)\)", expression) for label in labels.split(",")]

@@ -1,4 +1,4 @@
-"""The image: what goes into it, as whom it runs, and that what goes in is enough. No engine builds it here."""
+"""The image: its files, its user, and that a gateway runs from these files. The image itself is not built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Every instruction with its arguments, continued lines joined."""
+    """Returns every instruction with its arguments, continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
     return [(word, rest) for line in joined.splitlines() if line for word, _, rest in [line.partition(" ")]]
 
@@ -31,7 +31,7 @@ def last_argument(instruction: str) -> str:
 
 
 def context() -> list[PurePosixPath]:
-    """The tracked and new files that .dockerignore lets through: the last rule that fits a path or a parent decides."""
+    """Returns the files that .dockerignore admits: the last rule that matches a path or a parent decides."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -51,7 +51,7 @@ def let_through(path: PurePosixPath, rules: list[str]) -> bool:
 
 @pytest.fixture
 def image_files(tmp_path: Path) -> Path:
-    """What `COPY . .` puts into the image."""
+    """The files that `COPY . .` puts into the image."""
     for path in context():
         (tmp_path / "app" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / "app" / path)

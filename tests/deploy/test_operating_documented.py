@@ -1,4 +1,4 @@
-"""docs/operating.md and docs/scaling.md name what there is: commands with their options, files, variables, settings."""
+"""docs/operating.md and docs/scaling.md name existing commands, options, files, variables and settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_DJANGO = {"createsuperuser", "changepassword", "runserver"}
 
 
 def commands() -> Iterator[list[str]]:
-    """Every `manage.py …` of the pages, as a shell takes it apart; names in capitals stand for values."""
+    """Returns every `manage.py …` of the pages, split as a shell does; names in capitals stand for values."""
     for found in re.findall(r"manage\.py ([a-z]+[^`\n|;]*)", PAGES):
         yield shlex.split(found)
 

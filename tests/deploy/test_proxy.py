@@ -1,4 +1,4 @@
-"""deploy/nginx.conf in a real nginx: what it passes on, what it does not wait for, and what it never writes down."""
+"""deploy/nginx.conf in a real nginx: requests, streams and sockets pass unbuffered, and no secret is logged."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CONFIGURATION = (settings.BASE_DIR / "deploy" / "nginx.conf").read_text(encoding
 
 @asynccontextmanager
 async def raw(front: Proxy, sent: bytes) -> AsyncIterator[asyncio.StreamReader]:
-    """A connection on which nothing more than `sent` is sent."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", front.places.port)
+    """Opens a connection and sends `sent` on it, and nothing more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.layout.port)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             writer.write(sent)

@@ -1,4 +1,4 @@
-"""`GATEWAY_…_FILE` and `OPENAI_API_KEY_FILE`: what a process with secrets in files knows, asked of a process."""
+"""Secrets in files (`GATEWAY_…_FILE`, `OPENAI_API_KEY_FILE`), read by a real process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(json.dumps({name: getattr(settings, name) for name in (
 
 
 def run_process(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A process of ours with nothing in its environment but `variables`."""
+    """Runs Python with no GATEWAY_* variables but `variables`."""
     base = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     base |= {"GATEWAY_ENV_FILE": os.devnull, "GATEWAY_DATA_DIR": str(directory / "data")}
     base |= {"PYTHONPATH": str(settings.BASE_DIR), "DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
@@ -42,7 +42,7 @@ def run_process(directory: Path, *arguments: str, **variables: str) -> subproces
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """`<setting>_FILE` for every secret setting."""
+    """The variable `<setting>_FILE` for every secret setting."""
     for name, value in VALUES.items():
         (tmp_path / name.lower()).write_text(value, encoding="utf-8")
     return {f"{name}_FILE": str(tmp_path / name.lower()) for name in VALUES}

@@ -1,4 +1,4 @@
-"""The units: understood by systemd, without rights, and given more time to stop than a drain takes."""
+"""The systemd units are valid and unprivileged, and have more time to stop than a drain takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway_project.process.server import CLOSE_SECONDS, DRAIN_GRACE_SECONDS
 
 UNITS = sorted((settings.BASE_DIR / "deploy" / "systemd").glob("*.service"))
 MOST_EXPOSED = 2.0
-"""systemd's own scale from 0 to 10; what remains is the network, which a gateway is for."""
+"""On systemd's scale from 0 to 10; the rest is network access, which a gateway needs."""
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
 
@@ -26,7 +26,7 @@ def value(unit: Path, name: str) -> str:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """The units with this checkout in the place of the installation."""
+    """Copies of the units with this checkout as the installation."""
     for unit in UNITS:
         text = unit.read_text(encoding="utf-8").replace("/opt/agent-gateway", str(settings.BASE_DIR))
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
@@ -47,7 +47,7 @@ def test_a_stop_takes_longer_than_a_drain_and_a_crash_is_followed_by_a_start(uni
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_start_that_fails_is_tried_for_as_long_as_it_takes(unit: Path) -> None:
-    """A database that comes up later than the gateway fails a start every other second."""
+    """While the database is down, a start fails every other second."""
     assert value(unit, "StartLimitIntervalSec") == "0"
 
 

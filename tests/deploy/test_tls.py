@@ -1,4 +1,4 @@
-"""deploy/tls/: HTTPS and wss by copying three files."""
+"""HTTPS and wss by copying three files to deploy/tls/."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from django.conf import settings
 
 from tests.deploy.conftest import ANSWER_SECONDS, nginx_running
 from tests.deploy.stub_gateway import Stub
-from tests.stack.composition import Places
+from tests.stack.composition import StackLayout
 from tests.stack.process import free_port
 
 EXAMPLE = settings.BASE_DIR / "deploy" / "tls" / "tls.conf.example"
 
 
 def certificate_write(directory: Path) -> None:
-    """A certificate for 127.0.0.1 that signs itself."""
+    """Writes a self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway.test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -36,9 +36,9 @@ def certificate_write(directory: Path) -> None:
     (directory / "server.key").write_bytes(pem)
 
 
-def tls_write(places: Places, port: int) -> None:
-    """What docs/operating.md says to do, at this machine's places."""
-    directory = places.directory / "tls"
+def tls_write(layout: StackLayout, port: int) -> None:
+    """Writes the files of docs/operating.md, with the paths of the test."""
+    directory = layout.directory / "tls"
     directory.mkdir()
     certificate_write(directory)
     text = EXAMPLE.read_text(encoding="utf-8").replace("/etc/nginx/tls", str(directory))
@@ -46,12 +46,12 @@ def tls_write(places: Places, port: int) -> None:
 
 
 async def test_https_and_wss_are_served_and_said_on(nginx: None, tmp_path: Path) -> None:
-    places, port, web = Places(tmp_path, free_port()), free_port(), free_port()
-    tls_write(places, port)
+    layout, port, web = StackLayout(tmp_path, free_port()), free_port(), free_port()
+    tls_write(layout, port)
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     connector = aiohttp.TCPConnector(ssl=trusting)
-    with nginx_running(places, [web]):
+    with nginx_running(layout, [web]):
         async with Stub(web).serve(), aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as it:
             async with asyncio.timeout(ANSWER_SECONDS), it.get("/") as answer:
                 assert (await answer.json())["headers"]["x-forwarded-proto"] == "https"

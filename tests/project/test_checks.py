@@ -1,4 +1,4 @@
-"""The settings' checks: each refusal has its id, and the documentation lists them all."""
+"""The checks of the settings have stable ids, which the documentation lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every connection to PostgreSQL is opened with."""
+"""The connection parameters of PostgreSQL."""
 
 from __future__ import annotations
 

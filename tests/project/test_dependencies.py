@@ -1,4 +1,4 @@
-"""What the code imports is declared in pyproject.toml: what another package happens to bring may leave with it."""
+"""Every import is declared in pyproject.toml: a transitive dependency may disappear with its parent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from packaging.utils import canonicalize_name
 
 OWN = {path.parent.name for path in settings.BASE_DIR.glob("*/__init__.py")}
 OF_EXTRAS = {"pydantic-ai-slim": {"openai", "anthropic"}}
-"""Packages that a declared extra stands for."""
+"""The packages of a declared extra."""
 
 
 def foreign_imports(folder: str) -> dict[str, Path]:
-    """Every foreign top-level module that `folder` imports, with one place that does."""
+    """Returns every foreign top-level module that `folder` imports, with a file that imports it."""
     found: dict[str, Path] = {}
     for path in settings.BASE_DIR.glob(folder):
         for name in modules(ast.parse(path.read_text(encoding="utf-8"))):

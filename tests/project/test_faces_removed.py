@@ -26,45 +26,45 @@ PATHS = {"native": "/v1/sessions/{session_id}", "inference": "/v1/models", "resp
 
 
 @pytest.fixture(params=NAMES)
-def removed(request: pytest.FixtureRequest) -> str:
+def removed_face(request: pytest.FixtureRequest) -> str:
     """Each face in turn."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
-def process(removed: str, tmp_path: Path) -> Iterator[GatewayProcess]:
+def process(removed_face: str, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway without the face."""
     tree, data = tmp_path / "tree", tmp_path / "data"
     tree.mkdir()
     data.mkdir()
     tree_copy(tree)
-    face_remove(tree, removed)
+    face_remove(tree, removed_face)
     state_copy(data)
     process = GatewayProcess(Deployment(data), command=(sys.executable, str(tree / "manage.py"), "serve"))
     yield process
     process.end()
 
 
-async def test_a_gateway_without_a_face_serves_the_others(process: GatewayProcess, removed: str) -> None:
+async def test_a_gateway_without_a_face_serves_the_others(process: GatewayProcess, removed_face: str) -> None:
     await process.start()
     async with aiohttp.ClientSession(process.url, timeout=aiohttp.ClientTimeout(60)) as http:
         assert (await fetch(http, "GET", "/healthz"))[0] == 200
         assert (await fetch(http, "GET", "/admin/login/"))[0] == 200
-        await check_document(http, removed)
-        await check_native(http, process.url, here=removed != "native")
-        await check_inference(http, here=removed != "inference")
-        await check_responses(http, here=removed != "responses")
+        await check_document(http, removed_face)
+        await check_native(http, process.url, here=removed_face != "native")
+        await check_inference(http, here=removed_face != "inference")
+        await check_responses(http, here=removed_face != "responses")
 
 
-async def check_document(http: aiohttp.ClientSession, removed: str) -> None:
+async def check_document(http: aiohttp.ClientSession, removed_face: str) -> None:
     """The document is valid, and has the paths of the faces that are left."""
     status, document = await fetch(http, "GET", "/openapi.json")
     assert status == 200
     validate_schema(document)
     assert missing_components(document) == set()
     present = {name for name, path in PATHS.items() if path in document["paths"]}
-    assert present == set(PATHS) - {removed}
+    assert present == set(PATHS) - {removed_face}
 
 
 def missing_components(document: Any) -> set[str]:

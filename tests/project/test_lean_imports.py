@@ -1,4 +1,4 @@
-"""What a start loads: not the libraries of a deployment that it is none of, nor what only few requests need."""
+"""An embedded start imports neither the libraries of a distributed one nor those that few requests need."""
 
 from __future__ import annotations
 

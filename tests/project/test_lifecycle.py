@@ -1,4 +1,4 @@
-"""A part that fails must not keep the others from being brought home, nor the gateway from starting again."""
+"""A failing part keeps neither the other parts from stopping nor the gateway from starting again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Noting(Part):
-    """A part that notes what it is told, and fails at one of the steps."""
+    """A part that records its steps, and fails at one of them."""
 
     def __init__(self, name: str, calls: list[str], fails: str = "") -> None:
         self.name, self.calls, self.fails = name, calls, fails
@@ -36,7 +36,7 @@ class Noting(Part):
 
 
 class OfParts(Gateway):
-    """A gateway of given parts."""
+    """A gateway with the given parts."""
 
     def __init__(self, *parts: Part) -> None:
         super().__init__()

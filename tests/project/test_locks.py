@@ -1,4 +1,4 @@
-"""The lock files say what pyproject.toml says, with hashes, and nothing about where they were made."""
+"""The lock files match pyproject.toml, have hashes, and do not name a package index."""
 
 from __future__ import annotations
 

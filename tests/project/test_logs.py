@@ -1,4 +1,4 @@
-"""What is logged carries no secret, whatever way it came in."""
+"""Log lines contain no secrets, and have one form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
 
 @pytest.fixture
 def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What reaches standard error under GATEWAY_LOG_FORMAT=json."""
+    """The standard error of a process with GATEWAY_LOG_FORMAT=json."""
     stream = io.StringIO()
     root = logging.getLogger()
     before, level = root.handlers, root.level

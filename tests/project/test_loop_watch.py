@@ -1,4 +1,4 @@
-"""The watchdog finds what holds the loop, and nothing else."""
+"""The watchdog finds the callback that blocks the loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.loop_watch import LIMIT, loop_watched
 
 
 def burn(seconds: float) -> None:
-    """Holds this thread for so much of its processor time."""
+    """Uses `seconds` of this thread's processor time."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass

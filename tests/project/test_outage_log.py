@@ -1,4 +1,4 @@
-"""What libraries say of an outage is said once in a while, in one line, and everything else as it was."""
+"""An outage is logged once a minute in one line, and other records are unchanged."""
 
 from __future__ import annotations
 

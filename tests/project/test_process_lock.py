@@ -1,4 +1,4 @@
-"""Where only one process may serve, the second is refused before it does anything."""
+"""Deployments for one process refuse a second one before it does anything."""
 
 from __future__ import annotations
 

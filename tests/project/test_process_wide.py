@@ -41,7 +41,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def assigned_names(path: Path) -> Iterator[str]:
-    """The names that a module assigns at its top level, and does not import."""
+    """Yields the names that a module assigns at its top level."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -49,7 +49,7 @@ def assigned_names(path: Path) -> Iterator[str]:
 
 
 def holds_state(value: Any) -> bool:
-    """True for an instance of one of our classes that has attributes which may change."""
+    """Returns True for an instance of a class of the gateway whose attributes may change."""
     kind = type(value)
     if isinstance(value, (type, tuple, enum.Enum, *BUILT_ONCE)) or kind.__module__.split(".")[0] not in ROOMS:
         return False

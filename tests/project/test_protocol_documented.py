@@ -1,4 +1,4 @@
-"""docs/protocol-native.md names every event, error code and close code that the code has, and no other."""
+"""docs/protocol-native.md names exactly the events, error codes and close codes of the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "protocol-native.md").read_text(enc
 
 
 def first_cells(section: str) -> set[str]:
-    """The words in backticks in the first column of a section's tables."""
+    """Returns the words in backticks in the first column of a section's tables."""
     body = TEXT[TEXT.index(f"\n## {section}\n") :]
     body = body[: body.find("\n## ", 4)] if "\n## " in body[4:] else body
     rows = [line for line in body.splitlines() if line.startswith("| ")]

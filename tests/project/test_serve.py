@@ -1,4 +1,4 @@
-"""`manage.py serve` as a process: from nothing to answering, refused twice over, and gone without a trace."""
+"""`manage.py serve` as a process: the first start, refusals, and a clean stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def database_url_under_test() -> str:
-    """The address of the database that this test run made, or none for SQLite."""
+    """Returns the URL of the test run's database; empty for SQLite."""
     if not settings.GATEWAY_DATABASE_URL:
         return ""
     base, _, _ = settings.GATEWAY_DATABASE_URL.rpartition("/")
@@ -34,7 +34,7 @@ def database_url_under_test() -> str:
 
 
 class Served:
-    """A started process and what it said when it was ready."""
+    """A started process and the announcement that it printed."""
 
     def __init__(self, directory: Path, port: int, **given: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -57,7 +57,7 @@ class Served:
         )
 
     def announcement(self) -> str:
-        """Everything it says about where and with what it can be reached."""
+        """Returns the announcement: addresses and secrets."""
         lines: list[str] = []
         assert self.process.stdout is not None
         deadline = threading.Timer(BOUND_SECONDS, self.process.kill)
@@ -71,14 +71,14 @@ class Served:
         return "".join(lines)
 
     def stop(self) -> tuple[int, str]:
-        """Its exit code after a SIGTERM, and its log."""
+        """Sends SIGTERM; returns the exit code and the log."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         _, log = self.process.communicate(timeout=BOUND_SECONDS)
         return self.process.returncode, log
 
     def refusal(self) -> tuple[int, str]:
-        """The exit code and last line of a process that does not start."""
+        """Returns the exit code and the last line of a process that does not start."""
         try:
             _, log = self.process.communicate(timeout=BOUND_SECONDS)
         except subprocess.TimeoutExpired:
@@ -164,7 +164,7 @@ def test_a_broken_configuration_is_one_sentence_and_makes_no_keys_that_nobody_se
 
 @pytest.mark.skipif(not settings.GATEWAY_DATABASE_URL, reason="SQLite has no such bound")
 def test_a_migration_is_not_cut_off_between_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound of other transactions is the lease: a slow machine thinks longer than that between two statements."""
+    """Other transactions are limited to the lease, and a slow machine needs longer between two statements."""
 
     def idle_timeout() -> str:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""How the server stops, and how it takes its ports."""
+"""The server's drain and stop, and its listening sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway_project.process.server import GatewayServer, PortTaken, bind_socket
 
 
 class RecordingGateway:
-    """Notes what it is asked for; `drain` waits until the test lets it end."""
+    """Records its calls; `drain` waits until the test lets it end."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -28,7 +28,7 @@ class RecordingGateway:
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """A lifespan that notes its end in the gateway; anything else is answered 200."""
+    """A lifespan that records its end in the gateway; other scopes get a 200."""
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -41,7 +41,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Running:
-    """A server on a free port of this process."""
+    """A server in this process, on a free port."""
 
     def __init__(self) -> None:
         self.gateway = RecordingGateway()

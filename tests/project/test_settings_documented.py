@@ -27,7 +27,7 @@ print(json.dumps({name: str(value) for name, value in vars(settings).items() if 
 
 
 def names_read() -> set[str]:
-    """What the typed reader is asked for, by the code itself."""
+    """Returns the names that the code passes to the typed reader."""
     files = [settings.BASE_DIR / "gateway_project" / name for name in ("settings.py", "configuration/environment.py")]
     return {f"GATEWAY_{name}" for file in files for name in reader_calls(file)} - ALIASES - FOR_TESTS
 
@@ -52,7 +52,7 @@ def example_defaults() -> dict[str, str]:
 
 
 def effective(tmp_path: Path, env_file: str) -> dict[str, Any]:
-    """Every setting as a process without any GATEWAY_* variable but `env_file` reads it."""
+    """Returns every setting as read by a process without GATEWAY_* variables but `env_file`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     environment = clean | {"GATEWAY_ENV_FILE": env_file, "PYTHONPATH": str(settings.BASE_DIR)}
     result = subprocess.run(

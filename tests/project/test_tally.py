@@ -1,4 +1,4 @@
-"""The line that `make test` ends with."""
+"""The last line of `make test`."""
 
 from __future__ import annotations
 

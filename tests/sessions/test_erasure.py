@@ -20,7 +20,7 @@ from sessions_app.services.erasure import end_user_erase, session_erase, tenant_
 from tenants_app.models import AuditEntry, LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, paused, say
+from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, gated_leg, say
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,7 +54,7 @@ async def test_a_purged_session_leaves_its_words_nowhere(api: Client, tenant: Te
     await api.run(session, f"my name is {SECRET}", endUser=SECRET)
     prompt = f"/v1/sessions/{session}/prompt", {"text": "hello"}
     prompted = await api.post(*prompt, headers={"Idempotency-Key": "prompted"})
-    await api.ended(session, prompted.json["requestId"])
+    await api.follow_run(session, prompted.json["requestId"])
     assert "Event" in await database.run(found_anywhere, SECRET)
     assert (await api.delete(f"/v1/sessions/{session}?purge=true")).status == 204
     assert (await api.get(f"/v1/sessions/{session}")).status == 404
@@ -77,7 +77,7 @@ async def test_purging_needs_the_scope_admin(api: Client, gateway: GatewayHarnes
 
 async def test_a_running_session_is_purged_and_its_followers_end(api: Client, script: ScriptedEngine) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     await api.prompt(session, "hello")
     await gate.arrival()
@@ -128,8 +128,8 @@ async def test_an_erased_end_user_is_in_no_call_and_no_failure_either(
         requested = await reader.next_of("tool_call_requested")
         result = {"callId": requested.data["callId"], "result": SECRET}
         assert (await api.post(f"{path}/tool-results", result)).status == 200
-        await reader.rest()
-    assert (await api.ended(shared, request_id))["error"]["reason"] == f"no answer for {SECRET}"
+        await reader.read_to_end()
+    assert (await api.follow_run(shared, request_id))["error"]["reason"] == f"no answer for {SECRET}"
     script.behaviour = echo
     await api.run(shared, "I am somebody else", endUser="u-2")
     before = (await api.get(f"{path}/messages")).json["messages"]

@@ -21,7 +21,7 @@ from events_app.follower import Follower
 from events_app.hub import HUB
 from tests.fold import whole_log
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
-from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, paused, saying, stream
+from tests.scripted_engine import USAGE, Gate, ScriptedEngine, echo, gated_leg, saying_leg, stream
 from tests.unruly_layer import GrouplessLayer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,7 +64,7 @@ async def test_a_replay_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, 
         async with api.events(session, since=0) as reader:
             seen = [await reader.next() for _ in range(cut)]
         async with api.events(session, last_id=reader.last_id if cut else 0) as reader:
-            assert seen + await reader.rest() == whole, cut
+            assert seen + await reader.read_to_end() == whole, cut
 
 
 async def test_a_live_stream_cut_anywhere_goes_on_with_exactly_the_rest(api: Client, script: ScriptedEngine) -> None:
@@ -81,7 +81,7 @@ async def _watch_run(api: Client, cut: int) -> list[Frame]:
         await api.prompt(session, "tell")
         seen = [await reader.next() for _ in range(cut)]
     async with api.events(session, last_id=seen[-1].id) as reader:
-        frames = seen + await reader.rest()
+        frames = seen + await reader.read_to_end()
     assert frames == await api.log(session), cut
     return frames
 
@@ -104,7 +104,7 @@ async def test_a_stream_cut_again_and_again_is_whole(api: Client, script: Script
 
 async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, script: ScriptedEngine) -> None:
     gate = Gate()
-    script.behaviour = paused(gate, before=["a ", "b "], after=[f"{n} " for n in range(200)])
+    script.behaviour = gated_leg(gate, before=["a ", "b "], after=[f"{n} " for n in range(200)])
     session = await api.session()
     await api.prompt(session, "go")
     await gate.arrival()
@@ -119,7 +119,7 @@ async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, 
 
 async def _read_all(api: Client, session: str) -> bytes:
     async with api.events(session) as reader:
-        await reader.rest()
+        await reader.read_to_end()
     head, _, events = reader.raw.partition(b"\n\n")
     assert head.startswith(b"retry: ")
     return events
@@ -149,7 +149,7 @@ async def test_deltas_coalesce_under_load_and_lose_no_character(
     session = await api.session()
     async with api.events(session) as reader:
         await api.prompt(session, "go")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     deltas = [frame.data["delta"] for frame in frames if frame.event == "message_delta"]
     assert "".join(deltas) == "".join(pieces)
     assert len(deltas) < 10
@@ -157,7 +157,7 @@ async def test_deltas_coalesce_under_load_and_lose_no_character(
 
 async def test_one_delta_larger_than_an_event_may_be_loses_no_character(api: Client, script: ScriptedEngine) -> None:
     text = "🎈\x01ab" * 100_000
-    script.behaviour = saying(text)
+    script.behaviour = saying_leg(text)
     session = await api.session()
     await api.run(session, "go")
     deltas = [frame.data["delta"] for frame in await api.log(session) if frame.event == "message_delta"]
@@ -165,7 +165,7 @@ async def test_one_delta_larger_than_an_event_may_be_loses_no_character(api: Cli
 
 
 async def test_a_delta_that_no_database_takes_is_cleaned_and_harms_nobody(api: Client, script: ScriptedEngine) -> None:
-    script.behaviour = saying("nul \x00 and lone \ud800 surrogate")
+    script.behaviour = saying_leg("nul \x00 and lone \ud800 surrogate")
     session = await api.session()
     run = await api.run(session, "go")
     assert run["status"] == "completed"
@@ -190,8 +190,8 @@ async def test_a_channel_layer_that_misbehaves_costs_no_event(
         for _ in range(3):
             await api.prompt(session, "tell")
         await api.delete(f"/v1/sessions/{session}")
-        frames = await one.rest()
-        assert await two.rest() == frames
+        frames = await one.read_to_end()
+        assert await two.read_to_end() == frames
     assert frames == await api.log(session)
 
 
@@ -205,9 +205,9 @@ async def test_what_one_follower_reads_hides_no_loss_from_another(
     session = await api.session()
     async with api.events(session, follow="session") as first:
         await HUB.check(full=True)
-        await api.done(session, await api.prompt(session, "hello"))
+        await api.poll_run(session, await api.prompt(session, "hello"))
         async with api.events(session) as second:
-            await second.rest()
+            await second.read_to_end()
         await HUB.check(full=True)
         await HUB.check(full=True)
         assert (await first.next_of("agent_end")).data["lastMessage"]["content"] == "hello"
@@ -221,7 +221,7 @@ async def test_a_reader_that_takes_nothing_is_ended_and_the_others_are_not(
     gate = Gate()
 
     async def many(leg: Leg) -> LegOutcome:
-        await gate.passed()
+        await gate.pass_through()
         return await in_steps(leg, ["word "] * 120)
 
     script.behaviour = many
@@ -232,15 +232,15 @@ async def test_a_reader_that_takes_nothing_is_ended_and_the_others_are_not(
         await _wait_attached(2)
         (subscription, *_) = HUB._streams[next(iter(HUB._streams))].subscriptions
         gate.open()
-        frames = await quick.rest()
+        frames = await quick.read_to_end()
         assert frames[-1].event == "agent_end"
         assert subscription.overflowed
         assert not subscription.batches
         slow.resume()
-        seen = await slow.rest()
+        seen = await slow.read_to_end()
         assert len(seen) < len(frames)
     async with api.events(session, last_id=slow.last_id) as reader:
-        assert seen + await reader.rest() == frames
+        assert seen + await reader.read_to_end() == frames
 
 
 async def test_a_reader_that_takes_no_frame_in_time_is_cut_off(api: Client, settings: Any) -> None:
@@ -327,29 +327,29 @@ async def test_a_draining_server_tells_followers_to_come_back_and_they_miss_noth
     api: Client, gateway: GatewayHarness, script: ScriptedEngine
 ) -> None:
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     session = await api.session()
     request_id = await api.prompt(session, "go")
     await gate.arrival()
     async with api.events(session) as reader:
         await reader.next_of("message_delta")
         draining = asyncio.create_task(gateway.drain())
-        await reader.rest()
+        await reader.read_to_end()
         assert reader.comments[-1] == b": restarting, reconnect and resume"
         await draining
     await gateway.stop()
     await gateway.start()
     async with api.events(session, last_id=reader.last_id) as again:
-        frames = await again.rest()
+        frames = await again.read_to_end()
     assert frames[-1].event == "agent_end"
-    assert (await api.ended(session, request_id))["status"] == "completed"
+    assert (await api.follow_run(session, request_id))["status"] == "completed"
 
 
 async def test_a_leg_that_ends_while_the_server_drains_is_not_handed_over(
     api: Client, gateway: GatewayHarness, script: ScriptedEngine
 ) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     request_id = await api.prompt(session, "go")
     queued = await api.prompt(session, "next")
@@ -360,9 +360,9 @@ async def test_a_leg_that_ends_while_the_server_drains_is_not_handed_over(
     await draining
     await gateway.stop()
     await gateway.start()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert (run["status"], run["attempt"]) == ("completed", 1)
-    assert (await api.ended(session, queued))["status"] == "completed"
+    assert (await api.follow_run(session, queued))["status"] == "completed"
 
 
 async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the_log(
@@ -384,7 +384,7 @@ async def test_two_hundred_sessions_stream_at_once_and_every_follower_equals_the
         # Two hundred runs share the machine with whatever else it does.
         async with api.events(session, patience=180.0) as reader:
             await api.prompt(session, "go")
-            return await reader.rest()
+            return await reader.read_to_end()
 
     async with asyncio.TaskGroup() as group:
         tasks = {session: group.create_task(watch(session)) for session in sessions}

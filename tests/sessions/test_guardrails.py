@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from agents_app.engine import Finished, Leg, LegOutcome, ToolRequest
 from agents_app.guardrails import Guardrail, Subject, load_guardrails
 from tests.gateway_harness import Client
-from tests.scripted_engine import ScriptedEngine, say, saying
+from tests.scripted_engine import ScriptedEngine, say, saying_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,7 +51,7 @@ async def test_a_text_that_would_join_a_run_is_checked_as_a_prompt_is(api: Clien
 async def test_a_refused_answer_ends_its_run_with_an_error(api: Client, settings: Any, script: ScriptedEngine) -> None:
     settings.GATEWAY_GUARDRAILS = ["agents_app.guardrails:BannedWords"]
     settings.GATEWAY_BANNED_WORDS = ["xyzzy"]
-    script.behaviour = saying("the word is ", "xyzzy")
+    script.behaviour = saying_leg("the word is ", "xyzzy")
     session = await api.session()
     run = await api.run(session, "what is the word")
     assert (run["status"], run["error"]["code"]) == ("failed", "guardrail_refused")

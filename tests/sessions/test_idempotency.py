@@ -60,7 +60,7 @@ async def test_a_prompt_whose_process_died_after_its_commit_is_answered_again_an
         await api.post(path, {"text": "hello"}, headers=KEY)
     again = await api.post(path, {"text": "hello"}, headers=KEY)
     assert (again.status, again.headers["idempotent-replayed"]) == (202, "true")
-    assert (await api.ended(session, again.json["requestId"]))["status"] == "completed"
+    assert (await api.follow_run(session, again.json["requestId"]))["status"] == "completed"
     assert await runs() == 1
 
 

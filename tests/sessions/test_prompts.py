@@ -19,7 +19,7 @@ from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.wakeup import WAKEUPS
 from tests.conftest import Caller
 from tests.gateway_harness import Client, eventually
-from tests.scripted_engine import Gate, ScriptedEngine, paused, saying
+from tests.scripted_engine import Gate, ScriptedEngine, gated_leg, saying_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def busy(api: Client, script: ScriptedEngine) -> tuple[str, str, Gate]:
     """A session whose first run waits at a gate."""
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     session = await api.session()
     request_id = await api.prompt(session, "first")
     await gate.arrival()
@@ -40,7 +40,7 @@ async def accepted(api: Client, script: ScriptedEngine, settings: Any) -> tuple[
     """A session whose first run is accepted but not started, because another one occupies the only slot."""
     settings.GATEWAY_MAX_RUNS = 1
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     await api.prompt(await api.session(), "elsewhere")
     await gate.arrival()
     session = await api.session()
@@ -54,7 +54,7 @@ async def test_an_accepted_prompt_says_whether_it_waits(api: Client, busy: tuple
     assert set(answer.json) == {"requestId", "sessionId", "queued"}
     assert answer.json["queued"] is True
     gate.open()
-    assert (await api.ended(session, answer.json["requestId"]))["status"] == "completed"
+    assert (await api.follow_run(session, answer.json["requestId"]))["status"] == "completed"
     received = [frame.data for frame in await api.log(session) if frame.event == "prompt_received"]
     assert [(data["text"], data["queued"]) for data in received] == [("first", False), ("second", True)]
     ends = [frame.data["requestId"] for frame in await api.log(session) if frame.event == "agent_end"]
@@ -66,7 +66,7 @@ async def test_a_busy_session_rejects_when_asked_to(api: Client, busy: tuple[str
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "second", "whenBusy": "reject"})
     assert answer.error == (409, "conflict")
     gate.open()
-    await api.ended(session, first)
+    await api.follow_run(session, first)
     assert len((await api.get(f"/v1/sessions/{session}/runs")).json["runs"]) == 1
 
 
@@ -76,8 +76,8 @@ async def test_an_interrupt_aborts_what_runs_and_goes_before_what_waits(
     session, first, _ = busy
     second = await api.prompt(session, "second")
     third = await api.prompt(session, "third", whenBusy="interrupt")
-    assert (await api.ended(session, third))["status"] == "completed"
-    assert (await api.ended(session, second))["status"] == "completed"
+    assert (await api.follow_run(session, third))["status"] == "completed"
+    assert (await api.follow_run(session, second))["status"] == "completed"
     run = (await api.get(f"/v1/sessions/{session}/runs/{first}")).json
     assert (run["status"], run["endReason"]) == ("aborted", "aborted")
     starts = [frame.data["requestId"] for frame in await api.log(session) if frame.event == "agent_start"]
@@ -90,12 +90,12 @@ async def test_an_interrupt_ends_what_a_waiting_run_waits_for(api: Client) -> No
         first = await api.prompt(session, "approve")
         await reader.next_of("approval_required")
         second = await api.prompt(session, "hello", whenBusy="interrupt")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     kinds = [frame.event for frame in frames]
     assert kinds[-3:] == ["approval_resolved", "tool_execution_end", "agent_abort"]
     assert frames[-2].data["status"] == "rejected"
     assert frames[-1].data["requestId"] == first
-    assert (await api.ended(session, second))["status"] == "completed"
+    assert (await api.follow_run(session, second))["status"] == "completed"
 
 
 async def test_an_interrupt_aborts_a_run_that_was_accepted_and_is_not_begun(
@@ -105,8 +105,8 @@ async def test_an_interrupt_aborts_a_run_that_was_accepted_and_is_not_begun(
     second = await api.prompt(session, "second")
     third = await api.prompt(session, "third", whenBusy="interrupt")
     gate.open()
-    assert (await api.ended(session, third))["status"] == "completed"
-    assert (await api.ended(session, second))["status"] == "completed"
+    assert (await api.follow_run(session, third))["status"] == "completed"
+    assert (await api.follow_run(session, second))["status"] == "completed"
     run = (await api.get(f"/v1/sessions/{session}/runs/{first}")).json
     assert (run["status"], run["endReason"], run["startedAt"]) == ("aborted", "aborted", None)
     starts = [frame.data["requestId"] for frame in await api.log(session) if frame.event == "agent_start"]
@@ -121,7 +121,7 @@ async def test_steering_joins_a_run_that_was_accepted_and_is_not_begun(
 
     async def wait_for_steering(leg: Leg) -> LegOutcome:
         heard.extend(await leg.take_steering())
-        return await saying("ok")(leg)
+        return await saying_leg("ok")(leg)
 
     script.behaviour = wait_for_steering
     steered = await api.post(f"/v1/sessions/{session}/steer", {"text": "now"})
@@ -129,7 +129,7 @@ async def test_steering_joins_a_run_that_was_accepted_and_is_not_begun(
     prompted = await api.post(f"/v1/sessions/{session}/prompt", {"text": "also", "whenBusy": "steer"})
     assert (prompted.status, prompted.json["requestId"], prompted.json["queued"]) == (202, first, False)
     gate.open()
-    assert (await api.ended(session, first))["status"] == "completed"
+    assert (await api.follow_run(session, first))["status"] == "completed"
     assert heard == ["now", "also"]
     assert len((await api.get(f"/v1/sessions/{session}/runs")).json["runs"]) == 1
 
@@ -167,7 +167,7 @@ async def test_a_full_queue_is_answered_429(api: Client, busy: tuple[str, str, G
     assert (await api.get(f"/v1/sessions/{session}/status")).json["state"] == "working"
     gate.open()
     for request_id in queued:
-        assert (await api.ended(session, request_id))["status"] == "completed"
+        assert (await api.follow_run(session, request_id))["status"] == "completed"
 
 
 async def test_a_run_takes_only_so_many_texts_that_wait_to_join_it(api: Client, settings: Any) -> None:
@@ -183,8 +183,8 @@ async def test_a_run_takes_only_so_many_texts_that_wait_to_join_it(api: Client, 
             assert (await api.post(f"/v1/sessions/{session}/{path}", body)).error == (429, "queue_full")
         body = {"approvalId": approval.data["approvalId"]}
         assert (await api.post(f"/v1/sessions/{session}/approve", body)).status == 200
-        assert (await api.ended(session, request_id))["status"] == "completed"
-        kinds = [frame.event for frame in await reader.rest()]
+        assert (await api.follow_run(session, request_id))["status"] == "completed"
+        kinds = [frame.event for frame in await reader.read_to_end()]
     assert kinds.count("steering") == 2
 
 
@@ -201,7 +201,7 @@ async def test_a_wait_that_is_too_short_is_answered_202(api: Client, busy: tuple
     answer = await api.post(f"/v1/sessions/{session}/prompt?wait=0.01", {"text": "second"})
     assert answer.status == 202
     gate.open()
-    assert (await api.ended(session, answer.json["requestId"]))["status"] == "completed"
+    assert (await api.follow_run(session, answer.json["requestId"]))["status"] == "completed"
 
 
 async def test_a_wait_whose_run_is_erased_meanwhile_is_answered_202(
@@ -225,7 +225,7 @@ async def test_more_waits_than_request_threads_hold_nobody_up(
     api: Client, script: ScriptedEngine, settings: Any
 ) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     sessions = [await api.session() for _ in range(settings.GATEWAY_REQUEST_THREADS + 2)]
     async with asyncio.TaskGroup() as group:
         waits = [
@@ -246,7 +246,7 @@ async def test_an_abort_ends_what_runs_at_once_and_the_next_prompt_begins(
     answer = await api.post(f"/v1/sessions/{session}/abort", {"reason": "enough"})
     assert answer.status == 202
     assert answer.json == {"requestId": first, "sessionId": session, "status": "aborted"}
-    assert (await api.ended(session, second))["status"] == "completed"
+    assert (await api.follow_run(session, second))["status"] == "completed"
     (abort,) = [frame.data for frame in await api.log(session) if frame.event == "agent_abort"]
     assert (abort["requestId"], abort["reason"], abort["message"]) == (first, "aborted", "enough")
 
@@ -267,7 +267,7 @@ async def test_a_queued_run_is_withdrawn(api: Client, busy: tuple[str, str, Gate
     second = await api.prompt(session, "second")
     assert (await api.post(f"/v1/sessions/{session}/runs/{second}/abort")).status == 202
     gate.open()
-    assert (await api.ended(session, first))["status"] == "completed"
+    assert (await api.follow_run(session, first))["status"] == "completed"
     run = (await api.get(f"/v1/sessions/{session}/runs/{second}")).json
     assert (run["status"], run["startedAt"], run["turns"]) == ("aborted", None, 0)
     assert (await api.post(f"/v1/sessions/{session}/runs/{second}/abort")).error == (409, "conflict")
@@ -279,7 +279,7 @@ async def test_a_waiting_run_is_aborted_with_its_approval(api: Client) -> None:
         await api.prompt(session, "approve")
         approval = await reader.next_of("approval_required")
         assert (await api.post(f"/v1/sessions/{session}/abort")).status == 202
-        assert (await reader.rest())[-1].event == "agent_abort"
+        assert (await reader.read_to_end())[-1].event == "agent_abort"
     late = await api.post(f"/v1/sessions/{session}/approve", {"approvalId": approval.data["approvalId"]})
     assert late.status in (409, 410)
     assert (await api.get(f"/v1/sessions/{session}")).json["state"] == "idle"
@@ -317,7 +317,7 @@ async def test_a_switched_model_is_announced_and_used(api: Client) -> None:
 
 
 async def test_the_text_of_a_large_prompt_is_whole_though_its_event_is_cut(api: Client, script: ScriptedEngine) -> None:
-    script.behaviour = saying("ok")
+    script.behaviour = saying_leg("ok")
     text = "漢" * 200_000
     session = await api.session()
     await api.run(session, text)
@@ -330,7 +330,7 @@ async def test_the_text_of_a_large_prompt_is_whole_though_its_event_is_cut(api: 
 
 async def test_a_large_answer_keeps_the_shape_of_its_terminal_event(api: Client, script: ScriptedEngine) -> None:
     text = "漢" * 200_000
-    script.behaviour = saying(text)
+    script.behaviour = saying_leg(text)
     session = await api.session()
     run = await api.run(session, "go")
     assert run["lastMessage"]["content"] == text
@@ -380,4 +380,4 @@ async def test_no_order_of_prompt_release_and_sweep_loses_a_wake_up(
         await database.run(lambda: Stream.objects.filter(owner="holder").update(lease_expires=1.0))
         for work in await database.run(sessions_with_work):
             WAKEUPS.notify(work)
-    assert (await api.ended(session, run.pk))["status"] == "completed"
+    assert (await api.follow_run(session, run.pk))["status"] == "completed"

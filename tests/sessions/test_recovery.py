@@ -22,7 +22,7 @@ from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.start import leg_start
 from sessions_app.models import Message, Run, SteeringNote
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
-from tests.scripted_engine import Crash, Gate, ScriptedEngine, dying, paused, say, saying, stream
+from tests.scripted_engine import Crash, Gate, ScriptedEngine, crashing_leg, gated_leg, say, saying_leg, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ async def run_of(request_id: str) -> Run:
 async def test_a_leg_that_dies_is_tried_again_and_clients_are_told_to_drop_its_text(
     api: Client, script: ScriptedEngine
 ) -> None:
-    script.legs = [dying("half an ans"), saying("a whole answer")]
+    script.legs = [crashing_leg("half an ans"), saying_leg("a whole answer")]
     session = await api.session()
     run = await api.run(session, "go")
     assert (run["status"], run["attempt"]) == ("completed", 2)
@@ -59,7 +59,7 @@ async def test_a_leg_that_loses_the_database_says_so_in_a_line_and_any_other_wit
     async def raise_failure(leg: Leg) -> LegOutcome:
         raise failure
 
-    script.legs = [raise_failure, saying("a whole answer")]
+    script.legs = [raise_failure, saying_leg("a whole answer")]
     run = await api.run(await api.session(), "go")
     assert (run["status"], run["attempt"]) == ("completed", 2)
     said = [record.getMessage() for record in caplog.records if "leg_" in record.getMessage()]
@@ -80,12 +80,12 @@ async def test_nothing_of_a_dead_attempt_is_written_after_the_next_one_has_begun
 
     async def half_leg(leg: Leg) -> LegOutcome:
         try:
-            return await dying("half")(leg)
+            return await crashing_leg("half")(leg)
         finally:
             died.set()
 
     monkeypatch.setattr(FLUSHER, "_commit", slow_commit)
-    script.legs = [half_leg, saying("whole")]
+    script.legs = [half_leg, saying_leg("whole")]
     session = await api.session()
     await api.run(session, "go")
     frames = await api.log(session)
@@ -96,7 +96,7 @@ async def test_nothing_of_a_dead_attempt_is_written_after_the_next_one_has_begun
 
 
 async def test_three_deaths_without_progress_end_the_run_with_an_error(api: Client, script: ScriptedEngine) -> None:
-    script.behaviour = dying("again")
+    script.behaviour = crashing_leg("again")
     session = await api.session()
     run = await api.run(session, "go")
     assert script.begun == 3
@@ -112,26 +112,33 @@ async def test_progress_gives_a_run_its_attempts_back(api: Client, script: Scrip
         await say(leg, ["a step"])
         raise Crash
 
-    script.legs = [dying("x"), dying("x"), a_step_and_death, dying("x"), dying("x"), saying("done")]
+    script.legs = [
+        crashing_leg("x"),
+        crashing_leg("x"),
+        a_step_and_death,
+        crashing_leg("x"),
+        crashing_leg("x"),
+        saying_leg("done"),
+    ]
     session = await api.session()
     run = await api.run(session, "go")
     assert (run["status"], run["attempt"], run["turns"]) == ("completed", 6, 2)
 
 
 async def test_the_next_prompt_runs_after_one_that_could_not(api: Client, script: ScriptedEngine) -> None:
-    script.legs = [dying(), dying(), dying()]
+    script.legs = [crashing_leg(), crashing_leg(), crashing_leg()]
     session = await api.session()
     first = await api.prompt(session, "first")
     second = await api.prompt(session, "second")
-    assert (await api.ended(session, first))["status"] == "failed"
-    assert (await api.ended(session, second))["status"] == "completed"
+    assert (await api.follow_run(session, first))["status"] == "failed"
+    assert (await api.follow_run(session, second))["status"] == "completed"
 
 
 async def test_a_leg_that_a_stopping_process_hands_over_is_finished_by_the_next(
     api: Client, gateway: GatewayHarness, script: ScriptedEngine
 ) -> None:
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     session = await api.session()
     request_id = await api.prompt(session, "go")
     await gate.arrival()
@@ -140,7 +147,7 @@ async def test_a_leg_that_a_stopping_process_hands_over_is_finished_by_the_next(
     assert (handed.state, handed.stalled) == ("running", 0)
     assert handed.leg_started_at is None
     await gateway.start()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert (run["status"], run["attempt"]) == ("completed", 2)
     assert types_of(await api.log(session)).count("run_retried") == 1
 
@@ -150,7 +157,7 @@ async def test_hand_overs_do_not_use_up_a_runs_attempts(
 ) -> None:
     session = await api.session()
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     request_id = await api.prompt(session, "go")
     for _ in range(4):
         await gate.arrival()
@@ -159,7 +166,7 @@ async def test_hand_overs_do_not_use_up_a_runs_attempts(
         await gateway.start()
     await gate.arrival()
     gate.open()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert (run["status"], run["attempt"]) == ("completed", 5)
 
 
@@ -170,7 +177,7 @@ async def test_a_leg_that_dies_without_a_word_is_found_by_the_sweep(
     from sessions_app.legs import runner
 
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     session = await api.session()
     request_id = await api.prompt(session, "go")
     await gate.arrival()
@@ -181,7 +188,7 @@ async def test_a_leg_that_dies_without_a_word_is_found_by_the_sweep(
     monkeypatch.setattr("agents_app.registry.engine_get", lambda name: script_again)
     await database.run(_expire_leases)
     await gateway.start()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert (run["status"], run["attempt"]) == ("completed", 2)
 
 
@@ -268,7 +275,7 @@ async def test_a_note_that_comes_during_the_final_answer_is_answered_once(api: C
 
     async def answer_past_gate(leg: Leg) -> LegOutcome:
         text, _ = await say(leg, ["first answer"])
-        await gate.passed()
+        await gate.pass_through()
         return Finished(text)
 
     async def answer_notes(leg: Leg) -> LegOutcome:
@@ -283,7 +290,7 @@ async def test_a_note_that_comes_during_the_final_answer_is_answered_once(api: C
     await gate.arrival()
     assert (await api.post(f"/v1/sessions/{session}/steer", {"text": "the note"})).status == 202
     gate.open()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert run["lastMessage"]["content"] == "and the note"
     assert script.begun == 2
     assert types_of(await api.log(session)).count("steering") == 1
@@ -322,7 +329,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     async def write_after_loss(leg: Leg) -> LegOutcome:
         message_id, _ = await stream(leg, ["before"])
         await leg.take_steering()
-        await gate.passed()
+        await gate.pass_through()
         for write in (
             lambda: leg.checkpoint(_completion(message_id)),
             lambda: leg.emit(MessageDelta(message_id=message_id, delta="after")),
@@ -343,7 +350,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     await eventually(lambda: len(refused) >= 2)
     assert set(refused) == {"LeaseLost"}
     await _sweep()
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert (run["status"], run["attempt"]) == ("completed", 2)
     texts = [frame.data["delta"] for frame in await api.log(session) if frame.event == "message_delta"]
     assert "after" not in "".join(texts)
@@ -397,7 +404,7 @@ async def test_a_bug_in_beginning_a_leg_costs_nobody_else_a_turn(
     assert failures
     await database.run(_expire_leases)
     await _sweep()
-    assert (await api.ended(broken, request_id))["status"] == "completed"
+    assert (await api.follow_run(broken, request_id))["status"] == "completed"
 
 
 async def test_a_broken_row_does_not_end_the_sweep(
@@ -429,4 +436,4 @@ async def test_a_prompt_whose_wake_up_is_lost_is_found_by_the_sweep(
     monkeypatch.setattr("agents_app.registry.engine_get", lambda name: script)
     WAKEUPS.listener = RUNNER.wake
     await _sweep()
-    assert (await api.ended(session, request_id))["status"] == "completed"
+    assert (await api.follow_run(session, request_id))["status"] == "completed"

@@ -19,7 +19,7 @@ from sessions_app.services.retention import RetentionCounts, retention_apply
 from tenants_app.models import LedgerEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Client, GatewayHarness
-from tests.scripted_engine import Gate, ScriptedEngine, paused
+from tests.scripted_engine import Gate, ScriptedEngine, gated_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,14 +64,14 @@ async def test_a_session_that_waits_or_runs_is_never_too_old(
     api: Client, tenant: Tenant, script: ScriptedEngine
 ) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     request_id = await api.prompt(session, "hello")
     await gate.arrival()
     await set_age(session, 100)
     assert (await apply_retention(tenant, sessions=1)).sessions == 0
     gate.open()
-    assert (await api.ended(session, request_id))["status"] == "completed"
+    assert (await api.follow_run(session, request_id))["status"] == "completed"
 
 
 async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: Client, tenant: Tenant) -> None:
@@ -83,7 +83,7 @@ async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: C
     done = await apply_retention(tenant, events=7)
     assert done.events == kept_from - 1
     async with api.events(session, since=0) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert (frames[0].event, frames[0].data) == ("events_dropped", {"from": 1, "to": kept_from - 1})
     assert [frame.id for frame in frames[1:]] == list(range(kept_from, kept_from + len(frames) - 1))
     messages = (await api.get(f"/v1/sessions/{session}/messages")).json["messages"]
@@ -92,13 +92,13 @@ async def test_old_events_go_and_their_reader_is_told_from_where_to_where(api: C
 
 async def test_the_events_that_a_running_prompt_needs_stay(api: Client, tenant: Tenant, script: ScriptedEngine) -> None:
     gate, other = Gate(), Gate()
-    script.legs = [paused(gate), paused(other)]
+    script.legs = [gated_leg(gate), gated_leg(other)]
     session = await api.session()
     first = await api.prompt(session, "one")
     await gate.arrival()
     second = await api.prompt(session, "two")
     gate.open()
-    await api.ended(session, first)
+    await api.follow_run(session, first)
     await other.arrival()
     queued_at = next(frame.id for frame in await api.log(session) if frame.data.get("text") == "two")
 
@@ -109,7 +109,7 @@ async def test_the_events_that_a_running_prompt_needs_stay(api: Client, tenant: 
     await apply_retention(tenant, events=7)
     assert (await api.log(session))[0].id == queued_at
     other.open()
-    assert (await api.ended(session, second))["endedAt"] is not None
+    assert (await api.follow_run(session, second))["endedAt"] is not None
 
 
 async def test_a_group_says_so_too(api: Client, tenant: Tenant) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_app import selectors
 from tests.gateway_harness import Client
-from tests.scripted_engine import Gate, ScriptedEngine, paused
+from tests.scripted_engine import Gate, ScriptedEngine, gated_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +116,7 @@ async def test_closing_aborts_everything_and_writing_is_refused_while_reading_go
     api: Client, script: ScriptedEngine
 ) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     first, second = await api.prompt(session, "first"), await api.prompt(session, "second")
     await gate.arrival()
@@ -208,7 +208,7 @@ async def test_stats_add_up(api: Client, script: ScriptedEngine) -> None:
 
 async def test_a_status_says_what_runs_and_what_waits_in_line(api: Client, script: ScriptedEngine) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     first = await api.prompt(session, "first")
     second = await api.prompt(session, "second")
@@ -217,7 +217,7 @@ async def test_a_status_says_what_runs_and_what_waits_in_line(api: Client, scrip
     assert (status["state"], status["queue"], status["run"]["requestId"]) == ("working", 1, first)
     assert status["run"]["status"] == "running"
     gate.open()
-    await api.ended(session, second)
+    await api.follow_run(session, second)
     status = (await api.get(f"/v1/sessions/{session}/status")).json
     assert (status["state"], status["queue"], status["run"]) == ("idle", 0, None)
 
@@ -239,7 +239,7 @@ async def test_a_waiting_run_shows_what_it_waits_for(api: Client) -> None:
     assert (await api.post(f"{path}/approve", {"approvalId": approval["approvalId"]})).status == 200
     assert (await api.get(path)).json["state"] == "waiting_input"
     assert (await api.post(f"{path}/respond", {"ref": question["ref"], "response": "Yes"})).status == 200
-    run = await api.ended(session, status["run"]["requestId"])
+    run = await api.follow_run(session, status["run"]["requestId"])
     assert run["status"] == "completed"
 
 
@@ -254,5 +254,5 @@ async def test_the_same_key_with_the_same_body_gives_the_first_answer_again(api:
     session = first.json["sessionId"]
     prompts = [await api.post(f"/v1/sessions/{session}/prompt", {"text": "x"}, headers=headers) for _ in range(2)]
     assert prompts[0].json["requestId"] == prompts[1].json["requestId"]
-    await api.ended(session, prompts[0].json["requestId"])
+    await api.follow_run(session, prompts[0].json["requestId"])
     assert len((await api.get(f"/v1/sessions/{session}/runs")).json["runs"]) == 1

@@ -13,7 +13,7 @@ from events_app.models import Event, Stream
 from faces.native import session_events
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client, Frame, GatewayHarness
-from tests.scripted_engine import Gate, ScriptedEngine, paused
+from tests.scripted_engine import Gate, ScriptedEngine, gated_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,7 +47,7 @@ async def test_a_prompt_posted_first_and_followed_after_its_end_shows_the_whole_
     session = await api.session()
     await api.run(session, "hello there")
     async with api.events(session) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert frames[0].event == "prompt_received"
     assert frames[-1].event == "agent_end"
     assert frames[-1].data["lastMessage"] == {"role": "assistant", "content": "hello there"}
@@ -58,7 +58,7 @@ async def test_the_head_and_the_first_line_are_as_the_contract_says(api: Client)
     session = await api.session()
     await api.run(session, "hello")
     async with api.events(session) as reader:
-        await reader.rest()
+        await reader.read_to_end()
     assert reader.status == 200
     assert reader.headers["content-type"] == "text/event-stream"
     assert reader.headers["cache-control"] == "no-cache"
@@ -72,7 +72,7 @@ async def test_a_frame_is_an_id_a_type_and_one_line_of_json(api: Client) -> None
     session = await api.session()
     await api.run(session, "two\nlines\r\nand   more")
     async with api.events(session) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     for frame in frames:
         lines = frame.raw.decode().split("\n")
         assert [line.partition(":")[0] for line in lines] == ["id", "event", "data", "", ""]
@@ -85,7 +85,7 @@ async def test_by_default_the_newest_run_is_shown_alone(api: Client) -> None:
     await api.patch(f"/v1/sessions/{session}", {"title": "between"})
     second = await api.run(session, "second")
     async with api.events(session) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert {frame.data["requestId"] for frame in frames} == {second["requestId"]}
     assert types_of(frames)[0] == "prompt_received"
     assert types_of(frames)[-1] == "agent_end"
@@ -93,14 +93,14 @@ async def test_by_default_the_newest_run_is_shown_alone(api: Client) -> None:
 
 async def test_an_unfinished_run_is_shown_from_its_first_event(api: Client, script: ScriptedEngine) -> None:
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     await api.prompt(session, "go")
     await gate.arrival()
     async with api.events(session) as reader:
         assert (await reader.next()).event == "prompt_received"
         gate.open()
-        assert types_of(await reader.rest())[-1] == "agent_end"
+        assert types_of(await reader.read_to_end())[-1] == "agent_end"
 
 
 async def test_a_run_that_ended_long_ago_is_not_shown_and_the_next_one_is(api: Client) -> None:
@@ -110,7 +110,7 @@ async def test_a_run_that_ended_long_ago_is_not_shown_and_the_next_one_is(api: C
     async with api.events(session) as reader:
         await api.patch(f"/v1/sessions/{session}", {"title": "not the run's"})
         request_id = await api.prompt(session, "new")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert {frame.data["requestId"] for frame in frames} == {request_id}
     assert types_of(frames)[0] == "prompt_received"
 
@@ -119,7 +119,7 @@ async def test_a_session_without_a_run_waits_for_its_first_one(api: Client) -> N
     session = await api.session()
     async with api.events(session) as reader:
         await api.prompt(session, "first")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert types_of(frames)[0] == "prompt_received"
     assert types_of(frames)[-1] == "agent_end"
 
@@ -132,9 +132,9 @@ async def test_since_shows_what_comes_after_it_through_the_newest_run(api: Clien
     end = next(frame.id for frame in whole if frame.event == "agent_end")
     assert first["status"] == "completed"
     async with api.events(session, since=0) as reader:
-        assert await reader.rest() == whole
+        assert await reader.read_to_end() == whole
     async with api.events(session, since=end) as reader:
-        assert await reader.rest() == whole[end:]
+        assert await reader.read_to_end() == whole[end:]
 
 
 async def test_last_event_id_goes_before_since(api: Client) -> None:
@@ -142,7 +142,7 @@ async def test_last_event_id_goes_before_since(api: Client) -> None:
     await api.run(session, "words to cut")
     whole = await api.log(session)
     async with api.events(session, last_id=3, since=0) as reader:
-        assert await reader.rest() == whole[3:]
+        assert await reader.read_to_end() == whole[3:]
 
 
 @pytest.mark.parametrize("given", ["x", "-1", "1.5", "1e3", "", "٣", "9" * 40])
@@ -168,7 +168,7 @@ async def test_a_named_run_is_shown_alone_however_old_it_is(api: Client) -> None
     await api.run(session, "second")
     await made_old(session)
     async with api.events(session, requestId=first["requestId"]) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert {frame.data["requestId"] for frame in frames} == {first["requestId"]}
     assert types_of(frames)[-1] == "agent_end"
 
@@ -179,7 +179,7 @@ async def test_a_named_run_is_resumed_from_a_position(api: Client) -> None:
     second = await api.run(session, "second of two")
     own = [frame for frame in await api.log(session) if frame.data["requestId"] == second["requestId"]]
     async with api.events(session, requestId=second["requestId"], last_id=own[1].id) as reader:
-        assert await reader.rest() == own[2:]
+        assert await reader.read_to_end() == own[2:]
     async with api.events(session, requestId=second["requestId"], last_id=own[-1].id) as reader:
         assert reader.status == 204
 
@@ -193,14 +193,14 @@ async def test_a_named_run_that_the_session_does_not_have_is_not_found(api: Clie
 
 async def test_a_named_queued_run_is_shown_without_the_run_before_it(api: Client, script: ScriptedEngine) -> None:
     gate = Gate()
-    script.legs = [paused(gate)]
+    script.legs = [gated_leg(gate)]
     session = await api.session()
     first = await api.prompt(session, "first")
     second = await api.prompt(session, "second")
     async with api.events(session, requestId=second) as reader, api.events(session, requestId=first) as other:
         gate.open()
-        assert {frame.data["requestId"] for frame in await reader.rest()} == {second}
-        assert {frame.data["requestId"] for frame in await other.rest()} == {first}
+        assert {frame.data["requestId"] for frame in await reader.read_to_end()} == {second}
+        assert {frame.data["requestId"] for frame in await other.read_to_end()} == {first}
 
 
 async def test_following_the_session_goes_on_across_runs_until_it_closes(api: Client) -> None:
@@ -211,7 +211,7 @@ async def test_following_the_session_goes_on_across_runs_until_it_closes(api: Cl
         await api.run(session, "second")
         assert (await reader.next_of("agent_end")).data["lastMessage"]["content"] == "second"
         await api.delete(f"/v1/sessions/{session}")
-        assert types_of(await reader.rest()) == ["session_closed"]
+        assert types_of(await reader.read_to_end()) == ["session_closed"]
 
 
 async def test_follow_knows_only_the_session(api: Client) -> None:
@@ -226,7 +226,7 @@ async def test_a_filter_leaves_out_everything_else(api: Client) -> None:
     session = await api.session()
     await api.run(session, "hello there")
     async with api.events(session, since=0, types="message_start,agent_end,no_such_type") as reader:
-        assert types_of(await reader.rest()) == ["message_start", "agent_end"]
+        assert types_of(await reader.read_to_end()) == ["message_start", "agent_end"]
 
 
 async def test_a_terminal_event_ends_a_stream_that_filters_it_out_and_moves_the_reader_past_it(api: Client) -> None:
@@ -234,18 +234,18 @@ async def test_a_terminal_event_ends_a_stream_that_filters_it_out_and_moves_the_
     await api.run(session, "hello there")
     head = (await api.log(session))[-1].id
     async with api.events(session, types="message_end") as reader:
-        assert types_of(await reader.rest()) == ["message_end"]
+        assert types_of(await reader.read_to_end()) == ["message_end"]
         assert reader.last_id == head
     async with api.events(session, types="message_end", last_id=head) as reader:
         await api.run(session, "again")
-        assert [frame.data["content"] for frame in await reader.rest()] == ["again"]
+        assert [frame.data["content"] for frame in await reader.read_to_end()] == ["again"]
 
 
 async def test_closing_ends_a_stream_that_filters_it_out(api: Client) -> None:
     session = await api.session()
     async with api.events(session, follow="session", types="message_end") as reader:
         await api.delete(f"/v1/sessions/{session}")
-        assert await reader.rest() == []
+        assert await reader.read_to_end() == []
 
 
 async def test_at_the_last_terminal_event_the_next_run_is_waited_for(api: Client) -> None:
@@ -254,7 +254,7 @@ async def test_at_the_last_terminal_event_the_next_run_is_waited_for(api: Client
     head = (await api.log(session))[-1].id
     async with api.events(session, last_id=head) as reader:
         request_id = await api.prompt(session, "second")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert frames[0].id == head + 1
     assert {frame.data["requestId"] for frame in frames} == {request_id}
     assert types_of(frames)[-1] == "agent_end"
@@ -267,13 +267,13 @@ async def test_past_the_last_terminal_event_the_next_run_is_waited_for(api: Clie
     head = (await api.log(session))[-1].id
     async with api.events(session, since=head) as reader:
         await api.prompt(session, "second")
-        assert types_of(await reader.rest())[-1] == "agent_end"
+        assert types_of(await reader.read_to_end())[-1] == "agent_end"
 
 
 async def test_a_run_that_outlasts_the_newest_one_still_ends_the_stream(api: Client, script: ScriptedEngine) -> None:
     """The newest run was withdrawn; a reader past its end waits for the older one, which is under way."""
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     first = await api.prompt(session, "first")
     second = await api.prompt(session, "second")
@@ -282,7 +282,7 @@ async def test_a_run_that_outlasts_the_newest_one_still_ends_the_stream(api: Cli
     aborted = next(frame for frame in await api.log(session) if frame.event == "agent_abort")
     async with api.events(session, last_id=aborted.id) as reader:
         gate.open()
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert frames[-1].event == "agent_end"
     assert frames[-1].data["requestId"] == first
 
@@ -293,9 +293,9 @@ async def test_a_closed_session_is_read_from_a_position_and_then_answered_204(ap
     await api.delete(f"/v1/sessions/{session}")
     whole = await api.log(session)
     async with api.events(session, since=0) as reader:
-        assert types_of(await reader.rest())[-1] == "agent_end"
+        assert types_of(await reader.read_to_end())[-1] == "agent_end"
     async with api.events(session, since=0, follow="session") as reader:
-        assert await reader.rest() == whole
+        assert await reader.read_to_end() == whole
     end = next(frame.id for frame in whole if frame.event == "agent_end")
     for position in (end, whole[-1].id, whole[-1].id + 100):
         async with api.events(session, last_id=position) as reader:
@@ -323,7 +323,7 @@ async def test_a_position_past_the_head_is_reset_to_it(api: Client) -> None:
         assert (dropped.event, dropped.id) == ("events_dropped", head)
         assert dropped.data == {"from": head + 50, "to": head, "reason": "reset"}
         await api.prompt(session, "second")
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert frames[0].id == head + 1
     assert types_of(frames)[-1] == "agent_end"
 
@@ -336,7 +336,7 @@ async def test_events_that_are_no_longer_kept_are_named_first(api: Client) -> No
     async with api.events(session, last_id=1) as reader:
         dropped = await reader.next()
         assert (dropped.event, dropped.id, dropped.data) == ("events_dropped", 4, {"from": 2, "to": 4})
-        assert await reader.rest() == whole[4:]
+        assert await reader.read_to_end() == whole[4:]
     page = (await api.get(f"/v1/sessions/{session}/events?format=json&since=1")).json
     assert page["dropped"] == {"from": 2, "to": 4}
     assert page["events"][0]["id"] == 5
@@ -350,11 +350,11 @@ async def test_a_run_that_is_no_longer_kept_is_said_to_be_gone_and_the_stream_en
     end = next(frame.id for frame in whole if frame.event == "agent_end")
     await removed_through(session, end)
     async with api.events(session, requestId=first["requestId"]) as reader:
-        assert [(frame.event, frame.data) for frame in await reader.rest()] == [
+        assert [(frame.event, frame.data) for frame in await reader.read_to_end()] == [
             ("events_dropped", {"from": 1, "to": end})
         ]
     async with api.events(session, since=0) as reader:
-        assert await reader.rest() == [Frame(end, "events_dropped", {"from": 1, "to": end}), *whole[end:]]
+        assert await reader.read_to_end() == [Frame(end, "events_dropped", {"from": 1, "to": end}), *whole[end:]]
 
 
 async def test_a_reader_that_retention_overtakes_is_told_what_it_missed(
@@ -377,7 +377,7 @@ async def test_a_reader_that_retention_overtakes_is_told_what_it_missed(
 
     monkeypatch.setattr(session_events, "stream_plan", plan_and_remove)
     async with api.events(session, since=0) as reader:
-        assert await reader.rest() == [Frame(3, "events_dropped", {"from": 1, "to": 3}), *whole[3:]]
+        assert await reader.read_to_end() == [Frame(3, "events_dropped", {"from": 1, "to": 3}), *whole[3:]]
 
 
 async def test_a_quiet_stream_is_kept_alive_by_comments_with_the_newest_offset(api: Client, settings: Any) -> None:
@@ -396,7 +396,7 @@ async def test_a_filtered_reader_of_a_busy_stream_does_not_fall_behind(
 ) -> None:
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.02
     gate = Gate()
-    script.behaviour = paused(gate)
+    script.behaviour = gated_leg(gate)
     session = await api.session()
     await api.prompt(session, "go")
     await gate.arrival()
@@ -404,7 +404,7 @@ async def test_a_filtered_reader_of_a_busy_stream_does_not_fall_behind(
         head = (await api.log(session))[-1].id
         await reader.until(lambda: reader.heartbeats and reader.heartbeats[-1] >= head)
         gate.open()
-        assert types_of(await reader.rest()) == ["agent_end"]
+        assert types_of(await reader.read_to_end()) == ["agent_end"]
 
 
 async def test_a_key_that_is_revoked_ends_its_streams_at_the_next_heartbeat(
@@ -419,7 +419,7 @@ async def test_a_key_that_is_revoked_ends_its_streams_at_the_next_heartbeat(
         await reader.until(lambda: reader.heartbeats)
         await database.run(lambda: ApiKey.objects.filter(pk=owner.principal.key_id).update(revoked_at=clock.now()))
         KEY_CACHE.clear()
-        assert await reader.rest() == []
+        assert await reader.read_to_end() == []
 
 
 async def test_a_key_that_may_no_longer_read_ends_its_streams_at_the_next_heartbeat(
@@ -438,7 +438,7 @@ async def test_a_key_that_may_no_longer_read_ends_its_streams_at_the_next_heartb
     async with api.events(session, follow="session") as reader:
         await reader.until(lambda: reader.heartbeats)
         await database.run(narrow_key)
-        assert await reader.rest() == []
+        assert await reader.read_to_end() == []
 
 
 async def test_a_session_that_is_erased_while_it_is_looked_up_is_unknown(
@@ -471,7 +471,7 @@ async def test_pages_of_json_are_the_same_events(api: Client) -> None:
     session = await api.session()
     await api.run(session, "a few words to page through")
     async with api.events(session) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     pages: list[Frame] = []
     cursor: int | None = 0
     while cursor is not None:
@@ -496,7 +496,7 @@ async def test_readers_of_large_events_are_given_them_in_parts(api: Client, monk
     assert sum(sizes) == len(whole)
     assert max(sizes) < 4
     async with api.events(session, since=0) as reader:
-        assert await reader.rest() == whole
+        assert await reader.read_to_end() == whole
     async with api.events("", path="/v1/groups/together/events", since=0) as reader:
         assert [(await reader.next()).event for _ in whole] == types_of(whole)
 

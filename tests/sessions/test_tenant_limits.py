@@ -46,7 +46,7 @@ async def test_past_its_waiting_runs_a_tenant_prompts_no_more(
     request_id = await api.prompt(waiting, "approve")
     async with api.events(waiting) as reader:
         await reader.next_of("approval_required")
-    await gateway.quiet()
+    await gateway.wait_idle()
     assert (await api.post(f"/v1/sessions/{other}/prompt", {"text": "x"})).error == (402, "quota_exceeded")
     await api.post(f"/v1/sessions/{waiting}/runs/{request_id}/abort", {})
     assert (await api.run(other, "x"))["status"] == "completed"

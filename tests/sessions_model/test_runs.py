@@ -160,7 +160,7 @@ async def test_a_client_tool_is_run_by_the_client_and_the_run_goes_on_after_a_re
     await gateway.restart()
     result = {"callId": asked.data["callId"], "result": {"y": 2}}
     assert (await api.post(f"/v1/sessions/{session}/tool-results", result)).status == 200
-    run = await api.ended(session, request_id)
+    run = await api.follow_run(session, request_id)
     assert run["status"] == "completed"
     assert '{"y":2}' in run["lastMessage"]["content"]
 

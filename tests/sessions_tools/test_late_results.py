@@ -38,7 +38,7 @@ class WaitingRun:
         return dict((await self.api.get(f"/v1/sessions/{self.session}/status")).json)
 
     async def text(self) -> str:
-        return str((await self.api.ended(self.session, self.request_id))["lastMessage"]["content"])
+        return str((await self.api.follow_run(self.session, self.request_id))["lastMessage"]["content"])
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def waiting_run(api: Client, gateway: GatewayHarness, server: CallbackServer, se
     async def begin(prompt: str = "use lookup") -> AsyncIterator[WaitingRun]:
         session = await api.session(model="demo:tour", tools=[{"name": "lookup", "callbackUrl": server.url}])
         request_id = await api.prompt(session, prompt)
-        await gateway.quiet()
+        await gateway.wait_idle()
         body = server.received[-1].json
         assert body["resultUrl"].startswith("https://gateway.test/v1/callbacks/")
         yield WaitingRun(

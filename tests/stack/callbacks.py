@@ -1,6 +1,6 @@
-"""The other side of callback tools: it counts the requests for every call, and answers with the count.
+"""The server that callback tools call: it counts the requests of every call, and responds with the count.
 
-So a settled result says which request settled it, and a call that was made again afterwards shows.
+A settled result thus names the request that settled it, and a repeated call shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Callbacks:
         self._chance = chance
 
     def registration(self, name: str, *, idempotent: bool) -> dict[str, object]:
-        """A tool that calls here."""
+        """Returns the registration of a tool that calls this server."""
         return {
             "name": name,
             "description": "Counts how often it is called.",
@@ -44,7 +44,7 @@ class Callbacks:
 
 @asynccontextmanager
 async def callbacks_serving(chance: random.Random) -> AsyncIterator[Callbacks]:
-    """The server, on a free port of this process."""
+    """Serves in this process, on a free port."""
     callbacks = Callbacks(chance)
     application = web.Application()
     application.router.add_post("/", callbacks.answer)

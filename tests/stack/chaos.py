@@ -1,9 +1,8 @@
-"""`python -m tests.stack.chaos`: every fault at random against a fleet under load, and the laws at the end.
+"""`python -m tests.stack.chaos`: random faults against a fleet under load, and a check of the laws at the end.
 
-CHAOS_SECONDS (60) is how long faults come, CHAOS_SESSIONS (300) how many sessions have work all the time,
-CHAOS_DELAY_MS (250) how long their model takes for a word: 1,200 words a second leave two cores time for the faults.
-CHAOS_SEED repeats a sequence of faults. PostgreSQL and Redis are its own; where the first cannot be started, faults
-spare it.
+Faults occur for CHAOS_SECONDS (60), while CHAOS_SESSIONS (300) sessions always have prompts. Their model needs
+CHAOS_DELAY_MS (250) for a word: 1,200 words a second leave two cores time for the faults. CHAOS_SEED repeats a sequence
+of faults. PostgreSQL and Redis are the test's own; PostgreSQL is spared where it cannot be started.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from tests.stack.postgres_process import PostgresMissing, PostgresProcess
 from tests.stack.redis_process import RedisProcess
 
 PAUSE_SECONDS = (0.5, 5.0)
-"""Between the end of one fault and the next."""
+"""The pause between the end of one fault and the next."""
 
 REDIS_GONE_SECONDS = (0.0, 30.0)
 FROZEN_SECONDS = (0.2, 8.0)
@@ -41,7 +40,7 @@ SETTLE_SECONDS = 300.0
 
 
 class Chaos:
-    """One sequence of faults, decided by `chance` alone."""
+    """One sequence of faults, which `chance` alone decides."""
 
     def __init__(self, fleet: Fleet, chance: random.Random) -> None:
         self.counts: Counter[str] = Counter()
@@ -54,7 +53,7 @@ class Chaos:
             self._faults.append(self.postgres_restart)
 
     async def run(self, seconds: float) -> None:
-        """Faults until the time is over; everything runs again afterwards."""
+        """Causes faults until the time is over, and heals the fleet."""
         while time.monotonic() - self._began < seconds:
             await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
             fault = self._chance.choice(self._faults)
@@ -64,14 +63,14 @@ class Chaos:
         await self._fleet.heal()
 
     async def kill(self) -> str:
-        """`kill -9` of a web process or a worker."""
+        """Sends SIGKILL to a web process or a worker."""
         process = self._chance.choice(self._fleet.processes)
         await process.kill()
         await self._fleet.revive(process)
         return f"killed {process.log_path.stem}"
 
     async def restart(self) -> str:
-        """SIGTERM, as a deploy does it."""
+        """Stops a process with SIGTERM, as a deployment does, and starts it again."""
         process = self._chance.choice(self._fleet.processes)
         process.signal(signal.SIGTERM)
         code = await process.wait_exit()
@@ -80,7 +79,7 @@ class Chaos:
         return f"restarted {process.log_path.stem}"
 
     async def freeze(self) -> str:
-        """SIGSTOP, for shorter or longer than a lease."""
+        """Freezes a process with SIGSTOP, for less or more than a lease."""
         process, seconds = self._chance.choice(self._fleet.processes), self._chance.uniform(*FROZEN_SECONDS)
         process.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
@@ -88,7 +87,7 @@ class Chaos:
         return f"froze {process.log_path.stem} for {seconds:.1f} s"
 
     async def redis_away(self) -> str:
-        """Redis restarted at once, or gone for a while."""
+        """Kills Redis, and starts it at once or after a while."""
         seconds = self._chance.choice([0.0, self._chance.uniform(*REDIS_GONE_SECONDS)])
         self._fleet.redis.end()
         await asyncio.sleep(seconds)
@@ -96,7 +95,7 @@ class Chaos:
         return f"Redis was gone for {seconds:.1f} s"
 
     async def redis_frozen(self) -> str:
-        """A Redis that takes connections and answers nothing."""
+        """Freezes Redis, which then accepts connections and answers nothing."""
         seconds = self._chance.uniform(*FROZEN_SECONDS)
         self._fleet.redis.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
@@ -104,7 +103,7 @@ class Chaos:
         return f"Redis was frozen for {seconds:.1f} s"
 
     async def postgres_restart(self) -> str:
-        """An orderly restart or a crash."""
+        """Restarts PostgreSQL after a fast shutdown or a crash."""
         postgres = self._fleet.postgres
         assert isinstance(postgres, PostgresProcess)
         mode = self._chance.choice(["fast", "immediate"])
@@ -115,7 +114,7 @@ class Chaos:
 
 
 async def main(seconds: float, sessions: int, delay_ms: int, seed: int) -> None:
-    """Chaos, then the laws; an AssertionError says which does not hold."""
+    """Runs the chaos and checks the laws; an AssertionError names the law that does not hold."""
     scale = f"CHAOS_SESSIONS={sessions} CHAOS_DELAY_MS={delay_ms}"
     print(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:.0f} {scale}", flush=True)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A client as somebody outside would write it: it posts, looks, and follows a session through its server's deaths."""
+"""An external client: it posts, reads, and follows a session through the deaths of its server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUSY = 6
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it came over the wire."""
+    """An event as received."""
 
     id: int
     type: str
@@ -28,7 +28,7 @@ class Event:
 
 
 class Client:
-    """One client of one server; `url` may move to another."""
+    """A client of one server; `url` may be changed to another."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http = http
@@ -38,7 +38,7 @@ class Client:
         await self.post("/v1/sessions", {"sessionId": session_id, "model": "demo:tour", **more}, expect=201)
 
     async def prompt(self, session_id: str, text: str) -> str:
-        """The `requestId` of an accepted prompt."""
+        """Sends a prompt; returns the `requestId` of its 202."""
         answer = await self.post(f"/v1/sessions/{session_id}/prompt", {"text": text}, expect=202)
         return str(answer["requestId"])
 
@@ -55,7 +55,7 @@ class Client:
             return dict(found)
 
     async def log(self, session_id: str) -> list[Event]:
-        """The session's whole log, by pages."""
+        """Reads the whole log of a session, page by page."""
         events: list[Event] = []
         while True:
             since = events[-1].id if events else 0
@@ -65,7 +65,7 @@ class Client:
                 return events
 
     async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Event | str]:
-        """Everything of the session after `after`, and the text of comments; ends when the server ends it."""
+        """Yields the session's events after `after`, and the text of comments, until the server ends the stream."""
         headers = {"X-API-Key": KEY, "Last-Event-ID": str(after)}
         address = f"{self.url}/v1/sessions/{session_id}/events?follow=session"
         async with self._http.get(address, headers=headers) as answer:
@@ -77,7 +77,7 @@ class Client:
 
 
 class Watcher:
-    """Follows a session whatever happens to its server, resuming from the last id it took."""
+    """Follows a session whatever happens to its server, resuming after the last id it received."""
 
     def __init__(self, client: Client, session_id: str) -> None:
         self.events: list[Event] = []
@@ -92,7 +92,7 @@ class Watcher:
         self._task = asyncio.create_task(self._run())
 
     def has_seen_end(self, request_ids: set[str]) -> bool:
-        """Whether it has seen the end of all these runs."""
+        """Returns True once it has seen the end of all these runs."""
         return request_ids <= self.over
 
     async def stop(self) -> None:
@@ -124,7 +124,7 @@ class Watcher:
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:
-    """Waits for the condition, at most so long, or BUSY times that on a machine that does other things beside."""
+    """Waits for the condition, for `seconds` at most, or BUSY times as long on a busy machine."""
     try:
         async with asyncio.timeout(BUSY * seconds):
             while not await _holds(condition()):  # noqa: ASYNC110  (another process says nothing when it changes)

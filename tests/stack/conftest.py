@@ -1,4 +1,4 @@
-"""Real processes on a state of their own: SQLite, or PostgreSQL and Redis when the distributed deployment is tested."""
+"""Real processes with a state of their own: SQLite, or PostgreSQL and Redis for the distributed deployment."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SEVERAL = ["test_outages.py", "test_two_processes.py", "test_workers.py"]
 collect_ignore = SEVERAL if DEPLOYMENT == "embedded" else ["test_one_process.py"]
 
 LONGEST = ("test_outages.py", "test_workers.py", "test_kill.py", "test_two_processes.py", "test_stop.py")
-"""Whose tests begin first, so that the last worker of several does not go on with them alone."""
+"""Modules whose tests run first, so that no worker of several is left with them at the end."""
 
 Start = Callable[..., GatewayProcess]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the order but for the longest."""
+    """Moves the longest tests to the front."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """A state with nothing in it but its schema."""
+    """A state that is empty but for its schema."""
     directory = tmp_path / "data"
     directory.mkdir()
     with ExitStack() as stack:
@@ -44,7 +44,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 
 def deployment_of(directory: Path, stack: ExitStack, **settings: str) -> Deployment:
-    """A state of the deployment under test, with its schema; a distributed one needs its services."""
+    """Creates a state of the deployment under test, with its schema; a distributed one needs its services."""
     if DEPLOYMENT == "embedded":
         state_copy(directory)
         return Deployment(directory, settings=settings)
@@ -59,7 +59,7 @@ def deployment_of(directory: Path, stack: ExitStack, **settings: str) -> Deploym
 
 @pytest.fixture
 def process(deployment: Deployment) -> Iterator[Start]:
-    """Makes processes that are ended with the test: of `deployment`, or of another."""
+    """A function that creates processes of `deployment`, or of another; they end with the test."""
     made: list[GatewayProcess] = []
 
     def make(name: str = "serve", of: Deployment = deployment) -> GatewayProcess:
@@ -73,7 +73,7 @@ def process(deployment: Deployment) -> Iterator[Start]:
 
 @pytest_asyncio.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """Connections without a limit: hundreds of followers at once."""
+    """A client without a limit of connections, for hundreds of followers at once."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         yield session
@@ -81,5 +81,5 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def client_of(http: aiohttp.ClientSession) -> Callable[[GatewayProcess], Client]:
-    """A client of a process."""
+    """Returns a client of a process."""
     return lambda process: Client(http, process.url)

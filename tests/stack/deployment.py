@@ -1,7 +1,7 @@
-"""Where the processes under test keep their state: a data directory, or a PostgreSQL database of the test's own.
+"""The state of processes under test: a data directory, or a PostgreSQL database of the test's own.
 
-`environment` is everything a `manage.py serve` needs to know, and nothing of the developer's; `rows` looks at what is
-committed past every process, which is the only way to say what a killed one left behind.
+`environment` is the whole environment of a `manage.py serve`, without the developer's variables. `rows` reads what is
+committed without any process, to find what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEY = "stack-key"
 
 @dataclass(frozen=True)
 class Deployment:
-    """One state; any number of processes where there is a database server. `settings` are for all of them."""
+    """One state; any number of processes where there is a database server. `settings` apply to all of them."""
 
     directory: Path
     database_url: str = ""
@@ -31,7 +31,7 @@ class Deployment:
     settings: dict[str, str] = field(default_factory=dict)
 
     def environment(self, port: int) -> dict[str, str]:
-        """The whole environment of a process that serves this state at `port`."""
+        """Returns the whole environment of a process that serves this state at `port`."""
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         gateway = {
             "ENV_FILE": os.devnull,
@@ -50,7 +50,7 @@ class Deployment:
         return base | {f"GATEWAY_{name}": value for name, value in gateway.items()}
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a query finds among what is committed; its parameters are written `?`."""
+        """Runs a query on the committed rows; its parameters are written `?`."""
         if self.database_url:
             with psycopg.connect(self.database_url) as connection:
                 return connection.execute(query.replace("?", "%s"), parameters).fetchall()
@@ -58,7 +58,7 @@ class Deployment:
             return file.execute(query, parameters).fetchall()
 
     def write(self, statement: str) -> None:
-        """Changes what is committed past every process: rows that only years of use would leave."""
+        """Changes the database without any process, to make rows that only years of use would leave."""
         if self.database_url:
             with psycopg.connect(self.database_url) as connection:
                 connection.execute(statement)
@@ -69,7 +69,7 @@ class Deployment:
 
 @contextmanager
 def database_of_its_own(server_url: str, template: str = "template1") -> Iterator[str]:
-    """The URL of a new database on the server, which is dropped afterwards; a copy of `template`."""
+    """Creates a database on the server, a copy of `template`, and yields its URL; drops it afterwards."""
     name = f"gateway_stack_{secrets.token_hex(4)}"
     parts = conninfo_to_dict(server_url)
     with psycopg.connect(server_url, autocommit=True) as connection:

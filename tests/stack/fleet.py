@@ -1,6 +1,6 @@
-"""Two web processes, two workers and their Redis, as a distributed deployment has them.
+"""Two web processes, two workers and their Redis: a distributed deployment.
 
-`heal` brings back whatever a test did to them, so one fleet serves many faults, one after the other.
+`heal` undoes what a test did to them, so that one fleet serves many faults, one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.stack.redis_process import RedisProcess
 
 WORK = (sys.executable, "manage.py", "worker")
 START_SECONDS = 180.0
-"""Four processes load the libraries at once, on whatever machine this is."""
+"""Four processes import their libraries at once, on any machine."""
 
 SETTINGS = {
     "RUNNER": "worker",
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 class WorkerProcess(GatewayProcess):
-    """A `manage.py worker`, which answers probes at its port."""
+    """A `manage.py worker`, with probes at its port."""
 
     def __init__(self, deployment: Deployment, name: str) -> None:
         super().__init__(deployment, name, WORK)
@@ -46,7 +46,7 @@ class WorkerProcess(GatewayProcess):
 
 
 class Fleet:
-    """The processes of one deployment; `postgres` is its own, or why it is not."""
+    """The processes of one deployment; `postgres` is its own server, or the reason why it has none."""
 
     def __init__(self, deployment: Deployment, redis: RedisProcess, postgres: PostgresProcess | str) -> None:
         deployment = replace(deployment, redis_url=redis.url, settings={**SETTINGS, **deployment.settings})
@@ -61,7 +61,7 @@ class Fleet:
         return [*self.webs, *self.workers]
 
     async def heal(self) -> None:
-        """Everything runs and answers: what is frozen is thawed, what is dead is started."""
+        """Thaws frozen processes and starts dead ones, until all of them answer."""
         await self.redis_heal()
         if isinstance(self.postgres, PostgresProcess) and not self.postgres.alive:
             await asyncio.to_thread(self.postgres.start)
@@ -71,21 +71,21 @@ class Fleet:
         await asyncio.gather(*(self.revive(each) for each in self.processes if each is not first))
 
     async def redis_heal(self) -> None:
-        """Redis answers."""
+        """Thaws or starts Redis, until it answers."""
         if self.redis.alive:
             self.redis.signal(signal.SIGCONT)
         else:
             await self.redis.start()
 
     async def revive(self, process: GatewayProcess) -> None:
-        """The process runs and answers."""
+        """Thaws or starts the process, until it answers."""
         if process.alive:
             process.signal(signal.SIGCONT)
         else:
             await process.start(START_SECONDS)
 
     def held_by(self, worker: GatewayProcess) -> list[str]:
-        """The sessions whose lease the worker has."""
+        """Returns the sessions whose lease the worker holds."""
         query = (
             "SELECT s.public_id FROM sessions_app_agentsession s JOIN events_app_stream e ON e.id = s.stream_id"
             " WHERE split_part(e.owner, ':', 2) = ?"
@@ -93,7 +93,7 @@ class Fleet:
         return [row[0] for row in self.deployment.rows(query, [str(worker.pid)])]
 
     def runs_of(self, worker: GatewayProcess) -> set[str]:
-        """The runs whose leg the worker has."""
+        """Returns the runs whose leg the worker runs."""
         query = (
             "SELECT r.id FROM sessions_app_run r JOIN sessions_app_agentsession s ON s.id = r.session_id"
             " JOIN events_app_stream e ON e.id = s.stream_id"
@@ -102,14 +102,14 @@ class Fleet:
         return {row[0] for row in self.deployment.rows(query, [str(worker.pid)])}
 
     def end(self) -> None:
-        """Nothing is left."""
+        """Ends all processes."""
         for process in self.processes:
             process.end()
         self.redis.end()
 
 
 def directory_made(stack: ExitStack) -> Path:
-    """A directory with `data` in it that PostgreSQL's user can reach too; gone when the stack ends."""
+    """Creates a directory with `data` in it that PostgreSQL's user can reach too; removed when the stack ends."""
     directory = Path(tempfile.mkdtemp(prefix="gateway-fleet-"))
     stack.callback(shutil.rmtree, directory, ignore_errors=True)
     directory.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What holds of every log and every ledger, whatever was killed when (design, "Rules of behaviour")."""
+"""The laws of every log and ledger, whatever was killed (docs/architecture.md, "What holds when something dies")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def offsets_have_no_gap(events: Sequence[Event]) -> None:
 
 
 def every_run_ends_once(events: Sequence[Event], accepted: set[str]) -> None:
-    """Each accepted prompt has one terminal event, and nothing of its run comes after that."""
+    """Each accepted prompt has one terminal event, after which nothing of its run follows."""
     ends = Counter(event.data["requestId"] for event in events if event.type in TERMINAL)
     assert ends == Counter(accepted)
     over: set[str] = set()
@@ -27,7 +27,7 @@ def every_run_ends_once(events: Sequence[Event], accepted: set[str]) -> None:
 
 
 def texts_are_whole(events: Sequence[Event]) -> None:
-    """The deltas of a message, without those that `run_retried` told to drop, are what `message_end` says."""
+    """The deltas of a message, without those that `run_retried` revoked, join to the text of `message_end`."""
     partial: dict[str, str] = {}
     answer: dict[str, str] = {}
     for event in events:
@@ -44,8 +44,8 @@ def texts_are_whole(events: Sequence[Event]) -> None:
 
 
 def usage_is_counted_once(deployment: Deployment) -> None:
-    """The ledger has each response once; it, the runs and the sessions come to the same sums, and the days to those
-    of the ledger's rows that are marked as folded."""
+    """The ledger has each response once. Its sums equal those of the runs and the sessions, and the sums of the days
+    equal those of its folded rows."""
     doubled = "SELECT run_id, response_no FROM tenants_app_ledgerentry GROUP BY run_id, response_no HAVING COUNT(*) > 1"
     assert deployment.rows(doubled) == []
     ledger = deployment.rows(f"SELECT run_id, {_SUMS} FROM tenants_app_ledgerentry GROUP BY run_id ORDER BY run_id")

@@ -1,7 +1,7 @@
-"""Clients of many sessions on several web processes, any of which may die under them.
+"""Clients of many sessions on several web processes, any of which may die.
 
-A prompt whose answer was lost may have been accepted: the log says. Everybody else's account is held against
-the log by `check`, with the laws that hold whatever was killed when.
+A prompt whose response was lost may have been accepted, which the log shows. `check` compares the log with REST, the
+followers and the ledger, by the laws that hold whatever was killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.stack.client import Client, Event, Watcher, until
 from tests.stack.deployment import Deployment
 
 ANSWER_SECONDS = 5.0
-"""A process that is frozen answers nothing: the client goes to another."""
+"""A frozen process answers nothing, so the client turns to another."""
 
 AT_ONCE = 16
 TRIES = 40
@@ -37,11 +37,11 @@ KINDS: dict[str, Callable[[int], str]] = {
 
 
 class Refused(aiohttp.ClientError):
-    """A process answered, but not what was asked for."""
+    """A process answered with an error."""
 
 
 class Roamer(Client):
-    """A client that asks any of several processes, and follows wherever it gets in."""
+    """A client that sends requests to any of several processes, and follows any that accepts it."""
 
     def __init__(self, http: aiohttp.ClientSession, urls: Sequence[str], chance: random.Random) -> None:
         super().__init__(http, urls[0])
@@ -49,7 +49,7 @@ class Roamer(Client):
         self._chance = chance
 
     async def insist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Asks until somebody answers; only for what may be asked twice."""
+        """Repeats a request until a process answers; only for requests that may be repeated."""
         for _ in range(TRIES):
             with contextlib.suppress(Refused, aiohttp.ClientError, ConnectionError, TimeoutError):
                 return await self.attempt(ask)
@@ -57,7 +57,7 @@ class Roamer(Client):
         return await self.attempt(ask)
 
     async def attempt(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Asks one process once."""
+        """Sends a request to one process, once."""
         self.url = self._chance.choice(self.urls)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -75,7 +75,7 @@ class Roamer(Client):
 
 
 class Load:
-    """Sessions of every kind, each watched."""
+    """Sessions of every kind, each with a follower."""
 
     def __init__(self, client: Roamer, callbacks: Callbacks, prefix: str) -> None:
         self.client = client
@@ -89,7 +89,7 @@ class Load:
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def create(self, count: int, delay_ms: int = 25) -> None:
-        """`count` sessions, of each kind in turn."""
+        """Creates `count` sessions, of each kind in turn."""
         tools = [
             self.callbacks.registration("again", idempotent=True),
             self.callbacks.registration("once", idempotent=False),
@@ -99,11 +99,11 @@ class Load:
         await self._each(names, lambda name: self._create(name, tools, delay_ms))
 
     async def keep_busy(self) -> None:
-        """An unfinished prompt for every session, and a decision for every approval; who fails tries again later."""
+        """Keeps an unfinished prompt in every session, and decides every approval; a failure is repeated later."""
         await self._each(list(self.accepted), self._go_on)
 
     async def finish(self, seconds: float) -> None:
-        """Decides what is asked until every accepted prompt has its end, and every watcher has seen it."""
+        """Decides approvals until every accepted prompt has ended, and every follower has seen it."""
 
         async def over() -> bool:
             await self._each(list(self.accepted), self._decide)
@@ -116,7 +116,7 @@ class Load:
             raise AssertionError(f"{late}: {len(open_)} sessions, among them {open_[:10]}") from None
 
     async def check(self, deployment: Deployment) -> None:
-        """Every law of every session."""
+        """Checks every law of every session."""
         for name, accepted in self.accepted.items():
             await self._wait_settled(name)
             events: list[Event] = await self.client.insist(partial(self.client.log, name))
@@ -135,7 +135,7 @@ class Load:
         await asyncio.gather(*(watcher.stop() for watcher in self.watchers.values()))
 
     def unfinished_prompts(self, name: str) -> set[str]:
-        """The accepted prompts whose end its watcher has not seen."""
+        """Returns the accepted prompts whose end the follower has not seen."""
         return self.accepted[name] - self.watchers[name].over
 
     async def _create(self, name: str, tools: list[dict[str, object]], delay_ms: int) -> None:
@@ -164,7 +164,7 @@ class Load:
                 self._approved.add(approval)
 
     async def _wait_settled(self, name: str) -> None:
-        """Prompts whose answer was lost run too."""
+        """Waits until the session is idle: prompts whose response was lost run too."""
 
         async def is_idle() -> bool:
             await self._decide(name)
@@ -184,7 +184,7 @@ class Load:
 
 
 def approvals_are_resolved_once(events: Sequence[Event]) -> None:
-    """What was asked was decided, once, unless its run was ended before."""
+    """Every approval was decided exactly once, unless its run had ended before."""
     asked = Counter(event.data["approvalId"] for event in events if event.type == "approval_required")
     resolved = Counter(event.data["approvalId"] for event in events if event.type == "approval_resolved")
     assert asked == resolved
@@ -192,7 +192,7 @@ def approvals_are_resolved_once(events: Sequence[Event]) -> None:
 
 
 def calls_were_made_once(events: Sequence[Event], callbacks: Callbacks) -> None:
-    """No request was made for a call after the one whose answer settled it; never two for `idempotent: false`."""
+    """No request was made for a call after the one that settled it, and never two for `idempotent: false`."""
     for event in events:
         if event.type != "tool_execution_end" or event.data["toolName"] not in ("again", "once"):
             continue

@@ -1,4 +1,4 @@
-"""A fleet that tests share, healed before each, and a load that streams in all of it."""
+"""A fleet that tests share and heal, and a load on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLE_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def fleets() -> Iterator[Fleet]:
-    """One fleet for all tests of a module, each of which heals it first; on its own PostgreSQL where there is one."""
+    """One fleet for all tests of a module, each of which heals it first; with its own PostgreSQL if possible."""
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server is installed that a test could kill")
     with ExitStack() as stack:
@@ -52,7 +52,7 @@ async def fleet(fleets: Fleet) -> Fleet:
 
 @asynccontextmanager
 async def load_on(fleet: Fleet, http: aiohttp.ClientSession, name: str) -> AsyncIterator[Load]:
-    """A load that streams everywhere; at the end every prompt has its end, and every law holds."""
+    """Runs a load in all processes; at the end every prompt has ended, and every law holds."""
     chance = random.Random(name)
     async with callbacks_serving(chance) as callbacks:
         load = Load(Roamer(http, [web.url for web in fleet.webs], chance), callbacks, name)
@@ -68,7 +68,7 @@ async def load_on(fleet: Fleet, http: aiohttp.ClientSession, name: str) -> Async
 
 
 async def busy_for(load: Load, seconds: float) -> None:
-    """Prompts keep coming."""
+    """Keeps sending prompts for `seconds`."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while loop.time() < end:

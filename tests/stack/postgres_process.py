@@ -1,4 +1,4 @@
-"""A PostgreSQL of the test's own, to be restarted; it refuses to run as root, so root lends it another user."""
+"""A PostgreSQL of the test's own, which it may restart. Root runs it as another user, because it refuses root."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class PostgresMissing(Exception):
-    """There is no PostgreSQL here that a test could start; the text says why."""
+    """No PostgreSQL can be started here; the text says why."""
 
 
 class PostgresProcess:
     """A cluster below `within`, which its user must be able to reach. Raises PostgresMissing.
 
-    It is our child rather than pg_ctl's: its end is known by its exit, and not by whether whoever inherits orphans
-    on this machine has waited for it yet.
+    It is a child of this process and not of pg_ctl, so that its end is known by its exit code.
     """
 
     def __init__(self, within: Path) -> None:
@@ -48,11 +47,11 @@ class PostgresProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it was started and has not ended."""
+        """True while it runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts it and waits until it takes connections; fails with its log when it ends instead."""
+        """Starts it and waits until it accepts connections; fails with its log when it ends instead."""
         self._spawn()
         until = time.monotonic() + SECONDS
         while not self._answers():
@@ -62,7 +61,7 @@ class PostgresProcess:
             time.sleep(0.05)
 
     def stop(self, mode: str = "fast") -> None:
-        """`fast` ends every connection, `immediate` is a crash; fails with its log when it goes on."""
+        """Stops it: `fast` ends every connection, `immediate` is a crash. Fails with its log when it does not end."""
         assert self._process is not None
         self._process.send_signal(SIGNALS[mode])
         try:
@@ -72,11 +71,11 @@ class PostgresProcess:
             raise AssertionError(f"PostgreSQL goes on after a stop that is {mode}.\n{self.log()}\n{left}") from None
 
     def log(self) -> str:
-        """What it said, the last of it."""
+        """Returns the end of its log."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-5_000:]
 
     def end(self) -> None:
-        """Nothing of it is left: its children end when they see that their parent has."""
+        """Kills it; its children end when they notice."""
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGQUIT)
             try:

@@ -1,6 +1,6 @@
-"""A `manage.py serve` in a process of its own: started until it answers, killed, stopped, frozen and thawed by its id.
+"""A `manage.py serve` in a process of its own, which a test starts, kills, stops, freezes and thaws.
 
-Whatever a test does to it, `end` leaves nothing of it behind.
+Whatever a test does to it, `end` leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ EXIT_SECONDS = 120.0
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that nobody else gets who asks for any.
+    """Returns a free port that no other process is assigned.
 
-    On Linux it stays bound, in this process and to its end: servers, which set SO_REUSEADDR, may listen on it all the
-    same, and neither connections nor those who bind port 0 are given it in between.
+    On Linux it stays bound in this process to its end: servers, which set SO_REUSEADDR, can listen on it anyway, and
+    it is assigned neither to outgoing connections nor for port 0.
     """
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 class GatewayProcess:
-    """One process, of `command`; `start` may be called again after it ended, and takes the same port."""
+    """One process of `command`; `start` may be called again after its end, and uses the same port."""
 
     def __init__(self, deployment: Deployment, name: str = "serve", command: Sequence[str] = SERVE) -> None:
         self.deployment = deployment
@@ -60,11 +60,11 @@ class GatewayProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it was started and has not ended; a frozen one is alive."""
+        """True while it runs or is frozen."""
         return self._process is not None and self._process.poll() is None
 
     def spawn(self) -> None:
-        """Starts it and does not wait."""
+        """Starts it without waiting."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
@@ -76,7 +76,7 @@ class GatewayProcess:
             )
 
     async def start(self, seconds: float = START_SECONDS) -> None:
-        """Starts it and waits until it answers; fails with its log when it ends or takes longer."""
+        """Starts it and waits until it answers; fails with its log when it ends or needs longer."""
         self.spawn()
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
             while not await _answers(session, f"{self.url}/healthz"):
@@ -85,7 +85,7 @@ class GatewayProcess:
                 await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
-        """`kill -9`, and waits until it is gone."""
+        """Sends SIGKILL and waits for its end."""
         self.signal(signal.SIGKILL)
         await self.wait_exit()
 
@@ -94,21 +94,21 @@ class GatewayProcess:
         self._process.send_signal(number)
 
     async def wait_exit(self, seconds: float = EXIT_SECONDS) -> int:
-        """Its exit code, waited for."""
+        """Waits for its end; returns the exit code."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, seconds)
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines it logged."""
+        """Returns the lines of its log."""
         lines = self.log_path.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def output(self) -> str:
-        """Everything it said."""
+        """Returns everything that it printed."""
         return self.log_path.read_text(encoding="utf-8")
 
     def end(self) -> None:
-        """Nothing of it is left."""
+        """Kills it and closes its files."""
         process = self._process
         if process is not None and process.poll() is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""A Redis of the test's own, to be killed and frozen."""
+"""A Redis of the test's own, which it may kill and freeze."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_SECONDS = 60.0
 
 
 class RedisProcess:
-    """`redis-server` on a free port, without a file."""
+    """`redis-server` on a free port, without persistence."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -28,7 +28,7 @@ class RedisProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it was started and has not ended; a frozen one is alive."""
+        """True while it runs or is frozen."""
         return self._process is not None and self._process.poll() is None
 
     async def start(self) -> None:
@@ -60,7 +60,7 @@ class RedisProcess:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    """Not started yet."""
+    """Yields a Redis that is not started yet; ends it afterwards."""
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server is installed that a test could kill")
     server = RedisProcess(tmp_path)

@@ -1,8 +1,8 @@
 """`make stack` and `make stack-stop`: the processes of docker-compose.yml on this machine, without Docker.
 
-PostgreSQL and Redis are the machine's (STACK_DATABASE_URL, STACK_REDIS_URL), nginx the distribution's. Everything
-else, with logs, secrets and the list of what was started, is in STACK_DIRECTORY. Stopping ends the processes of that
-list and no others: each by its id, and only when it began when the list says.
+PostgreSQL and Redis are the machine's (STACK_DATABASE_URL, STACK_REDIS_URL), nginx the distribution's. Logs, secrets
+and the list of started processes are in STACK_DIRECTORY. Stopping ends the processes of that list and no others: each
+by its id, and only if its start time is that of the list.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from tests.stack.composition import ROOT, Places, Planned, one_shot, proxy, replicas, services
+from tests.stack.composition import ROOT, PlannedProcess, StackLayout, one_shot, proxy, replicas, services
 
 DATABASE = "agent_gateway_stack"
 SERVERS = (
@@ -38,20 +38,20 @@ PORT = 4000
 REACH_SECONDS = 3
 READY_SECONDS = 60.0
 STOP_SECONDS = 35.0
-"""Longer than a drain; then it is killed, as Docker would."""
+"""Longer than a drain; afterwards a process is killed, as by Docker."""
 
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []
-"""They outlive this process; one that ends before it is reaped by it."""
+"""The processes outlive this one, which reaps those that end before it."""
 
 
 class Refused(Exception):
-    """The stack cannot be started; the text is a sentence that says what to do."""
+    """The stack cannot be started; the text says what to do."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process that was started here; `began` tells it from a later one with the same id."""
+    """A process that was started here; `began` distinguishes it from a later one with the same id."""
 
     name: str
     pid: int
@@ -59,82 +59,82 @@ class Started:
 
 
 def main(action: str) -> int:
-    places = Places(Path(os.environ.get("STACK_DIRECTORY", ROOT / "data" / "stack")).resolve(), port())
+    layout = StackLayout(Path(os.environ.get("STACK_DIRECTORY", ROOT / "data" / "stack")).resolve(), nginx_port())
     try:
-        {"start": start, "stop": stop}[action](places)
+        {"start": start, "stop": stop}[action](layout)
     except Refused as refusal:
         print(refusal, file=sys.stderr)
         return 1
     return 0
 
 
-def start(places: Places) -> None:
-    """Starts everything and says where it is; what was begun is stopped again when a part does not come up."""
-    if any(map(alive, started(places))):
+def start(layout: StackLayout) -> None:
+    """Starts everything and prints the addresses; stops everything again when a process does not become ready."""
+    if any(map(is_alive, started_processes(layout))):
         raise Refused("The stack runs already: 'make stack-stop' ends it.")
-    nginx_require()
+    require_nginx()
     for name in ("secrets", "logs", "state", "nginx"):
-        (places.directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    addresses_write(places)
+        (layout.directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_urls(layout)
     for name in ("secrets", "migrate"):
-        run_to_its_end(one_shot(name, places))
-    _write([], places)
+        run_one_shot(one_shot(name, layout))
+    _write([], layout)
     try:
-        processes = replicas(places)
+        processes = replicas(layout)
         for planned in processes:
-            spawn(planned, places)
+            spawn(planned, layout)
         for planned in processes:
-            until(f"{planned.name} is not ready", partial(healthy, planned), places)
+            wait_until(f"{planned.name} is not ready", partial(is_healthy, planned), layout)
         web_ports = [int(each.environment["GATEWAY_PORT"]) for each in processes if each.name.startswith("web-")]
-        spawn(proxy(places, web_ports), places)
-        until("nginx does not answer", lambda: nginx_healthy(places), places)
+        spawn(proxy(layout, web_ports), layout)
+        wait_until("nginx does not answer", lambda: is_nginx_healthy(layout), layout)
     except Refused:
-        stop(places)
+        stop(layout)
         raise
-    print(said(places))
+    print(summary(layout))
 
 
-def stop(places: Places) -> None:
-    """SIGTERM in the order that loses nothing: nginx last, so that requests are passed on while the others drain."""
-    running = [process for process in started(places) if alive(process)]
+def stop(layout: StackLayout) -> None:
+    """Sends SIGTERM to nginx last, so that it passes requests on while the others drain, and nothing is lost."""
+    running = [process for process in started_processes(layout) if is_alive(process)]
     behind = [process for process in running if process.name != "nginx"]
     for group in (behind, [process for process in running if process not in behind]):
         for process in group:
-            signal_send(process, signal.SIGTERM)
+            send_signal(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        while any(map(alive, group)) and time.monotonic() < deadline:
+        while any(map(is_alive, group)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for process in filter(alive, group):
+        for process in filter(is_alive, group):
             print(f"{process.name} ({process.pid}) did not end in {STOP_SECONDS:.0f} s and is killed.")
-            signal_send(process, signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
     for child in _CHILDREN:
         child.poll()
-    _list(places).unlink(missing_ok=True)
-    print(f"{len(running)} processes ended; the database and {places.directory} stay.")
+    _list(layout).unlink(missing_ok=True)
+    print(f"{len(running)} processes ended; the database and {layout.directory} stay.")
 
 
-def signal_send(process: Started, number: signal.Signals) -> None:
-    """To this very process, if it is still there."""
-    if alive(process):
+def send_signal(process: Started, number: signal.Signals) -> None:
+    """Sends a signal to exactly this process, if it still runs."""
+    if is_alive(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
 
-def spawn(planned: Planned, places: Places) -> Started:
-    """Starts a process that outlives this one and notes it down."""
-    with (places.directory / "logs" / f"{planned.name}.log").open("ab") as log:
+def spawn(planned: PlannedProcess, layout: StackLayout) -> Started:
+    """Starts a process that outlives this one, and adds it to the list."""
+    with (layout.directory / "logs" / f"{planned.name}.log").open("ab") as log:
         process = subprocess.Popen(
             planned.command, env=environment(planned.environment), cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     _CHILDREN.append(process)
-    new = Started(planned.name, process.pid, began(process.pid))
-    _write([*started(places), new], places)
+    new = Started(planned.name, process.pid, start_time(process.pid))
+    _write([*started_processes(layout), new], layout)
     return new
 
 
-def run_to_its_end(planned: Planned) -> None:
-    """A one-shot; what it says is shown when it fails."""
+def run_one_shot(planned: PlannedProcess) -> None:
+    """Runs a one-shot service; raises Refused with its output when it fails."""
     result = subprocess.run(
         planned.command, env=environment(planned.environment), cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -143,54 +143,54 @@ def run_to_its_end(planned: Planned) -> None:
 
 
 def environment(planned: Mapping[str, str]) -> dict[str, str]:
-    """Nothing of the caller's but what a program needs to be found."""
+    """Returns the planned environment, and of the caller's only what programs need to be found."""
     kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | dict(planned)
 
 
-def healthy(planned: Planned) -> bool:
-    """The container's health check, run here."""
+def is_healthy(planned: PlannedProcess) -> bool:
+    """Runs the health check of the container."""
     result = subprocess.run(
         planned.health, env=environment(planned.environment), cwd=ROOT, capture_output=True, check=False
     )
     return result.returncode == 0
 
 
-def nginx_healthy(places: Places) -> bool:
-    """nginx's, with its address replaced by this machine's."""
-    url = services()["nginx"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8080", places.public_url)
+def is_nginx_healthy(layout: StackLayout) -> bool:
+    """Runs nginx's health check, at this machine's address."""
+    url = services()["nginx"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8080", layout.public_url)
     command = [sys.executable, "deploy/healthcheck.py", urlsplit(url).path]
-    asked = environment({"GATEWAY_PORT": str(places.port)})
+    asked = environment({"GATEWAY_PORT": str(layout.port)})
     return subprocess.run(command, env=asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
-def until(complaint: str, well: Callable[[], bool], places: Places) -> None:
+def wait_until(complaint: str, well: Callable[[], bool], layout: StackLayout) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not well():
-        dead = [process.name for process in started(places) if not alive(process)]
+        dead = [process.name for process in started_processes(layout) if not is_alive(process)]
         if dead or time.monotonic() > deadline:
-            raise Refused(f"{complaint}{f' ({dead[0]} ended)' if dead else ''}; its log is in {places.directory}/logs.")
+            raise Refused(f"{complaint}{f' ({dead[0]} ended)' if dead else ''}; its log is in {layout.directory}/logs.")
         time.sleep(0.2)
 
 
-def addresses_write(places: Places) -> None:
-    """The machine's PostgreSQL and Redis, where the composition would write its own containers'."""
-    database_url = os.environ.get("STACK_DATABASE_URL") or f"{database_server()}/{DATABASE}"
+def write_urls(layout: StackLayout) -> None:
+    """Writes the URLs of the machine's PostgreSQL and Redis to the files where the containers expect their own."""
+    database_url = os.environ.get("STACK_DATABASE_URL") or f"{find_database_server()}/{DATABASE}"
     redis_url = os.environ.get("STACK_REDIS_URL") or REDIS_URL
-    database_make(database_url)
+    create_database(database_url)
     try:
         with redis.Redis.from_url(redis_url, socket_timeout=REACH_SECONDS, socket_connect_timeout=REACH_SECONDS) as it:
             it.ping()
     except (redis.RedisError, ValueError):
         raise Refused("No Redis answers: start the machine's, or set STACK_REDIS_URL.") from None
     for name, text in {"database_url": database_url, "redis_url": redis_url}.items():
-        path = places.secrets / name
+        path = layout.secrets / name
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         path.write_text(f"{text}\n", encoding="ascii")
 
 
-def database_server() -> str:
+def find_database_server() -> str:
     for url in SERVERS:
         try:
             psycopg.connect(f"{url}/postgres", connect_timeout=REACH_SECONDS).close()
@@ -200,8 +200,8 @@ def database_server() -> str:
     raise Refused("No PostgreSQL answers: start the machine's, or set STACK_DATABASE_URL.")
 
 
-def database_make(url: str) -> None:
-    """Makes the database when it is not there."""
+def create_database(url: str) -> None:
+    """Creates the database when it is missing."""
     server, _, name = url.rpartition("/")
     try:
         with psycopg.connect(f"{server}/postgres", connect_timeout=REACH_SECONDS, autocommit=True) as connection:
@@ -211,8 +211,8 @@ def database_make(url: str) -> None:
         raise Refused(f"STACK_DATABASE_URL: the database '{name}' cannot be made ({type(error).__name__}).") from None
 
 
-def nginx_require() -> None:
-    """nginx of the distribution, installed when it is missing and this user may."""
+def require_nginx() -> None:
+    """Installs the distribution's nginx when it is missing and this user may."""
     if shutil.which("nginx"):
         return
     rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -224,37 +224,37 @@ def nginx_require() -> None:
         raise Refused("There is no nginx and it could not be installed; on Debian and Ubuntu: apt-get install nginx")
 
 
-def said(places: Places) -> str:
-    """What the person who started it needs."""
-    key = (places.secrets / "api_keys").read_text(encoding="ascii").split()[0]
-    lines = [f"The stack answers on {places.public_url} (nginx)"]
-    lines += [f"  {process.name:<10} process {process.pid}" for process in started(places)]
+def summary(layout: StackLayout) -> str:
+    """Returns the text for the person who started the stack."""
+    key = (layout.secrets / "api_keys").read_text(encoding="ascii").split()[0]
+    lines = [f"The stack answers on {layout.public_url} (nginx)"]
+    lines += [f"  {process.name:<10} process {process.pid}" for process in started_processes(layout)]
     return "\n".join(
-        [*lines, f"  logs       {places.directory}/logs", f"  API key    {key}", "", "make stack-stop ends it."]
+        [*lines, f"  logs       {layout.directory}/logs", f"  API key    {key}", "", "make stack-stop ends it."]
     )
 
 
-def port() -> int:
-    """nginx's."""
+def nginx_port() -> int:
+    """Returns nginx's port."""
     return int(os.environ.get("STACK_PORT") or PORT)
 
 
-def started(places: Places) -> list[Started]:
-    """What the list says was started."""
-    path = _list(places)
+def started_processes(layout: StackLayout) -> list[Started]:
+    """Returns the processes of the list."""
+    path = _list(layout)
     return [Started(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 
 
-def alive(process: Started) -> bool:
-    """Whether it is this very process that still runs."""
-    return bool(process.began) and began(process.pid) == process.began
+def is_alive(process: Started) -> bool:
+    """Returns True while exactly this process runs."""
+    return bool(process.began) and start_time(process.pid) == process.began
 
 
-def began(pid: int) -> str:
-    """When the process with this id began, in the kernel's own ticks; empty when none runs (one that has ended and
-    only waits to be reaped does not).
+def start_time(pid: int) -> str:
+    """Returns the start time of the process with this id, in the kernel's ticks; empty when none runs or when it has
+    ended and only waits to be reaped.
 
-    `ps` says the same in seconds, by a clock that drifts against those ticks: it serves where there is no /proc.
+    `ps`, for systems without /proc, shows it in seconds, by a clock that drifts against those ticks.
     """
     if Path("/proc/self/stat").exists():
         try:
@@ -266,14 +266,14 @@ def began(pid: int) -> str:
     return result.stdout.strip()
 
 
-def _list(places: Places) -> Path:
-    return places.directory / "processes.json"
+def _list(layout: StackLayout) -> Path:
+    return layout.directory / "processes.json"
 
 
-def _write(processes: Iterable[Started], places: Places) -> None:
-    draft = places.directory / "processes.json.new"
+def _write(processes: Iterable[Started], layout: StackLayout) -> None:
+    draft = layout.directory / "processes.json.new"
     draft.write_text(json.dumps([asdict(process) for process in processes], indent=1))
-    draft.replace(_list(places))
+    draft.replace(_list(layout))
 
 
 if __name__ == "__main__":

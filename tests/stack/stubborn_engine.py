@@ -1,4 +1,4 @@
-"""An operator's engine that will not be cancelled, as one whose libraries lose cancellations."""
+"""An operator's engine that ignores cancellation, like one whose libraries lose it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core_app.ids import new_id
 
 
 class StubbornEngine:
-    """Says a word and stays for ever."""
+    """Emits a word and never ends."""
 
     name = "stubborn"
     builtin_tools: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""A migrated state, made once in a process of tests and copied by each: eighty migrations take 1.4 s of the processor
-on SQLite and 2.2 s on PostgreSQL, and its server's beside that.
+"""A migrated state, made once per test process and copied by each test: eighty migrations take 1.4 s of processor time
+on SQLite and 2.2 s on PostgreSQL, without its server's.
 
-That a start migrates an empty state is shown where a test says so: tests/project/test_serve.py, and the fleet's.
+That a start migrates an empty state is tested in tests/project/test_serve.py and by the fleet's tests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def state_copy(directory: Path) -> None:
 
 @cache
 def template_database(server_url: str) -> str:
-    """The name of a migrated database on the server, which is dropped when this process ends."""
+    """Returns the name of a migrated database on the server, which is dropped when this process ends."""
     stack = ExitStack()
     atexit.register(stack.close)
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-template-"))

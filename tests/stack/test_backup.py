@@ -1,4 +1,4 @@
-"""A backup that is taken while legs stream and a run waits, restored elsewhere: every session goes on there."""
+"""A backup taken while legs stream and a run waits is restored elsewhere, and every session continues there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def restore_copy(deployment: Deployment, stack: ExitStack) -> Deployment:
-    """A second deployment on a copy that was made as the documents say."""
+    """Makes a backup as the documents say; returns a second deployment on it."""
     directory = deployment.directory.parent / "restored"
     if DEPLOYMENT == "embedded":
         command(deployment, sys.executable, "manage.py", "backup", str(directory))
@@ -50,7 +50,7 @@ def restore_copy(deployment: Deployment, stack: ExitStack) -> Deployment:
 
 
 def command(deployment: Deployment, *words: str) -> str:
-    """Runs it with the deployment's settings; what it said."""
+    """Runs a command with the deployment's settings; returns its output."""
     environment = deployment.environment(free_port())
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

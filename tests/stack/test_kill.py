@@ -1,4 +1,4 @@
-"""`kill -9` at random points of running legs, and what has to be true afterwards."""
+"""`kill -9` at random points of running legs, and the laws that hold afterwards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEATHS = 50
 MOST_KILLS = 30
 SETTLE_SECONDS = 90.0
 LONGEST_LIFE = 5.0
-"""Seconds from one start to the next kill, at most: the first leg loads the agent library for two of them."""
+"""The longest time from a start to the next kill: importing the agent library takes two of these seconds."""
 
 Prompt = Callable[[int], str]
 KINDS: dict[str, tuple[Prompt, dict[str, Any]]] = {
@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[Prompt, dict[str, Any]]] = {
 
 
 class Crowd:
-    """Sessions of every kind that always have work, each watched by a client that survives the server."""
+    """Sessions of every kind that always have prompts, each with a follower that survives the server."""
 
     def __init__(self, client: Client, callbacks: Callbacks) -> None:
         self.client = client
@@ -56,7 +56,7 @@ class Crowd:
             self.watchers[session_id] = Watcher(self.client, session_id)
 
     async def keep_busy(self) -> None:
-        """Two unfinished prompts for every session, and a decision for every approval."""
+        """Keeps two unfinished prompts in every session, and decides every approval."""
         for session_id in self.accepted:
             status = await self.client.get(f"/v1/sessions/{session_id}/status")
             for approval in status["pendingApprovals"]:
@@ -66,7 +66,7 @@ class Crowd:
                 await self._prompt(session_id)
 
     async def finish(self) -> None:
-        """Decides what is asked until every accepted prompt has its end."""
+        """Decides approvals until every accepted prompt has ended."""
 
         async def over() -> bool:
             states = [await self.client.get(f"/v1/sessions/{session_id}/status") for session_id in self.accepted]
@@ -91,9 +91,9 @@ class Crowd:
 
 
 async def killed_legs(deployment: Deployment) -> list[str]:
-    """The runs whose leg died with the process: nobody is left who could have changed them.
+    """Returns the runs whose leg died with the process.
 
-    PostgreSQL finishes the commit that a killed process had sent, so its last connections are waited for.
+    PostgreSQL finishes the commit that a killed process had sent, so this waits for its last connections.
     """
     if deployment.database_url:
         await until(partial(_alone, deployment), 20, "PostgreSQL ends the killed process's work")
@@ -135,7 +135,7 @@ async def test_fifty_deaths_cost_nothing_that_was_acknowledged(
 
 
 async def live(keep_busy: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """A process's life between two kills: prompts come in all the time."""
+    """Runs a process between two kills, with prompts all the time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while loop.time() < end:
@@ -155,7 +155,7 @@ async def check(deployment: Deployment, crowd: Crowd, callbacks: Callbacks, deat
 
 
 def retries_are_told(events: list[Event], deaths: Counter[str]) -> None:
-    """Every death of a leg is a `run_retried`, but for the one after which there was no other attempt."""
+    """Every death of a leg has a `run_retried`, except one without a further attempt."""
     told = Counter(event.data["requestId"] for event in events if event.type == "run_retried")
     given_up = {event.data["requestId"] for event in events if event.data.get("code") == "attempts_exhausted"}
     for run in {event.data["requestId"] for event in events}:
@@ -165,7 +165,7 @@ def retries_are_told(events: list[Event], deaths: Counter[str]) -> None:
 
 
 def calls_were_made_once(events: list[Event], callbacks: Callbacks) -> None:
-    """No request was made for a call after the one whose answer settled it; never two for `idempotent: false`."""
+    """No request was made for a call after the one that settled it, and never two for `idempotent: false`."""
     for event in events:
         if event.type != "tool_execution_end" or event.data["toolName"] not in ("again", "once"):
             continue

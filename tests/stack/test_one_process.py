@@ -1,5 +1,5 @@
-"""What a deployment on SQLite refuses: a second process, which would write past the first one's followers; and what
-needs no more than one to be shown: how a stop that hangs ends."""
+"""A deployment on SQLite refuses a second process, whose events would not reach the first one's followers; and a stop
+that hangs ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two web processes and two workers without their Redis or their PostgreSQL for a while: nothing is lost."""
+"""Two web processes and two workers lose nothing while Redis or PostgreSQL is down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["fleet", "fleets"]
 pytestmark = pytest.mark.timeout(240)
 
 LATE_SECONDS = 10.0
-"""For followers who come while Redis hangs: none waits for another."""
+"""The time for followers that connect while Redis hangs: none waits for another."""
 
 
 @pytest.mark.parametrize("seconds", [0.0, 30.0], ids=["restarted", "gone"])

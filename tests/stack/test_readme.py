@@ -1,4 +1,4 @@
-"""The README's lines, run as they are printed, by a shell, against a gateway that a process serves."""
+"""The commands of the README, run by a shell against a real process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 20
 
 
 def lines_of(name: str) -> str:
-    """The block that creates, prompts and follows."""
+    """Returns the commands that create, prompt and follow a session."""
     blocks: list[str] = re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
     return next(block for block in blocks if "/prompt" in block and "/events" in block)
 

@@ -1,4 +1,4 @@
-"""Starting: on what a former process left, and where there is no place."""
+"""A start on the state of a former process, and starts that are refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.stack.client import Client
 from tests.stack.process import GatewayProcess
 
 SECOND_START_SECONDS = 5.0
-"""Of a processor's time, which others on the machine do not lengthen; how long it takes is measured by
-`python -m tests.benchmarks start_up`."""
+"""Processor seconds, which a busy machine does not lengthen; `python -m tests.benchmarks start_up` measures the elapsed
+time."""
 
 
 async def test_a_second_start_takes_less_than_five_seconds(
@@ -40,5 +40,5 @@ async def test_a_port_in_use_is_refused_in_one_sentence(process: Callable[..., G
 
 
 def output_lines(server: GatewayProcess) -> list[str]:
-    """What a process that did not start said."""
+    """Returns the output of a process that did not start."""
     return [line for line in server.output().splitlines() if line.strip()]

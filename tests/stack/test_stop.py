@@ -1,4 +1,4 @@
-"""A graceful stop under load: nobody is cut off without a word, and nothing is lost."""
+"""A graceful stop under load: every follower is told to reconnect, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SESSIONS = 40
 FOLLOWERS = 200
 DRAIN_SECONDS = 2.0
 CLOSING_SECONDS = 60.0
-"""What a stop may take beyond the drain: open answers are closed and threads end."""
+"""The time of a stop beyond the drain, in which open responses are closed and threads end."""
 
 
 @pytest.mark.timeout(600)
@@ -62,7 +62,7 @@ async def test_a_stop_under_load_tells_followers_to_come_back_and_loses_nothing(
 async def test_what_was_handed_over_is_no_failure_of_the_run(
     deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
 ) -> None:
-    """More stops than attempts that a run has: it goes on after each."""
+    """The process stops more often than a run has attempts, and the run continues after each stop."""
     deployment.settings["DRAIN_SECONDS"] = "0.2"
     server = process()
     await server.start()
@@ -83,7 +83,7 @@ async def test_what_was_handed_over_is_no_failure_of_the_run(
 
 
 LEDGER_ROWS = 100_000
-"""Removing so many takes seconds; a stop must not wait for them."""
+"""Removing this many rows takes seconds; a stop must not wait for it."""
 
 
 @pytest.mark.timeout(120)
@@ -111,7 +111,7 @@ def rows_left(deployment: Deployment) -> int:
 
 
 def ledger_fill(deployment: Deployment) -> None:
-    """Old rows, as sessions that are long gone left them."""
+    """Inserts old rows, like those of sessions removed long ago."""
     columns = "tenant_id, session_ref, run_id, response_no, model, input_tokens, output_tokens, cached_tokens"
     columns += ", reasoning_tokens, kind, created_at"
     numbers = f"WITH RECURSIVE seq(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < {LEDGER_ROWS})"

@@ -1,4 +1,4 @@
-"""Two processes on one PostgreSQL and one Redis: who may write, who hears of it, and what Redis is good for."""
+"""Two processes on one PostgreSQL and one Redis: leases, fan-out, and outages of Redis."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def start_all(process: Make, count: int = 2, of: Deployment | None = None)
 
 
 def owners(deployment: Deployment) -> list[int]:
-    """The process of each live leg's lease."""
+    """Returns the process that holds the lease of each live leg."""
     query = "SELECT owner FROM events_app_stream WHERE owner IS NOT NULL AND kind = 'session'"
     return [int(owner.split(":")[1]) for (owner,) in deployment.rows(query)]
 
@@ -81,7 +81,7 @@ async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
 
 
 async def freeze_in_a_transaction(process: GatewayProcess, deployment: Deployment) -> None:
-    """Stops the process where it hurts most: while it holds rows locked that the other one needs."""
+    """Freezes the process at the worst moment: while it holds row locks that the other one needs."""
     held = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
 
     async def frozen() -> bool:
@@ -125,7 +125,7 @@ async def test_a_follower_of_one_process_sees_a_run_of_another(
 async def test_two_deployments_on_one_redis_do_not_hear_each_other(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Their streams have the same numbers."""
+    """The streams of both deployments have the same ids."""
     (tmp_path / "other").mkdir()
     with ExitStack() as stack:
         other = deployment_of(tmp_path / "other", stack)

@@ -1,4 +1,4 @@
-"""Everything that a run can wait for survives `kill -9`, and is settled by REST and over the WebSocket afterwards."""
+"""Every wait of a run survives `kill -9`, and can be settled by REST and over the WebSocket afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 20
 
 
 class Later:
-    """A callback that answers 202 and remembers where the result is to go."""
+    """A callback server that responds with 202 and keeps the address for the result."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ async def later() -> AsyncIterator[Later]:
 
 
 def settling_action(kind: str, status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The action that settles what the session waits for, and its fields."""
+    """Returns the action that settles the session's wait, and its fields."""
     if kind == "approval":
         return "approve", {"approvalId": status["pendingApprovals"][0]["approvalId"]}
     if kind == "question":

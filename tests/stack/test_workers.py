@@ -1,4 +1,4 @@
-"""Two web processes and two workers: one fault at a time, and what has to be true whatever it was."""
+"""Two web processes and two workers, one fault at a time, and the laws that hold after each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["fleet", "fleets"]
 pytestmark = pytest.mark.timeout(600)
 
 GOES_ON_SECONDS = 15.0
-"""What is promised with a lease of 10 s and a sweep every 2 s; here they are 2 s and 0.3 s, on a busy machine."""
+"""The promised time with a lease of 10 s and a sweep every 2 s; here they are 2 s and 0.3 s, on a busy machine."""
 CONTROL_SECONDS = 10.0
 
 
 async def caught(fleet: Fleet, load: Load, worker: GatewayProcess) -> set[str]:
-    """Freezes the worker in the middle of legs; their runs."""
+    """Freezes the worker in the middle of legs; returns their runs."""
 
     async def frozen() -> bool:
         await load.keep_busy()
@@ -40,14 +40,14 @@ async def caught(fleet: Fleet, load: Load, worker: GatewayProcess) -> set[str]:
 
 
 def retried_runs(load: Load) -> set[str]:
-    """The runs that followers know to have gone on."""
+    """Returns the runs with a `run_retried`, as their followers saw it."""
     events = [event for watcher in load.watchers.values() for event in watcher.events]
     return {event.data["requestId"] for event in events if event.type == "run_retried"}
 
 
 def went_on(load: Load, left: set[str]) -> bool:
-    """Whether all these runs did. PostgreSQL carries out what a worker sent it last though the worker is stopped: a run
-    whose end was on its way is over without another attempt."""
+    """Returns True once all these runs have continued or ended. PostgreSQL executes the last statement of a stopped
+    worker, so a run whose end was on its way ends without another attempt."""
     over: set[str] = set().union(*(watcher.over for watcher in load.watchers.values()))
     return left <= retried_runs(load) | over
 
@@ -121,7 +121,7 @@ async def test_an_abort_reaches_the_worker_that_holds_the_run(fleet: Fleet, http
 async def test_a_text_that_steers_reaches_the_worker_that_holds_the_run(
     fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
-    """It joins at the next model call: the answer that is under way here takes one second."""
+    """The text joins at the next model call; the completion before it takes one second here."""
     client = Roamer(http, [web.url for web in fleet.webs], random.Random(0))
     await client.create("steered", providerOpts={"delayMs": 20})
     watcher = Watcher(client, "steered")

@@ -1,4 +1,4 @@
-"""A real OTLP/HTTP receiver, as a tracing system would have it."""
+"""An OTLP/HTTP receiver, like that of a tracing system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """A real OTLP/HTTP receiver."""
+    """An OTLP/HTTP receiver that keeps the spans."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], ExportTraceServiceRequest]] = []
@@ -36,7 +36,7 @@ class Collector:
 
 @asynccontextmanager
 async def running_collector() -> AsyncIterator[Collector]:
-    """A collector that listens."""
+    """Starts a collector on a free port."""
     collector = Collector()
     application = web.Application()
     application.router.add_post("/v1/traces", collector.receive)

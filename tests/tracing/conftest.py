@@ -1,4 +1,4 @@
-"""The whole gateway with tracing on, over the scripted provider; spans are gathered in memory."""
+"""The whole gateway with tracing on and a scripted provider; spans are kept in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["api", "gateway", "server", "socket_server", "upstream", "upstream_pr
 
 @pytest.fixture
 def spans(settings: Any, upstream: Any) -> Iterator[Spans]:
-    """What is exported; to be asked for before the gateway, which starts with it."""
+    """The exported spans; must precede `gateway`, which starts with the exporter."""
     settings.GATEWAY_CALLBACK_ALLOW_PRIVATE = True
     engine_get("model")
     with spans_gathered(settings) as gathered:

@@ -1,4 +1,4 @@
-"""What tracing costs the gateway: nothing when it is off, and spans alone when its collector hangs or is gone."""
+"""Tracing costs nothing when it is off, and only spans when the collector hangs or is down."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print([name for name in {names} if name in sys.modules])
 
 
 class Hanging(SpanExporter):
-    """A collector that takes the first batch and never answers."""
+    """An exporter that takes the first batch and never returns."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -54,11 +54,11 @@ class Hanging(SpanExporter):
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Hangs on."""
+        """Keeps hanging."""
 
 
 class Gone(SpanExporter):
-    """A collector that cannot be reached."""
+    """An exporter whose collector cannot be reached."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         raise ConnectionError("SECRET")
@@ -89,7 +89,7 @@ def test_without_a_tracer_every_span_is_the_same_nothing() -> None:
 
 @pytest.fixture
 def hanging_exporter(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
-    """Where a gateway that starts now exports to, past a queue of eight spans."""
+    """The hanging exporter of a gateway that starts now, behind a queue of eight spans."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setattr(telemetry, "FLUSH_SECONDS", 0.05)
     settings.GATEWAY_OTEL = True
@@ -141,7 +141,7 @@ async def test_a_graceful_stop_exports_what_waits(spans: Spans, gateway: Gateway
 
 @pytest_asyncio.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
-    """Where the standard variables send spans."""
+    """The collector that the standard variables name."""
     async with running_collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=tests")

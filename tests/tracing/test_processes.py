@@ -1,4 +1,4 @@
-"""Real processes: what a web process begins and a worker goes on with is one trace, and a SIGTERM loses none of it."""
+"""Real processes: a web process and a worker export one trace, and a SIGTERM loses none of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(DEPLOYMENT == "embedded", reason="workers need P
 
 
 class Traced(Deployment):
-    """Its processes export to `endpoint`."""
+    """A deployment whose processes export to `endpoint`."""
 
     endpoint = ""
 
@@ -55,7 +55,7 @@ async def test_a_run_of_a_worker_is_in_the_trace_of_the_web_processs_request(tmp
 
 
 def roles_of(collector: Any, trace: bytes) -> set[str]:
-    """Which kinds of processes exported spans of the trace."""
+    """Returns the roles of the processes that exported spans of the trace."""
     return {
         next(pair.value.string_value for pair in part.resource.attributes if pair.key == "gateway.role")
         for _, body in collector.requests

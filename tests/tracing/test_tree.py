@@ -1,4 +1,4 @@
-"""Request → run → leg → model call → tool call, on either deployment, across waits, deaths and restarts."""
+"""The spans request → run → leg → model call → tool call, on both deployments, across waits, deaths and restarts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core_app.tracing import parent_headers, span
 from tests.agents.conftest import Upstream
 from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import ScriptedEngine, dying
+from tests.scripted_engine import ScriptedEngine, crashing_leg
 from tests.tools.conftest import CallbackServer
 from tests.tracing.tree import Spans, Tree, attributes, trace_of
 
@@ -25,7 +25,7 @@ DECISION = "POST /v1/sessions/{session_id}/approve"
 
 @pytest.fixture(autouse=True)
 def _trace_everything(spans: Spans) -> None:
-    """Before the gateway of any test here."""
+    """Switches tracing on before the gateway of any test here starts."""
 
 
 async def session_with(api: Client, server: CallbackServer, **tool: Any) -> str:
@@ -72,11 +72,11 @@ async def test_legs_after_an_approval_and_a_restart_are_of_the_same_trace(
     async with api.events(session) as events:
         run = await api.prompt(session, "look")
         asked = await events.next_of("approval_required")
-    await gateway.quiet()
+    await gateway.wait_idle()
     await gateway.restart()
     decision = {"approvalId": asked.data["approvalId"]}
     assert (await api.post(f"/v1/sessions/{session}/approve", decision)).status == 200
-    assert (await api.ended(session, run))["status"] == "completed"
+    assert (await api.follow_run(session, run))["status"] == "completed"
     first, second = await spans.came("leg", 2)
     assert trace_of(first) == trace_of(second)
     legs: Tree = {
@@ -96,7 +96,7 @@ async def test_a_tool_that_the_client_runs_is_a_span_of_the_runs_trace(api: Clie
         asked = await events.next_of("tool_call_requested")
     given = await api.post(f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "result": "here"})
     assert given.status == 200, given.body
-    await api.ended(session, run)
+    await api.follow_run(session, run)
     first, _ = await spans.came("leg", 2)
     [waited] = spans.with_name("execute_tool")
     assert trace_of(waited) == trace_of(first)
@@ -109,7 +109,7 @@ async def test_a_retried_run_shows_the_leg_that_died_and_the_one_that_went_on(
 ) -> None:
     engine = ScriptedEngine()
     monkeypatch.setattr(registry, "engine_get", lambda name: engine)
-    engine.legs = [dying("half ")]
+    engine.legs = [crashing_leg("half ")]
     session = await api.session()
     run = await api.run(session, "go on")
     assert run["status"] == "completed"
@@ -143,7 +143,7 @@ async def test_the_trace_of_the_request_is_continued_and_its_answer_names_no_oth
     session = await api.session()
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "hello"}, headers=headers)
-    await api.ended(session, answer.json["requestId"])
+    await api.follow_run(session, answer.json["requestId"])
     [leg] = await spans.came("leg")
     assert trace_of(leg) == int(TRACE, 16)
     [request] = spans.with_name(PROMPT)
@@ -155,7 +155,7 @@ async def test_a_trace_that_its_beginner_does_not_sample_is_not_exported(api: Cl
     session = await api.session()
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-00"}
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "hello"}, headers=headers)
-    assert (await api.ended(session, answer.json["requestId"]))["status"] == "completed"
+    assert (await api.follow_run(session, answer.json["requestId"]))["status"] == "completed"
     assert [span for span in spans.all if trace_of(span) == int(TRACE, 16)] == []
 
 
@@ -163,7 +163,7 @@ async def test_a_trace_that_its_beginner_does_not_sample_is_not_exported(api: Cl
 async def test_a_traceparent_that_is_none_begins_a_trace(api: Client, spans: Spans, given: str) -> None:
     session = await api.session()
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "hello"}, headers={"traceparent": given})
-    await api.ended(session, answer.json["requestId"])
+    await api.follow_run(session, answer.json["requestId"])
     await spans.came("leg")
     [request] = spans.with_name(PROMPT)
     assert request.parent is None

@@ -1,4 +1,4 @@
-"""Exported spans as a test wants to see them: by name, and as a tree."""
+"""Exported spans, by name and as a tree."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from gateway_project.observability.telemetry import TELEMETRY
 from tests.gateway_harness import eventually
 
 Tree = dict[str, Any]
-"""Names of spans to what is below them; a second one of a name below the same span has `#2` behind it."""
+"""Span names with the spans below them; a second span of the same name has `#2` appended."""
 
 
 class Spans:
-    """What has been exported."""
+    """The exported spans."""
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter
 
     @property
     def all(self) -> list[ReadableSpan]:
-        """Everything that has ended, in the order of its beginning; a failed export would be missing here."""
+        """All ended spans, in the order of their start; those of a failed export are missing."""
         if TELEMETRY._exporting is not None:
             TELEMETRY._exporting.provider.force_flush()
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def with_name(self, name: str) -> list[ReadableSpan]:
-        """Those of a name, or whose name begins with it and a blank."""
+        """Returns the spans with this name, or with a name that begins with it and a blank."""
         return [span for span in self.all if span.name == name or span.name.startswith(f"{name} ")]
 
     async def came(self, name: str, count: int = 1) -> list[ReadableSpan]:
-        """The same, when there are so many: a leg's span ends after the event that its client was waiting for."""
+        """Waits for `count` such spans: a leg's span ends after the event that its client waits for."""
         await eventually(lambda: len(self.with_name(name)) >= count)
         return self.with_name(name)
 
     def tree(self, trace_id: int) -> Tree:
-        """The spans of a trace; what has no parent among them is at the top."""
+        """Returns the spans of a trace as a tree; those without a parent among them are at the top."""
         mine = [span for span in self.all if span.context is not None and span.context.trace_id == trace_id]
         known = {span.context.span_id for span in mine if span.context is not None}
         tops = [span for span in mine if span.parent is None or span.parent.span_id not in known]
@@ -47,15 +47,15 @@ class Spans:
 
 
 class Kept(InMemorySpanExporter):
-    """Goes on after the gateway's end: a restarted one exports here too."""
+    """An exporter that survives the gateway's end, so that a restarted one exports here too."""
 
     def shutdown(self) -> None:
-        """Nothing."""
+        """Does nothing: the spans are kept."""
 
 
 @contextmanager
 def spans_gathered(settings: Any) -> Iterator[Spans]:
-    """Tracing is on for gateways that start in the block."""
+    """Switches tracing on for gateways that start in the block."""
     settings.GATEWAY_OTEL = True
     TELEMETRY.exporter = exporter = Kept()
     try:
@@ -78,11 +78,11 @@ def _below(spans: list[ReadableSpan], known: list[ReadableSpan]) -> Tree:
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
-    """Its attributes."""
+    """Returns the attributes of a span."""
     return dict(span.attributes or {})
 
 
 def trace_of(span: ReadableSpan) -> int:
-    """Its trace."""
+    """Returns the trace id of a span."""
     assert span.context is not None
     return int(span.context.trace_id)

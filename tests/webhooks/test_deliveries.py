@@ -107,7 +107,7 @@ async def test_every_type_that_can_be_chosen_is_told(api: Client, receiver: Rece
     request = await api.prompt(session, "please approve")
     asked = await receiver.next()
     await api.post(f"/v1/sessions/{session}/approve", {"approvalId": asked.json["data"]["approvalId"]})
-    await api.ended(session, request)
+    await api.follow_run(session, request)
     types = [asked.type, (await receiver.next()).type]
     await api.prompt(session, "ask me")
     types.append((await receiver.next()).type)

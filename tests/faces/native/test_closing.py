@@ -99,7 +99,7 @@ async def test_a_revoked_key_ends_its_socket_on_a_session_that_is_never_silent(
         await database.run(revoke, fired)
         assert await socket.close_code() == 4501
     await api.post(f"/v1/sessions/{session}/abort")
-    await api.ended(session, request_id)
+    await api.follow_run(session, request_id)
 
 
 async def test_a_revoked_key_acts_no_more(api: Client, server: LiveServer, tenant: Tenant, settings: Any) -> None:

@@ -285,7 +285,7 @@ async def test_what_was_sent_before_the_client_left_is_done(api: Client, server:
         await socket.send("prompt", text="and away")
         await socket.disconnect()
     async with api.events(session, since=0) as reader:
-        frames = await reader.rest()
+        frames = await reader.read_to_end()
     assert frames[-1].data["lastMessage"]["content"].strip() == "and away"
 
 

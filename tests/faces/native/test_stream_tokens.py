@@ -60,7 +60,7 @@ async def test_a_token_follows_its_session_over_sse_and_over_the_socket(
     token = await token_of(api, session)
     request_id = await api.prompt(session, "hello")
     async with nobody.events(session, token=token) as reader:
-        assert (await reader.rest())[-1].event == "agent_end"
+        assert (await reader.read_to_end())[-1].event == "agent_end"
     async with server.socket(session, token=token, since=0) as socket:
         assert (await socket.run_end(request_id))["event"] == "agent_end"
 

@@ -65,7 +65,7 @@ def wait_for(api: Client, server: LiveServer, owner: Caller, gateway: GatewayHar
             # The calls of one response start together, in any order.
             seen = {event["event"]: event["data"] for event in [await socket.event(*events) for _ in events]}
             asked = [seen[event] for event in events]
-            await gateway.quiet()
+            await gateway.wait_idle()
             yield Waiting(session, request_id, socket, api, ActionClient(transport, api, socket, session)), asked
 
     return begin
