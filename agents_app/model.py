@@ -21,7 +21,7 @@ from inference_app.catalogue.access import candidates_allowed
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import model_candidates
 from inference_app.providers.clients import BuiltModel, model_built
-from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.providers.quota import EXHAUSTED
 from inference_app.spend.budgets import names_of
 from inference_app.spend.prices import response_cost
 

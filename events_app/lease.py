@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import QuerySet
 
-from core_app.database import now_sql, write_transaction
+from core_app.database import database_now, now_sql, write_transaction
+from events_app.models import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,34 @@ def lease_release(*, fence: Fence) -> bool:
             [fence.stream_id, fence.owner, fence.epoch],
         )
         return cursor.fetchone() is not None
+
+
+def lease_revoke(*, stream_id: int) -> None:
+    """Takes the stream from its holder, so that its fence is refused from now on. The caller has locked the row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_app_stream SET owner = NULL, lease_expires = 0, epoch = epoch + 1 WHERE id = %s",
+            [stream_id],
+        )
+
+
+def lease_unclaimed(fence: Fence) -> bool:
+    """True while nobody has taken, released or revoked the lease, whether it is alive or not."""
+    held = Stream.objects.filter(pk=fence.stream_id, owner=fence.owner, epoch=fence.epoch)
+    return held.exists()
+
+
+def leases_stale(*, seconds: float) -> QuerySet[Stream]:
+    """Streams whose lease ran out more than `seconds` ago and was not released."""
+    return Stream.objects.filter(owner__isnull=False, lease_expires__lt=database_now() - seconds)
+
+
+def free_streams_join(column: str) -> str:
+    """SQL that joins the stream of `column` where nobody holds it. Its parameter is the moment by the database's clock.
+
+    For statements of upper rooms that look for work.
+    """
+    return f"JOIN events_app_stream e ON e.id = {column} AND (e.owner IS NULL OR e.lease_expires <= %s)"
 
 
 def leases_reset() -> None:

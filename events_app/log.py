@@ -42,6 +42,11 @@ def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | N
     return Stream.objects.create(kind=kind, parent_id=parent_id, tenant_id=tenant_id)
 
 
+def stream_parent_set(stream_id: int, parent_id: int | None) -> None:
+    """Lets another stream, or none, count the stream's events from now on. The caller has locked the row."""
+    Stream.objects.filter(pk=stream_id).update(parent_id=parent_id)
+
+
 def lock(stream_id: int) -> StreamPosition:
     """Locks the stream's row until the transaction ends: the first statement of every transaction that changes
     what belongs to it. On SQLite the transaction itself (IMMEDIATE) is the lock."""

@@ -1,11 +1,15 @@
-"""Where streams stand: the reads that the hub's gap repair and every follower's start are made of."""
+"""Positions of streams: the reads behind the hub's gap repair, every follower's start, and retention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from events_app.models import Stream
+from django.db.models import Expression, OuterRef, QuerySet
+
+from events_app.models import Event, Stream
+
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class StreamPosition:
 
 
 def position(stream_id: int) -> StreamPosition:
-    """Where the stream stands now."""
+    """Returns the stream's position now. Raises Stream.DoesNotExist."""
     row = Stream.objects.filter(pk=stream_id).values_list("head", "floor").first()
     if row is None:
         raise Stream.DoesNotExist(stream_id)
@@ -25,9 +29,23 @@ def position(stream_id: int) -> StreamPosition:
 
 
 def heads(stream_ids: Sequence[int]) -> dict[int, int]:
-    """The newest offset of each stream, in one query per thousand."""
+    """Returns the newest offset of each stream that exists, with one query per thousand."""
+    return _column("head", stream_ids)
+
+
+def floors(stream_ids: Sequence[int]) -> dict[int, int]:
+    """Returns the newest removed offset of each stream that exists, with one query per thousand."""
+    return _column("floor", stream_ids)
+
+
+def stream_events(stream_id: int | Expression | OuterRef) -> QuerySet[Event]:
+    """Selects the rows of a stream, for pages and subqueries. `log.read` reads events with pointers resolved."""
+    return Event.objects.filter(stream_id=stream_id)
+
+
+def _column(name: str, stream_ids: Sequence[int]) -> dict[int, int]:
     found: dict[int, int] = {}
-    for start in range(0, len(stream_ids), 1000):
-        page = stream_ids[start : start + 1000]
-        found.update(Stream.objects.filter(pk__in=page).values_list("id", "head"))
+    for start in range(0, len(stream_ids), PAGE):
+        page = stream_ids[start : start + PAGE]
+        found.update(Stream.objects.filter(pk__in=page).values_list("id", name))
     return found

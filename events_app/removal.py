@@ -62,6 +62,26 @@ def streams_remove(*, stream_ids: Sequence[int]) -> None:
     Stream.objects.filter(pk__in=stream_ids).delete()
 
 
+def run_events_replace(*, stream_id: int, run_id: str, data: str) -> None:
+    """Puts `data` in place of what each event of a run says. The caller has locked the stream's row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE events_app_event SET data = %s WHERE stream_id = %s AND run_id = %s", [data, stream_id, run_id]
+        )
+
+
+def removed_sources_through(stream_id: int) -> int:
+    """The newest offset of a parent stream whose event its source no longer has; 0 without one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT COALESCE(MAX(e."offset"), 0) FROM events_app_event e'
+            " JOIN events_app_stream s ON s.id = e.source_id"
+            " WHERE e.stream_id = %s AND e.source_offset <= s.floor",
+            [stream_id],
+        )
+        return int(cursor.fetchone()[0])
+
+
 def _events_remove_all(streams: Sequence[Stream], go_on: GoOn) -> int:
     """All events of the streams: of as many small ones at once as the pace allows, of a larger one in parts."""
     removed, left = 0, deque(streams)

@@ -39,7 +39,7 @@ def _tables_emptied_row_by_row() -> Iterator[None]:
     fsync: 1 s a test on PostgreSQL; and fill the tables of permissions again: 30 ms a test on either."""
     known: dict[str, list[str]] = {}
 
-    def empty(self: Any) -> None:
+    def delete_rows(self: Any) -> None:
         for name in self._databases_names(include_mirrors=False):
             operations, introspection = connections[name].ops, connections[name].introspection
             if name not in known:
@@ -49,7 +49,7 @@ def _tables_emptied_row_by_row() -> Iterator[None]:
             operations.execute_sql_flush(["; ".join(known[name])] if joined else known[name])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)
         if connection.vendor == "sqlite":
             # No test changes how the connection is set; PostgreSQL's goes back to its pool.
             patch.setattr(TransactionTestCase, "_should_reload_connections", lambda self: False)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from core_app import clock
 from core_app.errors import NotFound
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+from tenants_app.models import Tenant
 from tenants_app.principal import Principal
 
 
@@ -23,6 +26,12 @@ def webhook_get(principal: Principal, public_id: str, *, for_update: bool = Fals
 def webhooks_list(principal: Principal) -> list[WebhookEndpoint]:
     """The tenant's endpoints, the newest first; there are never many."""
     return list(WebhookEndpoint.objects.filter(tenant_id=principal.tenant_id).order_by("-id"))
+
+
+def endpoints_of(tenant: Tenant | None) -> QuerySet[WebhookEndpoint]:
+    """Endpoints of one tenant, or of all when it is None; for pages whose reader may see them."""
+    endpoints = WebhookEndpoint.objects.all()
+    return endpoints if tenant is None else endpoints.filter(tenant=tenant)
 
 
 def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:

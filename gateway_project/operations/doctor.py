@@ -27,7 +27,7 @@ from core_app import clock
 from core_app.config_file import ConfigurationError
 from core_app.database import database_now
 from core_app.errors import GatewayError
-from events_app.models import Stream
+from events_app.lease import leases_stale
 from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.databases import APPLICATION, max_connections
 from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
@@ -199,7 +199,7 @@ def check_clocks() -> Found:
 
 def check_leases() -> Found:
     """Finds expired leases, never released, of sessions whose run has not ended."""
-    late = Stream.objects.filter(owner__isnull=False, lease_expires__lt=database_now() - STALE_SECONDS)
+    late = leases_stale(seconds=STALE_SECONDS)
     stale = late.filter(Exists(Run.objects.filter(session__stream_id=OuterRef("pk"), state=RunState.RUNNING))).count()
     if stale:
         return "wrong", f"{stale} runs are held by processes that are gone, and no process takes over: is one serving?"

@@ -15,7 +15,7 @@ import aiohttp
 from core_app import clock
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, models_config
 from inference_app.providers.circuits import CIRCUITS, State
-from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.providers.quota import EXHAUSTED
 from inference_app.providers.upstreams import UPSTREAMS, identification
 from inference_app.request_kinds import models_url
 

@@ -17,10 +17,8 @@ import aiohttp
 import msgspec
 import structlog
 
-from core_app.lifecycle import Part, process_wide
-from core_app.timeouts import cancel_tasks
+from core_app.lifecycle import Periodic, process_wide
 from inference_app.catalogue.config import ProviderEntry, models_config
-from inference_app.providers.exhausted import EXHAUSTED
 from inference_app.providers.upstreams import UPSTREAMS, identification
 
 REFRESH_SECONDS = 60.0
@@ -29,7 +27,10 @@ MAX_BYTES = 1024 * 1024
 CODEXBAR = ("codexbar", "usage", "--format", "json", "--provider", "all")
 _CURRENCIES = {"CNY": "¥", "USD": "$"}
 
-_log = structlog.get_logger("gateway.quota")
+logger = structlog.get_logger("gateway.quota")
+
+EXHAUSTED: set[str] = set()
+"""Names of the providers where nothing is left on the operator's account; routing skips them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +52,16 @@ class Quota:
         return {**shape, "summary": self.summary}
 
 
-class Quotas(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+class Quotas(Periodic):
+    """The quotas as they were last read, a part of the process (`core_app.lifecycle`)."""
 
     def __init__(self) -> None:
+        super().__init__("quota", self.refresh, REFRESH_SECONDS)
         self._known: dict[str, Quota] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begins to ask."""
-        self._task = asyncio.create_task(self._ask_for_ever(), name="quota")
 
     async def stop(self) -> None:
-        """Ends asking."""
-        if self._task is not None:
-            await cancel_tasks(self._task)
-            self._task = None
+        """Ends the reading and forgets the quotas."""
+        await super().stop()
         self._known.clear()
         EXHAUSTED.clear()
 
@@ -84,18 +79,14 @@ class Quotas(Part):
             if isinstance(answer, Quota):
                 self._known[name] = answer
             elif isinstance(answer, Exception):
-                _log.info("quota not known", provider=name, reason=type(answer).__name__)
+                logger.info("quota_not_known", provider=name, reason=type(answer).__name__)
         self._known.update({quota.provider: quota for quota in await _codexbar()})
         EXHAUSTED.clear()
         EXHAUSTED.update(name for name, quota in self._known.items() if name in providers and not quota.available)
 
-    async def _ask_for_ever(self) -> None:
-        while True:
-            try:
-                await self.refresh()
-            except Exception:  # a source's answer may be anything, and the timer must go on
-                _log.exception("quota not refreshed")
-            await asyncio.sleep(REFRESH_SECONDS)
+    def _log_failure(self, error: Exception) -> None:
+        """Logs a failed refresh: a source may answer anything."""
+        logger.error("quota_not_refreshed", exc_info=error)
 
 
 def _is_asked(provider: ProviderEntry | None) -> bool:

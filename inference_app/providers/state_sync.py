@@ -16,11 +16,10 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from core_app import database
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_errors
-from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS, Circuit, Circuits
 from inference_app.providers.stats import STATS, Stats
@@ -34,13 +33,14 @@ CIRCUIT_SECONDS = 3600.0
 STATS_SECONDS = 86_400.0
 """How long what a process said is kept after its last word."""
 
-_log = structlog.get_logger("gateway.shared")
+logger = structlog.get_logger("gateway.shared")
 
 
-class SharedState(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+class SharedState(Periodic):
+    """The exchange of state with other processes, a part of the process (`core_app.lifecycle`)."""
 
     def __init__(self, circuits: Circuits = CIRCUITS, stats: Stats = STATS) -> None:
+        super().__init__("shared inference state", self._share_round, POLL_SECONDS)
         self._circuits = circuits
         self._stats = stats
         self._process = secrets.token_hex(6)
@@ -48,32 +48,32 @@ class SharedState(Part):
         """When each circuit last changed, as far as this process has said or heard."""
         self._changed: set[Candidate] = set()
         self._wake = asyncio.Event()
-        self._turn = asyncio.Lock()
+        self._sharing = asyncio.Lock()
         self._redis: Redis | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._redis_away = False
         self._prefix = ""
 
     async def start(self) -> None:
-        """Begins to tell and to listen, where there is a Redis."""
+        """Starts the exchange, if there is a Redis."""
         if not settings.GATEWAY_REDIS_URL:
             return
-        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
+        self._wake, self._sharing = asyncio.Event(), asyncio.Lock()
         self._prefix = f"gateway:{await database.run(database.database_identity)}:inference"
         # Named, because an embedded gateway never loads it.
         self._redis = import_string("redis.asyncio.Redis").from_url(
             settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
         self._circuits.changed = self._note
-        self._task = asyncio.create_task(self._share_for_ever(), name="shared inference state")
+        await super().start()
 
     async def stop(self) -> None:
-        """Ends telling and listening."""
-        if self._task is None or self._redis is None:
+        """Ends the exchange and forgets what other processes wrote."""
+        if self._redis is None:
             return
         self._circuits.changed = lambda candidate, circuit: None
-        await cancel_tasks(self._task)
+        await super().stop()
         await self._redis.aclose()
-        self._task, self._redis = None, None
+        self._redis = None
         self._known.clear()
         self._changed.clear()
         self._stats.others.clear()
@@ -83,10 +83,21 @@ class SharedState(Part):
 
         One at a time: of two at once the answer that was read first could be heard last.
         """
-        async with self._turn:
-            await self._round()
+        async with self._sharing:
+            await self._exchange()
 
-    async def _round(self) -> None:
+    async def wait(self) -> None:
+        """Waits for a change of this process, for POLL_SECONDS at most."""
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+        # Several changes of one moment go together.
+        await asyncio.sleep(0.02)
+
+    async def _exchange(self) -> None:
         redis = self._redis
         assert redis is not None
         changed, self._changed = self._changed, set()
@@ -141,29 +152,21 @@ class SharedState(Part):
         if old:
             await redis.hdel(f"{self._prefix}:stats", *old)
 
-    async def _share_for_ever(self) -> None:
-        lost = False
-        while True:
-            try:
-                await self.share()
-            except redis_errors() as error:
-                SHARED_FAILURES.inc()
-                # Once: this is tried again twice a second, and an outage may take a night.
-                if not lost:
-                    _log.warning("providers' state is not shared: Redis does not answer", error=error_summary(error))
-                lost = True
-            else:
-                if lost:
-                    _log.info("providers' state is shared again")
-                lost = False
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-            self._wake.clear()
-            # Several changes of one moment go together.
-            await asyncio.sleep(0.02)
+    async def _share_round(self) -> None:
+        await self.share()
+        if self._redis_away:
+            logger.info("provider_state_shared_again")
+            self._redis_away = False
+
+    def _log_failure(self, error: Exception) -> None:
+        """Counts an outage of Redis and logs it once: a round comes twice a second, and an outage may take a night."""
+        if not isinstance(error, redis_errors()):
+            super()._log_failure(error)
+            return
+        SHARED_FAILURES.inc()
+        if not self._redis_away:
+            logger.warning("provider_state_not_shared", reason="Redis does not answer", error=error_summary(error))
+        self._redis_away = True
 
 
 SHARED = process_wide(SharedState())

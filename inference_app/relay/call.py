@@ -23,7 +23,7 @@ from inference_app.relay.attempt import Failed, attempt
 from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.observers import CallObserver
-from inference_app.relay.reasoning_filter import without_foreign
+from inference_app.relay.reasoning_filter import without_foreign_reasoning
 from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
 from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
@@ -162,7 +162,7 @@ class UpstreamCall:
         counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         if converter is None:
-            envelope = without_foreign(envelope, target.wire)
+            envelope = without_foreign_reasoning(envelope, target.wire)
             body = envelope.directed(named, include_usage=counts)
             strip = counts and not envelope.usage_asked
         else:

@@ -17,7 +17,7 @@ from inference_app.catalogue.access import candidates_allowed, substitution
 from inference_app.catalogue.config import ModelsConfig, Wire
 from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
 from inference_app.errors import ModelNotFound, NoProvider
-from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.providers.quota import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
 from inference_app.request_kinds import CONVERTED, NATIVE, Kind, speaks
 from tenants_app.principal import Principal

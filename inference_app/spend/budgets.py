@@ -8,7 +8,6 @@ second for the windows in use, so processes (and sessions, whose spend is in the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,9 +18,9 @@ import structlog
 from django.db import DatabaseError
 
 from core_app import clock, database
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
-from core_app.timeouts import cancel_tasks, running_loop
+from core_app.timeouts import running_loop
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import BudgetSpent, MinuteBudgetSpent
 from inference_app.spend.ledger_sums import Spent, spent_between
@@ -39,7 +38,7 @@ REBASE_SECONDS = 300.0
 T = TypeVar("T", int, Decimal)
 Period = Literal["minute", "day", "month"]
 
-_log = structlog.get_logger("gateway.budgets")
+logger = structlog.get_logger("gateway.budgets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +124,18 @@ class Reservation:
         self.settle(Usage(0, 0), None)
 
 
-class Budgets(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+class Budgets(Periodic):
+    """Rules and their windows in use: a part of the process (`core_app.lifecycle`) that keeps reading the ledger."""
 
     def __init__(self, now: Callable[[], datetime] = clock.now) -> None:
+        super().__init__("budgets", self.sync, SYNC_SECONDS, first=False)
         self._now = now
         self._rules: Mapping[int, Sequence[BudgetRule]] = {}
         self._windows: dict[tuple[BudgetRule, datetime], Window] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begins to look at the ledger."""
-        self._task = asyncio.create_task(self._sync_for_ever(), name="budgets")
 
     async def stop(self) -> None:
-        """Ends looking."""
-        if self._task is not None:
-            await cancel_tasks(self._task)
-            self._task = None
+        """Ends the reading and forgets the windows."""
+        await super().stop()
         self._windows.clear()
 
     def rules_replace(self, rules: Sequence[BudgetRule]) -> None:
@@ -230,25 +223,25 @@ class Budgets(Part):
         based_at = window.based_at
         if based_at is None or (now - based_at).total_seconds() > SETTLING_SECONDS + REBASE_SECONDS:
             based_at = max(window.start, min(edge, window.end))
-            window.base = await database.run(spent_between, window.rule, window.start, based_at)
+            window.base = await self._sum(window.rule, window.start, based_at)
             window.based_at = based_at
-        window.recent = await database.run(spent_between, window.rule, based_at, window.end)
+        window.recent = await self._sum(window.rule, based_at, window.end)
         window.local -= settled
+
+    async def _sum(self, rule: BudgetRule, since: datetime, until: datetime) -> Spent:
+        return await database.run(spent_between, rule.tenant_id, rule.key_id, rule.model, since, until)
 
     def _error(self, window: Window) -> BudgetSpent | MinuteBudgetSpent:
         seconds = max(1, int((window.end - self._now()).total_seconds()) + 1)
         kind = MinuteBudgetSpent if window.rule.period == "minute" else BudgetSpent
         return kind(_spent_sentence(window.rule), retry_after=seconds)
 
-    async def _sync_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(SYNC_SECONDS)
-            try:
-                await self.sync()
-            except DatabaseError as error:  # the database may be away; what is known stays in force
-                _log.warning("budgets_not_read", error=error_summary(error))
-            except Exception:  # contains: one broken row must not end looking at all the others
-                _log.exception("budgets_not_read")
+    def _log_failure(self, error: Exception) -> None:
+        """Logs a failed look; what was read before stays in force."""
+        if isinstance(error, DatabaseError):
+            logger.warning("budgets_not_read", error=error_summary(error))
+        else:
+            logger.error("budgets_not_read", exc_info=error)
 
 
 def _spent_sentence(rule: BudgetRule) -> str:

@@ -1,18 +1,14 @@
-"""What the ledger says was spent in a time, for one budget."""
+"""Sums of the ledger over a time: the spend that a budget counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from django.db.models import F, Q, Sum
 
 from tenants_app.models import LedgerEntry
-
-if TYPE_CHECKING:
-    from inference_app.spend.budgets import BudgetRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +28,14 @@ class Spent:
         return bool(self.tokens or self.usd)
 
 
-def spent_between(rule: BudgetRule, since: datetime, until: datetime) -> Spent:
-    """The spend in [since, until) that the rule counts, of sessions and of relayed calls."""
-    entries = LedgerEntry.objects.filter(tenant_id=rule.tenant_id, created_at__gte=since, created_at__lt=until)
-    if rule.key_id is not None:
-        entries = entries.filter(api_key_id=rule.key_id)
-    if rule.model:
-        entries = entries.filter(Q(model=rule.model) | Q(model__endswith=f":{rule.model}"))
+def spent_between(tenant_id: int, key_id: int | None, model: str, since: datetime, until: datetime) -> Spent:
+    """Returns the spend of a tenant in [since, until), of sessions and of relayed calls. `key_id` None: of all keys;
+    `model` empty: of all models, else `provider:model` or the model."""
+    entries = LedgerEntry.objects.filter(tenant_id=tenant_id, created_at__gte=since, created_at__lt=until)
+    if key_id is not None:
+        entries = entries.filter(api_key_id=key_id)
+    if model:
+        entries = entries.filter(Q(model=model) | Q(model__endswith=f":{model}"))
     sums = entries.aggregate(
         tokens=Sum(F("input_tokens") + F("output_tokens"), default=0), usd=Sum("cost_usd", default=Decimal(0))
     )

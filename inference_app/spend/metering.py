@@ -17,8 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from core_app import clock, database
-from core_app.lifecycle import Part, process_wide
-from core_app.timeouts import cancel_tasks
+from core_app.lifecycle import Periodic, process_wide
 from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.stats import STATS
@@ -30,6 +29,9 @@ from tenants_app.principal import Principal
 from tenants_app.services import LedgerRow, ledger_record_many
 
 FLUSH_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+"""The pause after a batch that could not be written."""
+
 BATCH = 500
 MAX_GATHERED = 50_000
 """Beyond this, when the database has been away for long, calls are counted in the log only."""
@@ -42,7 +44,7 @@ COUNTED, ESTIMATED = "inference", "inference_estimate"
 
 _NOTHING = Decimal(0)
 
-_log = structlog.get_logger("gateway.metering")
+logger = structlog.get_logger("gateway.metering")
 
 
 @dataclass(slots=True)
@@ -68,28 +70,41 @@ class CallRecord:
         return self.outcome in ("ok", "left", "broken")
 
 
-class Meter(Part):
-    """A part of the process (`core_app.lifecycle`). `record` is for its event loop."""
+class Meter(Periodic):
+    """The record of calls that have ended, a part of the process (`core_app.lifecycle`). Call `record` on its loop."""
 
     def __init__(self) -> None:
+        super().__init__("meter", self._write, FLUSH_SECONDS, first=False)
         self._gathered: list[CallRecord] = []
         self._counts = Counts()
-        self._task: asyncio.Task[None] | None = None
         self._some, self._full = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
+        self._write_failed = False
         self._lost = 0
 
     async def start(self) -> None:
-        """Begins to write."""
+        """Starts the writing."""
         self._some, self._full, self._writing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
-        self._task = asyncio.create_task(self._write_for_ever(), name="meter")
+        await super().start()
 
     async def stop(self) -> None:
-        """Writes what is left."""
-        if self._task is not None:
-            await cancel_tasks(self._task)
-            self._task = None
+        """Ends the writing and writes what is still gathered."""
+        await super().stop()
         await self.flush()
+
+    async def wait(self) -> None:
+        """Waits for a call, then until FLUSH_SECONDS have passed or a batch is full."""
+        if self._write_failed:
+            await asyncio.sleep(RETRY_SECONDS)
+        # An idle process would look five times a second for nothing.
+        await self._some.wait()
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+        self._some.clear()
+        self._full.clear()
 
     def record(self, call: CallRecord) -> None:
         """Takes a call that has ended."""
@@ -132,23 +147,15 @@ class Meter(Part):
                     if call.settle is not None:
                         call.settle(call.usage, cost)
 
-    async def _write_for_ever(self) -> None:
-        while True:
-            # An idle process would look five times a second for nothing.
-            await self._some.wait()
-            try:
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._full.wait()
-            except TimeoutError:
-                pass
-            self._some.clear()
-            self._full.clear()
-            try:
-                await self.flush()
-            except Exception:  # the database may be away; the next round tries again
-                self._some.set()
-                _log.exception("calls not written", gathered=len(self._gathered), lost=self._lost)
-                await asyncio.sleep(1)
+    async def _write(self) -> None:
+        await self.flush()
+        self._write_failed = False
+
+    def _log_failure(self, error: Exception) -> None:
+        """Logs that a batch could not be written; the database may be away, and the next round tries again."""
+        self._some.set()
+        self._write_failed = True
+        logger.error("calls_not_written", gathered=len(self._gathered), lost=self._lost, exc_info=error)
 
 
 def _written(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:

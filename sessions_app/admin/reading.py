@@ -12,7 +12,7 @@ from django.db.models import F, Model, QuerySet
 from django.db.models.functions import Left, Length
 from django.http import QueryDict
 
-from events_app.models import Event
+from events_app.positions import stream_events
 from sessions_app.models import AgentSession, Message, Run
 from tools_app.admin import open_waits
 from tools_app.models import ToolCall
@@ -55,7 +55,7 @@ def messages(session: AgentSession, query: QueryDict) -> Page:
 def events(session: AgentSession, query: QueryDict) -> Page:
     """The event log. Data over LONGEST_DATA is truncated; `longer` is the number of characters left out."""
     rows = (
-        Event.objects.filter(stream_id=session.stream_id)
+        stream_events(session.stream_id)
         .annotate(number=F("offset"), shown=Left("data", LONGEST_DATA), longer=Length("data") - LONGEST_DATA)
         .defer("data")
     )

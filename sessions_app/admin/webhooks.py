@@ -25,6 +25,7 @@ from core_app.guarded_client import AddressRefused, check_url
 from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import services
 from events_app.webhooks.models import DeliveryState
+from events_app.webhooks.selectors import endpoints_of
 from events_app.webhooks.services import IssuedWebhook
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.models import AgentSession
@@ -200,7 +201,7 @@ class WebhookFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         tenant = tenant_of(request)
-        seen = WebhookEndpoint.objects.all() if tenant is None else WebhookEndpoint.objects.filter(tenant=tenant)
+        seen = endpoints_of(tenant)
         rows = list(seen.order_by("-id").values_list("pk", "public_id")[:_LISTED])
         chosen = request.GET.get(self.parameter_name, "")
         if chosen.isdecimal() and len(chosen) < 19 and int(chosen) not in dict(rows):
@@ -251,7 +252,7 @@ class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
 
     def filter_tenant(self, queryset: QuerySet[Any], tenant: Tenant) -> QuerySet[Any]:
         # By endpoint ids, which are few: with a join PostgreSQL may read all tenants' deliveries.
-        own = list(WebhookEndpoint.objects.filter(tenant=tenant).values_list("pk", flat=True))
+        own = list(endpoints_of(tenant).values_list("pk", flat=True))
         return queryset.filter(endpoint_id__in=own)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

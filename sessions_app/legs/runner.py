@@ -29,7 +29,7 @@ from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
-from events_app.lease import Fence, LeaseLost, lease_claim
+from events_app.lease import Fence, LeaseLost, lease_claim, lease_unclaimed
 from inference_app.providers.clients import clients_closed
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
@@ -177,7 +177,7 @@ class Runner(Part):
 
     async def _check_holding(self, work: Work) -> None:
         start = self._holding.get(work)
-        if start is not None and not await database.run(_holds, start.fence):
+        if start is not None and not await database.run(lease_unclaimed, start.fence):
             task = self._tasks.get(work)
             if task is not None and self._holding.get(work) is start:
                 log.info("leg_lost", session=start.session.public_id)
@@ -294,13 +294,6 @@ def _session() -> str:
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-
-
-def _holds(fence: Fence) -> bool:
-    from_stream = AgentSession.objects.filter(
-        stream_id=fence.stream_id, stream__owner=fence.owner, stream__epoch=fence.epoch
-    )
-    return from_stream.exists()
 
 
 RUNNER = process_wide(Runner())

@@ -21,6 +21,7 @@ from core_app import database
 from core_app.database import advisory_lock, database_now
 from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
+from events_app.lease import free_streams_join
 from events_app.removal import GoOn
 from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
@@ -42,15 +43,14 @@ log = structlog.get_logger("gateway.sweep")
 
 # Its list is the condition of the indexes `run_workable`, to the letter: SQLite uses a partial index only then. Read
 # with parameters, this took 31 to 76 ms a round at 100,000 runs.
-_WITH_WORK = """
+_WITH_WORK = f"""
     SELECT r.session_id, r.tenant_id FROM sessions_app_run r
     JOIN sessions_app_agentsession s ON s.id = r.session_id
-    JOIN events_app_stream e ON e.id = s.stream_id
+    {free_streams_join("s.stream_id")}
     WHERE r.state IN ('queued', 'ready', 'running')
-    AND (e.owner IS NULL OR e.lease_expires <= %s)
     AND NOT (r.state = 'queued' AND EXISTS (
         SELECT 1 FROM sessions_app_run w WHERE w.session_id = r.session_id AND w.state = 'waiting'))
-"""
+"""  # noqa: S608  (the join is a constant)
 
 WITH_WORK = f"{_WITH_WORK} ORDER BY r.created_at LIMIT %s"
 WITH_WORK_OF_TENANT = f"{_WITH_WORK} AND r.tenant_id = %s ORDER BY r.created_at LIMIT %s"

@@ -19,7 +19,7 @@ from core_app.database import write_transaction
 from core_app.errors import SessionNotFound
 from core_app.lifecycle import process_wide
 from events_app import log
-from events_app.removal import GoOn, streams_empty, streams_remove
+from events_app.removal import GoOn, run_events_replace, streams_empty, streams_remove
 from events_app.webhooks.removal import run_deliveries_remove
 from sessions_app.events import SessionClosed
 from sessions_app.models import (
@@ -199,7 +199,8 @@ def _redact(session: AgentSession, end_user: str) -> int:
             _blank_calls(session.stream_id, run_id)
             PromptAttachment.objects.filter(run_id=run_id).delete()
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
-            _blank_events(session.stream_id, run_id)
+            erased = jsontext.encode_text({"erased": True, "requestId": run_id})
+            run_events_replace(stream_id=session.stream_id, run_id=run_id, data=erased)
             run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
     with write_transaction():
         log.lock(session.stream_id)
@@ -233,14 +234,6 @@ def _blank_arguments(told: QuerySet[Message]) -> None:
     for pk, text in list(told.filter(calls__isnull=False).values_list("pk", "calls")):
         calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
         Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))
-
-
-def _blank_events(stream_id: int, run_id: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE events_app_event SET data = %s WHERE stream_id = %s AND run_id = %s",
-            ['{"erased":true,"requestId":"' + run_id + '"}', stream_id, run_id],
-        )
 
 
 def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:

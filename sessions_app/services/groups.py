@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
 from core_app.database import write_transaction
-from events_app.models import Event
+from events_app.positions import stream_events
 from events_app.removal import GoOn, streams_remove
 from sessions_app.models import AgentSession, SessionGroup
 from tenants_app.models import Tenant
@@ -50,5 +50,5 @@ def _remove(group_id: int) -> int:
 
 def _empty(groups: QuerySet[SessionGroup]) -> QuerySet[SessionGroup]:
     inside = AgentSession.objects.filter(tenant_id=OuterRef("tenant_id"), group_id=OuterRef("pk"))
-    counted = Event.objects.filter(stream_id=OuterRef("stream_id"))
+    counted = stream_events(OuterRef("stream_id"))
     return groups.exclude(Exists(inside)).exclude(Exists(counted))

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Exists, Max, Min, OuterRef, Q
 
 from core_app import clock
-from events_app.removal import GoOn, events_remove
+from events_app.positions import floors
+from events_app.removal import GoOn, events_remove, removed_sources_through
 from sessions_app.models import UNFINISHED, AgentSession, Run, SessionGroup
 from sessions_app.services.erasure import SESSIONS, sessions_end, sessions_remove
 from sessions_app.services.groups import groups_remove
@@ -89,18 +89,20 @@ def _sessions_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
 
 def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:
     old = Run.objects.filter(tenant=tenant, ended_at__lt=before)
-    ends = old.values("session_id", "session__stream_id", "session__stream__floor").annotate(through=Max("last_offset"))
+    ends = list(old.values("session_id", "session__stream_id").annotate(through=Max("last_offset")))
+    kept_from = floors([row["session__stream_id"] for row in ends])
     removed = 0
-    for row in list(ends):
+    for row in ends:
         if not go_on():
             break
         through = min(row["through"], _begun_at(row["session_id"]) - 1)
-        if through > row["session__stream__floor"]:
-            removed += events_remove(stream_id=row["session__stream_id"], through=through, go_on=go_on)
+        stream_id = row["session__stream_id"]
+        if through > kept_from.get(stream_id, through):
+            removed += events_remove(stream_id=stream_id, through=through, go_on=go_on)
     for stream_id in list(SessionGroup.objects.filter(tenant=tenant).values_list("stream_id", flat=True)):
         if not go_on():
             break
-        removed += events_remove(stream_id=stream_id, through=_hollow_through(stream_id), go_on=go_on)
+        removed += events_remove(stream_id=stream_id, through=removed_sources_through(stream_id), go_on=go_on)
     return removed
 
 
@@ -108,18 +110,6 @@ def _begun_at(session_id: int) -> int:
     """The first offset that an unfinished run still needs."""
     first = Run.objects.filter(session_id=session_id, state__in=UNFINISHED).aggregate(Min("first_offset"))
     return first["first_offset__min"] or 2**62
-
-
-def _hollow_through(stream_id: int) -> int:
-    """The newest offset of a group whose event its session no longer has."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT COALESCE(MAX(e."offset"), 0) FROM events_app_event e'
-            " JOIN events_app_stream s ON s.id = e.source_id"
-            " WHERE e.stream_id = %s AND e.source_offset <= s.floor",
-            [stream_id],
-        )
-        return int(cursor.fetchone()[0])
 
 
 def _ledger_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> int:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from core_app import clock, jsontext
 from core_app.metrics import RUNS_ENDED
 from events_app import log
-from events_app.lease import Fence
+from events_app.lease import Fence, lease_revoke
 from events_app.types import Event
 from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent
 from sessions_app.models import AgentSession, Run, RunState, SessionState
@@ -55,20 +55,11 @@ def run_fail(*, session: AgentSession, run: Run, code: str, reason: str, retryab
 def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fence: Fence | None = None) -> None:
     """Ends a run before its answer (`agent_abort`). Without a fence the lease is taken from whoever holds it."""
     if fence is None and run.state == RunState.RUNNING:
-        lease_revoke(session.stream_id)
+        lease_revoke(stream_id=session.stream_id)
     run.state, run.end_reason = RunState.ABORTED, reason
     moment = clock.now()
     _charge_time(run, moment)
     _end(session, run, [AgentAbort(reason=reason, message=message)], moment, fence)  # type: ignore[arg-type]
-
-
-def lease_revoke(stream_id: int) -> None:
-    """Takes the stream from its leg: every later write of that leg is refused. The row is locked by the caller."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE events_app_stream SET owner = NULL, lease_expires = 0, epoch = epoch + 1 WHERE id = %s",
-            [stream_id],
-        )
 
 
 def token_usage(run: Run | AgentSession) -> dict[str, int]:

@@ -167,8 +167,7 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
     if "group_id" in changes:
         session.group = _group(principal, changes["group_id"])
         changed["groupId"] = changes["group_id"]
-        session.stream.parent_id = session.group.stream_id if session.group else None
-        session.stream.save(update_fields=["parent"])
+        log.stream_parent_set(session.stream_id, session.group.stream_id if session.group else None)
     return changed
 
 

@@ -15,7 +15,7 @@ from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS, Circuit
-from inference_app.providers.exhausted import EXHAUSTED
+from inference_app.providers.quota import EXHAUSTED
 from tests.agents.conftest import Upstream
 from tests.agents.recording_leg import World, session_of
 

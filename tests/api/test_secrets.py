@@ -163,7 +163,7 @@ async def provider_started(bound: socket.socket) -> web.AppRunner:
 async def stop_server(server: Served) -> None:
     """Stops the process, so that its log is complete: the line of a request follows its response."""
     server.process.signal(signal.SIGTERM)
-    assert await server.process.exited() == 0
+    assert await server.process.wait_exit() == 0
 
 
 async def post(http: aiohttp.ClientSession, path: str, body: dict[str, Any], status: int) -> dict[str, Any]:

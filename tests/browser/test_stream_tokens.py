@@ -96,7 +96,7 @@ async def test_both_get_every_event_once_across_a_restart(
         await client.prompt(SESSION, "long 150")
         await until(lambda: page.has(events=20), 30, "both follow the run")
         gateway.signal(end)
-        await gateway.exited()
+        await gateway.wait_exit()
         await gateway.start()
         await client.prompt(SESSION, "long 5")
         await until(lambda: page.has(terminal=2), 60, "both see the ends of both runs")

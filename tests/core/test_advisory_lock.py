@@ -23,15 +23,15 @@ PATIENCE = 60.0
 def test_a_turn_is_one_processs_at_a_time() -> None:
     answers: list[bool] = []
 
-    def other() -> None:
-        with advisory_lock(KEY) as mine:
-            answers.append(mine)
+    def take_elsewhere() -> None:
+        with advisory_lock(KEY) as locked:
+            answers.append(locked)
         connections.close_all()
 
-    with advisory_lock(KEY) as mine:
-        assert mine
-        _in_a_thread(other).join(PATIENCE)
-    _in_a_thread(other).join(PATIENCE)
+    with advisory_lock(KEY) as locked:
+        assert locked
+        _in_a_thread(take_elsewhere).join(PATIENCE)
+    _in_a_thread(take_elsewhere).join(PATIENCE)
     assert answers == [False, True]
 
 
@@ -49,8 +49,8 @@ def test_a_turn_in_which_a_process_freezes_passes_to_another(settings: Any) -> N
 
     def frozen() -> None:
         try:
-            with advisory_lock(KEY) as mine:
-                assert mine
+            with advisory_lock(KEY) as locked:
+                assert locked
                 taken.set()
                 assert thaw.wait(PATIENCE)
         except DatabaseError as error:
@@ -68,8 +68,8 @@ def test_a_turn_in_which_a_process_freezes_passes_to_another(settings: Any) -> N
 def _turn_comes() -> bool:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with advisory_lock(KEY) as mine:
-            if mine:
+        with advisory_lock(KEY) as locked:
+            if locked:
                 return True
     return False
 

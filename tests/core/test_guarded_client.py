@@ -377,11 +377,11 @@ async def test_a_closed_port_and_an_unknown_name_are_failed_connections(site: An
     with pytest.raises(ConnectionFailed):
         await get(client(), f"http://127.0.0.1:{port}/", allow_private=True)
 
-    def nothing(host: str, port: int) -> list[str]:
+    def find_nothing(host: str, port: int) -> list[str]:
         raise OSError(-2, "Name or service not known")
 
     unknown = client()
-    unknown._resolve = nothing
+    unknown._resolve = find_nothing
     with pytest.raises(ConnectionFailed):
         await get(unknown, "https://nowhere.example/")
 

@@ -53,7 +53,7 @@ def budget() -> Iterator[MemoryBudget]:
     assert budget.reserved_bytes == 0
 
 
-async def ended(made: list[Holder]) -> None:
+async def end_all(made: list[Holder]) -> None:
     for holder in made:
         await holder.leave()
 
@@ -64,7 +64,7 @@ async def test_together_they_hold_no_more_than_there_is(budget: MemoryBudget) ->
     assert budget.reserved_bytes == 90
     await made[0].leave()
     assert inside(made) == [False, True, True]
-    await ended(made[1:])
+    await end_all(made[1:])
 
 
 async def test_a_small_one_does_not_overtake_a_large_one(budget: MemoryBudget) -> None:
@@ -72,7 +72,7 @@ async def test_a_small_one_does_not_overtake_a_large_one(budget: MemoryBudget) -
     assert inside(made) == [True, False, False]
     await made[0].leave()
     assert inside(made) == [False, True, True]
-    await ended(made[1:])
+    await end_all(made[1:])
 
 
 async def test_one_owner_holds_half_and_keeps_nobody_else_waiting(budget: MemoryBudget) -> None:
@@ -80,7 +80,7 @@ async def test_one_owner_holds_half_and_keeps_nobody_else_waiting(budget: Memory
     assert inside(made) == [True, False, True]
     await made[0].leave()
     assert inside(made) == [False, True, True]
-    await ended(made[1:])
+    await end_all(made[1:])
 
 
 async def test_what_is_larger_than_the_room_is_let_in_alone(budget: MemoryBudget) -> None:
@@ -88,7 +88,7 @@ async def test_what_is_larger_than_the_room_is_let_in_alone(budget: MemoryBudget
     assert inside(made) == [True, False]
     await made[0].leave()
     assert inside(made) == [False, True]
-    await ended(made[1:])
+    await end_all(made[1:])
 
 
 async def test_whoever_is_cancelled_while_waiting_makes_way(budget: MemoryBudget) -> None:

@@ -39,7 +39,7 @@ class SilentServer:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[SilentServer]:
+async def silent_server() -> AsyncIterator[SilentServer]:
     silent = SilentServer()
     async with await asyncio.start_server(silent.take, "127.0.0.1", 0) as server:
         silent.url = f"postgresql://x@127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
@@ -47,7 +47,7 @@ async def serving() -> AsyncIterator[SilentServer]:
 
 
 async def test_a_cancelled_attempt_is_closed_at_once() -> None:
-    async with asyncio.timeout(BOUND_SECONDS), serving() as server:
+    async with asyncio.timeout(BOUND_SECONDS), silent_server() as server:
         attempt = asyncio.create_task(PromptAsyncConnection.connect(server.url))
         await server.asked.wait()
         attempt.cancel()
@@ -56,7 +56,7 @@ async def test_a_cancelled_attempt_is_closed_at_once() -> None:
 
 
 async def test_an_attempt_that_took_too_long_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with asyncio.timeout(BOUND_SECONDS), serving() as server:
+    async with asyncio.timeout(BOUND_SECONDS), silent_server() as server:
         # A long time passes as soon as the server was asked.
         monkeypatch.setattr("psycopg.waiting.monotonic", lambda: 1_000.0 if server.asked.is_set() else 0.0)
         with pytest.raises(psycopg.errors.ConnectionTimeout):

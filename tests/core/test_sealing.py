@@ -13,7 +13,7 @@ OLD, NEW = "old-key-of-these-tests", "new-key-of-these-tests"
 
 
 @pytest.fixture
-def sealed(settings: Any) -> str:
+def sealed_secret(settings: Any) -> str:
     """Sealed under a key that is the former one now."""
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
     text = seal("a secret")
@@ -21,34 +21,34 @@ def sealed(settings: Any) -> str:
     return text
 
 
-def test_a_former_key_still_opens(sealed: str) -> None:
-    assert unseal(sealed) == "a secret"
+def test_a_former_key_still_opens(sealed_secret: str) -> None:
+    assert unseal(sealed_secret) == "a secret"
 
 
-def test_without_the_former_key_it_is_said_what_to_do(sealed: str, settings: Any) -> None:
+def test_without_the_former_key_it_is_said_what_to_do(sealed_secret: str, settings: Any) -> None:
     settings.SECRET_KEY_FALLBACKS = ["another"]
     with pytest.raises(Unprocessable, match="GATEWAY_SECRET_KEY"):
-        unseal(sealed)
+        unseal(sealed_secret)
     with pytest.raises(Unprocessable):
-        reseal(sealed)
+        reseal(sealed_secret)
 
 
-def test_what_is_sealed_anew_needs_the_former_key_no_longer(sealed: str, settings: Any) -> None:
-    anew = reseal(sealed)
+def test_what_is_sealed_anew_needs_the_former_key_no_longer(sealed_secret: str, settings: Any) -> None:
+    anew = reseal(sealed_secret)
     assert anew is not None
     settings.SECRET_KEY_FALLBACKS = []
     assert unseal(anew) == "a secret"
     assert reseal(anew) is None
 
 
-def test_a_fallback_seals_nothing(sealed: str, settings: Any) -> None:
+def test_a_fallback_seals_nothing(sealed_secret: str, settings: Any) -> None:
     fresh = seal("fresh")
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
     with pytest.raises(Unprocessable):
         unseal(fresh)
 
 
-def test_what_was_derived_is_known_as_long_as_the_key_is(sealed: str, settings: Any) -> None:
+def test_what_was_derived_is_known_as_long_as_the_key_is(sealed_secret: str, settings: Any) -> None:
     former = derive_former_keys("purpose")
     assert derive_key("purpose") not in former
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []

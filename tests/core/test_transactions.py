@@ -29,14 +29,14 @@ class AlreadyThere(Exception):
 
 
 def test_a_savepoint_that_cannot_be_undone_fails_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(sid: str) -> None:
+    def fail_rollback(sid: str) -> None:
         raise OperationalError("the connection is lost")
 
     def work() -> None:
         with write_transaction():
             tenant_create(slug="acme")
             with monkeypatch.context() as patch, contextlib.suppress(AlreadyThere), transaction.atomic():
-                patch.setattr(connection, "savepoint_rollback", lost)
+                patch.setattr(connection, "savepoint_rollback", fail_rollback)
                 raise AlreadyThere
 
     nothing_is_kept(work)
@@ -81,7 +81,7 @@ def test_a_connection_that_is_cut_while_an_error_is_caught_fails_the_transaction
     nothing_is_kept(work)
 
 
-def chained(error: Exception, cause: Exception) -> Exception:
+def chain(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
 
@@ -95,13 +95,13 @@ def response_to(error: Exception) -> Response:
     ("error", "status"),
     [
         (TransactionLost("lost"), 503),
-        (chained(OperationalError("x"), psycopg.OperationalError("server closed the connection unexpectedly")), 503),
-        (chained(OperationalError("x"), psycopg.errors.AdminShutdown("terminating connection")), 503),
-        (chained(OperationalError("x"), psycopg.errors.TooManyConnections("too many clients already")), 503),
-        (chained(InterfaceError("x"), psycopg.InterfaceError("the connection is closed")), 503),
-        (chained(OperationalError("x"), psycopg.errors.DeadlockDetected("deadlock detected")), 500),
-        (chained(OperationalError("x"), sqlite3.OperationalError("no such table: t")), 500),
-        (chained(ProgrammingError("x"), psycopg.errors.UndefinedTable("no such relation")), 500),
+        (chain(OperationalError("x"), psycopg.OperationalError("server closed the connection unexpectedly")), 503),
+        (chain(OperationalError("x"), psycopg.errors.AdminShutdown("terminating connection")), 503),
+        (chain(OperationalError("x"), psycopg.errors.TooManyConnections("too many clients already")), 503),
+        (chain(InterfaceError("x"), psycopg.InterfaceError("the connection is closed")), 503),
+        (chain(OperationalError("x"), psycopg.errors.DeadlockDetected("deadlock detected")), 500),
+        (chain(OperationalError("x"), sqlite3.OperationalError("no such table: t")), 500),
+        (chain(ProgrammingError("x"), psycopg.errors.UndefinedTable("no such relation")), 500),
         (RuntimeError("a bug"), 500),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_file_that_sqlite_cannot_write_now_is_no_fault_of_the_gateway(tmp_path
             mine.execute("PRAGMA query_only = 1")
         with pytest.raises(sqlite3.OperationalError) as raised:
             mine.execute("INSERT INTO t VALUES (zeroblob(100000))")
-    answer = response_to(chained(OperationalError(str(raised.value)), raised.value))
+    answer = response_to(chain(OperationalError(str(raised.value)), raised.value))
     assert (answer.status_code, answer.data["error"]) == (503, "unavailable")
 
 

@@ -33,7 +33,7 @@ class Proxy:
     ports: tuple[int, int]
     """Where it expects web processes."""
 
-    def logged(self) -> str:
+    def log_text(self) -> str:
         """Everything that it wrote."""
         logs = self.places.directory / "logs"
         return "".join(path.read_text(encoding="utf-8") for path in sorted(logs.iterdir()))
@@ -67,7 +67,7 @@ async def client(front: Proxy) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest_asyncio.fixture
 async def behind(front: Proxy) -> AsyncIterator[Stub]:
     """One of the two web processes that nginx knows; the other is gone."""
-    async with Stub(front.ports[0]).serving() as stub:
+    async with Stub(front.ports[0]).serve() as stub:
         yield stub
 
 

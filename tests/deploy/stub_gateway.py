@@ -43,7 +43,7 @@ class Stub:
         return web.json_response({"error": "unauthorized"}, status=401)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Stub]:
+    async def serve(self) -> AsyncIterator[Stub]:
         application = web.Application(client_max_size=2**30)
         application.router.add_get("/stream", self.stream)
         application.router.add_get("/ws", self.socket)

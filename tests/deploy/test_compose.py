@@ -91,24 +91,26 @@ def test_no_secret_stands_in_the_file_or_in_an_environment() -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def secret_files(tmp_path: Path) -> Path:
     """What the service `secrets` makes."""
     secrets_make(tmp_path, SERVICES["secrets"]["command"][1:])
     return tmp_path
 
 
-def test_every_file_that_a_service_names_is_made(made: Path) -> None:
+def test_every_file_that_a_service_names_is_made(secret_files: Path) -> None:
     named = set(re.findall(r"/secrets/([\w.]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
-    assert named <= {path.name for path in made.iterdir()}
+    assert named <= {path.name for path in secret_files.iterdir()}
 
 
-def test_secrets_are_made_once_and_readable_for_owner_and_group_only(made: Path) -> None:
-    before = {path.name: path.read_text() for path in made.iterdir()}
-    (made / "openai_api_key").chmod(0o600)
-    (made / "openai_api_key").write_text("sk-mine\n")
-    secrets_make(made, SERVICES["secrets"]["command"][1:])
-    assert {path.name: path.read_text() for path in made.iterdir()} == before | {"openai_api_key": "sk-mine\n"}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir() if path.name != "openai_api_key"} == {0o440}
+def test_secrets_are_made_once_and_readable_for_owner_and_group_only(secret_files: Path) -> None:
+    before = {path.name: path.read_text() for path in secret_files.iterdir()}
+    (secret_files / "openai_api_key").chmod(0o600)
+    (secret_files / "openai_api_key").write_text("sk-mine\n")
+    secrets_make(secret_files, SERVICES["secrets"]["command"][1:])
+    assert {path.name: path.read_text() for path in secret_files.iterdir()} == before | {"openai_api_key": "sk-mine\n"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secret_files.iterdir() if path.name != "openai_api_key"} == {
+        0o440
+    }
 
 
 def test_secrets_are_readable_for_the_group_whatever_the_umask(tmp_path: Path) -> None:
@@ -120,20 +122,20 @@ def test_secrets_are_readable_for_the_group_whatever_the_umask(tmp_path: Path) -
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o440}
 
 
-def test_the_addresses_name_the_services_and_the_passwords_that_these_are_given(made: Path) -> None:
+def test_the_addresses_name_the_services_and_the_passwords_that_these_are_given(secret_files: Path) -> None:
     def text(name: str) -> str:
-        return (made / name).read_text().strip()
+        return (secret_files / name).read_text().strip()
 
     user, database = (SERVICES["postgres"]["environment"][name] for name in ("POSTGRES_USER", "POSTGRES_DB"))
     assert text("database_url") == f"postgresql://{user}:{text('database_password')}@postgres:5432/{database}"
     assert text("redis_url") == f"redis://:{text('redis_password')}@redis:6379/0"
-    assert f"requirepass {text('redis_password')}\n" in (made / "redis.conf").read_text()
+    assert f"requirepass {text('redis_password')}\n" in (secret_files / "redis.conf").read_text()
 
 
 def test_two_installations_have_nothing_in_common(tmp_path: Path) -> None:
-    made: list[dict[str, Any]] = []
+    secret_files: list[dict[str, Any]] = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         secrets_make(tmp_path / name, [])
-        made.append({path.name: path.read_text() for path in (tmp_path / name).iterdir()})
-    assert not set(made[0].values()) & set(made[1].values())
+        secret_files.append({path.name: path.read_text() for path in (tmp_path / name).iterdir()})
+    assert not set(secret_files[0].values()) & set(secret_files[1].values())

@@ -22,7 +22,7 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), 
 OF_PROMETHEUS = {"job", "instance", "le"}
 
 
-def exposed() -> dict[str, set[str]]:
+def exposed_series() -> dict[str, set[str]]:
     """Every series that /metrics can have, with the labels it carries; RUN_STATES has been asked."""
     families = {family.name: family for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())}
     return {
@@ -45,7 +45,7 @@ def expressions() -> Iterator[str]:
     yield from (found["definition"] for found in DASHBOARD["templating"]["list"] if found["type"] == "query")
 
 
-def asked(expression: str) -> dict[str, set[str]]:
+def queried_metrics(expression: str) -> dict[str, set[str]]:
     """The metrics in an expression, each with every label that the expression speaks of."""
     names = re.findall(r"\b((?:gateway|process|python)_\w+)", expression)
     matched = re.findall(r'(\w+)\s*(?:=~|!~|!=|=)"', expression)
@@ -55,8 +55,8 @@ def asked(expression: str) -> dict[str, set[str]]:
 
 def test_every_metric_and_label_that_the_dashboard_asks_for_exists() -> None:
     RUN_STATES.counts = {"queued": 1}
-    known = exposed()
-    wanted = [(name, labels) for expression in expressions() for name, labels in asked(expression).items()]
+    known = exposed_series()
+    wanted = [(name, labels) for expression in expressions() for name, labels in queried_metrics(expression).items()]
     assert len(wanted) > 30
     assert [(name, labels) for name, labels in wanted if not labels <= known.get(name, {"nothing of the name"})] == []
     assert {name for name, _ in wanted} <= set(known)

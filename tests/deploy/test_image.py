@@ -26,7 +26,7 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for line in joined.splitlines() if line for word, _, rest in [line.partition(" ")]]
 
 
-def last(instruction: str) -> str:
+def last_argument(instruction: str) -> str:
     return [rest for word, rest in instructions() if word == instruction][-1]
 
 
@@ -50,7 +50,7 @@ def let_through(path: PurePosixPath, rules: list[str]) -> bool:
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
+def image_files(tmp_path: Path) -> Path:
     """What `COPY . .` puts into the image."""
     for path in context():
         (tmp_path / "app" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,10 @@ def test_nothing_gets_in_but_the_gateway() -> None:
 
 
 def test_it_runs_as_a_user_without_rights_who_owns_the_volume() -> None:
-    assert last("USER") == "10001:10001"
-    assert last("VOLUME") == "/data"
-    assert "TMPDIR=/data" in last("ENV").split()
-    assert "install -d -m 0700 -o gateway -g gateway /data" in last("RUN")
+    assert last_argument("USER") == "10001:10001"
+    assert last_argument("VOLUME") == "/data"
+    assert "TMPDIR=/data" in last_argument("ENV").split()
+    assert "install -d -m 0700 -o gateway -g gateway /data" in last_argument("RUN")
 
 
 def test_packages_are_installed_by_their_hashes() -> None:
@@ -89,10 +89,10 @@ def test_both_stages_begin_with_the_same_base_and_name_no_registry() -> None:
 
 
 def test_it_is_told_to_end_by_the_signal_that_drains() -> None:
-    assert (last("STOPSIGNAL"), last("EXPOSE")) == ("SIGTERM", "4000")
+    assert (last_argument("STOPSIGNAL"), last_argument("EXPOSE")) == ("SIGTERM", "4000")
 
 
-def test_what_goes_in_is_enough_to_serve_and_to_be_found_well(copied: Path, tmp_path: Path) -> None:
+def test_what_goes_in_is_enough_to_serve_and_to_be_found_well(image_files: Path, tmp_path: Path) -> None:
     port = str(free_port())
     environment = {
         "PATH": os.environ["PATH"],
@@ -101,17 +101,17 @@ def test_what_goes_in_is_enough_to_serve_and_to_be_found_well(copied: Path, tmp_
         "GATEWAY_PORT": port,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, *json.loads(last("ENTRYPOINT"))[1:], *json.loads(last("CMD"))]
-    health = [sys.executable, *json.loads(last("HEALTHCHECK").partition("CMD ")[2])[1:]]
-    before = sorted(copied.rglob("*"))
-    with subprocess.Popen(command, cwd=copied, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, *json.loads(last_argument("ENTRYPOINT"))[1:], *json.loads(last_argument("CMD"))]
+    health = [sys.executable, *json.loads(last_argument("HEALTHCHECK").partition("CMD ")[2])[1:]]
+    before = sorted(image_files.rglob("*"))
+    with subprocess.Popen(command, cwd=image_files, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert any("answers on" in line for line in process.stdout)
-            assert subprocess.run(health, cwd=copied, env=environment, check=False).returncode == 0
+            assert subprocess.run(health, cwd=image_files, env=environment, check=False).returncode == 0
         finally:
             process.terminate()
             process.communicate()
     assert process.returncode == 0
-    assert subprocess.run(health, cwd=copied, env=environment, capture_output=True, check=False).returncode == 1
-    assert sorted(copied.rglob("*")) == before
+    assert subprocess.run(health, cwd=image_files, env=environment, capture_output=True, check=False).returncode == 1
+    assert sorted(image_files.rglob("*")) == before

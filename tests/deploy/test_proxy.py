@@ -73,18 +73,18 @@ async def test_a_refusal_does_not_wait_for_the_body(front: Proxy, client: aiohtt
 async def test_no_query_string_and_no_credential_of_a_path_is_written_down(
     front: Proxy, client: aiohttp.ClientSession
 ) -> None:
-    async with Stub(front.ports[0]).serving():
+    async with Stub(front.ports[0]).serve():
         for path in ("/a?api_key=SECRET", "/v1/callbacks/SECRET", "/ws?token=SECRET"):
             async with client.get(path, headers={"Referer": "https://example/?key=SECRET"}) as answer:
                 await answer.read()
     # Nobody answers any more: nginx has something to complain about.
     async with client.get("/b?api_key=SECRET") as answer:
         assert answer.status == 503
-    logged = front.logged()
+    log_text = front.log_text()
     assert {'"path":"/a"', '"path":"/b"', '"path":"/v1/callbacks/[redacted]"'} <= set(
-        re.findall('"path":"[^"]*"', logged)
+        re.findall('"path":"[^"]*"', log_text)
     )
-    assert "SECRET" not in logged
+    assert "SECRET" not in log_text
 
 
 async def test_without_any_process_the_answer_is_the_gateways_own_error(client: aiohttp.ClientSession) -> None:

@@ -30,7 +30,7 @@ print(json.dumps({name: getattr(settings, name) for name in (
 """
 
 
-def started(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_process(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A process of ours with nothing in its environment but `variables`."""
     base = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     base |= {"GATEWAY_ENV_FILE": os.devnull, "GATEWAY_DATA_DIR": str(directory / "data")}
@@ -50,7 +50,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 def test_every_secret_setting_is_taken_from_its_file(tmp_path: Path, files: dict[str, str]) -> None:
     assert set(SECRETS) == set(VALUES)
-    assert json.loads(started(tmp_path, "-c", DUMP, **files).stdout) == {
+    assert json.loads(run_process(tmp_path, "-c", DUMP, **files).stdout) == {
         "GATEWAY_API_KEYS": ["first-key", "second-key:acme"],
         "SECRET_KEY": "signed-with-this",
         "SECRET_KEY_FALLBACKS": ["formerly-this", "before-that"],
@@ -60,14 +60,14 @@ def test_every_secret_setting_is_taken_from_its_file(tmp_path: Path, files: dict
 
 
 def test_the_environment_goes_before_a_file(tmp_path: Path, files: dict[str, str]) -> None:
-    result = started(tmp_path, "-c", DUMP, **files, GATEWAY_REDIS_URL="redis://127.0.0.1/7", GATEWAY_SECRET_KEY="")
+    result = run_process(tmp_path, "-c", DUMP, **files, GATEWAY_REDIS_URL="redis://127.0.0.1/7", GATEWAY_SECRET_KEY="")
     known = json.loads(result.stdout)
     assert (known["GATEWAY_REDIS_URL"], known["SECRET_KEY"]) == ("redis://127.0.0.1/7", "signed-with-this")
 
 
 def test_a_secret_file_that_is_missing_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere")
-    result = started(tmp_path, str(settings.BASE_DIR / "manage.py"), "check", GATEWAY_SECRET_KEY_FILE=missing)
+    result = run_process(tmp_path, str(settings.BASE_DIR / "manage.py"), "check", GATEWAY_SECRET_KEY_FILE=missing)
     assert result.returncode == 1
     assert result.stderr == (
         f"GATEWAY_SECRET_KEY_FILE names '{missing}', which cannot be read (No such file or directory).\n"

@@ -52,7 +52,7 @@ async def test_https_and_wss_are_served_and_said_on(nginx: None, tmp_path: Path)
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     connector = aiohttp.TCPConnector(ssl=trusting)
     with nginx_running(places, [web]):
-        async with Stub(web).serving(), aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as it:
+        async with Stub(web).serve(), aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as it:
             async with asyncio.timeout(ANSWER_SECONDS), it.get("/") as answer:
                 assert (await answer.json())["headers"]["x-forwarded-proto"] == "https"
             async with asyncio.timeout(ANSWER_SECONDS), it.ws_connect("/ws") as socket:

@@ -18,7 +18,7 @@ OF_EXTRAS = {"pydantic-ai-slim": {"openai", "anthropic"}}
 """Packages that a declared extra stands for."""
 
 
-def imported(folder: str) -> dict[str, Path]:
+def foreign_imports(folder: str) -> dict[str, Path]:
     """Every foreign top-level module that `folder` imports, with one place that does."""
     found: dict[str, Path] = {}
     for path in settings.BASE_DIR.glob(folder):
@@ -36,28 +36,28 @@ def modules(tree: ast.AST) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def declared(*lists: list[str]) -> set[str]:
+def declared_names(*lists: list[str]) -> set[str]:
     requirements = [Requirement(text) for texts in lists for text in texts]
     names = {canonicalize_name(requirement.name) for requirement in requirements}
     return names.union(*(OF_EXTRAS.get(name, set()) for name in names))
 
 
-def undeclared(folder: str, names: set[str]) -> list[str]:
+def undeclared_imports(folder: str, names: set[str]) -> list[str]:
     owners = packages_distributions()
     return [
         f"{module} in {path.relative_to(settings.BASE_DIR)}"
-        for module, path in imported(folder).items()
+        for module, path in foreign_imports(folder).items()
         if not names & {canonicalize_name(owner) for owner in owners.get(module, [])}
     ]
 
 
 def test_the_gateway_imports_only_what_it_declares() -> None:
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    runtime = declared(project["dependencies"], project["optional-dependencies"]["otel"])
-    assert undeclared("*_app/**/*.py", runtime) + undeclared("gateway_project/**/*.py", runtime) == []
+    runtime = declared_names(project["dependencies"], project["optional-dependencies"]["otel"])
+    assert undeclared_imports("*_app/**/*.py", runtime) + undeclared_imports("gateway_project/**/*.py", runtime) == []
 
 
 def test_the_tests_import_only_what_is_declared() -> None:
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    everything = declared(project["dependencies"], *project["optional-dependencies"].values())
-    assert undeclared("tests/**/*.py", everything) == []
+    everything = declared_names(project["dependencies"], *project["optional-dependencies"].values())
+    assert undeclared_imports("tests/**/*.py", everything) == []

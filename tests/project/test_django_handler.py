@@ -26,7 +26,7 @@ def echo(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body)
 
 
-def broken(request: HttpRequest) -> HttpResponse:
+def broken_view(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("a view broke")
 
 
@@ -35,11 +35,16 @@ async def parts() -> Any:
         yield part
 
 
-def streamed(request: HttpRequest) -> StreamingHttpResponse:
+def streaming_view(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
-urlpatterns = [path("thread", thread_name), path("echo", echo), path("broken", broken), path("streamed", streamed)]
+urlpatterns = [
+    path("thread", thread_name),
+    path("echo", echo),
+    path("broken", broken_view),
+    path("streamed", streaming_view),
+]
 
 
 @pytest.fixture

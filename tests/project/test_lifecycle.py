@@ -20,19 +20,19 @@ class Noting(Part):
     def __init__(self, name: str, calls: list[str], fails: str = "") -> None:
         self.name, self.calls, self.fails = name, calls, fails
 
-    def _told(self, step: str) -> None:
+    def _note(self, step: str) -> None:
         self.calls.append(f"{step} {self.name}")
         if step == self.fails:
             raise OSError(f"{self.name} is away")
 
     async def start(self) -> None:
-        self._told("start")
+        self._note("start")
 
     async def drain(self) -> None:
-        self._told("drain")
+        self._note("drain")
 
     async def stop(self) -> None:
-        self._told("stop")
+        self._note("stop")
 
 
 class OfParts(Gateway):

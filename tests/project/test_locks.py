@@ -28,7 +28,7 @@ def pins(name: str) -> dict[str, list[Version]]:
     return found
 
 
-def unsatisfied(dependencies: Iterable[str], locked: dict[str, list[Version]]) -> list[str]:
+def unsatisfied_requirements(dependencies: Iterable[str], locked: dict[str, list[Version]]) -> list[str]:
     wanted = [Requirement(dependency) for dependency in dependencies]
     return [
         str(requirement)
@@ -39,11 +39,11 @@ def unsatisfied(dependencies: Iterable[str], locked: dict[str, list[Version]]) -
 
 def test_every_dependency_is_locked_at_a_version_that_satisfies_it() -> None:
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert unsatisfied(project["dependencies"], pins(RUNTIME)) == []
+    assert unsatisfied_requirements(project["dependencies"], pins(RUNTIME)) == []
     tracing = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
-    assert unsatisfied(tracing, pins(TRACING)) == []
+    assert unsatisfied_requirements(tracing, pins(TRACING)) == []
     development = [*tracing, *project["optional-dependencies"]["dev"]]
-    assert unsatisfied(development, pins(DEVELOPMENT)) == []
+    assert unsatisfied_requirements(development, pins(DEVELOPMENT)) == []
 
 
 def test_tests_run_on_the_versions_that_the_gateway_runs_on() -> None:

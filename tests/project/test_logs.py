@@ -21,7 +21,7 @@ SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What reaches standard error under GATEWAY_LOG_FORMAT=json."""
     stream = io.StringIO()
     root = logging.getLogger()
@@ -59,47 +59,47 @@ def test_what_is_no_secret_stays() -> None:
     assert logs.redact({"tokens": 12, "token": ""}) == {"tokens": 12, "token": ""}
 
 
-def test_the_gateways_own_lines_and_the_librarys_take_one_form(written: io.StringIO) -> None:
+def test_the_gateways_own_lines_and_the_librarys_take_one_form(stderr: io.StringIO) -> None:
     structlog.get_logger("gateway.test").info("request", status=200, authorization=f"Bearer {SECRET}")
     logging.getLogger("somebody").warning("asked with ?api_key=%s", SECRET)
-    own, foreign = map(json.loads, written.getvalue().splitlines())
+    own, foreign = map(json.loads, stderr.getvalue().splitlines())
     assert (own["event"], own["status"], own["level"], own["authorization"]) == ("request", 200, "info", "[redacted]")
     assert (foreign["logger"], foreign["event"]) == ("somebody", "asked with ?api_key=[redacted]")
 
 
-def test_a_secret_in_a_traceback_is_replaced(written: io.StringIO) -> None:
+def test_a_secret_in_a_traceback_is_replaced(stderr: io.StringIO) -> None:
     try:
         raise ValueError(f"refused api_key={SECRET}")
     except ValueError:
         structlog.get_logger("gateway.test").exception("failed")
-    line = json.loads(written.getvalue())
+    line = json.loads(stderr.getvalue())
     assert "ValueError" in line["exception"]
     assert SECRET not in line["exception"]
 
 
-def test_a_request_that_django_logs_is_written_without_its_query(written: io.StringIO) -> None:
+def test_a_request_that_django_logs_is_written_without_its_query(stderr: io.StringIO) -> None:
     request = RequestFactory().get("/admin/", {"next": "what-somebody-typed", "api_key": SECRET})
     logging.getLogger("django.security.csrf").warning("Refused: %s", "/admin/", extra={"request": request})
-    line = written.getvalue()
+    line = stderr.getvalue()
     assert "Refused: /admin/" in line
     assert "what-somebody-typed" not in line
     assert SECRET[8:] not in line
 
 
-def test_what_is_no_text_is_redacted_in_the_form_that_is_written(written: io.StringIO) -> None:
+def test_what_is_no_text_is_redacted_in_the_form_that_is_written(stderr: io.StringIO) -> None:
     structlog.get_logger("gateway.test").warning("failed", error=ConnectionError(f"redis://:pass-word@host, {SECRET}"))
-    assert "pass-word" not in written.getvalue()
-    assert SECRET[8:] not in written.getvalue()
+    assert "pass-word" not in stderr.getvalue()
+    assert SECRET[8:] not in stderr.getvalue()
 
 
-def test_lines_of_requests_are_written_together_and_before_what_comes_after_them(written: io.StringIO) -> None:
+def test_lines_of_requests_are_written_together_and_before_what_comes_after_them(stderr: io.StringIO) -> None:
     with bound_contextvars(session_id="ses_1"):
         log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, path="/v1/messages")
     log_fast(logging.getLogger("gateway.access"), logging.DEBUG, "request", status=201, path="/healthz")
     log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=202, path=f"/v1/callbacks/{SECRET}")
-    assert not written.getvalue()
+    assert not stderr.getvalue()
     structlog.get_logger("gateway.test").info("later")
-    first, second, later = map(json.loads, written.getvalue().splitlines())
+    first, second, later = map(json.loads, stderr.getvalue().splitlines())
     assert (first["event"], first["status"], first["session_id"]) == ("request", 200, "ses_1")
     assert (first["logger"], first["level"]) == ("gateway.access", "info")
     assert datetime.fromisoformat(first["timestamp"]).tzinfo is not None
@@ -107,23 +107,23 @@ def test_lines_of_requests_are_written_together_and_before_what_comes_after_them
     assert later["event"] == "later"
 
 
-def test_lines_of_requests_are_written_when_the_process_ends(written: io.StringIO) -> None:
+def test_lines_of_requests_are_written_when_the_process_ends(stderr: io.StringIO) -> None:
     log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200)
     logging.getLogger().handlers[0].flush()
-    assert json.loads(written.getvalue())["status"] == 200
+    assert json.loads(stderr.getvalue())["status"] == 200
 
 
-def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.MonkeyPatch, written: io.StringIO) -> None:
-    monkeypatch.setattr("sys.stderr", written)
+def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> None:
+    monkeypatch.setattr("sys.stderr", stderr)
     logs.configure({"level": "INFO", "format": "console"})
     log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, token=SECRET)
-    assert "request" in written.getvalue()
-    assert "status" in written.getvalue()
-    assert SECRET not in written.getvalue()
+    assert "request" in stderr.getvalue()
+    assert "status" in stderr.getvalue()
+    assert SECRET not in stderr.getvalue()
 
 
-def test_a_503_is_said_by_its_cause_and_not_by_django_too(written: io.StringIO) -> None:
+def test_a_503_is_said_by_its_cause_and_not_by_django_too(stderr: io.StringIO) -> None:
     django = logging.getLogger("django.request")
     django.error("Service Unavailable: %s", "/v1/sessions", extra={"status_code": 503})
     django.error("Internal Server Error: %s", "/admin/", extra={"status_code": 500})
-    assert [json.loads(line)["status_code"] for line in written.getvalue().splitlines()] == [500]
+    assert [json.loads(line)["status_code"] for line in stderr.getvalue().splitlines()] == [500]

@@ -40,7 +40,7 @@ def modules() -> Iterator[tuple[str, Path]]:
                 yield name, path
 
 
-def assigned(path: Path) -> Iterator[str]:
+def assigned_names(path: Path) -> Iterator[str]:
     """The names that a module assigns at its top level, and does not import."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
@@ -62,7 +62,7 @@ def stateful_instances() -> dict[str, object]:
     found = {}
     for module, path in modules():
         loaded = import_module(module)
-        for name in assigned(path):
+        for name in assigned_names(path):
             if holds_state(value := getattr(loaded, name, None)):
                 found[f"{module}.{name}"] = value
     return found

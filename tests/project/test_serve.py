@@ -90,7 +90,7 @@ class Served:
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[Served]:
+def served_process(tmp_path: Path) -> Iterator[Served]:
     served = Served(tmp_path, free_port(), GATEWAY_RATE_LIMIT_RPM="1000")
     yield served
     if served.process.poll() is None:
@@ -98,17 +98,17 @@ def started(tmp_path: Path) -> Iterator[Served]:
     served.process.communicate(timeout=BOUND_SECONDS)
 
 
-def test_a_first_start_shows_a_key_that_works_and_stops_without_an_error(started: Served) -> None:
-    said = started.announcement()
+def test_a_first_start_shows_a_key_that_works_and_stops_without_an_error(served_process: Served) -> None:
+    said = served_process.announcement()
     key = re.search(r"agw_[\w-]+", said)
     assert key is not None
-    assert httpx.get(f"{started.url}/healthz").json()["status"] == "ok"
-    ready = httpx.get(f"{started.url}/readyz")
+    assert httpx.get(f"{served_process.url}/healthz").json()["status"] == "ok"
+    ready = httpx.get(f"{served_process.url}/readyz")
     assert (ready.status_code, ready.text.count(": ok\n")) == (200, 4)
-    assert httpx.get(f"{started.url}/v1/sessions").status_code == 401
-    assert httpx.get(f"{started.url}/v1/sessions", headers={"X-API-Key": key[0]}).json()["sessions"] == []
-    assert httpx.get(f"{started.url}/static/admin/css/base.css").status_code == 200
-    code, log = started.stop()
+    assert httpx.get(f"{served_process.url}/v1/sessions").status_code == 401
+    assert httpx.get(f"{served_process.url}/v1/sessions", headers={"X-API-Key": key[0]}).json()["sessions"] == []
+    assert httpx.get(f"{served_process.url}/static/admin/css/base.css").status_code == 200
+    code, log = served_process.stop()
     assert code == 0
     assert key[0] not in log
     assert '"level": "error"' not in log
@@ -122,8 +122,8 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(bool(settings.GATEWAY_DATABASE_URL), reason="PostgreSQL and Redis take several processes")
-def test_a_second_process_on_the_data_directory_is_one_sentence(started: Served, tmp_path: Path) -> None:
-    started.announcement()
+def test_a_second_process_on_the_data_directory_is_one_sentence(served_process: Served, tmp_path: Path) -> None:
+    served_process.announcement()
     code, said = Served(tmp_path, free_port()).refusal()
     assert code == 1
     assert "GATEWAY_DATA_DIR" in said
@@ -166,14 +166,14 @@ def test_a_broken_configuration_is_one_sentence_and_makes_no_keys_that_nobody_se
 def test_a_migration_is_not_cut_off_between_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of other transactions is the lease: a slow machine thinks longer than that between two statements."""
 
-    def bound() -> str:
+    def idle_timeout() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SHOW idle_in_transaction_session_timeout")
             return str(cursor.fetchone()[0])
 
     seen: list[str] = []
     monkeypatch.setattr(serve, "migrations_missing", lambda: 1)
-    monkeypatch.setattr(serve, "call_command", lambda *_, **__: seen.append(bound()))
-    before = bound()
+    monkeypatch.setattr(serve, "call_command", lambda *_, **__: seen.append(idle_timeout()))
+    before = idle_timeout()
     serve.migrate()
-    assert (before, seen, bound()) == ("10s", ["5min"], "10s")
+    assert (before, seen, idle_timeout()) == ("10s", ["5min"], "10s")

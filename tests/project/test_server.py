@@ -64,7 +64,7 @@ class Running:
 
 
 @pytest.fixture
-async def running() -> Any:
+async def running_server() -> Any:
     server = Running()
     await asyncio.wait_for(server.ready.wait(), 30)
     yield server
@@ -73,33 +73,33 @@ async def running() -> Any:
     await asyncio.wait_for(server.task, 30)
 
 
-async def test_the_first_signal_drains_before_anything_is_closed(running: Running) -> None:
-    assert await running.answers()
-    running.server.handle_exit(signal.SIGTERM, None)
-    await asyncio.wait_for(running.gateway.draining.wait(), 30)
-    assert not await running.answers()
-    assert running.gateway.calls == ["drain"]
-    running.gateway.drained.set()
-    await asyncio.wait_for(running.task, 30)
-    assert running.gateway.calls == ["drain", "drained", "stopped"]
+async def test_the_first_signal_drains_before_anything_is_closed(running_server: Running) -> None:
+    assert await running_server.answers()
+    running_server.server.handle_exit(signal.SIGTERM, None)
+    await asyncio.wait_for(running_server.gateway.draining.wait(), 30)
+    assert not await running_server.answers()
+    assert running_server.gateway.calls == ["drain"]
+    running_server.gateway.drained.set()
+    await asyncio.wait_for(running_server.task, 30)
+    assert running_server.gateway.calls == ["drain", "drained", "stopped"]
 
 
-async def test_a_second_signal_waits_for_nothing(running: Running) -> None:
-    running.server.handle_exit(signal.SIGINT, None)
-    await asyncio.wait_for(running.gateway.draining.wait(), 30)
-    running.server.handle_exit(signal.SIGINT, None)
-    await asyncio.wait_for(running.task, 30)
-    assert running.gateway.calls == ["drain"]
+async def test_a_second_signal_waits_for_nothing(running_server: Running) -> None:
+    running_server.server.handle_exit(signal.SIGINT, None)
+    await asyncio.wait_for(running_server.gateway.draining.wait(), 30)
+    running_server.server.handle_exit(signal.SIGINT, None)
+    await asyncio.wait_for(running_server.task, 30)
+    assert running_server.gateway.calls == ["drain"]
 
 
-async def test_a_drain_that_fails_does_not_keep_the_server(running: Running) -> None:
-    async def failing() -> None:
+async def test_a_drain_that_fails_does_not_keep_the_server(running_server: Running) -> None:
+    async def fail() -> None:
         raise RuntimeError("a part broke")
 
-    running.gateway.drain = failing  # type: ignore[method-assign]
-    running.server.handle_exit(signal.SIGTERM, None)
-    await asyncio.wait_for(running.task, 30)
-    assert running.gateway.calls == ["stopped"]
+    running_server.gateway.drain = fail  # type: ignore[method-assign]
+    running_server.server.handle_exit(signal.SIGTERM, None)
+    await asyncio.wait_for(running_server.task, 30)
+    assert running_server.gateway.calls == ["stopped"]
 
 
 def test_a_taken_port_is_refused_and_leaves_no_other_open() -> None:

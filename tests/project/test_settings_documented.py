@@ -41,12 +41,12 @@ def reader_calls(file: Path) -> Iterator[str]:
                 yield name
 
 
-def documented() -> dict[str, str]:
+def documented_defaults() -> dict[str, str]:
     page = (settings.BASE_DIR / "docs" / "configuration.md").read_text(encoding="utf-8")
     return dict(re.findall(r"^\| `(GATEWAY_\w+)` \| `?([^`|]*?)`? \|", page, re.MULTILINE))
 
 
-def exemplified() -> dict[str, str]:
+def example_defaults() -> dict[str, str]:
     example = (settings.BASE_DIR / ".env.example").read_text(encoding="utf-8")
     return dict(re.findall(r"^# (GATEWAY_\w+)=(.*)$", example, re.MULTILINE))
 
@@ -63,16 +63,16 @@ def effective(tmp_path: Path, env_file: str) -> dict[str, Any]:
 
 def test_every_setting_is_documented_and_exemplified() -> None:
     assert len(names_read()) > 30
-    assert set(documented()) == names_read()
-    assert set(exemplified()) == names_read()
+    assert set(documented_defaults()) == names_read()
+    assert set(example_defaults()) == names_read()
 
 
 def test_the_documented_defaults_are_those_of_the_example() -> None:
-    assert documented() == exemplified()
+    assert documented_defaults() == example_defaults()
 
 
 def test_the_example_says_what_the_code_does_without_it(tmp_path: Path) -> None:
-    filled = "".join(f"{name}={value}\n" for name, value in exemplified().items())
+    filled = "".join(f"{name}={value}\n" for name, value in example_defaults().items())
     (tmp_path / "filled").write_text(filled, encoding="utf-8")
     by_default = effective(tmp_path, os.devnull)
     by_example = effective(tmp_path, str(tmp_path / "filled"))

@@ -14,12 +14,12 @@ from core_app import database
 from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
+from events_app.lease import lease_revoke
 from sessions_app.legs import lease_keeper
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.start import leg_begin
 from sessions_app.models import Message, Run, SteeringNote
-from sessions_app.services.run_end import lease_revoke
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import Crash, Gate, ScriptedEngine, dying, paused, say, saying, stream
 
@@ -360,7 +360,7 @@ def _revoke(request_id: str) -> None:
     stream_id = Run.objects.select_related("session").get(pk=request_id).session.stream_id
     with write_transaction():
         log.lock(stream_id)
-        lease_revoke(stream_id)
+        lease_revoke(stream_id=stream_id)
 
 
 async def _sweep() -> None:

@@ -74,7 +74,7 @@ class Chaos:
         """SIGTERM, as a deploy does it."""
         process = self._chance.choice(self._fleet.processes)
         process.signal(signal.SIGTERM)
-        code = await process.exited()
+        code = await process.wait_exit()
         assert code == 0, f"{process.log_path.stem} ended with {code}: {process.output()[-2000:]}"
         await self._fleet.revive(process)
         return f"restarted {process.log_path.stem}"
@@ -143,12 +143,12 @@ async def main(seconds: float, sessions: int, delay_ms: int, seed: int) -> None:
 
 
 async def _disturb(chaos: Chaos, load: Load, seconds: float) -> None:
-    async def busy() -> None:
+    async def keep_prompting() -> None:
         while True:
             await load.keep_busy()
             await asyncio.sleep(0.2)
 
-    working = asyncio.create_task(busy())
+    working = asyncio.create_task(keep_prompting())
     try:
         await chaos.run(seconds)
     finally:

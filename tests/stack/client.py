@@ -91,7 +91,7 @@ class Watcher:
         self._session_id = session_id
         self._task = asyncio.create_task(self._run())
 
-    def ended(self, request_ids: set[str]) -> bool:
+    def has_seen_end(self, request_ids: set[str]) -> bool:
         """Whether it has seen the end of all these runs."""
         return request_ids <= self.over
 

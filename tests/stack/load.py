@@ -107,18 +107,18 @@ class Load:
 
         async def over() -> bool:
             await self._each(list(self.accepted), self._decide)
-            return all(watcher.ended(self.accepted[name]) for name, watcher in self.watchers.items())
+            return all(watcher.has_seen_end(self.accepted[name]) for name, watcher in self.watchers.items())
 
         try:
             await until(over, seconds, "every accepted prompt has ended")
         except AssertionError as late:
-            open_ = [name for name, watcher in self.watchers.items() if not watcher.ended(self.accepted[name])]
+            open_ = [name for name, watcher in self.watchers.items() if not watcher.has_seen_end(self.accepted[name])]
             raise AssertionError(f"{late}: {len(open_)} sessions, among them {open_[:10]}") from None
 
     async def check(self, deployment: Deployment) -> None:
         """Every law of every session."""
         for name, accepted in self.accepted.items():
-            await self._settled(name)
+            await self._wait_settled(name)
             events: list[Event] = await self.client.insist(partial(self.client.log, name))
             received = {event.data["requestId"] for event in events if event.type == "prompt_received"}
             assert accepted <= received, f"{name} lost {accepted - received}"
@@ -134,7 +134,7 @@ class Load:
     async def stop(self) -> None:
         await asyncio.gather(*(watcher.stop() for watcher in self.watchers.values()))
 
-    def unfinished(self, name: str) -> set[str]:
+    def unfinished_prompts(self, name: str) -> set[str]:
         """The accepted prompts whose end its watcher has not seen."""
         return self.accepted[name] - self.watchers[name].over
 
@@ -147,7 +147,7 @@ class Load:
 
     async def _go_on(self, name: str) -> None:
         await self._decide(name)
-        if not self.unfinished(name):
+        if not self.unfinished_prompts(name):
             self._sent[name] += 1
             text = KINDS[name.split("-")[0]](self._sent[name])
             try:
@@ -163,15 +163,15 @@ class Load:
                 await self.client.attempt(partial(self.client.post, path, body, expect=200))
                 self._approved.add(approval)
 
-    async def _settled(self, name: str) -> None:
+    async def _wait_settled(self, name: str) -> None:
         """Prompts whose answer was lost run too."""
 
-        async def idle() -> bool:
+        async def is_idle() -> bool:
             await self._decide(name)
             path = f"/v1/sessions/{name}/status"
             return bool((await self.client.insist(lambda: self.client.get(path)))["state"] == "idle")
 
-        await until(idle, 60, f"{name} idle")
+        await until(is_idle, 60, f"{name} idle")
 
     async def _each(self, names: list[str], work: Callable[[str], Awaitable[None]]) -> None:
         async def one(name: str) -> None:

@@ -51,7 +51,7 @@ async def fleet(fleets: Fleet) -> Fleet:
 
 
 @asynccontextmanager
-async def loaded(fleet: Fleet, http: aiohttp.ClientSession, name: str) -> AsyncIterator[Load]:
+async def load_on(fleet: Fleet, http: aiohttp.ClientSession, name: str) -> AsyncIterator[Load]:
     """A load that streams everywhere; at the end every prompt has its end, and every law holds."""
     chance = random.Random(name)
     async with callbacks_serving(chance) as callbacks:

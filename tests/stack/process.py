@@ -87,13 +87,13 @@ class GatewayProcess:
     async def kill(self) -> None:
         """`kill -9`, and waits until it is gone."""
         self.signal(signal.SIGKILL)
-        await self.exited()
+        await self.wait_exit()
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def exited(self, seconds: float = EXIT_SECONDS) -> int:
+    async def wait_exit(self, seconds: float = EXIT_SECONDS) -> int:
         """Its exit code, waited for."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, seconds)

@@ -33,7 +33,7 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def restored(deployment: Deployment, stack: ExitStack) -> Deployment:
+def restore_copy(deployment: Deployment, stack: ExitStack) -> Deployment:
     """A second deployment on a copy that was made as the documents say."""
     directory = deployment.directory.parent / "restored"
     if DEPLOYMENT == "embedded":
@@ -83,7 +83,7 @@ async def test_every_session_goes_on_in_the_restored_copy(
     for session_id in STREAMING:
         await until(lambda s=session_id: streams(client, s), 30, f"{session_id} streams")  # type: ignore[misc]
 
-    copy = await asyncio.to_thread(restored, deployment, stack)
+    copy = await asyncio.to_thread(restore_copy, deployment, stack)
     of_copy = copy.rows("SELECT COUNT(*) FROM sessions_app_run WHERE state = 'running'")
     assert of_copy == [(len(STREAMING),)], "the copy was made after the runs: it shows nothing"
     assert (await client.get("/v1/sessions/rests"))["state"] == "idle"

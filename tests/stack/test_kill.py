@@ -78,7 +78,7 @@ class Crowd:
 
         await until(over, SETTLE_SECONDS, "every session idle")
         for session_id, watcher in self.watchers.items():
-            await until(lambda w=watcher, s=session_id: w.ended(self.accepted[s]), 10, f"{session_id} watched")  # type: ignore[misc]
+            await until(lambda w=watcher, s=session_id: w.has_seen_end(self.accepted[s]), 10, f"{session_id} watched")  # type: ignore[misc]
 
     async def stop(self) -> None:
         for watcher in self.watchers.values():
@@ -196,10 +196,10 @@ async def test_three_deaths_without_progress_end_the_run_with_an_error(
         assert await killed_legs(deployment) == [request_id]
         await server.start()
 
-    async def ended() -> bool:
+    async def is_idle() -> bool:
         return bool((await client.get("/v1/sessions/stuck"))["state"] == "idle")
 
-    await until(ended, 20, "the run is given up")
+    await until(is_idle, 20, "the run is given up")
     events = await client.log("stuck")
     laws.offsets_have_no_gap(events)
     assert [event.data["attempt"] for event in events if event.type == "run_retried"] == [2, 3]

@@ -14,7 +14,7 @@ import aiohttp
 from tests.stack.client import Client, Watcher, until
 from tests.stack.deployment import Deployment
 from tests.stack.process import GatewayProcess
-from tests.stack.test_start import said
+from tests.stack.test_start import output_lines
 
 
 async def test_a_second_process_on_one_data_directory_is_refused_in_one_sentence(
@@ -23,8 +23,8 @@ async def test_a_second_process_on_one_data_directory_is_refused_in_one_sentence
     first, second = process("first"), process("second")
     await first.start()
     second.spawn()
-    assert await second.exited() == 1
-    (sentence,) = said(second)
+    assert await second.wait_exit() == 1
+    (sentence,) = output_lines(second)
     assert f"Process {first.pid} serves" in sentence
     assert "GATEWAY_DATA_DIR" in sentence
     await Client(http, first.url).create("still-served")
@@ -41,7 +41,7 @@ async def test_a_taken_port_leaves_the_state_untouched(tmp_path: Path, process: 
     server = process("serve", Deployment(tmp_path / "empty"))
     with socket.create_server(("127.0.0.1", server.port)):
         server.spawn()
-        await server.exited()
+        await server.wait_exit()
     assert not (tmp_path / "empty" / "gateway.sqlite3").exists()
 
 
@@ -67,7 +67,7 @@ async def test_a_stop_that_hangs_says_in_what_and_ends_all_the_same(
     try:
         await until(lambda: any(event.type == "message_delta" for event in watcher.events), 20, "the leg is there")
         server.signal(signal.SIGTERM)
-        assert await server.exited() == 1
+        assert await server.wait_exit() == 1
         assert "restarting, reconnect and resume" in watcher.comments
         lines = [json.loads(line) for line in server.log_path.read_text().splitlines() if line.startswith("{")]
         left = next(line for line in lines if line["event"] == "leg_does_not_end")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack.client import Watcher, until
 from tests.stack.fleet import Fleet
-from tests.stack.loaded_fleet import busy_for, fleet, fleets, loaded
+from tests.stack.loaded_fleet import busy_for, fleet, fleets, load_on
 
 __all__ = ["fleet", "fleets"]
 
@@ -24,7 +24,7 @@ LATE_SECONDS = 10.0
 async def test_without_redis_prompts_are_accepted_runs_end_and_followers_see_it(
     fleet: Fleet, http: aiohttp.ClientSession, seconds: float
 ) -> None:
-    async with loaded(fleet, http, f"redis{seconds:.0f}") as load:
+    async with load_on(fleet, http, f"redis{seconds:.0f}") as load:
         fleet.redis.end()
         if seconds:
             await busy_for(load, seconds)
@@ -38,7 +38,7 @@ async def test_without_redis_prompts_are_accepted_runs_end_and_followers_see_it(
 async def test_with_a_frozen_redis_prompts_are_accepted_runs_end_and_followers_see_it(
     fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
-    async with loaded(fleet, http, "icy") as load:
+    async with load_on(fleet, http, "icy") as load:
         fleet.redis.signal(signal.SIGSTOP)
         await busy_for(load, 6)
         late = [Watcher(load.client, name) for name in load.accepted]
@@ -58,7 +58,7 @@ async def test_a_restart_of_postgresql_loses_nothing_that_was_acknowledged(
 ) -> None:
     if isinstance(fleet.postgres, str):
         pytest.skip(fleet.postgres)
-    async with loaded(fleet, http, mode) as load:
+    async with load_on(fleet, http, mode) as load:
         await asyncio.to_thread(fleet.postgres.stop, mode)
         await asyncio.to_thread(fleet.postgres.start)
         await busy_for(load, 3)

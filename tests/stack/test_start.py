@@ -33,12 +33,12 @@ async def test_a_port_in_use_is_refused_in_one_sentence(process: Callable[..., G
     server = process()
     with socket.create_server(("127.0.0.1", server.port)):
         server.spawn()
-        assert await server.exited() == 1
-    assert said(server) == [
+        assert await server.wait_exit() == 1
+    assert output_lines(server) == [
         f"CommandError: Port {server.port} on 127.0.0.1 is in use; GATEWAY_PORT names another.",
     ]
 
 
-def said(server: GatewayProcess) -> list[str]:
+def output_lines(server: GatewayProcess) -> list[str]:
     """What a process that did not start said."""
     return [line for line in server.output().splitlines() if line.strip()]

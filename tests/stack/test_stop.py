@@ -38,14 +38,14 @@ async def test_a_stop_under_load_tells_followers_to_come_back_and_loses_nothing(
         await until(lambda: all(watcher.events for watcher in watchers.values()), 30, "every follower streams")
         await until(lambda: any(w.events[-1].type == "message_delta" for w in watchers.values()), 30, "text streams")
         server.signal(signal.SIGTERM)
-        assert await server.exited(DRAIN_SECONDS + CLOSING_SECONDS) == 0
-        unfinished = [w for number, w in watchers.items() if not w.ended({accepted[names[number % SESSIONS]]})]
+        assert await server.wait_exit(DRAIN_SECONDS + CLOSING_SECONDS) == 0
+        unfinished = [w for number, w in watchers.items() if not w.has_seen_end({accepted[names[number % SESSIONS]]})]
         assert unfinished
         assert all("restarting, reconnect and resume" in watcher.comments for watcher in watchers.values())
         await server.start()
         for number, watcher in watchers.items():
             run = accepted[names[number % SESSIONS]]
-            await until(lambda w=watcher, r=run: w.ended({r}), 30, "the end")  # type: ignore[misc]
+            await until(lambda w=watcher, r=run: w.has_seen_end({r}), 30, "the end")  # type: ignore[misc]
         for number, watcher in watchers.items():
             events = await client.log(names[number % SESSIONS])
             laws.offsets_have_no_gap(events)
@@ -76,7 +76,7 @@ async def test_what_was_handed_over_is_no_failure_of_the_run(
 
         await until(streams, 20, f"attempt {attempt} streams")
         server.signal(signal.SIGTERM)
-        assert await server.exited() == 0
+        assert await server.wait_exit() == 0
         await server.start()
     answer = await client.get(f"/v1/sessions/s/runs/{run}")
     assert answer["status"] == "running"
@@ -94,12 +94,12 @@ async def test_a_stop_ends_a_long_retention_at_a_batch(
     await server.start()
     await asyncio.to_thread(ledger_fill, deployment)
     server.signal(signal.SIGTERM)
-    assert await server.exited() == 0
+    assert await server.wait_exit() == 0
     deployment.settings["RETENTION_LEDGER_DAYS"] = "30"
     await server.start()
     await until(lambda: rows_left(deployment) < LEDGER_ROWS, 20, "retention has begun")
     server.signal(signal.SIGTERM)
-    assert await server.exited(CLOSING_SECONDS) == 0
+    assert await server.wait_exit(CLOSING_SECONDS) == 0
     left = rows_left(deployment)
     assert 0 < left < LEDGER_ROWS
     await server.start()

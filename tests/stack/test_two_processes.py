@@ -26,7 +26,7 @@ SESSIONS = 20
 Make = Callable[..., GatewayProcess]
 
 
-async def started(process: Make, count: int = 2, of: Deployment | None = None) -> list[GatewayProcess]:
+async def start_all(process: Make, count: int = 2, of: Deployment | None = None) -> list[GatewayProcess]:
     made = [process("one") if of is None else process("one", of) for _ in range(count)]
     await asyncio.gather(*(each.start() for each in made))
     return made
@@ -42,7 +42,7 @@ def owners(deployment: Deployment) -> list[int]:
 async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession
 ) -> None:
-    (frozen,), other = await started(process, 1), process("other")
+    (frozen,), other = await start_all(process, 1), process("other")
     client = Client(http, frozen.url)
     names = [f"s-{number}" for number in range(SESSIONS)]
     for name in names:
@@ -61,7 +61,7 @@ async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
     frozen.signal(signal.SIGCONT)
     for name in names:
         watcher = Watcher(client, name)
-        await until(lambda w=watcher, r=runs[name]: w.ended({r}), 40, "the end")  # type: ignore[misc]
+        await until(lambda w=watcher, r=runs[name]: w.has_seen_end({r}), 40, "the end")  # type: ignore[misc]
         await watcher.stop()
         events = await client.log(name)
         assert watcher.events == events
@@ -75,7 +75,7 @@ async def test_a_process_frozen_past_its_leases_writes_nothing_when_it_thaws(
     client.url = frozen.url
     again = await client.prompt(names[0], "hello")
     watcher = Watcher(client, names[0])
-    await until(lambda: watcher.ended({again}), 20, "the thawed process runs legs again")
+    await until(lambda: watcher.has_seen_end({again}), 20, "the thawed process runs legs again")
     await watcher.stop()
     laws.every_run_ends_once(await client.log(names[0]), {runs[names[0]], again})
 
@@ -110,13 +110,13 @@ def only_one_writes_after_the_retry(events: list[Event]) -> None:
 async def test_a_follower_of_one_process_sees_a_run_of_another(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession
 ) -> None:
-    here, there = await started(process)
+    here, there = await start_all(process)
     client, reader = Client(http, here.url), Client(http, there.url)
     await client.create("s", providerOpts={"delayMs": 10})
     watcher = Watcher(reader, "s")
     await until(lambda: watcher.connections > 0, 5, "connected")
     run = await client.prompt("s", "long 60")
-    await until(lambda: watcher.ended({run}), 30, "the end")
+    await until(lambda: watcher.has_seen_end({run}), 30, "the end")
     await watcher.stop()
     assert watcher.connections == 1
     assert watcher.events == await client.log("s")
@@ -129,7 +129,7 @@ async def test_two_deployments_on_one_redis_do_not_hear_each_other(
     (tmp_path / "other").mkdir()
     with ExitStack() as stack:
         other = deployment_of(tmp_path / "other", stack)
-        (mine,), (theirs,) = await asyncio.gather(started(process, 1), started(process, 1, other))
+        (mine,), (theirs,) = await asyncio.gather(start_all(process, 1), start_all(process, 1, other))
         clients = Client(http, mine.url), Client(http, theirs.url)
         for client in clients:
             await client.create("s", providerOpts={"delayMs": 10})
@@ -137,7 +137,7 @@ async def test_two_deployments_on_one_redis_do_not_hear_each_other(
         watchers = [Watcher(client, "s") for client in clients]
         runs = [await client.prompt("s", f"{secrets.token_hex(8)} long 60") for client in clients]
         for watcher, client, run in zip(watchers, clients, runs, strict=True):
-            await until(lambda w=watcher, r=run: w.ended({r}), 30, "the end")  # type: ignore[misc]
+            await until(lambda w=watcher, r=run: w.has_seen_end({r}), 30, "the end")  # type: ignore[misc]
             await watcher.stop()
             assert watcher.events == await client.log("s")
         theirs.end()
@@ -149,7 +149,7 @@ async def test_without_redis_nothing_is_lost_and_work_goes_on(
     deployment: Deployment, process: Make, http: aiohttp.ClientSession, own_redis: RedisProcess, way: signal.Signals
 ) -> None:
     await own_redis.start()
-    here, there = await started(process, 2, replace(deployment, redis_url=own_redis.url))
+    here, there = await start_all(process, 2, replace(deployment, redis_url=own_redis.url))
     client, reader = Client(http, here.url), Client(http, there.url)
     await client.create("s", providerOpts={"delayMs": 20})
     watcher = Watcher(reader, "s")
@@ -157,14 +157,14 @@ async def test_without_redis_nothing_is_lost_and_work_goes_on(
     await until(lambda: len(watcher.events) > 10, 20, "it streams")
     own_redis.signal(way)
     runs.add(await client.prompt("s", "long 50"))
-    await until(lambda: watcher.ended(runs), 30, "both ends without Redis")
+    await until(lambda: watcher.has_seen_end(runs), 30, "both ends without Redis")
     if way is signal.SIGSTOP:
         own_redis.signal(signal.SIGCONT)
     else:
         own_redis.end()
         await own_redis.start()
     runs.add(await client.prompt("s", "long 50"))
-    await until(lambda: watcher.ended(runs), 30, "the end with Redis again")
+    await until(lambda: watcher.has_seen_end(runs), 30, "the end with Redis again")
     await watcher.stop()
     events = await client.log("s")
     assert watcher.events == events

@@ -44,7 +44,7 @@ async def later() -> AsyncIterator[Later]:
     await runner.cleanup()
 
 
-def settling(kind: str, status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def settling_action(kind: str, status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The action that settles what the session waits for, and its fields."""
     if kind == "approval":
         return "approve", {"approvalId": status["pendingApprovals"][0]["approvalId"]}
@@ -83,13 +83,13 @@ async def test_every_wait_survives_the_death_of_its_process_and_is_settled_both_
     await server.start()
     for session in sessions:
         kind, _, way = session.partition("-")
-        action, fields = settling(kind, await client.get(f"/v1/sessions/{session}/status"))
+        action, fields = settling_action(kind, await client.get(f"/v1/sessions/{session}/status"))
         if way == "socket":
             await over_the_socket(http, server.url, session, {"action": action, **fields})
         else:
             await client.post(f"/v1/sessions/{session}/{PATHS[action]}", fields, expect=200)
     for session in sessions:
-        await until(partial(idle, client, session), SECONDS, f"{session} ends")
+        await until(partial(is_idle, client, session), SECONDS, f"{session} ends")
         events = await client.log(session)
         assert [event.type for event in events].count("agent_end") == 1
         assert [event.id for event in events] == list(range(1, len(events) + 1))
@@ -109,7 +109,7 @@ async def test_a_callback_that_answers_later_is_awaited_across_a_death_and_not_m
     await server.start()
     async with http.post(later.asked[0]["resultUrl"], json={"result": "it came"}) as answer:
         assert answer.status == 200, await answer.text()
-    await until(partial(idle, client, "late"), SECONDS, "the run ends")
+    await until(partial(is_idle, client, "late"), SECONDS, "the run ends")
     assert len(later.asked) == 1
     last = (await client.log("late"))[-1]
     assert last.type == "agent_end"
@@ -120,5 +120,5 @@ async def waits(client: Client, session: str) -> bool:
     return str((await client.get(f"/v1/sessions/{session}"))["state"]).startswith("waiting")
 
 
-async def idle(client: Client, session: str) -> bool:
+async def is_idle(client: Client, session: str) -> bool:
     return bool((await client.get(f"/v1/sessions/{session}"))["state"] == "idle")

@@ -12,7 +12,7 @@ import pytest
 from tests.stack.client import Watcher, until
 from tests.stack.fleet import Fleet
 from tests.stack.load import Load, Roamer
-from tests.stack.loaded_fleet import busy_for, fleet, fleets, loaded
+from tests.stack.loaded_fleet import busy_for, fleet, fleets, load_on
 from tests.stack.process import GatewayProcess
 
 __all__ = ["fleet", "fleets"]
@@ -39,7 +39,7 @@ async def caught(fleet: Fleet, load: Load, worker: GatewayProcess) -> set[str]:
     return fleet.runs_of(worker)
 
 
-def retried(load: Load) -> set[str]:
+def retried_runs(load: Load) -> set[str]:
     """The runs that followers know to have gone on."""
     events = [event for watcher in load.watchers.values() for event in watcher.events]
     return {event.data["requestId"] for event in events if event.type == "run_retried"}
@@ -49,11 +49,11 @@ def went_on(load: Load, left: set[str]) -> bool:
     """Whether all these runs did. PostgreSQL carries out what a worker sent it last though the worker is stopped: a run
     whose end was on its way is over without another attempt."""
     over: set[str] = set().union(*(watcher.over for watcher in load.watchers.values()))
-    return left <= retried(load) | over
+    return left <= retried_runs(load) | over
 
 
 async def test_the_sessions_of_a_killed_worker_go_on_elsewhere(fleet: Fleet, http: aiohttp.ClientSession) -> None:
-    async with loaded(fleet, http, "killed") as load:
+    async with load_on(fleet, http, "killed") as load:
         killed, other = fleet.workers
         left = await caught(fleet, load, killed)
         await killed.kill()
@@ -65,7 +65,7 @@ async def test_the_sessions_of_a_killed_worker_go_on_elsewhere(fleet: Fleet, htt
 async def test_a_worker_frozen_past_its_leases_writes_nothing_when_it_thaws(
     fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
-    async with loaded(fleet, http, "frozen") as load:
+    async with load_on(fleet, http, "frozen") as load:
         frozen = fleet.workers[0]
         left = await caught(fleet, load, frozen)
         await until(lambda: went_on(load, left), GOES_ON_SECONDS, "every run goes on")
@@ -76,7 +76,7 @@ async def test_a_worker_frozen_past_its_leases_writes_nothing_when_it_thaws(
 
 
 async def test_followers_of_a_killed_web_process_go_on_at_the_other(fleet: Fleet, http: aiohttp.ClientSession) -> None:
-    async with loaded(fleet, http, "web") as load:
+    async with load_on(fleet, http, "web") as load:
         before = {name: watcher.connections for name, watcher in load.watchers.items()}
         await fleet.webs[0].kill()
         await busy_for(load, 2)
@@ -85,10 +85,10 @@ async def test_followers_of_a_killed_web_process_go_on_at_the_other(fleet: Fleet
 
 
 async def test_a_rolling_restart_under_load_loses_nothing(fleet: Fleet, http: aiohttp.ClientSession) -> None:
-    async with loaded(fleet, http, "rolling") as load:
+    async with load_on(fleet, http, "rolling") as load:
         for process in fleet.processes:
             process.signal(signal.SIGTERM)
-            _, code = await asyncio.gather(busy_for(load, 1), process.exited())
+            _, code = await asyncio.gather(busy_for(load, 1), process.wait_exit())
             assert code == 0, process.output()
             await fleet.revive(process)
 
@@ -103,7 +103,7 @@ async def test_an_abort_reaches_the_worker_that_holds_the_run(fleet: Fleet, http
     gone = ("lease_lost", "lease_gone", "leg_lost")
     lost = len([line for line in holder.log() if line["event"] in gone])
     await client.post("/v1/sessions/aborted/abort", {}, expect=202)
-    await until(lambda: watcher.ended({run}), CONTROL_SECONDS, "followers see the end")
+    await until(lambda: watcher.has_seen_end({run}), CONTROL_SECONDS, "followers see the end")
 
     async def over() -> bool:
         return len([line for line in holder.log() if line["event"] in gone]) > lost
@@ -113,7 +113,7 @@ async def test_an_abort_reaches_the_worker_that_holds_the_run(fleet: Fleet, http
     streams = {"agent_start", "message_delta"}
     await until(lambda: streams <= {e.type for e in watcher.events if e.data["requestId"] == again}, 20, "the next run")
     await client.post("/v1/sessions/aborted/abort", {}, expect=202)
-    await until(lambda: watcher.ended({run, again}), CONTROL_SECONDS, "the next run's end")
+    await until(lambda: watcher.has_seen_end({run, again}), CONTROL_SECONDS, "the next run's end")
     await watcher.stop()
     assert watcher.events == await client.log("aborted")
 
@@ -130,7 +130,7 @@ async def test_a_text_that_steers_reaches_the_worker_that_holds_the_run(
     await client.post("/v1/sessions/steered/steer", {"text": "and this"}, expect=202)
     await until(lambda: any(e.type == "message_end" for e in watcher.events), 20, "the answer")
     await until(lambda: any(e.type == "steering" for e in watcher.events), CONTROL_SECONDS, "it joins")
-    await until(lambda: watcher.ended({run}), 20, "the end")
+    await until(lambda: watcher.has_seen_end({run}), 20, "the end")
     await watcher.stop()
     (end,) = [event for event in watcher.events if event.type == "agent_end"]
     assert "and this" in end.data["lastMessage"]["content"]

@@ -35,7 +35,7 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
+async def running_collector() -> AsyncIterator[Collector]:
     """A collector that listens."""
     collector = Collector()
     application = web.Application()

@@ -25,7 +25,7 @@ from gateway_project.observability.telemetry import TELEMETRY
 from tests.agents.conftest import ROOT
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
-from tests.tracing.collector import Collector, collecting
+from tests.tracing.collector import Collector, running_collector
 from tests.tracing.tree import Spans
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,7 +64,7 @@ class Gone(SpanExporter):
         raise ConnectionError("SECRET")
 
 
-def counted(outcome: str) -> float:
+def span_count(outcome: str) -> float:
     return REGISTRY.get_sample_value("gateway_spans_total", {"outcome": outcome}) or 0.0
 
 
@@ -88,7 +88,7 @@ def test_without_a_tracer_every_span_is_the_same_nothing() -> None:
 
 
 @pytest.fixture
-def hanging(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+def hanging_exporter(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     """Where a gateway that starts now exports to, past a queue of eight spans."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setattr(telemetry, "FLUSH_SECONDS", 0.05)
@@ -100,31 +100,31 @@ def hanging(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]
 
 
 async def test_a_collector_that_hangs_costs_spans_which_are_counted_and_never_a_run(
-    hanging: Hanging, gateway: GatewayHarness, owner: Caller
+    hanging_exporter: Hanging, gateway: GatewayHarness, owner: Caller
 ) -> None:
-    dropped = counted("dropped")
+    dropped = span_count("dropped")
     api = gateway.client(owner)
     session = await api.session()
     for number in range(5):
         assert (await api.run(session, f"prompt {number}"))["status"] == "completed"
-    assert await asyncio.to_thread(hanging.asked.wait, 60)
+    assert await asyncio.to_thread(hanging_exporter.asked.wait, 60)
     # One batch was taken and eight wait: of the five runs' spans, five each, the others have no place.
-    assert counted("dropped") > dropped
+    assert span_count("dropped") > dropped
     waiting = TELEMETRY._exporting.waiting.count
     assert 0 < waiting <= 8
-    dropped = counted("dropped")
+    dropped = span_count("dropped")
     await gateway.restart()
-    assert counted("dropped") >= dropped + waiting
+    assert span_count("dropped") >= dropped + waiting
 
 
 async def test_a_collector_that_is_gone_costs_spans_and_never_a_run(spans: Spans, api: Client) -> None:
     exported = TELEMETRY._exporting
-    failed = counted("failed")
+    failed = span_count("failed")
     exported.exporter.inner = Gone()
     session = await api.session()
     assert (await api.run(session, "hello"))["status"] == "completed"
     exported.provider.force_flush()
-    assert counted("failed") > failed
+    assert span_count("failed") > failed
 
 
 async def test_a_graceful_stop_exports_what_waits(spans: Spans, gateway: GatewayHarness, owner: Caller) -> None:
@@ -142,7 +142,7 @@ async def test_a_graceful_stop_exports_what_waits(spans: Spans, gateway: Gateway
 @pytest_asyncio.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
     """Where the standard variables send spans."""
-    async with collecting() as collector:
+    async with running_collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=tests")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")

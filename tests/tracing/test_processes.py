@@ -16,7 +16,7 @@ from tests.stack.conftest import deployment_of
 from tests.stack.deployment import Deployment
 from tests.stack.fleet import SETTINGS, WorkerProcess
 from tests.stack.process import GatewayProcess
-from tests.tracing.collector import collecting
+from tests.tracing.collector import running_collector
 
 pytestmark = pytest.mark.skipif(DEPLOYMENT == "embedded", reason="workers need PostgreSQL and Redis")
 
@@ -33,7 +33,7 @@ class Traced(Deployment):
 async def test_a_run_of_a_worker_is_in_the_trace_of_the_web_processs_request(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with ExitStack() as stack:
-        async with collecting() as collector, aiohttp.ClientSession() as http:
+        async with running_collector() as collector, aiohttp.ClientSession() as http:
             found = deployment_of(tmp_path / "data", stack, **SETTINGS, OTEL="true")
             deployment = Traced(found.directory, found.database_url, found.redis_url, found.settings)
             Traced.endpoint = collector.url
@@ -46,7 +46,7 @@ async def test_a_run_of_a_worker_is_in_the_trace_of_the_web_processs_request(tmp
             await client.post("/v1/sessions/traced/prompt?wait=60", {"text": "hello"}, expect=200)
             for process in processes:
                 process.signal(signal.SIGTERM)
-            assert [await process.exited() for process in processes] == [0, 0]
+            assert [await process.wait_exit() for process in processes] == [0, 0]
     by_name = {span.name: span for span in collector.spans}
     chain = ["chat echo", "leg", "invoke_agent demo:echo", "POST /v1/sessions/{session_id}/prompt"]
     below = [by_name[name] for name in chain]

@@ -24,7 +24,7 @@ DECISION = "POST /v1/sessions/{session_id}/approve"
 
 
 @pytest.fixture(autouse=True)
-def _traced(spans: Spans) -> None:
+def _trace_everything(spans: Spans) -> None:
     """Before the gateway of any test here."""
 
 
@@ -43,7 +43,7 @@ async def test_a_run_is_one_tree_from_the_request_to_its_tool_calls(
     [leg] = await spans.came("leg")
     leg_tree: Tree = {"chat tool:lookup": {}, "execute_tool lookup": {}, "chat tool:lookup #2": {}}
     assert spans.tree(trace_of(leg)) == {PROMPT: {"invoke_agent scripted:tool:lookup": {"leg": leg_tree}}}
-    (chat, _), [tool] = spans.named("chat"), spans.named("execute_tool")
+    (chat, _), [tool] = spans.with_name("chat"), spans.with_name("execute_tool")
     asked, called = attributes(chat), attributes(tool)
     assert {name: asked[name] for name in asked if name.startswith("gen_ai")} == {
         "gen_ai.operation.name": "chat",
@@ -85,7 +85,7 @@ async def test_legs_after_an_approval_and_a_restart_are_of_the_same_trace(
     }
     assert spans.tree(trace_of(first)) == {PROMPT: {"invoke_agent scripted:tool:lookup": legs}}
     assert [attributes(leg)["gateway.leg.outcome"] for leg in (first, second)] == ["waiting", "finished"]
-    [decided] = spans.named(DECISION)
+    [decided] = spans.with_name(DECISION)
     assert trace_of(decided) != trace_of(first)
 
 
@@ -98,7 +98,7 @@ async def test_a_tool_that_the_client_runs_is_a_span_of_the_runs_trace(api: Clie
     assert given.status == 200, given.body
     await api.ended(session, run)
     first, _ = await spans.came("leg", 2)
-    [waited] = spans.named("execute_tool")
+    [waited] = spans.with_name("execute_tool")
     assert trace_of(waited) == trace_of(first)
     assert attributes(waited)["gateway.tool.kind"] == "client"
     assert attributes(waited)["gen_ai.tool.call.id"] == asked.data["callId"]
@@ -118,7 +118,7 @@ async def test_a_retried_run_shows_the_leg_that_died_and_the_one_that_went_on(
     assert [attributes(leg)["gateway.attempt"] for leg in (died, ended)] == [1, 2]
     assert attributes(died)["error.type"] == "Crash"
     assert "error.type" not in attributes(ended)
-    [whole] = spans.named("invoke_agent")
+    [whole] = spans.with_name("invoke_agent")
     assert attributes(whole)["gateway.run.attempts"] == 2
 
 
@@ -126,7 +126,7 @@ async def test_a_model_that_is_asked_again_has_a_span_for_each_try(api: Client, 
     session = await api.session(model="scripted:flaky:503:2")
     assert (await api.run(session, "hello"))["status"] == "completed"
     await spans.came("leg")
-    failed = [attributes(chat).get("error.type") for chat in spans.named("chat")]
+    failed = [attributes(chat).get("error.type") for chat in spans.with_name("chat")]
     assert failed == ["upstream_error", "upstream_error", None]
 
 
@@ -134,7 +134,7 @@ async def test_a_failed_run_says_with_which_code_and_never_with_which_words(api:
     session = await api.session(model="scripted:status:500")
     assert (await api.run(session, "hello"))["status"] == "failed"
     [leg] = await spans.came("leg")
-    [whole] = spans.named("invoke_agent")
+    [whole] = spans.with_name("invoke_agent")
     assert attributes(leg)["error.type"] == attributes(whole)["error.type"] == "upstream_error"
     assert "SECRET" not in str([span.to_json() for span in spans.all])
 
@@ -146,7 +146,7 @@ async def test_the_trace_of_the_request_is_continued_and_its_answer_names_no_oth
     await api.ended(session, answer.json["requestId"])
     [leg] = await spans.came("leg")
     assert trace_of(leg) == int(TRACE, 16)
-    [request] = spans.named(PROMPT)
+    [request] = spans.with_name(PROMPT)
     assert request.parent is not None
     assert request.parent.span_id == 0xB7AD6B7169203331
 
@@ -165,7 +165,7 @@ async def test_a_traceparent_that_is_none_begins_a_trace(api: Client, spans: Spa
     answer = await api.post(f"/v1/sessions/{session}/prompt", {"text": "hello"}, headers={"traceparent": given})
     await api.ended(session, answer.json["requestId"])
     await spans.came("leg")
-    [request] = spans.named(PROMPT)
+    [request] = spans.with_name(PROMPT)
     assert request.parent is None
 
 
@@ -209,13 +209,13 @@ async def test_prompts_answers_arguments_and_results_are_there_where_a_setting_s
     session = await session_with(api, server)
     await api.run(session, "PROMPT-WORDS")
     await spans.came("leg")
-    first, last = (attributes(chat) for chat in spans.named("chat"))
+    first, last = (attributes(chat) for chat in spans.with_name("chat"))
     assert "PROMPT-WORDS" in first["gen_ai.input.messages"]
     assert "Tools said" in last["gen_ai.output.messages"]
-    [tool] = spans.named("execute_tool")
+    [tool] = spans.with_name("execute_tool")
     assert attributes(tool)["gen_ai.tool.call.arguments"] == '{"x":1}'
     assert attributes(tool)["gen_ai.tool.call.result"] == "RESULT-WORDS"
-    [whole] = spans.named("invoke_agent")
+    [whole] = spans.with_name("invoke_agent")
     assert attributes(whole)["gateway.prompt"] == "PROMPT-WORDS"
 
 
@@ -239,7 +239,7 @@ async def test_providers_and_callbacks_are_told_of_the_trace_only_where_it_is_sa
     sent = [request.get("__traceparent") for request in upstream.requests()]
     sent.append(server.received[0].headers.get("traceparent"))
     if told:
-        callers = [*spans.named("chat"), *spans.named("execute_tool")]
+        callers = [*spans.with_name("chat"), *spans.with_name("execute_tool")]
         assert sent == [
             f"00-{trace_of(leg):032x}-{caller.context.span_id:016x}-03" for caller in callers if caller.context
         ]
@@ -250,5 +250,5 @@ async def test_providers_and_callbacks_are_told_of_the_trace_only_where_it_is_sa
 async def test_a_leg_of_a_run_from_before_tracing_begins_a_trace(api: Client, spans: Spans) -> None:
     with span("request", {}), span("leg", {}, parent=parent_headers(None)):
         pass
-    [leg] = spans.named("leg")
+    [leg] = spans.with_name("leg")
     assert leg.parent is None

@@ -29,14 +29,14 @@ class Spans:
             TELEMETRY._exporting.provider.force_flush()
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
-    def named(self, name: str) -> list[ReadableSpan]:
+    def with_name(self, name: str) -> list[ReadableSpan]:
         """Those of a name, or whose name begins with it and a blank."""
         return [span for span in self.all if span.name == name or span.name.startswith(f"{name} ")]
 
     async def came(self, name: str, count: int = 1) -> list[ReadableSpan]:
         """The same, when there are so many: a leg's span ends after the event that its client was waiting for."""
-        await eventually(lambda: len(self.named(name)) >= count)
-        return self.named(name)
+        await eventually(lambda: len(self.with_name(name)) >= count)
+        return self.with_name(name)
 
     def tree(self, trace_id: int) -> Tree:
         """The spans of a trace; what has no parent among them is at the top."""

@@ -26,4 +26,4 @@ def record(client: Client) -> None:
         for ended in (stream, group):
             ended.rest()
         socket.closed()
-    client.transcript.line(f"< exit {asyncio.run(process.exited())}")
+    client.transcript.line(f"< exit {asyncio.run(process.wait_exit())}")

@@ -149,7 +149,7 @@ async def test_an_outage_of_redis_is_one_line_and_its_end_another(
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
     monkeypatch.setattr("inference_app.providers.state_sync.POLL_SECONDS", 0.0)
     said = CapturingLogger()
-    monkeypatch.setattr("inference_app.providers.state_sync._log", said)
+    monkeypatch.setattr("inference_app.providers.state_sync.logger", said)
     shared, rounds, over = SharedState(Circuits(), Stats()), iter([True, True, True, False, False]), asyncio.Event()
 
     async def share() -> None:

@@ -29,7 +29,7 @@ async def test_an_answer_has_the_attempts_model_and_tokens(relay: RelayClient, s
     assert (await relay.chat("scripted:hello", stream=stream)).status == 200
     [request] = await spans.came("POST")
     assert spans.tree(trace_of(request)) == {CHAT: {"chat hello": {}}}
-    told = attributes(spans.named("chat")[0])
+    told = attributes(spans.with_name("chat")[0])
     assert {name: told[name] for name in told if name.startswith("gen_ai")} == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "scripted",
@@ -50,7 +50,7 @@ async def test_each_attempt_that_failed_is_a_span_with_its_code(
 ) -> None:
     assert (await relay.chat(model)).status == 200
     await spans.came("POST")
-    *attempts, last = (attributes(attempt) for attempt in spans.named("chat"))
+    *attempts, last = (attributes(attempt) for attempt in spans.with_name("chat"))
     assert {attempt.get("error.type") for attempt in attempts} == {failed}
     assert "error.type" not in last
     assert [attempt["gateway.attempt"] for attempt in (*attempts, last)] == list(range(1, len(attempts) + 2))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inference_app.relay.envelope import Envelope
-from inference_app.relay.unsigned import without_unsigned
+from inference_app.relay.reasoning_filter import without_unsigned_blocks
 from tests.faces.inference.conftest import RelayClient
 
 UNSIGNED: Any = {"type": "thinking", "thinking": "Hm.", "signature": ""}
@@ -23,7 +23,7 @@ def asked(*contents: Any) -> dict[str, Any]:
 
 
 def left_of(body: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(without_unsigned(Envelope.open(json.dumps(body).encode())).raw)
+    found: dict[str, Any] = json.loads(without_unsigned_blocks(Envelope.open(json.dumps(body).encode())).raw)
     return found
 
 
@@ -34,7 +34,7 @@ def test_thoughts_without_a_signature_are_left_out_and_no_others() -> None:
 def test_what_stays_is_the_same_bytes() -> None:
     odd = b'{"role":"assistant","content":[%s,{"type" :"tool_use","input":{"n":1.50,"b":12345678901234567890123}}]}'
     raw = b'{"model":"m","x": 1e2,"messages":[' + odd % json.dumps(UNSIGNED).encode() + b"]}"
-    left = without_unsigned(Envelope.open(raw)).raw
+    left = without_unsigned_blocks(Envelope.open(raw)).raw
     assert b'{"type" :"tool_use","input":{"n":1.50,"b":12345678901234567890123}}' in left
     assert b'"x":1e2' in left
     assert b"thinking" not in left
@@ -43,12 +43,12 @@ def test_what_stays_is_the_same_bytes() -> None:
 @pytest.mark.parametrize("messages", ['"no list"', "[5]", '[{"content":[5,{"type":1}]}]', "null"])
 def test_what_is_no_conversation_is_left_to_the_provider(messages: str) -> None:
     raw = b'{"model":"m","messages":' + messages.encode() + b',"signature":""}'
-    assert json.loads(without_unsigned(Envelope.open(raw)).raw) == json.loads(raw)
+    assert json.loads(without_unsigned_blocks(Envelope.open(raw)).raw) == json.loads(raw)
 
 
 def test_a_request_without_such_thoughts_is_not_touched() -> None:
     envelope = Envelope.open(json.dumps(asked([SIGNED, TEXT])).encode())
-    assert without_unsigned(envelope) is envelope
+    assert without_unsigned_blocks(envelope) is envelope
 
 
 async def test_the_provider_is_not_shown_them(relay: RelayClient) -> None:
