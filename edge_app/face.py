@@ -109,7 +109,7 @@ class Face:
     """Django's, for DRF views and pages."""
 
     error_body: ErrorBody = native_error_body
-    """Makes the body of an error, of the gate's own responses and of those of DRF views."""
+    """Makes the body of an error, for the gate's own responses, DRF views and event streams."""
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""

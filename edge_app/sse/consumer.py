@@ -19,7 +19,7 @@ from core_app.errors import GatewayError, MethodNotAllowed
 from edge_app.consumer import ChannellessConsumer
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone, Scope
-from edge_app.http.errors import error_body, internal_error
+from edge_app.http.errors import face_error_body, internal_error
 from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import Query, query_of, whole_number
 from edge_app.http.response import send_empty, send_error, send_json
@@ -82,8 +82,8 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
         """Finds what the request asks for; raises GatewayError to refuse it."""
 
     def error_body(self, error: GatewayError) -> Mapping[str, Any]:
-        """Returns the body of an error response, here in the native shape."""
-        return error_body(error)
+        """Returns the body of an error response, in the shape of the request's face."""
+        return face_error_body(self.scope, error)
 
     async def http_request(self, message: Mapping[str, Any]) -> None:
         """Serves the request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -112,8 +113,16 @@ async def test_the_face_is_in_the_document_and_the_others_are_as_before(http: ai
     ids=["its test", "imports", "lint", "format"],
 )
 def test_the_guides_face_passes(tree: Path, command: tuple[str, ...]) -> None:
+    # The test database of the other deployment is this process's own.
+    environment = {**os.environ, "GATEWAY_TEST_DEPLOYMENT": "embedded"}
     result = subprocess.run(
-        [sys.executable, *command], cwd=tree, capture_output=True, text=True, timeout=SECONDS, check=False
+        [sys.executable, *command],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
