@@ -67,7 +67,7 @@ def read(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def sentence(error: ValidationError, *, file: str, section: str) -> str:
+def fault_sentence(error: ValidationError, *, file: str, section: str) -> str:
     """The first fault of a section in words: the file, the path to it and what is wrong there."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = ".".join(str(step) for step in (section, *fault["loc"]) if not str(step).startswith("function-"))
@@ -108,7 +108,7 @@ class Section(Generic[T]):
                 return
             path = self._stamp.path
             try:
-                self._value = self._parsed(path)
+                self._value = self._parse_file(path)
             except ConfigurationError as error:
                 logger.error("%s The configuration in force before stays in force.", error)
 
@@ -118,7 +118,7 @@ class Section(Generic[T]):
         try:
             return parse(read(path).get(self._name))
         except ValidationError as error:
-            raise ConfigurationError(sentence(error, file=path.name, section=self._name)) from None
+            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None
 
     def _reload(self, path: Path) -> T:
         stamp = _stamp(path)
@@ -127,7 +127,7 @@ class Section(Generic[T]):
             return self._value
         kept = self._value if self._stamp is not None and self._stamp.path == path else None
         try:
-            self._value = self._parsed(path)
+            self._value = self._parse_file(path)
         except ConfigurationError as error:
             if kept is None:
                 raise
@@ -136,8 +136,8 @@ class Section(Generic[T]):
         self._stamp = stamp
         return self._value
 
-    def _parsed(self, path: Path) -> T:
+    def _parse_file(self, path: Path) -> T:
         try:
             return self._parse(read(path).get(self._name))
         except ValidationError as error:
-            raise ConfigurationError(sentence(error, file=path.name, section=self._name)) from None
+            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None
