@@ -31,7 +31,7 @@ def access_replace(access: Mapping[int, TenantAccess]) -> None:
     _ACCESS.update(access)
 
 
-def allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
+def is_allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
     """Whether the tenant may use the candidate, asked for as `name`."""
     access = _ACCESS.get(tenant_id)
     if access is None or not access.patterns:
@@ -41,10 +41,10 @@ def allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
 
 def candidates_allowed(tenant_id: int, resolution: Resolution, name: str) -> list[Candidate]:
     """Those that the tenant may use of where `name` leads."""
-    return [candidate for candidate in resolution.candidates if allowed(tenant_id, candidate, name)]
+    return [candidate for candidate in resolution.candidates if is_allowed(tenant_id, candidate, name)]
 
 
-def substitution(principal: Principal) -> bool:
+def substitution_allowed(principal: Principal) -> bool:
     """Whether an unknown model may be served by the fallback chain: on for the tenant `default` alone, unless said."""
     access = _ACCESS.get(principal.tenant_id)
     if access is not None and access.substitution is not None:

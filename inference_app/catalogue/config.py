@@ -27,13 +27,13 @@ Capability = Literal["text", "tools", "image", "audio", "file", "json_schema", "
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
-log = structlog.get_logger("gateway.models")
+logger = structlog.get_logger("gateway.models")
 
 
 @lru_cache(maxsize=64)
-def _tell_once(reason: str) -> None:
+def _log_unreadable_key(reason: str) -> None:
     """Keys are asked for at every request."""
-    log.warning("provider_key_unreadable", reason=reason)
+    logger.warning("provider_key_unreadable", reason=reason)
 
 
 class _Closed(BaseModel):
@@ -93,26 +93,26 @@ class ProviderEntry(_Closed):
 
     @field_validator("models", mode="before")
     @classmethod
-    def _named_models(cls, value: Any) -> Any:
+    def _expand_models(cls, value: Any) -> Any:
         return [{"id": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
     @field_validator("timeout", mode="before")
     @classmethod
-    def _one_number(cls, value: Any) -> Any:
+    def _expand_timeout(cls, value: Any) -> Any:
         return {"first_byte": value, "idle": value} if isinstance(value, int | float) else value
 
     @field_validator("headers")
     @classmethod
-    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in value.items():
             if not _HEADER_NAME.match(name) or not text.isprintable():
                 raise ValueError(f"the header {name!r} cannot be sent: a name has no spaces, a value is one line")
         return value
 
     @model_validator(mode="after")
-    def _reachable(self) -> ProviderEntry:
+    def _check_address_and_key(self) -> ProviderEntry:
         if self.wire != "demo":
-            _address_check(self.base_url)
+            _check_address(self.base_url)
         if self.api_key_env is None and self.api_key is None:
             raise ValueError("either api_key_env (a variable's name) or `api_key: none` is needed")
         return self
@@ -126,7 +126,7 @@ class ProviderEntry(_Closed):
         try:
             return read_variable(self.api_key_env) if self.api_key_env else None
         except UnreadableSecret as error:
-            _tell_once(str(error))
+            _log_unreadable_key(str(error))
             return None
 
     @property
@@ -138,7 +138,7 @@ class ProviderEntry(_Closed):
         """The configured entry of a model, None when the provider does not list it."""
         return self._by_id.get(model_id)
 
-    def sent(self, model_id: str) -> str:
+    def upstream_model(self, model_id: str) -> str:
         """The name by which the provider is asked for a model."""
         entry = self._by_id.get(model_id)
         return model_id if entry is None else entry.deployment or model_id
@@ -149,7 +149,7 @@ class ProviderEntry(_Closed):
         return {entry.id: entry for entry in reversed(self.models)}
 
 
-def _address_check(address: str) -> None:
+def _check_address(address: str) -> None:
     """ValueError for what no request can go to."""
     if not address.startswith(("http://", "https://")):
         raise ValueError("base_url must begin with http:// or https://")
@@ -204,13 +204,13 @@ class ModelsConfig(_Closed):
 
     @field_validator("model_aliases", mode="before")
     @classmethod
-    def _listed_targets(cls, value: Any) -> Any:
+    def _expand_targets(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         return {name: [{"model": target}] if isinstance(target, str) else target for name, target in value.items()}
 
     @model_validator(mode="after")
-    def _known_providers(self) -> ModelsConfig:
+    def _check_provider_names(self) -> ModelsConfig:
         for prefix, names in self.model_routing.items():
             if unknown := next((name for name in names if name not in self.providers), None):
                 raise ValueError(f"model_routing.{prefix} names the provider {unknown!r}, which is not configured")
@@ -224,19 +224,19 @@ def parse(section: Any, overlay: Overlay | None = None) -> ModelsConfig:
     when it is not well formed."""
     given: dict[str, Any] = dict(section) if isinstance(section, dict) else {} if section is None else {"": section}
     if overlay is not None:
-        given = overlay.over(given)
+        given = overlay.apply_to(given)
     providers = given.get("providers") or {}
     if isinstance(providers, dict):
-        given["providers"] = _laid_over(providers)
+        given["providers"] = _merge_shipped(providers)
         if overlay is not None:
-            given["providers"] = overlay.priced(given["providers"])
+            given["providers"] = overlay.add_prices(given["providers"])
     routing = given.get("model_routing") or {}
     if isinstance(routing, dict):
         given["model_routing"] = {**MODEL_ROUTING, **routing}
     return ModelsConfig.model_validate(given)
 
 
-def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_shipped(given: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {name: dict(entry) for name, entry in PROVIDERS.items()}
     for name, entry in given.items():
         if not isinstance(entry, dict):

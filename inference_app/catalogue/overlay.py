@@ -29,19 +29,19 @@ class Overlay:
     aliases: Mapping[str, Any] = field(default_factory=dict)
     prices: Sequence[tuple[str, str, Mapping[str, float]]] = ()
 
-    def over(self, section: Mapping[str, Any]) -> dict[str, Any]:
+    def apply_to(self, section: Mapping[str, Any]) -> dict[str, Any]:
         """The file's section with the rows in it."""
         given = dict(section)
         for name, rows in (("model_routing", self.routes), ("model_aliases", self.aliases)):
             given[name] = {**(given.get(name) or {}), **rows}
         providers = dict(given.get("providers") or {})
         for name, row in self.providers.items():
-            entry = {key: value for key, value in (providers.get(name) or {}).items() if not _replaced(key, row)}
+            entry = {key: value for key, value in (providers.get(name) or {}).items() if not _is_replaced(key, row)}
             providers[name] = {**entry, **row}
         given["providers"] = providers
         return given
 
-    def priced(self, providers: Mapping[str, Any]) -> dict[str, Any]:
+    def add_prices(self, providers: Mapping[str, Any]) -> dict[str, Any]:
         """The providers with the rows' prices at their models."""
         priced = dict(providers)
         for provider, model, price in self.prices:
@@ -59,7 +59,7 @@ class Overlay:
         return priced
 
 
-def _replaced(key: str, row: Mapping[str, Any]) -> bool:
+def _is_replaced(key: str, row: Mapping[str, Any]) -> bool:
     """A provider has either a named key or none."""
     return key in {"api_key", "api_key_env"} and bool({"api_key", "api_key_env"} & set(row))
 

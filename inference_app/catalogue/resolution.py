@@ -46,20 +46,20 @@ def model_candidates(
     without it the heaviest comes first."""
     found: list[Candidate] = []
     if targets := config.model_aliases.get(name):
-        for target in _ordered(targets, draw):
-            found += _named(config, target.model)
+        for target in _order_targets(targets, draw):
+            found += _find_candidates(config, target.model)
     else:
-        found = _named(config, name)
-    usable, keyless = _split(config, found)
+        found = _find_candidates(config, name)
+    usable, keyless = _split_by_key(config, found)
     if usable or not substitution:
         return Resolution(usable, keyless)
-    said = "fallback_chain" in config.model_fields_set
+    chain_configured = "fallback_chain" in config.model_fields_set
     chain = [
         Candidate(name, provider.default_model)
         for name in config.fallback_chain
-        if (provider := config.providers[name]).default_model and (said or not provider.assumed)
+        if (provider := config.providers[name]).default_model and (chain_configured or not provider.assumed)
     ]
-    return Resolution(_split(config, chain)[0], keyless, substituted=True)
+    return Resolution(_split_by_key(config, chain)[0], keyless, substituted=True)
 
 
 def provider_of(config: ModelsConfig, name: str) -> Candidate | None:
@@ -80,33 +80,35 @@ def default_candidate(config: ModelsConfig) -> str:
     return DEMO
 
 
-def _named(config: ModelsConfig, name: str) -> list[Candidate]:
+def _find_candidates(config: ModelsConfig, name: str) -> list[Candidate]:
     """Rules 2 to 4; a rule whose every provider lacks its key gives way to the next, and keeps being named."""
     if outright := provider_of(config, name):
         return [outright]
     found: list[Candidate] = []
     prefix = max((key for key in config.model_routing if name.startswith(key)), key=len, default=None)
     if prefix is not None:
-        found = [Candidate(provider, _spelled(config, provider, name)) for provider in config.model_routing[prefix]]
-        if _split(config, found)[0]:
+        found = [
+            Candidate(provider, _model_at(config, provider, name)) for provider in config.model_routing[prefix]
+        ]
+        if _split_by_key(config, found)[0]:
             return found
     listing = [Candidate(key, name) for key, provider in config.providers.items() if provider.model(name)]
     return [*found, *(candidate for candidate in listing if candidate not in found)]
 
 
-def _spelled(config: ModelsConfig, provider: str, name: str) -> str:
+def _model_at(config: ModelsConfig, provider: str, name: str) -> str:
     prefixes = config.providers[provider].model_prefixes
     best = max((key for key in prefixes if name.startswith(key)), key=len, default=None)
     return name if best is None else prefixes[best] + name
 
 
-def _split(config: ModelsConfig, found: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+def _split_by_key(config: ModelsConfig, found: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     usable = tuple(candidate for candidate in found if config.providers[candidate.provider].usable)
     keyless = tuple(c.provider for c in found if not config.providers[c.provider].usable)
     return usable, keyless
 
 
-def _ordered(targets: Sequence[AliasTarget], draw: Callable[[], float] | None) -> list[AliasTarget]:
+def _order_targets(targets: Sequence[AliasTarget], draw: Callable[[], float] | None) -> list[AliasTarget]:
     if draw is None:
         return sorted(targets, key=lambda target: -target.weight)
     # Efraimidis and Spirakis: sorting by u^(1/w) draws without replacement, in proportion to the weights.

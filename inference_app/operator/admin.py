@@ -39,7 +39,7 @@ _HELP = {
 _LABELS = {"api_key": "API key", "usd": "US dollars"}
 
 
-class ConfigurationRows(TenantModelAdmin):
+class OperatorSettingAdmin(TenantModelAdmin):
     """Rows of the whole gateway."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Provider, site=SITE)
-class ProviderAdmin(ConfigurationRows):
+class ProviderAdmin(OperatorSettingAdmin):
     """Providers over the file."""
 
     form = ProviderForm
@@ -119,28 +119,28 @@ class ProviderAdmin(ConfigurationRows):
 
 
 @admin.register(Route, site=SITE)
-class RouteAdmin(ConfigurationRows):
+class RouteAdmin(OperatorSettingAdmin):
     """Routes by the beginning of a name."""
 
     list_display = ("prefix", "providers", "updated_at")
 
 
 @admin.register(Alias, site=SITE)
-class AliasAdmin(ConfigurationRows):
+class AliasAdmin(OperatorSettingAdmin):
     """Names of the operator's own."""
 
     list_display = ("name", "targets", "updated_at")
 
 
 @admin.register(Price, site=SITE)
-class PriceAdmin(ConfigurationRows):
+class PriceAdmin(OperatorSettingAdmin):
     """Prices, which go before the public list."""
 
     list_display = ("provider", "model", "input", "output", "cached")
 
 
 @admin.register(TenantModels, site=SITE)
-class TenantModelsAdmin(ConfigurationRows):
+class TenantModelsAdmin(OperatorSettingAdmin):
     """What tenants may use."""
 
     list_display = ("tenant", "patterns", "substitution")
@@ -148,7 +148,7 @@ class TenantModelsAdmin(ConfigurationRows):
 
 
 @admin.register(Budget, site=SITE)
-class BudgetAdmin(ConfigurationRows):
+class BudgetAdmin(OperatorSettingAdmin):
     """Budgets of tenants, keys and models."""
 
     list_display = ("tenant", "api_key", "model", "period", "tokens", "usd")
