@@ -1,6 +1,6 @@
-"""The model gateway in the operator's admin: for superusers, because it is the whole gateway's.
+"""Admin pages of the operator's settings, for superusers alone, because they apply to all tenants.
 
-Every change goes through `inference_app.operator.services`; a provider's key is taken and never shown.
+Every change goes through `inference_app.operator.services`. A provider's key can be set and is never shown.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LABELS = {"api_key": "API key", "usd": "US dollars"}
 
 
 class OperatorSettingAdmin(TenantModelAdmin):
-    """Rows of the whole gateway."""
+    """The base of the pages: superusers have all permissions, others none."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -80,7 +80,7 @@ class OperatorSettingAdmin(TenantModelAdmin):
 
 
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A provider and, to be set, its key."""
+    """The form of a provider, with a field to set its key."""
 
     key = forms.CharField(
         required=False,
@@ -103,14 +103,14 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Provider, site=SITE)
 class ProviderAdmin(OperatorSettingAdmin):
-    """Providers over the file."""
+    """Providers, which take precedence over those of the file."""
 
     form = ProviderForm
     list_display = ("name", "enabled", "has_key", "updated_at")
 
     @admin.display(boolean=True, description="key")
     def has_key(self, provider: Provider) -> bool:
-        """Whether a key is stored."""
+        """True if a key is stored."""
         return bool(provider.sealed_key)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -120,28 +120,28 @@ class ProviderAdmin(OperatorSettingAdmin):
 
 @admin.register(Route, site=SITE)
 class RouteAdmin(OperatorSettingAdmin):
-    """Routes by the beginning of a name."""
+    """Routes by the prefix of a model name."""
 
     list_display = ("prefix", "providers", "updated_at")
 
 
 @admin.register(Alias, site=SITE)
 class AliasAdmin(OperatorSettingAdmin):
-    """Names of the operator's own."""
+    """Aliases of models."""
 
     list_display = ("name", "targets", "updated_at")
 
 
 @admin.register(Price, site=SITE)
 class PriceAdmin(OperatorSettingAdmin):
-    """Prices, which go before the public list."""
+    """Prices, which take precedence over the public price list."""
 
     list_display = ("provider", "model", "input", "output", "cached")
 
 
 @admin.register(TenantModels, site=SITE)
 class TenantModelsAdmin(OperatorSettingAdmin):
-    """What tenants may use."""
+    """The models that tenants may use."""
 
     list_display = ("tenant", "patterns", "substitution")
     list_select_related = ("tenant",)

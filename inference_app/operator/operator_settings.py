@@ -1,6 +1,7 @@
-"""The operator's rows, read again whenever one changed, in every process; requests see them without asking a database.
+"""The operator's settings of the database, which every process reads at its start and again when one has changed.
 
-Rows that cannot be used (a file changed under them, a key sealed under another secret) leave what was in force.
+They are kept in memory, so that no request queries the database. When rows cannot be used (the file has changed, a key
+was sealed under another secret), the settings in force stay.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from inference_app.models import Alias, Budget, Price, Provider, Route, TenantMo
 from inference_app.spend.budgets import BUDGETS, BudgetRule
 
 REFRESH_SECONDS = 2.0
+"""The pause between two checks for changed rows; each is one query per table."""
 
 _TABLES = (Provider, Route, Alias, Price, TenantModels, Budget)
 logger = structlog.get_logger("gateway.rows")
 
 Stamp = tuple[tuple[int, datetime | None], ...]
+"""The number of rows and the newest change, per table."""
 
 
 def rows_stamp() -> Stamp:
-    """Changes with every change of a row."""
+    """Returns a value that differs after every change of a row."""
     found = []
     for table in _TABLES:
         sums = table._default_manager.aggregate(rows=Count("pk"), newest=Max("updated_at"))
@@ -39,7 +42,7 @@ def rows_stamp() -> Stamp:
 
 
 def overlay_read() -> Overlay:
-    """The rows as an overlay of the file."""
+    """Reads the rows as an overlay over the configuration file."""
     return Overlay(
         providers={row.name: _entry(row) for row in Provider.objects.all()},
         routes={row.prefix: row.providers for row in Route.objects.all()},
@@ -49,7 +52,7 @@ def overlay_read() -> Overlay:
 
 
 def rows_apply() -> Stamp:
-    """Reads everything and puts it into force; what was read."""
+    """Puts all rows into force, and returns the stamp of what was read."""
     stamp = rows_stamp()
     overlay_replace(overlay_read(), _keys())
     MODELS.refresh()

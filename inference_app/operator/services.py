@@ -1,6 +1,6 @@
-"""What changes the operator's rows: checked together with the file before it is kept, and written into the audit.
+"""Services that change the operator's settings. A change is validated together with the file and audited.
 
-A row that would make the configuration unusable is refused with a sentence, and the old one stays.
+A row that would make the configuration invalid is refused with a sentence, and nothing changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNAUDITED = ("id", "updated_at", "sealed_key")
 
 
 def provider_save(*, provider: Provider, actor: str, key: str | None = None) -> None:
-    """Keeps a provider; `key` None leaves its key, empty takes it away."""
+    """Saves a provider; `key` None leaves its stored key, an empty one removes it. Raises Unprocessable."""
     if {"api_key_env", "api_key"} & set(provider.entry) and (key or (key is None and provider.sealed_key)):
         raise Unprocessable("The entry names a key and the row has one: leave one of them out.", field="entry")
     if key is not None:
@@ -36,7 +36,7 @@ def provider_save(*, provider: Provider, actor: str, key: str | None = None) -> 
 
 
 def row_save(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
-    """Keeps a row when the configuration with it can be used; raises Unprocessable."""
+    """Saves a row if the configuration is valid with it; raises Unprocessable otherwise."""
     if isinstance(row, Budget) and row.api_key is not None and row.api_key.tenant_id != row.tenant_id:
         raise Unprocessable("The key is another tenant's.", field="api_key")
     if isinstance(row, Budget) and _is_only_alias(row.model):
@@ -51,12 +51,12 @@ def row_save(*, row: Provider | Route | Alias | Price | TenantModels | Budget, a
             action, detail = f"{_model_name(row)}.save", {"before": before, "now": _audit_detail(row)}
             audit_record(actor=actor, action=action, target=str(row), tenant_id=_tenant_id(row), detail=detail)
     except (DataError, IntegrityError):
-        # JSON that a database does not take (Infinity, NUL), or a name that somebody else took a moment ago.
+        # JSON that a database rejects (Infinity, NUL), or a name that a concurrent request has just taken.
         raise Unprocessable("Not kept: the database does not take that value, or has the name already.") from None
 
 
 def row_remove(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
-    """Takes a row away, unless another one needs it; raises Unprocessable."""
+    """Deletes a row; raises Unprocessable if the configuration needs it."""
     with write_transaction():
         target, tenant_id, before = str(row), _tenant_id(row), _audit_detail(row)
         row.delete()
@@ -68,8 +68,8 @@ def row_remove(*, row: Provider | Route | Alias | Price | TenantModels | Budget,
 
 
 def _audit_detail(row: Model | None) -> dict[str, Any]:
-    """What the audit trail keeps of a row: everything, of a provider's stored key only which one, and of its headers,
-    which may hold a credential, their names."""
+    """Returns a row's fields for the audit trail; of a provider's stored key a digest that identifies it, and of its
+    headers, which may hold a credential, the names alone."""
     if row is None:
         return {}
     detail = {field.name: field.value_from_object(row) for field in row._meta.fields if field.name not in _UNAUDITED}
@@ -89,7 +89,7 @@ def _check_configuration() -> None:
 
 
 def _is_only_alias(name: str) -> bool:
-    """Whether calls of that name are never counted under it."""
+    """Returns True for an alias under whose name no call is counted: none of its targets has that name."""
     targets = models_config().model_aliases.get(name)
     return targets is not None and not any(re.split("[:/]", target.model, maxsplit=1)[-1] == name for target in targets)
 
