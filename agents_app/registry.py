@@ -19,7 +19,7 @@ from agents_app.engine import Attachment, Engine
 from core_app.config_file import Section
 from core_app.errors import Unprocessable
 from core_app.lifecycle import process_wide
-from inference_app.catalogue.access import candidates_allowed, substitution
+from inference_app.catalogue.access import candidates_allowed, substitution_allowed
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
 from tenants_app.principal import Principal
@@ -86,7 +86,7 @@ def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) 
     """Resolves a model name for a tenant, to a substitute if the tenant and `substitutes` allow one. Raises
     Unprocessable with the field "model" when no candidate may be used."""
     config = models_config()
-    resolution = model_candidates(config, name, substitution=substitutes and substitution(principal))
+    resolution = model_candidates(config, name, substitution=substitutes and substitution_allowed(principal))
     candidates = candidates_allowed(principal.tenant_id, resolution, name)
     if not candidates:
         raise Unprocessable(_unservable_message(name, resolution), field="model")

@@ -1,13 +1,12 @@
-"""The operator's configuration file (GATEWAY_CONFIG), read again when it changes.
+"""The reader of the operator's configuration file (GATEWAY_CONFIG), which is read again when it changes.
 
-The file is looked at once a second at most and parsed only when its time or size changed. A file that is
-broken while the gateway runs is logged as a sentence and the last good one stays in force; a file that is
-broken at the first read fails loudly. What the sections mean is left to their rooms.
+The file is checked at most once a second, and parsed only when its time or size has changed. When it breaks while the
+gateway runs, the fault is logged and the last good configuration stays in force; when it is broken at the first read,
+the error is raised. The rooms give the sections their meaning.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import structlog
 import yaml
 from django.conf import settings
 from pydantic import ValidationError
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 1.0
-"""How old the knowledge of the file may be: a change is in force everywhere within seconds, a look-up costs nothing."""
+"""The pause between two checks of the file, so that a look-up costs nothing and a change is in force within seconds."""
 
 T = TypeVar("T")
 
 
 class ConfigurationError(Exception):
-    """A configuration that cannot be used; the message is a sentence naming the file and the path in it."""
+    """A configuration that cannot be used. The message is a sentence that names the file and the path in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def read(path: Path) -> Mapping[str, Any]:
-    """The file's top level; empty when there is no file. ConfigurationError when it is not a YAML mapping."""
+    """Returns the file's top level, empty when there is no file. ConfigurationError when it is not a YAML mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -67,16 +67,20 @@ def read(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def sentence(error: ValidationError, *, file: str, section: str) -> str:
-    """The first fault of a section in words: the file, the path to it and what is wrong there."""
+def fault_sentence(error: ValidationError, *, file: str, section: str) -> str:
+    """Returns a sentence about the first fault of a section: the file, the path to the fault, and the fault."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = ".".join(str(step) for step in (section, *fault["loc"]) if not str(step).startswith("function-"))
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{file}: {path}: {message[:1].lower()}{message[1:]}."
 
 
+def _log_rejected(error: ConfigurationError) -> None:
+    logger.error("configuration_rejected", reason=f"{error} The configuration in force before stays in force.")
+
+
 class Section(Generic[T]):
-    """One section of the file as a typed value, kept until the file changes."""
+    """One section of the file as a typed value, cached until the file changes."""
 
     def __init__(self, name: str, parse: Callable[[Any], T]) -> None:
         self._name = name
@@ -88,7 +92,7 @@ class Section(Generic[T]):
         self._checked = 0.0
 
     def get(self) -> T:
-        """The section's value now; ConfigurationError only when there was never a good one."""
+        """Returns the section's current value. ConfigurationError only when there has never been a good one."""
         given = settings.GATEWAY_CONFIG
         if self._value is not None and given is self._given and time.monotonic() - self._checked < CHECK_SECONDS:
             return self._value
@@ -97,28 +101,28 @@ class Section(Generic[T]):
             return self._reload(Path(given))
 
     def forget(self) -> None:
-        """Reads the file anew at the next `get` (a setting or a key in the environment changed)."""
+        """Drops the value, so that the next `get` reads the file: a setting or a key in the environment has changed."""
         with self._lock:
             self._stamp, self._value, self._given, self._checked = None, None, None, 0.0
 
     def refresh(self) -> None:
-        """Parses again though the file has not changed; a value that can no longer be made leaves the last good one."""
+        """Parses the file again even if it has not changed; an invalid section leaves the last good value in force."""
         with self._lock:
             if self._stamp is None or self._value is None:
                 return
             path = self._stamp.path
             try:
-                self._value = self._parsed(path)
+                self._value = self._parse_file(path)
             except ConfigurationError as error:
-                logger.error("%s The configuration in force before stays in force.", error)
+                _log_rejected(error)
 
     def check(self, parse: Callable[[Any], T]) -> T:
-        """What `parse` makes of the file's section as it is now; ConfigurationError when it makes nothing."""
+        """Returns what `parse` makes of the section in the file now; ConfigurationError when it is not valid."""
         path = Path(settings.GATEWAY_CONFIG)
         try:
             return parse(read(path).get(self._name))
         except ValidationError as error:
-            raise ConfigurationError(sentence(error, file=path.name, section=self._name)) from None
+            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None
 
     def _reload(self, path: Path) -> T:
         stamp = _stamp(path)
@@ -127,17 +131,17 @@ class Section(Generic[T]):
             return self._value
         kept = self._value if self._stamp is not None and self._stamp.path == path else None
         try:
-            self._value = self._parsed(path)
+            self._value = self._parse_file(path)
         except ConfigurationError as error:
             if kept is None:
                 raise
-            logger.error("%s The configuration in force before stays in force.", error)
+            _log_rejected(error)
             self._value = kept
         self._stamp = stamp
         return self._value
 
-    def _parsed(self, path: Path) -> T:
+    def _parse_file(self, path: Path) -> T:
         try:
             return self._parse(read(path).get(self._name))
         except ValidationError as error:
-            raise ConfigurationError(sentence(error, file=path.name, section=self._name)) from None
+            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None

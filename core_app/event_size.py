@@ -12,7 +12,7 @@ MAX_EVENT_BYTES = 256 * 1024
 _KEPT_CHARACTERS = 32 * 1024
 
 
-def truncated(encoded: bytes) -> bytes:
+def truncate_event(encoded: bytes) -> bytes:
     """Returns `encoded`, or, when it is too large, the same object with long values cut and `truncated: true`."""
     if len(encoded) <= MAX_EVENT_BYTES:
         return encoded

@@ -11,7 +11,7 @@ from django.db import connection
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.event_size import truncated
+from core_app.event_size import truncate_event
 from events_app.batches import Batch, StoredEvent
 from events_app.bulk_insert import Row, heads_set, insert
 from events_app.lease import Fence, LeaseLost
@@ -115,7 +115,7 @@ class Commit:
             self.batches.append(Batch(parent_id, counted))
 
     def _store(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event) -> StoredEvent:
-        data = truncated(vocabulary.encode(event, run_id=run_id, at=self._at))
+        data = truncate_event(vocabulary.encode(event, run_id=run_id, at=self._at))
         return StoredEvent(stream_id, self._next_offset(stream_id), event.type, run_id, data)
 
     def _next_offset(self, stream_id: int) -> int:

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
-from core_app.event_size import truncated
+from core_app.event_size import truncate_event
 from core_app.metrics import FENCED
 from events_app.batches import Batch, StoredEvent
 from events_app.bulk_insert import Row, insert
@@ -96,7 +96,7 @@ def append(
     first = moved.head - len(events) + 1
     stored = [
         StoredEvent(
-            stream_id, first + index, event.type, run_id, truncated(vocabulary.encode(event, run_id=run_id, at=at))
+            stream_id, first + index, event.type, run_id, truncate_event(vocabulary.encode(event, run_id=run_id, at=at))
         )
         for index, event in enumerate(events)
     ]
@@ -115,7 +115,7 @@ def append_each(stream_ids: Sequence[int], event: Event) -> None:
         return
     streams, at = _advance_each(stream_ids, has_webhooks=_has_webhooks([event])), iso_ms(now())
     kinds = {moved.kind for moved in streams}
-    data = {kind: truncated(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
+    data = {kind: truncate_event(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
     stored = {
         moved.stream_id: StoredEvent(moved.stream_id, moved.head, event.type, None, data[moved.kind])
         for moved in streams

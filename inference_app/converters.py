@@ -19,4 +19,4 @@ CONVERTERS: Mapping[RequestKind, Converters] = {
         "openai-responses": partial(RequestConverter, "messages", "openai-responses"),
     },
 }
-"""Those of the Responses API are made by its face, which ends their streams in its own dialect."""
+"""Converters by request kind and wire. The face of the Responses API has its own, which end streams in its dialect."""

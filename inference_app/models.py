@@ -1,8 +1,8 @@
-"""What an operator configures in the admin, over the file: providers, routes, aliases, prices, what tenants may use,
-and budgets.
+"""Tables of the model gateway: the operator's settings (providers, routes, aliases, prices, tenants' models, budgets)
+and the daily sums of relayed calls.
 
-Rows hold what the file would say, in its words; they are checked together with it before they are kept
-(`inference_app.operator.services`), and every process reads them again within seconds of a change.
+The settings take precedence over the configuration file and have its form. They are validated together with the file
+before they are saved (`inference_app.operator.services`), and every process applies a change within seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAME = RegexValidator(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z", "A name has 1 to 64 lower
 
 
 class Row(models.Model):
-    """Something configured; `updated_at` is what processes look for."""
+    """The base of the operator's settings. Processes recognise a change by `updated_at`."""
 
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -25,7 +25,7 @@ class Row(models.Model):
 
 
 class Provider(Row):
-    """A provider, or changes to one of the file or the shipped table. `sealed_key` is never shown again."""
+    """A provider, or changes to a provider of the file or a shipped one. `sealed_key` is encrypted and never shown."""
 
     name = models.CharField(max_length=64, unique=True, validators=[NAME])
     entry = models.JSONField(
@@ -42,7 +42,7 @@ class Provider(Row):
 
 
 class Route(Row):
-    """Who serves the names that begin so, in order."""
+    """The providers of model names with a prefix, in the order in which they are tried."""
 
     prefix = models.CharField(max_length=100, unique=True)
     providers = models.JSONField(help_text='A list of providers: ["openai", "openrouter"].')
@@ -55,7 +55,7 @@ class Route(Row):
 
 
 class Alias(Row):
-    """A public name of the operator's own."""
+    """A public name for one or several models."""
 
     name = models.CharField(max_length=100, unique=True)
     targets = models.JSONField(help_text='A model, or a list: [{"model": "openai:gpt-4o", "weight": 2}, …].')
@@ -69,7 +69,7 @@ class Alias(Row):
 
 
 class Price(Row):
-    """US dollars for a million tokens of a provider's model; `cached` empty: as input."""
+    """US dollars per million tokens of a provider's model; an empty `cached` means the price of `input`."""
 
     provider = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
@@ -86,7 +86,7 @@ class Price(Row):
 
 
 class TenantModels(Row):
-    """Which models a tenant may use; without a row, all."""
+    """The models that a tenant may use; a tenant without a row may use all."""
 
     tenant = models.OneToOneField(Tenant, models.CASCADE, related_name="+")
     patterns = models.JSONField(
@@ -104,7 +104,7 @@ class TenantModels(Row):
 
 
 class Budget(Row):
-    """What a tenant, one of its keys, or either for one model may spend in a minute, a day or a month (UTC)."""
+    """The limit of a tenant or one of its keys, for all models or one, per minute, day or month (UTC)."""
 
     PERIODS = [("minute", "minute"), ("day", "day"), ("month", "month")]
 
@@ -128,8 +128,11 @@ class Budget(Row):
 
 
 class RelayedDay(models.Model):
-    """What came of a tenant's calls to one provider and model on one UTC day; the ledger has what they spent one by
-    one. Sums of milliseconds are of answered calls (`answer_ms`) and of those that had a first byte."""
+    """Sums of a tenant's relayed calls to one provider and model on one UTC day; the ledger has the usage of each call.
+
+    `answer_ms` is the total time of the `answered` calls, `first_byte_ms` the time to the first byte of the `begun`
+    ones: those that got a first byte.
+    """
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, db_index=False, related_name="+")
     day = models.DateField()

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from core_app.errors import BadRequest
 from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
-from inference_app.catalogue.access import allowed
+from inference_app.catalogue.access import is_allowed
 from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ModelNotFound
@@ -75,7 +75,7 @@ _Model = tuple[str, str, ModelEntry | None]
 def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
     seen: set[str] = set()
     for model_id, owner, entry in _all(config):
-        if model_id not in seen and allowed(principal.tenant_id, Candidate(owner, model_id), model_id):
+        if model_id not in seen and is_allowed(principal.tenant_id, Candidate(owner, model_id), model_id):
             seen.add(model_id)
             yield model_id, owner, entry
 
@@ -98,7 +98,7 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
 def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:
     resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
-        if allowed(principal.tenant_id, candidate, name):
+        if is_allowed(principal.tenant_id, candidate, name):
             return name, candidate.provider, config.providers[candidate.provider].model(candidate.model)
     raise ModelNotFound(name)
 

@@ -25,7 +25,7 @@ from events_app.webhooks.sender import WebhookSender
 from gateway_project.http.faces import faces
 from gateway_project.http.health import COUNTS
 from gateway_project.observability.telemetry import TELEMETRY
-from inference_app.operator.operator_settings import ROWS
+from inference_app.operator.operator_settings import OPERATOR_SETTINGS
 from inference_app.providers.quota import QUOTAS
 from inference_app.providers.state_sync import SHARED
 from inference_app.providers.upstreams import UPSTREAMS
@@ -65,10 +65,10 @@ class Gateway:
         legs: Sequence[Part]
         if self.role == "worker":
             legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
-            models: Sequence[Part] = (UPSTREAMS, ROWS, BUDGETS, SHARED, QUOTAS)
+            models: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, BUDGETS, SHARED, QUOTAS)
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
-        relay: Sequence[Part] = (UPSTREAMS, ROWS, METER, BUDGETS, SHARED, QUOTAS)
+        relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         own = [part for face in faces() for part in face.parts]
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 

@@ -1,6 +1,7 @@
-"""What a tenant may use, from the rows that an operator keeps; a tenant without a row may use everything.
+"""Tenants' access to models, as the operator has set it; a tenant without a setting may use every model.
 
-Held in memory and replaced as a whole (`inference_app.operator.operator_settings`), so that a request asks no database.
+The settings are in memory and replaced as a whole (`inference_app.operator.operator_settings`), so that no request
+queries the database.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from tenants_app.principal import DEFAULT_TENANT, Principal
 
 @dataclass(frozen=True, slots=True)
 class TenantAccess:
-    """`patterns` are of shell's kind, over `provider:model` and the public name; empty allows everything.
-    `substitution` None takes the gateway's default."""
+    """One tenant's access. `patterns` are shell patterns that match `provider:model` or the public name; empty allows
+    every model. `substitution` None means the gateway's default."""
 
     patterns: tuple[str, ...] = ()
     substitution: bool | None = None
@@ -26,13 +27,13 @@ _ACCESS: dict[int, TenantAccess] = {}
 
 
 def access_replace(access: Mapping[int, TenantAccess]) -> None:
-    """The rows as they are now, by tenant."""
+    """Replaces the access of all tenants; the keys are tenants' ids."""
     _ACCESS.clear()
     _ACCESS.update(access)
 
 
-def allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
-    """Whether the tenant may use the candidate, asked for as `name`."""
+def is_allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
+    """Returns True if the tenant may use the candidate in a request for `name`."""
     access = _ACCESS.get(tenant_id)
     if access is None or not access.patterns:
         return True
@@ -40,12 +41,12 @@ def allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
 
 
 def candidates_allowed(tenant_id: int, resolution: Resolution, name: str) -> list[Candidate]:
-    """Those that the tenant may use of where `name` leads."""
-    return [candidate for candidate in resolution.candidates if allowed(tenant_id, candidate, name)]
+    """Returns the candidates for `name` that the tenant may use, in their order."""
+    return [candidate for candidate in resolution.candidates if is_allowed(tenant_id, candidate, name)]
 
 
-def substitution(principal: Principal) -> bool:
-    """Whether an unknown model may be served by the fallback chain: on for the tenant `default` alone, unless said."""
+def substitution_allowed(principal: Principal) -> bool:
+    """Returns True if the fallback chain may serve unknown models; by default it may for the tenant `default` alone."""
     access = _ACCESS.get(principal.tenant_id)
     if access is not None and access.substitution is not None:
         return access.substitution

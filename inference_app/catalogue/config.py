@@ -1,8 +1,8 @@
 """The section `models:` of the configuration: providers, routing, aliases, fallback and the relay's policies.
 
-Typed and closed: an unknown field is refused with a sentence that names its path. Providers of the shipped
-table need no entry; an entry of the same name changes only the fields it gives. Keys are named by environment
-variable and looked up when they are needed, so they are in no value that is logged or compared.
+The section is typed and closed: an unknown field is an error that names its path. Shipped providers need no entry; an
+entry of the same name changes only the fields that it contains. The configuration holds the names of the environment
+variables with the keys, and a key is read when it is needed, so that no logged or compared value contains one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Capability = Literal["text", "tools", "image", "audio", "file", "json_schema", "
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
-log = structlog.get_logger("gateway.models")
+logger = structlog.get_logger("gateway.models")
 
 
 @lru_cache(maxsize=64)
-def _tell_once(reason: str) -> None:
-    """Keys are asked for at every request."""
-    log.warning("provider_key_unreadable", reason=reason)
+def _log_unreadable_key(reason: str) -> None:
+    """Logs each reason once, because keys are read at every request."""
+    logger.warning("provider_key_unreadable", reason=reason)
 
 
 class _Closed(BaseModel):
@@ -41,7 +41,7 @@ class _Closed(BaseModel):
 
 
 class Price(_Closed):
-    """US dollars for a million tokens; `cached` is for input read from the provider's cache (None: as `input`)."""
+    """US dollars per million tokens; `cached` is for input read from the provider's cache (None: as `input`)."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -49,8 +49,9 @@ class Price(_Closed):
 
 
 class ModelEntry(_Closed):
-    """A model of a provider; `capabilities` None means unknown, which refuses nothing. `deployment` is what the
-    provider itself calls it, as Azure does: it alone is sent that name, and prices, limits and clients go by `id`."""
+    """A model of a provider. `capabilities` None means unknown, and then no request is refused for them.
+    `deployment` is the provider's own name of the model (Azure has such names): it is used in requests to the provider
+    alone, whereas prices, limits and clients use `id`."""
 
     id: str = Field(min_length=1, max_length=200)
     deployment: str | None = Field(default=None, min_length=1, max_length=200)
@@ -60,7 +61,7 @@ class ModelEntry(_Closed):
 
 
 class Timeouts(_Closed):
-    """Seconds. `first_byte` and `idle` bound a stream, `total` an answer that is not streamed."""
+    """Time-outs in seconds. `first_byte` and `idle` apply to streams, `total` to responses that are not streamed."""
 
     connect: float = Field(default=5.0, gt=0)
     first_byte: float = Field(default=60.0, gt=0)
@@ -69,12 +70,18 @@ class Timeouts(_Closed):
 
 
 class ProviderEntry(_Closed):
-    """One provider. `api_key: none` means it needs no key; `model_prefixes` maps the beginning of a routed
-    name to what this provider wants before it (`claude` → `anthropic/` at a reseller). `assumed` is a local
-    provider that nobody has said is there: it serves what is sent to it by name, and is no substitute. `also` names
-    further wires at the same address, so that requests of that wire pass through. `refuses` names fields that it
-    answers with an error: the gateway writes none of them into a request, and hands on what a client wrote itself. One
-    that is not `enabled` is as one without a key."""
+    """One provider.
+
+    - `api_key: none`: the provider needs no key.
+    - `also`: further wires at the same address; requests of those wires pass through unconverted.
+    - `model_prefixes`: the prefix that the provider puts before model names, by the beginning of the name
+      (`claude` → `anthropic/` at a reseller).
+    - `refuses`: fields that the provider rejects. The gateway adds none of them to a request, but passes on those that
+      the client sent.
+    - `assumed`: a local provider of the shipped table that nobody has configured, so it may not run. It serves
+      requests that name it, and is not part of the shipped fallback chain.
+    - `enabled`: false has the same effect as a missing key.
+    """
 
     base_url: str = ""
     api_key_env: str | None = None
@@ -93,64 +100,64 @@ class ProviderEntry(_Closed):
 
     @field_validator("models", mode="before")
     @classmethod
-    def _named_models(cls, value: Any) -> Any:
+    def _expand_models(cls, value: Any) -> Any:
         return [{"id": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
     @field_validator("timeout", mode="before")
     @classmethod
-    def _one_number(cls, value: Any) -> Any:
+    def _expand_timeout(cls, value: Any) -> Any:
         return {"first_byte": value, "idle": value} if isinstance(value, int | float) else value
 
     @field_validator("headers")
     @classmethod
-    def _sendable(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in value.items():
             if not _HEADER_NAME.match(name) or not text.isprintable():
                 raise ValueError(f"the header {name!r} cannot be sent: a name has no spaces, a value is one line")
         return value
 
     @model_validator(mode="after")
-    def _reachable(self) -> ProviderEntry:
+    def _check_address_and_key(self) -> ProviderEntry:
         if self.wire != "demo":
-            _address_check(self.base_url)
+            _check_address(self.base_url)
         if self.api_key_env is None and self.api_key is None:
             raise ValueError("either api_key_env (a variable's name) or `api_key: none` is needed")
         return self
 
     @property
     def key(self) -> str | None:
-        """The secret, from the operator's rows, the environment or the file that it names; None when there is none or
-        none is needed."""
+        """The secret, from the operator's rows, the environment or the file that a variable names; None when it is
+        missing or the provider needs none."""
         if self.api_key_env in STORED_KEYS:
             return STORED_KEYS[self.api_key_env]
         try:
             return read_variable(self.api_key_env) if self.api_key_env else None
         except UnreadableSecret as error:
-            _tell_once(str(error))
+            _log_unreadable_key(str(error))
             return None
 
     @property
     def usable(self) -> bool:
-        """A provider whose key is missing is skipped by routing and shown as such."""
+        """True if the provider is enabled and has its key, or needs none. Routing skips the others."""
         return self.enabled and (self.api_key == "none" or self.key is not None)
 
     def model(self, model_id: str) -> ModelEntry | None:
-        """The configured entry of a model, None when the provider does not list it."""
+        """Returns the configured entry of a model, None when the provider does not list it."""
         return self._by_id.get(model_id)
 
-    def sent(self, model_id: str) -> str:
-        """The name by which the provider is asked for a model."""
+    def upstream_model(self, model_id: str) -> str:
+        """Returns the name of a model in requests to the provider."""
         entry = self._by_id.get(model_id)
         return model_id if entry is None else entry.deployment or model_id
 
     @cached_property
     def _by_id(self) -> Mapping[str, ModelEntry]:
-        # Of two with one id the first counts.
+        # The first of two entries with the same id counts.
         return {entry.id: entry for entry in reversed(self.models)}
 
 
-def _address_check(address: str) -> None:
-    """ValueError for what no request can go to."""
+def _check_address(address: str) -> None:
+    """Raises ValueError for an address to which no request can be sent."""
     if not address.startswith(("http://", "https://")):
         raise ValueError("base_url must begin with http:// or https://")
     try:
@@ -164,11 +171,15 @@ def _address_check(address: str) -> None:
 
 
 class AliasTarget(_Closed):
+    """A model that an alias leads to; `weight` is its share of the requests."""
+
     model: str = Field(min_length=1)
     weight: int = Field(default=1, ge=0)
 
 
 class RetryPolicy(_Closed):
+    """Retries of a request to one provider, with exponential pauses."""
+
     max_retries: int = Field(default=2, ge=0, le=10)
     base_delay_ms: int = Field(default=500, ge=0)
     max_delay_ms: int = Field(default=10_000, ge=0)
@@ -176,24 +187,30 @@ class RetryPolicy(_Closed):
 
 
 class BreakerPolicy(_Closed):
+    """The circuit breaker of a provider."""
+
     failure_threshold: int = Field(default=3, ge=1)
     reset_timeout_ms: int = Field(default=30_000, ge=0)
     half_open_max_requests: int = Field(default=1, ge=1)
 
 
 class RateLimit(_Closed):
+    """Requests per minute and key on one path."""
+
     rpm: int = Field(ge=0)
     enabled: bool = True
 
 
 class Defaults(_Closed):
+    """Policies of the relay; `rate_limit` is by path."""
+
     retry: RetryPolicy = RetryPolicy()
     circuit_breaker: BreakerPolicy = BreakerPolicy()
     rate_limit: Mapping[str, RateLimit] = Field(default_factory=dict)
 
 
 class ModelsConfig(_Closed):
-    """The whole section, shipped providers included."""
+    """The whole section, including the shipped providers."""
 
     providers: Mapping[Name, ProviderEntry]
     default_model: str | None = None
@@ -204,13 +221,13 @@ class ModelsConfig(_Closed):
 
     @field_validator("model_aliases", mode="before")
     @classmethod
-    def _listed_targets(cls, value: Any) -> Any:
+    def _expand_targets(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         return {name: [{"model": target}] if isinstance(target, str) else target for name, target in value.items()}
 
     @model_validator(mode="after")
-    def _known_providers(self) -> ModelsConfig:
+    def _check_provider_names(self) -> ModelsConfig:
         for prefix, names in self.model_routing.items():
             if unknown := next((name for name in names if name not in self.providers), None):
                 raise ValueError(f"model_routing.{prefix} names the provider {unknown!r}, which is not configured")
@@ -220,23 +237,23 @@ class ModelsConfig(_Closed):
 
 
 def parse(section: Any, overlay: Overlay | None = None) -> ModelsConfig:
-    """The section's value, with the operator's rows over it, laid over what is shipped; pydantic's ValidationError
-    when it is not well formed."""
+    """Returns the section merged with the shipped defaults and with the operator's rows, which take precedence in this
+    order: rows, section, defaults. Raises pydantic's ValidationError when the result is not valid."""
     given: dict[str, Any] = dict(section) if isinstance(section, dict) else {} if section is None else {"": section}
     if overlay is not None:
-        given = overlay.over(given)
+        given = overlay.apply_to(given)
     providers = given.get("providers") or {}
     if isinstance(providers, dict):
-        given["providers"] = _laid_over(providers)
+        given["providers"] = _merge_shipped(providers)
         if overlay is not None:
-            given["providers"] = overlay.priced(given["providers"])
+            given["providers"] = overlay.add_prices(given["providers"])
     routing = given.get("model_routing") or {}
     if isinstance(routing, dict):
         given["model_routing"] = {**MODEL_ROUTING, **routing}
     return ModelsConfig.model_validate(given)
 
 
-def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_shipped(given: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {name: dict(entry) for name, entry in PROVIDERS.items()}
     for name, entry in given.items():
         if not isinstance(entry, dict):
@@ -245,7 +262,7 @@ def _laid_over(given: Mapping[str, Any]) -> dict[str, Any]:
         base = {key: value for key, value in merged.get(name, {}).items() if key != "assumed"}
         if "api_key" in entry or "api_key_env" in entry:
             base = {key: value for key, value in base.items() if key not in {"api_key", "api_key_env"}}
-        # YAML reads a bare `null` where an operator meant the word.
+        # An operator who writes `api_key:` or `api_key: null` means `none`; YAML reads both as None.
         merged[name] = {**base, **entry, **({"api_key": "none"} if entry.get("api_key", "") is None else {})}
     return merged
 
@@ -256,5 +273,5 @@ MODELS: Section[ModelsConfig] = process_wide(
 
 
 def models_config() -> ModelsConfig:
-    """The configuration in force."""
+    """Returns the configuration in force."""
     return MODELS.get()

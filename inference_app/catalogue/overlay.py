@@ -1,8 +1,8 @@
-"""What an operator's rows lay over the configuration file: plain values, made by
-`inference_app.operator.operator_settings`.
+"""The overlay of the operator's rows over the configuration file: plain values without a database.
 
-Rows win, field by field for providers. Keys of rows are kept apart from the configuration, which names them as it
-names variables of the environment, so that no secret is in a value that is logged or compared.
+`inference_app.operator.operator_settings` reads them. Rows take precedence over the file, for providers field by
+field. Keys from rows are kept outside the configuration, which refers to them by a name, as it does to environment
+variables, so that no logged or compared value contains a secret.
 """
 
 from __future__ import annotations
@@ -12,37 +12,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STORED_KEYS: dict[str, str] = {}
-"""Opened secrets by the name that `api_key_env` gives them."""
+"""Decrypted keys, by their name in `api_key_env`."""
 
 
 def stored_key_name(provider: str) -> str:
-    """What the configuration calls a row's key; no variable can have such a name."""
+    """Returns the name of a row's key in the configuration. No environment variable can have such a name."""
     return f"the stored key of {provider}"
 
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """`providers`, `routes` and `aliases` as the file writes them; `prices` are (provider, model, price)."""
+    """The operator's rows: `providers`, `routes` and `aliases` in the form of the file, `prices` as (provider, model,
+    price)."""
 
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     aliases: Mapping[str, Any] = field(default_factory=dict)
     prices: Sequence[tuple[str, str, Mapping[str, float]]] = ()
 
-    def over(self, section: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's section with the rows in it."""
+    def apply_to(self, section: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the file's section with the rows merged into it; prices are left to `add_prices`."""
         given = dict(section)
         for name, rows in (("model_routing", self.routes), ("model_aliases", self.aliases)):
             given[name] = {**(given.get(name) or {}), **rows}
         providers = dict(given.get("providers") or {})
         for name, row in self.providers.items():
-            entry = {key: value for key, value in (providers.get(name) or {}).items() if not _replaced(key, row)}
+            entry = {key: value for key, value in (providers.get(name) or {}).items() if not _is_replaced(key, row)}
             providers[name] = {**entry, **row}
         given["providers"] = providers
         return given
 
-    def priced(self, providers: Mapping[str, Any]) -> dict[str, Any]:
-        """The providers with the rows' prices at their models."""
+    def add_prices(self, providers: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the providers with the rows' prices set on their models."""
         priced = dict(providers)
         for provider, model, price in self.prices:
             if (entry := priced.get(provider)) is None:
@@ -59,8 +60,8 @@ class Overlay:
         return priced
 
 
-def _replaced(key: str, row: Mapping[str, Any]) -> bool:
-    """A provider has either a named key or none."""
+def _is_replaced(key: str, row: Mapping[str, Any]) -> bool:
+    """Returns True if the row has a key setting that replaces this one; a provider has `api_key` or `api_key_env`."""
     return key in {"api_key", "api_key_env"} and bool({"api_key", "api_key_env"} & set(row))
 
 
@@ -68,12 +69,12 @@ _NOW: list[Overlay] = [Overlay()]
 
 
 def overlay_now() -> Overlay:
-    """The rows in force."""
+    """Returns the overlay in force."""
     return _NOW[0]
 
 
 def overlay_replace(overlay: Overlay, keys: Mapping[str, str]) -> None:
-    """The rows as they are now; `keys` are opened secrets by `stored_key_name`."""
+    """Replaces the overlay and the stored keys; `keys` are decrypted, by `stored_key_name`."""
     STORED_KEYS.clear()
     STORED_KEYS.update(keys)
     _NOW[0] = overlay

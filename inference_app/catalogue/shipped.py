@@ -1,7 +1,7 @@
-"""What every installation knows without being told: the providers, which names belong to whom, and the last resort.
+"""The shipped defaults of every installation: providers, routing of model names, and the fallback chain.
 
-An entry of the configuration file with the same name changes the fields it gives. Order matters: the first
-provider with a key is the default when the configuration names none.
+An entry of the same name in the configuration file changes only the fields that it contains. The order matters: the
+first provider with a key is the default when the configuration names none.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PROVIDERS: Mapping[str, Mapping[str, Any]] = {
         "base_url": "https://api.mistral.ai/v1",
         "api_key_env": "MISTRAL_API_KEY",
         "default_model": "mistral-small-latest",
-        # It counts streams without being asked, and answers 422 for fields that it does not know.
+        # It sends usage with every stream unasked, and responds with 422 to fields that it does not know.
         "refuses": [
             "stream_options",
             "user",
@@ -82,7 +82,7 @@ PROVIDERS: Mapping[str, Mapping[str, Any]] = {
         "api_key_env": "TOGETHER_API_KEY",
         "default_model": "meta-llama/Llama-3.3-70B-Instruct-Turbo",
     },
-    # Azure's address is a customer's own: the entry in the configuration file replaces it.
+    # Each customer of Azure has an address of their own, which the configuration file must set.
     "azure": {"base_url": "https://azure.invalid/openai/v1", "api_key_env": "AZURE_OPENAI_API_KEY"},
     "ollama": {
         "base_url": "http://127.0.0.1:11434/v1",

@@ -1,6 +1,6 @@
-"""The model gateway in the operator's admin: for superusers, because it is the whole gateway's.
+"""Admin pages of the operator's settings, for superusers alone, because they apply to all tenants.
 
-Every change goes through `inference_app.operator.services`; a provider's key is taken and never shown.
+Every change goes through `inference_app.operator.services`. A provider's key can be set and is never shown.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _HELP = {
 _LABELS = {"api_key": "API key", "usd": "US dollars"}
 
 
-class ConfigurationRows(TenantModelAdmin):
-    """Rows of the whole gateway."""
+class OperatorSettingAdmin(TenantModelAdmin):
+    """The base of the pages: superusers have all permissions, others none."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -80,7 +80,7 @@ class ConfigurationRows(TenantModelAdmin):
 
 
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A provider and, to be set, its key."""
+    """The form of a provider, with a field to set its key."""
 
     key = forms.CharField(
         required=False,
@@ -102,15 +102,15 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Provider, site=SITE)
-class ProviderAdmin(ConfigurationRows):
-    """Providers over the file."""
+class ProviderAdmin(OperatorSettingAdmin):
+    """Providers, which take precedence over those of the file."""
 
     form = ProviderForm
     list_display = ("name", "enabled", "has_key", "updated_at")
 
     @admin.display(boolean=True, description="key")
     def has_key(self, provider: Provider) -> bool:
-        """Whether a key is stored."""
+        """True if a key is stored."""
         return bool(provider.sealed_key)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -119,36 +119,36 @@ class ProviderAdmin(ConfigurationRows):
 
 
 @admin.register(Route, site=SITE)
-class RouteAdmin(ConfigurationRows):
-    """Routes by the beginning of a name."""
+class RouteAdmin(OperatorSettingAdmin):
+    """Routes by the prefix of a model name."""
 
     list_display = ("prefix", "providers", "updated_at")
 
 
 @admin.register(Alias, site=SITE)
-class AliasAdmin(ConfigurationRows):
-    """Names of the operator's own."""
+class AliasAdmin(OperatorSettingAdmin):
+    """Aliases of models."""
 
     list_display = ("name", "targets", "updated_at")
 
 
 @admin.register(Price, site=SITE)
-class PriceAdmin(ConfigurationRows):
-    """Prices, which go before the public list."""
+class PriceAdmin(OperatorSettingAdmin):
+    """Prices, which take precedence over the public price list."""
 
     list_display = ("provider", "model", "input", "output", "cached")
 
 
 @admin.register(TenantModels, site=SITE)
-class TenantModelsAdmin(ConfigurationRows):
-    """What tenants may use."""
+class TenantModelsAdmin(OperatorSettingAdmin):
+    """The models that tenants may use."""
 
     list_display = ("tenant", "patterns", "substitution")
     list_select_related = ("tenant",)
 
 
 @admin.register(Budget, site=SITE)
-class BudgetAdmin(ConfigurationRows):
+class BudgetAdmin(OperatorSettingAdmin):
     """Budgets of tenants, keys and models."""
 
     list_display = ("tenant", "api_key", "model", "period", "tokens", "usd")

@@ -1,6 +1,6 @@
-"""The admin's page of what was relayed: requests, errors, latency and cost per day, by provider, model or tenant.
+"""The admin page about relayed calls: requests, errors, latency and cost per day, by provider, model or tenant.
 
-A tenant's person sees the tenant's; a superuser all, or one tenant's.
+Staff of a tenant see that tenant's calls; superusers see those of all tenants or of one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RelayedForm(UsageForm):
 
 
 def relayed_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The page, for who holds the scope `operator`."""
+    """Renders the page; PermissionDenied without the scope `operator`."""
     if not may(request, OPERATOR):
         raise PermissionDenied
     bound_to = tenant_of(request)

@@ -1,11 +1,11 @@
-"""The operator's rows, read again whenever one changed, in every process; requests see them without asking a database.
+"""The operator's settings of the database, which every process reads at its start and again when one has changed.
 
-Rows that cannot be used (a file changed under them, a key sealed under another secret) leave what was in force.
+They are kept in memory, so that no request queries the database. When rows cannot be used (the file has changed, a key
+was sealed under another secret), the settings in force stay.
 """
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 import structlog
@@ -14,25 +14,26 @@ from django.db.models import Count, Max
 
 from core_app import database, sealing
 from core_app.errors import Unprocessable
-from core_app.lifecycle import Part, process_wide
+from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
-from core_app.timeouts import cancel_tasks
 from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import MODELS
 from inference_app.catalogue.overlay import Overlay, overlay_replace, stored_key_name
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from inference_app.spend.budgets import BUDGETS, BudgetRule
 
-LOOK_SECONDS = 2.0
+REFRESH_SECONDS = 2.0
+"""The pause between two checks for changed rows; each is one query per table."""
 
 _TABLES = (Provider, Route, Alias, Price, TenantModels, Budget)
-_log = structlog.get_logger("gateway.rows")
+logger = structlog.get_logger("gateway.rows")
 
 Stamp = tuple[tuple[int, datetime | None], ...]
+"""The number of rows and the newest change, per table."""
 
 
 def rows_stamp() -> Stamp:
-    """Changes with every change of a row."""
+    """Returns a value that differs after every change of a row."""
     found = []
     for table in _TABLES:
         sums = table._default_manager.aggregate(rows=Count("pk"), newest=Max("updated_at"))
@@ -41,7 +42,7 @@ def rows_stamp() -> Stamp:
 
 
 def overlay_read() -> Overlay:
-    """The rows as an overlay of the file."""
+    """Reads the rows as an overlay over the configuration file."""
     return Overlay(
         providers={row.name: _entry(row) for row in Provider.objects.all()},
         routes={row.prefix: row.providers for row in Route.objects.all()},
@@ -51,7 +52,7 @@ def overlay_read() -> Overlay:
 
 
 def rows_apply() -> Stamp:
-    """Reads everything and puts it into force; what was read."""
+    """Puts all rows into force, and returns the stamp of what was read."""
     stamp = rows_stamp()
     overlay_replace(overlay_read(), _keys())
     MODELS.refresh()
@@ -65,39 +66,34 @@ def rows_apply() -> Stamp:
     return stamp
 
 
-class Rows(Part):
-    """A part of the process (`core_app.lifecycle`)."""
+class OperatorSettings(Periodic):
+    """Keeps this process's settings the same as the operator's rows; a part of the process (`core_app.lifecycle`).
+
+    A failed round leaves the settings in force as they are.
+    """
 
     def __init__(self) -> None:
+        super().__init__("operator_settings", self.refresh, REFRESH_SECONDS, first=False, failed=_log_failure)
         self._stamp: Stamp | None = None
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Reads the rows, then looks for changes."""
+        """Applies the rows, then checks for changes every REFRESH_SECONDS."""
         self._stamp = await database.run(rows_apply)
-        self._task = asyncio.create_task(self._look_for_ever(), name="rows")
+        await super().start()
 
-    async def stop(self) -> None:
-        """Ends looking."""
-        if self._task is not None:
-            await cancel_tasks(self._task)
-            self._task = None
-
-    async def look(self) -> None:
-        """Reads the rows when one has changed."""
+    async def refresh(self) -> None:
+        """Applies the rows again when one has changed."""
         if await database.run(rows_stamp) != self._stamp:
             self._stamp = await database.run(rows_apply)
-            _log.info("configuration rows read again")
+            logger.info("operator_settings_changed")
 
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except DatabaseError as error:  # the database may be away; what is known stays in force
-                _log.warning("rows_not_read", error=error_summary(error))
-            except Exception:  # contains: one broken row must not end looking at all the others
-                _log.exception("rows_not_read")
+
+def _log_failure(error: Exception) -> None:
+    # The database may be unavailable, which needs no traceback.
+    if isinstance(error, DatabaseError):
+        logger.warning("operator_settings_not_read", error=error_summary(error))
+    else:
+        logger.error("operator_settings_not_read", exc_info=error)
 
 
 def _entry(row: Provider) -> dict[str, object]:
@@ -111,7 +107,7 @@ def _keys() -> dict[str, str]:
         try:
             keys[stored_key_name(row.name)] = sealing.unseal(row.sealed_key)
         except Unprocessable as error:
-            _log.error("a provider's key cannot be opened", provider=row.name, reason=error.message)
+            logger.error("provider_key_not_opened", provider=row.name, reason=error.message)
     return keys
 
 
@@ -132,5 +128,5 @@ def _rule(row: Budget) -> BudgetRule:
     )
 
 
-ROWS = process_wide(Rows())
-"""The process's."""
+OPERATOR_SETTINGS = process_wide(OperatorSettings())
+"""Process-wide instance, started by `Gateway`."""

@@ -1,6 +1,6 @@
-"""What changes the operator's rows: checked together with the file before it is kept, and written into the audit.
+"""Services that change the operator's settings. A change is validated together with the file and audited.
 
-A row that would make the configuration unusable is refused with a sentence, and the old one stays.
+A row that would make the configuration invalid is refused with a sentence, and nothing changes.
 """
 
 from __future__ import annotations
@@ -23,62 +23,64 @@ from inference_app.operator.operator_settings import overlay_read
 from tenants_app.services import audit_record
 
 MAX_KEY_CHARACTERS = 4000
-_UNTOLD = ("id", "updated_at", "sealed_key")
+_UNAUDITED = ("id", "updated_at", "sealed_key")
 
 
 def provider_save(*, provider: Provider, actor: str, key: str | None = None) -> None:
-    """Keeps a provider; `key` None leaves its key, empty takes it away."""
+    """Saves a provider; `key` None leaves its stored key, an empty one removes it. Raises Unprocessable."""
     if {"api_key_env", "api_key"} & set(provider.entry) and (key or (key is None and provider.sealed_key)):
         raise Unprocessable("The entry names a key and the row has one: leave one of them out.", field="entry")
     if key is not None:
-        provider.sealed_key = sealing.seal(_checked(key)) if key else ""
+        provider.sealed_key = sealing.seal(_check_key(key)) if key else ""
     row_save(row=provider, actor=actor)
 
 
 def row_save(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
-    """Keeps a row when the configuration with it can be used; raises Unprocessable."""
+    """Saves a row if the configuration is valid with it; raises Unprocessable otherwise."""
     if isinstance(row, Budget) and row.api_key is not None and row.api_key.tenant_id != row.tenant_id:
         raise Unprocessable("The key is another tenant's.", field="api_key")
-    if isinstance(row, Budget) and _only_an_alias(row.model):
+    if isinstance(row, Budget) and _is_only_alias(row.model):
         raise Unprocessable("That is an alias: calls are counted by the model that they reach.", field="model")
-    if isinstance(row, TenantModels) and not _texts(row.patterns):
+    if isinstance(row, TenantModels) and not _is_text_list(row.patterns):
         raise Unprocessable("The patterns are a list of texts.", field="patterns")
     try:
         with write_transaction():
-            before = _told(type(row)._default_manager.filter(pk=row.pk).first())
+            before = _audit_detail(type(row)._default_manager.filter(pk=row.pk).first())
             row.save()
-            _check()
-            action, detail = f"{_noun(row)}.save", {"before": before, "now": _told(row)}
+            _check_configuration()
+            action, detail = f"{_model_name(row)}.save", {"before": before, "now": _audit_detail(row)}
             audit_record(actor=actor, action=action, target=str(row), tenant_id=_tenant_id(row), detail=detail)
     except (DataError, IntegrityError):
-        # JSON that a database does not take (Infinity, NUL), or a name that somebody else took a moment ago.
+        # JSON that a database rejects (Infinity, NUL), or a name that a concurrent request has just taken.
         raise Unprocessable("Not kept: the database does not take that value, or has the name already.") from None
 
 
 def row_remove(*, row: Provider | Route | Alias | Price | TenantModels | Budget, actor: str) -> None:
-    """Takes a row away, unless another one needs it; raises Unprocessable."""
+    """Deletes a row; raises Unprocessable if the configuration needs it."""
     with write_transaction():
-        target, tenant_id, before = str(row), _tenant_id(row), _told(row)
+        target, tenant_id, before = str(row), _tenant_id(row), _audit_detail(row)
         row.delete()
-        _check()
+        _check_configuration()
         detail = {"before": before}
-        audit_record(actor=actor, action=f"{_noun(row)}.remove", target=target, tenant_id=tenant_id, detail=detail)
+        audit_record(
+            actor=actor, action=f"{_model_name(row)}.remove", target=target, tenant_id=tenant_id, detail=detail
+        )
 
 
-def _told(row: Model | None) -> dict[str, Any]:
-    """What the audit trail keeps of a row: everything, of a provider's stored key only which one, and of its headers,
-    which may hold a credential, their names."""
+def _audit_detail(row: Model | None) -> dict[str, Any]:
+    """Returns a row's fields for the audit trail; of a provider's stored key a digest that identifies it, and of its
+    headers, which may hold a credential, the names alone."""
     if row is None:
         return {}
-    told = {field.name: field.value_from_object(row) for field in row._meta.fields if field.name not in _UNTOLD}
+    detail = {field.name: field.value_from_object(row) for field in row._meta.fields if field.name not in _UNAUDITED}
     if isinstance(row, Provider):
-        told["key"] = sha256(row.sealed_key.encode()).hexdigest()[:8] if row.sealed_key else None
+        detail["key"] = sha256(row.sealed_key.encode()).hexdigest()[:8] if row.sealed_key else None
         if isinstance(headers := row.entry.get("headers"), dict):
-            told["entry"] = {**row.entry, "headers": sorted(headers)}
-    return {name: str(value) if isinstance(value, Decimal) else value for name, value in told.items()}
+            detail["entry"] = {**row.entry, "headers": sorted(headers)}
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in detail.items()}
 
 
-def _check() -> None:
+def _check_configuration() -> None:
     overlay = overlay_read()
     try:
         MODELS.check(lambda section: parse(section, overlay))
@@ -86,23 +88,23 @@ def _check() -> None:
         raise Unprocessable(f"Not kept: {error}") from None
 
 
-def _only_an_alias(name: str) -> bool:
-    """Whether calls of that name are never counted under it."""
+def _is_only_alias(name: str) -> bool:
+    """Returns True for an alias under whose name no call is counted: none of its targets has that name."""
     targets = models_config().model_aliases.get(name)
     return targets is not None and not any(re.split("[:/]", target.model, maxsplit=1)[-1] == name for target in targets)
 
 
-def _checked(key: str) -> str:
+def _check_key(key: str) -> str:
     if len(key) > MAX_KEY_CHARACTERS or not key.isprintable() or not key.isascii():
         raise Unprocessable("A key is a line of ASCII text.", field="key")
     return key.strip()
 
 
-def _texts(value: object) -> bool:
+def _is_text_list(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _noun(row: Model) -> str:
+def _model_name(row: Model) -> str:
     return str(row._meta.model_name)
 
 

@@ -180,7 +180,7 @@ def _skip_transform(make: Callable[[ProviderEntry], Any]) -> Callable[[ProviderE
 
         async def create_untransformed(*, messages: Any, extra_body: Any = None, **fields: Any) -> Any:
             taken = {name: value for name, value in fields.items() if name not in provider.refuses}
-            taken["model"] = provider.sent(taken["model"])
+            taken["model"] = provider.upstream_model(taken["model"])
             return await create(messages=[], extra_body={"messages": messages, **(extra_body or {})}, **taken)
 
         completions.create = create_untransformed
@@ -204,7 +204,7 @@ def _send_own_model_names(asked: Any, provider: ProviderEntry) -> None:
     create = asked.create
 
     async def create_named(*, model: str, **fields: Any) -> Any:
-        return await create(model=provider.sent(model), **fields)
+        return await create(model=provider.upstream_model(model), **fields)
 
     asked.create = create_named
 

@@ -172,7 +172,7 @@ class UpstreamCall:
         """Returns the body for the provider, and the observer of a streamed response."""
         envelope = self.request.envelope
         provider = config.providers[target.candidate.provider]
-        refuses, named = provider.refuses, provider.sent(target.candidate.model)
+        refuses, named = provider.refuses, provider.upstream_model(target.candidate.model)
         counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         if converter is None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from core_app.header_pairs import HeaderPairs
 from core_app.lifecycle import process_wide
-from inference_app.catalogue.access import candidates_allowed, substitution
+from inference_app.catalogue.access import candidates_allowed, substitution_allowed
 from inference_app.catalogue.config import ModelsConfig, Wire
 from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
 from inference_app.errors import ModelNotFound, NoProvider
@@ -47,7 +47,7 @@ class Targets:
         self, config: ModelsConfig, name: str, kind: RequestKind, converters: Converters, principal: Principal
     ) -> list[Target]:
         """Returns at least one target; raises ModelNotFound or NoProvider if there is none."""
-        resolution = self.resolution(config, name, substitution=substitution(principal))
+        resolution = self.resolution(config, name, substitution=substitution_allowed(principal))
         mine = candidates_allowed(principal.tenant_id, resolution, name)
         if not mine:
             raise _no_target_error(name, resolution)

@@ -134,7 +134,7 @@ def test_a_key_is_read_from_the_environment_when_it_is_needed(monkeypatch: Any) 
 def test_a_fault_is_a_sentence_that_names_its_path(section: Any, path: str) -> None:
     with pytest.raises(ValidationError) as raised:
         parse(section)
-    said = config_file.sentence(raised.value, file="gateway.yaml", section="models")
+    said = config_file.fault_sentence(raised.value, file="gateway.yaml", section="models")
     assert said.startswith(f"gateway.yaml: {path}")
     assert said.endswith(".")
     assert "sk-123" not in said

@@ -1,0 +1,1 @@
+"""Readers: responses and streams of providers, one module per wire, as steps."""

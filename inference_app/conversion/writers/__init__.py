@@ -1,0 +1,1 @@
+"""Writers: steps as responses and streams, one module per client dialect."""

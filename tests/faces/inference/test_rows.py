@@ -17,7 +17,7 @@ from inference_app.catalogue.access import access_replace
 from inference_app.catalogue.config import MODELS, models_config
 from inference_app.catalogue.overlay import Overlay, overlay_replace
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
-from inference_app.operator.operator_settings import ROWS, rows_apply
+from inference_app.operator.operator_settings import OPERATOR_SETTINGS, rows_apply
 from inference_app.operator.services import provider_save, row_remove, row_save
 from inference_app.spend.budgets import BUDGETS
 from tenants_app.models import AuditEntry, Tenant, User
@@ -49,7 +49,7 @@ async def save_row(row: Any, **more: Any) -> None:
     save = provider_save if isinstance(row, Provider) else row_save
     named = {"provider": row} if isinstance(row, Provider) else {"row": row}
     await database.run(lambda: save(**named, actor="test", **more))
-    await ROWS.look()
+    await OPERATOR_SETTINGS.refresh()
 
 
 async def test_a_provider_of_a_row_is_asked_with_its_stored_key(relay: RelayClient, upstream: Upstream) -> None:
@@ -99,7 +99,7 @@ async def test_a_budget_of_a_row_is_in_force_and_gone_with_it(relay: RelayClient
     assert (await relay.chat("hello")).status == 402
     row = await database.run(Budget.objects.get)
     await database.run(lambda: row_remove(row=row, actor="test"))
-    await ROWS.look()
+    await OPERATOR_SETTINGS.refresh()
     assert (await relay.chat("hello")).status == 200
 
 

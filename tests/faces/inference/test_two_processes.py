@@ -21,7 +21,7 @@ from inference_app.catalogue.config import MODELS, models_config
 from inference_app.catalogue.overlay import Overlay, overlay_replace
 from inference_app.errors import BudgetSpent
 from inference_app.models import Alias, Provider
-from inference_app.operator.operator_settings import Rows
+from inference_app.operator.operator_settings import OperatorSettings
 from inference_app.operator.services import provider_save, row_save
 from inference_app.relay.admission import budget_headers
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
@@ -209,11 +209,11 @@ async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
 async def test_a_change_of_a_row_is_in_force_in_another_process_at_its_next_look(
     relay: RelayClient, rows_forgotten: None
 ) -> None:
-    elsewhere = Rows()
-    await elsewhere.look()
+    elsewhere = OperatorSettings()
+    await elsewhere.refresh()
     await database.run(lambda: row_save(row=Alias(name="new-name", targets="second:hello"), actor="test"))
     assert (await relay.chat("new-name")).status == 404
-    await elsewhere.look()
+    await elsewhere.refresh()
     assert (await relay.chat("new-name")).status == 200
 
 
@@ -221,16 +221,16 @@ async def test_rows_that_cannot_be_used_leave_what_was_in_force_and_say_so(
     relay: RelayClient, rows_forgotten: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The alias is written to the database directly, not through the services."""
-    elsewhere = Rows()
-    await elsewhere.look()
+    elsewhere = OperatorSettings()
+    await elsewhere.refresh()
     assert (await relay.chat("hello")).status == 200
     await database.run(lambda: Alias.objects.create(name="broken", targets=[{"weight": 1}]))
-    await elsewhere.look()
+    await elsewhere.refresh()
     assert "models.model_aliases.broken" in caplog.text
     assert "The configuration in force before stays in force." in caplog.text
     assert (await relay.chat("hello")).status == 200
     await database.run(Alias.objects.filter(name="broken").delete)
-    await elsewhere.look()
+    await elsewhere.refresh()
     assert (await relay.chat("hello")).status == 200
 
 
