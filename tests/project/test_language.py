@@ -18,66 +18,13 @@ MODULES = sorted(
 RELATIVE = re.compile(r"(?:What|How|Who|Whom|Whose|Which|Where|Whether|When|Why|Of|For what)\b")
 """Openings that make a reader wait for the noun."""
 
-IRREGULAR = frozenset(
-    [
-        "told",
-        "said",
-        "shown",
-        "sent",
-        "left",
-        "kept",
-        "begun",
-        "held",
-        "made",
-        "known",
-        "given",
-        "taken",
-        "written",
-        "drawn",
-        "heard",
-        "asked",
-        "seen",
-        "done",
-        "gone",
-        "found",
-        "built",
-        "bound",
-        "lost",
-        "met",
-        "paid",
-        "sold",
-        "thought",
-        "spoken",
-        "chosen",
-        "broken",
-        "forgotten",
-        "grown",
-        "hidden",
-        "thrown",
-        "woken",
-    ]
+NO_VERB = re.compile(
+    r"\w*ed|told|said|shown|sent|left|kept|begun|held|made|known|given|taken|written|drawn|heard|asked|seen|done|gone"
+    r"|found|built|bound|lost|met|paid|sold|thought|spoken|chosen|broken|forgotten|grown|hidden|thrown|woken"
+    r"|whole|bare|new|old|odd|busy|idle|able|empty|full|long|short|large|small|slow|loose|quiet"
 )
-ADJECTIVES = frozenset(
-    [
-        "whole",
-        "bare",
-        "new",
-        "old",
-        "odd",
-        "busy",
-        "idle",
-        "able",
-        "empty",
-        "full",
-        "long",
-        "short",
-        "large",
-        "small",
-        "slow",
-        "loose",
-        "quiet",
-    ]
-)
+"""Participles and adjectives."""
+
 NOUNS_IN_ED = frozenset({"feed", "need", "seed", "speed", "embed"})
 PROPERTIES = frozenset({"property", "cached_property", "functools.cached_property"})
 
@@ -99,7 +46,7 @@ def is_no_verb(name: str) -> bool:
     """True for a single participle or adjective; a name of several words is read as a phrase."""
     if "_" in name or name in NOUNS_IN_ED:
         return False
-    return name.endswith("ed") or name in IRREGULAR or name in ADJECTIVES
+    return NO_VERB.fullmatch(name) is not None
 
 
 def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
