@@ -7,9 +7,9 @@ and what is left out is written down in docs/conversions.md.
 from __future__ import annotations
 
 from inference_app.conversion.converter import ClientDialect, RequestConverter
-from inference_app.conversion.counting import messages_tokens
-from inference_app.conversion.failures import AnswerFailed
-from inference_app.conversion.steps import Failed
+from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.steps import Failure
+from inference_app.conversion.token_estimate import estimate_tokens
 from inference_app.conversion.usage import Usage
 
-__all__ = ["AnswerFailed", "ClientDialect", "Failed", "RequestConverter", "Usage", "messages_tokens"]
+__all__ = ["ClientDialect", "CompletionError", "Failure", "RequestConverter", "Usage", "estimate_tokens"]

@@ -29,44 +29,44 @@ class EventParser:
 
     def __init__(self) -> None:
         self._pending = b""
-        self._searched = 0
+        self._search_from = 0
         self._data: list[bytes] = []
         self._size = 0
-        self._begun = False
+        self._started = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yields what has become complete; EventTooLarge when nothing does for too long."""
         self._pending += chunk
-        if not self._begun and not self._begin():
+        if not self._started and not self._strip_bom():
             return
         at = 0
-        for end in _LINE_END.finditer(self._pending, self._searched):
+        for end in _LINE_END.finditer(self._pending, self._search_from):
             # A CR at the very end may be the first half of CRLF.
             if end.group() == b"\r" and end.end() == len(self._pending):
                 break
-            yield from self._line(self._pending[at : end.start()])
+            yield from self._read_line(self._pending[at : end.start()])
             at = end.end()
         self._pending = self._pending[at:]
-        self._searched = max(0, len(self._pending) - 1)
+        self._search_from = max(0, len(self._pending) - 1)
         if len(self._pending) + self._size > MAX_EVENT_BYTES:
             raise EventTooLarge
 
     def end(self) -> Iterator[bytes]:
         """What an upstream that forgot the last blank line left."""
         rest, self._pending = self._pending.rstrip(b"\r"), b""
-        yield from self._line(rest)
+        yield from self._read_line(rest)
         if rest:
-            yield from self._line(b"")
+            yield from self._read_line(b"")
 
-    def _begin(self) -> bool:
+    def _strip_bom(self) -> bool:
         """Whether the first bytes are there; a byte order mark is taken off."""
         if len(self._pending) < len(_BOM) and _BOM.startswith(self._pending):
             return False
-        self._begun = True
+        self._started = True
         self._pending = self._pending.removeprefix(_BOM)
         return True
 
-    def _line(self, line: bytes) -> Iterator[bytes]:
+    def _read_line(self, line: bytes) -> Iterator[bytes]:
         if not line:
             data, self._data, self._size = self._data, [], 0
             if data:

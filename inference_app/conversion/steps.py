@@ -1,8 +1,8 @@
 """What happens in an answer, in words of no wire: readers of a provider's wire make steps, writers of a client's
 dialect take them.
 
-An answer is Began, then content in order, then Stopped, perhaps Used, and Over; or it is Failed, which may come at
-any moment and is the last. Calls follow each other: a second one begins when the first has ended. An answer that
+An answer is Start, then content in order, then Finish, perhaps UsageReport, and End; or it is Failure, which may come
+at any moment and is the last. Calls follow each other: a second one begins when the first has ended. An answer that
 is not streamed is the same steps, each with its whole text.
 """
 
@@ -18,7 +18,7 @@ from inference_app.conversion.usage import Usage
 Json = dict[str, Any]
 
 
-class Reason(StrEnum):
+class FinishReason(StrEnum):
     """Why an answer ended, in chat's words."""
 
     STOP = "stop"
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class Start:
     """The first of all; None where the provider did not say."""
 
     id: str | None = None
@@ -59,7 +59,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class CallBegan:
+class CallStart:
     """A tool is called. The id is unique within the answer; `custom` where the wire itself knows free-form calls."""
 
     id: str
@@ -75,34 +75,34 @@ class CallInput:
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnd:
     """The open call is over; not `complete` when the model ran out of tokens within its arguments."""
 
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class Finish:
     """The model ended by itself; `sequence` is the stop sequence it met, where the provider says so."""
 
-    reason: Reason
+    reason: FinishReason
     sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsageReport:
     """The tokens of the whole answer."""
 
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class End:
     """Nothing follows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failure:
     """The answer broke. `code` names the fault; `message` is a sentence for the client without a provider's text."""
 
     code: str
@@ -110,7 +110,7 @@ class Failed:
     status: int = 502
 
 
-Step = Began | Text | Reasoning | Refusal | CallBegan | CallInput | CallEnded | Stopped | Used | Over | Failed
+Step = Start | Text | Reasoning | Refusal | CallStart | CallInput | CallEnd | Finish | UsageReport | End | Failure
 
 
 class Reader(Protocol):
@@ -120,9 +120,9 @@ class Reader(Protocol):
         """One event of a stream."""
 
     def end(self) -> Iterable[Step]:
-        """The stream has ended; Failed unless the answer was complete."""
+        """The stream has ended; Failure unless the answer was complete."""
 
-    def answer(self, body: Json) -> Iterable[Step]:
+    def read_body(self, body: Json) -> Iterable[Step]:
         """A whole answer."""
 
 
@@ -132,15 +132,15 @@ class Writer(Protocol):
     def write(self, step: Step) -> list[Json]:
         """The events that the step makes."""
 
-    def whole(self) -> Json:
-        """The answer as one object, after Over."""
+    def final_body(self) -> Json:
+        """The answer as one object, after End."""
 
 
-def cut_off() -> Failed:
+def cut_off_failure() -> Failure:
     """A stream that ended before its answer did."""
-    return Failed("stream_cut", "The provider's answer was cut off before it was complete.")
+    return Failure("stream_cut", "The provider's answer was cut off before it was complete.")
 
 
-def malformed() -> Failed:
+def malformed_failure() -> Failure:
     """A provider's answer that is none."""
-    return Failed("malformed_answer", "The provider's answer could not be read.")
+    return Failure("malformed_answer", "The provider's answer could not be read.")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_app.conversion.steps import CallBegan, CallEnded, CallInput, Json, Step
+from inference_app.conversion.steps import CallEnd, CallInput, CallStart, Json, Step
 
-_BROKEN = object()
+_INCOMPLETE = object()
 
 
 @dataclass(slots=True)
@@ -24,20 +24,20 @@ class _Call:
     name: str
     custom: bool
     pieces: list[str] = field(default_factory=list)
-    shown: bool = False
+    started: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether nothing can follow; a free-form input says nothing of its end."""
-        return self.custom or _loaded("".join(self.pieces)) is not _BROKEN
+        return self.custom or _parse_json("".join(self.pieces)) is not _INCOMPLETE
 
     @property
-    def filled(self) -> bool:
+    def has_object(self) -> bool:
         """Whether its arguments are an object already, behind which another one belongs to another call."""
-        return not self.custom and isinstance(_loaded("".join(self.pieces)), dict)
+        return not self.custom and isinstance(_parse_json("".join(self.pieces)), dict)
 
 
-class Calls:
+class CallSequencer:
     """The calls of one answer. `seen` says whether there was any; `taken` are ids of the conversation before it."""
 
     def __init__(self, new_id: Callable[[str], str], taken: Iterable[str] = ()) -> None:
@@ -51,17 +51,17 @@ class Calls:
         """Whether no call lacks anything."""
         return all(call.complete for call in self._waiting)
 
-    def take(self, deltas: Any) -> Iterator[Step]:
+    def read_deltas(self, deltas: Any) -> Iterator[Step]:
         """The steps that a delta's (or a whole message's) `tool_calls` make."""
         for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-            yield from self._take(delta, position, alone=len(deltas) == 1)
+            yield from self._take_delta(delta, position, alone=len(deltas) == 1)
 
     def end(self) -> Iterator[Step]:
         """Everything that still waits, in order."""
         while self._waiting:
-            yield from self._close()
+            yield from self._close_first()
 
-    def _take(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
+    def _take_delta(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
         called = delta.get("custom") or delta.get("function") or {}
         custom = delta.get("custom") is not None
         given_id, name = delta.get("id") or "", called.get("name") or ""
@@ -71,7 +71,7 @@ class Calls:
         if index is None:
             # A piece that says nothing of its call goes on with the newest.
             index = self._waiting[-1].index if alone and self._waiting and not name else position
-        call = self._known(index, given_id, name, text)
+        call = self._find_open(index, given_id, name, text)
         if call is None:
             call = _Call(index, given_id, name, custom)
             self._waiting.append(call)
@@ -80,11 +80,11 @@ class Calls:
         if text:
             call.pieces.append(text)
         if call is self._waiting[0]:
-            yield from self._continued(call, text)
+            yield from self._emit_piece(call, text)
         while len(self._waiting) > 1 and self._waiting[0].complete:
-            yield from self._close()
+            yield from self._close_first()
 
-    def _known(self, index: Any, given_id: str, name: str, text: str) -> _Call | None:
+    def _find_open(self, index: Any, given_id: str, name: str, text: str) -> _Call | None:
         """The open call that a piece belongs to. Under the same index a name begins another call when it comes with
         another id, is another one, or arguments follow it though the call has its own; some repeat it in every piece.
         """
@@ -95,41 +95,41 @@ class Calls:
             return None
         if name != call.name and not (given_id and given_id == call.given_id):
             return None
-        return None if text.lstrip().startswith("{") and call.filled else call
+        return None if text.lstrip().startswith("{") and call.has_object else call
 
-    def _continued(self, call: _Call, text: str) -> Iterator[Step]:
+    def _emit_piece(self, call: _Call, text: str) -> Iterator[Step]:
         """What the first call has now; its beginning waits for its name."""
-        if call.shown:
+        if call.started:
             if text:
                 yield CallInput(text)
         elif call.name:
-            yield from self._shown(call)
+            yield from self._emit_start(call)
 
-    def _shown(self, call: _Call) -> Iterator[Step]:
-        call.shown = True
+    def _emit_start(self, call: _Call) -> Iterator[Step]:
+        call.started = True
         call_id = call.given_id if call.given_id and call.given_id not in self._ids else self._new_id("call")
         self._ids.add(call_id)
-        yield CallBegan(call_id, call.name, call.custom)
+        yield CallStart(call_id, call.name, call.custom)
         if call.pieces:
             yield CallInput("".join(call.pieces))
 
-    def _close(self) -> Iterator[Step]:
+    def _close_first(self) -> Iterator[Step]:
         """Ends the first call, and shows what the next one has so far."""
         call = self._waiting.pop(0)
-        if not call.shown:
-            yield from self._shown(call)
+        if not call.started:
+            yield from self._emit_start(call)
         if not call.custom and not "".join(call.pieces).strip():
             # A tool without parameters: clients parse the arguments all the same.
             call.pieces.append("{}")
             yield CallInput("{}")
-        yield CallEnded(call.complete)
+        yield CallEnd(call.complete)
         if self._waiting and self._waiting[0].name:
-            yield from self._shown(self._waiting[0])
+            yield from self._emit_start(self._waiting[0])
 
 
-def _loaded(text: str) -> Any:
-    """The JSON value; _BROKEN where there is none yet."""
+def _parse_json(text: str) -> Any:
+    """The JSON value; _INCOMPLETE where there is none yet."""
     try:
         return json.loads(text)
     except ValueError:
-        return _BROKEN
+        return _INCOMPLETE

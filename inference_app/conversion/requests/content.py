@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inference_app.conversion.shape import Json
+from inference_app.conversion.validation import Json
 
 PARAGRAPH = "\n\n"
 
@@ -50,6 +50,6 @@ def tool_message(call_id: str, parts: Sequence[Json]) -> Json:
     return {"role": "tool", "tool_call_id": call_id, "content": text_of(parts)}
 
 
-def shown(call_id: str, media: Sequence[Json]) -> list[Json]:
+def tool_media_parts(call_id: str, media: Sequence[Json]) -> list[Json]:
     """The user's parts that show what a tool gave back beside text."""
     return [text_part(f"The tool call {call_id} gave back:"), *media] if media else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from inference_app.conversion.shape import Json
+from inference_app.conversion.validation import Json
 
 _OPENAI = re.compile(r"(?:openai/)?(?:gpt-(?!oss)|chatgpt-|o\d)")
 

@@ -19,52 +19,52 @@ _PAGE_CHARACTERS = 100_000
 _OTHERS = re.compile(r"[^\x00-\x7f]")
 
 
-def messages_tokens(body: dict[str, Any]) -> int:
+def estimate_tokens(body: dict[str, Any]) -> int:
     """The estimate for the body of `/v1/messages` or `/v1/messages/count_tokens`."""
-    total = _tokens(body.get("system")) + _written(body.get("tools") or [])
+    total = _content_tokens(body.get("system")) + _json_tokens(body.get("tools") or [])
     messages = body.get("messages")
     for message in messages if isinstance(messages, list) else ():
-        total += MESSAGE_TOKENS + _tokens(message.get("content") if isinstance(message, dict) else message)
+        total += MESSAGE_TOKENS + _content_tokens(message.get("content") if isinstance(message, dict) else message)
     return max(1, total)
 
 
-def _tokens(content: Any) -> int:
+def _content_tokens(content: Any) -> int:
     if isinstance(content, str):
-        return _text(content)
+        return _text_tokens(content)
     if isinstance(content, list):
-        return sum(_block(block) for block in content)
+        return sum(_block_tokens(block) for block in content)
     return 0
 
 
-def _block(block: Any) -> int:
+def _block_tokens(block: Any) -> int:
     if not isinstance(block, dict):
         return 0
     kind = block.get("type")
     if kind == "text":
-        return _text(str(block.get("text", "")))
+        return _text_tokens(str(block.get("text", "")))
     if kind == "image":
         return IMAGE_TOKENS
     if kind == "tool_result":
-        return MESSAGE_TOKENS + _tokens(block.get("content"))
+        return MESSAGE_TOKENS + _content_tokens(block.get("content"))
     if kind == "document":
-        return _document(block.get("source"))
-    return _written(block)
+        return _document_tokens(block.get("source"))
+    return _json_tokens(block)
 
 
-def _document(source: Any) -> int:
+def _document_tokens(source: Any) -> int:
     """Text as it is; of a PDF only the size is known, and a page of it is about as large as its image."""
     if not isinstance(source, dict):
         return 0
     if source.get("type") == "content":
-        return _tokens(source.get("content"))
+        return _content_tokens(source.get("content"))
     data = str(source.get("data") or "")
-    return _text(data) if source.get("type") == "text" else IMAGE_TOKENS * (1 + len(data) // _PAGE_CHARACTERS)
+    return _text_tokens(data) if source.get("type") == "text" else IMAGE_TOKENS * (1 + len(data) // _PAGE_CHARACTERS)
 
 
-def _written(value: Any) -> int:
-    return _text(jsontext.encode_text(value)) if value else 0
+def _json_tokens(value: Any) -> int:
+    return _text_tokens(jsontext.encode_text(value)) if value else 0
 
 
-def _text(text: str) -> int:
+def _text_tokens(text: str) -> int:
     others = len(_OTHERS.findall(text))
     return -int(-((len(text) - others) / _ASCII_PER_TOKEN + others / _OTHERS_PER_TOKEN) // 1)

@@ -5,7 +5,7 @@ Before a stream has begun, errors are the relay's.
 
 from __future__ import annotations
 
-from inference_app.conversion.steps import Failed, Json
+from inference_app.conversion.steps import Failure, Json
 
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -21,19 +21,19 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def openai_error(failed: Failed) -> Json:
+def openai_error(failure: Failure) -> Json:
     """Chat's: OpenAI's clients raise at a chunk that has an `error`."""
-    kind = "rate_limit_error" if failed.status == 429 else "server_error"
-    return {"error": {"message": failed.message, "type": kind, "param": None, "code": failed.code}}
+    kind = "rate_limit_error" if failure.status == 429 else "server_error"
+    return {"error": {"message": failure.message, "type": kind, "param": None, "code": failure.code}}
 
 
-def anthropic_error(failed: Failed) -> Json:
+def anthropic_error(failure: Failure) -> Json:
     """Anthropic's `error` event."""
-    kind = _ANTHROPIC_TYPES.get(failed.status, "api_error")
-    return {"type": "error", "error": {"type": kind, "message": failed.message}}
+    kind = _ANTHROPIC_TYPES.get(failure.status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": failure.message}}
 
 
-def response_error(failed: Failed) -> Json:
+def response_error(failure: Failure) -> Json:
     """The `error` of a failed response. Clients know few codes: what is no limit is the server's."""
-    code = "rate_limit_exceeded" if failed.status == 429 else "server_error"
-    return {"code": code, "message": failed.message}
+    code = "rate_limit_exceeded" if failure.status == 429 else "server_error"
+    return {"code": code, "message": failure.message}

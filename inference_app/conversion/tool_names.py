@@ -45,29 +45,29 @@ class ToolNames:
         """The wire's name of a tool that the request declares."""
         if (known := self._names.get(origin.key)) is not None:
             return known
-        name = _plain(origin)
+        name = _plain_name(origin)
         if name in self._origins:
-            name = _hashed(origin)
+            name = _hash_name(origin)
         self._origins[name] = origin
         self._names[origin.key] = name
         return name
 
-    def of(self, name: str, namespace: str | None = None) -> str:
+    def wire_name(self, name: str, namespace: str | None = None) -> str:
         """The wire's name of a tool that is called in the conversation, declared any longer or not."""
         known = self._names.get((namespace, name))
-        return known if known is not None else _plain(Origin(name, namespace))
+        return known if known is not None else _plain_name(Origin(name, namespace))
 
     def origin(self, name: str) -> Origin:
         """What the client calls it; a name that no tool has is handed on for the client to refuse."""
         return self._origins.get(name) or Origin(name)
 
 
-def _plain(origin: Origin) -> str:
+def _plain_name(origin: Origin) -> str:
     full = origin.name if origin.namespace is None else f"{origin.namespace}__{origin.name}"
-    return full if _PLAIN.match(full) else _hashed(origin)
+    return full if _PLAIN.match(full) else _hash_name(origin)
 
 
-def _hashed(origin: Origin) -> str:
+def _hash_name(origin: Origin) -> str:
     """What is cut out is the middle: the model goes by the tool's own name, which stands at the end."""
     full = origin.name if origin.namespace is None else f"{origin.namespace}__{origin.name}"
     digest = hashlib.sha256(f"{origin.namespace}\0{origin.name}".encode("utf-8", "replace")).hexdigest()[:_HASH]

@@ -1,15 +1,15 @@
-"""Chat's calls among its messages: a tool's answers stand directly behind the message that called it."""
+"""Chat's calls among its messages: a tool's results stand directly behind the message that called it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from inference_app.conversion.shape import Json
+from inference_app.conversion.validation import Json
 
 
-def answers_behind_calls(messages: Sequence[Json]) -> list[Json]:
+def order_tool_results(messages: Sequence[Json]) -> list[Json]:
     """The messages with every answer moved up to its call, and nothing else moved: what a client slipped in between
-    comes after the answers. Ids may repeat in a conversation; the first answer that is still free counts."""
+    comes after the results. Ids may repeat in a conversation; the first answer that is still free counts."""
     if not any(message["role"] == "tool" for message in messages):
         return list(messages)
     ordered: list[Json] = []
@@ -19,7 +19,7 @@ def answers_behind_calls(messages: Sequence[Json]) -> list[Json]:
             continue
         ordered.append(message)
         if calls := message.get("tool_calls"):
-            ordered += _answers(messages, position, {call["id"] for call in calls}, taken)
+            ordered += _take_results(messages, position, {call["id"] for call in calls}, taken)
     return ordered
 
 
@@ -30,8 +30,8 @@ def call_ids(messages: Sequence[Json]) -> Iterator[str]:
             yield call["id"]
 
 
-def _answers(messages: Sequence[Json], position: int, wanted: set[str], taken: set[int]) -> list[Json]:
-    answers = []
+def _take_results(messages: Sequence[Json], position: int, wanted: set[str], taken: set[int]) -> list[Json]:
+    results = []
     for later in range(position + 1, len(messages)):
         message = messages[later]
         if not wanted:
@@ -39,5 +39,5 @@ def _answers(messages: Sequence[Json], position: int, wanted: set[str], taken: s
         if message["role"] == "tool" and later not in taken and message["tool_call_id"] in wanted:
             wanted.discard(message["tool_call_id"])
             taken.add(later)
-            answers.append(message)
-    return answers
+            results.append(message)
+    return results

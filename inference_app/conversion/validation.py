@@ -10,19 +10,19 @@ from core_app.errors import BadRequest
 Json = dict[str, Any]
 
 
-def mapping(value: Any, field: str) -> Json:
+def require_object(value: Any, field: str) -> Json:
     """`value`, which must be an object."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field} must be an object.", field=field)
     return value
 
 
-def optional_mapping(value: Any, field: str) -> Json:
+def optional_object(value: Any, field: str) -> Json:
     """`value`, an object, or an empty one in the place of null."""
-    return {} if value is None else mapping(value, field)
+    return {} if value is None else require_object(value, field)
 
 
-def listed(value: Any, field: str) -> list[Any]:
+def optional_array(value: Any, field: str) -> list[Any]:
     """`value`, an array, or an empty one in the place of null."""
     if value is None:
         return []
@@ -31,32 +31,32 @@ def listed(value: Any, field: str) -> list[Any]:
     return value
 
 
-def mappings(value: Any, field: str) -> Iterator[tuple[str, Json]]:
+def iter_objects(value: Any, field: str) -> Iterator[tuple[str, Json]]:
     """Each object of an array, with its path."""
-    for number, item in enumerate(listed(value, field)):
+    for number, item in enumerate(optional_array(value, field)):
         path = f"{field}[{number}]"
-        yield path, mapping(item, path)
+        yield path, require_object(item, path)
 
 
-def string(value: Any, field: str) -> str:
+def require_string(value: Any, field: str) -> str:
     """`value`, which must be a string."""
     if not isinstance(value, str):
         raise BadRequest(f"{field} must be a string.", field=field)
     return value
 
 
-def filled(value: Any, field: str) -> str:
+def require_nonempty(value: Any, field: str) -> str:
     """`value`, which must be a string with something in it."""
-    if not string(value, field):
+    if not require_string(value, field):
         raise BadRequest(f"{field} must not be empty.", field=field)
     return str(value)
 
 
-def refused(field: str, sentence: str) -> BadRequest:
+def field_error(field: str, sentence: str) -> BadRequest:
     """A refusal whose sentence begins with the field."""
     return BadRequest(f"{field} {sentence}", field=field)
 
 
-def given(body: Json, names: tuple[str, ...]) -> Json:
+def pick_fields(body: Json, names: tuple[str, ...]) -> Json:
     """The fields among `names` that are there and not null."""
     return {name: body[name] for name in names if body.get(name) is not None}
