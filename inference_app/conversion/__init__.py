@@ -1,7 +1,7 @@
-"""Wire conversions: an OpenAI or Anthropic client served by a provider that speaks another wire.
+"""Wire conversions for OpenAI and Anthropic clients whose provider speaks a different wire.
 
-Pure functions and small state machines: nothing here knows Django, settings or the network. What both sides can say
-and what is left out is written down in docs/conversions.md.
+Pure functions and small state machines without Django, settings or network access. docs/conversions.md lists the
+fields that are converted and the fields that are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""One request's way from a client's dialect to a provider's wire, and the answer's way back.
+"""Converter of one request: from a client's dialect to a provider's wire, and the response back.
 
-Requests go by way of chat: every dialect has a module to it and every wire one from it. Answers go by way of steps:
-a reader of the wire makes them, a writer of the dialect takes them, streamed or whole. A converter serves one attempt.
+Requests are converted through the chat format: one module per dialect into it, one per wire out of it. Responses are
+converted through steps: a reader of the wire yields them and a writer of the dialect consumes them, for streams and
+for complete bodies. A converter serves one attempt.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from inference_app.conversion.writers.responses import ResponsesWriter
 ClientDialect = Literal["chat", "messages", "responses"]
 
 MAX_HEADER = 1000
-"""Characters of `x-gateway-dropped-tools`: clients bound their headers."""
+"""Maximum length of `x-gateway-dropped-tools`, because clients limit the size of headers."""
 
 _WRITERS: dict[ClientDialect, Callable[..., Writer]] = {
     "chat": ChatWriter,
@@ -45,11 +46,14 @@ _WRITERS: dict[ClientDialect, Callable[..., Writer]] = {
     "responses": ResponsesWriter,
 }
 _SHAPE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, IndexError)
-"""What reading a provider's JSON raises that has another shape than its wire's."""
+"""Errors that a reader raises for JSON whose structure is not that of its wire."""
 
 
 class RequestConverter:
-    """Between `client`'s dialect and `wire`, which is another one. The answer may be `answer` or `feed` … `finish`."""
+    """Converts between the dialect `client` and the different wire `wire`.
+
+    A complete response goes through `answer`, a stream through `feed` and then `finish`.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class RequestConverter:
         self.usage: Usage | None = None
 
     def convert_request(self, body: Json) -> Json:
-        """The provider's request. Raises BadRequest for what the wire cannot say."""
+        """Returns the provider's request. Raises BadRequest for what the wire cannot express."""
         self._names = ToolNames()
         chat, dropped = self._request_to_chat(body)
         if self._wire == "anthropic":
@@ -82,14 +86,14 @@ class RequestConverter:
         elif self._wire == "openai-responses":
             chat = chat_to_responses(chat)
         else:
-            # Clients tell the calls of a whole conversation apart by their ids, which some providers count from 0.
+            # Clients need ids that are unique in the conversation; some providers number calls from 0 in each response.
             self._reader = ChatReader(self._new_id, call_ids(chat["messages"]))
         self.dropped_tools = dropped
         self._writer = self._new_writer(body)
         return chat
 
     def convert_response(self, body: Json) -> Json:
-        """The client's answer. Raises CompletionError, a ValueError, for what is no answer."""
+        """Returns the client's response body. Raises CompletionError (a ValueError) for an invalid completion."""
         for _ in self._write_steps(lambda: self._reader.read_body(body)):
             pass
         if self._failure is not None:
@@ -97,19 +101,22 @@ class RequestConverter:
         return self._writer.final_body()
 
     def request(self, body: bytes) -> bytes:
-        """`convert_request` over JSON."""
+        """Applies `convert_request` to JSON bytes."""
         value = _parse_json(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")
         return jsontext.encode(self.convert_request(value))
 
     def answer(self, body: bytes) -> bytes:
-        """`convert_response` over JSON."""
+        """Applies `convert_response` to JSON bytes."""
         return jsontext.encode(self.convert_response(_parse_object(body)))
 
     def feed(self, data: bytes) -> bytes:
-        """The client's events for these bytes of the provider's stream, cut anywhere. Raises CompletionError once the
-        stream has failed and what came before has been handed out."""
+        """Returns the client's events for these bytes of the provider's stream, which may be split anywhere.
+
+        Raises CompletionError on the call after the stream failed, so that earlier events are delivered first; for an
+        oversized event at once.
+        """
         self._raise_failure()
         try:
             return self._convert_events(self._events.feed(data))
@@ -117,7 +124,7 @@ class RequestConverter:
             raise CompletionError(malformed_failure()) from None
 
     def finish(self) -> bytes:
-        """The last events, when the provider's stream has ended. Raises CompletionError unless its answer had."""
+        """Returns the last events of the client's stream. Raises CompletionError for an unfinished completion."""
         self._raise_failure()
         rest = self._convert_events(self._events.end())
         if not self._over and self._failure is None:
@@ -126,14 +133,14 @@ class RequestConverter:
         return rest
 
     def fail(self, failure: Failure) -> bytes:
-        """The events that end the client's stream when the provider's broke; nothing after its end."""
+        """Returns the events that end the client's stream after a provider failure; empty if the stream has ended."""
         if self._over:
             return b""
         self._over = True
         return b"".join(map(self._encode_event, self._writer.write(failure)))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """`x-gateway-dropped-tools`, when there are any."""
+        """Returns `x-gateway-dropped-tools` if tools were dropped."""
         if not self.dropped_tools:
             return []
         named = ", ".join(self.dropped_tools)[:MAX_HEADER]
@@ -173,7 +180,7 @@ class RequestConverter:
         return self._reader.read(_parse_object(data))
 
     def _write_steps(self, steps: Callable[[], Iterable[Step]]) -> Iterator[Json]:
-        """The events of the steps, up to a failure, which is remembered."""
+        """Yields the events of the steps. Stops at a failure and stores it."""
         try:
             for step in steps():
                 if isinstance(step, Failure):
@@ -193,7 +200,7 @@ class RequestConverter:
 
 
 def _parse_json(data: bytes) -> Any:
-    """JSON of any kind; what orjson refuses (lone surrogates, huge integers) is cleaned, or BadRequest is raised."""
+    """Parses JSON of any type. Cleans what orjson rejects (lone surrogates, huge integers) or raises BadRequest."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -201,7 +208,7 @@ def _parse_json(data: bytes) -> Any:
 
 
 def _parse_object(data: bytes) -> Json:
-    """A provider's JSON object."""
+    """Parses a provider's JSON object; raises CompletionError for anything else."""
     try:
         value = _parse_json(data)
     except BadRequest:

@@ -1,6 +1,6 @@
-"""A failed answer as each dialect's error object; what a stream that has begun ends with.
+"""Error objects of each dialect that end a stream after a failure.
 
-Before a stream has begun, errors are the relay's.
+Errors before the start of a stream are rendered by the relay.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ _ANTHROPIC_TYPES = {
 
 
 def openai_error(failure: Failure) -> Json:
-    """Chat's: OpenAI's clients raise at a chunk that has an `error`."""
+    """Returns chat's error chunk; OpenAI's clients raise an exception for a chunk with `error`."""
     kind = "rate_limit_error" if failure.status == 429 else "server_error"
     return {"error": {"message": failure.message, "type": kind, "param": None, "code": failure.code}}
 
 
 def anthropic_error(failure: Failure) -> Json:
-    """Anthropic's `error` event."""
+    """Returns Anthropic's `error` event."""
     kind = _ANTHROPIC_TYPES.get(failure.status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": failure.message}}
 
 
 def response_error(failure: Failure) -> Json:
-    """The `error` of a failed response. Clients know few codes: what is no limit is the server's."""
+    """Returns the `error` of a failed response.
+
+    Clients know few codes, so everything except a rate limit is a `server_error`.
+    """
     code = "rate_limit_exceeded" if failure.status == 429 else "server_error"
     return {"code": code, "message": failure.message}

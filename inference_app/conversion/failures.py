@@ -1,6 +1,6 @@
-"""What went wrong with a provider's answer, said without a word of the provider's own text.
+"""Failures of a provider's completion, described without the provider's own text.
 
-Only the error's code is taken over, and only when it looks like one.
+Only the provider's error code is kept, and only if it has the form of a code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STATUSES = {"rate_limit_error": 429, "rate_limit_exceeded": 429, "overloaded_er
 
 
 class CompletionError(ValueError):
-    """A provider's answer that is none: garbage, an error in an answer's place, or an end before the end."""
+    """An invalid completion: malformed JSON, an error instead of a completion, or a premature end."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -23,7 +23,7 @@ class CompletionError(ValueError):
 
 
 def provider_error(error: Any) -> Failure:
-    """An error object that came in the place of an answer, or in the middle of one."""
+    """Returns the failure for a provider's error object, sent instead of a completion or within its stream."""
     fields = error if isinstance(error, dict) else {}
     named = (fields.get("code"), fields.get("type"))
     code = next((str(name) for name in named if name and _CODE.match(str(name))), "provider_error")

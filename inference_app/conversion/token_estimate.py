@@ -1,7 +1,7 @@
-"""How many tokens a Messages request has, estimated, for providers that do not count.
+"""Token estimate for a Messages request, for providers that do not count tokens.
 
-Four bytes of plain text a token, fewer characters of other scripts; an image counts as one of Anthropic's largest.
-Meant to err upwards: assistants shorten their conversation by it.
+Assumes 3.6 ASCII characters per token, 1.5 characters of other scripts, and Anthropic's largest size for an image. The
+estimate errs upwards, because coding assistants shorten their conversation by it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OTHERS = re.compile(r"[^\x00-\x7f]")
 
 
 def estimate_tokens(body: dict[str, Any]) -> int:
-    """The estimate for the body of `/v1/messages` or `/v1/messages/count_tokens`."""
+    """Returns the estimate for the body of `/v1/messages` or `/v1/messages/count_tokens`."""
     total = _content_tokens(body.get("system")) + _json_tokens(body.get("tools") or [])
     messages = body.get("messages")
     for message in messages if isinstance(messages, list) else ():
@@ -52,7 +52,7 @@ def _block_tokens(block: Any) -> int:
 
 
 def _document_tokens(source: Any) -> int:
-    """Text as it is; of a PDF only the size is known, and a page of it is about as large as its image."""
+    """Counts text by its length and estimates PDF pages from the size, one image per page."""
     if not isinstance(source, dict):
         return 0
     if source.get("type") == "content":

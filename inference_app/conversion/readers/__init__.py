@@ -1,0 +1,1 @@
+"""Readers: one per provider wire, from a response to steps."""

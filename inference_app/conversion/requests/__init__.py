@@ -1,0 +1,1 @@
+"""Request converters: one per client dialect into chat, one per provider wire out of chat."""

@@ -1,0 +1,1 @@
+"""Writers: one per client dialect, from steps to a response."""
