@@ -1,7 +1,7 @@
-"""Chat completions as steps: chunks of a stream, and whole answers.
+"""Reader of chat completions: stream chunks and complete bodies, to steps.
 
-Of several choices the first counts. The stop is told at the end, because the usage comes after it and some providers
-go on to send calls. A provider's in-stream error is Failure with its code; its text goes nowhere.
+Only the first choice is read. Finish is yielded at the end, because usage arrives after the finish reason and some
+providers still send calls then. An error within a stream becomes a Failure with its code; its text is dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from inference_app.conversion.steps import (
 from inference_app.conversion.usage import Usage, usage_of_chat
 
 _FAULTS = frozenset({"error", "insufficient_system_resource"})
-"""Reasons to finish that are failures: OpenRouter's and DeepSeek's."""
+"""Finish reasons that mean a failure, of OpenRouter and DeepSeek."""
 
 _REASONS = {
     "length": FinishReason.LENGTH,
@@ -41,7 +41,7 @@ _REASONS = {
 
 
 class ChatReader:
-    """Reads one answer of `openai-chat`."""
+    """Reader of one completion of the wire `openai-chat`."""
 
     def __init__(self, new_id: Callable[[str], str], taken: Iterable[str] = ()) -> None:
         self._calls = CallSequencer(new_id, taken)
@@ -52,7 +52,7 @@ class ChatReader:
         self._usage: Usage | None = None
 
     def read(self, event: Json) -> Iterator[Step]:
-        """One chunk."""
+        """Yields the steps of one chunk."""
         if event.get("error"):
             yield provider_error(event["error"])
             return
@@ -65,7 +65,7 @@ class ChatReader:
             yield from self._read_choice(choice.get("delta") or choice.get("message") or {}, choice)
 
     def end(self) -> Iterator[Step]:
-        """After `[DONE]`, or the connection's end."""
+        """Yields the last steps, after `[DONE]` or the end of the connection."""
         if self._reason is None:
             yield cut_off_failure()
             return
@@ -80,13 +80,13 @@ class ChatReader:
         yield End()
 
     def read_body(self, body: Json) -> Iterator[Step]:
-        """A whole completion."""
+        """Yields the steps of a complete `chat.completion`."""
         if not body.get("error") and _first_choice(body) is None:
             yield malformed_failure()
             return
         yield from self.read(body)
         if not body.get("error"):
-            # Some local servers leave the reason of a whole answer out.
+            # Some local servers omit the finish reason of a complete body.
             self._reason = self._reason or FinishReason.STOP
             yield from self.end()
 
@@ -105,7 +105,7 @@ class ChatReader:
             self._sequence = stop if isinstance(stop, str) and reason == "stop" else None
 
     def _emit(self, step: Step) -> Iterator[Step]:
-        """Words end the calls before them; in the middle of a call they wait for its end."""
+        """Yields a content step after ending the open calls; delays it while a call is incomplete."""
         if not self._calls.complete:
             self._delayed.append(step)
             return
@@ -128,7 +128,7 @@ def _start_step(event: Json) -> Start:
 
 
 def _content_text(content: Any) -> str:
-    """A string, or (Mistral's) parts of which the texts count."""
+    """Returns the text of a string or of a list of parts (Mistral)."""
     if isinstance(content, list):
         return "".join(part.get("text") or "" for part in content if part.get("type") == "text")
     return content if isinstance(content, str) else ""

@@ -1,7 +1,7 @@
-"""Anthropic Messages as steps: events of a stream, and whole messages.
+"""Reader of Anthropic Messages: stream events and complete messages, to steps.
 
-Blocks of the provider's own tools (searches, code) and citations have no words in other dialects and are passed
-over; signatures of thinking are the provider's alone.
+Blocks of the provider's hosted tools (searches, code) and citations are skipped, because other dialects cannot express
+them. Signatures of thinking are skipped, because only the provider can use them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DELTAS = {"text_delta": ("text", Text), "thinking_delta": ("thinking", Reasonin
 
 
 class MessagesReader:
-    """Reads one answer of `anthropic`."""
+    """Reader of one completion of the wire `anthropic`."""
 
     def __init__(self) -> None:
         self._calls: dict[Any, bool] = {}
@@ -47,7 +47,7 @@ class MessagesReader:
         self._ended = False
 
     def read(self, event: Json) -> Iterator[Step]:
-        """One event."""
+        """Yields the steps of one event."""
         kind = event.get("type")
         if kind == "message_start":
             yield from self._start_message(event["message"])
@@ -71,7 +71,7 @@ class MessagesReader:
             yield cut_off_failure()
 
     def read_body(self, body: Json) -> Iterator[Step]:
-        """A whole message."""
+        """Yields the steps of a complete message."""
         if body.get("type") == "error":
             yield provider_error(body.get("error"))
             return
@@ -119,7 +119,7 @@ class MessagesReader:
             yield CallEnd()
 
     def _add_usage(self, usage: Any) -> None:
-        """Later counts are totals: they replace the earlier ones."""
+        """Merges usage counts. Later counts are totals, so they replace earlier ones."""
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
 

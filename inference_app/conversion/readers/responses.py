@@ -1,7 +1,7 @@
-"""The Responses API as steps: events of a stream, and whole responses.
+"""Reader of the Responses API: stream events and complete responses, to steps.
 
-Items of hosted tools have no words in other dialects and are passed over. Calls begin when their item is added and
-end when it is done.
+Items of hosted tools are skipped, because other dialects cannot express them. A call starts when its item is added and
+ends when the item is done.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENDS = frozenset({"response.completed", "response.incomplete"})
 
 
 class ResponsesReader:
-    """Reads one answer of `openai-responses`."""
+    """Reader of one completion of the wire `openai-responses`."""
 
     def __init__(self) -> None:
         self._started = False
@@ -46,7 +46,7 @@ class ResponsesReader:
         self._ended = False
 
     def read(self, event: Json) -> Iterator[Step]:
-        """One event."""
+        """Yields the steps of one event."""
         kind = event.get("type")
         if not self._started and isinstance(event.get("response"), dict):
             yield from self._start_response(event["response"])
@@ -74,7 +74,7 @@ class ResponsesReader:
             yield cut_off_failure()
 
     def read_body(self, body: Json) -> Iterator[Step]:
-        """A whole response."""
+        """Yields the steps of a complete response."""
         if body.get("error") or body.get("status") == "failed":
             yield provider_error(body.get("error"))
             return

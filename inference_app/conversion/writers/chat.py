@@ -1,6 +1,6 @@
-"""Steps as chat completions: chunks of a stream, and the whole completion.
+"""Writer of chat completions: steps to stream chunks and the complete completion.
 
-The chunk with the usage is written for the client that asked for it; the empty event at the end is `[DONE]`.
+The usage chunk is written only for clients that requested it. The empty event at the end becomes `[DONE]`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inference_app.conversion.usage import Usage
 
 
 class ChatWriter:
-    """Writes one answer for a client of chat completions."""
+    """Writer of one completion for a Chat Completions client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
         options = request.get("stream_options")

@@ -1,6 +1,6 @@
-"""The items of a response's output while they are written: each knows the events that open, fill and close it.
+"""Output items of a response while they are written. Each item returns the events that open, fill and close it.
 
-`value` is the item as it will stand in the response once `close` was called.
+`value` is the item as it appears in the response, complete after `close`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from inference_app.conversion.tool_names import Origin
 
 
 class Item(ABC):
-    """What all items have in common."""
+    """Base class of output items."""
 
     def __init__(self, value: Json, index: int) -> None:
         self.value = value
@@ -25,7 +25,7 @@ class Item(ABC):
 
     @abstractmethod
     def close(self, status: str) -> list[Json]:
-        """The events that end the item."""
+        """Returns the events that end the item."""
 
     def _item_event(self, kind: str) -> Json:
         copied = {name: list(value) if isinstance(value, list) else value for name, value in self.value.items()}
@@ -36,7 +36,7 @@ class Item(ABC):
 
 
 class MessageItem(Item):
-    """The assistant's words: parts of text and of refusal."""
+    """A message item with parts of text and refusal."""
 
     def __init__(self, item_id: str, index: int) -> None:
         super().__init__(
@@ -47,14 +47,14 @@ class MessageItem(Item):
         self._pieces: list[str] = []
 
     def add_text(self, delta: str, logprobs: tuple[Json, ...]) -> list[Json]:
-        """A piece of text."""
+        """Returns the events for a delta of text."""
         events, part = self._open_part({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
         self._pieces.append(delta)
         part["logprobs"] += logprobs
         return [*events, self._part_event("response.output_text.delta", delta=delta, logprobs=list(logprobs))]
 
     def add_refusal(self, delta: str) -> list[Json]:
-        """A piece of a refusal."""
+        """Returns the events for a delta of a refusal."""
         events, _ = self._open_part({"type": "refusal", "refusal": ""})
         self._pieces.append(delta)
         return [*events, self._part_event("response.refusal.delta", delta=delta)]
@@ -65,7 +65,7 @@ class MessageItem(Item):
         return [*events, self._item_event("response.output_item.done")]
 
     def _open_part(self, empty: Json) -> tuple[list[Json], Json]:
-        """The open part of that type, and the events that opened it."""
+        """Returns the events that open a part of this type, if none is open, and the part."""
         if self._part is not None and self._part["type"] == empty["type"]:
             return [], self._part
         events = self._close_part()
@@ -89,7 +89,7 @@ class MessageItem(Item):
 
 
 class ReasoningItem(Item):
-    """What the model thought, as one part of a summary: that is where clients look for it."""
+    """A reasoning item with the reasoning as one summary part, where clients look for it."""
 
     def __init__(self, item_id: str, index: int) -> None:
         super().__init__({"type": "reasoning", "id": item_id, "summary": [], "status": "in_progress"}, index)
@@ -100,7 +100,7 @@ class ReasoningItem(Item):
         return [*super().open(), self._event("response.reasoning_summary_part.added", summary_index=0, part=part)]
 
     def add_reasoning(self, delta: str) -> list[Json]:
-        """A piece of it."""
+        """Returns the events for a delta of reasoning."""
         self._pieces.append(delta)
         return [self._event("response.reasoning_summary_text.delta", summary_index=0, delta=delta)]
 
@@ -116,14 +116,14 @@ class ReasoningItem(Item):
 
 
 class CallItem(Item):
-    """A function that is called."""
+    """A function call item."""
 
     def __init__(self, item_id: str, index: int, call: CallStart, origin: Origin) -> None:
         super().__init__(self._new_value(item_id, call.id, origin), index)
         self._pieces: list[str] = []
 
     def add_input(self, delta: str) -> list[Json]:
-        """A piece of its arguments."""
+        """Returns the events for a delta of the arguments."""
         self._pieces.append(delta)
         return [self._event("response.function_call_arguments.delta", delta=delta)]
 
@@ -139,7 +139,7 @@ class CallItem(Item):
 
 
 class CustomCallItem(CallItem):
-    """A free-form tool that is called; the wire's own ones come without the JSON around their input."""
+    """A free-form call item. The wire's own free-form calls have plain input, the others input wrapped in JSON."""
 
     def __init__(self, item_id: str, index: int, call: CallStart, origin: Origin) -> None:
         super().__init__(item_id, index, call, origin)
@@ -167,7 +167,7 @@ def _namespace(origin: Origin) -> Json:
 
 
 def _unwrap_input(arguments: str) -> str:
-    """The one string in a function's arguments; models that forget the JSON around it are understood."""
+    """Returns the string in a function's arguments, or the arguments themselves if the model omitted the JSON."""
     try:
         value = jsontext.decode_untrusted(arguments.encode("utf-8", "replace"))
     except BadRequest:

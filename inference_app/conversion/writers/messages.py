@@ -1,7 +1,7 @@
-"""Steps as Anthropic Messages: the events of a stream, and the whole message.
+"""Writer of Anthropic Messages: steps to stream events and the complete message.
 
-Blocks follow each other under one index each. The input's tokens are known only at the end: `message_start` says
-zero, `message_delta` the total, which clients take over. A refusal is text that ends with the stop reason `refusal`.
+Blocks do not overlap and have one index each. Input tokens are known only at the end, so `message_start` reports zero
+and `message_delta` the total, which clients use. A refusal is text followed by the stop reason `refusal`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DELTAS = {"text": "text_delta", "thinking": "thinking_delta"}
 
 
 class MessagesWriter:
-    """Writes one answer for a client of Anthropic Messages."""
+    """Writer of one completion for an Anthropic Messages client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
         self._names = names
@@ -94,7 +94,7 @@ class MessagesWriter:
         events: list[Json] = []
         if self._open is None or self._open["type"] != kind:
             empty: Json = {"type": kind, kind: ""}
-            # Nobody signed these thoughts; clients insist on the field.
+            # There is no signature, but clients require the field.
             events = self._start_block({**empty, "signature": ""} if kind == "thinking" else empty)
         self._pieces.append(delta)
         return [*events, self._delta_event({"type": _DELTAS[kind], kind: delta})]
@@ -137,7 +137,7 @@ class MessagesWriter:
 
 
 def _parse_input(text: str) -> Json:
-    """A tool's input as an object. What the model wrote wrongly is kept for the tool to complain about."""
+    """Returns a tool's input as an object. Invalid input is kept under `invalid_json`, for the tool to report."""
     try:
         value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))
     except BadRequest:

@@ -1,7 +1,7 @@
-"""Steps as the Responses API: its events in the official order, numbered from 0, and the whole response.
+"""Writer of the Responses API: steps to events in OpenAI's order, numbered from 0, and the complete response.
 
-Items follow each other under one `output_index` each. The input of a free-form tool stands as JSON inside the
-arguments of the function that took its place, so it is shown in one delta when it is complete.
+Items do not overlap and have one `output_index` each. A free-form tool is declared to other wires as a function whose
+arguments wrap the input in JSON, so the input is written as one delta when it is complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FI
 
 
 class ResponsesWriter:
-    """Writes one answer for a client of the Responses API."""
+    """Writer of one completion for a Responses client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
         self._names = names
@@ -89,7 +89,7 @@ class ResponsesWriter:
         ]
 
     def _open_message(self) -> tuple[list[Json], MessageItem]:
-        """The open message, and the events that opened it."""
+        """Returns the events that open a message, if none is open, and the message."""
         events: list[Json] = []
         if not isinstance(self._item, MessageItem):
             item = MessageItem(self._new_id("msg"), self._next_index())
@@ -109,7 +109,7 @@ class ResponsesWriter:
         return kind(self._new_id("ctc" if kind is CustomCallItem else "fc"), self._next_index(), step, origin)
 
     def _next_index(self) -> int:
-        """The index of an item that begins now, which ends the open one."""
+        """Returns the index of a new item, which closes the open one."""
         return len(self._output) + (self._item is not None)
 
     def _open_item(self, item: Item) -> list[Json]:
