@@ -1,4 +1,4 @@
-"""Anthropic's content blocks as chat's parts."""
+"""Converter of Anthropic's content blocks to chat's parts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ LEFT_OUT = frozenset(
         "compaction", "browser_state", "advisor_tool_result", "mcp_tool_listing", "fallback",
     }
 )  # fmt: skip
-"""Blocks without which the conversation still reads: thoughts, and what the provider's own tools did."""
+"""Blocks that a conversation does not need: reasoning, and activity of the provider's hosted tools."""
 
 
 def blocks_of(content: Any, field: str) -> Iterator[tuple[str, Json]]:
-    """Content as blocks with their paths; a string is one block of text."""
+    """Yields the blocks of a content with their paths; a string is one text block."""
     if isinstance(content, str):
         yield field, {"type": "text", "text": content}
         return
@@ -38,13 +38,13 @@ def blocks_of(content: Any, field: str) -> Iterator[tuple[str, Json]]:
 
 
 def parts_of(content: Any, field: str) -> Iterator[Json]:
-    """Chat's parts of content that holds no calls and no results."""
+    """Yields chat's parts for a content without calls and results."""
     for path, block in blocks_of(content, field):
         yield from block_parts(path, block)
 
 
 def block_parts(path: str, block: Json) -> Iterator[Json]:
-    """Chat's parts of one such block."""
+    """Yields chat's parts for one block."""
     kind = block["type"]
     if kind == "text":
         yield text_part(require_string(block.get("text"), f"{path}.text"))

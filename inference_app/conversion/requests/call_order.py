@@ -1,4 +1,4 @@
-"""Chat's calls among its messages: a tool's results stand directly behind the message that called it."""
+"""Order of chat's messages: tool results directly follow the message with their calls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from inference_app.conversion.validation import Json
 
 
 def order_tool_results(messages: Sequence[Json]) -> list[Json]:
-    """The messages with every answer moved up to its call, and nothing else moved: what a client slipped in between
-    comes after the results. Ids may repeat in a conversation; the first answer that is still free counts."""
+    """Moves each tool result up to its call; messages that were between them follow the results.
+
+    Ids may repeat in a conversation: a call gets the first unused result after it.
+    """
     if not any(message["role"] == "tool" for message in messages):
         return list(messages)
     ordered: list[Json] = []
@@ -24,7 +26,7 @@ def order_tool_results(messages: Sequence[Json]) -> list[Json]:
 
 
 def call_ids(messages: Sequence[Json]) -> Iterator[str]:
-    """The ids of all calls in the conversation."""
+    """Yields the ids of all calls in the conversation."""
     for message in messages:
         for call in message.get("tool_calls") or ():
             yield call["id"]

@@ -1,4 +1,4 @@
-"""Chat's content parts and arguments as Anthropic's blocks and inputs."""
+"""Converter of chat's content parts and arguments to Anthropic's blocks and inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DATA_URL = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
 
 
 def blocks_of(content: Any, field: str) -> Iterator[Json]:
-    """The blocks of a message's content; empty texts, which Anthropic refuses, are left out."""
+    """Yields the blocks of a message's content, without empty texts, which Anthropic rejects."""
     if isinstance(content, str):
         if content:
             yield {"type": "text", "text": content}
@@ -37,19 +37,19 @@ def blocks_of(content: Any, field: str) -> Iterator[Json]:
 
 
 def pick_cache_control(part: Json) -> Json:
-    """The mark of Anthropic's cache, which some clients of chat set too."""
+    """Returns Anthropic's cache mark, which some chat clients also set."""
     return pick_fields(part, ("cache_control",))
 
 
 def call_id_of(given: str) -> str:
-    """A call's id in the characters that Anthropic takes: other providers' have more (`functions.look:0`)."""
+    """Returns a call id in Anthropic's characters; other providers use more (`functions.look:0`)."""
     if _PLAIN_ID.match(given):
         return given
     return f"{_OTHER.sub('_', given)}_{hashlib.sha256(given.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def arguments_of(arguments: Any) -> Json:
-    """A call's arguments as an object; what is none is kept under a name of its own."""
+    """Returns a call's arguments as an object; other values are kept under `invalid_json`."""
     text = require_string(arguments or "{}", "arguments")
     try:
         value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))

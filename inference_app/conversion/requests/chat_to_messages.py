@@ -1,8 +1,8 @@
-"""A request of chat completions as one of Anthropic Messages.
+"""Request converter: chat completions to Anthropic Messages.
 
-Leading system messages become `system`; later ones stay where they are, as the user's words between `<system>` tags,
-for older models refuse the role there. Tools' answers join the user's turn that follows. `cache_control` on a part
-or a tool is kept.
+Leading system messages become `system`. Later ones keep their position, as user text in `<system>` tags, because older
+models reject the role there. Tool results are merged into the user message that follows. `cache_control` on a part or
+a tool is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from inference_app.conversion.validation import (
 )
 
 DEFAULT_MAX_TOKENS = 8192
-"""Anthropic wants a limit where chat has none; every model since 2024 can write that much."""
+"""Limit for requests without one, which Anthropic requires. Every model since 2024 supports this length."""
 
 MAPPED = frozenset(
     {
@@ -40,14 +40,14 @@ LEFT_OUT = frozenset(
         "top_logprobs", "verbosity", "web_search_options",
     }
 )  # fmt: skip
-"""Fields without a word in Messages."""
+"""Fields that Messages cannot express."""
 
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
 
 def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
-    """The Messages request, and the names of the tools that were left out."""
+    """Returns the Messages request and the names of the dropped tools."""
     tools, dropped = _tools(chat)
     system, others = _system(list(iter_objects(chat.get("messages"), "messages")))
     limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or DEFAULT_MAX_TOKENS
@@ -60,7 +60,7 @@ def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
 
 
 def _system(messages: list[tuple[str, Json]]) -> tuple[Json, list[tuple[str, Json]]]:
-    """`system` from the leading messages, and the messages that follow them."""
+    """Returns `system` from the leading system messages, and the messages after them."""
     leading = 0
     while leading < len(messages) and messages[leading][1].get("role") in ("system", "developer"):
         leading += 1
@@ -92,7 +92,7 @@ def _messages(messages: list[tuple[str, Json]]) -> list[Json]:
 
 
 def _add_tool_result(result: list[Json], blocks: list[Json]) -> None:
-    """A tool's answer: with the answers before it, in one turn of the user."""
+    """Adds a tool result to the user message with the previous results, or to a new one."""
     if result and result[-1]["role"] == "user" and _is_result(result[-1]["content"]):
         result[-1]["content"] += blocks
     else:
@@ -100,7 +100,7 @@ def _add_tool_result(result: list[Json], blocks: list[Json]) -> None:
 
 
 def _add_user_blocks(result: list[Json], blocks: list[Json]) -> None:
-    """The user's words: behind the answers of tools where there are any, else in a turn of their own."""
+    """Adds user blocks to the message with the tool results before them, or to a new one."""
     if not blocks:
         return
     if result and result[-1]["role"] == "user" and _is_result(result[-1]["content"]):
@@ -192,7 +192,7 @@ def _fields(chat: Json) -> Json:
     if chat.get("user"):
         fields["metadata"] = {"user_id": chat["user"]}
     if isinstance(temperature := chat.get("temperature"), int | float):
-        # Chat's scale ends at 2.
+        # Chat's range is 0 to 2, Anthropic's 0 to 1.
         fields["temperature"] = min(temperature, 1)
     output: Json = {}
     if isinstance(effort := chat.get("reasoning_effort"), str) and effort in _EFFORTS:

@@ -1,6 +1,6 @@
-"""A request of chat completions as one of the Responses API, for providers that speak only that.
+"""Request converter: chat completions to the Responses API, for providers that support only that.
 
-The first system message becomes the instructions. Nothing is stored, as chat's own default has it.
+The first system message becomes `instructions`. `store` is false unless the client sets it, as in chat.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ LEFT_OUT = frozenset(
         "prompt_cache_options",
     }
 )  # fmt: skip
-"""Fields without a word in the Responses API."""
+"""Fields that the Responses API cannot express."""
 
 
 def chat_to_responses(chat: Json) -> Json:
-    """The Responses request."""
+    """Returns the Responses request."""
     items = [item for path, message in iter_objects(chat.get("messages"), "messages") for item in _items(path, message)]
     body: Json = {"model": chat.get("model"), "input": items, "store": chat.get("store") is True}
     if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
@@ -126,7 +126,7 @@ def _tool(path: str, tool: Json) -> Json:
         return {"type": "custom", **custom}
     if tool.get("type") == "function":
         function = require_object(tool.get("function"), f"{path}.function")
-        # The Responses API makes functions strict unless it is told not to; chat does not.
+        # Functions are strict by default in the Responses API, but not in chat.
         return {"type": "function", "strict": False, **function}
     return tool
 

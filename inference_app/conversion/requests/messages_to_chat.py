@@ -1,7 +1,7 @@
-"""A request of Anthropic Messages as one of chat completions.
+"""Request converter: Anthropic Messages to chat completions.
 
-Blocks become parts; tool results become answers, before what else the user's message holds. Thinking, blocks of the
-provider's own tools and `cache_control` stay out. Fields that neither wire knows go as they are.
+Blocks become parts. Tool results become tool messages, before the other content of the user's message. Thinking (except
+for models that require it), blocks of hosted tools and `cache_control` are left out. Unknown fields are passed on.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ LEFT_OUT = frozenset(
         "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id",
     }
 )  # fmt: skip
-"""Fields without a word in chat. `thinking` is a budget, and models that do not reason refuse to be asked for it."""
+"""Fields that chat cannot express. `thinking` is a budget, and models without reasoning would reject an effort."""
 
 MAX_USER = 64
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
-    """The chat request, and the names of the tools that were left out."""
+    """Returns the chat request and the names of the dropped tools."""
     tools, dropped = _tools(body, names)
     system = text_of(list(parts_of(body.get("system") or [], "system")))
     messages: list[Json] = [{"role": "system", "content": system}] if system else []
@@ -125,7 +125,7 @@ def _user(blocks: list[tuple[str, Json]]) -> Iterator[Json]:
 
 
 def _tool_result(path: str, block: Json) -> tuple[Json, list[Json]]:
-    """Chat has no mark for a tool that failed: the answer says so."""
+    """Returns the tool message and its media. Chat has no error flag, so the text of an error says so."""
     parts = list(parts_of(block.get("content") or [], f"{path}.content"))
     if block.get("is_error") is True and not text_of(parts).lower().startswith("error"):
         parts = [text_part(f"Error: {text_of(parts)}"), *media_of(parts)]
@@ -149,12 +149,12 @@ def _fields(body: Json) -> Json:
 
 
 def _shorten_user(user: str) -> str:
-    """As it is where every provider takes it, else its hash: assistants put a document of over 100 characters there."""
+    """Returns the id, or its hash if it is too long for some providers: assistants send over 100 characters."""
     return user if len(user) <= MAX_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
 
 
 def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:
-    """Functions for the client's own tools; those that the provider defines are left out and named."""
+    """Returns functions for the client's own tools, and the names of the dropped tools that the provider defines."""
     tools, dropped = [], []
     for path, tool in iter_objects(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):

@@ -1,7 +1,7 @@
-"""What the model reasoning in earlier turns: out of the request, but for models that refuse a conversation without it.
+"""Reasoning of earlier assistant messages: dropped, except for models that reject a conversation without it.
 
-DeepSeek's and Kimi's thinking models answer 400 when an assistant's message lacks its `reasoning_content` after tools
-were called; others have no field for it, and some refuse one that they do not know.
+DeepSeek's and Kimi's thinking models respond with 400 if an assistant message with tool calls lacks
+`reasoning_content`. Other models have no such field, and some reject unknown fields.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _REQUIRING = re.compile(
 
 
 def requires_reasoning(model: object) -> bool:
-    """Whether the provider's model insists on its thoughts."""
+    """Returns True if the provider's model requires its earlier reasoning."""
     return isinstance(model, str) and _REQUIRING.match(model) is not None
 
 
 def add_reasoning(message: Json, reasoning: str) -> None:
-    """Puts a reasoning into an assistant's message, behind those that are there."""
+    """Appends to the reasoning of an assistant message."""
     message["reasoning_content"] = "\n\n".join(filter(None, (message.get("reasoning_content"), reasoning)))

@@ -1,8 +1,8 @@
-"""The Responses API's input as chat's messages.
+"""Converter of the Responses API's input items to chat's messages.
 
-Calls that stand together join the assistant's message before them, answers follow, whoever else speaks is kept in
-order; a developer's message becomes a system's, which every provider takes. Reasoning and the items of hosted tools
-stay out, but for models that insist on their thoughts. What only a store could resolve is refused.
+Calls are added to the assistant message before them, and their results follow. Other messages keep their order.
+A developer message becomes a system message, which every provider accepts. Reasoning is left out, except for models
+that require it, and so are items of hosted tools. References to stored items are rejected.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ LEFT_OUT = frozenset(
     for suffix in ("_call", "_call_output", "_output")
 ) | {"reasoning", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "program_output",
      "additional_tools", "configuration_update", "compaction_trigger"}  # fmt: skip
-"""Types of items without which the conversation still reads: what hosted tools did, and what they are."""
+"""Types of items that a conversation does not need: activity and descriptions of hosted tools."""
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
 class InputMessages:
-    """Collects messages while the items go by."""
+    """Builder of the messages: converts item by item."""
 
     def __init__(self, names: ToolNames, *, thinking: bool = False) -> None:
         self._names = names
@@ -52,7 +52,7 @@ class InputMessages:
         self._media: list[Json] = []
 
     def convert(self, given: Any) -> list[Json]:
-        """The messages of an `input`."""
+        """Returns the messages of an `input`."""
         if isinstance(given, str):
             return [{"role": "user", "content": given}]
         for path, item in iter_objects(given, "input"):
@@ -90,7 +90,7 @@ class InputMessages:
         self._messages.append({"role": role, "content": content_of(parts)})
 
     def _add_assistant(self, path: str, item: Json) -> None:
-        """The assistant's own words: in the message that its calls opened, else in one of their own."""
+        """Adds the assistant's text to the message that its calls opened, or to a new one."""
         parts = list(content_parts(item.get("content"), f"{path}.content"))
         text = "".join(part["text"] for part in parts if part["type"] == "text")
         refusal = "".join(part["refusal"] for part in parts if part["type"] == "refusal")
@@ -128,20 +128,20 @@ class InputMessages:
         self._media += tool_media_parts(call_id, media_of(parts))
 
     def _attach_reasoning(self, message: Json) -> None:
-        """What was thought before the assistant's words or calls, where it is wanted."""
+        """Moves the collected reasoning into an assistant message, for models that require it."""
         if self._thinking:
             add_reasoning(message, self._reasoning)
             self._reasoning = ""
 
     def _flush_media(self) -> None:
-        """Pictures that tools gave back, once all answers stand."""
+        """Adds the media of tool results as a user message, after all results."""
         if self._media:
             self._messages.append({"role": "user", "content": self._media})
             self._media = []
 
 
 def content_parts(content: Any, field: str) -> Iterator[Json]:
-    """Chat's parts of a message's or a tool's content."""
+    """Yields chat's parts for the content of a message or a tool result."""
     if isinstance(content, str):
         yield text_part(content)
         return
@@ -150,7 +150,7 @@ def content_parts(content: Any, field: str) -> Iterator[Json]:
 
 
 def instructions_text(given: Any) -> str:
-    """The `instructions`: text, or items of which the text counts."""
+    """Returns `instructions` as text; of items, only the text is used."""
     if isinstance(given, str):
         return given
     texts = []
@@ -160,7 +160,7 @@ def instructions_text(given: Any) -> str:
 
 
 def _reasoning_text(path: str, item: Json) -> str:
-    """The text of a `reasoning` item."""
+    """Returns the text of a `reasoning` item."""
     for name in ("content", "summary"):
         if parts := [part for _, part in iter_objects(item.get(name), f"{path}.{name}") if part.get("text")]:
             return "\n\n".join(require_string(part["text"], f"{path}.{name}") for part in parts)

@@ -1,7 +1,7 @@
-"""A request of the Responses API as one of chat completions.
+"""Request converter: Responses API to chat completions.
 
-Fields that both have go as they are; fields that neither knows do too, for they are the provider's. What chat cannot
-say is listed in LEFT_OUT and in the documentation.
+Fields of both APIs and unknown fields, which may be the provider's, are passed on unchanged. LEFT_OUT and
+docs/conversions.md list the fields that chat cannot express.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ LEFT_OUT = frozenset(
         "previous_response_id", "prompt_cache_options", "stream_options", "truncation", "access_programs",
     }
 )  # fmt: skip
-"""Fields without a word in chat: they say how the Responses API itself goes about its work."""
+"""Fields that chat cannot express: they control the Responses API itself."""
 
 _STORED = ("conversation", "prompt")
 _LOGPROBS = "message.output_text.logprobs"
 
 
 def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
-    """The chat request, and the names of the tools that were left out."""
+    """Returns the chat request and the names of the dropped tools."""
     for name in _STORED:
         if body.get(name) is not None:
             raise field_error(name, "refers to something stored, and this gateway stores no responses.")
@@ -50,7 +50,7 @@ def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ..
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
     chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
     if not chat.get("logprobs"):
-        # The Responses API takes their number without them, chat refuses it.
+        # The Responses API accepts `top_logprobs` without `logprobs`, chat rejects it.
         chat.pop("top_logprobs", None)
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -64,7 +64,7 @@ def _messages(body: Json, names: ToolNames) -> list[Json]:
 
 
 def _tools(body: Json, names: ToolNames) -> ChatTools:
-    """Those of the request, and those that items of the input bring along."""
+    """Returns the tools of the request and of the `additional_tools` items of its input."""
     tools = ChatTools(names)
     tools.add(body.get("tools"), "tools")
     if isinstance(body.get("input"), list):
@@ -75,7 +75,7 @@ def _tools(body: Json, names: ToolNames) -> ChatTools:
 
 
 def _tool_fields(body: Json, tools: ChatTools) -> Json:
-    """Nothing without tools: some providers refuse the other fields then."""
+    """Returns the fields about tools; empty without tools, because some providers reject the others then."""
     choice = tools.choice(body.get("tool_choice"))
     if not tools.tools:
         return {}
@@ -89,7 +89,7 @@ def _limits(body: Json) -> Json:
     if effort := optional_object(body.get("reasoning"), "reasoning").get("effort"):
         fields["reasoning_effort"] = effort
     if body.get("store") is True:
-        # Chat's own default is not to store.
+        # False is chat's default.
         fields["store"] = True
     include = body.get("include")
     if isinstance(include, list) and _LOGPROBS in include:

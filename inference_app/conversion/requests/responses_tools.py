@@ -1,5 +1,7 @@
-"""The Responses API's tools as chat's functions: flat ones nested, namespaces flattened, free-form ones given one
-string, hosted ones left out and named.
+"""Converter of the Responses API's tools to chat's functions.
+
+Flat functions are nested, namespaces flattened, and free-form tools get one string parameter. Hosted tools are dropped
+and their names collected.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _EMPTY_SCHEMA: Json = {"type": "object", "properties": {}}
 
 
 class ChatTools:
-    """The tools of one request. `dropped` names those that no function can stand for."""
+    """The tools of one request. `dropped` has the names of tools that no function can replace."""
 
     def __init__(self, names: ToolNames) -> None:
         self._names = names
@@ -29,7 +31,7 @@ class ChatTools:
         self.dropped: list[str] = []
 
     def add(self, tools: Any, field: str) -> None:
-        """Declares an array of tools."""
+        """Adds an array of tools."""
         for path, tool in iter_objects(tools, field):
             if tool.get("type") == "namespace":
                 self._add_namespace(path, tool)
@@ -37,7 +39,7 @@ class ChatTools:
                 self._add_tool(path, tool)
 
     def choice(self, wanted: Any) -> Json:
-        """`tool_choice` and, where it allows only some tools, `tools`; empty when it says nothing that chat could."""
+        """Returns `tool_choice`, or nothing if chat cannot express it. `allowed_tools` also reduces `tools`."""
         if wanted is None or isinstance(wanted, str):
             return {} if wanted is None else {"tool_choice": wanted}
         kind = require_object(wanted, "tool_choice").get("type")
@@ -48,11 +50,11 @@ class ChatTools:
             return {"tool_choice": {"type": "function", "function": {"name": name}}}
         if kind == "allowed_tools":
             return self._allow_only(wanted)
-        # A hosted tool, which has been left out.
+        # A hosted tool, which has been dropped.
         return {}
 
     def _allow_only(self, wanted: Json) -> Json:
-        """Few providers know `allowed_tools`: the others are not shown instead."""
+        """Removes the tools that are not allowed, because few providers support `allowed_tools`."""
         names = {
             self._names.wire_name(tool["name"], tool.get("namespace"))
             for _, tool in iter_objects(wanted.get("tools"), "tool_choice.tools")
@@ -63,7 +65,7 @@ class ChatTools:
 
     def _add_namespace(self, path: str, namespace: Json) -> None:
         name = require_nonempty(namespace.get("name"), f"{path}.name")
-        # Said once, before the first of its tools: a namespace may have a hundred.
+        # Only the first tool gets the namespace's description, because a namespace may have a hundred tools.
         about = _description(path, namespace)
         for inner, tool in iter_objects(namespace.get("tools"), f"{path}.tools"):
             before = len(self.tools)
@@ -115,6 +117,6 @@ def _free_form_function(name: str, tool: Json, description: str) -> Json:
 
 
 def _hosted_name(kind: str, tool: Json) -> str:
-    """`web_search`, or `mcp:<server_label>`."""
+    """Returns the type (`web_search`), or `mcp:<server_label>`."""
     label = tool.get("server_label")
     return f"{kind}:{label}" if isinstance(label, str) and label else kind
