@@ -94,11 +94,11 @@ def _assistant(blocks: list[tuple[str, Json]], names: ToolNames, *, thinking: bo
     if text or calls:
         message: Json = {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
         if thinking:
-            add_reasoning(message, "\n\n".join(_thoughts(blocks)))
+            add_reasoning(message, "\n\n".join(_thinking_texts(blocks)))
         yield message
 
 
-def _thoughts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
+def _thinking_texts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
     for path, block in blocks:
         if block["type"] == "thinking":
             yield require_string(block.get("thinking"), f"{path}.thinking")
