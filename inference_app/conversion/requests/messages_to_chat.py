@@ -115,9 +115,9 @@ def _user(blocks: list[tuple[str, Json]]) -> Iterator[Json]:
     parts: list[Json] = []
     for path, block in blocks:
         if block["type"] == "tool_result":
-            answer, media = _tool_result(path, block)
-            yield answer
-            parts += tool_media_parts(answer["tool_call_id"], media)
+            message, media = _tool_result(path, block)
+            yield message
+            parts += tool_media_parts(message["tool_call_id"], media)
         else:
             parts += block_parts(path, block)
     if parts:
