@@ -11,7 +11,7 @@ from core_app.jsontext import decode_untrusted
 from faces.inference.http import Exchange
 from faces.inference.relay import relay_body
 from inference_app.catalogue.config import models_config
-from inference_app.conversion import messages_tokens
+from inference_app.conversion import estimate_tokens
 from inference_app.converters import CONVERTERS
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.relay import Envelope
@@ -31,7 +31,7 @@ async def count_tokens(exchange: Exchange) -> None:
 
 
 def _estimate(raw: bytes) -> int:
-    return messages_tokens(decode_untrusted(raw))
+    return estimate_tokens(decode_untrusted(raw))
 
 
 def _is_counted(exchange: Exchange, envelope: Envelope) -> bool:

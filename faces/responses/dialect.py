@@ -16,7 +16,7 @@ import orjson
 from core_app.errors import GatewayError
 from edge_app.http.asgi import Message, Send
 from inference_app.catalogue.config import Wire
-from inference_app.conversion import Failed, RequestConverter
+from inference_app.conversion import Failure, RequestConverter
 from inference_app.conversion.sse import typed_event
 from inference_app.relay import OPENAI, Converters
 from inference_app.relay.dialect import error_code
@@ -58,14 +58,14 @@ class ResponsesDialect:
         return OPENAI.body(error)
 
     def event(self, error: GatewayError) -> bytes:
-        failed = Failed(error_code(error) or "server_error", error.message, error.status)
+        failed = Failure(error_code(error) or "server_error", error.message, error.status)
         return self._end_stream(failed) if self._converter is None else self._converter.fail(failed)
 
     def _convert(self, wire: Wire) -> RequestConverter:
         self._converter = RequestConverter("responses", wire)
         return self._converter
 
-    def _end_stream(self, failed: Failed) -> bytes:
+    def _end_stream(self, failed: Failure) -> bytes:
         """Returns `response.failed` for the response that the provider began; else an `error` event."""
         numbers = _NUMBER.findall(self._last)
         number = int(numbers[-1]) + 1 if numbers else 0

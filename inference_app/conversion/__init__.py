@@ -1,15 +1,15 @@
-"""Wire conversions: an OpenAI or Anthropic client served by a provider that speaks another wire.
+"""Wire conversions for OpenAI and Anthropic clients whose provider speaks a different wire.
 
-Pure functions and small state machines: nothing here knows Django, settings or the network. What both sides can say
-and what is left out is written down in docs/conversions.md.
+Pure functions and small state machines without Django, settings or network access. docs/conversions.md lists the
+fields that are converted and the fields that are left out.
 """
 
 from __future__ import annotations
 
 from inference_app.conversion.converter import ClientDialect, RequestConverter
-from inference_app.conversion.counting import messages_tokens
-from inference_app.conversion.failures import AnswerFailed
-from inference_app.conversion.steps import Failed
+from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.steps import Failure
+from inference_app.conversion.token_estimate import estimate_tokens
 from inference_app.conversion.usage import Usage
 
-__all__ = ["AnswerFailed", "ClientDialect", "Failed", "RequestConverter", "Usage", "messages_tokens"]
+__all__ = ["ClientDialect", "CompletionError", "Failure", "RequestConverter", "Usage", "estimate_tokens"]

@@ -1,7 +1,8 @@
-"""One request's way from a client's dialect to a provider's wire, and the answer's way back.
+"""Converter of one request: from a client's dialect to a provider's wire, and the response back.
 
-Requests go by way of chat: every dialect has a module to it and every wire one from it. Answers go by way of steps:
-a reader of the wire makes them, a writer of the dialect takes them, streamed or whole. A converter serves one attempt.
+Requests are converted through the chat format: one module per dialect into it, one per wire out of it. Responses are
+converted through steps: a reader of the wire yields them and a writer of the dialect consumes them, for streams and
+for complete bodies. A converter serves one attempt.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 from core_app.ids import new_id as random_id
 from inference_app.catalogue.config import Wire
-from inference_app.conversion.failures import AnswerFailed
-from inference_app.conversion.names import ToolNames
+from inference_app.conversion.failures import CompletionError
 from inference_app.conversion.readers.chat import ChatReader
 from inference_app.conversion.readers.messages import MessagesReader
 from inference_app.conversion.readers.responses import ResponsesReader
+from inference_app.conversion.requests.call_order import call_ids
 from inference_app.conversion.requests.chat_to_messages import chat_to_messages
 from inference_app.conversion.requests.chat_to_responses import chat_to_responses
 from inference_app.conversion.requests.messages_to_chat import messages_to_chat
-from inference_app.conversion.requests.order import call_ids
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
 from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
-from inference_app.conversion.steps import Failed, Json, Over, Reader, Step, Used, Writer, malformed
+from inference_app.conversion.steps import End, Failure, Json, Reader, Step, UsageReport, Writer, malformed_failure
+from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
 from inference_app.conversion.writers.chat import ChatWriter
 from inference_app.conversion.writers.messages import MessagesWriter
@@ -37,19 +38,22 @@ from inference_app.conversion.writers.responses import ResponsesWriter
 ClientDialect = Literal["chat", "messages", "responses"]
 
 MAX_HEADER = 1000
-"""Characters of `x-gateway-dropped-tools`: clients bound their headers."""
+"""Maximum length of `x-gateway-dropped-tools`, because clients limit the size of headers."""
 
 _WRITERS: dict[ClientDialect, Callable[..., Writer]] = {
     "chat": ChatWriter,
     "messages": MessagesWriter,
     "responses": ResponsesWriter,
 }
-_MISREAD = (AttributeError, KeyError, TypeError, ValueError, IndexError)
-"""What reading a provider's JSON raises that has another shape than its wire's."""
+_SHAPE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, IndexError)
+"""Errors that a reader raises for JSON whose structure is not that of its wire."""
 
 
 class RequestConverter:
-    """Between `client`'s dialect and `wire`, which is another one. The answer may be `answer` or `feed` … `finish`."""
+    """Converts between the dialect `client` and the different wire `wire`.
+
+    A complete response goes through `answer`, a stream through `feed` and then `finish`.
+    """
 
     def __init__(
         self,
@@ -67,80 +71,83 @@ class RequestConverter:
         self._writer = self._new_writer({})
         self._reader = self._new_reader()
         self._events = EventParser()
-        self._failed: Failed | None = None
+        self._failure: Failure | None = None
         self._over = False
         self.dropped_tools: tuple[str, ...] = ()
         self.usage: Usage | None = None
 
-    def converted(self, body: Json) -> Json:
-        """The provider's request. Raises BadRequest for what the wire cannot say."""
+    def convert_request(self, body: Json) -> Json:
+        """Returns the provider's request. Raises BadRequest for what the wire cannot express."""
         self._names = ToolNames()
-        chat, dropped = self._as_chat(body)
+        chat, dropped = self._request_to_chat(body)
         if self._wire == "anthropic":
             chat, more = chat_to_messages(chat)
             dropped += more
         elif self._wire == "openai-responses":
             chat = chat_to_responses(chat)
         else:
-            # Clients tell the calls of a whole conversation apart by their ids, which some providers count from 0.
+            # Clients need ids that are unique in the conversation; some providers number calls from 0 in each response.
             self._reader = ChatReader(self._new_id, call_ids(chat["messages"]))
         self.dropped_tools = dropped
         self._writer = self._new_writer(body)
         return chat
 
-    def converted_answer(self, body: Json) -> Json:
-        """The client's answer. Raises AnswerFailed, a ValueError, for what is no answer."""
-        for _ in self._written(lambda: self._reader.answer(body)):
+    def convert_response(self, body: Json) -> Json:
+        """Returns the client's response body. Raises CompletionError (a ValueError) for an invalid completion."""
+        for _ in self._write_steps(lambda: self._reader.read_body(body)):
             pass
-        if self._failed is not None:
-            raise AnswerFailed(self._failed)
-        return self._writer.whole()
+        if self._failure is not None:
+            raise CompletionError(self._failure)
+        return self._writer.final_body()
 
     def request(self, body: bytes) -> bytes:
-        """`converted` over JSON."""
-        value = _loaded(body)
+        """Applies `convert_request` to JSON bytes."""
+        value = _parse_json(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")
-        return jsontext.encode(self.converted(value))
+        return jsontext.encode(self.convert_request(value))
 
     def answer(self, body: bytes) -> bytes:
-        """`converted_answer` over JSON."""
-        return jsontext.encode(self.converted_answer(_decoded(body)))
+        """Applies `convert_response` to JSON bytes."""
+        return jsontext.encode(self.convert_response(_parse_object(body)))
 
     def feed(self, data: bytes) -> bytes:
-        """The client's events for these bytes of the provider's stream, cut anywhere. Raises AnswerFailed once the
-        stream has failed and what came before has been handed out."""
-        self._check()
+        """Returns the client's events for these bytes of the provider's stream, which may be split anywhere.
+
+        Raises CompletionError on the call after the stream failed, so that earlier events are delivered first; for an
+        oversized event at once.
+        """
+        self._raise_failure()
         try:
-            return self._encoded(self._events.feed(data))
+            return self._convert_events(self._events.feed(data))
         except EventTooLarge:
-            raise AnswerFailed(malformed()) from None
+            raise CompletionError(malformed_failure()) from None
 
     def finish(self) -> bytes:
-        """The last events, when the provider's stream has ended. Raises AnswerFailed unless its answer had."""
-        self._check()
-        rest = self._encoded(self._events.end())
-        if not self._over and self._failed is None:
-            rest += b"".join(self._bytes(event) for event in self._written(self._reader.end))
-        self._check()
+        """Returns the last events of the client's stream. Raises CompletionError for an unfinished completion."""
+        self._raise_failure()
+        rest = self._convert_events(self._events.end())
+        if not self._over and self._failure is None:
+            rest += b"".join(self._encode_event(event) for event in self._write_steps(self._reader.end))
+        self._raise_failure()
         return rest
 
-    def fail(self, failed: Failed) -> bytes:
-        """The events that end the client's stream when the provider's broke; nothing after its end."""
+    def fail(self, failure: Failure) -> bytes:
+        """Returns the events that end the client's stream after a provider failure; empty if the stream has ended."""
         if self._over:
             return b""
         self._over = True
-        return b"".join(map(self._bytes, self._writer.write(failed)))
+        return b"".join(map(self._encode_event, self._writer.write(failure)))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """`x-gateway-dropped-tools`, when there are any."""
+        """Returns `x-gateway-dropped-tools` if tools were dropped."""
         if not self.dropped_tools:
             return []
         named = ", ".join(self.dropped_tools)[:MAX_HEADER]
         printable = "".join(letter if " " <= letter <= "~" else "?" for letter in named)
         return [(b"x-gateway-dropped-tools", printable.encode())]
 
-    def _as_chat(self, body: Json) -> tuple[Json, tuple[str, ...]]:
+    def _request_to_chat(self, body: Json) -> tuple[Json, tuple[str, ...]]:
         if self._client == "responses":
             return responses_to_chat(body, self._names)
         if self._client == "messages":
@@ -155,57 +162,57 @@ class RequestConverter:
             return MessagesReader()
         return ResponsesReader() if self._wire == "openai-responses" else ChatReader(self._new_id)
 
-    def _check(self) -> None:
-        if self._failed is not None:
-            raise AnswerFailed(self._failed)
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise CompletionError(self._failure)
 
-    def _encoded(self, datas: Iterable[bytes]) -> bytes:
+    def _convert_events(self, datas: Iterable[bytes]) -> bytes:
         written = []
         for data in datas:
-            if self._over or self._failed is not None:
+            if self._over or self._failure is not None:
                 break
-            written += [self._bytes(event) for event in self._written(partial(self._steps, data))]
+            written += [self._encode_event(event) for event in self._write_steps(partial(self._read_event, data))]
         return b"".join(written)
 
-    def _steps(self, data: bytes) -> Iterable[Step]:
+    def _read_event(self, data: bytes) -> Iterable[Step]:
         if data.strip() == DONE:
             return self._reader.end()
-        return self._reader.read(_decoded(data))
+        return self._reader.read(_parse_object(data))
 
-    def _written(self, steps: Callable[[], Iterable[Step]]) -> Iterator[Json]:
-        """The events of the steps, up to a failure, which is remembered."""
+    def _write_steps(self, steps: Callable[[], Iterable[Step]]) -> Iterator[Json]:
+        """Yields the events of the steps. Stops at a failure and stores it."""
         try:
             for step in steps():
-                if isinstance(step, Failed):
-                    self._failed = step
+                if isinstance(step, Failure):
+                    self._failure = step
                     return
-                if isinstance(step, Used):
+                if isinstance(step, UsageReport):
                     self.usage = step.usage
-                self._over = self._over or isinstance(step, Over)
+                self._over = self._over or isinstance(step, End)
                 yield from self._writer.write(step)
-        except AnswerFailed as error:
-            self._failed = error.failed
-        except _MISREAD:
-            self._failed = malformed()
+        except CompletionError as error:
+            self._failure = error.failure
+        except _SHAPE_ERRORS:
+            self._failure = malformed_failure()
 
-    def _bytes(self, event: Json) -> bytes:
+    def _encode_event(self, event: Json) -> bytes:
         return bare_event(event) if self._client == "chat" else typed_event(event)
 
 
-def _loaded(data: bytes) -> Any:
-    """JSON of any kind; what orjson refuses (lone surrogates, huge integers) is cleaned, or BadRequest is raised."""
+def _parse_json(data: bytes) -> Any:
+    """Parses JSON of any type. Cleans what orjson rejects (lone surrogates, huge integers) or raises BadRequest."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         return jsontext.decode_untrusted(data)
 
 
-def _decoded(data: bytes) -> Json:
-    """A provider's JSON object."""
+def _parse_object(data: bytes) -> Json:
+    """Parses a provider's JSON object; raises CompletionError for anything else."""
     try:
-        value = _loaded(data)
+        value = _parse_json(data)
     except BadRequest:
-        raise AnswerFailed(malformed()) from None
+        raise CompletionError(malformed_failure()) from None
     if not isinstance(value, dict):
-        raise AnswerFailed(malformed())
+        raise CompletionError(malformed_failure())
     return value

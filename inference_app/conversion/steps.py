@@ -1,9 +1,8 @@
-"""What happens in an answer, in words of no wire: readers of a provider's wire make steps, writers of a client's
-dialect take them.
+"""Steps: the events of a completion, independent of any wire. Readers yield them, writers consume them.
 
-An answer is Began, then content in order, then Stopped, perhaps Used, and Over; or it is Failed, which may come at
-any moment and is the last. Calls follow each other: a second one begins when the first has ended. An answer that
-is not streamed is the same steps, each with its whole text.
+A completion is Start, content in order, Finish, optionally UsageReport, and End. A Failure may replace any step and is
+the last one. Tool calls do not overlap: the next one starts after the previous one has ended. A completion that is
+not streamed has the same steps, each with its complete text.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from inference_app.conversion.usage import Usage
 Json = dict[str, Any]
 
 
-class Reason(StrEnum):
-    """Why an answer ended, in chat's words."""
+class FinishReason(StrEnum):
+    """The finish reason of a completion, in chat's terms."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -28,8 +27,8 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """The first of all; None where the provider did not say."""
+class Start:
+    """The first step. Fields are None if the provider did not send them."""
 
     id: str | None = None
     model: str | None = None
@@ -38,7 +37,7 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the answer; `logprobs` as chat gives them for its tokens."""
+    """A delta of text; `logprobs` are in chat's format."""
 
     delta: str
     logprobs: tuple[Json, ...] = ()
@@ -46,21 +45,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of what the model thought."""
+    """A delta of reasoning text."""
 
     delta: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A piece of the sentence in which the model declines."""
+    """A delta of the model's refusal."""
 
     delta: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallBegan:
-    """A tool is called. The id is unique within the answer; `custom` where the wire itself knows free-form calls."""
+class CallStart:
+    """The start of a tool call. `id` is unique in the completion; `custom` marks the wire's own free-form calls."""
 
     id: str
     name: str
@@ -69,78 +68,78 @@ class CallBegan:
 
 @dataclass(frozen=True, slots=True)
 class CallInput:
-    """A piece of the open call's arguments (JSON), or of a custom call's input."""
+    """A delta of the open call's arguments (JSON) or of a custom call's input."""
 
     delta: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnded:
-    """The open call is over; not `complete` when the model ran out of tokens within its arguments."""
+class CallEnd:
+    """The end of the open call; not `complete` if the token limit cut the arguments off."""
 
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
-    """The model ended by itself; `sequence` is the stop sequence it met, where the provider says so."""
+class Finish:
+    """The model stopped. `sequence` is the stop sequence that ended it, if the provider reports one."""
 
-    reason: Reason
+    reason: FinishReason
     sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """The tokens of the whole answer."""
+class UsageReport:
+    """The tokens of the complete completion."""
 
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """Nothing follows."""
+class End:
+    """The last step of a successful completion."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """The answer broke. `code` names the fault; `message` is a sentence for the client without a provider's text."""
+class Failure:
+    """A failed completion. `code` identifies the fault; `message` is for the client, without a provider's text."""
 
     code: str
     message: str
     status: int = 502
 
 
-Step = Began | Text | Reasoning | Refusal | CallBegan | CallInput | CallEnded | Stopped | Used | Over | Failed
+Step = Start | Text | Reasoning | Refusal | CallStart | CallInput | CallEnd | Finish | UsageReport | End | Failure
 
 
 class Reader(Protocol):
-    """Reads one answer of a provider's wire."""
+    """Reader of one completion in a provider's wire."""
 
     def read(self, event: Json) -> Iterable[Step]:
-        """One event of a stream."""
+        """Yields the steps of one stream event."""
 
     def end(self) -> Iterable[Step]:
-        """The stream has ended; Failed unless the answer was complete."""
+        """Yields the last steps after the stream ended; a Failure if the completion is unfinished."""
 
-    def answer(self, body: Json) -> Iterable[Step]:
-        """A whole answer."""
+    def read_body(self, body: Json) -> Iterable[Step]:
+        """Yields the steps of a complete response body."""
 
 
 class Writer(Protocol):
-    """Writes one answer in a client's dialect."""
+    """Writer of one completion in a client's dialect."""
 
     def write(self, step: Step) -> list[Json]:
-        """The events that the step makes."""
+        """Returns the stream events of the step."""
 
-    def whole(self) -> Json:
-        """The answer as one object, after Over."""
-
-
-def cut_off() -> Failed:
-    """A stream that ended before its answer did."""
-    return Failed("stream_cut", "The provider's answer was cut off before it was complete.")
+    def final_body(self) -> Json:
+        """Returns the complete response body; call after End."""
 
 
-def malformed() -> Failed:
-    """A provider's answer that is none."""
-    return Failed("malformed_answer", "The provider's answer could not be read.")
+def cut_off_failure() -> Failure:
+    """Returns the failure of a stream that ended before its completion."""
+    return Failure("stream_cut", "The provider's answer was cut off before it was complete.")
+
+
+def malformed_failure() -> Failure:
+    """Returns the failure of a completion that cannot be parsed."""
+    return Failure("malformed_answer", "The provider's answer could not be read.")

@@ -1,7 +1,7 @@
-"""The tokens of one answer as each wire counts them.
+"""Token usage of one completion, in the format of each wire.
 
-`input_tokens` here is everything that was read, from a cache or not, as OpenAI counts; Anthropic's own figure leaves
-the cache's tokens out. What a provider does not say is zero.
+`input_tokens` includes cached tokens, as OpenAI counts; Anthropic's own figure excludes them. Missing counts are
+zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _RESPONSES = ("input_tokens", "output_tokens", "input_tokens_details", "output_t
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens; `cached_tokens` and `cache_write_tokens` are part of the input, `reasoning_tokens` of the output."""
+    """Counts. `cached_tokens` and `cache_write_tokens` are part of the input, `reasoning_tokens` of the output."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -29,17 +29,17 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def as_chat(self) -> dict[str, Any]:
-        """Chat's `usage`."""
+        """Returns chat's `usage`."""
         return self._openai(_CHAT)
 
     def as_responses(self) -> dict[str, Any]:
-        """The Responses API's `usage`, whose clients expect the cache's writes to be there."""
+        """Returns the Responses API's `usage`, whose clients require `cache_write_tokens`."""
         usage = self._openai(_RESPONSES)
         usage["input_tokens_details"]["cache_write_tokens"] = self.cache_write_tokens
         return usage
 
     def as_messages(self) -> dict[str, Any]:
-        """Anthropic's `usage`."""
+        """Returns Anthropic's `usage`."""
         fresh = max(0, self.input_tokens - self.cached_tokens - self.cache_write_tokens)
         counted: dict[str, Any] = {
             "input_tokens": fresh,
@@ -65,7 +65,7 @@ class Usage:
 
 
 def usage_of_chat(usage: Any) -> Usage | None:
-    """From chat's `usage`; DeepSeek says `prompt_cache_hit_tokens` instead of details."""
+    """Parses chat's `usage`; DeepSeek sends `prompt_cache_hit_tokens` instead of details."""
     read = _of_openai(usage, _CHAT)
     if read is None or read.cached_tokens or not (hit := _count(usage, "prompt_cache_hit_tokens")):
         return read
@@ -73,12 +73,12 @@ def usage_of_chat(usage: Any) -> Usage | None:
 
 
 def usage_of_responses(usage: Any) -> Usage | None:
-    """From the Responses API's `usage`."""
+    """Parses the Responses API's `usage`."""
     return _of_openai(usage, _RESPONSES)
 
 
 def usage_of_messages(usage: Any) -> Usage | None:
-    """From Anthropic's `usage`."""
+    """Parses Anthropic's `usage`."""
     if not isinstance(usage, Mapping):
         return None
     cached, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")

@@ -29,13 +29,13 @@ def converter(client: ClientDialect, wire: Wire = "openai-chat", request: Json |
     """One whose ids count up and whose clock stands; its request is converted already."""
     numbers = itertools.count(1)
     made = RequestConverter(client, wire, new_id=lambda prefix: f"{prefix}_{next(numbers)}", now=lambda: 1000.0)
-    made.converted(request or REQUESTS[client])
+    made.convert_request(request or REQUESTS[client])
     return made
 
 
 def converted(client: ClientDialect, request: Json, wire: Wire = "openai-chat") -> Json:
     """A request on another wire."""
-    return RequestConverter(client, wire).converted(request)
+    return RequestConverter(client, wire).convert_request(request)
 
 
 def chat_answer(message: Json, finish: str = "stop", usage: Json | None = CHAT_USAGE) -> Json:

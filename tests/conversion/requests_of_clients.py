@@ -302,7 +302,7 @@ def conversions(name: str, request: Json) -> Json:
     made: Json = {}
     for wire in WIRES[dialect]:
         converter = RequestConverter(dialect, wire)
-        made[wire] = {"request": converter.converted(request), "dropped": list(converter.dropped_tools)}
+        made[wire] = {"request": converter.convert_request(request), "dropped": list(converter.dropped_tools)}
     return made
 
 

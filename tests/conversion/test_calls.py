@@ -82,8 +82,8 @@ def test_an_id_that_the_conversation_has_already_becomes_a_new_one() -> None:
     answer = chat_answer(
         {"tool_calls": [{"id": "call_0", "function": {"name": "look", "arguments": "{}"}}]}, "tool_calls"
     )
-    first = converter("messages").converted_answer(answer)["content"][0]["id"]
-    second = converter("messages", request=HISTORY).converted_answer(answer)["content"][0]["id"]
+    first = converter("messages").convert_response(answer)["content"][0]["id"]
+    second = converter("messages", request=HISTORY).convert_response(answer)["content"][0]["id"]
     assert first == "call_0"
     assert second != "call_0"
 

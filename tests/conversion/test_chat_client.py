@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core_app.errors import BadRequest
-from inference_app.conversion import AnswerFailed
+from inference_app.conversion import CompletionError
 from tests.conversion.building import Json, converted, converter, streamed, typed
 
 FUNCTION = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
@@ -199,9 +199,9 @@ def test_the_usage_chunk_is_only_for_who_asked() -> None:
 def test_anthropics_error_or_a_cut_stream_fails(last: Json | None) -> None:
     made = converter("chat", "anthropic")
     made.feed(typed(MESSAGE_START, *([last] if last else [])))
-    with pytest.raises(AnswerFailed) as failure:
+    with pytest.raises(CompletionError) as failure:
         made.finish()
-    assert failure.value.failed.code == ("overloaded_error" if last else "stream_cut")
+    assert failure.value.failure.code == ("overloaded_error" if last else "stream_cut")
 
 
 def test_a_provider_of_the_responses_api_gets_items() -> None:
@@ -246,7 +246,7 @@ def test_a_free_form_tool_reaches_a_provider_that_has_them_and_its_calls_come_ba
     ]
     item = {"type": "custom_tool_call", "id": "c", "call_id": "a", "name": "free", "input": "xx"}
     response = {"id": "r", "model": "real", "status": "completed", "output": [item]}
-    answer = converter("chat", "openai-responses").converted_answer(response)
+    answer = converter("chat", "openai-responses").convert_response(response)
     assert answer["choices"][0]["message"]["tool_calls"] == [
         {"id": "a", "type": "custom", "custom": {"name": "free", "input": "xx"}}
     ]
@@ -262,6 +262,6 @@ def test_a_free_form_tool_reaches_a_provider_that_has_them_and_its_calls_come_ba
 def test_a_failed_response_fails(event: Json) -> None:
     made = converter("chat", "openai-responses")
     made.feed(typed(event))
-    with pytest.raises(AnswerFailed) as failure:
+    with pytest.raises(CompletionError) as failure:
         made.finish()
-    assert failure.value.failed.code == "server_error"
+    assert failure.value.failure.code == "server_error"

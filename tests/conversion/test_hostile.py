@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core_app.errors import BadRequest
 from inference_app.catalogue.config import Wire
-from inference_app.conversion import AnswerFailed, ClientDialect, RequestConverter, messages_tokens
+from inference_app.conversion import ClientDialect, CompletionError, RequestConverter, estimate_tokens
 from tests.conversion.building import Json, call_delta, chat_answer, chat_stream, converter, data, events_of
 from tests.conversion.requests_of_clients import CASES, GOLDEN, WIRES
 
@@ -69,7 +69,7 @@ def on_wire(wire: Wire, answer: bool) -> Any:
     if wire == "openai-chat":
         return ANSWER if answer else events_of(STREAM)[:-1]
     speaking = converter("messages" if wire == "anthropic" else "responses")
-    return speaking.converted_answer(ANSWER) if answer else events_of(speaking.feed(STREAM) + speaking.finish())
+    return speaking.convert_response(ANSWER) if answer else events_of(speaking.feed(STREAM) + speaking.finish())
 
 
 @pytest.mark.parametrize(("name", "wire"), CASE_WIRES)
@@ -99,8 +99,8 @@ def test_a_spoiled_stream_is_an_answer_or_a_failure(client: ClientDialect, wire:
         for event in events:
             written += made.feed(frame(event))
         written += made.finish()
-    except AnswerFailed as failure:
-        written += made.fail(failure.failed)
+    except CompletionError as failure:
+        written += made.fail(failure.failure)
     assert events_of(written)
 
 
@@ -115,15 +115,15 @@ def test_a_spoiled_answer_is_an_answer_or_a_failure(client: ClientDialect, wire:
     body: Json = data.draw(st.composite(spoiled)(on_wire(wire, answer=True)))
     try:
         told: Any = json.loads(converter(client, wire).answer(json.dumps(body).encode()))
-    except AnswerFailed as failure:
-        told = failure.failed.code
+    except CompletionError as failure:
+        told = failure.failure.code
     assert told
 
 
 @examples
 @given(st.data())
 def test_anything_has_an_estimate(data: st.DataObject) -> None:
-    assert messages_tokens(data.draw(st.composite(spoiled)(REQUESTS["messages-assistant"]))) >= 1
+    assert estimate_tokens(data.draw(st.composite(spoiled)(REQUESTS["messages-assistant"]))) >= 1
 
 
 def test_json_that_is_nested_too_deep_is_refused() -> None:

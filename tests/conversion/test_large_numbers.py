@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core_app.errors import BadRequest
-from inference_app.conversion import AnswerFailed
+from inference_app.conversion import CompletionError
 from tests.conversion.building import converter
 
 
@@ -15,7 +15,7 @@ def test_a_request_with_a_number_out_of_range_is_refused() -> None:
 
 
 def test_an_answer_with_a_number_out_of_range_is_none() -> None:
-    with pytest.raises(AnswerFailed):
+    with pytest.raises(CompletionError):
         converter("responses", "openai-chat").answer(b'{"choices":[],"created":1e400}')
 
 

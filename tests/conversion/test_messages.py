@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core_app.errors import BadRequest
-from inference_app.conversion import AnswerFailed, Failed, messages_tokens
+from inference_app.conversion import CompletionError, Failure, estimate_tokens
 from tests.conversion.building import (
     Json,
     call_delta,
@@ -111,17 +111,17 @@ def test_tools_are_functions_and_those_of_the_provider_are_named() -> None:
     made = converter("messages", request=asked)
     assert made.headers() == [(b"x-gateway-dropped-tools", b"web_search_20250305")]
     function = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
-    assert made.converted(asked)["tools"] == [{"type": "function", "function": function}]
+    assert made.convert_request(asked)["tools"] == [{"type": "function", "function": function}]
 
 
 def test_a_long_name_of_a_tool_comes_back_as_it_was() -> None:
     name = "mcp__" + "server" * 12 + "__look"
     asked = {"model": "m", "max_tokens": 9, "messages": [user("x")], "tools": [{**TOOL, "name": name}]}
     made = converter("messages", request=asked)
-    wire = made.converted(asked)["tools"][0]["function"]["name"]
+    wire = made.convert_request(asked)["tools"][0]["function"]["name"]
     assert len(wire) == 64
     call = {"id": "a", "type": "function", "function": {"name": wire, "arguments": "{}"}}
-    assert made.converted_answer(chat_answer({"tool_calls": [call]}, "tool_calls"))["content"][0]["name"] == name
+    assert made.convert_response(chat_answer({"tool_calls": [call]}, "tool_calls"))["content"][0]["name"] == name
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_chat_cannot_say_is_refused_with_the_field(body: Json, field: str) 
 def test_a_whole_answer_has_its_blocks_reason_and_usage() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": 1}'}}
     answer = chat_answer({"content": "Text.", "reasoning_content": "Hm.", "tool_calls": [call]}, "tool_calls")
-    message = converter("messages").converted_answer(answer)
+    message = converter("messages").convert_response(answer)
     assert message["content"] == [
         {"type": "thinking", "thinking": "Hm.", "signature": ""},
         {"type": "text", "text": "Text."},
@@ -211,11 +211,11 @@ def test_a_whole_answer_has_its_blocks_reason_and_usage() -> None:
     [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("eos", "end_turn")],
 )
 def test_the_reason_to_stop_is_mapped(finish: str, reason: str) -> None:
-    assert converter("messages").converted_answer(chat_answer({"content": "x"}, finish))["stop_reason"] == reason
+    assert converter("messages").convert_response(chat_answer({"content": "x"}, finish))["stop_reason"] == reason
 
 
 def test_a_refusal_is_text_that_stopped_by_refusing() -> None:
-    message = converter("messages").converted_answer(chat_answer({"content": None, "refusal": "No."}))
+    message = converter("messages").convert_response(chat_answer({"content": None, "refusal": "No."}))
     assert (message["content"][0]["text"], message["stop_reason"]) == ("No.", "refusal")
 
 
@@ -223,13 +223,13 @@ def test_a_stop_sequence_is_named_where_the_provider_says_it() -> None:
     asked = {"model": "m", "max_tokens": 9, "messages": [user("x")], "stop_sequences": ["END"]}
     answer = chat_answer({"content": "x"})
     answer["choices"][0]["stop_reason"] = "END"
-    message = converter("messages", request=asked).converted_answer(answer)
+    message = converter("messages", request=asked).convert_response(answer)
     assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")
 
 
 def test_arguments_that_are_no_object_are_kept_for_the_tool_to_refuse() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": '{"q": '}}
-    message = converter("messages").converted_answer(chat_answer({"tool_calls": [call]}, "tool_calls"))
+    message = converter("messages").convert_response(chat_answer({"tool_calls": [call]}, "tool_calls"))
     assert message["content"][0]["input"] == {"invalid_json": '{"q": '}
 
 
@@ -274,9 +274,9 @@ def test_the_events_of_a_stream_come_in_anthropics_order() -> None:
 def test_a_broken_stream_ends_with_an_error_event() -> None:
     made = converter("messages")
     made.feed(data(chunk({"content": "Half"})))
-    with pytest.raises(AnswerFailed):
+    with pytest.raises(CompletionError):
         made.finish()
-    assert events_of(made.fail(Failed("overloaded", "It broke.", 529))) == [
+    assert events_of(made.fail(Failure("overloaded", "It broke.", 529))) == [
         {"type": "error", "error": {"type": "overloaded_error", "message": "It broke."}}
     ]
 
@@ -290,6 +290,6 @@ def test_an_estimate_counts_every_kind_of_block() -> None:
         {"type": "document", "source": {**PNG, "data": "x" * 250_000}},
     ]
     body = {"system": "Be kind.", "tools": [TOOL], "messages": [user(blocks)]}
-    assert 1600 + 3 * 1600 + 100 < messages_tokens(body) < 8000
-    assert messages_tokens({}) == 1
-    assert messages_tokens({"messages": [user("你好" * 100)]}) > messages_tokens({"messages": [user("ab" * 100)]})
+    assert 1600 + 3 * 1600 + 100 < estimate_tokens(body) < 8000
+    assert estimate_tokens({}) == 1
+    assert estimate_tokens({"messages": [user("你好" * 100)]}) > estimate_tokens({"messages": [user("ab" * 100)]})

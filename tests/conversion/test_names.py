@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_app.conversion.names import MAX_NAME, Origin, ToolNames
+from inference_app.conversion.tool_names import MAX_NAME, Origin, ToolNames
 
 ANY = st.text(min_size=1, max_size=100)
 
@@ -39,8 +39,8 @@ def test_names_that_would_flatten_to_the_same_are_told_apart() -> None:
 def test_a_long_name_is_the_same_in_every_request() -> None:
     tool = Origin("t" * 60, "namespace")
     names = ToolNames()
-    assert names.add(tool) == ToolNames().add(tool) == ToolNames().of(tool.name, tool.namespace)
-    assert len(names.of(tool.name, tool.namespace)) == MAX_NAME
+    assert names.add(tool) == ToolNames().add(tool) == ToolNames().wire_name(tool.name, tool.namespace)
+    assert len(names.wire_name(tool.name, tool.namespace)) == MAX_NAME
 
 
 def test_a_long_name_still_ends_in_the_tools_own() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inference_app.conversion import AnswerFailed, Failed
+from inference_app.conversion import CompletionError, Failure
 from tests.conversion.building import (
     CHAT_USAGE,
     Json,
@@ -153,7 +153,7 @@ def test_an_answer_that_was_cut_short_is_incomplete(finish: str, reason: str) ->
     response = events[-1]["response"]
     assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": reason})
     assert response["output"][0]["status"] == "incomplete"
-    whole = converter("responses").converted_answer(chat_answer({"content": "Half an"}, finish))
+    whole = converter("responses").convert_response(chat_answer({"content": "Half an"}, finish))
     assert whole["status"] == "incomplete"
 
 
@@ -201,7 +201,7 @@ def test_deepseeks_words_for_cached_tokens_are_understood() -> None:
 
 def test_the_response_says_back_what_was_asked() -> None:
     asked = {**ASKING, "instructions": "I", "temperature": 0.3, "metadata": {"a": "b"}, "text": {"verbosity": "low"}}
-    response = converter("responses", request=asked).converted_answer(chat_answer({"content": "x"}))
+    response = converter("responses", request=asked).convert_response(chat_answer({"content": "x"}))
     assert response["tools"] == TOOLS
     assert (response["instructions"], response["temperature"], response["metadata"]) == ("I", 0.3, {"a": "b"})
     assert response["text"] == {"format": {"type": "text"}, "verbosity": "low"}
@@ -212,7 +212,7 @@ def test_log_probabilities_are_handed_on() -> None:
     noted = {"token": "x", "logprob": -0.1, "bytes": [120], "top_logprobs": []}
     answer = chat_answer({"content": "x"})
     answer["choices"][0]["logprobs"] = {"content": [noted]}
-    part = converter("responses").converted_answer(answer)["output"][0]["content"][0]
+    part = converter("responses").convert_response(answer)["output"][0]["content"][0]
     assert part["logprobs"] == [noted]
 
 
@@ -234,24 +234,24 @@ def test_a_stream_that_breaks_fails_and_never_completes(case: str) -> None:
     stream, code = BROKEN[case]
     made = converter("responses")
     said = made.feed(stream)
-    with pytest.raises(AnswerFailed) as failure:
+    with pytest.raises(CompletionError) as failure:
         made.finish()
-    assert failure.value.failed.code == code
-    events = events_of(made.fail(Failed("PROVIDER_ERROR", "plain: " + code)))
+    assert failure.value.failure.code == code
+    events = events_of(made.fail(Failure("PROVIDER_ERROR", "plain: " + code)))
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["status"] == "failed"
     assert events[-1]["response"]["error"] == {"code": "server_error", "message": "plain: " + code}
     assert b"SECRET" not in said
-    assert made.fail(Failed("x", "x")) == b""
+    assert made.fail(Failure("x", "x")) == b""
 
 
 def test_what_came_before_a_failure_is_handed_out_first() -> None:
     made = converter("responses")
     events = events_of(made.feed(data(chunk({"content": "Half"})) + data({"error": {"code": "overloaded"}})))
     assert types(events)[-1] == "output_text.delta"
-    with pytest.raises(AnswerFailed):
+    with pytest.raises(CompletionError):
         made.feed(b"")
-    ended = events_of(made.fail(Failed("x", "It broke.")))
+    ended = events_of(made.fail(Failure("x", "It broke.")))
     assert types(ended) == ["output_text.done", "content_part.done", "output_item.done", "failed"]
     assert ended[-1]["response"]["output"][0]["content"][0]["text"] == "Half"
 
@@ -262,14 +262,14 @@ def test_what_came_before_a_failure_is_handed_out_first() -> None:
 )
 def test_a_whole_answer_that_is_none_fails(body: Any) -> None:
     for client in ("responses", "messages"):
-        with pytest.raises(AnswerFailed):
-            converter(client).converted_answer(body)
+        with pytest.raises(CompletionError):
+            converter(client).convert_response(body)
 
 
 def test_a_whole_answer_without_a_reason_is_complete() -> None:
     answer = chat_answer({"content": "x"})
     del answer["choices"][0]["finish_reason"]
-    assert converter("responses").converted_answer(answer)["status"] == "completed"
+    assert converter("responses").convert_response(answer)["status"] == "completed"
 
 
 def test_an_empty_answer_of_a_model_is_complete_and_empty() -> None:

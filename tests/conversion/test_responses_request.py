@@ -205,7 +205,7 @@ def test_hosted_tools_are_left_out_and_named() -> None:
     ]
     made = converter("responses", request={"model": "m", "input": "x", "tools": tools})
     assert made.headers() == [(b"x-gateway-dropped-tools", b"web_search, mcp:wiki")]
-    chat = made.converted({"model": "m", "input": "x", "tools": tools})
+    chat = made.convert_request({"model": "m", "input": "x", "tools": tools})
     assert [tool["function"]["name"] for tool in chat["tools"]] == ["f"]
 
 

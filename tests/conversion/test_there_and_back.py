@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect
-from inference_app.conversion.names import ToolNames
 from inference_app.conversion.requests.chat_to_messages import chat_to_messages
 from inference_app.conversion.requests.chat_to_responses import chat_to_responses
 from inference_app.conversion.requests.messages_to_chat import messages_to_chat
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
+from inference_app.conversion.tool_names import ToolNames
 from tests.conversion.building import Json, call_delta, chat_answer, chat_stream, converter, events_of
 from tests.conversion.strategies import NAMES, OBJECTS, TEXTS, TOOLS, optional, turns
 
@@ -179,7 +179,7 @@ def chat_message(text: str | None, thought: str | None, calls: list[tuple[str, J
 
 def there_and_back(client: ClientDialect, wire: Wire, answer: Json) -> Json:
     """A chat answer as `client` gets it, read again as the answer of a provider that speaks `wire`."""
-    return converter("chat", wire).converted_answer(converter(client).converted_answer(answer))
+    return converter("chat", wire).convert_response(converter(client).convert_response(answer))
 
 
 def _essence(answer: Json) -> Json:
@@ -258,4 +258,4 @@ def test_a_whole_answer_says_what_a_streamed_one_says(
     stream = chat_stream(*deltas, finish="tool_calls" if calls else "stop")
     streaming = converter("responses")
     last = events_of(streaming.feed(stream) + streaming.finish())[-1]["response"]
-    assert last == converter("responses").converted_answer(answer)
+    assert last == converter("responses").convert_response(answer)

@@ -1,1 +1,1 @@
-"""Readers: responses and streams of providers, one module per wire, as steps."""
+"""Readers: one per provider wire, from a response to steps."""

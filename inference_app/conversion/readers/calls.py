@@ -1,8 +1,8 @@
-"""Chat's tool calls, which come in pieces under an index, as calls that follow each other.
+"""Sequencer of chat's tool calls, which arrive as deltas under an index and may be interleaved.
 
-The call that came first is handed on as it arrives. Pieces of another one wait until the first is complete, which
-it is when its arguments are a JSON value, or when the stream ends: providers that mix the pieces of parallel calls
-lose none. An id that is missing or was there before, in this answer or in the conversation, becomes a new one.
+The deltas of the first open call are passed on at once. Deltas of other calls wait until the first is complete: its
+arguments are a JSON value, or the stream ends. Thus nothing is lost if a provider interleaves parallel calls. A missing
+id, or one used before in this completion or the conversation, is replaced by a new id.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_app.conversion.steps import CallBegan, CallEnded, CallInput, Json, Step
+from inference_app.conversion.steps import CallEnd, CallInput, CallStart, Json, Step
 
-_BROKEN = object()
+_INCOMPLETE = object()
 
 
 @dataclass(slots=True)
@@ -24,21 +24,21 @@ class _Call:
     name: str
     custom: bool
     pieces: list[str] = field(default_factory=list)
-    shown: bool = False
+    started: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether nothing can follow; a free-form input says nothing of its end."""
-        return self.custom or _loaded("".join(self.pieces)) is not _BROKEN
+        """True if the call may be closed. A free-form call always may, because its input has no visible end."""
+        return self.custom or _parse_json("".join(self.pieces)) is not _INCOMPLETE
 
     @property
-    def filled(self) -> bool:
-        """Whether its arguments are an object already, behind which another one belongs to another call."""
-        return not self.custom and isinstance(_loaded("".join(self.pieces)), dict)
+    def has_object(self) -> bool:
+        """True if the arguments are a complete object, so a further object belongs to another call."""
+        return not self.custom and isinstance(_parse_json("".join(self.pieces)), dict)
 
 
-class Calls:
-    """The calls of one answer. `seen` says whether there was any; `taken` are ids of the conversation before it."""
+class CallSequencer:
+    """The tool calls of one completion. `seen` is true after the first call; `taken` has the ids of earlier calls."""
 
     def __init__(self, new_id: Callable[[str], str], taken: Iterable[str] = ()) -> None:
         self._new_id = new_id
@@ -48,20 +48,20 @@ class Calls:
 
     @property
     def complete(self) -> bool:
-        """Whether no call lacks anything."""
+        """True if every open call is complete."""
         return all(call.complete for call in self._waiting)
 
-    def take(self, deltas: Any) -> Iterator[Step]:
-        """The steps that a delta's (or a whole message's) `tool_calls` make."""
+    def read_deltas(self, deltas: Any) -> Iterator[Step]:
+        """Yields the steps of the `tool_calls` of a delta or a complete message."""
         for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-            yield from self._take(delta, position, alone=len(deltas) == 1)
+            yield from self._take_delta(delta, position, alone=len(deltas) == 1)
 
     def end(self) -> Iterator[Step]:
-        """Everything that still waits, in order."""
+        """Yields the remaining steps of all open calls, in order."""
         while self._waiting:
-            yield from self._close()
+            yield from self._close_first()
 
-    def _take(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
+    def _take_delta(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
         called = delta.get("custom") or delta.get("function") or {}
         custom = delta.get("custom") is not None
         given_id, name = delta.get("id") or "", called.get("name") or ""
@@ -69,9 +69,9 @@ class Calls:
         text = "" if not piece else piece if isinstance(piece, str) else json.dumps(piece)
         index = delta.get("index")
         if index is None:
-            # A piece that says nothing of its call goes on with the newest.
+            # A delta without index and name continues the newest call.
             index = self._waiting[-1].index if alone and self._waiting and not name else position
-        call = self._known(index, given_id, name, text)
+        call = self._find_open(index, given_id, name, text)
         if call is None:
             call = _Call(index, given_id, name, custom)
             self._waiting.append(call)
@@ -80,13 +80,16 @@ class Calls:
         if text:
             call.pieces.append(text)
         if call is self._waiting[0]:
-            yield from self._continued(call, text)
+            yield from self._emit_piece(call, text)
         while len(self._waiting) > 1 and self._waiting[0].complete:
-            yield from self._close()
+            yield from self._close_first()
 
-    def _known(self, index: Any, given_id: str, name: str, text: str) -> _Call | None:
-        """The open call that a piece belongs to. Under the same index a name begins another call when it comes with
-        another id, is another one, or arguments follow it though the call has its own; some repeat it in every piece.
+    def _find_open(self, index: Any, given_id: str, name: str, text: str) -> _Call | None:
+        """Returns the open call of a delta, or None if the delta starts a call.
+
+        Under the same index, a name starts another call if the id differs, the name differs without the same id, or
+        arguments follow although the call has its own. A repeated name alone does not: some providers repeat it in
+        every delta.
         """
         call = next((call for call in reversed(self._waiting) if call.index == index), None)
         if call is None or not name or not call.name:
@@ -95,41 +98,41 @@ class Calls:
             return None
         if name != call.name and not (given_id and given_id == call.given_id):
             return None
-        return None if text.lstrip().startswith("{") and call.filled else call
+        return None if text.lstrip().startswith("{") and call.has_object else call
 
-    def _continued(self, call: _Call, text: str) -> Iterator[Step]:
-        """What the first call has now; its beginning waits for its name."""
-        if call.shown:
+    def _emit_piece(self, call: _Call, text: str) -> Iterator[Step]:
+        """Yields the new arguments of the first call; its start waits for the name."""
+        if call.started:
             if text:
                 yield CallInput(text)
         elif call.name:
-            yield from self._shown(call)
+            yield from self._emit_start(call)
 
-    def _shown(self, call: _Call) -> Iterator[Step]:
-        call.shown = True
+    def _emit_start(self, call: _Call) -> Iterator[Step]:
+        call.started = True
         call_id = call.given_id if call.given_id and call.given_id not in self._ids else self._new_id("call")
         self._ids.add(call_id)
-        yield CallBegan(call_id, call.name, call.custom)
+        yield CallStart(call_id, call.name, call.custom)
         if call.pieces:
             yield CallInput("".join(call.pieces))
 
-    def _close(self) -> Iterator[Step]:
-        """Ends the first call, and shows what the next one has so far."""
+    def _close_first(self) -> Iterator[Step]:
+        """Ends the first call and yields the buffered part of the next one."""
         call = self._waiting.pop(0)
-        if not call.shown:
-            yield from self._shown(call)
+        if not call.started:
+            yield from self._emit_start(call)
         if not call.custom and not "".join(call.pieces).strip():
-            # A tool without parameters: clients parse the arguments all the same.
+            # A tool without parameters: clients parse the arguments anyway.
             call.pieces.append("{}")
             yield CallInput("{}")
-        yield CallEnded(call.complete)
+        yield CallEnd(call.complete)
         if self._waiting and self._waiting[0].name:
-            yield from self._shown(self._waiting[0])
+            yield from self._emit_start(self._waiting[0])
 
 
-def _loaded(text: str) -> Any:
-    """The JSON value; _BROKEN where there is none yet."""
+def _parse_json(text: str) -> Any:
+    """Returns the JSON value, or _INCOMPLETE if the text is not valid JSON yet."""
     try:
         return json.loads(text)
     except ValueError:
-        return _BROKEN
+        return _INCOMPLETE

@@ -1,7 +1,7 @@
-"""Anthropic Messages as steps: events of a stream, and whole messages.
+"""Reader of Anthropic Messages: stream events and complete messages, to steps.
 
-Blocks of the provider's own tools (searches, code) and citations have no words in other dialects and are passed
-over; signatures of thinking are the provider's alone.
+Blocks of the provider's hosted tools (searches, code) and citations are skipped, because other dialects cannot express
+them. Signatures of thinking are skipped, because only the provider can use them.
 """
 
 from __future__ import annotations
@@ -12,84 +12,84 @@ from typing import Any
 
 from inference_app.conversion.failures import provider_error
 from inference_app.conversion.steps import (
-    Began,
-    CallBegan,
-    CallEnded,
+    CallEnd,
     CallInput,
+    CallStart,
+    End,
+    Finish,
+    FinishReason,
     Json,
-    Over,
-    Reason,
     Reasoning,
+    Start,
     Step,
-    Stopped,
     Text,
-    Used,
-    cut_off,
-    malformed,
+    UsageReport,
+    cut_off_failure,
+    malformed_failure,
 )
 from inference_app.conversion.usage import usage_of_messages
 
 _REASONS = {
-    "max_tokens": Reason.LENGTH,
-    "model_context_window_exceeded": Reason.LENGTH,
-    "tool_use": Reason.TOOL_CALLS,
-    "refusal": Reason.CONTENT_FILTER,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "refusal": FinishReason.CONTENT_FILTER,
 }
 _DELTAS = {"text_delta": ("text", Text), "thinking_delta": ("thinking", Reasoning)}
 
 
 class MessagesReader:
-    """Reads one answer of `anthropic`."""
+    """Reader of one completion of the wire `anthropic`."""
 
     def __init__(self) -> None:
         self._calls: dict[Any, bool] = {}
         self._usage: Json = {}
-        self._over = False
+        self._ended = False
 
     def read(self, event: Json) -> Iterator[Step]:
-        """One event."""
+        """Yields the steps of one event."""
         kind = event.get("type")
         if kind == "message_start":
-            yield from self._begin(event["message"])
+            yield from self._start_message(event["message"])
         elif kind == "content_block_start":
-            yield from self._open(event["index"], event["content_block"])
+            yield from self._start_block(event["index"], event["content_block"])
         elif kind == "content_block_delta":
-            yield from self._delta(event["index"], event["delta"])
+            yield from self._read_delta(event["index"], event["delta"])
         elif kind == "content_block_stop":
-            yield from self._close(event["index"])
+            yield from self._end_block(event["index"])
         elif kind == "message_delta":
-            self._count(event.get("usage"))
+            self._add_usage(event.get("usage"))
             if event["delta"].get("stop_reason"):
-                yield _stopped(event["delta"])
+                yield _finish_step(event["delta"])
         elif kind == "message_stop":
-            yield from self._end()
+            yield from self._end_message()
         elif kind == "error":
             yield provider_error(event.get("error"))
 
     def end(self) -> Iterator[Step]:
-        if not self._over:
-            yield cut_off()
+        if not self._ended:
+            yield cut_off_failure()
 
-    def answer(self, body: Json) -> Iterator[Step]:
-        """A whole message."""
+    def read_body(self, body: Json) -> Iterator[Step]:
+        """Yields the steps of a complete message."""
         if body.get("type") == "error":
             yield provider_error(body.get("error"))
             return
         if not isinstance(body.get("content"), list):
-            yield malformed()
+            yield malformed_failure()
             return
-        yield from self._begin(body)
+        yield from self._start_message(body)
         for index, block in enumerate(body["content"]):
-            yield from self._open(index, block)
-            yield from self._close(index)
-        yield _stopped(body)
-        yield from self._end()
+            yield from self._start_block(index, block)
+            yield from self._end_block(index)
+        yield _finish_step(body)
+        yield from self._end_message()
 
-    def _begin(self, message: Json) -> Iterator[Step]:
-        self._count(message.get("usage"))
-        yield Began(message.get("id"), message.get("model"))
+    def _start_message(self, message: Json) -> Iterator[Step]:
+        self._add_usage(message.get("usage"))
+        yield Start(message.get("id"), message.get("model"))
 
-    def _open(self, index: Any, block: Json) -> Iterator[Step]:
+    def _start_block(self, index: Any, block: Json) -> Iterator[Step]:
         kind = block.get("type")
         if kind == "text" and block.get("text"):
             yield Text(block["text"])
@@ -97,11 +97,11 @@ class MessagesReader:
             yield Reasoning(block["thinking"])
         elif kind == "tool_use":
             self._calls[index] = bool(block.get("input"))
-            yield CallBegan(str(block["id"]), str(block["name"]))
+            yield CallStart(str(block["id"]), str(block["name"]))
             if block.get("input"):
                 yield CallInput(json.dumps(block["input"], ensure_ascii=False, separators=(",", ":")))
 
-    def _delta(self, index: Any, delta: Json) -> Iterator[Step]:
+    def _read_delta(self, index: Any, delta: Json) -> Iterator[Step]:
         kind = delta.get("type")
         if kind == "input_json_delta" and index in self._calls:
             if delta.get("partial_json"):
@@ -112,24 +112,24 @@ class MessagesReader:
             if delta.get(name):
                 yield step(delta[name])
 
-    def _close(self, index: Any) -> Iterator[Step]:
+    def _end_block(self, index: Any) -> Iterator[Step]:
         if index in self._calls:
             if not self._calls.pop(index):
                 yield CallInput("{}")
-            yield CallEnded()
+            yield CallEnd()
 
-    def _count(self, usage: Any) -> None:
-        """Later counts are totals: they replace the earlier ones."""
+    def _add_usage(self, usage: Any) -> None:
+        """Merges usage counts. Later counts are totals, so they replace earlier ones."""
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
 
-    def _end(self) -> Iterator[Step]:
-        self._over = True
+    def _end_message(self) -> Iterator[Step]:
+        self._ended = True
         if (usage := usage_of_messages(self._usage or None)) is not None:
-            yield Used(usage)
-        yield Over()
+            yield UsageReport(usage)
+        yield End()
 
 
-def _stopped(body: Json) -> Stopped:
-    reason = _REASONS.get(body.get("stop_reason") or "", Reason.STOP)
-    return Stopped(reason, body.get("stop_sequence"))
+def _finish_step(body: Json) -> Finish:
+    reason = _REASONS.get(body.get("stop_reason") or "", FinishReason.STOP)
+    return Finish(reason, body.get("stop_sequence"))

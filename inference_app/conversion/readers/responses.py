@@ -1,7 +1,7 @@
-"""The Responses API as steps: events of a stream, and whole responses.
+"""Reader of the Responses API: stream events and complete responses, to steps.
 
-Items of hosted tools have no words in other dialects and are passed over. Calls begin when their item is added and
-end when it is done.
+Items of hosted tools are skipped, because other dialects cannot express them. A call starts when its item is added and
+ends when the item is done.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Any
 
 from inference_app.conversion.failures import provider_error
 from inference_app.conversion.steps import (
-    Began,
-    CallBegan,
-    CallEnded,
+    CallEnd,
     CallInput,
-    Failed,
+    CallStart,
+    End,
+    Failure,
+    Finish,
+    FinishReason,
     Json,
-    Over,
-    Reason,
     Reasoning,
     Refusal,
+    Start,
     Step,
-    Stopped,
     Text,
-    Used,
-    cut_off,
-    malformed,
+    UsageReport,
+    cut_off_failure,
+    malformed_failure,
 )
 from inference_app.conversion.usage import usage_of_responses
 
@@ -37,19 +37,19 @@ _ENDS = frozenset({"response.completed", "response.incomplete"})
 
 
 class ResponsesReader:
-    """Reads one answer of `openai-responses`."""
+    """Reader of one completion of the wire `openai-responses`."""
 
     def __init__(self) -> None:
-        self._began = False
-        self._called = False
+        self._started = False
+        self._has_calls = False
         self._inputs: dict[Any, str] = {}
-        self._over = False
+        self._ended = False
 
     def read(self, event: Json) -> Iterator[Step]:
-        """One event."""
+        """Yields the steps of one event."""
         kind = event.get("type")
-        if not self._began and isinstance(event.get("response"), dict):
-            yield from self._begin(event["response"])
+        if not self._started and isinstance(event.get("response"), dict):
+            yield from self._start_response(event["response"])
         if kind == "response.output_text.delta":
             yield Text(event["delta"], tuple(event.get("logprobs") or ()))
         elif kind in _THOUGHTS:
@@ -59,91 +59,91 @@ class ResponsesReader:
         elif kind == "response.refusal.delta":
             yield Refusal(event["delta"])
         elif kind in _INPUTS:
-            yield from self._input(event)
+            yield from self._read_input(event)
         elif kind == "response.output_item.added":
-            yield from self._added(event["output_index"], event["item"])
+            yield from self._start_call(event["output_index"], event["item"])
         elif kind == "response.output_item.done":
-            yield from self._done(event["output_index"], event["item"])
+            yield from self._end_call(event["output_index"], event["item"])
         elif kind in _ENDS:
-            yield from self._end(event["response"])
+            yield from self._end_response(event["response"])
         elif kind in ("response.failed", "error"):
-            yield _failed(event)
+            yield _failure_of(event)
 
     def end(self) -> Iterator[Step]:
-        if not self._over:
-            yield cut_off()
+        if not self._ended:
+            yield cut_off_failure()
 
-    def answer(self, body: Json) -> Iterator[Step]:
-        """A whole response."""
+    def read_body(self, body: Json) -> Iterator[Step]:
+        """Yields the steps of a complete response."""
         if body.get("error") or body.get("status") == "failed":
             yield provider_error(body.get("error"))
             return
         if not isinstance(body.get("output"), list):
-            yield malformed()
+            yield malformed_failure()
             return
-        yield from self._begin(body)
+        yield from self._start_response(body)
         for index, item in enumerate(body["output"]):
-            yield from self._whole(index, item)
-        yield from self._end(body)
+            yield from self._read_item(index, item)
+        yield from self._end_response(body)
 
-    def _begin(self, response: Json) -> Iterator[Step]:
-        self._began = True
+    def _start_response(self, response: Json) -> Iterator[Step]:
+        self._started = True
         created = response.get("created_at")
         known = int(created) if isinstance(created, int | float) else None
-        yield Began(response.get("id"), response.get("model"), known)
+        yield Start(response.get("id"), response.get("model"), known)
 
-    def _added(self, index: Any, item: Json) -> Iterator[Step]:
+    def _start_call(self, index: Any, item: Json) -> Iterator[Step]:
         if item.get("type") in _CALLS:
-            self._called = True
+            self._has_calls = True
             self._inputs[index] = ""
-            yield CallBegan(item["call_id"], item["name"], item["type"] == "custom_tool_call")
+            yield CallStart(item["call_id"], item["name"], item["type"] == "custom_tool_call")
 
-    def _input(self, event: Json) -> Iterator[Step]:
+    def _read_input(self, event: Json) -> Iterator[Step]:
         if event["output_index"] in self._inputs:
             self._inputs[event["output_index"]] += event["delta"]
             yield CallInput(event["delta"])
 
-    def _done(self, index: Any, item: Json) -> Iterator[Step]:
+    def _end_call(self, index: Any, item: Json) -> Iterator[Step]:
         if index not in self._inputs:
             return
         had = self._inputs.pop(index)
         whole = item.get(_CALLS[item["type"]]) or ""
         if not had and whole:
             yield CallInput(whole)
-        yield CallEnded()
+        yield CallEnd()
 
-    def _whole(self, index: int, item: Json) -> Iterator[Step]:
+    def _read_item(self, index: int, item: Json) -> Iterator[Step]:
         if item.get("type") in _CALLS:
-            yield from self._added(index, item)
-            yield from self._done(index, item)
+            yield from self._start_call(index, item)
+            yield from self._end_call(index, item)
         elif item.get("type") == "reasoning":
             parts = item.get("summary") or item.get("content") or ()
             if thought := "\n\n".join(part["text"] for part in parts):
                 yield Reasoning(thought)
         elif item.get("type") == "message":
-            yield from self._message(item)
+            yield from self._read_message(item)
 
-    def _message(self, item: Json) -> Iterator[Step]:
+    def _read_message(self, item: Json) -> Iterator[Step]:
         for part in item.get("content") or ():
             if part.get("type") == "output_text" and part.get("text"):
                 yield Text(part["text"], tuple(part.get("logprobs") or ()))
             elif part.get("type") == "refusal":
                 yield Refusal(part["refusal"])
 
-    def _end(self, response: Json) -> Iterator[Step]:
-        self._over = True
-        yield Stopped(self._reason(response))
+    def _end_response(self, response: Json) -> Iterator[Step]:
+        self._ended = True
+        yield Finish(self._finish_reason(response))
         if (usage := usage_of_responses(response.get("usage"))) is not None:
-            yield Used(usage)
-        yield Over()
+            yield UsageReport(usage)
+        yield End()
 
-    def _reason(self, response: Json) -> Reason:
+    def _finish_reason(self, response: Json) -> FinishReason:
         if response.get("status") == "incomplete":
             why = (response.get("incomplete_details") or {}).get("reason")
-            return Reason.CONTENT_FILTER if why == "content_filter" else Reason.LENGTH
-        return Reason.TOOL_CALLS if self._called else Reason.STOP
+            return FinishReason.CONTENT_FILTER if why == "content_filter" else FinishReason.LENGTH
+        return FinishReason.TOOL_CALLS if self._has_calls else FinishReason.STOP
 
 
-def _failed(event: Json) -> Failed:
+def _failure_of(event: Json) -> Failure:
     response = event.get("response")
     return provider_error(response.get("error") if isinstance(response, dict) else event)

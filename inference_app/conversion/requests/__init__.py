@@ -1,1 +1,1 @@
-"""Request conversions: one module per dialect into chat completions, one per wire out of it."""
+"""Request converters: one per client dialect into chat, one per provider wire out of chat."""

@@ -1,4 +1,4 @@
-"""Anthropic's content blocks as chat's parts."""
+"""Converter of Anthropic's content blocks to chat's parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Any
 
 from core_app.errors import BadRequest
 from inference_app.conversion.requests.content import file_part, image_part, text_part
-from inference_app.conversion.shape import Json, filled, mapping, mappings, refused, string
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    require_nonempty,
+    require_object,
+    require_string,
+)
 
 LEFT_OUT = frozenset(
     {
@@ -17,30 +24,30 @@ LEFT_OUT = frozenset(
         "compaction", "browser_state", "advisor_tool_result", "mcp_tool_listing", "fallback",
     }
 )  # fmt: skip
-"""Blocks without which the conversation still reads: thoughts, and what the provider's own tools did."""
+"""Blocks that a conversation does not need: reasoning, and activity of the provider's hosted tools."""
 
 
 def blocks_of(content: Any, field: str) -> Iterator[tuple[str, Json]]:
-    """Content as blocks with their paths; a string is one block of text."""
+    """Yields the blocks of a content with their paths; a string is one text block."""
     if isinstance(content, str):
         yield field, {"type": "text", "text": content}
         return
-    for path, block in mappings(content, field):
-        string(block.get("type"), f"{path}.type")
+    for path, block in iter_objects(content, field):
+        require_string(block.get("type"), f"{path}.type")
         yield path, block
 
 
 def parts_of(content: Any, field: str) -> Iterator[Json]:
-    """Chat's parts of content that holds no calls and no results."""
+    """Yields chat's parts for a content without calls and results."""
     for path, block in blocks_of(content, field):
         yield from block_parts(path, block)
 
 
 def block_parts(path: str, block: Json) -> Iterator[Json]:
-    """Chat's parts of one such block."""
+    """Yields chat's parts for one block."""
     kind = block["type"]
     if kind == "text":
-        yield text_part(string(block.get("text"), f"{path}.text"))
+        yield text_part(require_string(block.get("text"), f"{path}.text"))
     elif kind == "image":
         yield _image(path, block)
     elif kind == "document":
@@ -52,23 +59,23 @@ def block_parts(path: str, block: Json) -> Iterator[Json]:
 
 
 def _image(path: str, block: Json) -> Json:
-    source = mapping(block.get("source"), f"{path}.source")
+    source = require_object(block.get("source"), f"{path}.source")
     if source.get("type") == "url":
-        return image_part(filled(source.get("url"), f"{path}.source.url"))
+        return image_part(require_nonempty(source.get("url"), f"{path}.source.url"))
     return image_part(_data_url(path, source))
 
 
 def _data_url(path: str, source: Json) -> str:
     if source.get("type") != "base64":
-        raise refused(f"{path}.source", "names what the provider cannot read: send base64.")
-    media_type = filled(source.get("media_type"), f"{path}.source.media_type")
-    return f"data:{media_type};base64,{filled(source.get('data'), f'{path}.source.data')}"
+        raise field_error(f"{path}.source", "names what the provider cannot read: send base64.")
+    media_type = require_nonempty(source.get("media_type"), f"{path}.source.media_type")
+    return f"data:{media_type};base64,{require_nonempty(source.get('data'), f'{path}.source.data')}"
 
 
 def _document(path: str, block: Json) -> Iterator[Json]:
-    source = mapping(block.get("source"), f"{path}.source")
+    source = require_object(block.get("source"), f"{path}.source")
     if source.get("type") == "text":
-        yield text_part(string(source.get("data"), f"{path}.source.data"))
+        yield text_part(require_string(source.get("data"), f"{path}.source.data"))
     elif source.get("type") == "content":
         yield from parts_of(source.get("content"), f"{path}.source.content")
     else:

@@ -1,8 +1,8 @@
-"""A request of chat completions as one of Anthropic Messages.
+"""Request converter: chat completions to Anthropic Messages.
 
-Leading system messages become `system`; later ones stay where they are, as the user's words between `<system>` tags,
-for older models refuse the role there. Tools' answers join the user's turn that follows. `cache_control` on a part
-or a tool is kept.
+Leading system messages become `system`. Later ones keep their position, as user text in `<system>` tags, because older
+models reject the role there. Tool results are merged into the user message that follows. `cache_control` on a part or
+a tool is kept.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from core_app.errors import BadRequest
-from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, cached, call_id_of
-from inference_app.conversion.shape import Json, filled, given, listed, mapping, mappings, optional_mapping, refused
+from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, call_id_of, pick_cache_control
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    optional_array,
+    optional_object,
+    pick_fields,
+    require_nonempty,
+    require_object,
+)
 
 DEFAULT_MAX_TOKENS = 8192
-"""Anthropic wants a limit where chat has none; every model since 2024 can write that much."""
+"""Limit for requests without one, which Anthropic requires. Every model since 2024 supports this length."""
 
 MAPPED = frozenset(
     {
@@ -31,18 +40,18 @@ LEFT_OUT = frozenset(
         "top_logprobs", "verbosity", "web_search_options",
     }
 )  # fmt: skip
-"""Fields without a word in Messages."""
+"""Fields that Messages cannot express."""
 
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
 
 def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
-    """The Messages request, and the names of the tools that were left out."""
+    """Returns the Messages request and the names of the dropped tools."""
     tools, dropped = _tools(chat)
-    system, spoken = _system(list(mappings(chat.get("messages"), "messages")))
+    system, others = _system(list(iter_objects(chat.get("messages"), "messages")))
     limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or DEFAULT_MAX_TOKENS
-    body: Json = {"model": chat.get("model"), "max_tokens": limit, **system, "messages": _turns(spoken)}
+    body: Json = {"model": chat.get("model"), "max_tokens": limit, **system, "messages": _messages(others)}
     if tools:
         body |= {"tools": tools, **_choice(chat)}
     body |= _fields(chat)
@@ -51,7 +60,7 @@ def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
 
 
 def _system(messages: list[tuple[str, Json]]) -> tuple[Json, list[tuple[str, Json]]]:
-    """`system` from the leading messages, and the messages that follow them."""
+    """Returns `system` from the leading system messages, and the messages after them."""
     leading = 0
     while leading < len(messages) and messages[leading][1].get("role") in ("system", "developer"):
         leading += 1
@@ -64,93 +73,98 @@ def _system(messages: list[tuple[str, Json]]) -> tuple[Json, list[tuple[str, Jso
     return {"system": blocks[0]["text"] if plain else blocks}, messages[leading:]
 
 
-def _turns(messages: list[tuple[str, Json]]) -> list[Json]:
-    turns: list[Json] = []
+def _messages(messages: list[tuple[str, Json]]) -> list[Json]:
+    result: list[Json] = []
     for path, message in messages:
         role = message.get("role")
         if role == "tool":
-            _add(turns, [_result(path, message)])
+            _add_tool_result(result, [_tool_result(path, message)])
         elif role == "assistant":
-            if blocks := list(_said(path, message)):
-                turns.append({"role": "assistant", "content": _plain(blocks)})
+            if blocks := list(_assistant_blocks(path, message)):
+                result.append({"role": "assistant", "content": _simplify(blocks)})
         elif role == "user":
-            _follow(turns, list(blocks_of(message.get("content"), f"{path}.content")))
+            _add_user_blocks(result, list(blocks_of(message.get("content"), f"{path}.content")))
         elif role in ("system", "developer"):
-            _follow(turns, list(_between_tags(blocks_of(message.get("content"), f"{path}.content"))))
+            _add_user_blocks(result, list(_tag_system_text(blocks_of(message.get("content"), f"{path}.content"))))
         else:
-            raise refused(f"{path}.role", "must be system, developer, user, assistant or tool.")
-    return turns
+            raise field_error(f"{path}.role", "must be system, developer, user, assistant or tool.")
+    return result
 
 
-def _add(turns: list[Json], blocks: list[Json]) -> None:
-    """A tool's answer: with the answers before it, in one turn of the user."""
-    if turns and turns[-1]["role"] == "user" and _is_result(turns[-1]["content"]):
-        turns[-1]["content"] += blocks
+def _add_tool_result(result: list[Json], blocks: list[Json]) -> None:
+    """Adds a tool result to the user message with the previous results, or to a new one."""
+    if result and result[-1]["role"] == "user" and _is_result(result[-1]["content"]):
+        result[-1]["content"] += blocks
     else:
-        turns.append({"role": "user", "content": blocks})
+        result.append({"role": "user", "content": blocks})
 
 
-def _follow(turns: list[Json], blocks: list[Json]) -> None:
-    """The user's words: behind the answers of tools where there are any, else in a turn of their own."""
+def _add_user_blocks(result: list[Json], blocks: list[Json]) -> None:
+    """Adds user blocks to the message with the tool results before them, or to a new one."""
     if not blocks:
         return
-    if turns and turns[-1]["role"] == "user" and _is_result(turns[-1]["content"]):
-        turns[-1]["content"] += blocks
+    if result and result[-1]["role"] == "user" and _is_result(result[-1]["content"]):
+        result[-1]["content"] += blocks
     else:
-        turns.append({"role": "user", "content": _plain(blocks)})
+        result.append({"role": "user", "content": _simplify(blocks)})
 
 
 def _is_result(content: Any) -> bool:
     return isinstance(content, list) and content[-1]["type"] == "tool_result"
 
 
-def _plain(blocks: list[Json]) -> str | list[Json]:
+def _simplify(blocks: list[Json]) -> str | list[Json]:
     only = blocks[0]
     return only["text"] if len(blocks) == 1 and set(only) == {"type", "text"} else blocks
 
 
-def _between_tags(blocks: Iterator[Json]) -> Iterator[Json]:
+def _tag_system_text(blocks: Iterator[Json]) -> Iterator[Json]:
     for block in blocks:
         yield {**block, "text": f"<system>\n{block.get('text', '')}\n</system>"}
 
 
-def _result(path: str, message: Json) -> Json:
-    call_id = filled(message.get("tool_call_id"), f"{path}.tool_call_id")
-    content = _plain(list(blocks_of(message.get("content"), f"{path}.content")) or [{"type": "text", "text": ""}])
-    return {"type": "tool_result", "tool_use_id": call_id_of(call_id), "content": content, **cached(message)}
+def _tool_result(path: str, message: Json) -> Json:
+    call_id = require_nonempty(message.get("tool_call_id"), f"{path}.tool_call_id")
+    content = _simplify(list(blocks_of(message.get("content"), f"{path}.content")) or [{"type": "text", "text": ""}])
+    return {
+        "type": "tool_result",
+        "tool_use_id": call_id_of(call_id),
+        "content": content,
+        **pick_cache_control(message),
+    }
 
 
-def _said(path: str, message: Json) -> Iterator[Json]:
+def _assistant_blocks(path: str, message: Json) -> Iterator[Json]:
     yield from blocks_of(message.get("content"), f"{path}.content")
     if message.get("refusal"):
         yield {"type": "text", "text": message["refusal"]}
-    for place, call in mappings(message.get("tool_calls"), f"{path}.tool_calls"):
-        function = mapping(call.get("function"), f"{place}.function")
+    for call_path, call in iter_objects(message.get("tool_calls"), f"{path}.tool_calls"):
+        function = require_object(call.get("function"), f"{call_path}.function")
         yield {
             "type": "tool_use",
-            "id": call_id_of(filled(call.get("id"), f"{place}.id")),
-            "name": filled(function.get("name"), f"{place}.function.name"),
+            "id": call_id_of(require_nonempty(call.get("id"), f"{call_path}.id")),
+            "name": require_nonempty(function.get("name"), f"{call_path}.function.name"),
             "input": arguments_of(function.get("arguments")),
         }
 
 
 def _tools(chat: Json) -> tuple[list[Json], tuple[str, ...]]:
     tools, dropped = [], []
-    for path, tool in mappings(chat.get("tools"), "tools"):
+    for path, tool in iter_objects(chat.get("tools"), "tools"):
         if tool.get("type") != "function":
             inner = tool.get(str(tool.get("type")))
             dropped.append(str(inner.get("name")) if isinstance(inner, dict) else str(tool.get("type")))
             continue
-        function = mapping(tool.get("function"), f"{path}.function")
-        name = filled(function.get("name"), f"{path}.function.name")
+        function = require_object(tool.get("function"), f"{path}.function")
+        name = require_nonempty(function.get("name"), f"{path}.function.name")
         schema = function.get("parameters") or {"type": "object", "properties": {}}
         tools.append(
             {
                 "name": name,
-                **given(function, ("description",)),
+                **pick_fields(function, ("description",)),
                 "input_schema": schema,
-                **given(function, ("strict",)),
-                **cached(tool),
+                **pick_fields(function, ("strict",)),
+                **pick_cache_control(tool),
             }
         )
     return tools, tuple(dict.fromkeys(dropped))
@@ -160,8 +174,8 @@ def _choice(chat: Json) -> Json:
     wanted = chat.get("tool_choice")
     choice: Json | None = None
     if isinstance(wanted, dict) and wanted.get("type") == "function":
-        function = mapping(wanted.get("function"), "tool_choice.function")
-        choice = {"type": "tool", "name": filled(function.get("name"), "tool_choice.function.name")}
+        function = require_object(wanted.get("function"), "tool_choice.function")
+        choice = {"type": "tool", "name": require_nonempty(function.get("name"), "tool_choice.function.name")}
     elif isinstance(wanted, str):
         if wanted not in _CHOICES:
             raise BadRequest("tool_choice must be auto, none, required or a function.", field="tool_choice")
@@ -174,17 +188,17 @@ def _choice(chat: Json) -> Json:
 def _fields(chat: Json) -> Json:
     fields: Json = {}
     if (stop := chat.get("stop")) is not None:
-        fields["stop_sequences"] = [stop] if isinstance(stop, str) else listed(stop, "stop")
+        fields["stop_sequences"] = [stop] if isinstance(stop, str) else optional_array(stop, "stop")
     if chat.get("user"):
         fields["metadata"] = {"user_id": chat["user"]}
     if isinstance(temperature := chat.get("temperature"), int | float):
-        # Chat's scale ends at 2.
+        # Chat's range is 0 to 2, Anthropic's 0 to 1.
         fields["temperature"] = min(temperature, 1)
     output: Json = {}
     if isinstance(effort := chat.get("reasoning_effort"), str) and effort in _EFFORTS:
         output["effort"] = _EFFORTS[effort]
-    wanted = optional_mapping(chat.get("response_format"), "response_format")
+    wanted = optional_object(chat.get("response_format"), "response_format")
     if wanted.get("type") == "json_schema":
-        schema = mapping(wanted.get("json_schema"), "response_format.json_schema").get("schema")
+        schema = require_object(wanted.get("json_schema"), "response_format.json_schema").get("schema")
         output["format"] = {"type": "json_schema", "schema": schema}
     return {**fields, **({"output_config": output} if output else {})}

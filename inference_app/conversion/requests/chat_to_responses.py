@@ -1,6 +1,6 @@
-"""A request of chat completions as one of the Responses API, for providers that speak only that.
+"""Request converter: chat completions to the Responses API, for providers that support only that.
 
-The first system message becomes the instructions. Nothing is stored, as chat's own default has it.
+The first system message becomes `instructions`. `store` is false unless the client sets it, as in chat.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from typing import Any
 
 from core_app.errors import BadRequest
 from inference_app.conversion.requests.content import text_of
-from inference_app.conversion.shape import Json, given, mapping, mappings, optional_mapping, refused, string
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    optional_object,
+    pick_fields,
+    require_object,
+    require_string,
+)
 
 MAPPED = frozenset(
     {
@@ -25,12 +33,12 @@ LEFT_OUT = frozenset(
         "prompt_cache_options",
     }
 )  # fmt: skip
-"""Fields without a word in the Responses API."""
+"""Fields that the Responses API cannot express."""
 
 
 def chat_to_responses(chat: Json) -> Json:
-    """The Responses request."""
-    items = [item for path, message in mappings(chat.get("messages"), "messages") for item in _items(path, message)]
+    """Returns the Responses request."""
+    items = [item for path, message in iter_objects(chat.get("messages"), "messages") for item in _items(path, message)]
     body: Json = {"model": chat.get("model"), "input": items, "store": chat.get("store") is True}
     if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
         body["instructions"] = items.pop(0)["content"]
@@ -44,20 +52,20 @@ def _items(path: str, message: Json) -> Iterator[Json]:
     if role == "tool":
         content = message.get("content")
         output = content if isinstance(content, str) else text_of(list(_texts(content, f"{path}.content")))
-        call_id = string(message.get("tool_call_id"), f"{path}.tool_call_id")
+        call_id = require_string(message.get("tool_call_id"), f"{path}.tool_call_id")
         yield {"type": "function_call_output", "call_id": call_id, "output": output}
     elif role == "assistant":
         yield from _assistant(path, message)
     elif role in ("system", "developer", "user"):
         yield {"type": "message", "role": role, "content": _content(message.get("content"), f"{path}.content")}
     else:
-        raise refused(f"{path}.role", "must be system, developer, user, assistant or tool.")
+        raise field_error(f"{path}.role", "must be system, developer, user, assistant or tool.")
 
 
 def _texts(content: Any, field: str) -> Iterator[Json]:
-    for path, part in mappings(content, field):
+    for path, part in iter_objects(content, field):
         if part.get("type") == "text":
-            yield {"type": "text", "text": string(part.get("text"), f"{path}.text")}
+            yield {"type": "text", "text": require_string(part.get("text"), f"{path}.text")}
 
 
 def _assistant(path: str, message: Json) -> Iterator[Json]:
@@ -68,41 +76,41 @@ def _assistant(path: str, message: Json) -> Iterator[Json]:
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     if parts or not message.get("tool_calls"):
         yield {"type": "message", "role": "assistant", "content": parts}
-    for place, call in mappings(message.get("tool_calls"), f"{path}.tool_calls"):
-        yield _call(place, call)
+    for call_path, call in iter_objects(message.get("tool_calls"), f"{path}.tool_calls"):
+        yield _call(call_path, call)
 
 
 def _call(path: str, call: Json) -> Json:
-    call_id = string(call.get("id"), f"{path}.id")
+    call_id = require_string(call.get("id"), f"{path}.id")
     if call.get("type") == "custom":
-        custom = mapping(call.get("custom"), f"{path}.custom")
-        return {"type": "custom_tool_call", "call_id": call_id, **given(custom, ("name", "input"))}
-    function = mapping(call.get("function"), f"{path}.function")
-    return {"type": "function_call", "call_id": call_id, **given(function, ("name", "arguments"))}
+        custom = require_object(call.get("custom"), f"{path}.custom")
+        return {"type": "custom_tool_call", "call_id": call_id, **pick_fields(custom, ("name", "input"))}
+    function = require_object(call.get("function"), f"{path}.function")
+    return {"type": "function_call", "call_id": call_id, **pick_fields(function, ("name", "arguments"))}
 
 
 def _content(content: Any, field: str) -> str | list[Json]:
     if isinstance(content, str):
         return content
-    return [_part(path, part) for path, part in mappings(content, field)]
+    return [_part(path, part) for path, part in iter_objects(content, field)]
 
 
 def _part(path: str, part: Json) -> Json:
     kind = part.get("type")
     if kind == "text":
-        return {"type": "input_text", "text": string(part.get("text"), f"{path}.text")}
+        return {"type": "input_text", "text": require_string(part.get("text"), f"{path}.text")}
     if kind == "image_url":
-        image = mapping(part.get("image_url"), f"{path}.image_url")
-        return {"type": "input_image", "image_url": image.get("url"), **given(image, ("detail",))}
+        image = require_object(part.get("image_url"), f"{path}.image_url")
+        return {"type": "input_image", "image_url": image.get("url"), **pick_fields(image, ("detail",))}
     if kind == "file":
-        return {"type": "input_file", **mapping(part.get("file"), f"{path}.file")}
+        return {"type": "input_file", **require_object(part.get("file"), f"{path}.file")}
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": part.get("input_audio")}
     raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
 
 
 def _tools(chat: Json) -> Json:
-    tools = [_tool(path, tool) for path, tool in mappings(chat.get("tools"), "tools")]
+    tools = [_tool(path, tool) for path, tool in iter_objects(chat.get("tools"), "tools")]
     choice = chat.get("tool_choice")
     if not tools:
         return {}
@@ -111,14 +119,14 @@ def _tools(chat: Json) -> Json:
 
 def _tool(path: str, tool: Json) -> Json:
     if tool.get("type") == "custom":
-        custom = mapping(tool.get("custom"), f"{path}.custom")
+        custom = require_object(tool.get("custom"), f"{path}.custom")
         form = custom.get("format")
         if isinstance(form, dict) and isinstance(form.get("grammar"), dict):
             custom = {**custom, "format": {"type": "grammar", **form["grammar"]}}
         return {"type": "custom", **custom}
     if tool.get("type") == "function":
-        function = mapping(tool.get("function"), f"{path}.function")
-        # The Responses API makes functions strict unless it is told not to; chat does not.
+        function = require_object(tool.get("function"), f"{path}.function")
+        # Functions are strict by default in the Responses API, but not in chat.
         return {"type": "function", "strict": False, **function}
     return tool
 
@@ -135,10 +143,10 @@ def _choice(choice: Any) -> Any:
 
 
 def _text(chat: Json) -> Json:
-    text = given(chat, ("verbosity",))
-    wanted = optional_mapping(chat.get("response_format"), "response_format")
+    text = pick_fields(chat, ("verbosity",))
+    wanted = optional_object(chat.get("response_format"), "response_format")
     if wanted.get("type") == "json_schema":
-        schema = mapping(wanted.get("json_schema"), "response_format.json_schema")
+        schema = require_object(wanted.get("json_schema"), "response_format.json_schema")
         text["format"] = {"type": "json_schema", **schema}
     elif wanted and wanted.get("type") != "text":
         text["format"] = wanted

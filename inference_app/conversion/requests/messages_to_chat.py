@@ -1,7 +1,7 @@
-"""A request of Anthropic Messages as one of chat completions.
+"""Request converter: Anthropic Messages to chat completions.
 
-Blocks become parts; tool results become answers, before what else the user's message holds. Thinking, blocks of the
-provider's own tools and `cache_control` stay out. Fields that neither wire knows go as they are.
+Blocks become parts. Tool results become tool messages, before the other content of the user's message. Thinking (except
+for models that require it), blocks of hosted tools and `cache_control` are left out. Unknown fields are passed on.
 """
 
 from __future__ import annotations
@@ -11,13 +11,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from core_app import jsontext
-from inference_app.conversion.names import Origin, ToolNames
 from inference_app.conversion.requests.blocks import block_parts, blocks_of, parts_of
-from inference_app.conversion.requests.content import content_of, media_of, shown, text_of, text_part, tool_message
-from inference_app.conversion.requests.order import answers_behind_calls
-from inference_app.conversion.requests.thoughts import think, thoughts_wanted
+from inference_app.conversion.requests.call_order import order_tool_results
+from inference_app.conversion.requests.content import (
+    content_of,
+    media_of,
+    text_of,
+    text_part,
+    tool_media_parts,
+    tool_message,
+)
+from inference_app.conversion.requests.reasoning import add_reasoning, requires_reasoning
 from inference_app.conversion.requests.token_limit import token_limit
-from inference_app.conversion.shape import Json, filled, given, mapping, mappings, optional_mapping, refused, string
+from inference_app.conversion.tool_names import Origin, ToolNames
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    optional_object,
+    pick_fields,
+    require_nonempty,
+    require_object,
+    require_string,
+)
 
 MAPPED = frozenset(
     {
@@ -31,21 +47,21 @@ LEFT_OUT = frozenset(
         "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id",
     }
 )  # fmt: skip
-"""Fields without a word in chat. `thinking` is a budget, and models that do not reason refuse to be asked for it."""
+"""Fields that chat cannot express. `thinking` is a budget, and models without reasoning would reject an effort."""
 
 MAX_USER = 64
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
-    """The chat request, and the names of the tools that were left out."""
+    """Returns the chat request and the names of the dropped tools."""
     tools, dropped = _tools(body, names)
     system = text_of(list(parts_of(body.get("system") or [], "system")))
     messages: list[Json] = [{"role": "system", "content": system}] if system else []
-    thinking = thoughts_wanted(body.get("model"))
-    for path, message in mappings(body.get("messages"), "messages"):
+    thinking = requires_reasoning(body.get("model"))
+    for path, message in iter_objects(body.get("messages"), "messages"):
         messages += _messages(path, message, names, thinking=thinking)
-    chat: Json = {"model": body.get("model"), "messages": answers_behind_calls(messages)}
+    chat: Json = {"model": body.get("model"), "messages": order_tool_results(messages)}
     if body.get("max_tokens") is not None:
         chat |= token_limit(body.get("model"), body["max_tokens"])
     chat |= _fields(body)
@@ -67,29 +83,31 @@ def _messages(path: str, message: Json, names: ToolNames, *, thinking: bool) -> 
     if role == "system":
         parts = list(parts_of(message.get("content"), f"{path}.content"))
         return [{"role": "system", "content": text_of(parts)}]
-    raise refused(f"{path}.role", "must be user, assistant or system.")
+    raise field_error(f"{path}.role", "must be user, assistant or system.")
 
 
 def _assistant(blocks: list[tuple[str, Json]], names: ToolNames, *, thinking: bool) -> Iterator[Json]:
-    said = "".join(string(block.get("text"), f"{path}.text") for path, block in blocks if block["type"] == "text")
+    text = "".join(
+        require_string(block.get("text"), f"{path}.text") for path, block in blocks if block["type"] == "text"
+    )
     calls = [_call(path, block, names) for path, block in blocks if block["type"] == "tool_use"]
-    if said or calls:
-        message: Json = {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
+    if text or calls:
+        message: Json = {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
         if thinking:
-            think(message, "\n\n".join(_thoughts(blocks)))
+            add_reasoning(message, "\n\n".join(_thinking_texts(blocks)))
         yield message
 
 
-def _thoughts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
+def _thinking_texts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
     for path, block in blocks:
         if block["type"] == "thinking":
-            yield string(block.get("thinking"), f"{path}.thinking")
+            yield require_string(block.get("thinking"), f"{path}.thinking")
 
 
 def _call(path: str, block: Json, names: ToolNames) -> Json:
-    arguments = jsontext.encode_text(optional_mapping(block.get("input"), f"{path}.input"))
-    name = names.of(filled(block.get("name"), f"{path}.name"))
-    call_id = filled(block.get("id"), f"{path}.id")
+    arguments = jsontext.encode_text(optional_object(block.get("input"), f"{path}.input"))
+    name = names.wire_name(require_nonempty(block.get("name"), f"{path}.name"))
+    call_id = require_nonempty(block.get("id"), f"{path}.id")
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -97,67 +115,72 @@ def _user(blocks: list[tuple[str, Json]]) -> Iterator[Json]:
     parts: list[Json] = []
     for path, block in blocks:
         if block["type"] == "tool_result":
-            answer, media = _result(path, block)
-            yield answer
-            parts += shown(answer["tool_call_id"], media)
+            message, media = _tool_result(path, block)
+            yield message
+            parts += tool_media_parts(message["tool_call_id"], media)
         else:
             parts += block_parts(path, block)
     if parts:
         yield {"role": "user", "content": content_of(parts)}
 
 
-def _result(path: str, block: Json) -> tuple[Json, list[Json]]:
-    """Chat has no mark for a tool that failed: the answer says so."""
+def _tool_result(path: str, block: Json) -> tuple[Json, list[Json]]:
+    """Returns the tool message and its media. Chat has no error flag, so the text of an error says so."""
     parts = list(parts_of(block.get("content") or [], f"{path}.content"))
     if block.get("is_error") is True and not text_of(parts).lower().startswith("error"):
         parts = [text_part(f"Error: {text_of(parts)}"), *media_of(parts)]
-    return tool_message(filled(block.get("tool_use_id"), f"{path}.tool_use_id"), parts), media_of(parts)
+    return tool_message(require_nonempty(block.get("tool_use_id"), f"{path}.tool_use_id"), parts), media_of(parts)
 
 
 def _fields(body: Json) -> Json:
     fields: Json = {}
     if body.get("stop_sequences"):
         fields["stop"] = body["stop_sequences"]
-    if user := optional_mapping(body.get("metadata"), "metadata").get("user_id"):
-        fields["user"] = _short(string(user, "metadata.user_id"))
-    output = optional_mapping(body.get("output_config"), "output_config")
+    if user := optional_object(body.get("metadata"), "metadata").get("user_id"):
+        fields["user"] = _shorten_user(require_string(user, "metadata.user_id"))
+    output = optional_object(body.get("output_config"), "output_config")
     if output.get("effort"):
         fields["reasoning_effort"] = output["effort"]
-    wanted = optional_mapping(output.get("format"), "output_config.format")
+    wanted = optional_object(output.get("format"), "output_config.format")
     if wanted.get("type") == "json_schema":
-        schema = {"name": "answer", **given(wanted, ("schema",))}
+        schema = {"name": "answer", **pick_fields(wanted, ("schema",))}
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
     return fields
 
 
-def _short(user: str) -> str:
-    """As it is where every provider takes it, else its hash: assistants put a document of over 100 characters there."""
+def _shorten_user(user: str) -> str:
+    """Returns the id, or its hash if it is too long for some providers: assistants send over 100 characters."""
     return user if len(user) <= MAX_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
 
 
 def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:
-    """Functions for the client's own tools; those that the provider defines are left out and named."""
+    """Returns functions for the client's own tools, and the names of the dropped tools that the provider defines."""
     tools, dropped = [], []
-    for path, tool in mappings(body.get("tools"), "tools"):
+    for path, tool in iter_objects(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):
-            dropped.append(string(tool["type"], f"{path}.type"))
+            dropped.append(require_string(tool["type"], f"{path}.type"))
             continue
-        name = names.add(Origin(filled(tool.get("name"), f"{path}.name")))
-        schema = mapping(tool.get("input_schema"), f"{path}.input_schema")
-        function = {"name": name, **given(tool, ("description",)), "parameters": schema, **given(tool, ("strict",))}
+        name = names.add(Origin(require_nonempty(tool.get("name"), f"{path}.name")))
+        schema = require_object(tool.get("input_schema"), f"{path}.input_schema")
+        function = {
+            "name": name,
+            **pick_fields(tool, ("description",)),
+            "parameters": schema,
+            **pick_fields(tool, ("strict",)),
+        }
         tools.append({"type": "function", "function": function})
     return tools, dropped
 
 
 def _choice(wanted: Any, names: ToolNames) -> Json:
-    choice = optional_mapping(wanted, "tool_choice")
+    choice = optional_object(wanted, "tool_choice")
     fields: Json = {}
     if choice.get("type") == "tool":
-        name = names.of(filled(choice.get("name"), "tool_choice.name"))
+        name = names.wire_name(require_nonempty(choice.get("name"), "tool_choice.name"))
         fields["tool_choice"] = {"type": "function", "function": {"name": name}}
     elif choice:
-        if string(choice.get("type"), "tool_choice.type") not in _CHOICES:
-            raise refused("tool_choice.type", "must be auto, any, tool or none.")
+        if require_string(choice.get("type"), "tool_choice.type") not in _CHOICES:
+            raise field_error("tool_choice.type", "must be auto, any, tool or none.")
         fields["tool_choice"] = _CHOICES[choice["type"]]
     if choice.get("disable_parallel_tool_use") is True:
         fields["parallel_tool_calls"] = False

@@ -1,8 +1,8 @@
-"""The Responses API's input as chat's messages.
+"""Converter of the Responses API's input items to chat's messages.
 
-Calls that stand together join the assistant's message before them, answers follow, whoever else speaks is kept in
-order; a developer's message becomes a system's, which every provider takes. Reasoning and the items of hosted tools
-stay out, but for models that insist on their thoughts. What only a store could resolve is refused.
+Calls are added to the assistant message before them, and their results follow. Other messages keep their order.
+A developer message becomes a system message, which every provider accepts. Reasoning is left out, except for models
+that require it, and so are items of hosted tools. References to stored items are rejected.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 from core_app import jsontext
 from core_app.errors import BadRequest
-from inference_app.conversion.names import ToolNames
+from inference_app.conversion.requests.call_order import order_tool_results
 from inference_app.conversion.requests.content import (
     content_of,
     file_part,
     image_part,
     media_of,
-    shown,
     text_of,
     text_part,
+    tool_media_parts,
     tool_message,
 )
-from inference_app.conversion.requests.order import answers_behind_calls
-from inference_app.conversion.requests.thoughts import think
-from inference_app.conversion.shape import Json, mapping, mappings, refused, string
+from inference_app.conversion.requests.reasoning import add_reasoning
+from inference_app.conversion.tool_names import ToolNames
+from inference_app.conversion.validation import Json, field_error, iter_objects, require_object, require_string
 
 LEFT_OUT = frozenset(
     f"{kind}{suffix}"
@@ -36,154 +36,156 @@ LEFT_OUT = frozenset(
     for suffix in ("_call", "_call_output", "_output")
 ) | {"reasoning", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "program_output",
      "additional_tools", "configuration_update", "compaction_trigger"}  # fmt: skip
-"""Types of items without which the conversation still reads: what hosted tools did, and what they are."""
+"""Types of items that a conversation does not need: activity and descriptions of hosted tools."""
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
-class MessagesOfInput:
-    """Collects messages while the items go by."""
+class InputMessages:
+    """Builder of the messages: converts item by item."""
 
     def __init__(self, names: ToolNames, *, thinking: bool = False) -> None:
         self._names = names
         self._thinking = thinking
-        self._thought = ""
+        self._reasoning = ""
         self._messages: list[Json] = []
-        self._shown: list[Json] = []
+        self._media: list[Json] = []
 
-    def messages(self, given: Any) -> list[Json]:
-        """The messages of an `input`."""
+    def convert(self, given: Any) -> list[Json]:
+        """Returns the messages of an `input`."""
         if isinstance(given, str):
             return [{"role": "user", "content": given}]
-        for path, item in mappings(given, "input"):
-            self._item(path, item)
-        self._show()
-        return answers_behind_calls(self._messages)
+        for path, item in iter_objects(given, "input"):
+            self._add_item(path, item)
+        self._flush_media()
+        return order_tool_results(self._messages)
 
-    def _item(self, path: str, item: Json) -> None:
-        kind = string(item.get("type") or ("message" if "role" in item else None), f"{path}.type")
+    def _add_item(self, path: str, item: Json) -> None:
+        kind = require_string(item.get("type") or ("message" if "role" in item else None), f"{path}.type")
         if kind == "message":
-            self._message(path, item)
+            self._add_message(path, item)
         elif kind in ("function_call", "custom_tool_call"):
-            self._call(path, item, custom=kind == "custom_tool_call")
+            self._add_call(path, item, custom=kind == "custom_tool_call")
         elif kind in ("function_call_output", "custom_tool_call_output"):
-            self._output(path, item)
+            self._add_output(path, item)
         elif kind == "reasoning" and self._thinking:
-            self._thought = "\n\n".join(filter(None, (self._thought, _thought(path, item))))
+            self._reasoning = "\n\n".join(filter(None, (self._reasoning, _reasoning_text(path, item))))
         elif kind == "item_reference":
-            raise refused(path, "refers to a stored item, and this gateway stores no responses: send the item itself.")
+            raise field_error(
+                path, "refers to a stored item, and this gateway stores no responses: send the item itself."
+            )
         elif kind not in LEFT_OUT:
             raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
 
-    def _message(self, path: str, item: Json) -> None:
-        role = _ROLES.get(string(item.get("role"), f"{path}.role"))
+    def _add_message(self, path: str, item: Json) -> None:
+        role = _ROLES.get(require_string(item.get("role"), f"{path}.role"))
         if role is None:
-            raise refused(f"{path}.role", "must be user, assistant, system or developer.")
+            raise field_error(f"{path}.role", "must be user, assistant, system or developer.")
         if role == "assistant":
-            self._said(path, item)
+            self._add_assistant(path, item)
             return
-        self._show()
-        self._thought = ""
+        self._flush_media()
+        self._reasoning = ""
         parts = list(content_parts(item.get("content"), f"{path}.content"))
         self._messages.append({"role": role, "content": content_of(parts)})
 
-    def _said(self, path: str, item: Json) -> None:
-        """The assistant's own words: in the message that its calls opened, else in one of their own."""
+    def _add_assistant(self, path: str, item: Json) -> None:
+        """Adds the assistant's text to the message that its calls opened, or to a new one."""
         parts = list(content_parts(item.get("content"), f"{path}.content"))
         text = "".join(part["text"] for part in parts if part["type"] == "text")
         refusal = "".join(part["refusal"] for part in parts if part["type"] == "refusal")
         last = self._messages[-1] if self._messages else {}
         if last.get("tool_calls"):
             last["content"] = (last["content"] or "") + text or None
-            self._think(last)
+            self._attach_reasoning(last)
             return
-        self._show()
+        self._flush_media()
         message: Json = {"role": "assistant", "content": text if text or not refusal else None}
         self._messages.append({**message, **({"refusal": refusal} if refusal else {})})
-        self._think(self._messages[-1])
+        self._attach_reasoning(self._messages[-1])
 
-    def _call(self, path: str, item: Json, *, custom: bool) -> None:
+    def _add_call(self, path: str, item: Json, *, custom: bool) -> None:
         namespace = item.get("namespace")
         if namespace is not None:
-            namespace = string(namespace, f"{path}.namespace")
-        name = self._names.of(string(item.get("name"), f"{path}.name"), namespace)
+            namespace = require_string(namespace, f"{path}.namespace")
+        name = self._names.wire_name(require_string(item.get("name"), f"{path}.name"), namespace)
         if custom:
-            arguments = jsontext.encode_text({"input": string(item.get("input"), f"{path}.input")})
+            arguments = jsontext.encode_text({"input": require_string(item.get("input"), f"{path}.input")})
         else:
-            arguments = string(item.get("arguments"), f"{path}.arguments")
-        call_id = string(item.get("call_id"), f"{path}.call_id")
+            arguments = require_string(item.get("arguments"), f"{path}.arguments")
+        call_id = require_string(item.get("call_id"), f"{path}.call_id")
         if not self._messages or self._messages[-1]["role"] != "assistant":
-            self._show()
+            self._flush_media()
             self._messages.append({"role": "assistant", "content": None})
-        self._think(self._messages[-1])
+        self._attach_reasoning(self._messages[-1])
         calls = self._messages[-1].setdefault("tool_calls", [])
         calls.append({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
 
-    def _output(self, path: str, item: Json) -> None:
-        call_id = string(item.get("call_id"), f"{path}.call_id")
+    def _add_output(self, path: str, item: Json) -> None:
+        call_id = require_string(item.get("call_id"), f"{path}.call_id")
         parts = list(content_parts(item.get("output"), f"{path}.output"))
         self._messages.append(tool_message(call_id, parts))
-        self._shown += shown(call_id, media_of(parts))
+        self._media += tool_media_parts(call_id, media_of(parts))
 
-    def _think(self, message: Json) -> None:
-        """What was thought before the assistant's words or calls, where it is wanted."""
+    def _attach_reasoning(self, message: Json) -> None:
+        """Moves the collected reasoning into an assistant message, for models that require it."""
         if self._thinking:
-            think(message, self._thought)
-            self._thought = ""
+            add_reasoning(message, self._reasoning)
+            self._reasoning = ""
 
-    def _show(self) -> None:
-        """Pictures that tools gave back, once all answers stand."""
-        if self._shown:
-            self._messages.append({"role": "user", "content": self._shown})
-            self._shown = []
+    def _flush_media(self) -> None:
+        """Adds the media of tool results as a user message, after all results."""
+        if self._media:
+            self._messages.append({"role": "user", "content": self._media})
+            self._media = []
 
 
 def content_parts(content: Any, field: str) -> Iterator[Json]:
-    """Chat's parts of a message's or a tool's content."""
+    """Yields chat's parts for the content of a message or a tool result."""
     if isinstance(content, str):
         yield text_part(content)
         return
-    for path, part in mappings(content, field):
+    for path, part in iter_objects(content, field):
         yield _part(path, part)
 
 
 def instructions_text(given: Any) -> str:
-    """The `instructions`: text, or items of which the text counts."""
+    """Returns `instructions` as text; of items, only the text is used."""
     if isinstance(given, str):
         return given
     texts = []
-    for path, item in mappings(given, "instructions"):
+    for path, item in iter_objects(given, "instructions"):
         texts.append(text_of(list(content_parts(item.get("content"), f"{path}.content"))))
     return "\n\n".join(texts)
 
 
-def _thought(path: str, item: Json) -> str:
-    """The text of a `reasoning` item."""
+def _reasoning_text(path: str, item: Json) -> str:
+    """Returns the text of a `reasoning` item."""
     for name in ("content", "summary"):
-        if parts := [part for _, part in mappings(item.get(name), f"{path}.{name}") if part.get("text")]:
-            return "\n\n".join(string(part["text"], f"{path}.{name}") for part in parts)
+        if parts := [part for _, part in iter_objects(item.get(name), f"{path}.{name}") if part.get("text")]:
+            return "\n\n".join(require_string(part["text"], f"{path}.{name}") for part in parts)
     return ""
 
 
 def _part(path: str, part: Json) -> Json:
     kind = part.get("type")
     if kind in ("input_text", "output_text", "text", "summary_text"):
-        return text_part(string(part.get("text"), f"{path}.text"))
+        return text_part(require_string(part.get("text"), f"{path}.text"))
     if kind == "refusal":
-        return {"type": "refusal", "refusal": string(part.get("refusal"), f"{path}.refusal")}
+        return {"type": "refusal", "refusal": require_string(part.get("refusal"), f"{path}.refusal")}
     if kind == "input_image":
         if part.get("file_id"):
-            raise refused(f"{path}.file_id", "names a stored file, which the provider cannot read: send image_url.")
-        return image_part(string(part.get("image_url"), f"{path}.image_url"), part.get("detail"))
+            raise field_error(f"{path}.file_id", "names a stored file, which the provider cannot read: send image_url.")
+        return image_part(require_string(part.get("image_url"), f"{path}.image_url"), part.get("detail"))
     if kind == "input_file":
         return _file(path, part)
     if kind == "input_audio":
-        return {"type": "input_audio", "input_audio": mapping(part.get("input_audio"), f"{path}.input_audio")}
+        return {"type": "input_audio", "input_audio": require_object(part.get("input_audio"), f"{path}.input_audio")}
     raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
 
 
 def _file(path: str, part: Json) -> Json:
     if part.get("file_url") or part.get("file_id"):
-        raise refused(path, "names a file that the provider cannot read: send file_data.")
-    named = {"filename": string(part["filename"], f"{path}.filename")} if part.get("filename") else {}
-    return file_part(**named, file_data=string(part.get("file_data"), f"{path}.file_data"))
+        raise field_error(path, "names a file that the provider cannot read: send file_data.")
+    named = {"filename": require_string(part["filename"], f"{path}.filename")} if part.get("filename") else {}
+    return file_part(**named, file_data=require_string(part.get("file_data"), f"{path}.file_data"))

@@ -1,19 +1,26 @@
-"""A request of the Responses API as one of chat completions.
+"""Request converter: Responses API to chat completions.
 
-Fields that both have go as they are; fields that neither knows do too, for they are the provider's. What chat cannot
-say is listed in LEFT_OUT and in the documentation.
+Fields of both APIs and unknown fields, which may be the provider's, are passed on unchanged. LEFT_OUT and
+docs/conversions.md list the fields that chat cannot express.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from inference_app.conversion.names import ToolNames
-from inference_app.conversion.requests.responses_items import MessagesOfInput, instructions_text
+from inference_app.conversion.requests.reasoning import requires_reasoning
+from inference_app.conversion.requests.responses_items import InputMessages, instructions_text
 from inference_app.conversion.requests.responses_tools import ChatTools
-from inference_app.conversion.requests.thoughts import thoughts_wanted
 from inference_app.conversion.requests.token_limit import token_limit
-from inference_app.conversion.shape import Json, given, mapping, mappings, optional_mapping, refused
+from inference_app.conversion.tool_names import ToolNames
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    optional_object,
+    pick_fields,
+    require_object,
+)
 
 MAPPED = frozenset(
     {
@@ -27,23 +34,23 @@ LEFT_OUT = frozenset(
         "previous_response_id", "prompt_cache_options", "stream_options", "truncation", "access_programs",
     }
 )  # fmt: skip
-"""Fields without a word in chat: they say how the Responses API itself goes about its work."""
+"""Fields that chat cannot express: they control the Responses API itself."""
 
 _STORED = ("conversation", "prompt")
 _LOGPROBS = "message.output_text.logprobs"
 
 
 def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
-    """The chat request, and the names of the tools that were left out."""
+    """Returns the chat request and the names of the dropped tools."""
     for name in _STORED:
         if body.get(name) is not None:
-            raise refused(name, "refers to something stored, and this gateway stores no responses.")
+            raise field_error(name, "refers to something stored, and this gateway stores no responses.")
     tools = _tools(body, names)
     chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
     chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
     if not chat.get("logprobs"):
-        # The Responses API takes their number without them, chat refuses it.
+        # The Responses API accepts `top_logprobs` without `logprobs`, chat rejects it.
         chat.pop("top_logprobs", None)
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -51,38 +58,38 @@ def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ..
 
 
 def _messages(body: Json, names: ToolNames) -> list[Json]:
-    spoken = MessagesOfInput(names, thinking=thoughts_wanted(body.get("model"))).messages(body.get("input"))
+    messages = InputMessages(names, thinking=requires_reasoning(body.get("model"))).convert(body.get("input"))
     instructions = instructions_text(body.get("instructions"))
-    return [{"role": "system", "content": instructions}, *spoken] if instructions else spoken
+    return [{"role": "system", "content": instructions}, *messages] if instructions else messages
 
 
 def _tools(body: Json, names: ToolNames) -> ChatTools:
-    """Those of the request, and those that items of the input bring along."""
+    """Returns the tools of the request and of the `additional_tools` items of its input."""
     tools = ChatTools(names)
     tools.add(body.get("tools"), "tools")
     if isinstance(body.get("input"), list):
-        for path, item in mappings(body["input"], "input"):
+        for path, item in iter_objects(body["input"], "input"):
             if item.get("type") == "additional_tools":
                 tools.add(item.get("tools"), f"{path}.tools")
     return tools
 
 
 def _tool_fields(body: Json, tools: ChatTools) -> Json:
-    """Nothing without tools: some providers refuse the other fields then."""
+    """Returns the fields about tools; empty without tools, because some providers reject the others then."""
     choice = tools.choice(body.get("tool_choice"))
     if not tools.tools:
         return {}
-    return {"tools": tools.tools, **choice, **given(body, ("parallel_tool_calls",))}
+    return {"tools": tools.tools, **choice, **pick_fields(body, ("parallel_tool_calls",))}
 
 
 def _limits(body: Json) -> Json:
     fields: Json = {}
     if body.get("max_output_tokens") is not None:
         fields |= token_limit(body.get("model"), body["max_output_tokens"])
-    if effort := optional_mapping(body.get("reasoning"), "reasoning").get("effort"):
+    if effort := optional_object(body.get("reasoning"), "reasoning").get("effort"):
         fields["reasoning_effort"] = effort
     if body.get("store") is True:
-        # Chat's own default is not to store.
+        # False is chat's default.
         fields["store"] = True
     include = body.get("include")
     if isinstance(include, list) and _LOGPROBS in include:
@@ -91,12 +98,12 @@ def _limits(body: Json) -> Json:
 
 
 def _format(body: Json) -> Json:
-    text = optional_mapping(body.get("text"), "text")
-    fields = given(text, ("verbosity",))
+    text = optional_object(body.get("text"), "text")
+    fields = pick_fields(text, ("verbosity",))
     wanted: Any = text.get("format")
-    if wanted is None or mapping(wanted, "text.format").get("type") == "text":
+    if wanted is None or require_object(wanted, "text.format").get("type") == "text":
         return fields
     if wanted.get("type") == "json_schema":
-        schema = given(wanted, ("name", "description", "schema", "strict"))
+        schema = pick_fields(wanted, ("name", "description", "schema", "strict"))
         return {**fields, "response_format": {"type": "json_schema", "json_schema": schema}}
     return {**fields, "response_format": wanted}

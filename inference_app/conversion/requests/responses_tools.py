@@ -1,19 +1,29 @@
-"""The Responses API's tools as chat's functions: flat ones nested, namespaces flattened, free-form ones given one
-string, hosted ones left out and named.
+"""Converter of the Responses API's tools to chat's functions.
+
+Flat functions are nested, namespaces flattened, and free-form tools get one string parameter. Hosted tools are dropped
+and their names collected.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from inference_app.conversion.names import Origin, ToolNames
-from inference_app.conversion.shape import Json, filled, given, mapping, mappings, refused, string
+from inference_app.conversion.tool_names import Origin, ToolNames
+from inference_app.conversion.validation import (
+    Json,
+    field_error,
+    iter_objects,
+    pick_fields,
+    require_nonempty,
+    require_object,
+    require_string,
+)
 
 _EMPTY_SCHEMA: Json = {"type": "object", "properties": {}}
 
 
 class ChatTools:
-    """The tools of one request. `dropped` names those that no function can stand for."""
+    """The tools of one request. `dropped` has the names of tools that no function can replace."""
 
     def __init__(self, names: ToolNames) -> None:
         self._names = names
@@ -21,76 +31,78 @@ class ChatTools:
         self.dropped: list[str] = []
 
     def add(self, tools: Any, field: str) -> None:
-        """Declares an array of tools."""
-        for path, tool in mappings(tools, field):
+        """Adds an array of tools."""
+        for path, tool in iter_objects(tools, field):
             if tool.get("type") == "namespace":
-                self._namespace(path, tool)
+                self._add_namespace(path, tool)
             else:
-                self._tool(path, tool)
+                self._add_tool(path, tool)
 
     def choice(self, wanted: Any) -> Json:
-        """`tool_choice` and, where it allows only some tools, `tools`; empty when it says nothing that chat could."""
+        """Returns `tool_choice`, or nothing if chat cannot express it. `allowed_tools` also reduces `tools`."""
         if wanted is None or isinstance(wanted, str):
             return {} if wanted is None else {"tool_choice": wanted}
-        kind = mapping(wanted, "tool_choice").get("type")
+        kind = require_object(wanted, "tool_choice").get("type")
         if kind in ("function", "custom"):
-            name = self._names.of(filled(wanted.get("name"), "tool_choice.name"), wanted.get("namespace"))
+            name = self._names.wire_name(
+                require_nonempty(wanted.get("name"), "tool_choice.name"), wanted.get("namespace")
+            )
             return {"tool_choice": {"type": "function", "function": {"name": name}}}
         if kind == "allowed_tools":
-            return self._allowed(wanted)
-        # A hosted tool, which has been left out.
+            return self._allow_only(wanted)
+        # A hosted tool, which has been dropped.
         return {}
 
-    def _allowed(self, wanted: Json) -> Json:
-        """Few providers know `allowed_tools`: the others are not shown instead."""
+    def _allow_only(self, wanted: Json) -> Json:
+        """Removes the tools that are not allowed, because few providers support `allowed_tools`."""
         names = {
-            self._names.of(tool["name"], tool.get("namespace"))
-            for _, tool in mappings(wanted.get("tools"), "tool_choice.tools")
+            self._names.wire_name(tool["name"], tool.get("namespace"))
+            for _, tool in iter_objects(wanted.get("tools"), "tool_choice.tools")
             if isinstance(tool.get("name"), str)
         }
         self.tools = [tool for tool in self.tools if tool["function"]["name"] in names]
         return {"tool_choice": wanted.get("mode") or "auto"}
 
-    def _namespace(self, path: str, namespace: Json) -> None:
-        name = filled(namespace.get("name"), f"{path}.name")
-        # Said once, before the first of its tools: a namespace may have a hundred.
+    def _add_namespace(self, path: str, namespace: Json) -> None:
+        name = require_nonempty(namespace.get("name"), f"{path}.name")
+        # Only the first tool gets the namespace's description, because a namespace may have a hundred tools.
         about = _description(path, namespace)
-        for inner, tool in mappings(namespace.get("tools"), f"{path}.tools"):
+        for inner, tool in iter_objects(namespace.get("tools"), f"{path}.tools"):
             before = len(self.tools)
-            self._tool(inner, tool, name)
+            self._add_tool(inner, tool, name)
             if about and len(self.tools) > before:
                 function = self.tools[-1]["function"]
                 function["description"] = "\n\n".join(filter(None, (about, function.get("description"))))
                 about = ""
 
-    def _tool(self, path: str, tool: Json, namespace: str | None = None) -> None:
+    def _add_tool(self, path: str, tool: Json, namespace: str | None = None) -> None:
         kind = tool.get("type")
         if kind in ("function", "custom"):
             if isinstance(nested := tool.get("function"), dict):
                 tool = {**nested, "type": kind}
-            origin = Origin(filled(tool.get("name"), f"{path}.name"), namespace, custom=kind == "custom")
+            origin = Origin(require_nonempty(tool.get("name"), f"{path}.name"), namespace, custom=kind == "custom")
             self.tools.append(_function(self._names.add(origin), tool, path))
         elif isinstance(kind, str) and kind:
             self.dropped.append(_hosted_name(kind, tool))
         else:
-            raise refused(f"{path}.type", "must be a string.")
+            raise field_error(f"{path}.type", "must be a string.")
 
 
 def _description(path: str, tool: Json) -> str:
-    return string(tool.get("description") or "", f"{path}.description")
+    return require_string(tool.get("description") or "", f"{path}.description")
 
 
 def _function(name: str, tool: Json, path: str) -> Json:
     about = _description(path, tool)
     if tool["type"] == "custom":
-        return {"type": "function", "function": _free_form(name, tool, about)}
+        return {"type": "function", "function": _free_form_function(name, tool, about)}
     function: Json = {"name": name, **({"description": about} if about else {})}
     parameters = tool.get("parameters")
-    function["parameters"] = _EMPTY_SCHEMA if parameters is None else mapping(parameters, f"{path}.parameters")
-    return {"type": "function", "function": {**function, **given(tool, ("strict",))}}
+    function["parameters"] = _EMPTY_SCHEMA if parameters is None else require_object(parameters, f"{path}.parameters")
+    return {"type": "function", "function": {**function, **pick_fields(tool, ("strict",))}}
 
 
-def _free_form(name: str, tool: Json, description: str) -> Json:
+def _free_form_function(name: str, tool: Json, description: str) -> Json:
     about = [description, "The input is free text, not JSON."]
     form = tool.get("format")
     if isinstance(form, dict) and form.get("definition"):
@@ -105,6 +117,6 @@ def _free_form(name: str, tool: Json, description: str) -> Json:
 
 
 def _hosted_name(kind: str, tool: Json) -> str:
-    """`web_search`, or `mcp:<server_label>`."""
+    """Returns the type (`web_search`), or `mcp:<server_label>`."""
     label = tool.get("server_label")
     return f"{kind}:{label}" if isinstance(label, str) and label else kind

@@ -1,1 +1,1 @@
-"""Writers: steps as responses and streams, one module per client dialect."""
+"""Writers: one per client dialect, from steps to a response."""

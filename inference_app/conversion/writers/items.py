@@ -1,6 +1,6 @@
-"""The items of a response's output while they are written: each knows the events that open, fill and close it.
+"""Output items of a response while they are written. Each item returns the events that open, fill and close it.
 
-`value` is the item as it will stand in the response once `closed` was called.
+`value` is the item as it appears in the response, complete after `close`.
 """
 
 from __future__ import annotations
@@ -9,34 +9,34 @@ from abc import ABC, abstractmethod
 
 from core_app import jsontext
 from core_app.errors import BadRequest
-from inference_app.conversion.names import Origin
-from inference_app.conversion.steps import CallBegan, Json
+from inference_app.conversion.steps import CallStart, Json
+from inference_app.conversion.tool_names import Origin
 
 
 class Item(ABC):
-    """What all items have in common."""
+    """Base class of output items."""
 
     def __init__(self, value: Json, index: int) -> None:
         self.value = value
         self._index = index
 
-    def opened(self) -> list[Json]:
+    def open(self) -> list[Json]:
         return [self._item_event("response.output_item.added")]
 
     @abstractmethod
-    def closed(self, status: str) -> list[Json]:
-        """The events that end the item."""
+    def close(self, status: str) -> list[Json]:
+        """Returns the events that end the item."""
 
     def _item_event(self, kind: str) -> Json:
         copied = {name: list(value) if isinstance(value, list) else value for name, value in self.value.items()}
         return {"type": kind, "output_index": self._index, "item": copied}
 
-    def _at(self, kind: str, **fields: object) -> Json:
+    def _event(self, kind: str, **fields: object) -> Json:
         return {"type": kind, "item_id": self.value["id"], "output_index": self._index, **fields}
 
 
 class MessageItem(Item):
-    """The assistant's words: parts of text and of refusal."""
+    """A message item with parts of text and refusal."""
 
     def __init__(self, item_id: str, index: int) -> None:
         super().__init__(
@@ -46,32 +46,32 @@ class MessageItem(Item):
         self._part: Json | None = None
         self._pieces: list[str] = []
 
-    def text(self, delta: str, logprobs: tuple[Json, ...]) -> list[Json]:
-        """A piece of text."""
-        events, part = self._in({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+    def add_text(self, delta: str, logprobs: tuple[Json, ...]) -> list[Json]:
+        """Returns the events for a delta of text."""
+        events, part = self._open_part({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
         self._pieces.append(delta)
         part["logprobs"] += logprobs
-        return [*events, self._within("response.output_text.delta", delta=delta, logprobs=list(logprobs))]
+        return [*events, self._part_event("response.output_text.delta", delta=delta, logprobs=list(logprobs))]
 
-    def refusal(self, delta: str) -> list[Json]:
-        """A piece of a refusal."""
-        events, _ = self._in({"type": "refusal", "refusal": ""})
+    def add_refusal(self, delta: str) -> list[Json]:
+        """Returns the events for a delta of a refusal."""
+        events, _ = self._open_part({"type": "refusal", "refusal": ""})
         self._pieces.append(delta)
-        return [*events, self._within("response.refusal.delta", delta=delta)]
+        return [*events, self._part_event("response.refusal.delta", delta=delta)]
 
-    def closed(self, status: str) -> list[Json]:
+    def close(self, status: str) -> list[Json]:
         events = self._close_part()
         self.value["status"] = status
         return [*events, self._item_event("response.output_item.done")]
 
-    def _in(self, empty: Json) -> tuple[list[Json], Json]:
-        """The open part of that type, and the events that opened it."""
+    def _open_part(self, empty: Json) -> tuple[list[Json], Json]:
+        """Returns the events that open a part of this type, if none is open, and the part."""
         if self._part is not None and self._part["type"] == empty["type"]:
             return [], self._part
         events = self._close_part()
         self._part, self._pieces = empty, []
         self._parts.append(empty)
-        return [*events, self._within("response.content_part.added", part=_copied(empty))], empty
+        return [*events, self._part_event("response.content_part.added", part=_copy_part(empty))], empty
 
     def _close_part(self) -> list[Json]:
         part, self._part = self._part, None
@@ -79,85 +79,85 @@ class MessageItem(Item):
             return []
         part["refusal" if part["type"] == "refusal" else "text"] = "".join(self._pieces)
         if part["type"] == "refusal":
-            done = self._within("response.refusal.done", refusal=part["refusal"])
+            done = self._part_event("response.refusal.done", refusal=part["refusal"])
         else:
-            done = self._within("response.output_text.done", text=part["text"], logprobs=list(part["logprobs"]))
-        return [done, self._within("response.content_part.done", part=_copied(part))]
+            done = self._part_event("response.output_text.done", text=part["text"], logprobs=list(part["logprobs"]))
+        return [done, self._part_event("response.content_part.done", part=_copy_part(part))]
 
-    def _within(self, kind: str, **fields: object) -> Json:
-        return self._at(kind, content_index=len(self._parts) - 1, **fields)
+    def _part_event(self, kind: str, **fields: object) -> Json:
+        return self._event(kind, content_index=len(self._parts) - 1, **fields)
 
 
 class ReasoningItem(Item):
-    """What the model thought, as one part of a summary: that is where clients look for it."""
+    """A reasoning item with the reasoning as one summary part, where clients look for it."""
 
     def __init__(self, item_id: str, index: int) -> None:
         super().__init__({"type": "reasoning", "id": item_id, "summary": [], "status": "in_progress"}, index)
         self._pieces: list[str] = []
 
-    def opened(self) -> list[Json]:
+    def open(self) -> list[Json]:
         part = {"type": "summary_text", "text": ""}
-        return [*super().opened(), self._at("response.reasoning_summary_part.added", summary_index=0, part=part)]
+        return [*super().open(), self._event("response.reasoning_summary_part.added", summary_index=0, part=part)]
 
-    def thought(self, delta: str) -> list[Json]:
-        """A piece of it."""
+    def add_reasoning(self, delta: str) -> list[Json]:
+        """Returns the events for a delta of reasoning."""
         self._pieces.append(delta)
-        return [self._at("response.reasoning_summary_text.delta", summary_index=0, delta=delta)]
+        return [self._event("response.reasoning_summary_text.delta", summary_index=0, delta=delta)]
 
-    def closed(self, status: str) -> list[Json]:
+    def close(self, status: str) -> list[Json]:
         text = "".join(self._pieces)
         part = {"type": "summary_text", "text": text}
         self.value |= {"summary": [part], "status": status}
         return [
-            self._at("response.reasoning_summary_text.done", summary_index=0, text=text),
-            self._at("response.reasoning_summary_part.done", summary_index=0, part=dict(part)),
+            self._event("response.reasoning_summary_text.done", summary_index=0, text=text),
+            self._event("response.reasoning_summary_part.done", summary_index=0, part=dict(part)),
             self._item_event("response.output_item.done"),
         ]
 
 
 class CallItem(Item):
-    """A function that is called."""
+    """A function call item."""
 
-    def __init__(self, item_id: str, index: int, call: CallBegan, origin: Origin) -> None:
-        super().__init__(self._shape(item_id, call.id, origin), index)
+    def __init__(self, item_id: str, index: int, call: CallStart, origin: Origin) -> None:
+        super().__init__(self._new_value(item_id, call.id, origin), index)
         self._pieces: list[str] = []
 
-    def input(self, delta: str) -> list[Json]:
-        """A piece of its arguments."""
+    def add_input(self, delta: str) -> list[Json]:
+        """Returns the events for a delta of the arguments."""
         self._pieces.append(delta)
-        return [self._at("response.function_call_arguments.delta", delta=delta)]
+        return [self._event("response.function_call_arguments.delta", delta=delta)]
 
-    def closed(self, status: str) -> list[Json]:
+    def close(self, status: str) -> list[Json]:
         raw = "".join(self._pieces)
         self.value |= {"arguments": raw, "status": status}
-        done = self._at("response.function_call_arguments.done", arguments=raw, name=self.value["name"])
+        done = self._event("response.function_call_arguments.done", arguments=raw, name=self.value["name"])
         return [done, self._item_event("response.output_item.done")]
 
-    def _shape(self, item_id: str, call_id: str, origin: Origin) -> Json:
+    def _new_value(self, item_id: str, call_id: str, origin: Origin) -> Json:
         shape = {"type": "function_call", "id": item_id, "call_id": call_id, "name": origin.name, "arguments": ""}
         return {**shape, "status": "in_progress", **_namespace(origin)}
 
 
 class CustomCallItem(CallItem):
-    """A free-form tool that is called; the wire's own ones come without the JSON around their input."""
+    """A free-form call item. The wire's own free-form calls have plain input, the others input wrapped in JSON."""
 
-    def __init__(self, item_id: str, index: int, call: CallBegan, origin: Origin) -> None:
+    def __init__(self, item_id: str, index: int, call: CallStart, origin: Origin) -> None:
         super().__init__(item_id, index, call, origin)
         self._plain = call.custom
 
-    def input(self, delta: str) -> list[Json]:
+    def add_input(self, delta: str) -> list[Json]:
         self._pieces.append(delta)
         return []
 
-    def closed(self, status: str) -> list[Json]:
+    def close(self, status: str) -> list[Json]:
         raw = "".join(self._pieces)
-        text = raw if self._plain else _free_form(raw)
+        text = raw if self._plain else _unwrap_input(raw)
         self.value |= {"input": text, "status": status}
-        delta = [self._at("response.custom_tool_call_input.delta", delta=text)] if text else []
-        done = self._at("response.custom_tool_call_input.done", input=text)
+        delta = [self._event("response.custom_tool_call_input.delta", delta=text)] if text else []
+        done = self._event("response.custom_tool_call_input.done", input=text)
         return [*delta, done, self._item_event("response.output_item.done")]
 
-    def _shape(self, item_id: str, call_id: str, origin: Origin) -> Json:
+    def _new_value(self, item_id: str, call_id: str, origin: Origin) -> Json:
         shape = {"type": "custom_tool_call", "id": item_id, "call_id": call_id, "name": origin.name, "input": ""}
         return {**shape, "status": "in_progress", **_namespace(origin)}
 
@@ -166,8 +166,8 @@ def _namespace(origin: Origin) -> Json:
     return {} if origin.namespace is None else {"namespace": origin.namespace}
 
 
-def _free_form(arguments: str) -> str:
-    """The one string in a function's arguments; models that forget the JSON around it are understood."""
+def _unwrap_input(arguments: str) -> str:
+    """Returns the string in a function's arguments, or the arguments themselves if the model omitted the JSON."""
     try:
         value = jsontext.decode_untrusted(arguments.encode("utf-8", "replace"))
     except BadRequest:
@@ -176,5 +176,5 @@ def _free_form(arguments: str) -> str:
     return inner if isinstance(inner, str) else arguments
 
 
-def _copied(part: Json) -> Json:
+def _copy_part(part: Json) -> Json:
     return {name: list(value) if isinstance(value, list) else value for name, value in part.items()}

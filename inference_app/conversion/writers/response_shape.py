@@ -1,4 +1,4 @@
-"""The response object before anything is in it: what the client asked for, said back to it with the defaults."""
+"""The initial response object: the request's parameters with defaults, without output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEFAULTS: Json = {
 
 
 def response_shape(request: Json, response_id: str, created_at: int) -> Json:
-    """A response in progress. Nothing is stored, whatever was asked."""
+    """Returns a response in progress. `store` is always false, because the gateway stores no responses."""
     reasoning = request.get("reasoning") if isinstance(request.get("reasoning"), dict) else {}
     asked = {name: request[name] for name in _DEFAULTS if request.get(name) is not None}
     text = asked.get("text")

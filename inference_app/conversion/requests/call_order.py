@@ -1,15 +1,17 @@
-"""Chat's calls among its messages: a tool's answers stand directly behind the message that called it."""
+"""Order of chat's messages: tool results directly follow the message with their calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from inference_app.conversion.shape import Json
+from inference_app.conversion.validation import Json
 
 
-def answers_behind_calls(messages: Sequence[Json]) -> list[Json]:
-    """The messages with every answer moved up to its call, and nothing else moved: what a client slipped in between
-    comes after the answers. Ids may repeat in a conversation; the first answer that is still free counts."""
+def order_tool_results(messages: Sequence[Json]) -> list[Json]:
+    """Moves each tool result up to its call; messages that were between them follow the results.
+
+    Ids may repeat in a conversation: a call gets the first unused result after it.
+    """
     if not any(message["role"] == "tool" for message in messages):
         return list(messages)
     ordered: list[Json] = []
@@ -19,19 +21,19 @@ def answers_behind_calls(messages: Sequence[Json]) -> list[Json]:
             continue
         ordered.append(message)
         if calls := message.get("tool_calls"):
-            ordered += _answers(messages, position, {call["id"] for call in calls}, taken)
+            ordered += _take_results(messages, position, {call["id"] for call in calls}, taken)
     return ordered
 
 
 def call_ids(messages: Sequence[Json]) -> Iterator[str]:
-    """The ids of all calls in the conversation."""
+    """Yields the ids of all calls in the conversation."""
     for message in messages:
         for call in message.get("tool_calls") or ():
             yield call["id"]
 
 
-def _answers(messages: Sequence[Json], position: int, wanted: set[str], taken: set[int]) -> list[Json]:
-    answers = []
+def _take_results(messages: Sequence[Json], position: int, wanted: set[str], taken: set[int]) -> list[Json]:
+    results = []
     for later in range(position + 1, len(messages)):
         message = messages[later]
         if not wanted:
@@ -39,5 +41,5 @@ def _answers(messages: Sequence[Json], position: int, wanted: set[str], taken: s
         if message["role"] == "tool" and later not in taken and message["tool_call_id"] in wanted:
             wanted.discard(message["tool_call_id"])
             taken.add(later)
-            answers.append(message)
-    return answers
+            results.append(message)
+    return results

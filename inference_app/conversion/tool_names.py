@@ -1,8 +1,8 @@
-"""Tools' names between a client, which may group them or make them longer, and a wire that takes 64 plain characters.
+"""Tool names between a client, which may use namespaces or long names, and a wire that takes 64 plain characters.
 
-A tool of a namespace is called `<namespace>__<tool>`. What would be too long, holds other characters or is taken
-already gets a part of its hash, so the same tool has the same name in every request of a conversation.
-`origin` leads back.
+The wire name of a namespaced tool is `<namespace>__<tool>`. A name that is too long, contains other characters or is
+already used gets a hash of the original, so a tool has the same name in every request of a conversation. `origin`
+returns the client's name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 MAX_NAME = 64
-"""Characters that every chat provider takes in a function's name."""
+"""Length of a function name that every chat provider accepts."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
@@ -23,7 +23,7 @@ _TAIL = MAX_NAME - _HEAD - _HASH - 2
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a client calls a tool; `custom` takes free text instead of arguments."""
+    """The client's name of a tool. A `custom` tool takes free text instead of JSON arguments."""
 
     name: str
     namespace: str | None = None
@@ -36,39 +36,39 @@ class Origin:
 
 @dataclass(slots=True)
 class ToolNames:
-    """The names of one request's tools, both ways."""
+    """Mapping between client names and wire names of one request's tools."""
 
     _origins: dict[str, Origin] = field(default_factory=dict)
     _names: dict[tuple[str | None, str], str] = field(default_factory=dict)
 
     def add(self, origin: Origin) -> str:
-        """The wire's name of a tool that the request declares."""
+        """Returns the wire name of a tool that the request declares."""
         if (known := self._names.get(origin.key)) is not None:
             return known
-        name = _plain(origin)
+        name = _plain_name(origin)
         if name in self._origins:
-            name = _hashed(origin)
+            name = _hash_name(origin)
         self._origins[name] = origin
         self._names[origin.key] = name
         return name
 
-    def of(self, name: str, namespace: str | None = None) -> str:
-        """The wire's name of a tool that is called in the conversation, declared any longer or not."""
+    def wire_name(self, name: str, namespace: str | None = None) -> str:
+        """Returns the wire name of a tool that is called in the conversation, even if it is no longer declared."""
         known = self._names.get((namespace, name))
-        return known if known is not None else _plain(Origin(name, namespace))
+        return known if known is not None else _plain_name(Origin(name, namespace))
 
     def origin(self, name: str) -> Origin:
-        """What the client calls it; a name that no tool has is handed on for the client to refuse."""
+        """Returns the client's name of a tool. Unknown names are returned unchanged, for the client to reject."""
         return self._origins.get(name) or Origin(name)
 
 
-def _plain(origin: Origin) -> str:
+def _plain_name(origin: Origin) -> str:
     full = origin.name if origin.namespace is None else f"{origin.namespace}__{origin.name}"
-    return full if _PLAIN.match(full) else _hashed(origin)
+    return full if _PLAIN.match(full) else _hash_name(origin)
 
 
-def _hashed(origin: Origin) -> str:
-    """What is cut out is the middle: the model goes by the tool's own name, which stands at the end."""
+def _hash_name(origin: Origin) -> str:
+    """Replaces the middle by a hash and keeps the end, which has the tool's own name that the model recognises."""
     full = origin.name if origin.namespace is None else f"{origin.namespace}__{origin.name}"
     digest = hashlib.sha256(f"{origin.namespace}\0{origin.name}".encode("utf-8", "replace")).hexdigest()[:_HASH]
     plain = _OTHER.sub("_", full)

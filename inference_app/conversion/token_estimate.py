@@ -1,0 +1,70 @@
+"""Token estimate for a Messages request, for providers that do not count tokens.
+
+Assumes 3.6 ASCII characters per token, 1.5 characters of other scripts, and Anthropic's largest size for an image. The
+estimate errs upwards, because coding assistants shorten their conversation by it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from core_app import jsontext
+
+IMAGE_TOKENS = 1600
+MESSAGE_TOKENS = 4
+_ASCII_PER_TOKEN = 3.6
+_OTHERS_PER_TOKEN = 1.5
+_PAGE_CHARACTERS = 100_000
+_OTHERS = re.compile(r"[^\x00-\x7f]")
+
+
+def estimate_tokens(body: dict[str, Any]) -> int:
+    """Returns the estimate for the body of `/v1/messages` or `/v1/messages/count_tokens`."""
+    total = _content_tokens(body.get("system")) + _json_tokens(body.get("tools") or [])
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        total += MESSAGE_TOKENS + _content_tokens(message.get("content") if isinstance(message, dict) else message)
+    return max(1, total)
+
+
+def _content_tokens(content: Any) -> int:
+    if isinstance(content, str):
+        return _text_tokens(content)
+    if isinstance(content, list):
+        return sum(_block_tokens(block) for block in content)
+    return 0
+
+
+def _block_tokens(block: Any) -> int:
+    if not isinstance(block, dict):
+        return 0
+    kind = block.get("type")
+    if kind == "text":
+        return _text_tokens(str(block.get("text", "")))
+    if kind == "image":
+        return IMAGE_TOKENS
+    if kind == "tool_result":
+        return MESSAGE_TOKENS + _content_tokens(block.get("content"))
+    if kind == "document":
+        return _document_tokens(block.get("source"))
+    return _json_tokens(block)
+
+
+def _document_tokens(source: Any) -> int:
+    """Counts text by its length and estimates PDF pages from the size, one image per page."""
+    if not isinstance(source, dict):
+        return 0
+    if source.get("type") == "content":
+        return _content_tokens(source.get("content"))
+    data = str(source.get("data") or "")
+    return _text_tokens(data) if source.get("type") == "text" else IMAGE_TOKENS * (1 + len(data) // _PAGE_CHARACTERS)
+
+
+def _json_tokens(value: Any) -> int:
+    return _text_tokens(jsontext.encode_text(value)) if value else 0
+
+
+def _text_tokens(text: str) -> int:
+    others = len(_OTHERS.findall(text))
+    return -int(-((len(text) - others) / _ASCII_PER_TOKEN + others / _OTHERS_PER_TOKEN) // 1)
