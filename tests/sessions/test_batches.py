@@ -224,7 +224,7 @@ def test_thirty_sessions_are_removed_with_the_statements_of_three(
     def count_statements(sessions: int) -> int:
         for number in range(sessions):
             old_session(owner.principal, f"old-{number}", group="together")
-        monkeypatch.setattr(removal, "PACE", BatchSizer())
+        monkeypatch.setattr(removal, "BATCH_SIZE", BatchSizer())
         monkeypatch.setattr(erasure, "PACE", BatchSizer())
         with CaptureQueriesContext(connection) as asked:
             assert retention_apply(tenant=tenant).sessions == sessions
