@@ -58,7 +58,7 @@ class Part:
     a subclass overrides it."""
 
     async def start(self) -> None:
-        """Starts the part's tasks on the running loop; called once."""
+        """Starts the part's tasks on the running loop; called again after a start that failed."""
 
     async def drain(self) -> None:
         """Accepts nothing new and brings running tasks to a safe point, within GATEWAY_DRAIN_SECONDS."""

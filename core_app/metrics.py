@@ -23,7 +23,7 @@ HTTP_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
     registry=REGISTRY,
 )
-ERRORS = Counter("gateway_errors", "Errors sent to clients, by code.", ["code"], registry=REGISTRY)
+ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(

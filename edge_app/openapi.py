@@ -22,8 +22,8 @@ Resolve = Callable[[type[Serializer[Any]], Direction], Schema]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation of a view. `responses` are its successes (None: no body), `errors` the statuses of refusals beside
-    the common ones; `located`: the response's Location is what was made."""
+    """One operation of a view. `responses` are its successes (None: no body), `errors` further error statuses;
+    `located`: the response has a `Location`. Errors are described in the native shape."""
 
     id: str
     tag: str

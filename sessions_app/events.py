@@ -193,13 +193,15 @@ SESSION_EVENTS = SessionVocabulary(
     ],
     webhooks=[ApprovalRequired, AskUser, AgentEnd, AgentAbort, SessionClosed],
 )
-"""The closed vocabulary of session streams, in the order in which the documents list it."""
+"""The closed vocabulary of session streams. A new event is declared in the room that appends it and listed here
+and in the table of docs/protocol-native.md; its wire names are camelCase unless SPECIAL_WIRE_NAMES has them."""
 
 GROUP_EVENTS = SessionVocabulary("group", [])
 """Streams of groups take no event of their own: they count the events of the group's sessions."""
 
 WEBHOOK_EVENTS = SESSION_EVENTS.webhooks
-"""The event types that webhooks of sessions may subscribe to. They are appended in services, never streamed."""
+"""The event types that webhooks of sessions may subscribe to. Only `events_app.log` queues deliveries, so these events
+are appended in a transaction and never sent through the flusher."""
 
 TERMINAL_TYPES = frozenset({AgentEnd.type, AgentAbort.type})
 """The events that end a run; a run has exactly one."""

@@ -18,7 +18,7 @@ def run_id() -> str:
 
 
 class SessionState(models.TextChoices):
-    """The states of a session (docs/protocol-native.md, "Session object")."""
+    """The states of a session (docs/protocol-native.md, "A session's life")."""
 
     IDLE = "idle"
     WORKING = "working"

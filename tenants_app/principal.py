@@ -1,7 +1,7 @@
 """The authenticated caller of a request, as views, consumers and services see it.
 
 `tenants_app.authentication` builds a principal from an API key or a console user. It is valid for one request;
-long-lived connections check it again at every heartbeat. The scopes are described in docs/protocol-native.md.
+long-lived connections check it again at every heartbeat. The scopes are the constants below.
 """
 
 from __future__ import annotations

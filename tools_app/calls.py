@@ -54,13 +54,15 @@ __all__ = [
 ]
 
 RESULT_SECONDS = 24 * 3600
-"""Lifetime of the `resultUrl` after a callback responded 202 (docs/protocol-native.md, "Tools")."""
+"""Lifetime of the `resultUrl` after a callback responded 202
+(docs/protocol-native.md, "Tools, approvals, questions")."""
 
 MAX_NAME_CHARACTERS = 200
 MAX_KNOWN_NAMES = 50
 """Tool names listed to a model that asked for an unknown tool."""
 
-_alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+_call_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""One lock per call under way."""
 
 
 def calls_plan(
@@ -88,12 +90,12 @@ def calls_plan(
 
 
 async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | None:
-    """Moves a call as far as it goes now; returns its result, or None while it waits for a person or a client.
+    """Executes a call, or opens its wait; returns its result, or None while it waits for a person or a client.
 
     Raises LeaseLost when the fence is stale; nothing was written then. A cancellation leaves the call running, and the
     next leg takes it up. Several ids may be executed at once.
     """
-    async with _alone.setdefault(call_id, asyncio.Lock()):
+    async with _call_locks.setdefault(call_id, asyncio.Lock()):
         step = await run(_begin, call_id, fence, context, on_settled)
         if not isinstance(step, Execution):
             return step

@@ -2,7 +2,7 @@
 
 Each function runs in one transaction whose first statement locks the stream. Repeating a decision gives the same
 response, a different decision raises Conflict, one after the expiry raises Gone, and an unknown id raises NotFound
-(docs/protocol-native.md, "Deciding twice"). The model reads the outcome.
+(docs/protocol-native.md, "Tools, approvals, questions"). The model reads the outcome.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def builtins_check(names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def to_wire(tool: SessionTool) -> dict[str, Any]:
-    """The tool's wire object (docs/protocol-native.md, "Tools")."""
+    """The tool's wire object (docs/protocol-native.md, "Tools, approvals, questions")."""
     return {
         "name": tool.name,
         "description": tool.description,

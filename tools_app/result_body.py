@@ -1,4 +1,7 @@
-"""The result body of a tool, `{"result": …}` or `{"error": "…"}` (docs/protocol-native.md, "Tools")."""
+"""The result body of a tool, `{"result": …}` or `{"error": "…"}`.
+
+docs/protocol-native.md, "Tools, approvals, questions".
+"""
 
 from __future__ import annotations
 

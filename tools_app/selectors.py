@@ -39,7 +39,7 @@ def run_blocked(run_id: str) -> bool:
 
 def waiting_kind(run_id: str) -> WaitingKind | None:
     """The session's state while the run waits: approval before question before tool; None if it waits for nothing
-    (docs/protocol-native.md, "Sessions")."""
+    (docs/protocol-native.md, "A session's life")."""
     states = set(ToolCall.objects.filter(run_id=run_id, state__in=WAITING).values_list("state", flat=True))
     if CallState.AWAITING_APPROVAL in states:
         return "waiting_approval"

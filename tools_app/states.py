@@ -1,4 +1,4 @@
-"""The states of a tool call and the transitions between them (docs/protocol-native.md, "Tools").
+"""The states of a tool call and the transitions between them (docs/protocol-native.md, "Tools, approvals, questions").
 
     planned ─┬─▶ awaiting_approval ─┬─▶ approved ─▶ running ─┬─▶ accepted ─▶ settled
              ├─▶ running            ├─▶ requested            └─▶ settled

@@ -39,7 +39,8 @@ def native_error_body(scope: Any, error: GatewayError) -> Mapping[str, Any]:
 
 
 def error_body(error: GatewayError) -> dict[str, Any]:
-    """Returns `{"error","message","field"?,"errorId"?}` and counts the error, as every caller sends it to a client."""
+    """Returns `{"error","message","field"?,"errorId"?}` and counts the error in `gateway_errors`. A face with a dialect
+    that does not start from this body counts its errors itself, or not at all."""
     ERRORS.labels(error.code).inc()
     body: dict[str, Any] = {"error": error.code, "message": error.message}
     if error.field is not None:

@@ -1,4 +1,4 @@
-"""Close codes of sockets, each with its reason (docs/protocol-native.md, "WebSocket").
+"""Close codes of sockets, each with its reason (docs/protocol-native.md, "The WebSocket").
 
 The range tells a client what to do: 4000–4499 reconnect and resume, 4500–4999 do not reconnect.
 """

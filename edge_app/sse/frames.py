@@ -1,6 +1,6 @@
 """The bytes of text/event-stream: the only module that writes frames of the gateway's own streams.
 
-docs/protocol-native.md, "Server-sent events", says what clients see. Streams that are relayed from providers are passed
+docs/protocol-native.md, "Following over SSE", says what clients see. Streams that are relayed from providers are passed
 on as they come and are not made here.
 """
 

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from edge_app.face import Face, Route
 from faces.inference.http import is_vendor_path, render_error
-from faces.inference.routes import INFERENCE_PATH, INFERENCE_PATHS
+from faces.inference.routes import INFERENCE_PATH, inference_application
 
 
 def body_limit(path: str) -> int:
@@ -23,7 +23,7 @@ FACE = Face(
     consumers=(
         Route(
             path=INFERENCE_PATH,
-            application=INFERENCE_PATHS,
+            application=inference_application,
             # The relay has buckets of its own.
             counted=False,
             frequent=("/v1/chat/completions", "/v1/embeddings", "/v1/messages"),

@@ -47,18 +47,16 @@ def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     raise NotFound("There is nothing at this path.")
 
 
-_HTTP: Mapping[str, Any] = {
+_ROUTER_OPTIONS: Mapping[str, Any] = {
     "open_exchange": open_exchange,
     "error_body": render_error,
     "error_headers": error_headers,
 }
-_USERS, _OPERATORS = Router(_route, scope=INFERENCE, **_HTTP), Router(_route, scope=PLATFORM, **_HTTP)
+_USERS = Router(_route, scope=INFERENCE, **_ROUTER_OPTIONS)
+_OPERATORS = Router(_route, scope=PLATFORM, **_ROUTER_OPTIONS)
 
 
-def model_gateway(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+def inference_application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """Runs the router of a path; this is the ASGI application of the face."""
     router = _OPERATORS if scope["path"].startswith(OPERATORS) else _USERS
     return router(scope, receive, send)
-
-
-INFERENCE_PATHS = model_gateway

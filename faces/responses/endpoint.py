@@ -33,8 +33,8 @@ async def response_create(exchange: Exchange) -> None:
         if upstream.wire == NATIVE["responses"]:
             dialect.pass_through()
         exchange.started = True
-        watched = replace(exchange, send=dialect.remember(exchange.send), send_body=None)
-        await watched.send_upstream(upstream, watch, streamed=request.streamed)
+        remembering = replace(exchange, send=dialect.remember(exchange.send), send_body=None)
+        await remembering.send_upstream(upstream, watch, streamed=request.streamed)
 
 
 async def response_missing(exchange: Exchange) -> None:

@@ -62,7 +62,7 @@ def _deployment() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_REDIS_URL starts with '{scheme}:'; it takes redis://, rediss:// or unix://.", id="gateway.E001"
         )
-    elif not _is_address(settings.GATEWAY_REDIS_URL):
+    elif not _has_readable_port(settings.GATEWAY_REDIS_URL):
         yield Error(
             "GATEWAY_REDIS_URL is no address: it takes redis://:password@host:6379/0, where / @ : # ? % in a password"
             " are percent-encoded.",
@@ -194,7 +194,7 @@ def _references() -> Iterator[CheckMessage]:
         yield Error(str(error), id="gateway.E017")
 
 
-def _is_address(url: str) -> bool:
+def _has_readable_port(url: str) -> bool:
     try:
         urlsplit(url).port  # noqa: B018  (raises when it is not a number)
     except ValueError:

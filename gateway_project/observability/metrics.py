@@ -1,8 +1,8 @@
 """`/metrics` in Prometheus' text format, for keys with the scope `platform`.
 
-`PartsCollector` reads the numbers that the parts of the process keep. The runs by state are the only query to the
-database, which has an index of the unfinished ones; they are left out when it does not answer. The exposition is
-rendered in a thread: a process with many routes and models has thousands of lines.
+`PartsCollector` reads the numbers that the parts of the process keep. Only the runs by state need a query, which uses
+an index; if it fails, that metric is left out. The text is rendered in a thread, because a process with many routes and
+models has thousands of lines.
 """
 
 from __future__ import annotations

@@ -15,18 +15,18 @@ from core_app.log_lines import error_summary
 
 REPEAT_SECONDS = 60.0
 
-REDIS = (
+REDIS_ADVICE = (
     "Redis does not answer. Until it does, events reach their followers through the database, up to a second late, and"
     " none is lost. Check that it runs, and that GATEWAY_REDIS_URL has its address and password; no restart is needed."
 )
-POSTGRESQL = (
+POSTGRESQL_ADVICE = (
     "PostgreSQL closed a connection or does not answer. Until it answers, requests get a 503 and runs wait. Check that"
     " it runs and has connections left, and that GATEWAY_DATABASE_URL is right; no restart is needed."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Library:
+class _Outage:
     """The outages of one library: records of loggers that begin with `logger`, with one of `exceptions` or with a text
     that begins with one of `prefixes`. Exceptions are named package.Class: an embedded gateway loads neither library.
     """
@@ -39,9 +39,9 @@ class _Library:
 
 _DISCONNECTED = frozenset({"psycopg.OperationalError", "psycopg.InterfaceError"})
 LIBRARIES = (
-    _Library("channels_redis", REDIS, frozenset({"redis.RedisError", "builtins.OSError"})),
-    _Library("psycopg.pool", POSTGRESQL, _DISCONNECTED, ("error connecting in", "discarding closed")),
-    _Library("procrastinate", POSTGRESQL, _DISCONNECTED),
+    _Outage("channels_redis", REDIS_ADVICE, frozenset({"redis.RedisError", "builtins.OSError"})),
+    _Outage("psycopg.pool", POSTGRESQL_ADVICE, _DISCONNECTED, ("error connecting in", "discarding closed")),
+    _Outage("procrastinate", POSTGRESQL_ADVICE, _DISCONNECTED),
 )
 
 
@@ -70,7 +70,7 @@ class OutageFilter(logging.Filter):
         return True
 
 
-def _cause(record: logging.LogRecord, library: _Library) -> str | None:
+def _cause(record: logging.LogRecord, library: _Outage) -> str | None:
     """Returns the outage's cause in one line; None when the record is about something else."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     while error is not None:

@@ -1,6 +1,6 @@
 """Error objects of each dialect that end a stream after a failure.
 
-Errors before the start of a stream are rendered by the relay.
+They end converted streams. Responses with an error, and streams that pass through, are `inference_app.relay.dialect`'s.
 """
 
 from __future__ import annotations

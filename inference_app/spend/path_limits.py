@@ -1,4 +1,4 @@
-"""Limits per path: the requests that a key may make per minute on each inference path, beside its `rpm`.
+"""Limits per path: the requests that a key may make per minute on each inference path, instead of its `rpm`.
 
 From large buckets tokens are taken in blocks, so that Redis is asked at most ten times a second for each key and path;
 the rest of a block is dropped after a second. Nothing waits long for Redis: without it the buckets are per process.

@@ -1,6 +1,7 @@
 """The sweep: a round every few seconds that wakes sessions whose wake-up was lost and settles expired tool calls.
 
-It also removes outdated idempotency records once a minute. Every process sweeps, one at a time.
+It also removes outdated idempotency records once a minute. Every process has a sweep; an advisory lock lets one of them
+work at a time.
 """
 
 from __future__ import annotations

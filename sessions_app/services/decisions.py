@@ -89,7 +89,7 @@ def callback_result_accept(*, token: str, body: Any) -> dict[str, Any]:
 
 
 def calls_expire(*, limit: int = 100, go_on: GoOn = lambda: True, failed: set[int] | None = None) -> int:
-    """Settles expired calls, at most `limit` at a time, and makes their runs ready. Returns the number of runs. `go_on`
+    """Settles all expired calls, in batches of `limit`, and makes their runs ready. Returns the number of runs. `go_on`
     is asked before each session; sessions that fail are added to `failed`, and those in it are skipped."""
     return len(calls.calls_expire(limit=limit, on_settled=_settle_expired, go_on=go_on, failed=failed))
 

@@ -39,7 +39,7 @@ from tenants_app.services.idempotency import idempotency_erase
 from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
-PACE = process_wide(BatchSizer(), reset=BatchSizer.reset)
+BATCH_SIZE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 SESSIONS = 100
 """Number of sessions that are removed together."""
 
@@ -241,15 +241,15 @@ def _redact_arguments(messages: QuerySet[Message]) -> None:
 
 def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:
     """Updates ledger entries in batches. The sums per day name neither sessions nor persons."""
-    while (keys := list(entries.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
-        with write_transaction(), PACE.measure(BATCH):
+    while (keys := list(entries.values_list("pk", flat=True)[: BATCH_SIZE.limit(BATCH)])) and go_on():
+        with write_transaction(), BATCH_SIZE.measure(BATCH):
             LedgerEntry.objects.filter(pk__in=keys).update(**values)
 
 
 def _delete(rows: QuerySet[Model], go_on: GoOn = lambda: True) -> None:
     """Deletes rows in batches, each in a transaction. Rows that refer to them must already be deleted."""
     manager = rows.model._default_manager
-    while (keys := list(rows.values_list("pk", flat=True)[: PACE.limit(BATCH)])) and go_on():
-        with write_transaction(), PACE.measure(BATCH):
+    while (keys := list(rows.values_list("pk", flat=True)[: BATCH_SIZE.limit(BATCH)])) and go_on():
+        with write_transaction(), BATCH_SIZE.measure(BATCH):
             # `delete` would first read all columns of the rows, to look for rows that refer to them.
             manager.filter(pk__in=keys)._raw_delete(connection.alias)

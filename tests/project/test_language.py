@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,20 @@ NOUNS_IN_ED = frozenset({"feed", "need", "seed", "speed", "embed"})
 PROPERTIES = frozenset({"property", "cached_property", "functools.cached_property"})
 
 REFERENCE = re.compile(r"\b(?:docs/[\w-]+\.md|[A-Z]{4,}\.md|contracts/\w+(?:\.md)?)")
+SECTION = re.compile(r"(docs/[\w-]+\.md), \"([^\"]+)\"")
+"""A document with the heading of a section."""
+
 VAGUE_REFERENCE = re.compile(r"\bdesign, decision|\bnative contract\b|\(contract[:)]")
 
 
 def shown(path: Path) -> str:
     return str(path.relative_to(settings.BASE_DIR))
+
+
+@cache
+def headings(document: str) -> frozenset[str]:
+    text = (settings.BASE_DIR / document).read_text(encoding="utf-8")
+    return frozenset(heading.strip("# ").replace("`", "") for heading in re.findall(r"^#+ .*$", text, re.MULTILINE))
 
 
 def documented(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -73,6 +83,8 @@ def test_what_is_cited_is_in_the_repository(path: Path) -> None:
     cited = set(REFERENCE.findall(text))
     assert [name for name in sorted(cited) if not (settings.BASE_DIR / name).is_file()] == []
     assert VAGUE_REFERENCE.findall(text) == []
+    sections = SECTION.findall(" ".join(text.replace("#", " ").split()))
+    assert [cited for cited in sections if cited[1] not in headings(cited[0])] == []
 
 
 @pytest.mark.parametrize(("name", "expected"), [("told", True), ("closed", True), ("whole", True), ("send", False)])

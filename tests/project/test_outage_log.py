@@ -7,7 +7,7 @@ import logging
 import psycopg
 from redis.exceptions import ConnectionError as RedisAway
 
-from gateway_project.observability.outage_log import POSTGRESQL, REDIS, REPEAT_SECONDS, OutageFilter
+from gateway_project.observability.outage_log import POSTGRESQL_ADVICE, REDIS_ADVICE, REPEAT_SECONDS, OutageFilter
 
 
 class Clock:
@@ -29,7 +29,7 @@ def away(text: str = "Error 111 connecting to 127.0.0.1:6379.") -> logging.LogRe
 def test_a_redis_that_is_away_is_one_line_without_a_traceback() -> None:
     outages, first = OutageFilter(), away()
     assert outages.filter(first)
-    assert first.getMessage() == f"{REDIS} (ConnectionError: Error 111 connecting to 127.0.0.1:6379.)"
+    assert first.getMessage() == f"{REDIS_ADVICE} (ConnectionError: Error 111 connecting to 127.0.0.1:6379.)"
     assert (first.exc_info, first.levelname) == (None, "WARNING")
     assert not outages.filter(away())
 
@@ -50,7 +50,7 @@ def test_every_library_that_misses_postgresql_says_the_same_once() -> None:
     chained.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly\nDETAIL: more")
     listener = record("procrastinate.worker.legs", "Side task listener failed with exception", chained)
     assert outages.filter(listener)
-    assert listener.getMessage() == f"{POSTGRESQL} (OperationalError: server closed the connection unexpectedly)"
+    assert listener.getMessage() == f"{POSTGRESQL_ADVICE} (OperationalError: server closed the connection unexpectedly)"
     assert not outages.filter(record("psycopg.pool", "discarding closed connection: <Connection [BAD] at 0x7f>"))
     assert not outages.filter(record("psycopg.pool", "error connecting in 'pool-1': connection failed"))
 

@@ -225,7 +225,7 @@ def test_thirty_sessions_are_removed_with_the_statements_of_three(
         for number in range(sessions):
             old_session(owner.principal, f"old-{number}", group="together")
         monkeypatch.setattr(removal, "BATCH_SIZE", BatchSizer())
-        monkeypatch.setattr(erasure, "PACE", BatchSizer())
+        monkeypatch.setattr(erasure, "BATCH_SIZE", BatchSizer())
         with CaptureQueriesContext(connection) as asked:
             assert retention_apply(tenant=tenant).sessions == sessions
         return len(asked)

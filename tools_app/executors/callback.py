@@ -1,4 +1,4 @@
-"""Callback tools: a signed POST to the tool's address (docs/protocol-native.md, "Tools").
+"""Callback tools: a signed POST to the tool's address (docs/protocol-native.md, "Tools, approvals, questions").
 
 Connection failures and 5xx responses are retried twice within the tool's time-out, with the same id and body and a new
 signature time. Whatever the receiver does, the call ends with an outcome for the model.
@@ -57,7 +57,7 @@ async def call(execution: Execution) -> Outcome | Later:
 
 
 def body_of(execution: Execution) -> str:
-    """The request body, identical at every attempt (docs/protocol-native.md, "Tools")."""
+    """The request body, identical at every attempt (docs/protocol-native.md, "Tools, approvals, questions")."""
     return jsontext.encode_text(
         {
             "callId": execution.call_id,

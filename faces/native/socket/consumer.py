@@ -1,6 +1,7 @@
 """WS /v1/sessions/:id/ws: the events of a session and the client's actions on one connection.
 
-docs/protocol-native.md, "WebSocket". What is refused before the upgrade is raised to the gate, which sends it as HTTP.
+docs/protocol-native.md, "The WebSocket". A refusal before the upgrade is raised to the gate, which
+sends it as HTTP.
 """
 
 from __future__ import annotations

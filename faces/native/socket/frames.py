@@ -1,4 +1,7 @@
-"""Frames of the native socket: one JSON object each, text or binary alike (docs/protocol-native.md, "WebSocket")."""
+"""Frames of the native socket: one JSON object each, text or binary alike.
+
+docs/protocol-native.md, "The WebSocket".
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`manage.py serve`: starts the gateway, whatever state the data is in.
+"""`manage.py serve`: migrates, seeds keys and serves.
 
-1. check the settings, 2. open the ports, 3. take the lock where only one process may serve, 4. apply migrations and
-read the configuration, 5. seed keys or issue the first ones, 6. serve, and print the addresses. A failure is one
-sentence and exit code 1.
+1. check the settings, 2. open the ports, 3. reach the database, 4. take the lock where only one process may serve,
+5. apply migrations and read the configuration, 6. seed keys or issue the first ones, 7. serve, and print the addresses.
+A failure is one sentence and exit code 1.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock of the process that migrates, of several that start."""
 
 MIGRATION_IDLE_SECONDS = 300
-"""The time that the database waits within a migration for its next statement. Between two, Django computes the state of
-every model; on a busy machine that takes longer than the lease, which is the limit of all other transactions."""
+"""How long the database lets a migration idle. Between two statements Django may compute for longer than a lease, which
+is the limit of all other transactions."""
 
 
 class Command(BaseCommand):
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         server = GatewayServer(
-            server_config(application()), gateway=GATEWAY, on_ready=announce, on_hang=abandon_process
+            server_config(application_path()), gateway=GATEWAY, on_ready=announce, on_hang=abandon_process
         )
         server.run(sockets)
         if lock is not None:
@@ -73,8 +73,8 @@ class Command(BaseCommand):
             sys.exit(1)
 
 
-def application() -> Any:
-    """Returns the ASGI application, which uvicorn imports once the database can be used."""
+def application_path() -> Any:
+    """Returns the import path of the ASGI application, which uvicorn imports once the database can be used."""
     return "gateway_project.asgi:application"
 
 

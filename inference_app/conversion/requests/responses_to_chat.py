@@ -75,7 +75,7 @@ def _tools(body: Json, names: ToolNames) -> ChatTools:
 
 
 def _tool_fields(body: Json, tools: ChatTools) -> Json:
-    """Returns the fields about tools; empty without tools, because some providers reject the others then."""
+    """Returns tools, choice and parallelism; nothing without tools, because some providers reject the rest alone."""
     choice = tools.choice(body.get("tool_choice"))
     if not tools.tools:
         return {}
