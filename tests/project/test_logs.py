@@ -16,6 +16,7 @@ from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
 from core_app.log_lines import log_fast
+from core_app.visible_text import is_hidden
 from gateway_project.observability import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
@@ -139,3 +140,25 @@ def test_what_django_refuses_as_suspicious_is_a_warning_without_a_traceback(stde
     (line,) = [json.loads(text) for text in stderr.getvalue().splitlines()]
     assert (line["level"], line["event"]) == ("warning", "Invalid HTTP_HOST header: 'a b'.")
     assert "exception" not in line
+
+
+def test_nothing_in_a_line_commands_the_terminal_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """structlog quotes a value with blanks and shows others as they are."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure({"level": "INFO", "format": "console"})
+    try:
+        structlog.get_logger("gateway.test").info("request", path="/\x1b[2J/\u202ex", other="with blanks \x1b]0;x\x07")
+        logging.getLogger("django.request").warning("Not Found: /\x1b[31m\x9b")
+        try:
+            raise ValueError("\x1b[2J")
+        except ValueError:
+            logging.getLogger("gateway.test").exception("failed")
+    finally:
+        logs.configure(settings.LOGGING)
+        root.handlers, root.level = before, level
+    text = stream.getvalue()
+    assert "\\u001b[2J" in text
+    assert {character for character in text if is_hidden(character)} == set()
