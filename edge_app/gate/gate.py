@@ -137,7 +137,7 @@ class Gate:
     def _match(self, request: GateRequest) -> PathMatch:
         """Returns the match of the request's path, which is looked up once."""
         if request.match is None:
-            request.match = self._paths.find(request.scope["path"])
+            request.match = self._paths.find(request.scope["path"], socket=request.scope["type"] == "websocket")
         return request.match
 
     async def _admit(self, request: GateRequest, match: PathMatch) -> Principal | None:
