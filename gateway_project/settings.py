@@ -58,6 +58,22 @@ GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
 GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
 
+# --- Agentbus ----------------------------------------------------------------------------------------
+# Ways to sign in to the socket: token, password, device. A client that has signed in may always resume.
+GATEWAY_AUTH_MODES: list[str] = env.list("AUTH_MODES", ["token"])
+# Makes the user `gateway` of tenant `default` with this password, for clients that know only a password.
+GATEWAY_PASSWORD = env.str("PASSWORD", "")
+# Peers of the tailnet need no credential: tailscaled at this socket, or Tailscale's own proxy, says who they are.
+GATEWAY_ALLOW_TAILSCALE = env.bool("ALLOW_TAILSCALE", False)
+GATEWAY_TAILSCALE_SOCKET = env.str("TAILSCALE_SOCKET", "/var/run/tailscale/tailscaled.sock")
+# Connections of a process, and of one tenant in it.
+GATEWAY_MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", 1000)
+# A connection without any frame of its client for this long is closed.
+GATEWAY_CONNECTION_TIMEOUT = env.float("CONNECTION_TIMEOUT", 300.0)
+GATEWAY_RPC_HEARTBEAT_SECONDS = env.float("RPC_HEARTBEAT_SECONDS", 30.0)
+# `system.info` and `system.status` before `connect`.
+GATEWAY_RPC_PUBLIC_STATUS = env.bool("RPC_PUBLIC_STATUS", False)
+
 # --- Streams -----------------------------------------------------------------------------------------
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 # A follower that does not read a frame for this long is ended; it resumes from its last id.
@@ -128,6 +144,7 @@ FACES = [
     "faces.native",
     "faces.inference",
     "faces.responses",
+    "faces.agentbus",
 ]
 
 INSTALLED_APPS = [

@@ -26,13 +26,15 @@ from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
 RUNNERS = ("inline", "worker")
+AUTH_MODES = ("token", "password", "device")
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 POSITIVE = (
     "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
     "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
     "GATEWAY_FOLLOWER_QUEUE", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
     "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
-    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES",
+    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES", "GATEWAY_MAX_CONNECTIONS",
+    "GATEWAY_CONNECTION_TIMEOUT", "GATEWAY_RPC_HEARTBEAT_SECONDS",
 )  # fmt: skip
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
@@ -93,6 +95,12 @@ def _choices() -> Iterator[CheckMessage]:
             f"GATEWAY_SYNCHRONOUS is '{settings.GATEWAY_SYNCHRONOUS}'; it is NORMAL, FULL or EXTRA"
             " (with OFF a crash of the machine could destroy the database).",
             id="gateway.E005",
+        )
+    if unknown := [mode for mode in settings.GATEWAY_AUTH_MODES if mode not in AUTH_MODES]:
+        yield Error(
+            f"GATEWAY_AUTH_MODES names '{unknown[0]}'; it lists {_join(AUTH_MODES)}."
+            " Tailscale has a setting of its own, GATEWAY_ALLOW_TAILSCALE.",
+            id="gateway.E021",
         )
     if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
         yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_join(LEVELS)}.", id="gateway.E006")
