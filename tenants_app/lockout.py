@@ -18,7 +18,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from core_app.errors import RateLimited
-from core_app.lifecycle import process_wide
+from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
 from core_app.redis_errors import redis_errors
@@ -38,7 +38,7 @@ REDIS_SECONDS = 0.5
 logger = structlog.get_logger("gateway.sign_in")
 
 
-class Lockout:
+class Lockout(Part):
     """Counts of failures by address and identity, for one event loop at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,6 +77,12 @@ class Lockout:
                     await client.expire(pair, WINDOW_SECONDS)
             except redis_errors() as error:
                 logger.warning("lockout_per_process", error=error_summary(error))
+
+    async def stop(self) -> None:
+        """Closes the connections to Redis; the next use opens new ones."""
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            await redis.aclose()
 
     def clear(self) -> None:
         """Forgets what this process has counted for itself."""

@@ -12,6 +12,7 @@ from faces.agentbus.endpoints import CLIENT_LIST, STATS, STATUS
 from faces.agentbus.errors import agentbus_error_body
 from faces.agentbus.socket import AgentbusSocket
 from faces.agentbus.views import AgentbusSessionViewSet
+from tenants_app.lockout import LOCKOUT
 
 ROUTER = GatewayRouter()
 ROUTER.register("api/v1/sessions", AgentbusSessionViewSet, "agentbus-session")
@@ -34,6 +35,6 @@ FACE = Face(
     error_body=agentbus_error_body,
     token_principal=basic_principal,
     close_codes=SocketCodes(),
-    parts=(PRESENCE, SIGNALS, CLIENTS),
+    parts=(LOCKOUT, PRESENCE, SIGNALS, CLIENTS),
     openapi="faces.agentbus.openapi.DOCUMENT",
 )
