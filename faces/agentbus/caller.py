@@ -17,6 +17,8 @@ class CallerConnection(Protocol):
     """The connection of a caller, as methods use it."""
 
     client_id: str
+    watches_presence: bool
+    """Whether the client is told who comes and goes, in a tenant with many connections."""
 
     async def connect(self, wanted: ConnectParameters) -> Mapping[str, Any]:
         """Signs the client in and returns what `connect` is answered with."""

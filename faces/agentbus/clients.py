@@ -19,6 +19,10 @@ from core_app.lifecycle import Part, process_wide
 from events_app.presence import PRESENCE
 from events_app.signals import SIGNALS
 
+PRESENCE_TO_ALL = 100
+"""With more connections of a tenant here, only those that have asked for the list are told who comes and goes: a
+thousand clients that come back after a restart would otherwise be sent a million events."""
+
 
 class Client(Protocol):
     """A signed-in connection as the registry sees it."""
@@ -38,6 +42,10 @@ class Client(Protocol):
     @property
     def capabilities(self) -> frozenset[str]:
         """The abilities that the client named at its `connect`."""
+
+    @property
+    def watches_presence(self) -> bool:
+        """True once the client has asked who is connected."""
 
     def describe(self) -> Mapping[str, Any]:
         """Returns the client as `presence.list` and GET /api/v1/clients show it."""
@@ -135,16 +143,24 @@ class Clients(Part):
         payload = jsontext.encode_text({"client_id": client.client_id, "status": status})
         SIGNALS.send(
             _topic(client.tenant_id),
-            {"do": "event", "event": "presence.update", "payload": payload, "capability": None, "except": client.name},
+            {"do": "presence", "payload": payload, "about": client.name},
         )
 
     def _receive(self, tenant_id: int, signal: Mapping[str, Any]) -> None:
-        for client in list(self._clients.get(tenant_id, {}).values()):
-            if signal["do"] == "disconnect":
+        clients = list(self._clients.get(tenant_id, {}).values())
+        if signal["do"] == "disconnect":
+            for client in clients:
                 if client.client_id == signal["client_id"]:
                     client.disconnect(signal["reason"])
-            elif client.name != signal.get("except") and signal["capability"] in (None, *client.capabilities):
-                client.put_event(signal["event"], signal["payload"])
+        elif signal["do"] == "presence":
+            few = len(clients) <= PRESENCE_TO_ALL
+            for client in clients:
+                if client.name != signal["about"] and (few or client.watches_presence):
+                    client.put_event("presence.update", signal["payload"])
+        else:
+            for client in clients:
+                if signal["capability"] in (None, *client.capabilities):
+                    client.put_event(signal["event"], signal["payload"])
 
 
 def _topic(tenant_id: int) -> str:

@@ -70,6 +70,7 @@ class AgentbusConnection(Connection):
         self.name = new_id("cli")
         self.client_id = ""
         self.capabilities: frozenset[str] = frozenset()
+        self.watches_presence = False
         self._about: Mapping[str, Any] = {}
         self._requests = Requests(self)
         self._seq = 0

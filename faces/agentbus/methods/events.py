@@ -74,6 +74,7 @@ async def _broadcast(caller: Caller, wanted: BroadcastParameters) -> Mapping[str
 
 
 async def _presence(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
+    caller.connection.watches_presence = True
     return {"clients": await CLIENTS.members(caller.principal.tenant_id)}
 
 
