@@ -24,7 +24,7 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
-RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
+RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",

@@ -34,10 +34,10 @@ DEFAULT_TENANT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's API key, or (then `key_id` is `None`) a user, a device or a guest, with its scopes. `rpm` 0 means no
-    rate limit.
+    """A tenant's API key, or (then `key_id` is `None`) a user, a device or a guest, with its scopes.
 
-    A guest has no row here, because somebody else vouches for it; `guest` says who, and `key_name` is its name there.
+    `rpm` is its rate limit, `tenant_rpm` that of the tenant's keys together; 0 means no limit. A guest has no row here,
+    because somebody else vouches for it; `guest` says who, and `key_name` is its name there.
     """
 
     tenant_id: int
@@ -46,6 +46,7 @@ class Principal:
     key_name: str
     scopes: frozenset[str]
     rpm: int = 0
+    tenant_rpm: int = 0
     approvals_in_sessions: bool = True
     user_id: int | None = None
     device_id: int | None = None
