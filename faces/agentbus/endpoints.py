@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from core_app import database
@@ -17,17 +18,17 @@ from sessions_app.selectors import session_counts
 from tenants_app.principal import SESSIONS, Principal
 
 
+@dataclass(frozen=True, slots=True)
 class JsonEndpoint:
     """GET of one JSON object, made by `render` from the caller (None where the path needs no key)."""
 
-    def __init__(self, render: Callable[[Principal | None], Awaitable[Mapping[str, Any]]]) -> None:
-        self._render = render
+    render: Callable[[Principal | None], Awaitable[Mapping[str, Any]]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("This is read with GET.", allow="GET, HEAD")
-            body = await self._render(scope.get("gateway.principal"))
+            body = await self.render(scope.get("gateway.principal"))
         except GatewayError as error:
             await send_error(send, error, face_error_body(scope, error))
             return

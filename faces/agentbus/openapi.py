@@ -124,12 +124,12 @@ def _socket(name: str) -> Schema:
         "tags": [TAG],
         "summary": "Open the RPC socket",
         "responses": {"101": {"description": "The socket is open; the first request is `connect`."}},
-        "security": [],
+        "x-open": True,
     }
 
 
 def _endpoint(name: str, summary: str, schema: Schema, *, key: bool = True) -> Schema:
-    access: Schema = {"x-scope": "sessions"} if key else {"security": []}
+    access: Schema = {"x-scope": "sessions"} if key else {"x-open": True}
     return access | {
         "operationId": name,
         "tags": [TAG],
@@ -183,5 +183,5 @@ DOCUMENT = FaceDocument(
         ),
     },
     paths=paths,
-    path_parameters={},
+    path_parameters={"session_id": "The session's id, `sessionId`."},
 )
