@@ -40,7 +40,9 @@ class Measured:
 
 async def measure() -> AsyncIterator[Figure]:
     for count in CONNECTIONS:
-        with deployment(MAX_CONNECTIONS=str(max(CONNECTIONS)), RATE_LIMIT_RPM="0") as state:
+        with deployment(
+            MAX_CONNECTIONS=str(max(CONNECTIONS)), RATE_LIMIT_RPM="0", SOCKET_MESSAGES_PER_MINUTE="10000000"
+        ) as state:
             assert state is not None
             async with running_server(state) as server:
                 found = await requests(server, "/rpc", count, lambda socket: sign_in(socket, KEY))
