@@ -16,6 +16,7 @@ from core_app.errors import BadRequest, Conflict, NotFound
 from core_app.ids import new_id
 from tenants_app.models import Tenant
 from tools_app.execution import execute
+from tools_app.executors import builtin
 from tools_app.executors.base import Execution
 from tools_app.models import ToolCall
 from tools_app.states import CallKind
@@ -27,6 +28,7 @@ async def tool_test(*, stream_id: int, name: str, args: Mapping[str, Any], conte
     """Returns `{"status", "result", "durationMs"}`. The status is `accepted` for a callback that responded 202; its
     late result is refused. Raises NotFound for an unknown tool, BadRequest for the field `args`, and Conflict for a
     tool that only a run can call."""
+    await builtin.prepare(context.builtins)
     execution = await run(_make_execution, stream_id, name, args, context)
     start = time.monotonic()
     outcome = await execute(execution)
