@@ -29,7 +29,7 @@ CONTENT_TIMEOUTS = Counter(
     "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
     registry=REGISTRY,
 )
-RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
+RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",

@@ -33,6 +33,7 @@ from tools_app.events import (
     ToolDetached,
     ToolExecutionEnd,
     ToolExecutionStart,
+    ToolTested,
 )
 
 
@@ -208,6 +209,7 @@ SESSION_EVENTS = SessionVocabulary(
         ModelFallback,
         ToolAttached,
         ToolDetached,
+        ToolTested,
         Steering,
         SteeringUndelivered,
         RunRetried,
