@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.stack.client import Client, until
-from tests.stack.conftest import Start, deployment_of
+from tests.stack.conftest import Start
+from tests.stack.deployment import Deployment
 
 SECONDS = 60
 
@@ -74,43 +74,41 @@ async def run_of(client: Client, session: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(600)
 async def test_waits_for_a_provider_survive_the_death_of_the_process(
-    process: Start, http: aiohttp.ClientSession, provider: Provider, tmp_path: Path
+    deployment: Deployment, process: Start, http: aiohttp.ClientSession, provider: Provider, tmp_path: Path
 ) -> None:
-    config, directory = tmp_path / "gateway.yaml", tmp_path / "data"
+    config = tmp_path / "gateway.yaml"
     config.write_text(CONFIG.format(port=provider.port))
-    directory.mkdir()
-    with ExitStack() as stack:
-        deployment = deployment_of(directory, stack, CONFIG=str(config))
-        first = process("first", deployment)
-        await first.start()
-        client = Client(http, first.url)
-        runs = {}
-        for session in ("goes-on", "aborted"):
-            await client.create(session, model="away:hello")
-            runs[session] = await client.prompt(session, "hello")
+    deployment.settings["CONFIG"] = str(config)
+    first = process("first")
+    await first.start()
+    client = Client(http, first.url)
+    runs = {}
+    for session in ("goes-on", "aborted"):
+        await client.create(session, model="away:hello")
+        runs[session] = await client.prompt(session, "hello")
 
-        async def waits() -> bool:
-            return all([(await run_of(client, session)).get("providerWaiting") for session in runs])
+    async def waits() -> bool:
+        return all([(await run_of(client, session)).get("providerWaiting") for session in runs])
 
-        await until(waits, SECONDS, "both runs wait")
-        free = "SELECT COUNT(*) FROM events_app_stream WHERE owner IS NOT NULL"
-        await until(lambda: deployment.rows(free) == [(0,)], SECONDS, "no lease is held")
-        await first.kill()
-        second = process("second", deployment)
-        await second.start()
-        client.url = second.url
-        await client.post("/v1/sessions/aborted/abort", {}, expect=202)
-        await provider.start()
+    await until(waits, SECONDS, "both runs wait")
+    held = "SELECT COUNT(*) FROM events_app_stream WHERE owner IS NOT NULL"
+    await until(lambda: deployment.rows(held) == [(0,)], SECONDS, "no lease is held")
+    await first.kill()
+    second = process("second")
+    await second.start()
+    client.url = second.url
+    await client.post("/v1/sessions/aborted/abort", {}, expect=202)
+    await provider.start()
 
-        async def ended() -> bool:
-            return bool((await client.get("/v1/sessions/goes-on/status"))["state"] == "idle")
+    async def ended() -> bool:
+        return bool((await client.get("/v1/sessions/goes-on/status"))["state"] == "idle")
 
-        await until(ended, SECONDS, "the run goes on")
-        run = await client.get(f"/v1/sessions/goes-on/runs/{runs['goes-on']}")
-        assert (run["status"], run["lastMessage"]["content"]) == ("completed", "Back again.")
-        types = [event.type for event in await client.log("goes-on")]
-        assert types.index("provider_waiting") < types.index("provider_resumed") < types.index("message_start")
-        assert types.count("agent_end") == 1
-        aborted = await client.get(f"/v1/sessions/aborted/runs/{runs['aborted']}")
-        assert aborted["status"] == "aborted"
-        assert provider.asked == 1
+    await until(ended, SECONDS, "the run goes on")
+    run = await client.get(f"/v1/sessions/goes-on/runs/{runs['goes-on']}")
+    assert (run["status"], run["lastMessage"]["content"]) == ("completed", "Back again.")
+    types = [event.type for event in await client.log("goes-on")]
+    assert types.index("provider_waiting") < types.index("provider_resumed") < types.index("message_start")
+    assert types.count("agent_end") == 1
+    aborted = await client.get(f"/v1/sessions/aborted/runs/{runs['aborted']}")
+    assert aborted["status"] == "aborted"
+    assert provider.asked == 1
