@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
@@ -111,8 +112,13 @@ def database_now() -> float:
         return float(cursor.fetchone()[0])
 
 
+def database_moment() -> datetime:
+    """Returns the same as a datetime, for expiries and pauses that the database compares."""
+    return datetime.fromtimestamp(database_now(), UTC)
+
+
 def now_sql() -> str:
-    """Returns the SQL expression for the same (`clock_timestamp`, because `now()` stands still in a transaction)."""
+    """Returns the SQL expression for that clock (`clock_timestamp`, because `now()` stands still in a transaction)."""
     if connection.vendor == "sqlite":
         return "((julianday('now') - 2440587.5) * 86400.0)"
     return "extract(epoch from clock_timestamp())::double precision"

@@ -24,6 +24,11 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
+CONTENT_TIMEOUTS = Counter(
+    "gateway_content_timeouts",
+    "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
+    registry=REGISTRY,
+)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 CONNECTIONS_REFUSED = Counter(
@@ -63,6 +68,12 @@ QUEUE_SECONDS = Histogram(
 LEGS_RETRIED = Counter(
     "gateway_legs_retried",
     "Legs that were started again because the attempt before broke off.",
+    registry=REGISTRY,
+)
+PROVIDER_WAITS = Counter(
+    "gateway_provider_waits",
+    "Waits of runs for a provider that could not be asked: begun (waiting), resumed, given up (failed).",
+    ["outcome"],
     registry=REGISTRY,
 )
 LEG_SECONDS = Histogram(

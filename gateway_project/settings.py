@@ -65,6 +65,9 @@ GATEWAY_FAILED_KEYS_PER_MINUTE = env.int("FAILED_KEYS_PER_MINUTE", 30)
 # Responses to requests with an Idempotency-Key, each stored for a day; about 1 KiB.
 GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = env.int("MAX_STORED_RESPONSES_PER_TENANT", 1_000_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
+# Connections of one tenant to the hosts that it names: callbacks, webhooks, pages, attachments.
+GATEWAY_CONNECTIONS_PER_HOST = env.int("CONNECTIONS_PER_HOST", 32)
+GATEWAY_CONNECTIONS_PER_TENANT = env.int("CONNECTIONS_PER_TENANT", 500)
 
 # --- Agentbus ----------------------------------------------------------------------------------------
 # Ways to sign in to the socket: token, password, device. A client that has signed in may always resume.
@@ -119,6 +122,8 @@ GATEWAY_MAX_RUNS = env.int("MAX_RUNS", 500)
 GATEWAY_MAX_RUNS_PER_TENANT = env.int("MAX_RUNS_PER_TENANT", 300)
 GATEWAY_MAX_RUN_SECONDS = env.int("MAX_RUN_SECONDS", 3600)
 GATEWAY_MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", 3)
+# A run waits for a provider that cannot be asked, and fails after this time without progress; 0: it fails at once.
+GATEWAY_PROVIDER_OUTAGE_SECONDS = env.int("PROVIDER_OUTAGE_SECONDS", 900)
 # The session of a killed worker continues within 15 s: the lease's 10 s and a sweep.
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
@@ -135,6 +140,9 @@ GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
 GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
+# Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
+GATEWAY_CONTENT_THREADS = env.int("CONTENT_THREADS", 4)
+GATEWAY_CONTENT_SECONDS = env.float("CONTENT_SECONDS", 10.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)

@@ -28,7 +28,7 @@ from events_app.hub import HUB
 from gateway_project.http.health import send_page
 from gateway_project.process.connections import CONNECTIONS
 from sessions_app.legs.runner import RUNNER
-from sessions_app.models import UNFINISHED, Run
+from sessions_app.models import UNFINISHED, Run, RunState
 from tenants_app.principal import PLATFORM, Principal
 
 DATABASE_SECONDS = 2.0
@@ -56,14 +56,17 @@ class PartsCollector(Collector):
 
 
 class RunStates(Collector):
-    """Unfinished runs of the whole deployment by state, as of the last `refresh`."""
+    """Unfinished runs of the whole deployment by state, and those that wait for a provider, as of the last
+    `refresh`."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] | None = None
+        self.provider_waiting: int | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Returns the metric without samples."""
         yield _runs()
+        yield _provider_waiting(None)
 
     def collect(self) -> Iterable[Metric]:
         """Returns no samples when the last refresh failed: a gap says more than an old number."""
@@ -71,13 +74,14 @@ class RunStates(Collector):
         for state, count in (self.counts or {}).items():
             family.add_metric([state], count)
         yield family
+        yield _provider_waiting(self.provider_waiting)
 
     async def refresh(self) -> None:
         """Queries the database, for DATABASE_SECONDS at most."""
-        self.counts = None
+        self.counts = self.provider_waiting = None
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
-                self.counts = await database.run(_count_unfinished)
+                self.counts, self.provider_waiting = await database.run(_count_unfinished)
         except (DatabaseError, TimeoutError) as error:
             logger.warning("runs_not_counted", error=error_summary(error))
 
@@ -113,9 +117,14 @@ def _runs() -> GaugeMetricFamily:
     return GaugeMetricFamily("gateway_runs", "Unfinished runs by state.", labels=["state"])
 
 
-def _count_unfinished() -> dict[str, int]:
+def _provider_waiting(value: int | None) -> GaugeMetricFamily:
+    return GaugeMetricFamily("gateway_runs_provider_waiting", "Runs that wait for their provider.", value=value)
+
+
+def _count_unfinished() -> tuple[dict[str, int], int]:
     found = Run.objects.filter(state__in=UNFINISHED).order_by().values_list("state").annotate(Count("pk"))
-    return {str(state): 0 for state in UNFINISHED} | dict(found)
+    away = Run.objects.filter(state=RunState.WAITING, resume_at__isnull=False).count()
+    return {str(state): 0 for state in UNFINISHED} | dict(found), away
 
 
 REGISTRY.register(PartsCollector())

@@ -242,16 +242,20 @@ def check_workers() -> Found:
 def check_waiting_runs() -> Found:
     """Finds waiting runs without an awaited call, and queued runs that no process starts."""
     awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
-    orphaned = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
+    waiting = Run.objects.filter(state=RunState.WAITING)
+    orphaned = waiting.filter(resume_at__isnull=True).exclude(Exists(awaited)).count()
     late = clock.now() - timedelta(seconds=STALE_SECONDS)
     active = Run.objects.filter(session_id=OuterRef("session_id"), state__in=[RunState.WAITING, RunState.RUNNING])
     queued = Run.objects.filter(state__in=[RunState.QUEUED, RunState.READY], created_at__lt=late)
     unserved = queued.exclude(Exists(active)).count()
     if orphaned:
         return "wrong", f"{orphaned} runs wait for nothing: all of their calls are settled."
+    overdue = waiting.filter(resume_at__lt=late).count()
+    if overdue:
+        return "warning", f"{overdue} runs waited for a provider and no process resumes them: is one serving?"
     if unserved:
         return "warning", f"{unserved} runs are queued and no process has started them: is one serving?"
-    return "ok", "every waiting run has a call to wait for."
+    return "ok", "every waiting run has a call or a provider to wait for."
 
 
 def check_ledger() -> Found:

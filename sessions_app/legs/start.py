@@ -100,6 +100,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
         waited = (moment - _ready_since(session, run)).total_seconds()
+        run.resume_at = None
         transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
@@ -107,7 +108,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
     run.attempt += 1
     run.stalled += 1
     run.save(
-        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
+        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms", "resume_at"],
     )
     session.state = session_state(session)
     session.save(update_fields=["state"])
@@ -116,7 +117,9 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
 
 def _ready_since(session: AgentSession, run: Run) -> datetime:
     """Returns the time since which the run has waited only for a free slot: that of its prompt, of the end of the run
-    before it, or of the last settled call."""
+    before it, of the last settled call, or of the end of its pause."""
+    if run.resume_at is not None:
+        return run.resume_at
     if run.state == RunState.READY:
         return session.updated_at
     before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
