@@ -24,6 +24,17 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
+WAITING_REFUSED = Counter(
+    "gateway_waiting_refused",
+    "Requests, actions and legs' queries refused because too many of their tenant wait, by lane.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LOCK_TIMEOUTS = Counter(
+    "gateway_lock_timeouts",
+    "Requests answered 503 because a lock was not free within GATEWAY_LOCK_TIMEOUT_SECONDS.",
+    registry=REGISTRY,
+)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
@@ -40,6 +51,12 @@ COMMIT_EVENTS = Histogram(
 )
 
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
+
+FLUSHER_FAILURES = Counter(
+    "gateway_flusher_failures",
+    "Failures of the flusher outside its commits; the thread goes on, or is started again.",
+    registry=REGISTRY,
+)
 
 QUEUE_SECONDS = Histogram(
     "gateway_queue_seconds",
@@ -71,6 +88,11 @@ SHARED_FAILURES = Counter(
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
+RUNS_OVERDUE = Counter(
+    "gateway_runs_overdue",
+    "Running runs that the sweep ended, a minute past GATEWAY_MAX_RUN_SECONDS: their engine ignored its cancellation.",
+    registry=REGISTRY,
+)
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
 SPANS = Counter(
     "gateway_spans",

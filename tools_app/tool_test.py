@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from core_app.database import run
+from core_app.database import run_action
 from core_app.errors import BadRequest, Conflict, NotFound
 from core_app.ids import new_id
+from core_app.shares import Claim
 from tenants_app.models import Tenant
 from tools_app.execution import execute
 from tools_app.executors.base import Execution
@@ -27,7 +28,9 @@ async def tool_test(*, stream_id: int, name: str, args: Mapping[str, Any], conte
     """Returns `{"status", "result", "durationMs"}`. The status is `accepted` for a callback that responded 202; its
     late result is refused. Raises NotFound for an unknown tool, BadRequest for the field `args`, and Conflict for a
     tool that only a run can call."""
-    execution = await run(_make_execution, stream_id, name, args, context)
+    execution = await run_action(
+        Claim(context.tenant_id, context.session_id), _make_execution, stream_id, name, args, context
+    )
     start = time.monotonic()
     outcome = await execute(execution)
     duration = round((time.monotonic() - start) * 1000)

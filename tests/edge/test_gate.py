@@ -413,6 +413,7 @@ async def test_django_requests_at_once_are_bounded_and_streams_are_not(
     settings: Any, inner: Inner, limits: RateLimits, gate: Gate
 ) -> None:
     settings.GATEWAY_REQUEST_THREADS = 2
+    settings.GATEWAY_TENANT_SHARE = 1.0
     narrow = make(inner, limits)
     inner.hold = asyncio.Event()
     async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:

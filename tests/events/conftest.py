@@ -11,8 +11,9 @@ import pytest
 from core_app.database import write_transaction
 from core_app.jsontext import decode
 from events_app import lease, log
-from events_app.flusher import Flusher, LegWriter
+from events_app.flusher import Flusher
 from events_app.lease import Fence
+from events_app.leg_writer import LegWriter
 from events_app.models import Stream
 
 

@@ -13,7 +13,7 @@ URL = "postgresql://gateway@127.0.0.1:5432/gateway"
 
 
 def options_of(url: str) -> Any:
-    return postgresql(url, db_threads=16, request_threads=32, lease_seconds=10.0)["OPTIONS"]
+    return postgresql(url, threads=48, lease_seconds=10.0, lock_seconds=3.0)["OPTIONS"]
 
 
 def test_a_connection_that_nobody_answers_is_given_up_within_seconds() -> None:
