@@ -35,7 +35,7 @@ LOCK_TIMEOUTS = Counter(
     "Requests answered 503 because a lock was not free within GATEWAY_LOCK_TIMEOUT_SECONDS.",
     registry=REGISTRY,
 )
-RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
+RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",

@@ -43,6 +43,8 @@ GATEWAY_OTEL_PROPAGATE: list[str] = env.list("OTEL_PROPAGATE", [])
 # --- Keys and limits ---------------------------------------------------------------------------------
 GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
 GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
+# All keys of a tenant together: its administrators issue keys, and must not multiply the limit by their number.
+GATEWAY_TENANT_RATE_LIMIT_RPM = env.int("TENANT_RATE_LIMIT_RPM", 5 * GATEWAY_RATE_LIMIT_RPM)
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
 # In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.
@@ -56,6 +58,8 @@ GATEWAY_MAX_QUEUED_PROMPTS = env.int("MAX_QUEUED_PROMPTS", 32)
 # Limits of one tenant, so that none fills the database; 0 means no limit. A tenant's own settings take precedence.
 GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
 GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
+# Responses to requests with an Idempotency-Key, each stored for a day; about 1 KiB.
+GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = env.int("MAX_STORED_RESPONSES_PER_TENANT", 1_000_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
 
 # --- Streams -----------------------------------------------------------------------------------------
@@ -172,6 +176,7 @@ if GATEWAY_DATABASE_URL:
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "gateway_project.http.page_headers.PageHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -33,6 +33,7 @@ from tools_app.events import (
     ToolDetached,
     ToolExecutionEnd,
     ToolExecutionStart,
+    ToolTested,
 )
 
 
@@ -184,6 +185,7 @@ SESSION_EVENTS = SessionVocabulary(
         ModelFallback,
         ToolAttached,
         ToolDetached,
+        ToolTested,
         Steering,
         RunRetried,
         ContextTruncated,

@@ -143,7 +143,7 @@ def _key_principal(key: ApiKey) -> Principal | None:
     if key.tenant.disabled_at is not None or not key.is_good(clock.now()):
         return None
     rpm = settings.GATEWAY_RATE_LIMIT_RPM if key.rpm is None else key.rpm
-    return _principal(key.tenant, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes), rpm=rpm)
+    return _principal(key.tenant, rpm, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes))
 
 
 def _user_principal(user: User) -> Principal | None:
@@ -152,11 +152,13 @@ def _user_principal(user: User) -> Principal | None:
         return None
     rpm = settings.GATEWAY_RATE_LIMIT_RPM
     scopes = frozenset(user.scopes)
-    return _principal(tenant, key_id=None, key_name=user.get_username(), scopes=scopes, rpm=rpm, user_id=user.id)
+    return _principal(tenant, rpm, key_id=None, key_name=user.get_username(), scopes=scopes, user_id=user.id)
 
 
-def _principal(tenant: Tenant, **identity: Any) -> Principal:
+def _principal(tenant: Tenant, rpm: int, **identity: Any) -> Principal:
     return Principal(
+        rpm=rpm,
+        tenant_rpm=tenant.rpm_beside(rpm),
         tenant_id=tenant.id,
         tenant_slug=tenant.slug,
         approvals_in_sessions=tenant.approvals_in_sessions,

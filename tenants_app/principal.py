@@ -29,7 +29,10 @@ DEFAULT_TENANT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's API key, or a user (then `key_id` is `None`), with its scopes. `rpm` 0 means no rate limit."""
+    """A tenant's API key, or a user (then `key_id` is `None`), with its scopes.
+
+    `rpm` is its rate limit, `tenant_rpm` that of the tenant's keys together; 0 means no limit.
+    """
 
     tenant_id: int
     tenant_slug: str
@@ -37,6 +40,7 @@ class Principal:
     key_name: str
     scopes: frozenset[str]
     rpm: int = 0
+    tenant_rpm: int = 0
     approvals_in_sessions: bool = True
     user_id: int | None = None
     allow_private: bool = False

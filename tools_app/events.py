@@ -88,6 +88,17 @@ class ToolCallUnknown(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolTested(Event):
+    """Somebody calls a tool without a model. Appended before the call is made."""
+
+    type: ClassVar[str] = "tool_tested"
+    call_id: str
+    tool_name: str
+    args: Any
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ToolAttached(Event):
     type: ClassVar[str] = "tool_attached"
     tool_name: str

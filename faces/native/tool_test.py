@@ -65,7 +65,11 @@ async def _call_tool(scope: Scope, receive: Receive) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     with FOLLOWERS.track(principal):
         return await tool_test(
-            stream_id=stream_id, name=path["name"], args=serializer.validated_data["args"], context=context
+            stream_id=stream_id,
+            name=path["name"],
+            args=serializer.validated_data["args"],
+            context=context,
+            by=principal,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from ipaddress import ip_network
@@ -36,6 +37,11 @@ POSITIVE = (
     "GATEWAY_SESSION_THREADS", "GATEWAY_MAX_WAITING_REQUESTS", "GATEWAY_LOCK_TIMEOUT_SECONDS",
 )  # fmt: skip
 
+MIN_SECRET_KEY = 32
+"""Characters. Signatures of the gateway are over known texts, so a short key is found by trying."""
+
+MIN_API_KEY = 20
+
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
 
 OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
@@ -54,7 +60,7 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Checks values that the typed reader accepts but that cannot work."""
-    return [*_choices(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_references()]
+    return [*_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references()]
 
 
 def _deployment() -> Iterator[CheckMessage]:
@@ -113,10 +119,41 @@ def _numbers() -> Iterator[CheckMessage]:
     for name in POSITIVE:
         if getattr(settings, name) <= 0:
             yield Error(f"{name} is {getattr(settings, name)}; it must be more than 0.", id="gateway.E009")
-    if settings.GATEWAY_RATE_LIMIT_RPM < 0:
-        yield Error("GATEWAY_RATE_LIMIT_RPM is negative; 0 switches the limit off.", id="gateway.E009")
+    for name in ("GATEWAY_RATE_LIMIT_RPM", "GATEWAY_TENANT_RATE_LIMIT_RPM"):
+        if getattr(settings, name) < 0:
+            yield Error(f"{name} is negative; 0 switches the limit off.", id="gateway.E009")
     if settings.GATEWAY_DRAIN_SECONDS < 0:
         yield Error("GATEWAY_DRAIN_SECONDS is negative; 0 hands running legs over at once.", id="gateway.E009")
+
+
+def _secrets() -> Iterator[CheckMessage]:
+    length = len(settings.SECRET_KEY)
+    if length < MIN_SECRET_KEY:
+        yield Error(
+            f"GATEWAY_SECRET_KEY has {length} characters; it needs at least {MIN_SECRET_KEY}, because whoever guesses"
+            " it signs for every tenant: set the output of 'openssl rand -base64 48', or leave it empty.",
+            id="gateway.E018",
+        )
+    keys = (entry.partition(":")[0].strip() for entry in settings.GATEWAY_API_KEYS)
+    if short := sum(0 < len(key) < MIN_API_KEY for key in keys):
+        yield Warning(
+            f"GATEWAY_API_KEYS has {short} keys with fewer than {MIN_API_KEY} characters, which can be guessed: issue"
+            " keys with 'manage.py apikey issue'.",
+            id="gateway.W003",
+        )
+    yield from _open_directory(Path(settings.GATEWAY_DATA_DIR))
+
+
+def _open_directory(directory: Path) -> Iterator[CheckMessage]:
+    embedded = not settings.GATEWAY_DATABASE_URL
+    if not directory.is_dir() or not (embedded or (directory / "secret_key").exists()):
+        return
+    if (mode := stat.S_IMODE(directory.stat().st_mode)) & 0o077:
+        yield Warning(
+            f"GATEWAY_DATA_DIR, '{directory}', is open to other users of this machine (mode {mode:04o}), with the"
+            f" secret key and the data in it: chmod -R go= '{directory}'.",
+            id="gateway.W004",
+        )
 
 
 def _tls() -> Iterator[CheckMessage]:

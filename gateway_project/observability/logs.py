@@ -28,6 +28,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
 from core_app.jsontext import encode_text  # noqa: E402
 from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
+from core_app.visible_text import visible_text  # noqa: E402
 from gateway_project.observability.outage_log import OutageFilter  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
@@ -254,11 +255,18 @@ def _renderers(form: str) -> list[Processor]:
         if console
         else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
     )
-    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, renderer]
+    visible: list[Processor] = [_escape_controls] if console else []
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, *visible, renderer]
 
 
 def _is_console(form: str) -> bool:
     return form == "console" or (form != "json" and sys.stderr.isatty())
+
+
+def _escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Shows control characters as escapes: ESC in a path would command the terminal of whoever reads the log. JSON
+    escapes them anyway."""
+    return {name: visible_text(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

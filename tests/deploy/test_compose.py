@@ -60,7 +60,8 @@ def test_up_waits_for_health_or_the_end_of_every_service() -> None:
 
 def test_nobody_but_nginx_is_reached_from_outside_and_it_reaches_no_database() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
-    assert SERVICES["nginx"]["networks"] == ["default"]
+    assert SERVICES["nginx"]["networks"] == ["front", "proxy"]
+    assert SERVICES["web"]["networks"] == ["default", "proxy", "inside"]
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["inside"]
 
 
