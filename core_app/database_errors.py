@@ -48,13 +48,13 @@ def database_unavailable(error: BaseException) -> bool:
         return True
     if isinstance(error.__cause__, sqlite3.Error):
         return _sqlite_code(error) in UNAVAILABLE_CODES
-    if server_read_only(error):
-        return True
-    if not isinstance(error, OperationalError | InterfaceError) or isinstance(error, DatabaseBusy):
+    if not isinstance(error, DatabaseError | InterfaceError) or isinstance(error, DatabaseBusy):
         return False
-    # None means that the connection failed and not a statement.
     state = _state(error)
-    return state is None or state.startswith(UNAVAILABLE_STATES)
+    if state is None:
+        # The connection failed and not a statement.
+        return isinstance(error, OperationalError | InterfaceError)
+    return state.startswith((*UNAVAILABLE_STATES, READ_ONLY_STATE))
 
 
 def database_busy(error: BaseException) -> bool:

@@ -102,6 +102,7 @@ def response_to(error: Exception) -> Response:
         (chain(InternalError("x"), psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")), 503),
         (chain(OperationalError("x"), psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")), 503),
         (DatabaseBusy("held"), 503),
+        (chain(InternalError("x"), psycopg.errors.IdleInTransactionSessionTimeout("terminating connection")), 503),
         (chain(OperationalError("x"), psycopg.errors.DeadlockDetected("deadlock detected")), 500),
         (chain(OperationalError("x"), sqlite3.OperationalError("no such table: t")), 500),
         (chain(ProgrammingError("x"), psycopg.errors.UndefinedTable("no such relation")), 500),
