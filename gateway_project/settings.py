@@ -138,11 +138,21 @@ GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
-GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
 # Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
 GATEWAY_CONTENT_THREADS = env.int("CONTENT_THREADS", 4)
 GATEWAY_CONTENT_SECONDS = env.float("CONTENT_SECONDS", 10.0)
+# For what clients ask over sockets, and for the opening of their event streams.
+GATEWAY_ACTION_THREADS = env.int("ACTION_THREADS", 8)
+GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 24)
+# One tenant's part of each of these, and one session's most, so that requests that wait for a locked session leave
+# threads to everybody else. What exceeds them waits, up to a number.
+GATEWAY_TENANT_SHARE = env.float("TENANT_SHARE", 0.25)
+GATEWAY_SESSION_THREADS = env.int("SESSION_THREADS", 4)
+GATEWAY_MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", 256)
+# A client waits this long for a row that another transaction has locked.
+GATEWAY_LOCK_TIMEOUT_SECONDS = env.float("LOCK_TIMEOUT_SECONDS", 3.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
@@ -244,15 +254,16 @@ AUTH_PASSWORD_VALIDATORS = [
 DATABASES = {
     "default": postgresql(
         GATEWAY_DATABASE_URL,
-        db_threads=GATEWAY_DB_THREADS,
-        request_threads=GATEWAY_REQUEST_THREADS,
+        threads=GATEWAY_DB_THREADS + GATEWAY_ACTION_THREADS + GATEWAY_REQUEST_THREADS,
         lease_seconds=GATEWAY_LEASE_SECONDS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
     if GATEWAY_DATABASE_URL
     else sqlite(
         GATEWAY_DATA_DIR / "gateway.sqlite3",
         test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
         synchronous=GATEWAY_SYNCHRONOUS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
 }
 

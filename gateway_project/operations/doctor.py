@@ -303,13 +303,14 @@ def check_connections() -> Found:
         limit, processes = cursor.fetchone()
     # This command is one of them, and is about to end.
     processes = max(0, processes - 1)
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     text = f"{processes} processes are connected, each opens up to {of_each}; max_connections allows {limit}."
     if (processes + 1) * of_each <= limit:
         return "ok", text
     return "warning", (
         f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
-        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+        " GATEWAY_DB_THREADS, GATEWAY_ACTION_THREADS and GATEWAY_REQUEST_THREADS."
     )
 
 

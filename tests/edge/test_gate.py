@@ -458,6 +458,7 @@ async def test_django_requests_at_once_are_bounded_and_streams_are_not(
     settings: Any, inner: Inner, limits: RateLimits, gate: Gate
 ) -> None:
     settings.GATEWAY_REQUEST_THREADS = 2
+    settings.GATEWAY_TENANT_SHARE = 1.0
     narrow = make(inner, limits)
     inner.hold = asyncio.Event()
     async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
@@ -615,3 +616,25 @@ async def test_lifespan_passes_through(limits: RateLimits) -> None:
 
     await ask(make(application, limits), {"type": "lifespan"})
     assert seen == ["lifespan"]
+
+
+async def test_a_tenant_takes_its_share_of_the_threads_and_one_session_its_bound(
+    settings: Any, inner: Inner, limits: RateLimits, gate: Gate
+) -> None:
+    settings.GATEWAY_REQUEST_THREADS, settings.GATEWAY_TENANT_SHARE = 4, 0.5
+    settings.GATEWAY_SESSION_THREADS, settings.GATEWAY_MAX_WAITING_REQUESTS = 1, 2
+    narrow = make(inner, limits, session_of=lambda path: path)
+    inner.hold = asyncio.Event()
+    async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
+        requests = [group.create_task(ask(narrow, http_scope("GET", "/things", KEY))) for _ in range(3)]
+        await inner.entered.get()
+        await asyncio.sleep(0)
+        # Two wait for the one of their session; a third is told when to come again.
+        refused = await ask(narrow, http_scope("GET", "/things", KEY))
+        assert refused.error == (503, "unavailable")
+        assert refused.headers["retry-after"] == "1"
+        # Requests without a key have a share of their own.
+        page = group.create_task(ask(narrow, http_scope("GET", "/docs")))
+        assert await inner.entered.get() == "/docs"
+        inner.hold.set()
+    assert {task.result().status for task in [*requests, page]} == {200}
