@@ -68,6 +68,11 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+STREAM_RESETS = Counter(
+    "gateway_stream_resets",
+    "Readers that were told `reset`, because the database no longer has events that they had seen.",
+    registry=REGISTRY,
+)
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
 
 FLUSHER_FAILURES = Counter(
