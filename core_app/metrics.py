@@ -25,6 +25,12 @@ HTTP_SECONDS = Histogram(
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from core_app import database
+from inference_app.relay.large_bodies import THREADS
 
 WAIT = 15.0
 
@@ -26,7 +27,11 @@ _shutdown = database.shutdown
 def threads_rest() -> None:
     """Waits until all threads of the pools are idle; replaces `database.shutdown` while threads are kept."""
     pools = list(database._pools.values())
-    sizes = {"gateway-db": settings.GATEWAY_DB_THREADS, "gateway-request": settings.GATEWAY_REQUEST_THREADS}
+    sizes = {
+        "gateway-db": settings.GATEWAY_DB_THREADS,
+        "gateway-request": settings.GATEWAY_REQUEST_THREADS,
+        "gateway-bodies": THREADS,
+    }
     as_set = all(pool._max_workers == sizes[name] for name, pool in database._pools.items())
     if not as_set or any(len(pool._threads) > FEW for pool in pools):
         _shutdown()

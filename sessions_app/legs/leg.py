@@ -28,6 +28,8 @@ from core_app import database, jsontext
 from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.reported import REPORTED
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
@@ -102,8 +104,9 @@ class RunnerLeg:
         return planned
 
     def _count_tokens(self, usage: Usage) -> None:
+        model = REPORTED.name(models_config(), usage.model)
         for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
-            TOKENS.labels(usage.model, direction).inc(count)
+            TOKENS.labels(model, direction).inc(count)
 
     async def spend(self, usage: Usage) -> None:
         """See `Leg.spend`."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_app.catalogue.config import ModelsConfig, parse
+from inference_app.catalogue.reported import OTHER, ReportedModels
 from inference_app.catalogue.resolution import Candidate, default_candidate, model_candidates, provider_of
 
 
@@ -146,3 +147,19 @@ def test_any_name_at_all_has_an_answer(name: str, substitution: bool) -> None:
     config = parse(None)
     for candidate in model_candidates(config, name, substitution=substitution).candidates:
         assert config.providers[candidate.provider].usable
+
+
+def test_only_configured_models_are_reported_by_name() -> None:
+    config = config_of(
+        model_aliases={"fast": [{"model": "three:quick"}, {"model": "shared"}]}, default_model="three:usual"
+    )
+    reported = ReportedModels()
+    configured = ("one:alpha", "one:shared", "two:beta", "two:shared", "three:quick", "three:usual", "demo:tour")
+    for name in configured:
+        assert reported.name(config, name) == name
+        provider, _, model = name.partition(":")
+        assert name == "demo:tour" or reported.model(config, Candidate(provider, model)) == model
+    for name in ("one:anything", "three:alpha", "nobody:alpha", "alpha", ""):
+        assert reported.name(config, name) == OTHER
+    assert reported.model(config, Candidate("three", "zz1")) == OTHER
+    assert reported.model(config_of(model_aliases={"fast": "three:zz1"}), Candidate("three", "zz1")) == "zz1"
