@@ -53,6 +53,8 @@ GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
 GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
+# The bodies of all requests in progress, a tenant's at most half; reading one takes up to three times its size.
+GATEWAY_BODY_MEMORY_BYTES = env.int("BODY_MEMORY_BYTES", 256 * 1024 * 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)

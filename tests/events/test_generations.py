@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,8 @@ def test_a_generation_in_which_nothing_was_lost_resets_nobody() -> None:
 
 
 def test_a_stream_remembers_a_bounded_number_of_generations_and_forgets_on_the_safe_side() -> None:
-    state, readers = State(), set()
+    state = State()
+    readers: set[Any] = set()
     for number in range(1, 3 * MAX_BASES):
         state = state.write(number).restore(2 * number)
         readers.update(state.write(-number).readers())
