@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from events_app import positions
+from events_app.batches import Batch
 from events_app.follower import Follower, FollowerReleased, FollowerReset
 from events_app.generations import MAX_BASES, NO_GENERATIONS, START, Generations, Position, position_parse
 from events_app.positions import StreamPosition
@@ -166,7 +167,7 @@ async def test_connected_and_returning_readers_have_the_log_after_restores(
     dice, log = random.Random(seed), MemoryLog(monkeypatch)
     log.commit(1, 1)
     clients = [Client(log) for _ in range(3)]
-    late: list[object] = []
+    late: list[Batch] = []
     for round_ in range(1, 8):
         async with Follower(1, hub=log.hub) as connected:
             live = Client(log)
@@ -195,7 +196,7 @@ async def test_connected_and_returning_readers_have_the_log_after_restores(
             assert is_exact
         late = batches
     for client in clients:
-        log.deliver_badly(late, dice)  # type: ignore[arg-type]
+        log.deliver_badly(late, dice)
         await client.read()
         assert client.seen == log.events[1]
 
