@@ -123,6 +123,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "names that lead inside, or change": [
         "tests/core/test_guarded_client.py::test_a_name_that_leads_inside_is_refused_before_any_connection",
         "tests/core/test_guarded_client.py::test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked",
+        "tests/core/test_guarded_client.py::test_a_name_that_leads_inside_is_told_from_an_unknown_one_by_nothing",
     ],
     "redirects": [
         "tests/core/test_guarded_client.py::test_redirects_are_answers_and_not_followed",

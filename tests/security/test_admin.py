@@ -100,13 +100,25 @@ def test_no_row_of_another_tenant_is_seen_or_changed(
         home = f"/admin/{admin.opts.app_label}/{admin.opts.model_name}/"
         names = {"delete_selected", *(name for name in admin.actions or () if isinstance(name, str))}
         for action in sorted(names):
-            given = {"action": action, "_selected_action": [row.pk], "confirmed": "yes", "post": "yes", "text": "x"}
+            given: dict[str, Any] = {
+                "action": action,
+                "_selected_action": [row.pk],
+                "confirmed": "yes",
+                "post": "yes",
+                "text": "x",
+            }
             answer = client.post(home, given, follow=True)
             assert answer.status_code < 500, (home, action)
             assert SECRET not in answer.content.decode(), (home, action)
         for page in ("change", "delete"):
-            given = {"name": "eve", "tenant": tenant.pk, "post": "yes", "scopes": ["admin"], "username": "eve2"}
-            assert client.post(f"{home}{row.pk}/{page}/", given).status_code in (403, 404), (home, page)
+            form: dict[str, Any] = {
+                "name": "eve",
+                "tenant": tenant.pk,
+                "post": "yes",
+                "scopes": ["admin"],
+                "username": "eve2",
+            }
+            assert client.post(f"{home}{row.pk}/{page}/", form).status_code in (403, 404), (home, page)
     after = stored()
     eve = User.objects.get(username="eve").pk
     for rows_of in (before, after):

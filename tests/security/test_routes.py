@@ -68,7 +68,9 @@ async def test_the_document_has_the_routes_of_every_face() -> None:
     templates = {operation.template for operation in operations()}
     assert {"/v1/sessions", "/v1/webhooks/{webhook_id}", "/v1/responses", "/metrics"} <= templates
     assert len(CLOSED) > 40
-    assert {"/healthz", "/readyz", "/v1/callbacks/{token}"} == OPEN
+    # Probes, callbacks with a token of their own, and a face's page and socket, which have a sign-in of their own.
+    assert {"/healthz", "/readyz", "/v1/callbacks/{token}"} <= OPEN
+    assert {path for path in OPEN if path.startswith(("/v1/", "/api/", "/model-gateway"))} == {"/v1/callbacks/{token}"}
 
 
 @pytest.mark.parametrize("template", sorted({operation.template for operation in CLOSED}))
