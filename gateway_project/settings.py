@@ -177,6 +177,8 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
+# After a sign-in whose `next` leads elsewhere.
+LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gate limits bodies before Django reads them.
