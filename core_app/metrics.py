@@ -31,6 +31,19 @@ CONTENT_TIMEOUTS = Counter(
 )
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
+CONNECTIONS_REFUSED = Counter(
+    "gateway_connections_refused",
+    "Connections that the server refused or closed at one of its own limits, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+FAILED_KEYS = Counter(
+    "gateway_failed_keys",
+    "Requests with a wrong key, by outcome: refused (401), limited (429).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
     "Group commits of streamed events.",

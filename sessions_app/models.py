@@ -17,6 +17,11 @@ def run_id() -> str:
     return new_id("run")
 
 
+def prompt_message_id(run: str) -> str:
+    """Returns the id of the message that a run's prompt becomes, which is known as soon as the prompt is accepted."""
+    return f"msg_{run.partition('_')[2]}"
+
+
 class SessionState(models.TextChoices):
     """The states of a session (docs/protocol-native.md, "A session's life")."""
 

@@ -26,6 +26,7 @@ from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
+from gateway_project.process.connections import CONNECTIONS
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run, RunState
 from tenants_app.principal import PLATFORM, Principal
@@ -36,7 +37,7 @@ logger = structlog.get_logger("gateway.metrics")
 
 
 class PartsCollector(Collector):
-    """The numbers of this process's hub, flusher, runner and sockets."""
+    """The numbers of this process's hub, flusher, runner, connections and sockets."""
 
     def describe(self) -> Iterable[Metric]:
         """Returns the same as `collect`: reading costs nothing."""
@@ -46,6 +47,7 @@ class PartsCollector(Collector):
         """Reads plain attributes of the parts, without a lock: each is one number."""
         yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
         yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
+        yield _connections()
         yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
         yield _counter("gateway_hub_dropped", "Batches that did not reach the channel layer.", HUB.dropped)
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
@@ -101,6 +103,14 @@ class Metrics:
 
 def _counter(name: str, documentation: str, value: int) -> CounterMetricFamily:
     return CounterMetricFamily(name, documentation, value=value)
+
+
+def _connections() -> GaugeMetricFamily:
+    family = GaugeMetricFamily("gateway_connections", "Open HTTP connections by state.", labels=["state"])
+    waiting = CONNECTIONS.waiting
+    family.add_metric(["waiting"], waiting)
+    family.add_metric(["serving"], max(0, CONNECTIONS.open - waiting))
+    return family
 
 
 def _runs() -> GaugeMetricFamily:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, Literal
 
 import psycopg
@@ -151,6 +152,29 @@ def check_open_files() -> Found:
     if soft != resource.RLIM_INFINITY and soft < RECOMMENDED_FILES:
         return "warning", f"{text} Every follower is one: raise it (ulimit -n) to {RECOMMENDED_FILES} at least."
     return "ok", text
+
+
+def check_exposure() -> Found:
+    """Checks that other machines reach the gateway through TLS or a proxy only."""
+    host = settings.GATEWAY_HOST
+    if _is_loopback(host):
+        return "ok", f"GATEWAY_HOST is {host}: only this machine reaches the gateway directly."
+    if settings.GATEWAY_TLS_CERT_FILE:
+        return "ok", f"other machines reach {host} over TLS."
+    if settings.GATEWAY_TRUSTED_PROXIES:
+        return "ok", f"{host} is reached through GATEWAY_TRUSTED_PROXIES; a firewall must keep others from its port."
+    return "warning", (
+        f"GATEWAY_HOST is {host}: other machines reach the gateway without a proxy, and keys and texts travel in clear."
+        " Set GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE, or listen on 127.0.0.1 behind a proxy and name it in"
+        " GATEWAY_TRUSTED_PROXIES."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_data_directory() -> Found:
@@ -293,6 +317,7 @@ BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "settings": check_settings,
     "disk": check_disk,
     "open files": check_open_files,
+    "exposure": check_exposure,
     "data directory": check_data_directory,
     "channel layer": check_channel_layer,
 }

@@ -37,6 +37,8 @@ class Opening:
 class SessionSocket(SocketConsumer[Opening]):
     """The socket of one session."""
 
+    connection = SessionConnection
+
     async def open(self) -> Opening:
         bind_path_ids(self.scope)
         self.principal.require(SESSIONS)
