@@ -26,6 +26,7 @@ from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
+from inference_app.spend.metering import METER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run
 from tenants_app.principal import PLATFORM, Principal
@@ -36,7 +37,7 @@ logger = structlog.get_logger("gateway.metrics")
 
 
 class PartsCollector(Collector):
-    """The numbers of this process's hub, flusher, runner and sockets."""
+    """The numbers of this process's hub, flusher, runner, meter and sockets."""
 
     def describe(self) -> Iterable[Metric]:
         """Returns the same as `collect`: reading costs nothing."""
@@ -51,6 +52,8 @@ class PartsCollector(Collector):
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
         yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
         yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
+        waiting = "Requests to providers that wait to be written to the ledger."
+        yield GaugeMetricFamily("gateway_calls_gathered", waiting, value=METER.gathered)
 
 
 class RunStates(Collector):
