@@ -101,7 +101,7 @@ def ledger_record(
 def _insert(rows: Collection[tuple[Any, ...]]) -> None:
     values = list(rows)
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
+        if connection.vendor == "sqlite" and len(values) > 1:
             # One statement for many rows: the interpreter switches threads between statements, and each switch delays
             # the event loop. Django's cursor is bypassed because it scans for placeholders with a regular expression,
             # which makes a row 50 % slower.
@@ -109,6 +109,8 @@ def _insert(rows: Collection[tuple[Any, ...]]) -> None:
                 some = values[begin : begin + _AT_ONCE]
                 statement = f"{_INSERT} VALUES {', '.join([_MARKS] * len(some))} {_REPLACE}"
                 connection.connection.execute(statement, list(chain.from_iterable(some)))
+        elif connection.vendor == "sqlite":
+            cursor.execute(f"{_INSERT} VALUES {_MARKS.replace('?', '%s')} {_REPLACE}", values[0])
         else:
             columns = [list(column) for column in zip(*values, strict=True)]
             cursor.execute(f"{_INSERT} SELECT * FROM unnest({_ARRAYS}) {_REPLACE}", columns)

@@ -18,7 +18,7 @@ async def test_the_prompts_of_one_tenant_that_break_a_provider_end_no_other_tena
     api: Client, gateway: GatewayHarness, stranger: Caller, upstream: Upstream
 ) -> None:
     other = gateway.client(stranger)
-    mine, theirs = [await client.session(model="scripted:poison") for client in (api, other)]
+    mine, theirs = [await client.session(model="scripted:poison", outagePolicy="fail") for client in (api, other)]
     for _ in range(5):
         assert (await api.run(mine, "poison"))["status"] == "failed"
         assert (await other.run(theirs, "hello"))["status"] == "completed"
@@ -28,7 +28,7 @@ async def test_a_request_that_is_tried_three_times_is_one_failure(
     api: Client, owner: Caller, upstream: Upstream
 ) -> None:
     """Relayed calls and runs share the tenant's circuit."""
-    session, relay = await api.session(model="scripted:status:500"), RelayClient(owner)
+    session, relay = await api.session(model="scripted:status:500", outagePolicy="fail"), RelayClient(owner)
     candidate = Candidate("scripted", "status:500")
     await api.run(session, "hello")
     assert (await relay.chat("scripted:status:500")).status == 502

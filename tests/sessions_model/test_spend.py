@@ -73,7 +73,7 @@ async def test_an_answer_that_breaks_off_is_paid_and_its_run_has_none(api: Clien
 
 @pytest.mark.parametrize("model", ["status:500", "status:400", "limited:60"])
 async def test_a_request_that_the_provider_refuses_costs_nothing(api: Client, model: str) -> None:
-    await api.run(await api.session(model=f"scripted:{model}"), "hello")
+    await api.run(await api.session(model=f"scripted:{model}", outagePolicy="fail"), "hello")
     assert await ledger() == []
 
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants_app', '0003_usage_days'),
+        ('tenants_app', '0004_devices'),
     ]
 
     operations = [
