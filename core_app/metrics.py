@@ -121,6 +121,12 @@ FIRST_TOKEN_SECONDS = Histogram(
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
 )
+CALLS_LOST = Counter(
+    "gateway_calls_lost",
+    "Requests to providers that are in no ledger, by reason: full, refused by the database.",
+    ["reason"],
+    registry=REGISTRY,
+)
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
 RUNS_OVERDUE = Counter(

@@ -140,6 +140,8 @@ GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# The output that a request without a limit of its own reserves in budgets; it is sent to the provider as the limit.
+GATEWAY_BUDGET_OUTPUT_TOKENS = env.int("BUDGET_OUTPUT_TOKENS", 8192)
 # Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
 # Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
