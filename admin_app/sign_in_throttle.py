@@ -11,7 +11,6 @@ loop.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import time
 
@@ -25,6 +24,7 @@ from throttled.rate_limiter import RateLimitResult, per_min
 from throttled.rate_limiter.gcra import GCRARateLimiter
 from throttled.store import MemoryStore, RedisStore
 
+from core_app.addresses import client_group
 from core_app.ids import new_id
 from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
@@ -98,12 +98,7 @@ class SignInThrottle:
 
 def address_of(request: HttpRequest) -> str:
     """The client's address behind trusted proxies; for IPv6 its /64 network, because one customer has all of it."""
-    raw = str(request.META.get("REMOTE_ADDR") or "")
-    try:
-        address = ipaddress.ip_address(raw)
-    except ValueError:
-        return raw
-    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+    return client_group(str(request.META.get("REMOTE_ADDR") or ""))
 
 
 def browser_mark(request: HttpRequest, response: HttpResponse, name: str) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -37,6 +38,7 @@ __all__ = [
     "advisory_lock",
     "database_busy",
     "database_identity",
+    "database_moment",
     "database_now",
     "database_unavailable",
     "may_succeed_again",
@@ -163,8 +165,13 @@ def database_now() -> float:
         return float(cursor.fetchone()[0])
 
 
+def database_moment() -> datetime:
+    """Returns the same as a datetime, for expiries and pauses that the database compares."""
+    return datetime.fromtimestamp(database_now(), UTC)
+
+
 def now_sql() -> str:
-    """Returns the SQL expression for the same (`clock_timestamp`, because `now()` stands still in a transaction)."""
+    """Returns the SQL expression for that clock (`clock_timestamp`, because `now()` stands still in a transaction)."""
     if connection.vendor == "sqlite":
         return "((julianday('now') - 2440587.5) * 86400.0)"
     return "extract(epoch from clock_timestamp())::double precision"

@@ -24,6 +24,11 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
+CONTENT_TIMEOUTS = Counter(
+    "gateway_content_timeouts",
+    "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
+    registry=REGISTRY,
+)
 WAITING_REFUSED = Counter(
     "gateway_waiting_refused",
     "Requests, actions and legs' queries refused because too many of their tenant wait, by lane.",
@@ -36,6 +41,19 @@ LOCK_TIMEOUTS = Counter(
     registry=REGISTRY,
 )
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
+
+CONNECTIONS_REFUSED = Counter(
+    "gateway_connections_refused",
+    "Connections that the server refused or closed at one of its own limits, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+FAILED_KEYS = Counter(
+    "gateway_failed_keys",
+    "Requests with a wrong key, by outcome: refused (401), limited (429).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
@@ -50,6 +68,11 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+STREAM_RESETS = Counter(
+    "gateway_stream_resets",
+    "Readers that were told `reset`, because the database no longer has events that they had seen.",
+    registry=REGISTRY,
+)
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
 
 FLUSHER_FAILURES = Counter(
@@ -67,6 +90,12 @@ QUEUE_SECONDS = Histogram(
 LEGS_RETRIED = Counter(
     "gateway_legs_retried",
     "Legs that were started again because the attempt before broke off.",
+    registry=REGISTRY,
+)
+PROVIDER_WAITS = Counter(
+    "gateway_provider_waits",
+    "Waits of runs for a provider that could not be asked: begun (waiting), resumed, given up (failed).",
+    ["outcome"],
     registry=REGISTRY,
 )
 LEG_SECONDS = Histogram(

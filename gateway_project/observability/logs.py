@@ -30,6 +30,7 @@ from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
 from core_app.visible_text import visible_text  # noqa: E402
 from gateway_project.observability.outage_log import OutageFilter  # noqa: E402
+from gateway_project.observability.security_log import SecurityFilter  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -94,6 +95,7 @@ def configure(options: Mapping[str, str]) -> None:
         _configure_structlog(shared)
     handler = (logging.StreamHandler if _is_console(options["format"]) else BatchingHandler)(sys.stderr)
     handler.addFilter(OutageFilter())
+    handler.addFilter(SecurityFilter())
     handler.setFormatter(Formatter(foreign_pre_chain=shared, processors=_renderers(options["format"])))
     # These are in no line of ours, and cost three system calls each.
     logging.logProcesses = logging.logMultiprocessing = logging.logThreads = False
@@ -210,6 +212,9 @@ class DuplicateFilter(logging.Filter):
     MESSAGES = (
         "ASGI callable returned without completing handshake.",
         "ASGI callable returned without completing response.",
+        # Each with a traceback or a line that any client can cause.
+        "Invalid UTF-8 sequence received from client.",
+        "Unsupported upgrade request.",
     )
 
     def filter(self, record: logging.LogRecord) -> bool:

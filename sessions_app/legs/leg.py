@@ -23,12 +23,13 @@ from agents_app.engine import (
     SessionSpec,
     Usage,
 )
-from agents_app.events import MessageDelta, ThinkingDelta
+from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
-from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
+from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
+from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
@@ -37,6 +38,7 @@ from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
 from tools_app import calls
+from tools_app.executors import builtin
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 from tools_app.types import CallContext
@@ -59,12 +61,15 @@ class RunnerLeg:
         self._steering_lock = asyncio.Lock()
         self._started_at = time.perf_counter()
         self._text_started = False
+        self._provider_away = start.run.outage_since is not None
 
     async def load(self) -> None:
         """Reads the session, run and history for the engine, and downloads attachments. Raises GatewayError when that
         fails for a reason that a retry would not change."""
         start = self._start
         await attachments_fetch(run_id=start.run.pk, fence=start.fence, tenant_id=start.session.tenant_id)
+        # Awaited here and not in the thread below, of which a silent MCP server could take all.
+        await builtin.prepare(session_builtins(start.session))
         self.session, self.run, self.history, self._context = await self._in_database(self._load)
 
     def _load(self) -> tuple[SessionSpec, RunSpec, tuple[HistoryMessage, ...], CallContext]:
@@ -87,10 +92,18 @@ class RunnerLeg:
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
+        if self._provider_away and isinstance(event, MessageStart | ThinkingStart):
+            await self._resume_provider()
         if not self._text_started and isinstance(event, MessageDelta | ThinkingDelta):
             self._text_started = True
             FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._started_at)
         await self._writer.emit(event)
+
+    async def _resume_provider(self) -> None:
+        """Tells clients, before the first of the response, that the provider answers again."""
+        self._provider_away = False
+        PROVIDER_WAITS.labels("resumed").inc()
+        await self._writer.emit(ProviderResumed())
 
     async def drain(self) -> None:
         """Waits until all emitted events are committed."""
@@ -103,6 +116,8 @@ class RunnerLeg:
 
     async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         """See `Leg.checkpoint`."""
+        if self._provider_away:
+            await self._resume_provider()
         await self._writer.drain()
         planned = await self._in_database(completion_checkpoint, self._start, completion)
         self._count_tokens(completion.usage)

@@ -19,7 +19,7 @@ from events_app import log
 from events_app.lease import Fence, lease_release
 from events_app.types import Event
 from sessions_app.events import AgentStart, RunRetried
-from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
+from sessions_app.models import AgentSession, PromptAttachment, Run, RunState, prompt_message_id
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
 from sessions_app.services.run_end import run_fail, session_state
@@ -129,7 +129,9 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
     events: list[Event] = []
     if run.state == RunState.QUEUED:
         run.started_at = moment
-        message = message_add(session_id=session.pk, run_id=run.pk, role="user", content=run.text)
+        message = message_add(
+            session_id=session.pk, run_id=run.pk, role="user", content=run.text, message_id=prompt_message_id(run.pk)
+        )
         PromptAttachment.objects.filter(run=run).update(message=message)
         events.append(AgentStart(model=session.model))
     elif run.state == RunState.RUNNING:
@@ -138,6 +140,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
         waited = (moment - _ready_since(session, run)).total_seconds()
+        run.resume_at = None
         transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
@@ -145,7 +148,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
     run.attempt += 1
     run.stalled += 1
     run.save(
-        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
+        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms", "resume_at"],
     )
     session.state = session_state(session)
     session.save(update_fields=["state"])
@@ -154,7 +157,9 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
 
 def _ready_since(session: AgentSession, run: Run) -> datetime:
     """Returns the time since which the run has waited only for a free slot: that of its prompt, of the end of the run
-    before it, or of the last settled call."""
+    before it, of the last settled call, or of the end of its pause."""
+    if run.resume_at is not None:
+        return run.resume_at
     if run.state == RunState.READY:
         return session.updated_at
     before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)

@@ -1,5 +1,5 @@
-"""The sweep: a round every few seconds that wakes sessions whose wake-up was lost, settles expired tool calls and ends
-runs that are past their limit.
+"""The sweep: a round every few seconds that wakes sessions whose wake-up was lost, starts runs whose pause is over,
+settles expired tool calls and ends runs that are past their limit.
 
 It also removes outdated idempotency records once a minute. Every process has a sweep; an advisory lock lets one of them
 work at a time.
@@ -27,6 +27,7 @@ from events_app.removal import GoOn
 from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
 from sessions_app.services.overtime import runs_overdue_end
+from sessions_app.services.provider_wait import runs_resume
 from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.services.idempotency import idempotency_purge
 
@@ -126,6 +127,7 @@ class _Interval:
 
 
 def _wake_sessions() -> int:
+    runs_resume()
     found = sessions_with_work()
     for key in found:
         WAKEUPS.notify_overdue(key)

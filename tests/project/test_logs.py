@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 import structlog
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
@@ -128,6 +129,17 @@ def test_a_503_is_said_by_its_cause_and_not_by_django_too(stderr: io.StringIO) -
     django.error("Service Unavailable: %s", "/v1/sessions", extra={"status_code": 503})
     django.error("Internal Server Error: %s", "/admin/", extra={"status_code": 500})
     assert [json.loads(line)["status_code"] for line in stderr.getvalue().splitlines()] == [500]
+
+
+@pytest.mark.parametrize("kind", ["DisallowedHost", "DisallowedModelAdminLookup", "csrf"])
+def test_what_django_refuses_as_suspicious_is_a_warning_without_a_traceback(stderr: io.StringIO, kind: str) -> None:
+    try:
+        raise SuspiciousOperation("Invalid HTTP_HOST header: 'a b'.")
+    except SuspiciousOperation as error:
+        logging.getLogger(f"django.security.{kind}").error(str(error), exc_info=error)
+    (line,) = [json.loads(text) for text in stderr.getvalue().splitlines()]
+    assert (line["level"], line["event"]) == ("warning", "Invalid HTTP_HOST header: 'a b'.")
+    assert "exception" not in line
 
 
 def test_nothing_in_a_line_commands_the_terminal_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
