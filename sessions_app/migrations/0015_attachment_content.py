@@ -9,7 +9,7 @@ from core_app.online_migrations import AddCheckOnline, OnlineMigration
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0013_stream_token_moves'),
+        ('sessions_app', '0014_provider_wait'),
     ]
 
     operations = [

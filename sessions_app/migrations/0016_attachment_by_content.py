@@ -7,10 +7,14 @@ class Migration(OnlineMigration):
     atomic = False
 
     dependencies = [
-        ('sessions_app', '0014_attachment_content'),
+        ('sessions_app', '0015_attachment_content'),
     ]
 
     operations = [
+        AddIndexOnline(
+            model_name='run',
+            index=models.Index(condition=models.Q(('resume_at__isnull', False)), fields=['resume_at'], name='run_resume_at'),
+        ),
         ValidateCheck('promptattachment', 'attachment_has_one_source'),
         AddIndexOnline(
             model_name='promptattachment',
