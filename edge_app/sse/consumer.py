@@ -30,7 +30,7 @@ from events_app.follower import Follower, FollowerReleased, FollowerReset, Follo
 from events_app.generations import Position
 from events_app.hub import HUB
 from events_app.positions import Dropped, StreamPosition, dropped_range
-from tenants_app.authentication import aprincipal_recheck
+from tenants_app.authentication import KeyWatch
 from tenants_app.principal import SESSIONS, Principal
 
 logger = structlog.get_logger("gateway.streams")
@@ -83,7 +83,7 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
     """One GET request for a stream. A face implements `open`."""
 
     required_scope: ClassVar[str] = SESSIONS
-    """The key's scope, checked at the start and at every heartbeat."""
+    """The key's scope, checked at the start, before each batch and at every heartbeat."""
 
     @abstractmethod
     async def open(self, query: Query) -> OpenStream | PlainResponse:
@@ -150,11 +150,14 @@ async def _chunks(
     if stream.over:
         return
     clock, view = asyncio.get_running_loop().time, stream.view
+    watch = KeyWatch(principal, required_scope)
     due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
     try:
         while True:
             events = await follower.next(max(0.0, due - clock()))
             if events:
+                if not watch.fresh:
+                    await watch.check()
                 await view.prepare(events)
             frames, ended = _frames(view, follower.missing, events)
             if chunk := b"".join(frames):
@@ -163,7 +166,7 @@ async def _chunks(
                 return
             if not events or clock() >= due:
                 due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
-                (await aprincipal_recheck(principal)).require(required_scope)
+                await watch.check()
                 yield heartbeat_frame(follower.position)
     except FollowerReset as reset:
         yield dropped_frame(reset.after, reset.dropped) + restart_frame()
