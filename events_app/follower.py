@@ -109,7 +109,7 @@ class StreamReader:
             return self._consecutive(self._read_ahead)
         return self._consecutive(await self._read()) if self.behind else self._take()
 
-    def passed(self, events: Sequence[StoredEvent]) -> Missing | None:
+    def move_past(self, events: Sequence[StoredEvent]) -> Missing | None:
         """Moves the position past the events, which are returned now. Returns the range before them that is no longer
         kept, if there is one."""
         missing, first = None, events[0].offset
@@ -250,7 +250,7 @@ class Follower(StreamReader):
             self.check_ended()
             events = await self.step()
             if events:
-                self.missing = self.passed(events)
+                self.missing = self.move_past(events)
                 return events
             if not self.behind and not await self.subscription.wait(limit):
                 return ()
@@ -383,7 +383,7 @@ class MultiFollower:
             self._ready[stream_id] = None
         if not events:
             return None
-        return StreamEvents(stream_id, reader.passed(events), events)
+        return StreamEvents(stream_id, reader.move_past(events), events)
 
     async def _wait(self, seconds: float) -> bool:
         try:

@@ -60,6 +60,12 @@ def begin() -> None:
     _add(django_connection.connection, first=True)
 
 
+def forget() -> None:
+    """Makes the next comparison find another database."""
+    with django_connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {MARK_TABLE}")
+
+
 def _is_other(connection: Connection) -> bool:
     found, n, identity, is_marked = _state(connection)
     return n is not None and (found != identity or not is_marked)

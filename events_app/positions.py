@@ -58,14 +58,14 @@ class StreamPosition:
         common = self.common(seen)
         if common != seen.offset:
             return self.reset(seen, max(common, self.floor))
-        return self.kept(common)
+        return self.skip_removed(common)
 
     def reset(self, seen: Position, after: int) -> Resumption:
         """Returns the resumption of a reader that has seen what is not in this log, and goes on after `after`."""
         STREAM_RESETS.inc()
         return Resumption(after, {"from": seen.wire, "to": self.at(after).wire, "reason": "reset"}, reset=True)
 
-    def kept(self, after: int) -> Resumption:
+    def skip_removed(self, after: int) -> Resumption:
         """Returns the resumption after an offset of this log, whose next events may have been removed."""
         if after >= self.floor:
             return Resumption(after)

@@ -111,6 +111,9 @@ GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
 GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
+# PostgreSQL: whether a commit of streamed events waits for the disk and a synchronous standby. If not, a crash may lose
+# the last ones, and their readers are told. All other commits wait.
+GATEWAY_SYNCHRONOUS_DELTAS = env.bool("SYNCHRONOUS_DELTAS", True)
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")

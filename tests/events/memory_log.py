@@ -43,7 +43,7 @@ class MemoryLog:
         first = len(stream) + 1
         generations = self.generations.get(stream_id, NO_GENERATIONS)
         if count and generations.newest < self.generation:
-            generations = self.generations[stream_id] = generations.begun(self.generation, len(stream))
+            generations = self.generations[stream_id] = generations.begin(self.generation, len(stream))
         newest = generations.newest
         stream += [
             StoredEvent(stream_id, first + n, "message_delta", "run_1", b"{}", None, newest) for n in range(count)

@@ -10,7 +10,6 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -35,7 +34,7 @@ class State:
     def write(self, event: int) -> State:
         newest, generations = self.incarnations[-1], self.generations
         if generations.newest < newest:
-            generations = generations.begun(newest, len(self.events))
+            generations = generations.begin(newest, len(self.events))
         return replace(self, events=(*self.events, event), generations=generations)
 
     def restore(self, generation: int) -> State:
@@ -93,7 +92,7 @@ def test_a_generation_in_which_nothing_was_lost_resets_nobody() -> None:
 
 def test_a_stream_remembers_a_bounded_number_of_generations_and_forgets_on_the_safe_side() -> None:
     state = State()
-    readers: set[Any] = set()
+    readers: set[tuple[Position, tuple[int, ...]]] = set()
     for number in range(1, 3 * MAX_BASES):
         state = state.write(number).restore(2 * number)
         readers.update(state.write(-number).readers())
@@ -115,7 +114,7 @@ def test_a_position_of_generation_0_is_a_number() -> None:
 
 
 def test_the_column_says_what_it_was_given() -> None:
-    generations = NO_GENERATIONS.begun(3, 10).begun(7, 25)
+    generations = NO_GENERATIONS.begin(3, 10).begin(7, 25)
     assert generations.text == " 3:10 7:25"
     assert Generations.parse(generations.text) == generations
     assert [generations.position(offset).generation for offset in (10, 11, 25, 26)] == [0, 3, 3, 7]
@@ -239,7 +238,7 @@ async def test_a_reader_that_lost_nothing_goes_on_without_a_word(monkeypatch: py
 
 def test_a_generation_that_nobody_knows_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positions, "generation_is_known", lambda generation: generation != 5)
-    here = StreamPosition(head=20, floor=0, generations=NO_GENERATIONS.begun(9, 15))
+    here = StreamPosition(head=20, floor=0, generations=NO_GENERATIONS.begin(9, 15))
     assert here.resume(Position(12, 5)).after == 0
     assert here.resume(Position(18, 5)).dropped == {"from": "18.5", "to": 0, "reason": "reset"}
     assert here.resume(Position(18)).dropped == {"from": 18, "to": 15, "reason": "reset"}
@@ -247,6 +246,6 @@ def test_a_generation_that_nobody_knows_begins_anew(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_not_kept_any_more_is_told_with_a_reset() -> None:
-    here = StreamPosition(head=20, floor=16, generations=NO_GENERATIONS.begun(9, 15))
+    here = StreamPosition(head=20, floor=16, generations=NO_GENERATIONS.begin(9, 15))
     assert here.resume(Position(18)).dropped == {"from": 18, "to": "16.9", "reason": "reset"}
     assert here.resume(Position(12)).dropped == {"from": 13, "to": "16.9"}
