@@ -77,7 +77,7 @@ def of_legs(monkeypatch: pytest.MonkeyPatch) -> Iterator[LegStatements]:
             return original(self, sql, params, *more)
 
         monkeypatch.setattr(CursorWrapper, name, counting)
-    yield counted
+    return counted
 
 
 async def test_a_leg_is_so_many_statements_and_so_many_more_for_each_completion(
