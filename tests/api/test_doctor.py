@@ -61,7 +61,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = run_doctor()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 17
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 18
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -214,3 +214,22 @@ def room() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('max_connections')::int")
         return int(cursor.fetchone()[0]) - 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"HOST": "127.0.0.1"}, "ok"),
+        ({"HOST": "::1"}, "ok"),
+        ({"HOST": "localhost"}, "ok"),
+        ({"HOST": "0.0.0.0"}, "warning"),
+        ({"HOST": "::"}, "warning"),
+        ({"HOST": "gateway.example"}, "warning"),
+        ({"HOST": "0.0.0.0", "TLS_CERT_FILE": "server.crt"}, "ok"),
+        ({"HOST": "0.0.0.0", "TRUSTED_PROXIES": ["10.0.0.0/8"]}, "ok"),
+    ],
+)
+def test_a_gateway_that_others_reach_in_clear_text_is_warned_of(settings: Any, fields: Any, level: str) -> None:
+    for name, value in fields.items():
+        setattr(settings, f"GATEWAY_{name}", value)
+    assert doctor.check_exposure()[0] == level
