@@ -26,6 +26,7 @@ MAX_EXPLAINED_BYTES = 8 * 1024 * 1024
 """Larger texts are not read again by the decoder that says where an error is: it needs the text in one piece, and takes
 up to eight times its bytes."""
 
+_ORJSON_BLOCK = 4096
 _UNEXPLAINED = "it is too large to say where"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -57,6 +58,13 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 def encode(value: Any) -> bytes:
     """Encodes `value` as compact JSON. The slow, cleaning path is taken only when the fast one refuses."""
+    encoded = _encode(value)
+    # A copy takes 40 ns. As orjson leaves it, a short result keeps a block of 4 KiB from others for as long as it
+    # lives, and events live in the queues of the log and of followers.
+    return b"%b" % encoded if len(encoded) < _ORJSON_BLOCK else encoded
+
+
+def _encode(value: Any) -> bytes:
     try:
         encoded = orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
@@ -66,7 +74,7 @@ def encode(value: Any) -> bytes:
 
 def encode_text(value: Any) -> str:
     """Encodes as `encode` does, into `str`, for text columns."""
-    return encode(value).decode()
+    return _encode(value).decode()
 
 
 def indent(raw: str) -> str:
