@@ -39,6 +39,11 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+FOLLOWER_QUEUES_DROPPED = Counter(
+    "gateway_follower_queues_dropped",
+    "Queues of followers that were full and dropped: these read the log instead.",
+    registry=REGISTRY,
+)
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
 
 QUEUE_SECONDS = Histogram(
@@ -65,6 +70,9 @@ FIRST_TOKEN_SECONDS = Histogram(
     ["engine"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
     registry=REGISTRY,
+)
+JOB_HINT_FAILURES = Counter(
+    "gateway_job_hint_failures", "Hints to workers that Redis did not take: their jobs start late.", registry=REGISTRY
 )
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY

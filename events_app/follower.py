@@ -1,8 +1,9 @@
 """Followers of streams: the log first, then live batches, and the log again wherever a batch does not continue.
 
 A follower yields every event after its position exactly once and in order, whatever the channel layer drops,
-repeats or reorders. It holds no database connection. One that cannot keep up is ended: its client resumes from the
-last offset that it took. `Follower` follows one stream, `MultiFollower` any number of them in one wait.
+repeats or reorders. It holds no database connection. One that cannot keep up reads the log again; one that takes
+nothing for another GATEWAY_SLOW_FOLLOWER_SECONDS is ended, and its client resumes from the last offset that it took.
+`Follower` follows one stream, `MultiFollower` any number of them in one wait.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PAGE = 256
 """Events taken at once, from the log or from waiting batches; fewer where they are large (`log.PAGE_BYTES`)."""
 
 MAX_STREAMS = 1000
-"""Streams of one `MultiFollower`, each of which may have GATEWAY_FOLLOWER_QUEUE batches waiting."""
+"""Streams of one `MultiFollower`, each of which may have GATEWAY_FOLLOWER_QUEUE_BYTES waiting."""
 
 
 class FollowEnded(Exception):
@@ -38,7 +39,7 @@ class FollowEnded(Exception):
 
 
 class FollowerSlow(FollowEnded):
-    """More was committed than the follower took (close code 4001)."""
+    """The follower took nothing for too long, and missed what was committed meanwhile (close code 4001)."""
 
 
 class FollowerReleased(FollowEnded):
@@ -64,12 +65,12 @@ class StreamReader:
         """Raises FollowerSlow or FollowerReleased when the subscription has ended."""
         if self.subscription.closed:
             raise FollowerReleased(self.stream_id)
-        if self.subscription.overflowed:
+        if self.subscription.too_slow:
             raise FollowerSlow(self.stream_id)
 
     async def read(self) -> Sequence[StoredEvent]:
         """Returns a page of the log."""
-        self.subscription.nudged = False
+        self.subscription.catch_up()
         events = await database.run(log.read, self.stream_id, after=self.position, limit=PAGE)
         self.behind = log.read_was_cut(events, PAGE)
         self.subscription.given = max(self.subscription.given, events[-1].offset if events else self.position)
@@ -89,7 +90,7 @@ class StreamReader:
                     # Check the log once per batch. Events missing there too have been deleted, so do not ask again.
                     self._gap_checked_at, self.behind = batch.first, True
                     return ()
-            batches.popleft()
+            self.subscription.pop()
             if batch.last > position:
                 taken += batch.events[max(0, position + 1 - batch.first) :]
                 size += batch.size
