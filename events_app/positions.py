@@ -30,22 +30,21 @@ def position(stream_id: int) -> StreamPosition:
 
 def heads(stream_ids: Sequence[int]) -> dict[int, int]:
     """Returns the newest offset of each stream that exists, with one query per thousand."""
-    return _column("head", stream_ids)
+    found: dict[int, int] = {}
+    for start in range(0, len(stream_ids), PAGE):
+        page = stream_ids[start : start + PAGE]
+        found.update(Stream.objects.filter(pk__in=page).values_list("id", "head"))
+    return found
 
 
-def floors(stream_ids: Sequence[int]) -> dict[int, int]:
-    """Returns the newest removed offset of each stream that exists, with one query per thousand."""
-    return _column("floor", stream_ids)
+def kept_streams_join(column: str, *, through: str) -> str:
+    """Returns SQL that joins the stream of `column`, as `e`, if it still keeps events up to the offset `through`.
+
+    For statements in which retention looks for what it can remove.
+    """
+    return f"JOIN events_app_stream e ON e.id = {column} AND e.floor < {through}"
 
 
 def stream_events(stream_id: int | Expression | OuterRef) -> QuerySet[Event]:
     """Selects the rows of a stream, for pages and subqueries. `log.read` reads events with pointers resolved."""
     return Event.objects.filter(stream_id=stream_id)
-
-
-def _column(name: str, stream_ids: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for start in range(0, len(stream_ids), PAGE):
-        page = stream_ids[start : start + PAGE]
-        found.update(Stream.objects.filter(pk__in=page).values_list("id", name))
-    return found

@@ -9,6 +9,7 @@ from core_app.errors import Conflict
 from core_app.ids import new_id
 from events_app import log
 from sessions_app.models import AgentSession
+from sessions_app.services.erasure_mark import session_hold
 from sessions_app.services.history import messages_copy
 from sessions_app.services.session import session_lock
 from sessions_app.services.tenant_limits import session_limit_check
@@ -26,11 +27,13 @@ def session_fork(
 ) -> AgentSession:
     """Creates a session with the settings and tools of `public_id` and its history up to `message_id`.
 
-    Closed sessions may be forked, because only the new one is written. Raises NotFound, Conflict, QuotaExceeded.
+    Closed sessions may be forked, because only the new one is written; sessions that are being erased may not. Raises
+    NotFound, Conflict, QuotaExceeded.
     """
     session_limit_check(principal.tenant_id)
     with write_transaction():
         source = session_lock(principal, public_id, writing=False)
+        session_hold(source)
         values = {name: getattr(source, name) for name in _COPIED_COLUMNS}
         stream = log.stream_create(kind="session", parent_id=source.stream.parent_id, tenant_id=principal.tenant_id)
         identity = fork_id or new_id("ses")

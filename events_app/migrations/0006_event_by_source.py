@@ -1,0 +1,21 @@
+"""Finds the pointers of a group to a session's events without reading the group's log."""
+
+from django.db import migrations, models
+
+from core_app.schema import AddIndexConcurrently
+
+
+class Migration(migrations.Migration):
+
+    atomic = False
+
+    dependencies = [
+        ('events_app', '0005_stream_token'),
+    ]
+
+    operations = [
+        AddIndexConcurrently(
+            model_name='event',
+            index=models.Index(condition=models.Q(('source__isnull', False)), fields=['source', 'source_offset'], name='event_by_source'),
+        ),
+    ]
