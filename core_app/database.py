@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
@@ -109,6 +110,12 @@ def database_now() -> float:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_sql()}")
         return float(cursor.fetchone()[0])
+
+
+def database_moment() -> datetime:
+    """Returns the database's clock as an aware instant, for life-times that several processes compare: one of them may
+    have a clock that is ahead or behind."""
+    return datetime.fromtimestamp(database_now(), UTC)
 
 
 def now_sql() -> str:
