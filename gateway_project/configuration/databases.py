@@ -16,8 +16,8 @@ OTHER_CONNECTIONS = 8
 """Connections beside one for each database thread and one for each request thread: the flusher's, the lease keeper's,
 the sweep's …"""
 
-QUEUE_CONNECTIONS = 5
-"""Connections that a worker's queue opens beside those: four, and one that listens."""
+QUEUE_CONNECTIONS = 4
+"""Connections that a worker's queue opens beside those."""
 
 APPLICATION = "agent-gateway "
 
