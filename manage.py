@@ -19,6 +19,8 @@ from environs import EnvError
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+    # Databases, backups and exports contain what only their owner may read, whatever the directory allows.
+    os.umask(0o077)
     try:
         settings.INSTALLED_APPS  # noqa: B018  (reads the settings)
     except (EnvError, ImproperlyConfigured) as error:

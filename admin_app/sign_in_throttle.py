@@ -2,14 +2,15 @@
 
 Attempts are counted before the password is checked, so that parallel attempts guess no more than sequential ones.
 Guessing by others does not lock out the owner of a name: a browser that has signed in under the name has a signed
-cookie (`KNOWN`) and a bucket of its own. With GATEWAY_REDIS_URL all processes share the buckets; when Redis fails
-each process uses its own, as in `tenants_app.limits`. The throttle runs in threads, not on the event loop.
+cookie (`KNOWN`) and a bucket of its own, whatever its address and its name have left. Behind a proxy that is not
+trusted everybody has one address, which anybody can use up. With GATEWAY_REDIS_URL all processes share the buckets;
+when Redis fails each process uses its own, as in `tenants_app.limits`. The throttle runs in threads, not on the event
+loop.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import time
 
@@ -23,10 +24,12 @@ from throttled.rate_limiter import RateLimitResult, per_min
 from throttled.rate_limiter.gcra import GCRARateLimiter
 from throttled.store import MemoryStore, RedisStore
 
+from core_app.addresses import client_group
 from core_app.ids import new_id
 from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
+from core_app.proxy_watch import PROXY_WATCH
 from core_app.redis_errors import redis_errors
 from tenants_app.limits import REDIS_SECONDS, RETRY_SECONDS
 
@@ -56,13 +59,17 @@ class SignInThrottle:
 
     def attempt(self, request: HttpRequest, name: str) -> int:
         """Counts an attempt; returns 0 when it is allowed, else the seconds to wait."""
-        waits = [self._take(f"address {address_of(request)}", PER_ADDRESS)]
-        if not waits[0]:
+        PROXY_WATCH.look(request.META.get("REMOTE_ADDR"), request.META.get("HTTP_X_FORWARDED_FOR"))
+        if browser := _known_as(request, name):
+            wait = self._take(f"name {browser}", PER_NAME)
+        else:
             # An address over its limit does not use up the bucket of the name that it tries.
-            waits.append(self._take(f"name {_known_as(request, name) or _name_hash(name)}", PER_NAME))
-        if any(waits):
+            wait = self._take(f"address {address_of(request)}", PER_ADDRESS) or self._take(
+                f"name {_name_hash(name)}", PER_NAME
+            )
+        if wait:
             RATE_LIMITED.inc()
-        return max(waits)
+        return wait
 
     def should_record(self, request: HttpRequest) -> bool:
         """True once per minute and address: refusals are recorded no more often, because the audit trail only grows."""
@@ -91,12 +98,7 @@ class SignInThrottle:
 
 def address_of(request: HttpRequest) -> str:
     """The client's address behind trusted proxies; for IPv6 its /64 network, because one customer has all of it."""
-    raw = str(request.META.get("REMOTE_ADDR") or "")
-    try:
-        address = ipaddress.ip_address(raw)
-    except ValueError:
-        return raw
-    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+    return client_group(str(request.META.get("REMOTE_ADDR") or ""))
 
 
 def browser_mark(request: HttpRequest, response: HttpResponse, name: str) -> None:

@@ -26,7 +26,7 @@ from admin_app.tables import Confirmation, TenantFilter, TenantModelAdmin
 from admin_app.usage import usage_page
 from core_app import clock
 from core_app.database import write_transaction
-from core_app.errors import Forbidden, GatewayError
+from core_app.errors import GatewayError
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import ADMIN, SCOPES
 from tenants_app.services import (
@@ -65,15 +65,10 @@ def scope_choices(scopes: Iterable[str]) -> list[tuple[str, str]]:
 
 
 class ScopesField(forms.MultipleChoiceField):
-    """All scopes as check boxes."""
+    """Scopes as check boxes. An object belongs to one request, because its choices depend on who asks."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            choices=scope_choices(SCOPES),
-            widget=forms.CheckboxSelectMultiple,
-            required=False,
-            **kwargs,
-        )
+    def __init__(self, scopes: Iterable[str]) -> None:
+        super().__init__(choices=scope_choices(scopes), widget=forms.CheckboxSelectMultiple, required=False)
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -139,13 +134,11 @@ class TenantAdmin(TenantModelAdmin):
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """Form of an API key, without its secret, which the service creates."""
 
-    scopes = ScopesField()
-
     class Meta:
         model = ApiKey
         fields = ("tenant", "name", "scopes", "rpm", "expires_at")
         help_texts = {
-            "rpm": "Requests per minute. Empty: GATEWAY_RATE_LIMIT_RPM. 0: no limit.",
+            "rpm": "Requests per minute. Empty: GATEWAY_RATE_LIMIT_RPM. 0: no limit. Only an operator raises it.",
             "expires_at": "UTC. Empty: never.",
         }
 
@@ -215,12 +208,10 @@ class ApiKeyAdmin(TenantModelAdmin):
         shown = ("tenant", "name", "scopes", "rpm", "expires_at")
         return shown if obj is None else (*shown, "prefix", "seeded", "created_at", "revoked_at", "last_used_at")
 
-    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, change, **kwargs)
-        scopes = form.base_fields.get("scopes")
-        if isinstance(scopes, ScopesField):
-            scopes.choices = scope_choices(scope for scope in SCOPES if scope in grantable(request))
-        return form
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "scopes":
+            return ScopesField(scope for scope in SCOPES if scope in grantable(request))
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         tenant = tenant_of(request)
@@ -235,10 +226,11 @@ class ApiKeyAdmin(TenantModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm[ApiKey], change: bool) -> None:
         values: dict[str, Any] = {name: form.cleaned_data[name] for name in ("name", "scopes", "rpm", "expires_at")}
+        values["by"] = principal_in(request, obj.tenant)
         if change:
-            api_key_update(key=obj, actor=actor_of(request), **values)
+            api_key_update(key=obj, **values)
             return
-        issued = api_key_issue(tenant=obj.tenant, actor=actor_of(request), **values)
+        issued = api_key_issue(tenant=obj.tenant, **values)
         obj.pk = issued.key.pk
         request.issued_key = issued  # type: ignore[attr-defined]
 
@@ -250,9 +242,7 @@ class ApiKeyAdmin(TenantModelAdmin):
         issued: list[IssuedKey] = []
 
         def one(key: ApiKey, text: str) -> str:
-            if not self.has_change_permission(request, key):
-                raise Forbidden(f"{key.name} may do more than you.")
-            issued.append(api_key_rotate(key=key, actor=actor_of(request)))
+            issued.append(api_key_rotate(key=key, by=principal_in(request, key.tenant)))
             return f"{key.name} has a new secret."
 
         message = "These keys get a new secret, and their old one stops at once:"
@@ -264,7 +254,7 @@ class ApiKeyAdmin(TenantModelAdmin):
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
         def one(key: ApiKey, text: str) -> str:
-            api_key_revoke(key=key, actor=actor_of(request))
+            api_key_revoke(key=key, by=principal_in(request, key.tenant))
             return f"{key.name} is revoked."
 
         message = "These keys stop working and cannot be brought back:"
@@ -343,7 +333,9 @@ class GatewayUserAdmin(TenantModelAdmin, UserAdmin):  # type: ignore[type-arg]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = (
-            ScopesField() if db_field.name == "scopes" else super().formfield_for_dbfield(db_field, request, **kwargs)
+            ScopesField(SCOPES)
+            if db_field.name == "scopes"
+            else super().formfield_for_dbfield(db_field, request, **kwargs)
         )
         if field is not None and db_field.name in _ROLE_HELP:
             field.help_text = _ROLE_HELP[db_field.name]

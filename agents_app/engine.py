@@ -143,11 +143,16 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The run ends with an `error` event. `reason` is a sentence for clients and never the text of a foreign
-    exception."""
+    exception.
+
+    `resume_after` is set when no provider could be asked: the seconds that they want to be left alone, 0 if they do not
+    say. The run is then put back and the next leg starts later, unless its session or the gateway does not wait for
+    providers, or has waited long enough."""
 
     code: str
     reason: str
     retryable: bool = False
+    resume_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,14 @@ from agents_app.conversation import (
 )
 from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, Stopped, Usage, Waiting
 from agents_app.events import ModelFallback
-from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderCoolingDown, failure, retry_delay
+from agents_app.failures import (
+    PROVIDER_ERRORS,
+    RETRY_WINDOW,
+    ProviderCoolingDown,
+    failure,
+    outage_seconds,
+    retry_delay,
+)
 from agents_app.history_trim import fit_history
 from agents_app.ready_model import ServedModel
 from agents_app.response_format import EMPTY_FEEDBACK, MAX_REPEATED_REQUESTS, ResponseFormat
@@ -59,6 +66,7 @@ from agents_app.response_usage import usage_of
 from agents_app.spans import model_span, record_response
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.tool_calls import settle_calls
+from core_app.content_threads import CONTENT
 from core_app.ids import new_id
 from core_app.tracing import tracing_enabled
 
@@ -96,6 +104,8 @@ class AgentLoop:
         self._turns = leg.run.turns
         self._tries = 0
         self._asked_at = 0.0
+        self._away: list[float] = []
+        """For each model that could not be asked, the seconds that its provider wants to be left alone."""
         self._stream: ResponseStream | None = None
         self._cut: Cut | None = None
 
@@ -119,7 +129,7 @@ class AgentLoop:
         if self._leg.kept_for not in (None, model):
             history = await self._leg.full_history()
         if history_bytes(history) > THREAD_BYTES:
-            messages = await asyncio.to_thread(messages_of, history, model=model)
+            messages = await CONTENT.run(lambda _: messages_of(history, model=model), owner=self._leg.session.tenant_id)
         else:
             messages = messages_of(history, model=model)
         window = self._model.context_window
@@ -204,7 +214,7 @@ class AgentLoop:
         waited = 0.0
         while (cooldown := self._model.circuit.cooldown_remaining()) is not None:
             if len(self._candidates) > 1 or cooldown > self._model.retry.max_delay or waited > RETRY_WINDOW:
-                raise ProviderCoolingDown(f"The cooldown lasts another {cooldown:.1f} s.")
+                raise ProviderCoolingDown(cooldown)
             await asyncio.sleep(cooldown)
             waited += cooldown
 
@@ -347,8 +357,11 @@ class AgentLoop:
             self._tries += 1
             await asyncio.sleep(delay)
             return None
+        away = outage_seconds(error) if served.may_be_away else None
+        if away is not None:
+            self._away.append(away)
         if not failed.retryable or len(self._candidates) == 1:
-            return failed
+            return failed if away is None else replace(failed, resume_after=min(self._away))
         self._candidates.pop(0)
         self._tries = 0
         await self._leg.emit(ModelFallback(from_model=served.name, to_model=self._model.name, reason=failed.code))

@@ -83,7 +83,8 @@ class ServedModel:
     """A model ready for requests. `name` is `provider:model`, as in usage and events.
 
     `says_end`: a complete response has a finish reason, so one without it was cut off and must not be stored as a
-    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again."""
+    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again. `may_be_away`:
+    a provider that fails may answer later, so a run may wait for it."""
 
     name: str
     model: Model
@@ -92,6 +93,7 @@ class ServedModel:
     json_schema: bool = True
     says_end: bool = True
     may_be_blank: bool = False
+    may_be_away: bool = True
     first_event_seconds: float | None = None
     budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED

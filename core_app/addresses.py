@@ -72,3 +72,17 @@ def _embedded_addresses(address: Address) -> list[IPv4Address]:
     if int(address) >> 32 & 0xFDFFFFFF == 0x5EFE:  # ISATAP
         return [IPv4Address(int(address) & 0xFFFFFFFF)]
     return []
+
+
+def client_group(address: str) -> str:
+    """Returns the text by which limits per address count a client: its address, and for IPv6 its network of 64 bits,
+    because one customer has all of it. A text that is no address is returned as it is."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

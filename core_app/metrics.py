@@ -24,7 +24,36 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
-RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by a key's rpm.", registry=REGISTRY)
+CONTENT_TIMEOUTS = Counter(
+    "gateway_content_timeouts",
+    "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
+    registry=REGISTRY,
+)
+WAITING_REFUSED = Counter(
+    "gateway_waiting_refused",
+    "Requests, actions and legs' queries refused because too many of their tenant wait, by lane.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LOCK_TIMEOUTS = Counter(
+    "gateway_lock_timeouts",
+    "Requests answered 503 because a lock was not free within GATEWAY_LOCK_TIMEOUT_SECONDS.",
+    registry=REGISTRY,
+)
+RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
+
+CONNECTIONS_REFUSED = Counter(
+    "gateway_connections_refused",
+    "Connections that the server refused or closed at one of its own limits, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+FAILED_KEYS = Counter(
+    "gateway_failed_keys",
+    "Requests with a wrong key, by outcome: refused (401), limited (429).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
@@ -46,6 +75,12 @@ FOLLOWER_QUEUES_DROPPED = Counter(
 )
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
 
+FLUSHER_FAILURES = Counter(
+    "gateway_flusher_failures",
+    "Failures of the flusher outside its commits; the thread goes on, or is started again.",
+    registry=REGISTRY,
+)
+
 QUEUE_SECONDS = Histogram(
     "gateway_queue_seconds",
     "Time from when a run could go on, with no run before it and nothing awaited, to the start of its leg.",
@@ -55,6 +90,12 @@ QUEUE_SECONDS = Histogram(
 LEGS_RETRIED = Counter(
     "gateway_legs_retried",
     "Legs that were started again because the attempt before broke off.",
+    registry=REGISTRY,
+)
+PROVIDER_WAITS = Counter(
+    "gateway_provider_waits",
+    "Waits of runs for a provider that could not be asked: begun (waiting), resumed, given up (failed).",
+    ["outcome"],
     registry=REGISTRY,
 )
 LEG_SECONDS = Histogram(
@@ -79,6 +120,11 @@ SHARED_FAILURES = Counter(
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
+RUNS_OVERDUE = Counter(
+    "gateway_runs_overdue",
+    "Running runs that the sweep ended, a minute past GATEWAY_MAX_RUN_SECONDS: their engine ignored its cancellation.",
+    registry=REGISTRY,
+)
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
 SPANS = Counter(
     "gateway_spans",

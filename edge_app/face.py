@@ -32,6 +32,11 @@ def default_body_limit(path: str) -> int:
     return limit
 
 
+def no_session(path: str) -> str | None:
+    """Returns None."""
+    return None
+
+
 def no_path(path: str) -> bool:
     """Returns False."""
     return False
@@ -113,6 +118,10 @@ class Face:
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""
+
+    session_of: Callable[[str], str | None] = no_session
+    """Returns what requests to a path may wait for each other at, such as a session's id: they occupy at most
+    GATEWAY_SESSION_THREADS together."""
 
     open_paths: Sequence[str] = ()
     """Django's paths that need no key, with everything below them."""

@@ -43,12 +43,16 @@ GATEWAY_OTEL_PROPAGATE: list[str] = env.list("OTEL_PROPAGATE", [])
 # --- Keys and limits ---------------------------------------------------------------------------------
 GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
 GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
+# All keys of a tenant together: its administrators issue keys, and must not multiply the limit by their number.
+GATEWAY_TENANT_RATE_LIMIT_RPM = env.int("TENANT_RATE_LIMIT_RPM", 5 * GATEWAY_RATE_LIMIT_RPM)
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
 # In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.
 GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 * 1024)
 # Requests of the inference paths contain images and documents.
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
+# After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
+GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
@@ -56,7 +60,46 @@ GATEWAY_MAX_QUEUED_PROMPTS = env.int("MAX_QUEUED_PROMPTS", 32)
 # Limits of one tenant, so that none fills the database; 0 means no limit. A tenant's own settings take precedence.
 GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
 GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
+# Requests with a wrong key from one address per minute; further ones get 429. Its valid keys are not limited.
+GATEWAY_FAILED_KEYS_PER_MINUTE = env.int("FAILED_KEYS_PER_MINUTE", 30)
+# Responses to requests with an Idempotency-Key, each stored for a day; about 1 KiB.
+GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = env.int("MAX_STORED_RESPONSES_PER_TENANT", 1_000_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
+# Connections of one tenant to the hosts that it names: callbacks, webhooks, pages, attachments.
+GATEWAY_CONNECTIONS_PER_HOST = env.int("CONNECTIONS_PER_HOST", 32)
+GATEWAY_CONNECTIONS_PER_TENANT = env.int("CONNECTIONS_PER_TENANT", 500)
+
+# --- Agentbus ----------------------------------------------------------------------------------------
+# Ways to sign in to the socket: token, password, device. A client that has signed in may always resume.
+GATEWAY_AUTH_MODES: list[str] = env.list("AUTH_MODES", ["token"])
+# Makes the user `gateway` of tenant `default` with this password, for clients that know only a password.
+GATEWAY_PASSWORD = env.str("PASSWORD", "")
+# Peers of the tailnet need no credential: tailscaled at this socket, or Tailscale's own proxy, says who they are.
+GATEWAY_ALLOW_TAILSCALE = env.bool("ALLOW_TAILSCALE", False)
+GATEWAY_TAILSCALE_SOCKET = env.str("TAILSCALE_SOCKET", "/var/run/tailscale/tailscaled.sock")
+# Connections of a process, and of one tenant in it.
+GATEWAY_MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", 1000)
+# A connection without any frame of its client for this long is closed.
+GATEWAY_CONNECTION_TIMEOUT = env.float("CONNECTION_TIMEOUT", 300.0)
+GATEWAY_RPC_HEARTBEAT_SECONDS = env.float("RPC_HEARTBEAT_SECONDS", 30.0)
+# `system.info` and `system.status` before `connect`.
+GATEWAY_RPC_PUBLIC_STATUS = env.bool("RPC_PUBLIC_STATUS", False)
+
+# --- Connections -------------------------------------------------------------------------------------
+GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
+GATEWAY_MAX_HEADERS = env.int("MAX_HEADERS", 100)
+GATEWAY_MAX_HEAD_BYTES = env.int("MAX_HEAD_BYTES", 64 * 1024)
+# From the connection, and on a kept one from the first byte, to the end of the headers.
+GATEWAY_HEAD_SECONDS = env.float("HEAD_SECONDS", 15.0)
+# Connections without a request; the longest waiting ones are closed beyond it.
+GATEWAY_MAX_IDLE_CONNECTIONS = env.int("MAX_IDLE_CONNECTIONS", 1000)
+GATEWAY_MAX_IDLE_PER_ADDRESS = env.int("MAX_IDLE_PER_ADDRESS", 100)
+# Open files that connections may not use up: databases, providers and callbacks need them. At most a quarter of all.
+GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
+# Pings, pongs and small fragments of one socket, which clients send a few of.
+GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
+# Messages of one socket; each 16 KiB of their size counts as one more.
+GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
 # --- Streams -----------------------------------------------------------------------------------------
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
@@ -81,6 +124,8 @@ GATEWAY_MAX_RUNS = env.int("MAX_RUNS", 500)
 GATEWAY_MAX_RUNS_PER_TENANT = env.int("MAX_RUNS_PER_TENANT", 300)
 GATEWAY_MAX_RUN_SECONDS = env.int("MAX_RUN_SECONDS", 3600)
 GATEWAY_MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", 3)
+# A run waits for a provider that cannot be asked, and fails after this time without progress; 0: it fails at once.
+GATEWAY_PROVIDER_OUTAGE_SECONDS = env.int("PROVIDER_OUTAGE_SECONDS", 900)
 # The session of a killed worker continues within 15 s: the lease's 10 s and a sweep.
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
@@ -97,8 +142,21 @@ GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
-GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
+# Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
+GATEWAY_CONTENT_THREADS = env.int("CONTENT_THREADS", 4)
+GATEWAY_CONTENT_SECONDS = env.float("CONTENT_SECONDS", 10.0)
+# For what clients ask over sockets, and for the opening of their event streams.
+GATEWAY_ACTION_THREADS = env.int("ACTION_THREADS", 8)
+GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 24)
+# One tenant's part of each of these, and one session's most, so that requests that wait for a locked session leave
+# threads to everybody else. What exceeds them waits, up to a number.
+GATEWAY_TENANT_SHARE = env.float("TENANT_SHARE", 0.25)
+GATEWAY_SESSION_THREADS = env.int("SESSION_THREADS", 4)
+GATEWAY_MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", 256)
+# A client waits this long for a row that another transaction has locked.
+GATEWAY_LOCK_TIMEOUT_SECONDS = env.float("LOCK_TIMEOUT_SECONDS", 3.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
@@ -132,6 +190,7 @@ FACES = [
     "faces.native",
     "faces.inference",
     "faces.responses",
+    "faces.agentbus",
 ]
 
 INSTALLED_APPS = [
@@ -166,6 +225,7 @@ if GATEWAY_DATABASE_URL:
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "gateway_project.http.page_headers.PageHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -198,15 +258,16 @@ AUTH_PASSWORD_VALIDATORS = [
 DATABASES = {
     "default": postgresql(
         GATEWAY_DATABASE_URL,
-        db_threads=GATEWAY_DB_THREADS,
-        request_threads=GATEWAY_REQUEST_THREADS,
+        threads=GATEWAY_DB_THREADS + GATEWAY_ACTION_THREADS + GATEWAY_REQUEST_THREADS,
         lease_seconds=GATEWAY_LEASE_SECONDS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
     if GATEWAY_DATABASE_URL
     else sqlite(
         GATEWAY_DATA_DIR / "gateway.sqlite3",
         test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
         synchronous=GATEWAY_SYNCHRONOUS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
 }
 

@@ -43,10 +43,10 @@ class ModelNotFound(NotFound):
 
 
 class PathRateLimited(RateLimited):
-    """The key has made as many requests on this path as it may in a minute."""
+    """The key, or its tenant, has made as many requests on this path as it may in a minute."""
 
     def __init__(self, limit: RateLimit) -> None:
-        message = f"This key may make {limit.quota} requests per minute on this path."
+        message = f"{limit.subject} may make {limit.quota} requests per minute on this path."
         super().__init__(message, retry_after=limit.retry_after)
         self.limit = limit
 

@@ -33,6 +33,7 @@ from tools_app.events import (
     ToolDetached,
     ToolExecutionEnd,
     ToolExecutionStart,
+    ToolTested,
 )
 
 
@@ -98,6 +99,30 @@ class ModelSwitched(Event):
 class Steering(Event):
     type: ClassVar[str] = "steering"
     text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SteeringUndelivered(Event):
+    """A text that was accepted and that the run ended without."""
+
+    type: ClassVar[str] = "steering_undelivered"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderWaiting(Event):
+    """The run waits for its provider and asks it again at `until`."""
+
+    type: ClassVar[str] = "provider_waiting"
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderResumed(Event):
+    """The provider answers again."""
+
+    type: ClassVar[str] = "provider_resumed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,8 +209,12 @@ SESSION_EVENTS = SessionVocabulary(
         ModelFallback,
         ToolAttached,
         ToolDetached,
+        ToolTested,
         Steering,
+        SteeringUndelivered,
         RunRetried,
+        ProviderWaiting,
+        ProviderResumed,
         ContextTruncated,
         ContextSummarized,
         SessionUpdated,

@@ -17,6 +17,11 @@ def run_id() -> str:
     return new_id("run")
 
 
+def prompt_message_id(run: str) -> str:
+    """Returns the id of the message that a run's prompt becomes, which is known as soon as the prompt is accepted."""
+    return f"msg_{run.partition('_')[2]}"
+
+
 class SessionState(models.TextChoices):
     """The states of a session (docs/protocol-native.md, "A session's life")."""
 
@@ -85,6 +90,7 @@ class AgentSession(models.Model):
     options = models.TextField(default="{}")
     response_format = models.TextField(null=True)
     history_policy = models.CharField(max_length=10, default="truncate")
+    outage_policy = models.CharField(max_length=4, default="wait", db_default="wait")
     builtins = models.TextField(default="[]")
     approvals = models.TextField(default="{}")
     user_data = models.TextField(default="{}")
@@ -129,6 +135,9 @@ class Run(models.Model):
     `attempt` counts all attempts, `stalled` those that died since the last progress. `urgent` runs (whenBusy:
     interrupt) precede other queued runs. `last_offset` is the offset of the terminal event. `trace` identifies the
     reserved span of the run (`core_app.tracing.reserve_span`), or is None.
+
+    A run that waits for its provider is `waiting` until `resume_at` and then `ready`. `outage_since`, `outage_tries`
+    and `outage_reason` are of the outage that it has waited for since its last progress.
     """
 
     id = models.CharField(max_length=40, primary_key=True, default=run_id)
@@ -153,6 +162,11 @@ class Run(models.Model):
     cost_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
     cost_known = models.BooleanField(default=True)
     active_ms = models.BigIntegerField(default=0)
+
+    resume_at = models.DateTimeField(null=True)
+    outage_since = models.DateTimeField(null=True)
+    outage_tries = models.PositiveIntegerField(default=0, db_default=0)
+    outage_reason = models.TextField(null=True)
 
     urgent = models.BooleanField(default=False)
     end_reason = models.CharField(max_length=20, null=True)
@@ -186,6 +200,7 @@ class Run(models.Model):
             ),
             models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
             models.Index(fields=["tenant", "ended_at"], condition=Q(ended_at__isnull=False), name="run_by_end"),
+            models.Index(fields=["resume_at"], condition=Q(resume_at__isnull=False), name="run_resume_at"),
         ]
 
     def __str__(self) -> str:

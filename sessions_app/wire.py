@@ -51,6 +51,7 @@ def run_to_wire(run: Run) -> dict[str, Any]:
         "tokenUsage": token_usage(run),
         "costUsd": float(run.cost_usd),
         "costKnown": run.cost_known,
+        "providerWaiting": _provider_waiting(run),
         "endReason": run.end_reason,
         "error": error,
         "lastMessage": {"role": "assistant", "content": run.last_message} if run.last_message is not None else None,
@@ -60,6 +61,12 @@ def run_to_wire(run: Run) -> dict[str, Any]:
         "startedAt": clock.iso_ms(run.started_at) if run.started_at else None,
         "endedAt": clock.iso_ms(run.ended_at) if run.ended_at else None,
     }
+
+
+def _provider_waiting(run: Run) -> dict[str, Any] | None:
+    if run.resume_at is None:
+        return None
+    return {"until": clock.iso_ms(run.resume_at), "reason": run.outage_reason}
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:

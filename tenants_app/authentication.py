@@ -7,6 +7,7 @@ the same Unauthorized.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
@@ -19,12 +20,16 @@ from django.db.models import Q
 
 from core_app import clock, database
 from core_app.errors import Unauthorized
+from core_app.lifecycle import process_wide
 from tenants_app.key_cache import KEY_CACHE, CachedLookup
-from tenants_app.models import ApiKey, Tenant, User
-from tenants_app.principal import Principal
+from tenants_app.models import ApiKey, Device, Tenant, User
+from tenants_app.principal import DEVICE, SESSIONS, Principal
 from tenants_app.secret import is_well_formed, secret_hash
 
 Scope = MutableMapping[str, Any]
+
+_FRESH_SHARE = 0.5
+"""Open streams renew the cache's entry after this share of its time, so that no event waits for the database."""
 
 _LAST_USED_STEP = timedelta(minutes=1)
 """Shortest interval between writes of `last_used_at`: it is only informative, and a write costs more than a request."""
@@ -67,16 +72,89 @@ def principal_recheck(principal: Principal) -> Principal:
 
     Raises Unauthorized when its key, user or tenant is no longer valid.
     """
-    return _narrow(
-        _require_principal(*KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal))), principal
-    )
+    return _narrow(_recheck(principal), principal)
 
 
 async def aprincipal_recheck(principal: Principal) -> Principal:
-    """Does the same from the event loop, for heartbeats: one query per key and cache period for all followers."""
+    """Does the same from the event loop: one query per key and cache period for all followers, which wait together."""
     if known := KEY_CACHE.get(_identity(principal)):
         return _narrow(_require_principal(known, loaded=False), principal)
-    return await database.run(principal_recheck, principal)
+    return _narrow(await _RECHECKS.run(_identity(principal), principal), principal)
+
+
+class _SharedRechecks:
+    """Look-ups in progress by identity, one for all callers of a loop: ten thousand followers of one key would
+    otherwise ask for a thread each, every time the cache's entry expires."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Principal]] = {}
+
+    async def run(self, identity: str, principal: Principal) -> Principal:
+        """Returns the principal's current state, with all its scopes."""
+        # A caller that leaves must not take the answer from the others.
+        return await asyncio.shield(self.start(identity, principal))
+
+    def start(self, identity: str, principal: Principal) -> asyncio.Task[Principal]:
+        """Starts the look-up unless it is in progress."""
+        place = asyncio.get_running_loop(), identity
+        task = self._running.get(place)
+        if task is None:
+            task = self._running[place] = asyncio.create_task(database.run(_recheck, principal, _FRESH_SHARE))
+            task.add_done_callback(lambda done: self._end(place, done))
+        return task
+
+    def _end(self, place: tuple[asyncio.AbstractEventLoop, str], task: asyncio.Task[Principal]) -> None:
+        self._running.pop(place, None)
+        if not task.cancelled():
+            # Nobody may be waiting for it; whoever is gets the exception, too.
+            task.exception()
+
+
+def _recheck(principal: Principal, share: float = 1.0) -> Principal:
+    known, loaded = KEY_CACHE.get_or_load(_identity(principal), lambda: _load_again(principal), share)
+    return _require_principal(known, loaded)
+
+
+_RECHECKS = process_wide(_SharedRechecks())
+"""Process-wide instance."""
+
+
+class KeyWatch:
+    """A principal of an open stream, asked before each batch whether its key is still good.
+
+    The answer is never older than GATEWAY_KEY_CACHE_SECONDS, so nothing that was written that long after a key's
+    revocation is delivered to it. On a busy stream the cache's entry is renewed before it expires, and asking costs a
+    look-up in the cache.
+    """
+
+    __slots__ = ("_identity", "_seen", "principal", "required_scope")
+
+    def __init__(self, principal: Principal, required_scope: str | None) -> None:
+        self.principal = principal
+        self.required_scope = required_scope
+        self._identity = _identity(principal)
+        self._seen: CachedLookup | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """True while the cache has the answer that the last check saw, and is not due to renew it."""
+        return self._seen is not None and KEY_CACHE.get(self._identity, _FRESH_SHARE) is self._seen
+
+    async def check(self) -> Principal:
+        """Asks, and returns what the principal may do now; raises Unauthorized or Forbidden."""
+        known = KEY_CACHE.get(self._identity)
+        if known is None:
+            self.principal = await aprincipal_recheck(self.principal)
+            known = KEY_CACHE.get(self._identity)
+        elif KEY_CACHE.get(self._identity, _FRESH_SHARE) is None:
+            _RECHECKS.start(self._identity, self.principal)
+        if known is not None:
+            # What the cache has now, which may be newer than the answer that was waited for.
+            self.principal = _narrow(_require_principal(known, loaded=False), self.principal)
+        if self.required_scope is not None:
+            self.principal.require(self.required_scope)
+        self._seen = known
+        return self.principal
 
 
 def principal_for_user(user: User) -> Principal:
@@ -85,6 +163,28 @@ def principal_for_user(user: User) -> Principal:
     if principal is None:
         raise Unauthorized("This user belongs to no tenant.")
     return principal
+
+
+def principal_for_device(device: Device) -> Principal | None:
+    """Returns the principal of a device that has proved who it is; None when it is revoked or its tenant disabled."""
+    if device.revoked_at is not None or device.tenant.disabled_at is not None:
+        return None
+    return _principal(
+        device.tenant,
+        key_id=None,
+        key_name=device.device_id,
+        scopes=frozenset({DEVICE, SESSIONS}),
+        rpm=settings.GATEWAY_RATE_LIMIT_RPM,
+        device_id=device.pk,
+    )
+
+
+def principal_for_guest(tenant: Tenant, *, guest: str, name: str, scopes: frozenset[str]) -> Principal | None:
+    """Returns the principal of somebody whom `guest` vouches for; None when the tenant is disabled."""
+    if tenant.disabled_at is not None:
+        return None
+    rpm = settings.GATEWAY_RATE_LIMIT_RPM
+    return _principal(tenant, key_id=None, key_name=name, scopes=scopes, rpm=rpm, guest=guest)
 
 
 def _digest(secret: str | None) -> str:
@@ -98,6 +198,8 @@ def _digest(secret: str | None) -> str:
 def _identity(principal: Principal) -> str:
     if principal.key_id is not None:
         return f"key {principal.key_id}"
+    if principal.device_id is not None:
+        return f"device {principal.device_id}"
     return f"user {principal.user_id}" if principal.user_id is not None else repr(principal)
 
 
@@ -110,6 +212,8 @@ def _require_principal(known: CachedLookup, loaded: bool) -> Principal:
 
 
 def _narrow(fresh: Principal, before: Principal) -> Principal:
+    if fresh.scopes <= before.scopes and fresh.approvals_in_sessions <= before.approvals_in_sessions:
+        return fresh
     return replace(
         fresh,
         scopes=fresh.scopes & before.scopes,
@@ -135,6 +239,9 @@ def _load_again(principal: Principal) -> Principal | None:
     if principal.user_id is not None:
         user = User.objects.select_related("tenant").filter(id=principal.user_id).first()
         return None if user is None else _user_principal(user)
+    if principal.device_id is not None:
+        device = Device.objects.select_related("tenant").filter(id=principal.device_id).first()
+        return None if device is None else principal_for_device(device)
     good = Tenant.objects.filter(id=principal.tenant_id, disabled_at=None).exists()
     return principal if good else None
 
@@ -143,7 +250,7 @@ def _key_principal(key: ApiKey) -> Principal | None:
     if key.tenant.disabled_at is not None or not key.is_good(clock.now()):
         return None
     rpm = settings.GATEWAY_RATE_LIMIT_RPM if key.rpm is None else key.rpm
-    return _principal(key.tenant, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes), rpm=rpm)
+    return _principal(key.tenant, rpm, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes))
 
 
 def _user_principal(user: User) -> Principal | None:
@@ -152,11 +259,13 @@ def _user_principal(user: User) -> Principal | None:
         return None
     rpm = settings.GATEWAY_RATE_LIMIT_RPM
     scopes = frozenset(user.scopes)
-    return _principal(tenant, key_id=None, key_name=user.get_username(), scopes=scopes, rpm=rpm, user_id=user.id)
+    return _principal(tenant, rpm, key_id=None, key_name=user.get_username(), scopes=scopes, user_id=user.id)
 
 
-def _principal(tenant: Tenant, **identity: Any) -> Principal:
+def _principal(tenant: Tenant, rpm: int, **identity: Any) -> Principal:
     return Principal(
+        rpm=rpm,
+        tenant_rpm=tenant.rpm_beside(rpm),
         tenant_id=tenant.id,
         tenant_slug=tenant.slug,
         approvals_in_sessions=tenant.approvals_in_sessions,

@@ -39,19 +39,22 @@ class KeyCache:
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._generation = 0
 
-    def get(self, name: str) -> CachedLookup | None:
-        """Returns the entry for `name`, or `None` when there is none that is still valid."""
+    def get(self, name: str, share: float = 1.0) -> CachedLookup | None:
+        """Returns the entry for `name`, or `None` when there is none that is still valid, or none in the first `share`
+        of its time."""
         known = self._lookups.get(name)
-        if known is None or self.clock() - known.loaded >= settings.GATEWAY_KEY_CACHE_SECONDS:
+        if known is None or self.clock() - known.loaded >= settings.GATEWAY_KEY_CACHE_SECONDS * share:
             return None
         return known
 
-    def get_or_load(self, name: str, load: Callable[[], Principal | None]) -> tuple[CachedLookup, bool]:
+    def get_or_load(
+        self, name: str, load: Callable[[], Principal | None], share: float = 1.0
+    ) -> tuple[CachedLookup, bool]:
         """Returns the entry for `name` and `True` when `load` was called for it."""
-        if known := self.get(name):
+        if known := self.get(name, share):
             return known, False
         with self._stripes[hash(name) % _STRIPES]:
-            if known := self.get(name):
+            if known := self.get(name, share):
                 return known, False
             generation, began = self._generation, self.clock()
             known = CachedLookup(load(), began)

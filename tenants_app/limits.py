@@ -1,4 +1,5 @@
-"""Rate limits of API keys: per key a bucket of `rpm` tokens that refills evenly.
+"""Rate limits of API keys and tenants: per key a bucket of `rpm` tokens that refills evenly, and one per tenant beside
+them, so that a tenant with six keys does not have six times the rate.
 
 The bucket is throttled-py's GCRA, a token bucket in continuous time. Its `token_bucket` counts whole seconds and loses
 the fractions, so a key of 40 rpm that sends a request every 1.5 seconds would run out. With GATEWAY_REDIS_URL all
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 WINDOW_SECONDS = 60
+KEY_POLICY, TENANT_POLICY = "default", "tenant"
 REDIS_SECONDS = 0.25
 """Longest wait of a request for Redis; a check normally takes 0.1 ms."""
 
@@ -46,26 +48,33 @@ logger = structlog.get_logger("gateway.limits")
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """State of a key's bucket after a request. `reset` is the whole seconds until the bucket is full."""
+    """State of a bucket after a request. `reset` is the whole seconds until the bucket is full; `policy` says whose it
+    is: the key's (`default`), or that of all keys of the tenant (`tenant`)."""
 
     quota: int
     remaining: int
     reset: int
     limited: bool
     retry_after: int
+    policy: str = KEY_POLICY
+
+    @property
+    def subject(self) -> str:
+        """The owner of the limit, to begin a sentence with."""
+        return "This key" if self.policy == KEY_POLICY else "The keys of this tenant together"
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The two headers of the IETF draft, for an ASGI response."""
         return [
-            (b"ratelimit-policy", f'"default";q={self.quota};w={WINDOW_SECONDS}'.encode()),
-            (b"ratelimit", f'"default";r={self.remaining};t={self.reset}'.encode()),
+            (b"ratelimit-policy", f'"{self.policy}";q={self.quota};w={WINDOW_SECONDS}'.encode()),
+            (b"ratelimit", f'"{self.policy}";r={self.remaining};t={self.reset}'.encode()),
         ]
 
     def enforce(self) -> None:
         """Raises RateLimited when no token was left."""
         if self.limited:
             RATE_LIMITED.inc()
-            message = f"This key may make {self.quota} requests per minute; try again in {self.retry_after} s."
+            message = f"{self.subject} may make {self.quota} requests per minute; try again in {self.retry_after} s."
             raise RateLimited(message, retry_after=self.retry_after)
 
 
@@ -81,10 +90,15 @@ class RateLimits:
         self._redis_retry_at = 0.0
 
     async def take(self, principal: Principal, cost: int = 1) -> RateLimit | None:
-        """Takes `cost` tokens from the principal's bucket; returns `None` when it has no limit (`rpm` 0)."""
-        if principal.rpm <= 0:
-            return None
-        return await self.take_from(bucket_name(principal), principal.rpm, cost)
+        """Takes `cost` tokens from the principal's bucket and then from its tenant's; returns the one that has fewer
+        left, or `None` when neither has a limit (`rpm` and `tenant_rpm` 0). A refused key takes nothing from its
+        tenant's."""
+        own = None
+        if principal.rpm > 0:
+            own = await self.take_from(bucket_name(principal), principal.rpm, cost)
+        if principal.tenant_rpm <= 0 or (own is not None and own.limited):
+            return own
+        return narrower(own, await self.take_from(tenant_bucket_name(principal), principal.tenant_rpm, cost))
 
     async def take_from(self, name: str, rpm: int, cost: int = 1) -> RateLimit:
         """Takes `cost` tokens from the named bucket of `rpm` tokens per minute."""
@@ -137,11 +151,29 @@ def _redis_store() -> RedisStore:
     return RedisStore(server=settings.GATEWAY_REDIS_URL, options=options)
 
 
+def narrower(own: RateLimit | None, tenant: RateLimit) -> RateLimit:
+    """Returns the limit that a client meets first: of its key, or of all keys of its tenant."""
+    if own is None or tenant.limited or tenant.remaining < own.remaining:
+        return replace(tenant, policy=TENANT_POLICY)
+    return own
+
+
 def bucket_name(principal: Principal) -> str:
     """The name of the principal's bucket."""
     if principal.key_id is not None:
         return f"key {principal.key_id}"
-    return f"user {principal.user_id}" if principal.user_id is not None else f"tenant {principal.tenant_id}"
+    if principal.device_id is not None:
+        return f"device {principal.device_id}"
+    if principal.user_id is not None:
+        return f"user {principal.user_id}"
+    if principal.guest:
+        return f"{principal.guest} {principal.tenant_id} {principal.key_name}"
+    return f"tenant {principal.tenant_id}"
+
+
+def tenant_bucket_name(principal: Principal) -> str:
+    """The name of the bucket that all keys and users of the principal's tenant share."""
+    return f"all of tenant {principal.tenant_id}"
 
 
 def _rate_limit(rpm: int, result: RateLimitResult) -> RateLimit:

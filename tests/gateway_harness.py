@@ -191,10 +191,11 @@ class EventReader:
 
 
 class Client:
-    """An HTTP client of the application, with a caller's key."""
+    """An HTTP client of the application, with a caller's key, at an address."""
 
-    def __init__(self, caller: Caller | None) -> None:
+    def __init__(self, caller: Caller | None, address: str = "127.0.0.1") -> None:
         self._headers = caller.headers if caller is not None else {}
+        self._address = address
 
     async def ask(
         self, method: str, path: str, payload: Any = UNSET, *, body: bytes | None = None, headers: Any = None
@@ -202,7 +203,7 @@ class Client:
         """Sends a request and returns its response; `payload` is sent as JSON, `body` as it is."""
         content = body if body is not None else b"" if payload is UNSET else json.dumps(payload).encode()
         given = {"content-type": "application/json", **self._headers, **(headers or {})}
-        scope = _scope(method, path, given)
+        scope = {**_scope(method, path, given), "client": (self._address, 1)}
         sent: list[dict[str, Any]] = []
         pending = [{"type": "http.request", "body": content, "more_body": False}]
 

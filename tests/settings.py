@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from urllib.parse import urlsplit, urlunsplit
+from zlib import crc32
 
 DEPLOYMENT = os.environ.get("GATEWAY_TEST_DEPLOYMENT", "embedded")
 
@@ -39,5 +40,11 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if DEPLOYMENT == "distributed":
     # No test here ends PostgreSQL: that is tests/stack's, with a server of its own and the gateway's own settings.
-    _options = DATABASES["default"]["OPTIONS"]  # noqa: F405
+    _database = DATABASES["default"]  # noqa: F405
+    # Two checkouts may test at once on one server.
+    _database["TEST"] = {"NAME": f"test_gateway_{crc32(os.fsencode(BASE_DIR)):08x}"}  # noqa: F405
+    _options = _database["OPTIONS"]
     _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=off".strip()
+
+# Hundreds of tests with wrong keys have one address; those of the limit set their own.
+GATEWAY_FAILED_KEYS_PER_MINUTE = 1_000_000

@@ -16,6 +16,7 @@ from admin_app.site import SITE
 from admin_app.tables import ReadOnlyModelAdmin, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
+from core_app.visible_text import visible_text
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import WAITING, CallState
@@ -73,7 +74,7 @@ class ToolCallAdmin(ReadOnlyModelAdmin):
     def asked_for(self, call: ToolCall) -> str:
         """The question or the arguments, shortened."""
         text = call.question or call.decided_args or call.args
-        return text if len(text) <= _SHOWN_ARGS else f"{text[:_SHOWN_ARGS]}…"
+        return visible_text(text if len(text) <= _SHOWN_ARGS else f"{text[:_SHOWN_ARGS]}…")
 
 
 @admin.register(SessionTool, site=SITE)

@@ -26,7 +26,7 @@ class ToolExecutionEnd(Event):
     type: ClassVar[str] = "tool_execution_end"
     call_id: str
     tool_name: str
-    status: Literal["ok", "error", "rejected", "timeout"]
+    status: Literal["ok", "error", "rejected", "timeout", "unknown"]
     result: str
     duration_ms: int
     truncated: bool = False
@@ -85,6 +85,17 @@ class ToolCallUnknown(Event):
     type: ClassVar[str] = "tool_call_unknown"
     call_id: str
     tool_name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolTested(Event):
+    """Somebody calls a tool without a model. Appended before the call is made."""
+
+    type: ClassVar[str] = "tool_tested"
+    call_id: str
+    tool_name: str
+    args: Any
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

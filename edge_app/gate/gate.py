@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from core_app.errors import BadRequest, GatewayError, NotFound, Unauthorized, Unavailable
+from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized, Unavailable
+from core_app.shares import RETRY_AFTER_SECONDS, Claim, Shares, Waiter
 from edge_app.face import default_body_limit
 from edge_app.gate.cors import is_preflight, preflight_headers
+from edge_app.gate.failed_keys import FAILED_KEYS, FailedKeys
 from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.gate.request import CLIENT_GONE, GateRequest
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
 from edge_app.http.errors import ERROR_BODY, internal_error
 from edge_app.http.response import send_response
-from tenants_app.authentication import aprincipal_for_secret, secret_from_scope
+from tenants_app.authentication import secret_from_scope
 from tenants_app.limits import RATE_LIMITS, RateLimits
 from tenants_app.principal import Principal
 
@@ -32,14 +35,26 @@ WAIT_SECONDS = 30.0
 """A request waits this long for one of GATEWAY_REQUEST_THREADS before it is told to try again (503)."""
 
 
+NOBODY = 0
+"""Requests without a key share a tenant's share: sign-in pages, the admin, late results of callbacks."""
+
+
 class Gate:
     """Wraps the application that serves everything; `paths` knows the face of every path."""
 
-    def __init__(self, application: Application, paths: PathTable, *, limits: RateLimits = RATE_LIMITS) -> None:
+    def __init__(
+        self,
+        application: Application,
+        paths: PathTable,
+        *,
+        limits: RateLimits = RATE_LIMITS,
+        failed_keys: FailedKeys = FAILED_KEYS,
+    ) -> None:
         self._application = application
         self._paths = paths
         self._limits = limits
-        self._threads: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._failed_keys = failed_keys
+        self._threads = Shares("requests", lambda: int(settings.GATEWAY_REQUEST_THREADS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -81,29 +96,34 @@ class Gate:
             await self._application(scope, count_body(receive, limit), send)
             return
         body = await read_body(receive, limit)
-        await self._serve_in_thread(with_length(scope, body), replay_body(body, receive), send)
+        tenant_id = request.principal.tenant_id if request.principal is not None else NOBODY
+        claim = Claim(tenant_id, match.face.session_of(scope["path"]))
+        await self._serve_in_thread(claim, with_length(scope, body), replay_body(body, receive), send)
 
-    async def _serve_in_thread(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Calls the application when one of the request threads is free."""
-        threads = self._request_threads()
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await threads.acquire()
-        except TimeoutError:
-            raise Unavailable("The gateway is busy; try again.") from None
-        release = _call_once(threads.release)
+    async def _serve_in_thread(self, claim: Claim, scope: Scope, receive: Receive, send: Send) -> None:
+        """Calls the application when one of the request threads is free for its tenant and session."""
+        release = await self._take_thread(claim)
         try:
             # An application that has no more use for its thread may give it back before it ends.
             await self._application({**scope, "gateway.release": release}, receive, send)
         finally:
             release()
 
-    def _request_threads(self) -> asyncio.Semaphore:
-        """Returns the running loop's semaphore: one belongs to the loop that first waited at it."""
-        loop = asyncio.get_running_loop()
-        if self._threads is None or self._threads[0] is not loop:
-            self._threads = loop, asyncio.Semaphore(settings.GATEWAY_REQUEST_THREADS)
-        return self._threads[1]
+    async def _take_thread(self, claim: Claim) -> Callable[[], None]:
+        """Waits for a request thread; returns what gives it back."""
+        free = asyncio.get_running_loop().create_future()
+        waiter = Waiter(claim, partial(_set_free, free))
+        self._threads.enter(waiter)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await free
+        except (TimeoutError, asyncio.CancelledError) as ended:
+            if not self._threads.withdraw(waiter):
+                self._threads.leave(waiter)
+            if isinstance(ended, TimeoutError):
+                raise Unavailable("The gateway is busy; try again.", retry_after=RETRY_AFTER_SECONDS) from None
+            raise
+        return _call_once(partial(self._threads.leave, waiter))
 
     async def _fail(self, request: GateRequest, error: ClientGone | GatewayError, send: Send) -> None:
         """Responds with `error`; raises it in the middle of a response, so that the server cuts the connection."""
@@ -137,7 +157,7 @@ class Gate:
     def _match(self, request: GateRequest) -> PathMatch:
         """Returns the match of the request's path, which is looked up once."""
         if request.match is None:
-            request.match = self._paths.find(request.scope["path"])
+            request.match = self._paths.find(request.scope["path"], socket=request.scope["type"] == "websocket")
         return request.match
 
     async def _admit(self, request: GateRequest, match: PathMatch) -> Principal | None:
@@ -154,11 +174,12 @@ class Gate:
 
     async def _authenticate(self, scope: Scope, match: PathMatch) -> Principal:
         secret = secret_from_scope(scope)
-        if secret is None and match.face.token_principal is not None:
-            principal = await match.face.token_principal(scope)
+        token_principal = match.face.token_principal
+        if secret is None and token_principal is not None:
+            principal = await self._failed_keys.check(scope, _shown(scope), lambda: token_principal(scope))
             if principal is not None:
                 return principal
-        return await aprincipal_for_secret(secret)
+        return await self._failed_keys.principal(scope, secret)
 
     async def _optional_principal(self, scope: Scope) -> Principal | None:
         """Returns the holder of a key that was shown; a bad one is no error."""
@@ -166,15 +187,19 @@ class Gate:
         if secret is None:
             return None
         try:
-            return await aprincipal_for_secret(secret)
-        except Unauthorized:
+            return await self._failed_keys.principal(scope, secret)
+        except (Unauthorized, RateLimited):
             return None
 
     def _check_host(self, scope: Scope) -> None:
         """Raises BadRequest for a foreign host, and refuses NUL, which no database here takes."""
-        host = (header(scope, b"host") or b"").decode("latin-1")
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        host = split_domain_port(hosts[0].decode("latin-1"))[0] if hosts else ""
+        if len(hosts) > 1 or (hosts and not host):
+            # Django would refuse it, too, in its views only and with a traceback in the log.
+            raise BadRequest("Host is not one name or address, with or without a port.", field="Host")
         allowed = settings.GATEWAY_ALLOWED_HOSTS
-        if "*" not in allowed and not validate_host(split_domain_port(host)[0], allowed):
+        if "*" not in allowed and not validate_host(host, allowed):
             raise BadRequest("GATEWAY_ALLOWED_HOSTS does not name this host.", field="Host")
         if "\x00" in scope["path"]:
             raise NotFound("There is nothing at this path.")
@@ -191,6 +216,18 @@ class Gate:
         if request.principal is not None:
             extended["gateway.principal"] = request.principal
         return extended
+
+
+def _shown(scope: Scope) -> str:
+    """Returns where a face may find another credential than a key: the query string and the cookies."""
+    query = scope.get("query_string", b"") + (header(scope, b"cookie") or b"")
+    return str(query.decode("latin-1"))
+
+
+def _set_free(free: asyncio.Future[None]) -> None:
+    """Wakes a request whose turn it is. One that was cancelled in the same moment gives the thread back itself."""
+    if not free.done():
+        free.set_result(None)
 
 
 def _call_once(release: Callable[[], None]) -> Callable[[], None]:

@@ -6,12 +6,18 @@ sender holds none. Streams count while they read.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from time import monotonic
+
+from django.conf import settings
+
 from core_app.errors import BadRequest, PayloadTooLarge
 from core_app.timeouts import Deadline
 from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, header
 
 SENDER_SECONDS = 60.0
-"""A client that sends nothing of its body for this long gets an error and is cut off."""
+"""A client that sends nothing of its body for this long gets an error and is cut off; and so does one whose body, after
+this time, has arrived more slowly than GATEWAY_MIN_BODY_BYTES_PER_SECOND."""
 
 
 def declared_length(scope: Scope) -> int | None:
@@ -42,10 +48,11 @@ def may_be_long(scope: Scope, limit: int) -> bool:
 
 async def read_body(receive: Receive, limit: int) -> bytes:
     """Returns the whole body; raises PayloadTooLarge at the first byte too many, ClientGone, or BadRequest for
-    SENDER_SECONDS of silence."""
-    chunks, size = [], 0
+    a body that stops or drips."""
+    chunks, size, began = [], 0, monotonic()
     while True:
-        message = await _next_message(receive)
+        behind = monotonic() - began - size / settings.GATEWAY_MIN_BODY_BYTES_PER_SECOND
+        message = await _next_message(receive, SENDER_SECONDS - max(0.0, behind))
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk = message.get("body", b"")
@@ -100,9 +107,9 @@ def too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
-async def _next_message(receive: Receive) -> Message:
-    try:
-        async with Deadline(SENDER_SECONDS):
-            return await receive()
-    except TimeoutError:
-        raise BadRequest("The body did not arrive in time.") from None
+async def _next_message(receive: Receive, seconds: float) -> Message:
+    if seconds > 0:
+        with suppress(TimeoutError):
+            async with Deadline(seconds):
+                return await receive()
+    raise BadRequest("The body did not arrive in time.")

@@ -66,6 +66,10 @@ class Connection(ABC):
         """Does what is due every `heartbeat_seconds`: checks the credential again, and may put in a frame or `end` an
         idle socket. A GatewayError closes the socket (`unauthorized`)."""
 
+    async def before_events(self) -> None:
+        """Called before events of the followed stream are sent; a GatewayError closes the socket (`unauthorized`)."""
+        return
+
     def heartbeat_seconds(self) -> float:
         """Returns the pause between heartbeats."""
         seconds: float = settings.GATEWAY_HEARTBEAT_SECONDS
@@ -161,6 +165,7 @@ class Connection(ABC):
                 if not events:
                     continue
                 await self.outbox.flush()
+                await self.before_events()
                 first = events[0].offset
                 frames = self.encode_events(events, (before + 1, first - 1) if first > before + 1 else None)
                 await self.order.before_events()

@@ -8,25 +8,34 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from core_app.errors import RateLimited
 from edge_app.consumer import ChannellessConsumer
 from edge_app.followers import FOLLOWERS
 from edge_app.sockets.close_codes import CloseCode, SocketClose
-from edge_app.sockets.connection import close_message
+from edge_app.sockets.connection import Connection, close_message
 from edge_app.sockets.open_sockets import SOCKETS
 
 T = TypeVar("T")
+
+SOCKET_LIMITS = "gateway.socket_limits"
+"""Key of the accept message: the largest message in bytes, and the code and the reason with which the server closes the
+socket at a larger one. Servers without such limits ignore it; the connection checks the size itself, too."""
 
 
 class SocketConsumer(ChannellessConsumer, Generic[T]):
     """One socket. A face implements `open`, which may refuse the upgrade, and `serve`, which runs a `Connection`."""
 
+    connection: ClassVar[type[Connection]] = Connection  # type: ignore[type-abstract]
+    """The class that `serve` runs: its limit of frames is the server's, too."""
+
     async def websocket_connect(self, message: Mapping[str, Any]) -> None:
         """Opens, accepts and serves the socket. A GatewayError of `open` becomes the HTTP response to the upgrade."""
         opening = await self.open()
-        await self.base_send({"type": "websocket.accept"})
+        largest, too_large = self.connection.max_frame_bytes, self.connection.frame_too_large
+        limits = largest, int(too_large), too_large.reason
+        await self.base_send({"type": "websocket.accept", SOCKET_LIMITS: limits})
         if (code := self.close_code(opening)) is not None:
             await self.close(code)
             return

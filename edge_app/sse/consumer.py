@@ -28,7 +28,7 @@ from edge_app.sse.writer import write_stream
 from events_app.batches import StoredEvent
 from events_app.follower import Follower, FollowerReleased, FollowerSlow
 from events_app.hub import HUB
-from tenants_app.authentication import aprincipal_recheck
+from tenants_app.authentication import KeyWatch
 from tenants_app.principal import SESSIONS, Principal
 
 logger = structlog.get_logger("gateway.streams")
@@ -75,7 +75,7 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
     """One GET request for a stream. A face implements `open`."""
 
     required_scope: ClassVar[str] = SESSIONS
-    """The key's scope, checked at the start and at every heartbeat."""
+    """The key's scope, checked at the start, before each batch and at every heartbeat."""
 
     @abstractmethod
     async def open(self, query: Query) -> OpenStream | PlainResponse:
@@ -141,12 +141,15 @@ async def _chunks(
     if stream.over:
         return
     clock, view = asyncio.get_running_loop().time, stream.view
+    watch = KeyWatch(principal, required_scope)
     due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
     try:
         while True:
             before = follower.position
             events = await follower.next(max(0.0, due - clock()))
             if events:
+                if not watch.fresh:
+                    await watch.check()
                 await view.prepare(events)
             frames, ended = _frames(view, before, events)
             if chunk := b"".join(frames):
@@ -155,7 +158,7 @@ async def _chunks(
                 return
             if not events or clock() >= due:
                 due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
-                (await aprincipal_recheck(principal)).require(required_scope)
+                await watch.check()
                 yield heartbeat_frame(follower.position)
     except FollowerReleased:
         yield restart_frame()

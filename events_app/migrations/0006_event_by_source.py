@@ -1,11 +1,11 @@
 """Finds the pointers of a group to a session's events without reading the group's log."""
 
-from django.db import migrations, models
+from django.db import models
 
-from core_app.schema import AddIndexConcurrently
+from core_app.online_migrations import AddIndexOnline, OnlineMigration
 
 
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
 
     atomic = False
 
@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexOnline(
             model_name='event',
             index=models.Index(condition=models.Q(('source__isnull', False)), fields=['source', 'source_offset'], name='event_by_source'),
         ),

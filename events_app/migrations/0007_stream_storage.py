@@ -1,21 +1,23 @@
 """Room for new versions beside the old ones in the table whose rows every commit rewrites, and an eager vacuum."""
 
-from django.db import migrations
-
-from core_app.schema import RunPostgresSQL
+from core_app.online_migrations import AlterOnPostgreSQL, OnlineMigration
 
 
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
 
     dependencies = [
         ('events_app', '0006_event_by_source'),
     ]
 
     operations = [
-        RunPostgresSQL(
-            "ALTER TABLE events_app_stream SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,"
-            " autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0)",
-            reverse_sql="ALTER TABLE events_app_stream RESET (fillfactor, autovacuum_vacuum_scale_factor,"
-            " autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay)",
+        AlterOnPostgreSQL(
+            [
+                "ALTER TABLE events_app_stream SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,"
+                " autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0)"
+            ],
+            reverse=[
+                "ALTER TABLE events_app_stream RESET (fillfactor, autovacuum_vacuum_scale_factor,"
+                " autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay)"
+            ],
         ),
     ]

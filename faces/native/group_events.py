@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from core_app import database, jsontext
 from core_app.errors import NotFound
+from core_app.shares import Claim
 from edge_app.http.query import Query
 from edge_app.sse.consumer import EventStreamConsumer, EventView, OpenStream, requested_position, requested_types
 from edge_app.sse.frames import dropped_frame, event_frame
@@ -27,7 +28,8 @@ class GroupEventStream(EventStreamConsumer):
     async def open(self, query: Query) -> OpenStream:
         group_id = self.scope["url_route"]["kwargs"]["group_id"]
         after, types = requested_position(self.scope, query), requested_types(query)
-        return await database.run(_open_stream, self.principal, group_id, after, types)
+        claim = Claim(self.principal.tenant_id)
+        return await database.run_action(claim, _open_stream, self.principal, group_id, after, types)
 
 
 class GroupView(EventView):

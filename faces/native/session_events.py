@@ -6,6 +6,7 @@ from typing import Any
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
+from core_app.shares import Claim
 from edge_app.http.asgi import Scope
 from edge_app.http.query import Query, whole_number
 from edge_app.sse.consumer import (
@@ -31,9 +32,11 @@ class SessionEventStream(EventStreamConsumer):
 
     async def open(self, query: Query) -> OpenStream | PlainResponse:
         public_id = self.scope["url_route"]["kwargs"]["session_id"]
+        claim = Claim(self.principal.tenant_id, public_id)
         if query.get("format") == "json":
-            return PlainResponse(await database.run(_events_page, self.principal, public_id, query))
-        return await database.run(_open_stream, self.principal, public_id, _stream_request(self.scope, query))
+            return PlainResponse(await database.run_action(claim, _events_page, self.principal, public_id, query))
+        request = _stream_request(self.scope, query)
+        return await database.run_action(claim, _open_stream, self.principal, public_id, request)
 
 
 class PlannedView(EventView):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from ipaddress import ip_network
@@ -26,14 +27,29 @@ from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
 RUNNERS = ("inline", "worker")
+AUTH_MODES = ("token", "password", "device")
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 POSITIVE = (
     "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
     "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
     "GATEWAY_FOLLOWER_QUEUE_BYTES", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
     "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
-    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES",
+    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES", "GATEWAY_MAX_CONNECTIONS",
+    "GATEWAY_CONNECTION_TIMEOUT", "GATEWAY_RPC_HEARTBEAT_SECONDS",
+    "GATEWAY_MAX_URL_BYTES", "GATEWAY_MAX_HEADERS", "GATEWAY_MAX_HEAD_BYTES", "GATEWAY_HEAD_SECONDS",
+    "GATEWAY_MAX_IDLE_CONNECTIONS", "GATEWAY_MAX_IDLE_PER_ADDRESS", "GATEWAY_RESERVED_FILES",
+    "GATEWAY_SOCKET_FRAMES_PER_MINUTE", "GATEWAY_SOCKET_MESSAGES_PER_MINUTE", "GATEWAY_FAILED_KEYS_PER_MINUTE",
+    "GATEWAY_MIN_BODY_BYTES_PER_SECOND",
+    "GATEWAY_CONTENT_THREADS",
+    "GATEWAY_CONTENT_SECONDS", "GATEWAY_CONNECTIONS_PER_HOST", "GATEWAY_CONNECTIONS_PER_TENANT",
+    "GATEWAY_ACTION_THREADS", "GATEWAY_TENANT_SHARE",
+    "GATEWAY_SESSION_THREADS", "GATEWAY_MAX_WAITING_REQUESTS", "GATEWAY_LOCK_TIMEOUT_SECONDS",
 )  # fmt: skip
+
+MIN_SECRET_KEY = 32
+"""Characters. Signatures of the gateway are over known texts, so a short key is found by trying."""
+
+MIN_API_KEY = 20
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
 
@@ -53,7 +69,7 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Checks values that the typed reader accepts but that cannot work."""
-    return [*_choices(), *_numbers(), *_tls(), *_traces(), *_addresses(), *_references()]
+    return [*_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references()]
 
 
 def _deployment() -> Iterator[CheckMessage]:
@@ -94,6 +110,12 @@ def _choices() -> Iterator[CheckMessage]:
             " (with OFF a crash of the machine could destroy the database).",
             id="gateway.E005",
         )
+    if unknown := [mode for mode in settings.GATEWAY_AUTH_MODES if mode not in AUTH_MODES]:
+        yield Error(
+            f"GATEWAY_AUTH_MODES names '{unknown[0]}'; it lists {_join(AUTH_MODES)}."
+            " Tailscale has a setting of its own, GATEWAY_ALLOW_TAILSCALE.",
+            id="gateway.E021",
+        )
     if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
         yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_join(LEVELS)}.", id="gateway.E006")
     if settings.GATEWAY_LOG_FORMAT not in FORMATS:
@@ -112,10 +134,41 @@ def _numbers() -> Iterator[CheckMessage]:
     for name in POSITIVE:
         if getattr(settings, name) <= 0:
             yield Error(f"{name} is {getattr(settings, name)}; it must be more than 0.", id="gateway.E009")
-    if settings.GATEWAY_RATE_LIMIT_RPM < 0:
-        yield Error("GATEWAY_RATE_LIMIT_RPM is negative; 0 switches the limit off.", id="gateway.E009")
+    for name in ("GATEWAY_RATE_LIMIT_RPM", "GATEWAY_TENANT_RATE_LIMIT_RPM"):
+        if getattr(settings, name) < 0:
+            yield Error(f"{name} is negative; 0 switches the limit off.", id="gateway.E009")
     if settings.GATEWAY_DRAIN_SECONDS < 0:
         yield Error("GATEWAY_DRAIN_SECONDS is negative; 0 hands running legs over at once.", id="gateway.E009")
+
+
+def _secrets() -> Iterator[CheckMessage]:
+    length = len(settings.SECRET_KEY)
+    if length < MIN_SECRET_KEY:
+        yield Error(
+            f"GATEWAY_SECRET_KEY has {length} characters; it needs at least {MIN_SECRET_KEY}, because whoever guesses"
+            " it signs for every tenant: set the output of 'openssl rand -base64 48', or leave it empty.",
+            id="gateway.E018",
+        )
+    keys = (entry.partition(":")[0].strip() for entry in settings.GATEWAY_API_KEYS)
+    if short := sum(0 < len(key) < MIN_API_KEY for key in keys):
+        yield Warning(
+            f"GATEWAY_API_KEYS has {short} keys with fewer than {MIN_API_KEY} characters, which can be guessed: issue"
+            " keys with 'manage.py apikey issue'.",
+            id="gateway.W003",
+        )
+    yield from _open_directory(Path(settings.GATEWAY_DATA_DIR))
+
+
+def _open_directory(directory: Path) -> Iterator[CheckMessage]:
+    embedded = not settings.GATEWAY_DATABASE_URL
+    if not directory.is_dir() or not (embedded or (directory / "secret_key").exists()):
+        return
+    if (mode := stat.S_IMODE(directory.stat().st_mode)) & 0o077:
+        yield Warning(
+            f"GATEWAY_DATA_DIR, '{directory}', is open to other users of this machine (mode {mode:04o}), with the"
+            f" secret key and the data in it: chmod -R go= '{directory}'.",
+            id="gateway.W004",
+        )
 
 
 def _tls() -> Iterator[CheckMessage]:

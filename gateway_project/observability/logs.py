@@ -28,7 +28,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger  # noqa: E402
 from core_app.jsontext import encode_text  # noqa: E402
 from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
+from core_app.visible_text import visible_text  # noqa: E402
 from gateway_project.observability.outage_log import OutageFilter  # noqa: E402
+from gateway_project.observability.security_log import SecurityFilter  # noqa: E402
 
 FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -93,6 +95,7 @@ def configure(options: Mapping[str, str]) -> None:
         _configure_structlog(shared)
     handler = (logging.StreamHandler if _is_console(options["format"]) else BatchingHandler)(sys.stderr)
     handler.addFilter(OutageFilter())
+    handler.addFilter(SecurityFilter())
     handler.setFormatter(Formatter(foreign_pre_chain=shared, processors=_renderers(options["format"])))
     # These are in no line of ours, and cost three system calls each.
     logging.logProcesses = logging.logMultiprocessing = logging.logThreads = False
@@ -209,6 +212,9 @@ class DuplicateFilter(logging.Filter):
     MESSAGES = (
         "ASGI callable returned without completing handshake.",
         "ASGI callable returned without completing response.",
+        # Each with a traceback or a line that any client can cause.
+        "Invalid UTF-8 sequence received from client.",
+        "Unsupported upgrade request.",
     )
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -254,11 +260,18 @@ def _renderers(form: str) -> list[Processor]:
         if console
         else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
     )
-    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, renderer]
+    visible: list[Processor] = [_escape_controls] if console else []
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, *visible, renderer]
 
 
 def _is_console(form: str) -> bool:
     return form == "console" or (form != "json" and sys.stderr.isatty())
+
+
+def _escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Shows control characters as escapes: ESC in a path would command the terminal of whoever reads the log. JSON
+    escapes them anyway."""
+    return {name: visible_text(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, Literal
 
 import psycopg
@@ -166,6 +167,29 @@ def check_open_files() -> Found:
     return "ok", text
 
 
+def check_exposure() -> Found:
+    """Checks that other machines reach the gateway through TLS or a proxy only."""
+    host = settings.GATEWAY_HOST
+    if _is_loopback(host):
+        return "ok", f"GATEWAY_HOST is {host}: only this machine reaches the gateway directly."
+    if settings.GATEWAY_TLS_CERT_FILE:
+        return "ok", f"other machines reach {host} over TLS."
+    if settings.GATEWAY_TRUSTED_PROXIES:
+        return "ok", f"{host} is reached through GATEWAY_TRUSTED_PROXIES; a firewall must keep others from its port."
+    return "warning", (
+        f"GATEWAY_HOST is {host}: other machines reach the gateway without a proxy, and keys and texts travel in clear."
+        " Set GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE, or listen on 127.0.0.1 behind a proxy and name it in"
+        " GATEWAY_TRUSTED_PROXIES."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def check_data_directory() -> Found:
     """Finds the process that serves the data directory, where only one may."""
     path = settings.GATEWAY_DATA_DIR / "lock"
@@ -231,16 +255,20 @@ def check_workers() -> Found:
 def check_waiting_runs() -> Found:
     """Finds waiting runs without an awaited call, and queued runs that no process starts."""
     awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
-    orphaned = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
+    waiting = Run.objects.filter(state=RunState.WAITING)
+    orphaned = waiting.filter(resume_at__isnull=True).exclude(Exists(awaited)).count()
     late = clock.now() - timedelta(seconds=STALE_SECONDS)
     active = Run.objects.filter(session_id=OuterRef("session_id"), state__in=[RunState.WAITING, RunState.RUNNING])
     queued = Run.objects.filter(state__in=[RunState.QUEUED, RunState.READY], created_at__lt=late)
     unserved = queued.exclude(Exists(active)).count()
     if orphaned:
         return "wrong", f"{orphaned} runs wait for nothing: all of their calls are settled."
+    overdue = waiting.filter(resume_at__lt=late).count()
+    if overdue:
+        return "warning", f"{overdue} runs waited for a provider and no process resumes them: is one serving?"
     if unserved:
         return "warning", f"{unserved} runs are queued and no process has started them: is one serving?"
-    return "ok", "every waiting run has a call to wait for."
+    return "ok", "every waiting run has a call or a provider to wait for."
 
 
 def check_ledger() -> Found:
@@ -288,13 +316,14 @@ def check_connections() -> Found:
         limit, processes = cursor.fetchone()
     # This command is one of them, and is about to end.
     processes = max(0, processes - 1)
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     text = f"{processes} processes are connected, each opens up to {of_each}; max_connections allows {limit}."
     if (processes + 1) * of_each <= limit:
         return "ok", text
     return "warning", (
         f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
-        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+        " GATEWAY_DB_THREADS, GATEWAY_ACTION_THREADS and GATEWAY_REQUEST_THREADS."
     )
 
 
@@ -318,6 +347,7 @@ BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "settings": check_settings,
     "disk": check_disk,
     "open files": check_open_files,
+    "exposure": check_exposure,
     "data directory": check_data_directory,
     "channel layer": check_channel_layer,
 }

@@ -5,11 +5,16 @@ The secrets of a first start are shown here and nowhere else; a later start show
 
 from __future__ import annotations
 
+import sys
+
 from django.conf import settings
 
 from tenants_app.services import FirstStart
 
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (shown, not listened on)
+
+NOT_A_TERMINAL = "(Whatever keeps this output has them too: replace them if others read it.)"
+"""A journal, or the log of a container."""
 
 
 def announcement(first: FirstStart | None) -> str:
@@ -35,9 +40,11 @@ def base_url(port: int) -> str:
 def first_secrets(first: FirstStart) -> list[str]:
     """Returns the lines with the API key and the admin's password, which cannot be shown again."""
     password = first.admin_password or "as it was"
+    kept = [] if sys.stdout.isatty() else [NOT_A_TERMINAL]
     return [
         "",
         "These are shown once; the gateway keeps their hashes only:",
+        *kept,
         f"  API key        {first.api_key}   (tenant {first.tenant_slug}, every scope)",
         f"  admin user     {first.admin_username}",
         f"  its password   {password}",

@@ -24,17 +24,12 @@ import uvicorn
 from django.conf import settings
 
 from core_app.timeouts import task_location
+from edge_app.sockets.connection import MAX_FRAME_BYTES
+from gateway_project.process.connections import KEEP_ALIVE_SECONDS
 from gateway_project.process.lifecycle import Gateway
-
-LARGEST_FRAME = 26 * 1024 * 1024
-"""uvicorn has one limit for all sockets: this is the largest of all protocols here, each path checks its own."""
 
 CLOSE_SECONDS = 5
 """The time that open responses get after the drain; followers have been ended by then."""
-
-KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep an idle connection (nginx and load balancers 60 s, aiohttp 15 s). With uvicorn's 5 s a
-connection closes while a request is on its way, and clients do not repeat a prompt by themselves."""
 
 DRAIN_GRACE_SECONDS = 5.0
 """A drain limits itself to GATEWAY_DRAIN_SECONDS; after this much more time the server continues without it."""
@@ -42,6 +37,8 @@ DRAIN_GRACE_SECONDS = 5.0
 GIVE_UP_SECONDS = 15.0
 """A stop that takes this much longer than GATEWAY_DRAIN_SECONDS hangs: the steps after the drain take 13 s at most."""
 
+HTTP_PROTOCOL = "gateway_project.process.http_protocol:LimitedHttpProtocol"
+SOCKET_PROTOCOL = "gateway_project.process.socket_protocol:LimitedSocketProtocol"
 BACKLOG = 2048
 
 DAY_SECONDS = 86_400
@@ -144,13 +141,14 @@ def relax_garbage_collector() -> None:
 
 
 def server_config(application: Any) -> uvicorn.Config:
-    """Returns uvicorn's configuration: uvloop, no access log (it would show `?api_key=`), no compression of sockets."""
+    """Returns uvicorn's configuration: uvloop, protocols with limits, no access log (it would show `?api_key=`), no
+    compression of sockets."""
     return uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=LARGEST_FRAME,
+        http=HTTP_PROTOCOL,
+        ws=SOCKET_PROTOCOL,
+        ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,

@@ -41,8 +41,13 @@ def is_allowed(tenant_id: int, candidate: Candidate, name: str) -> bool:
 
 
 def candidates_allowed(tenant_id: int, resolution: Resolution, name: str) -> list[Candidate]:
-    """Returns the candidates for `name` that the tenant may use, in their order."""
-    return [candidate for candidate in resolution.candidates if is_allowed(tenant_id, candidate, name)]
+    """Returns the candidates for `name` that the tenant may use, in their order. A model of the fallback chain has to
+    be allowed under a name of its own, because a tenant chooses the name that it replaces."""
+    return [
+        candidate
+        for candidate in resolution.candidates
+        if is_allowed(tenant_id, candidate, candidate.model if resolution.substituted else name)
+    ]
 
 
 def substitution_allowed(principal: Principal) -> bool:

@@ -194,11 +194,21 @@ class BreakerPolicy(_Closed):
     half_open_max_requests: int = Field(default=1, ge=1)
 
 
+TENANT_SHARE = 5
+"""A tenant's limit as a multiple of its keys': its administrators issue keys, which must not multiply it."""
+
+
 class RateLimit(_Closed):
-    """Requests per minute and key on one path."""
+    """Requests per minute on one path: of a key, and of all keys of a tenant (by default five times as many)."""
 
     rpm: int = Field(ge=0)
+    tenant_rpm: int | None = Field(default=None, ge=0)
     enabled: bool = True
+
+    @property
+    def of_tenant(self) -> int:
+        """The limit of all keys of a tenant; 0 means none."""
+        return TENANT_SHARE * self.rpm if self.tenant_rpm is None else self.tenant_rpm
 
 
 class Defaults(_Closed):

@@ -1,4 +1,5 @@
-"""Limits per path: the requests that a key may make per minute on each inference path, instead of its `rpm`.
+"""Limits per path: the requests that a key, and all keys of a tenant, may make per minute on each inference path,
+instead of their `rpm`.
 
 From large buckets tokens are taken in blocks, so that Redis is asked at most ten times a second for each key and path;
 the rest of a block is dropped after a second. Nothing waits long for Redis: without it the buckets are per process.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
 from inference_app.request_kinds import RequestKind
-from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name
+from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name, narrower, tenant_bucket_name
 from tenants_app.limits import RateLimit as Taken
 from tenants_app.principal import Principal
 
@@ -60,11 +61,16 @@ class PathLimits:
         limit = None if path is None else config.defaults.rate_limit.get(path, DEFAULTS.get(path))
         if limit is None or not limit.enabled or limit.rpm <= 0:
             return None
-        name = f"{bucket_name(principal)} {path}"
-        size = limit.rpm // BLOCKS_PER_MINUTE
+        own = await self._take_from(f"{bucket_name(principal)} {path}", limit.rpm)
+        if own.limited or not limit.of_tenant:
+            return own
+        return narrower(own, await self._take_from(f"{tenant_bucket_name(principal)} {path}", limit.of_tenant))
+
+    async def _take_from(self, name: str, rpm: int) -> Taken:
+        size = rpm // BLOCKS_PER_MINUTE
         if size <= 1:
-            return await self._limits.take_from(name, limit.rpm)
-        return self._from_block(name) or await self._new_block(name, limit.rpm, size)
+            return await self._limits.take_from(name, rpm)
+        return self._from_block(name) or await self._new_block(name, rpm, size)
 
     def forget(self) -> None:
         """Drops the tokens taken in advance."""

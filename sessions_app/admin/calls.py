@@ -1,6 +1,7 @@
 """Admin section for tool calls, with actions that approve, reject or answer. They call the same services as the API.
 
-The confirmation page shows the arguments. A decision is refused when they are not the arguments that were shown.
+The confirmation page shows the arguments, whole: nobody decides on what was left out. A decision is refused when they
+are not the arguments that were shown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
+from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -31,7 +33,12 @@ from tools_app.models import ToolCall
 from tools_app.states import CallState
 
 _TEMPLATE = "admin/sessions_app/decide.html"
-_MAX_TEXT = 8_000
+_MAX_RESULT = 8_000
+_MAX_PAGE_TEXT = 1_000_000
+"""Characters of arguments on one confirmation page, as stored. Those of one call, at most 256 KiB, always fit."""
+
+_INDENT_FACTOR = 4
+"""Laid out, arguments may be this many times as long as stored; deep nesting would make them longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +49,14 @@ class PendingCall:
     call: ToolCall
     session: AgentSession | None
     args: str
+    """All of them."""
     options: list[dict[str, str]]
 
     @classmethod
     def from_call(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
         """Builds the value from a call, with its JSON decoded."""
         options = jsontext.decode(call.options or "[]")
-        return cls(call.pk, call, session, jsontext.indent(call.args)[:_MAX_TEXT], options)
+        return cls(call.pk, call, session, _laid_out(call.args), options)
 
 
 @admin.register(ToolCall, site=SITE)
@@ -148,6 +156,10 @@ class DecisionAdmin(ToolCallAdmin):
         if not fitting.exists():
             messages.warning(request, f"None of the chosen calls can be taken to {confirmation.action}.")
             return None
+        found = fitting.aggregate(size=Sum(Length("args")), calls=Count("pk"))
+        if found["calls"] > 1 and found["size"] > _MAX_PAGE_TEXT:
+            messages.error(request, "The arguments of these calls are too long for one page: choose fewer calls.")
+            return None
         return self.confirm_action(request, fitting, confirmation, act)
 
     def confirmation_rows(self, rows: Sequence[ToolCall]) -> list[PendingCall]:
@@ -163,14 +175,22 @@ def _session(call: ToolCall) -> AgentSession:
     return session
 
 
-def _texts(call: ToolCall) -> list[tuple[str, str]]:
-    """The call's long texts, without empty ones."""
+def _texts(call: ToolCall) -> list[tuple[str, str, int]]:
+    """The call's long texts, without empty ones. The number counts the characters that were left out: only of a
+    result, which nobody decides on."""
     given = (
         ("Question", call.question),
-        ("Arguments", jsontext.indent(call.args)),
-        ("Arguments it was approved with", jsontext.indent(call.decided_args) if call.decided_args else None),
+        ("Arguments", _laid_out(call.args)),
+        ("Arguments it was approved with", _laid_out(call.decided_args) if call.decided_args else None),
         ("Hint of the tool", call.approval_hint),
         ("Comment", call.comment),
-        ("Result", call.result),
     )
-    return [(name, text[:_MAX_TEXT]) for name, text in given if text]
+    whole = [(name, text, 0) for name, text in given if text]
+    result = call.result or ""
+    return [*whole, ("Result", result[:_MAX_RESULT], max(0, len(result) - _MAX_RESULT))] if result else whole
+
+
+def _laid_out(raw: str) -> str:
+    """The JSON text laid out for people, unless deep nesting would make it many times as long."""
+    text = jsontext.indent(raw)
+    return text if len(text) <= _INDENT_FACTOR * len(raw) + _MAX_RESULT else raw

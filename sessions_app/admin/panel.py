@@ -17,6 +17,7 @@ from django.urls import reverse
 from admin_app.access import may, tenant_of
 from admin_app.site import Figure, Table
 from core_app import clock
+from core_app.visible_text import visible_text
 from sessions_app.models import AgentSession, Run, RunState
 from tenants_app.models import Tenant
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
@@ -100,7 +101,7 @@ def _calls_table(tenant: Tenant | None, address: str) -> list[Table]:
             reverse("admin:tools_app_toolcall_change", args=[quote(call.pk)]),
             (
                 call.tool_name,
-                (call.question or call.args)[:_CELL_CHARACTERS],
+                visible_text((call.question or call.args)[:_CELL_CHARACTERS]),
                 call.state.replace("_", " "),
                 f"{call.expires_at:%Y-%m-%d %H:%M:%S}",
                 call.tenant.slug,

@@ -25,14 +25,14 @@ FETCH_SECONDS = 30.0
 async def attachments_fetch(*, run_id: str, fence: Fence, tenant_id: int) -> None:
     """Downloads the attachments that the run's prompt gave by URL. Raises Unprocessable, which names the URL that
     failed."""
-    if not (missing := await database.run(_attachments_to_fetch, run_id)):
+    if not (missing := await database.run_leg(tenant_id, _attachments_to_fetch, run_id)):
         return
-    tenant = await database.run(_tenant_get, tenant_id)
-    left = settings.GATEWAY_MAX_ATTACHMENT_BYTES - await database.run(_stored_bytes, run_id)
+    tenant = await database.run_leg(tenant_id, _tenant_get, tenant_id)
+    left = settings.GATEWAY_MAX_ATTACHMENT_BYTES - await database.run_leg(tenant_id, _stored_bytes, run_id)
     for pk, url in missing:
         data = await _fetch(url, tenant, left)
         left -= len(data)
-        await database.run(_store, fence, pk, data)
+        await database.run_leg(tenant_id, _store, fence, pk, data)
 
 
 async def _fetch(url: str, tenant: Tenant, limit: int) -> bytes:

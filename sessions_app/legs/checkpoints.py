@@ -19,7 +19,9 @@ from sessions_app.events import MessageEnd, Steering, ToolCalls
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.messages import message_add
-from sessions_app.services.run_end import run_complete, run_fail, run_stop, session_state
+from sessions_app.services.provider_wait import run_put_back
+from sessions_app.services.run_end import run_complete, run_fail, run_stop
+from sessions_app.services.run_pause import run_pause
 from tenants_app.models import LedgerEntry
 from tenants_app.services.ledger import ledger_record
 from tools_app import calls
@@ -102,7 +104,8 @@ def _spend_side_call(start: LegStart, usage: Usage) -> None:
 
 def _spend(start: LegStart, run: Run, completion: Completion) -> None:
     counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, run.turns + 1)}
-    Run.objects.filter(pk=run.pk).update(stalled=0, **counts)
+    progress = {"stalled": 0, "outage_since": None, "outage_tries": 0, "outage_reason": None}
+    Run.objects.filter(pk=run.pk).update(**progress, **counts)
     AgentSession.objects.filter(pk=start.session.pk).update(
         tool_calls=F("tool_calls") + len(completion.calls), updated_at=clock.now(), **counts
     )
@@ -159,7 +162,8 @@ def _deliver(start: LegStart) -> tuple[str, ...]:
 
 
 def leg_end(start: LegStart, outcome: LegOutcome) -> None:
-    """Commits the outcome of a leg: the run ends, waits, or becomes ready again because a text joined it meanwhile."""
+    """Commits the outcome of a leg: the run ends, waits (also for its provider), or becomes ready again because a text
+    joined it meanwhile."""
     run_fenced(start.fence, lambda: _end(start, outcome))
 
 
@@ -182,9 +186,11 @@ def _end(start: LegStart, outcome: LegOutcome) -> None:
     session, run = _reload(start)
     if isinstance(outcome, Finished):
         if SteeringNote.objects.filter(run_id=run.pk, delivered_at__isnull=True).exists():
-            _pause(session, run, RunState.READY)
+            run_pause(session, run, RunState.READY)
         else:
             run_complete(session=session, run=run, content=outcome.content, fence=start.fence)
+    elif isinstance(outcome, Failed) and outcome.resume_after is not None:
+        run_put_back(session=session, run=run, failed=outcome, fence=start.fence)
     elif isinstance(outcome, Failed):
         run_fail(
             session=session,
@@ -197,15 +203,4 @@ def _end(start: LegStart, outcome: LegOutcome) -> None:
     elif isinstance(outcome, Stopped):
         run_stop(session=session, run=run, reason=outcome.reason, message=outcome.message, fence=start.fence)
     else:
-        _pause(session, run, RunState.WAITING if calls.run_blocked(run.pk) else RunState.READY)
-
-
-def _pause(session: AgentSession, run: Run, state: RunState) -> None:
-    run.state = state
-    if run.leg_started_at is not None:
-        run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
-    run.leg_started_at = None
-    run.save(update_fields=["state", "active_ms", "leg_started_at"])
-    session.state = session_state(session)
-    session.updated_at = clock.now()
-    session.save(update_fields=["state", "updated_at"])
+        run_pause(session, run, RunState.WAITING if calls.run_blocked(run.pk) else RunState.READY)

@@ -18,7 +18,7 @@ from tools_app import registry as tools
 
 _COPIED_COLUMNS = (
     *("tenant_id", "group_id", "engine", "model", "agent", "system_prompt", "max_turns", "max_tokens", "options"),
-    *("response_format", "history_policy", "builtins", "approvals", "user_data", "metadata"),
+    *("response_format", "history_policy", "outage_policy", "builtins", "approvals", "user_data", "metadata"),
 )
 
 

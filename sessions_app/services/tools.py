@@ -10,7 +10,7 @@ from core_app.errors import Conflict
 from sessions_app.legs.leg import call_context
 from sessions_app.selectors import session_get
 from sessions_app.services.session import session_lock
-from tenants_app.principal import Principal
+from tenants_app.principal import SESSIONS, Principal
 from tools_app import registry
 from tools_app.types import CallContext
 
@@ -30,8 +30,9 @@ def tool_remove(*, principal: Principal, public_id: str, name: str) -> None:
 
 
 def tool_test_context(*, principal: Principal, public_id: str) -> tuple[int, CallContext]:
-    """Returns the stream and the context for a test call of one of the session's tools; raises Conflict when the
-    session is closed."""
+    """Returns the stream and the context for `tools_app.tool_test`, by which every face tests a tool. Needs the scope
+    `sessions`; raises Conflict when the session is closed."""
+    principal.require(SESSIONS)
     session = session_get(principal, public_id)
     if session.closed_at is not None:
         raise Conflict("The session is closed.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
 from django.db import models
@@ -41,6 +42,18 @@ class Tenant(models.Model):
     def allow_private(self) -> bool:
         """True when this tenant's callbacks may go to private addresses even without GATEWAY_CALLBACK_ALLOW_PRIVATE."""
         return bool(self.settings.get("allow_private", False))
+
+    def rpm_beside(self, key_rpm: int) -> int:
+        """The limit of all keys together, for a request with a key of `key_rpm`; 0 means none.
+
+        The tenant's setting `rpm` holds for every key. The gateway's default holds for the keys below it: an operator
+        who gave a key a higher limit, or none, meant it.
+        """
+        own = self.settings.get("rpm")
+        if own is not None:
+            return int(own)
+        default: int = settings.GATEWAY_TENANT_RATE_LIMIT_RPM
+        return default if 0 < key_rpm <= default else 0
 
     @property
     def default_model(self) -> str | None:

@@ -13,19 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from core_app.database import database_moment, write_transaction
-from core_app.errors import BadRequest, Conflict, Unprocessable
+from core_app.errors import BadRequest, Conflict, RateLimited, Unprocessable
 from core_app.ids import new_id
+from core_app.metrics import RATE_LIMITED
 from tenants_app.models import IdempotencyRecord
+from tenants_app.stored_responses import STORED_RESPONSES
 
 RECORD_LIFETIME = timedelta(hours=24)
 CLAIM_LIFETIME = timedelta(seconds=90)
 """Longer than any request takes: `?wait=` is at most 60 seconds."""
 
 _MAX_KEY, _MAX_ROUTE = 255, 300
+_FULL = (
+    "{} responses are stored for the tenant's requests with an Idempotency-Key"
+    " (GATEWAY_MAX_STORED_RESPONSES_PER_TENANT), each for a day: repeat without the header, or later."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,21 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
     """Returns a claim for the first request, the stored response for a repeated one.
 
     Raises BadRequest for a key that is not 1 to 255 visible ASCII characters, Unprocessable when the key was used with
-    another body, Conflict while the first request is still being processed.
+    another body, Conflict while the first request is still being processed, RateLimited when the tenant has too many
+    stored responses already.
     """
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
     digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
     route = _shorten_route(route)
     fresh = IdempotencyRecord(tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=Now())
+    known = IdempotencyRecord.objects.filter(tenant_id=tenant_id, key=key, route=route)
+    if STORED_RESPONSES.is_full(tenant_id) and not known.exists():
+        RATE_LIMITED.inc()
+        raise RateLimited(_FULL.format(settings.GATEWAY_MAX_STORED_RESPONSES_PER_TENANT), retry_after=60)
     with write_transaction():
         IdempotencyRecord.objects.bulk_create([fresh], ignore_conflicts=True)
-        record = IdempotencyRecord.objects.select_for_update().get(tenant_id=tenant_id, key=key, route=route)
+        record = known.select_for_update().get()
         if record.claim == name:
             return Claim(record.id, name)
         return _take_over(record, digest, name) or _replay(record, digest)

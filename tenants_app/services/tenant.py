@@ -21,6 +21,7 @@ SETTINGS: Mapping[str, type] = {
     "allow_private": bool,
     "default_model": str,
     "default_agent": str,
+    "rpm": int,
     "max_sessions": int,
     "max_waiting": int,
     "retention_sessions_days": int,
@@ -80,5 +81,11 @@ def slug_check(slug: str) -> None:
 def settings_check(settings: Mapping[str, Any]) -> None:
     """Raises BadRequest naming a known setting with a value of the wrong type; `None` means "not set"."""
     for name, kind in SETTINGS.items():
-        if settings.get(name) is not None and not isinstance(settings[name], kind):
+        value = settings.get(name)
+        if value is None:
+            continue
+        # `True` is an int to Python.
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise BadRequest(f"The tenant's setting '{name}' is not a {kind.__name__}.", field="settings")
+        if isinstance(value, int) and value < 0:
+            raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field="settings")

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from core_app import clock, jsontext
 from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.services.run_control import run_abort
 from tenants_app.models import AuditEntry
-from tests.admin.conftest import CALLS, SESSIONS, Scoped, Waiting, act, session_made, waiting_made
+from tests.admin.conftest import CALLS, SESSIONS, Scoped, Waiting, act, call_made, session_made, waiting_made
 from tests.conftest import Caller
+from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
 
 pytestmark = pytest.mark.django_db
@@ -210,3 +212,71 @@ def test_a_session_is_found_by_its_id_or_a_runs(root: Client, owner: Caller, wai
         assert waiting.session.public_id in text
         assert other.public_id not in text
     assert "0 agent sessions" in root.get(SESSIONS, {"q": "nothing"}).content.decode()
+
+
+HIDDEN = "pay \u202e001\u202c to bob\u200b"
+
+
+def ask_for(waiting: Waiting, args: dict[str, Any]) -> ToolCall:
+    call = waiting.approval
+    call.args, call.args_hash = jsontext.encode_text(args), fingerprint(args)
+    call.save(update_fields=["args", "args_hash"])
+    return call
+
+
+@pytest.mark.parametrize("length", [9_000, 200_000])
+def test_arguments_are_shown_whole_where_they_are_decided(root: Client, waiting: Waiting, length: int) -> None:
+    call = ask_for(waiting, {"note": "x" * length, "z": "TRANSFER-EVERYTHING"})
+    decide = act(root, CALLS, "approve", call, confirmed=False).content.decode()
+    page = root.get(f"{CALLS}{call.pk}/change/").content.decode()
+    for text in (decide, page):
+        assert "x" * length in text
+        assert "TRANSFER-EVERYTHING" in text
+    assert f'name="hash_{call.pk}" value="{call.args_hash}"' in decide
+    assert "scroll to its end" in decide
+
+
+def test_calls_whose_arguments_do_not_fit_one_page_are_decided_apart(
+    root: Client, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_app.admin.calls._MAX_PAGE_TEXT", 50)
+    call = ask_for(waiting, {"note": "x" * 60})
+    other = call_made(
+        waiting.session, waiting.run, tool_name="demo_approval", state="awaiting_approval", args='{"action":"y"}',
+        args_hash=fingerprint({"action": "y"}), approval_id="apr_2", approval_state="pending", requested_at=clock.now(),
+    )  # fmt: skip
+    assert "choose fewer calls" in act(root, CALLS, "approve", call, other, confirmed=False).content.decode()
+    for one in (call, other):
+        assert "Yes, approve" in act(root, CALLS, "approve", one, confirmed=False).content.decode()
+
+
+def test_invisible_characters_are_shown_where_a_person_decides(root: Client, waiting: Waiting) -> None:
+    call = ask_for(waiting, {"action": HIDDEN})
+    ToolCall.objects.filter(pk=call.pk).update(approval_hint=HIDDEN)
+    ToolCall.objects.filter(pk=waiting.question.pk).update(
+        question=HIDDEN, options=jsontext.encode_text([{"id": "a", "label": HIDDEN}])
+    )
+    AgentSession.objects.update(title=HIDDEN)
+    pages = [
+        act(root, CALLS, "approve", call, confirmed=False),
+        act(root, CALLS, "answer", waiting.question, confirmed=False),
+        root.get(f"{CALLS}{call.pk}/change/"),
+        root.get(f"{CALLS}{waiting.question.pk}/change/"),
+        root.get(waiting.page),
+        root.get(CALLS),
+        root.get("/admin/"),
+    ]
+    for page in pages:
+        text = page.content.decode()
+        assert "\\u202e" in text, page.request["PATH_INFO"]
+    for page in pages[:4]:
+        assert not set("\u202e\u202c\u200b") & set(page.content.decode())
+        assert '<mark title="an invisible character">' in page.content.decode()
+
+
+def test_a_long_result_says_how_much_is_left_out(root: Client, waiting: Waiting) -> None:
+    settled = {"state": "settled", "status": "ok", "settled_at": clock.now(), "duration_ms": 1, "expires_at": None}
+    ToolCall.objects.filter(pk=waiting.question.pk).update(result="r" * 10_000, **settled)
+    text = root.get(f"{CALLS}{waiting.question.pk}/change/").content.decode()
+    assert "r" * 8_000 in text
+    assert "2,000 characters more" in text

@@ -61,7 +61,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = run_doctor()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 18
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 19
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -231,3 +231,22 @@ def test_an_old_snapshot_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
         reader.close()
     assert level == "warning"
     assert "the-backup" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"HOST": "127.0.0.1"}, "ok"),
+        ({"HOST": "::1"}, "ok"),
+        ({"HOST": "localhost"}, "ok"),
+        ({"HOST": "0.0.0.0"}, "warning"),
+        ({"HOST": "::"}, "warning"),
+        ({"HOST": "gateway.example"}, "warning"),
+        ({"HOST": "0.0.0.0", "TLS_CERT_FILE": "server.crt"}, "ok"),
+        ({"HOST": "0.0.0.0", "TRUSTED_PROXIES": ["10.0.0.0/8"]}, "ok"),
+    ],
+)
+def test_a_gateway_that_others_reach_in_clear_text_is_warned_of(settings: Any, fields: Any, level: str) -> None:
+    for name, value in fields.items():
+        setattr(settings, f"GATEWAY_{name}", value)
+    assert doctor.check_exposure()[0] == level

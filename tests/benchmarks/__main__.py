@@ -24,6 +24,7 @@ from tests.benchmarks import (
     prompt_acceptance,
     relay,
     retention,
+    rpc,
     start_up,
 )
 from tests.benchmarks.figures import Figure
@@ -38,6 +39,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "start_up": start_up.measure,
     "model_engine": model_engine.measure,
     "relay": relay.measure,
+    "rpc": rpc.measure,
     "processes": processes.measure,
     "retention": retention.measure,
     "hostile_input": hostile_input.measure,

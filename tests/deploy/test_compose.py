@@ -60,7 +60,8 @@ def test_up_waits_for_health_or_the_end_of_every_service() -> None:
 
 def test_nobody_but_nginx_is_reached_from_outside_and_it_reaches_no_database() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
-    assert SERVICES["nginx"]["networks"] == ["default"]
+    assert SERVICES["nginx"]["networks"] == ["front", "proxy"]
+    assert SERVICES["web"]["networks"] == ["default", "proxy", "inside"]
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["inside"]
 
 
@@ -76,7 +77,8 @@ def test_postgres_has_room_for_every_process_and_its_successor() -> None:
     # Nobody's but the superuser's.
     room = int(found[1]) - 3
     processes = sum(SERVICES[name]["deploy"]["replicas"] for name in ("web", "worker"))
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     assert 2 * processes * of_each <= room
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert f"connections to PostgreSQL ({of_each - QUEUE_CONNECTIONS}), and a worker {QUEUE_CONNECTIONS}" in page

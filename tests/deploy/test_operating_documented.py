@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 import tests.stack.stack
 from core_app.metrics import REGISTRY
 from gateway_project.observability.metrics import RUN_STATES
-from gateway_project.process.server import KEEP_ALIVE_SECONDS
+from gateway_project.process.connections import KEEP_ALIVE_SECONDS
 from tests.stack.composition import services
 
 DOCS = settings.BASE_DIR / "docs"

@@ -269,6 +269,29 @@ async def test_a_client_that_sends_nothing_is_answered_in_the_end(
     assert sent[0]["status"] == 400
 
 
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (2048, 200)])
+async def test_a_body_that_drips_is_refused_after_its_first_minute(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate, settings: Any, size: int, status: int
+) -> None:
+    """A chunk of `size` bytes a second, for two minutes."""
+    settings.GATEWAY_MIN_BODY_BYTES_PER_SECOND = 1024
+    seconds = 0
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal seconds
+        seconds += 1
+        return {"type": "http.request", "body": b"a" * size, "more_body": seconds < 120}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(body, "monotonic", lambda: float(seconds))
+    await gate(http_scope("POST", "/things", KEY), receive, send)
+    assert sent[0]["status"] == status
+    assert seconds == (61 if status == 400 else 120)
+
+
 async def test_a_host_that_is_not_allowed_is_refused_on_every_path(gate: Gate, settings: Any) -> None:
     settings.GATEWAY_ALLOWED_HOSTS = ["gateway.test", ".example.org"]
     for path in ("/things", "/stream", "/healthz"):
@@ -278,6 +301,28 @@ async def test_a_host_that_is_not_allowed_is_refused_on_every_path(gate: Gate, s
             assert (await ask(gate, http_scope("GET", path, {**KEY, "Host": host}))).error == (400, "bad_request")
     refused = await ask(gate, socket_scope("/socket", {**KEY, "Host": "evil.test"}))
     assert refused.status == 400
+
+
+@pytest.mark.parametrize("host", ["a b", "a,b", "a/b", "", "a:b", "[::1", "a\tb", "ä", "<a>"])
+@pytest.mark.parametrize("path", ["/things", "/stream", "/healthz"])
+async def test_a_host_that_is_none_is_a_bad_request_on_every_path(
+    gate: Gate, inner: Inner, path: str, host: str
+) -> None:
+    refused = await ask(gate, http_scope("GET", path, {**KEY, "Host": host}))
+    assert (refused.error, refused.json["field"]) == ((400, "bad_request"), "Host")
+    assert inner.scopes == []
+
+
+async def test_two_hosts_are_a_bad_request(gate: Gate, inner: Inner) -> None:
+    scope = http_scope("GET", "/things", KEY)
+    scope["headers"].append((b"host", b"evil.test"))
+    assert (await ask(gate, scope)).error == (400, "bad_request")
+    assert inner.scopes == []
+
+
+@pytest.mark.parametrize("host", ["gateway.test", "GATEWAY.test:4000", "127.0.0.1", "[::1]:4000", "xn--caf-dma.test."])
+async def test_a_host_with_or_without_a_port_is_taken(gate: Gate, host: str) -> None:
+    assert (await ask(gate, http_scope("GET", "/things", {**KEY, "Host": host}))).status == 200
 
 
 @pytest.mark.parametrize("path", ["/things\x00", "/thi\x00ngs", "/admin/\x00"])
@@ -413,6 +458,7 @@ async def test_django_requests_at_once_are_bounded_and_streams_are_not(
     settings: Any, inner: Inner, limits: RateLimits, gate: Gate
 ) -> None:
     settings.GATEWAY_REQUEST_THREADS = 2
+    settings.GATEWAY_TENANT_SHARE = 1.0
     narrow = make(inner, limits)
     inner.hold = asyncio.Event()
     async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
@@ -570,3 +616,25 @@ async def test_lifespan_passes_through(limits: RateLimits) -> None:
 
     await ask(make(application, limits), {"type": "lifespan"})
     assert seen == ["lifespan"]
+
+
+async def test_a_tenant_takes_its_share_of_the_threads_and_one_session_its_bound(
+    settings: Any, inner: Inner, limits: RateLimits, gate: Gate
+) -> None:
+    settings.GATEWAY_REQUEST_THREADS, settings.GATEWAY_TENANT_SHARE = 4, 0.5
+    settings.GATEWAY_SESSION_THREADS, settings.GATEWAY_MAX_WAITING_REQUESTS = 1, 2
+    narrow = make(inner, limits, session_of=lambda path: path)
+    inner.hold = asyncio.Event()
+    async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
+        requests = [group.create_task(ask(narrow, http_scope("GET", "/things", KEY))) for _ in range(3)]
+        await inner.entered.get()
+        await asyncio.sleep(0)
+        # Two wait for the one of their session; a third is told when to come again.
+        refused = await ask(narrow, http_scope("GET", "/things", KEY))
+        assert refused.error == (503, "unavailable")
+        assert refused.headers["retry-after"] == "1"
+        # Requests without a key have a share of their own.
+        page = group.create_task(ask(narrow, http_scope("GET", "/docs")))
+        assert await inner.entered.get() == "/docs"
+        inner.hold.set()
+    assert {task.result().status for task in [*requests, page]} == {200}

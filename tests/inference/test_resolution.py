@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_app.catalogue.access import TenantAccess, access_replace, candidates_allowed
 from inference_app.catalogue.config import ModelsConfig, parse
 from inference_app.catalogue.resolution import Candidate, default_candidate, model_candidates, provider_of
 
@@ -146,3 +147,22 @@ def test_any_name_at_all_has_an_answer(name: str, substitution: bool) -> None:
     config = parse(None)
     for candidate in model_candidates(config, name, substitution=substitution).candidates:
         assert config.providers[candidate.provider].usable
+
+
+@pytest.mark.parametrize(
+    ("patterns", "served"),
+    [
+        (("gpt-*",), []),  # the name that was asked for; the tenant chooses it
+        (("two:*",), ["two:beta"]),
+        (("beta",), ["two:beta"]),
+        ((), ["two:beta"]),
+    ],
+)
+def test_a_substitute_has_to_be_allowed_by_a_name_of_its_own(patterns: tuple[str, ...], served: list[str]) -> None:
+    resolution = model_candidates(config_of(), "gpt-unknown", substitution=True)
+    assert resolution.substituted
+    access_replace({7: TenantAccess(patterns, True)})
+    try:
+        assert [candidate.name for candidate in candidates_allowed(7, resolution, "gpt-unknown")] == served
+    finally:
+        access_replace({})

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,10 @@ def test_a_distributed_deployment_with_workers_passes() -> None:
         ("gateway.E016", {"GATEWAY_ENGINES": ["shout"]}),
         ("gateway.E016", {"GATEWAY_ENGINES": ["shout=no.such.module"]}),
         ("gateway.E017", {"GATEWAY_GUARDRAILS": ["no.such.module:Guardrail"]}),
+        ("gateway.E009", {"GATEWAY_TENANT_RATE_LIMIT_RPM": -1}),
+        ("gateway.E018", {"SECRET_KEY": "x"}),
+        ("gateway.E018", {"SECRET_KEY": "x" * 31}),
+        ("gateway.W003", {"GATEWAY_API_KEYS": ["my-key:acme", "a-key-of-enough-characters"]}),
         ("gateway.W001", {"GATEWAY_REDIS_URL": REDIS}),
     ],
 )
@@ -96,3 +104,39 @@ def test_every_check_is_documented() -> None:
     }
     page = (settings.BASE_DIR / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert raised == set(re.findall(r"^\| `(gateway\.[EW]\d+)`", page, re.MULTILINE))
+
+
+def test_a_message_about_secrets_contains_none() -> None:
+    with override_settings(**{**EMBEDDED, "SECRET_KEY": "tell-nobody", "GATEWAY_API_KEYS": ["hush"]}):
+        texts = " ".join(str(message.msg) for message in run_checks(tags=[TAG]))
+    assert "11 characters" in texts
+    assert "tell-nobody" not in texts
+    assert "hush" not in texts
+
+
+@pytest.mark.parametrize(("mode", "found"), [(0o700, []), (0o755, ["gateway.W004"]), (0o710, ["gateway.W004"])])
+def test_a_data_directory_that_others_may_enter_is_named(tmp_path: Path, mode: int, found: list[str]) -> None:
+    tmp_path.chmod(mode)
+    assert ids(GATEWAY_DATA_DIR=tmp_path) == found
+    distributed = {"GATEWAY_DATABASE_URL": POSTGRESQL, "GATEWAY_REDIS_URL": REDIS}
+    # Then only a generated secret key is in it.
+    assert ids(GATEWAY_DATA_DIR=tmp_path, **distributed) == []
+    (tmp_path / "secret_key").write_text("x")
+    assert ids(GATEWAY_DATA_DIR=tmp_path, **distributed) == found
+
+
+def test_what_a_command_creates_is_its_users_own(tmp_path: Path) -> None:
+    """Also in a directory that was there before, open to everybody, and under a wide umask."""
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_DATA_DIR": str(directory),
+        "GATEWAY_ENV_FILE": os.devnull,
+        "DJANGO_SETTINGS_MODULE": "gateway_project.settings",
+    }
+    command = ["sh", "-c", f"umask 022; exec {sys.executable} {settings.BASE_DIR / 'manage.py'} prepare"]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+    assert {"gateway.sqlite3", "secret_key"} <= set(modes)
+    assert {name for name, mode in modes.items() if mode & 0o077} == set()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable
 
@@ -62,3 +65,26 @@ def test_every_locked_package_has_hashes(name: str) -> None:
 @pytest.mark.parametrize("name", [RUNTIME, TRACING, DEVELOPMENT])
 def test_a_lock_names_no_host_and_no_path(name: str) -> None:
     assert FOREIGN.search(lock_text(name)) is None
+
+
+def test_production_has_one_web_server() -> None:
+    """daphne, for `runserver`, brings a dozen packages that production never runs."""
+    for name in ("daphne", "twisted", "autobahn", "pyopenssl"):
+        assert name not in pins(RUNTIME)
+        assert name not in pins(TRACING)
+    assert "daphne" in pins(DEVELOPMENT)
+
+
+def test_runserver_without_daphne_says_what_to_run() -> None:
+    code = (
+        "import sys; sys.modules['daphne'] = None\n"
+        "from django.core.management import execute_from_command_line as run\n"
+        "run(['manage.py', 'runserver', '0:1', '--noreload'])"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "run 'manage.py serve'" in result.stderr
+    assert "Traceback" not in result.stderr

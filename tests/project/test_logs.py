@@ -11,10 +11,12 @@ from datetime import datetime
 import pytest
 import structlog
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
 from core_app.log_lines import log_fast
+from core_app.visible_text import is_hidden
 from gateway_project.observability import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
@@ -127,3 +129,36 @@ def test_a_503_is_said_by_its_cause_and_not_by_django_too(stderr: io.StringIO) -
     django.error("Service Unavailable: %s", "/v1/sessions", extra={"status_code": 503})
     django.error("Internal Server Error: %s", "/admin/", extra={"status_code": 500})
     assert [json.loads(line)["status_code"] for line in stderr.getvalue().splitlines()] == [500]
+
+
+@pytest.mark.parametrize("kind", ["DisallowedHost", "DisallowedModelAdminLookup", "csrf"])
+def test_what_django_refuses_as_suspicious_is_a_warning_without_a_traceback(stderr: io.StringIO, kind: str) -> None:
+    try:
+        raise SuspiciousOperation("Invalid HTTP_HOST header: 'a b'.")
+    except SuspiciousOperation as error:
+        logging.getLogger(f"django.security.{kind}").error(str(error), exc_info=error)
+    (line,) = [json.loads(text) for text in stderr.getvalue().splitlines()]
+    assert (line["level"], line["event"]) == ("warning", "Invalid HTTP_HOST header: 'a b'.")
+    assert "exception" not in line
+
+
+def test_nothing_in_a_line_commands_the_terminal_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """structlog quotes a value with blanks and shows others as they are."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure({"level": "INFO", "format": "console"})
+    try:
+        structlog.get_logger("gateway.test").info("request", path="/\x1b[2J/\u202ex", other="with blanks \x1b]0;x\x07")
+        logging.getLogger("django.request").warning("Not Found: /\x1b[31m\x9b")
+        try:
+            raise ValueError("\x1b[2J")
+        except ValueError:
+            logging.getLogger("gateway.test").exception("failed")
+    finally:
+        logs.configure(settings.LOGGING)
+        root.handlers, root.level = before, level
+    text = stream.getvalue()
+    assert "\\u001b[2J" in text
+    assert {character for character in text if is_hidden(character)} == set()

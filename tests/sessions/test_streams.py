@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +14,11 @@ from events_app import log
 from events_app.models import Event, Stream
 from faces.native import session_events
 from sessions_app.models import AgentSession, Run
+from tenants_app import authentication
+from tenants_app.key_cache import KEY_CACHE
+from tenants_app.models import ApiKey
+from tenants_app.principal import SCOPES, Principal
+from tests.conftest import caller
 from tests.gateway_harness import Client, Frame, GatewayHarness
 from tests.scripted_engine import Gate, ScriptedEngine, gated_leg
 
@@ -410,9 +417,6 @@ async def test_a_filtered_reader_of_a_busy_stream_does_not_fall_behind(
 async def test_a_key_that_is_revoked_ends_its_streams_at_the_next_heartbeat(
     api: Client, owner: Any, settings: Any
 ) -> None:
-    from tenants_app.key_cache import KEY_CACHE
-    from tenants_app.models import ApiKey
-
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.02
     session = await api.session()
     async with api.events(session, follow="session") as reader:
@@ -422,10 +426,57 @@ async def test_a_key_that_is_revoked_ends_its_streams_at_the_next_heartbeat(
         assert await reader.read_to_end() == []
 
 
+async def test_no_event_is_delivered_to_a_key_that_was_revoked_longer_ago_than_the_cache_keeps_it(
+    api: Client, owner: Any, gateway: GatewayHarness, tenant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Revoked by another process, which cannot clear the cache here."""
+    session = await api.session()
+    other = gateway.client(await database.run(caller, tenant, SCOPES))
+    now = time.monotonic()
+    monkeypatch.setattr(KEY_CACHE, "clock", lambda: now)
+    async with api.events(session, follow="session") as reader:
+        await other.run(session, "before")
+        await reader.next_of("agent_end")
+        await database.run(lambda: ApiKey.objects.filter(pk=owner.principal.key_id).update(revoked_at=clock.now()))
+        await other.run(session, "within the time")
+        await reader.next_of("agent_end")
+        now += 2.0
+        await other.run(session, "after it")
+        assert await reader.read_to_end() == []
+        assert b"after it" not in reader.raw
+
+
+async def test_followers_of_one_key_ask_once_together(
+    api: Client, owner: Any, gateway: GatewayHarness, tenant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    load = authentication._load_again
+
+    def load_again(principal: Principal) -> Principal | None:
+        asked.append(principal.key_id)
+        return load(principal)
+
+    monkeypatch.setattr(authentication, "_load_again", load_again)
+    session = await api.session()
+    other = gateway.client(await database.run(caller, tenant, SCOPES))
+    now = time.monotonic()
+    monkeypatch.setattr(KEY_CACHE, "clock", lambda: now)
+    async with AsyncExitStack() as readers:
+        followers = [await readers.enter_async_context(api.events(session, follow="session")) for _ in range(20)]
+        await other.run(session, "one")
+        for reader in followers:
+            await reader.next_of("agent_end")
+        assert asked.count(owner.principal.key_id) == 1
+        now += 5
+        await other.run(session, "two")
+        for reader in followers:
+            await reader.next_of("agent_end")
+        assert asked.count(owner.principal.key_id) == 2
+
+
 async def test_a_key_that_may_no_longer_read_ends_its_streams_at_the_next_heartbeat(
     api: Client, owner: Any, settings: Any
 ) -> None:
-    from tenants_app.models import ApiKey
     from tenants_app.services import api_key_update
 
     settings.GATEWAY_HEARTBEAT_SECONDS = 0.02

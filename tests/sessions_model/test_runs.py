@@ -65,7 +65,7 @@ async def test_a_run_completes_with_its_answer(api: Client, model: str, answer: 
     ],
 )
 async def test_a_providers_failure_ends_the_run_once_and_tells_no_secret(api: Client, model: str, code: str) -> None:
-    session, run = await run_of(api, model)
+    session, run = await run_of(api, model, outagePolicy="fail")
     assert (run["status"], run["error"]["code"]) == ("failed", code)
     events = await api.log(session)
     assert [frame.event for frame in events][-2:] == ["error", "agent_abort"]

@@ -14,6 +14,7 @@ from django.test import Client
 
 from core_app import clock
 from core_app.errors import BadRequest, Conflict, GatewayError, Unprocessable
+from tenants_app import stored_responses
 from tenants_app.models import IdempotencyRecord, Tenant
 from tenants_app.services import (
     Replay,
@@ -23,6 +24,7 @@ from tenants_app.services import (
     idempotency_release,
 )
 from tenants_app.services.idempotency import CLAIM_LIFETIME, RECORD_LIFETIME, Claim
+from tenants_app.stored_responses import STORED_RESPONSES
 from tests.conftest import Caller
 from tests.tenants.urls import ThingViewSet
 
@@ -206,3 +208,46 @@ def test_of_requests_at_once_one_is_first(tenant: Tenant) -> None:
         outcomes = list(threads.map(attempt, range(6)))
     assert sum(isinstance(outcome, Claim) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 5
+
+
+@pytest.fixture
+def _few_responses(settings: Any) -> None:
+    settings.GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = 3
+    STORED_RESPONSES.forget()
+
+
+@pytest.mark.usefixtures("_few_responses")
+def test_a_tenant_has_so_many_stored_responses_and_keeps_those_it_has(
+    client: Client, owner: Caller, stranger: Caller
+) -> None:
+    answers = [post(client, owner, f"k-{number}") for number in range(4)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
+    assert "GATEWAY_MAX_STORED_RESPONSES_PER_TENANT" in answers[3].json()["message"]
+    assert int(answers[3].headers["Retry-After"]) >= 1
+    assert post(client, owner, "k-1").headers["Idempotent-Replayed"] == "true"
+    assert post(client, owner, None).status_code == 201
+    assert post(client, stranger, "k-0").status_code == 201
+
+
+def test_stored_responses_are_counted_again_and_again(tenant: Tenant, settings: Any, monkeypatch: Any) -> None:
+    """Another process stores them too; looks are rare, and the first after a refusal comes later."""
+    settings.GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = 4
+    monkeypatch.setattr(stored_responses, "LOOK_EVERY", 2)
+    moment = [0.0]
+    stored = stored_responses.StoredResponses(lambda: moment[0])
+    assert [stored.is_full(tenant.pk) for _ in range(2)] == [False, False]
+    for number in range(4):
+        begin(tenant, f"elsewhere-{number}")
+    assert stored.is_full(tenant.pk)
+    IdempotencyRecord.objects.all().delete()
+    assert stored.is_full(tenant.pk)
+    moment[0] += stored_responses.FULL_SECONDS
+    assert not stored.is_full(tenant.pk)
+
+
+def test_no_limit_of_stored_responses_looks_at_nothing(
+    tenant: Tenant, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = 0
+    with django_assert_num_queries(0):
+        assert not STORED_RESPONSES.is_full(tenant.pk)

@@ -374,3 +374,74 @@ def http(*headers: tuple[bytes, bytes], query: bytes = b"", kind: str = "http") 
 )
 def test_credentials_are_found_in_the_contracts_order(scope: dict[str, Any], secret: str | None) -> None:
     assert secret_from_scope(scope) == secret
+
+
+PERSON = Principal(0, "acme", None, "ann", frozenset(TENANT_SCOPES), rpm=600)
+
+
+@pytest.fixture
+def ann(tenant: Tenant, settings: Any) -> Principal:
+    """A tenant's administrator, without the scope `platform`."""
+    settings.GATEWAY_RATE_LIMIT_RPM = 600
+    return replace(PERSON, tenant_id=tenant.id)
+
+
+def test_a_person_issues_no_key_with_more_than_they_have(tenant: Tenant, ann: Principal) -> None:
+    with pytest.raises(Forbidden) as refused:
+        api_key_issue(tenant=tenant, name="x", scopes=["sessions", "platform"], by=ann)
+    assert (refused.value.field, "platform" in refused.value.message) == ("scopes", True)
+    for rpm in (0, 601):
+        with pytest.raises(Forbidden) as refused:
+            api_key_issue(tenant=tenant, name="x", scopes=["sessions"], rpm=rpm, by=ann)
+        assert refused.value.field == "rpm"
+    assert not ApiKey.objects.exists()
+    assert api_key_issue(tenant=tenant, name="x", scopes=["sessions"], rpm=600, by=ann).key.rpm == 600
+    assert AuditEntry.objects.get(action="api_key.issue").actor == "user:ann"
+
+
+def test_a_gateway_without_a_limit_leaves_the_rate_to_its_people(tenant: Tenant, ann: Principal, settings: Any) -> None:
+    settings.GATEWAY_RATE_LIMIT_RPM = 0
+    assert api_key_issue(tenant=tenant, name="x", scopes=[], rpm=0, by=replace(ann, rpm=0)).key.rpm == 0
+
+
+def test_a_person_touches_no_key_that_may_do_more_than_they(
+    tenant: Tenant, ann: Principal, owner: Caller, stranger: Caller
+) -> None:
+    for who in (owner, stranger):
+        key = key_of(who)
+        with pytest.raises(Forbidden):
+            api_key_update(key=key, name="x", scopes=["sessions"], rpm=1, expires_at=None, by=ann)
+        with pytest.raises(Forbidden):
+            api_key_rotate(key=key, by=ann)
+        with pytest.raises(Forbidden):
+            api_key_revoke(key=key, by=ann)
+        assert principal_for_secret(who.secret) == who.principal
+
+
+def test_a_person_lowers_a_keys_rate_and_does_not_raise_it(tenant: Tenant, ann: Principal) -> None:
+    key = api_key_issue(tenant=tenant, name="x", scopes=["sessions"], rpm=50).key
+
+    def change(rpm: int | None, by: Principal | None = ann) -> int | None:
+        return api_key_update(key=key, name="x", scopes=["sessions"], rpm=rpm, expires_at=None, by=by).rpm
+
+    for more in (51, 0, None):
+        with pytest.raises(Forbidden):
+            change(more)
+    assert [change(50), change(20)] == [50, 20]
+    with pytest.raises(Forbidden):
+        change(50)
+    # The gateway itself may, and a person may keep or lower what it gave.
+    assert [change(0, None), change(0), change(9000)] == [0, 0, 9000]
+
+
+def test_all_keys_of_a_tenant_share_its_limit(tenant: Tenant, settings: Any) -> None:
+    settings.GATEWAY_RATE_LIMIT_RPM, settings.GATEWAY_TENANT_RATE_LIMIT_RPM = 600, 3000
+    limits = {rpm: caller(tenant, (), rpm=rpm).principal.tenant_rpm for rpm in (None, 5, 3000, 3001, 0)}
+    # An operator who gave a key more than the gateway gives a tenant meant it.
+    assert limits == {None: 3000, 5: 3000, 3000: 3000, 3001: 0, 0: 0}
+    tenant_update(tenant=tenant, settings={"rpm": 7})
+    assert {caller(tenant, (), rpm=rpm).principal.tenant_rpm for rpm in (None, 5, 3001, 0)} == {7}
+    tenant_update(tenant=tenant, settings={"rpm": 0})
+    assert {caller(tenant, (), rpm=rpm).principal.tenant_rpm for rpm in (None, 5, 3001, 0)} == {0}
+    user = User.objects.create_user("ann", tenant=Tenant.objects.get(pk=tenant.pk))
+    assert principal_for_user(user).tenant_rpm == 0

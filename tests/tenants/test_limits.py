@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,3 +148,60 @@ async def test_a_redis_that_is_down_lets_requests_pass(
     settings.GATEWAY_REDIS_URL = "redis://127.0.0.1:1/0"
     assert await take_many(limits, holder(5), 1) == [True]
     assert len(lines(caplog)) == 1
+
+
+def family(count: int, *, rpm: int, tenant_rpm: int) -> list[Principal]:
+    """Keys of one tenant that nobody has used."""
+    tenant = random.getrandbits(62)
+    return [replace(holder(rpm), tenant_id=tenant, tenant_rpm=tenant_rpm) for _ in range(count)]
+
+
+async def test_six_keys_do_not_give_six_times(limits: RateLimits) -> None:
+    keys = family(6, rpm=3, tenant_rpm=10)
+    passed = [await take_many(limits, who, 3) for who in keys]
+    assert sum(map(sum, passed)) == 10
+    # The sixth has tokens of its own left; its tenant has none.
+    refused = await limits.take(replace(keys[5], key_id=holder(3).key_id))
+    assert refused is not None
+    assert [name for name, _ in refused.headers()] == [b"ratelimit-policy", b"ratelimit"]
+    assert refused.headers()[0][1] == b'"tenant";q=10;w=60'
+    with pytest.raises(RateLimited, match="keys of this tenant together may make 10 requests"):
+        refused.enforce()
+
+
+async def test_a_tenants_limit_holds_for_keys_without_one(limits: RateLimits) -> None:
+    [who] = family(1, rpm=0, tenant_rpm=2)
+    assert await take_many(limits, who, 3) == [True, True, False]
+
+
+async def test_a_key_over_its_own_limit_takes_nothing_from_its_tenant(limits: RateLimits) -> None:
+    loud, quiet = family(2, rpm=2, tenant_rpm=4)
+    assert sum(await take_many(limits, loud, 50)) == 2
+    assert await take_many(limits, quiet, 2) == [True, True]
+
+
+async def test_the_headers_tell_the_limit_that_is_met_first(limits: RateLimits) -> None:
+    one, two = family(2, rpm=5, tenant_rpm=6)
+    policies = []
+    for who in (one, one, two, two):
+        limit = await limits.take(who)
+        assert limit is not None
+        policies.append((limit.policy, limit.remaining))
+    assert policies == [("default", 4), ("default", 3), ("tenant", 3), ("tenant", 2)]
+
+
+async def test_other_tenants_have_buckets_of_their_own(limits: RateLimits) -> None:
+    (mine,), (theirs,) = family(1, rpm=9, tenant_rpm=1), family(1, rpm=9, tenant_rpm=1)
+    assert await take_many(limits, mine, 2) == [True, False]
+    assert await take_many(limits, theirs, 1) == [True]
+
+
+async def test_two_processes_share_a_tenants_bucket_over_redis(settings: Any, limits: RateLimits) -> None:
+    if not settings.GATEWAY_REDIS_URL:
+        pytest.skip("the embedded deployment is one process")
+    (one, two), other = family(2, rpm=9, tenant_rpm=3), RateLimits()
+    try:
+        assert await take_many(limits, one, 2) == [True, True]
+        assert await take_many(other, two, 2) == [True, False]
+    finally:
+        await other.close()

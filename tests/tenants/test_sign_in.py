@@ -10,8 +10,10 @@ from django.test import Client
 
 from admin_app import sign_in_throttle
 from admin_app.sign_in_throttle import KNOWN, SignInThrottle
+from core_app.proxy_watch import PROXY_WATCH
 from tenants_app.models import AuditEntry, Tenant, User
 from tests.tenants.hands import Hands
+from tests.tenants.logged import lines
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.tenants.urls")]
 
@@ -156,3 +158,45 @@ def test_without_redis_each_process_counts_by_itself(
     monkeypatch.setattr("admin_app.sign_in.SIGN_INS", SignInThrottle())
     answers = [sign_in(client, root.get_username()).status_code for _ in range(PER_NAME + 1)]
     assert answers == [200] * PER_NAME + [429]
+
+
+def test_a_known_browser_signs_in_from_an_address_that_others_have_used_up(client: Client, root: User) -> None:
+    """As behind a proxy that is not trusted, where everybody has one address."""
+    name, shared = root.get_username(), address()
+    assert sign_in(client, name, PASSWORD, at=shared).status_code == 302
+    client.post("/admin/logout/")
+    for number in range(PER_ADDRESS + 5):
+        sign_in(Client(), f"nobody-{number}-{shared}", at=shared)
+    assert sign_in(Client(), name, PASSWORD, at=shared).status_code == 429
+    assert sign_in(client, name, PASSWORD, at=shared).status_code == 302
+
+
+def test_a_known_browser_takes_nothing_from_its_address_and_has_a_limit(client: Client, root: User) -> None:
+    name, here = root.get_username(), address()
+    sign_in(client, name, PASSWORD, at=address())
+    client.post("/admin/logout/")
+    answers = [sign_in(client, name, at=here).status_code for _ in range(PER_NAME + 1)]
+    assert answers == [200] * PER_NAME + [429]
+    assert sign_in(Client(), f"somebody-{here}", at=here).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "told"),
+    [
+        ("10.0.0.7", "203.0.113.9", True),
+        ("127.0.0.1", "203.0.113.9, 10.0.0.8", True),
+        ("10.0.0.7", "10.0.0.7", False),  # a trusted proxy's word, or a client that says who it is
+        ("9.9.9.9", "198.51.100.1", False),
+        ("10.0.0.7", "", False),
+    ],
+)
+def test_a_private_peer_that_forwards_and_is_not_believed_is_told_of_once(
+    client: Client, root: User, caplog: pytest.LogCaptureFixture, peer: str, forwarded: str, told: bool
+) -> None:
+    PROXY_WATCH.forget()
+    for _ in range(2):
+        data = {"username": f"x-{peer}-{random.getrandbits(62)}", "password": "wrong"}
+        headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+        client.post("/admin/login/", data, REMOTE_ADDR=peer, headers=headers)
+    found = [line for line in lines(caplog) if line["event"] == "proxy_not_trusted"]
+    assert [line["peer"] for line in found] == ([peer] if told else [])

@@ -98,6 +98,13 @@ class RunErrorSerializer(serializers.Serializer[Any]):
     reason = text()
 
 
+class ProviderWaitingSerializer(serializers.Serializer[Any]):
+    """The wait of a run for its provider, until it is asked again."""
+
+    until = moment()
+    reason = text()
+
+
 class RunSerializer(serializers.Serializer[Any]):
     """The work on one prompt, up to its final message."""
 
@@ -108,6 +115,7 @@ class RunSerializer(serializers.Serializer[Any]):
     tokenUsage = TokenUsageSerializer()
     costUsd = serializers.FloatField()
     costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
+    providerWaiting = ProviderWaitingSerializer(allow_null=True)
     endReason = text(allow_null=True)
     error = RunErrorSerializer(allow_null=True)
     lastMessage = LastMessageSerializer(allow_null=True)
@@ -254,7 +262,7 @@ class ToolPageSerializer(serializers.Serializer[Any]):
 
 
 class ToolTestResultSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["ok", "error", "timeout", "accepted"])
+    status = serializers.ChoiceField(["ok", "error", "timeout", "unknown", "accepted"])
     result = text()
     durationMs = serializers.IntegerField()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core_app import database
+from core_app.shares import Claim
 from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import query_of, whole_number
 from edge_app.sockets.close_codes import CloseCode
@@ -37,13 +38,16 @@ class Opening:
 class SessionSocket(SocketConsumer[Opening]):
     """The socket of one session."""
 
+    connection = SessionConnection
+
     async def open(self) -> Opening:
         bind_path_ids(self.scope)
         self.principal.require(SESSIONS)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")
         after = whole_number(since, "since") if since is not None else None
-        return await database.run(_find_opening, self.principal, session_id, after)
+        claim = Claim(self.principal.tenant_id, session_id)
+        return await database.run_action(claim, _find_opening, self.principal, session_id, after)
 
     def close_code(self, opening: Opening) -> CloseCode | None:
         return CloseCode.SESSION_CLOSED if opening.finished else None

@@ -61,7 +61,11 @@ def encode_reply(request: Request, result: Mapping[str, Any]) -> str:
 
 def encode_refusal(action: str | None, error: GatewayError, ref: str | int | None = None) -> str:
     """Returns the reply to an action that was refused or failed."""
-    return _with_ref({"ok": False, "action": action, **error_body(error)}, ref)
+    body = {"ok": False, "action": action, **error_body(error)}
+    if error.retry_after is not None:
+        # A frame has no headers, where REST has `Retry-After`.
+        body["retryAfter"] = error.retry_after
+    return _with_ref(body, ref)
 
 
 def encode_dropped(offset: int, dropped: Mapping[str, object]) -> str:

@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from core_app.database import TransactionLost
 from core_app.errors import Forbidden, NotFound, RateLimited, Unauthorized
-from edge_app.sockets import authenticated
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.open_sockets import SOCKETS
 from edge_app.sockets.outbox import MAX_REPLIES
 from events_app.follower import FollowerReleased, FollowerSlow
+from tenants_app import authentication
 from tenants_app.principal import Principal
 from tests.edge.sockets.toy import WAIT, Peer, ScriptedFollower, ToyClose, serve
 
@@ -41,7 +41,7 @@ class Keys:
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> Keys:
     keys = Keys()
-    monkeypatch.setattr(authenticated, "aprincipal_recheck", keys.recheck)
+    monkeypatch.setattr(authentication, "aprincipal_recheck", keys.recheck)
     return keys
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from core_app import database
 from inference_app.catalogue.config import MODELS
 from inference_app.spend.budgets import BUDGETS, BudgetRule
 from inference_app.spend.metering import METER
+from tenants_app.models import Tenant
 from tests.agents.conftest import Upstream
-from tests.conftest import Caller
+from tests.conftest import Caller, caller
 from tests.faces.inference.conftest import RelayClient
 from tests.fixed_clock import clock_fixed
 from tests.gateway_harness import GatewayHarness
@@ -39,9 +41,12 @@ def budget(caller: Caller, **values: Any) -> None:
 
 
 def set_path_limits(settings: Any, **paths: int) -> None:
+    write_path_limits(settings, {name.replace("__", "/"): {"rpm": rpm} for name, rpm in paths.items()})
+
+
+def write_path_limits(settings: Any, limits: dict[str, dict[str, int]]) -> None:
     path = Path(settings.GATEWAY_CONFIG)
-    names = {name.replace("__", "/"): {"rpm": rpm} for name, rpm in paths.items()}
-    path.write_text(path.read_text() + f"    rate_limit: {names}\n")
+    path.write_text(path.read_text() + f"    rate_limit: {limits}\n")
     MODELS.forget()
 
 
@@ -57,6 +62,19 @@ async def test_each_key_has_a_bucket_on_each_path(
     assert refused.json["error"]["code"] == "rate_limit_exceeded"
     assert (await relay.post("/v1/embeddings", {"model": "hello", "input": "x"})).status == 200
     assert (await RelayClient(stranger).chat("hello")).status == 200
+
+
+@pytest.mark.parametrize(("written", "served"), [({"rpm": 2}, 10), ({"rpm": 2, "tenant_rpm": 3}, 3)])
+async def test_six_keys_of_a_tenant_do_not_have_six_times_the_limit_of_a_path(
+    gateway: GatewayHarness, relay: RelayClient, tenant: Tenant, settings: Any, written: dict[str, int], served: int
+) -> None:
+    write_path_limits(settings, {"/v1/embeddings": written})
+    keys = [await database.run(caller, tenant, ("inference",)) for _ in range(6)]
+    body = {"model": "hello", "input": "x"}
+    answers = [await RelayClient(key).post("/v1/embeddings", body) for key in keys for _ in range(2)]
+    assert [answer.status for answer in answers] == [200] * served + [429] * (12 - served)
+    assert answers[-1].headers["ratelimit-policy"].startswith('"tenant"')
+    assert "keys of this tenant together" in answers[-1].json["error"]["message"]
 
 
 async def test_a_wide_bucket_is_taken_in_blocks_and_never_gives_more(relay: RelayClient, settings: Any) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
 from django.db import connections
 
 from agents_app.events import MessageDelta
-from core_app import database
+from core_app import clock, database
 from core_app.database import TransactionLost
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app import log
 from sessions_app.models import AgentSession
+from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ApiKey, Tenant
 from tenants_app.principal import SCOPES
 from tenants_app.services import api_key_revoke
@@ -85,6 +87,24 @@ async def test_a_revoked_key_ends_its_idle_socket_within_a_heartbeat(
         assert (await socket.ask("ping"))["ok"]
         await database.run(revoke, fired)
         assert await socket.close_code() == 4501
+
+
+async def test_no_event_reaches_the_socket_of_a_key_that_another_process_revoked(
+    api: Client, server: LiveServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await api.session()
+    fired = await database.run(caller, tenant, SCOPES)
+    now = time.monotonic()
+    monkeypatch.setattr(KEY_CACHE, "clock", lambda: now)
+    async with server.socket(session, fired) as socket:
+        await api.run(session, "before")
+        await socket.event("agent_end")
+        row = ApiKey.objects.filter(pk=fired.principal.key_id or 0)
+        await database.run(lambda: row.update(revoked_at=clock.now()))
+        now += 2.0
+        await api.run(session, "after it")
+        assert await socket.close_code() == 4501
+    assert "after it" not in str(socket.frames)
 
 
 @pytest.mark.usefixtures("short_heartbeats")

@@ -1,20 +1,20 @@
 """Finds the runs that have ended since retention last looked."""
 
-from django.db import migrations, models
+from django.db import models
 
-from core_app.schema import AddIndexConcurrently
+from core_app.online_migrations import AddIndexOnline, OnlineMigration
 
 
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
 
     atomic = False
 
     dependencies = [
-        ('sessions_app', '0014_removal'),
+        ('sessions_app', '0015_removal'),
     ]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexOnline(
             model_name='run',
             index=models.Index(condition=models.Q(('ended_at__isnull', False)), fields=['tenant', 'ended_at'], name='run_by_end'),
         ),

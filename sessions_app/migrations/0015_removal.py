@@ -3,11 +3,13 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core_app.online_migrations import OnlineMigration
 
-class Migration(migrations.Migration):
+
+class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0013_stream_token_moves'),
+        ('sessions_app', '0014_provider_wait'),
         ('tenants_app', '0003_usage_days'),
     ]
 

@@ -2,9 +2,8 @@
 for its short-lived rows."""
 
 from django.apps import apps
-from django.db import migrations
 
-from core_app.schema import RunPostgresSQL
+from core_app.online_migrations import AlterOnPostgreSQL, OnlineMigration
 
 _QUEUE = apps.is_installed('procrastinate.contrib.django')
 _TRIGGERS = {
@@ -20,24 +19,21 @@ _TRIGGERS = {
 }
 
 
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0015_run_by_end'),
+        ('sessions_app', '0016_run_by_end'),
         *([('procrastinate', '0041_post_retry_failed_job')] if _QUEUE else []),
     ]
 
     operations = [
-        RunPostgresSQL(
+        AlterOnPostgreSQL(
             [
-                # A statement that waits for the table would let every prompt wait behind it.
-                "SET LOCAL lock_timeout = '5s'",
                 *(f"DROP TRIGGER IF EXISTS {name} ON procrastinate_jobs" for name in _TRIGGERS),
                 "ALTER TABLE procrastinate_jobs SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,"
                 " autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0)",
-                "SET LOCAL lock_timeout = DEFAULT",
             ],
-            reverse_sql=[
+            reverse=[
                 *(f"CREATE TRIGGER {name} {definition}" for name, definition in _TRIGGERS.items()),
                 "ALTER TABLE procrastinate_jobs RESET (fillfactor, autovacuum_vacuum_scale_factor,"
                 " autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay)",

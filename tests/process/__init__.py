@@ -1,0 +1,1 @@
+"""The server's protocols and its table of connections, without sockets."""

@@ -1,0 +1,298 @@
+"""The limits of request heads, on the bytes as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway_project.process.connections import ConnectionTable
+from gateway_project.process.http_protocol import MAX_PIPELINED
+from tests.process.transport import LIMITS, connect, table_of, turns
+
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n"
+PIECE = 65_536
+
+
+class Application:
+    """Answers 200, or waits until `answer` is set, and keeps the scopes."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Any] = []
+        self.answer = asyncio.Event()
+        self.answer.set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        await self.answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def table() -> ConnectionTable:
+    return table_of()
+
+
+async def test_a_request_within_the_limits_is_served_and_the_connection_kept(
+    application: Application, table: ConnectionTable
+) -> None:
+    protocol, transport = connect(application, table)
+    for _ in range(3):
+        protocol.data_received(GET)
+        await turns()
+    assert (transport.statuses, transport.closed) == ([200, 200, 200], False)
+    assert (table.open, table.waiting) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece", "status", "reason"),
+    [
+        (b"GET /", b"a" * PIECE, 414, "url"),
+        (HEAD, b"ab:cd\r\n" * (PIECE // 7), 431, "headers"),
+        (HEAD + b"X: ", b"a" * PIECE, 431, "head_bytes"),
+        (HEAD, b"a" * PIECE, 431, "head_bytes"),
+        (b"", b"\r\n" * (PIECE // 2), 431, "head_bytes"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * PIECE, 431, "head_bytes"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a:b\r\n" * (PIECE // 5), 431, "headers"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"a" * PIECE, 431, "head_bytes"),
+    ],
+    ids=["url", "headers", "value", "name", "empty lines", "chunk extension", "trailers", "trailer"],
+)
+@pytest.mark.parametrize("size", [1, 64, PIECE])
+async def test_an_endless_head_is_refused_before_more_of_it_is_kept(
+    application: Application, table: ConnectionTable, start: bytes, piece: bytes, status: int, reason: str, size: int
+) -> None:
+    application.answer.clear()
+    protocol, transport = connect(application, table)
+    protocol.data_received(start) if start else None
+    taken, position = 0, 0
+    while transport.reading and taken < 60_000_000:
+        part = piece[position : position + size]
+        protocol.data_received(part)
+        taken, position = taken + len(part), (position + size) % len(piece)
+    assert transport.statuses == [status]
+    assert taken <= max(size, LIMITS.head_bytes + size)
+    assert b"connection: close" in transport.written
+    assert table._refused == {reason: 1}
+
+
+async def test_nothing_is_read_after_a_refusal(application: Application, table: ConnectionTable) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"GET /" + b"a" * 2000)
+    protocol.data_received(b" HTTP/1.1\r\n\r\n" + GET)
+    await turns()
+    assert (transport.statuses, transport.reading, application.scopes) == ([414], False, [])
+    assert table.waiting == 0
+
+
+@pytest.mark.parametrize("count", [19, 20])
+async def test_as_many_headers_as_are_allowed_are_taken(
+    application: Application, table: ConnectionTable, count: int
+) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(HEAD + b"a: b\r\n" * count + b"\r\n")
+    await turns()
+    assert transport.statuses == [200 if count < LIMITS.headers else 431]
+
+
+async def test_trailers_do_not_become_headers(application: Application, table: ConnectionTable) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
+    protocol.data_received(b"1\r\na\r\n0\r\nX-Api-Key: stolen\r\n\r\n")
+    await turns()
+    assert transport.statuses == [200]
+    assert [name for name, _ in application.scopes[0]["headers"]] == [b"host", b"transfer-encoding"]
+
+
+async def test_requests_sent_ahead_are_bounded(application: Application, table: ConnectionTable) -> None:
+    application.answer.clear()
+    protocol, transport = connect(application, table)
+    protocol.data_received(GET * 5000)
+    assert (len(protocol.pipeline), transport.closed, transport.written) == (MAX_PIPELINED, True, b"")
+    assert table._refused == {"pipeline": 1}
+
+
+async def test_a_few_requests_sent_ahead_are_answered_in_order(
+    application: Application, table: ConnectionTable
+) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: here\r\n\r\n" % number for number in range(20)))
+    await turns(100)
+    assert transport.statuses == [200] * 20
+    assert [scope["path"] for scope in application.scopes] == [f"/{number}" for number in range(20)]
+
+
+async def test_an_error_never_enters_another_requests_response(table: ConnectionTable) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        begun.set()
+        await ended.wait()
+
+    protocol, transport = connect(stream, table)
+    protocol.data_received(GET)
+    await begun.wait()
+    protocol.data_received(b"\x00 nonsense\r\n\r\n")
+    assert (transport.statuses, transport.closed) == ([200], True)
+    ended.set()
+    await turns()
+
+
+async def test_nonsense_is_a_400(application: Application, table: ConnectionTable) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"\x00\x01\r\n\r\n")
+    assert transport.statuses == [400]
+
+
+# -- time and number ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD], ids=["nothing", "half a head"])
+async def test_a_head_must_be_whole_in_time(application: Application, table: ConnectionTable, sent: bytes) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(sent) if sent else None
+    for _ in range(15):
+        table.tick()
+        protocol.data_received(b"a:b\r\n") if sent else None
+    assert not transport.closed
+    table.tick()
+    assert transport.closed
+    await turns()
+    assert (table.open, table.waiting) == (0, 0)
+
+
+async def test_the_next_head_has_its_time_from_its_first_byte(application: Application, table: ConnectionTable) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(GET)
+    await turns()
+    for _ in range(60):
+        table.tick()
+    assert not transport.closed
+    protocol.data_received(b"G")
+    for _ in range(16):
+        table.tick()
+    assert transport.closed
+
+
+async def test_a_request_under_way_has_no_such_time(application: Application, table: ConnectionTable) -> None:
+    application.answer.clear()
+    protocol, transport = connect(application, table)
+    protocol.data_received(GET)
+    for _ in range(1000):
+        table.tick()
+    assert not transport.closed
+    application.answer.set()
+    await turns()
+    assert transport.statuses == [200]
+
+
+async def test_a_body_that_drips_after_its_response_ends_the_connection(
+    application: Application, table: ConnectionTable
+) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n")
+    await turns()
+    assert transport.statuses == [200]
+    for _ in range(16):
+        protocol.data_received(b"a")
+        table.tick()
+    assert transport.closed
+
+
+async def test_a_body_that_arrives_after_its_response_leaves_the_connection_usable(
+    application: Application, table: ConnectionTable
+) -> None:
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\n")
+    await turns()
+    protocol.data_received(b"abc")
+    for _ in range(60):
+        table.tick()
+    protocol.data_received(GET)
+    await turns()
+    assert transport.statuses == [200, 200]
+
+
+async def test_the_longest_waiting_connections_of_an_address_are_closed(
+    application: Application, table: ConnectionTable
+) -> None:
+    crowd = [connect(application, table)[1] for _ in range(LIMITS.idle_per_address + 2)]
+    other = connect(application, table, peer="198.51.100.1")[1]
+    table.tick()
+    assert [transport.closed for transport in crowd] == [True, True, False, False, False, False]
+    assert not other.closed
+
+
+async def test_an_ipv6_network_counts_as_one_address(application: Application, table: ConnectionTable) -> None:
+    crowd = [connect(application, table, peer=f"2001:db8::{number:x}")[1] for number in range(6)]
+    table.tick()
+    assert sum(transport.closed for transport in crowd) == 2
+
+
+async def test_a_trusted_proxy_has_no_limit_per_address(
+    application: Application, table: ConnectionTable, settings: Any
+) -> None:
+    settings.GATEWAY_TRUSTED_PROXIES = ["10.0.0.0/8"]
+    proxied = [connect(application, table, peer="10.1.2.3")[1] for _ in range(LIMITS.idle)]
+    table.tick()
+    assert not any(transport.closed for transport in proxied)
+
+
+async def test_half_heads_go_before_kept_connections(application: Application, table: ConnectionTable) -> None:
+    kept = []
+    for number in range(5):
+        protocol, transport = connect(application, table, peer=f"198.51.100.{number}")
+        protocol.data_received(GET)
+        kept.append(transport)
+    await turns()
+    silent = [connect(application, table, peer=f"203.0.113.{number}")[1] for number in range(8)]
+    table.tick()
+    assert not any(transport.closed for transport in kept)
+    assert sum(transport.closed for transport in silent) == 3
+
+
+async def test_a_newcomer_is_not_closed_before_it_could_speak(application: Application, table: ConnectionTable) -> None:
+    table.tick()
+    crowd = [connect(application, table) for _ in range(30)]
+    for protocol, _ in crowd:
+        protocol.data_received(GET)
+    table.tick()
+    await turns()
+    assert [transport.statuses for _, transport in crowd] == [[200]] * 30
+
+
+async def test_the_last_descriptors_are_not_given_to_connections(
+    application: Application, table: ConnectionTable
+) -> None:
+    crowd = [connect(application, table)[1] for _ in range(LIMITS.idle_per_address + 1)]
+    protocol, transport = connect(application, table, descriptor=LIMITS.descriptors)
+    protocol.data_received(GET)
+    await turns()
+    assert (transport.statuses, transport.closed, application.scopes) == ([503], True, [])
+    assert b"retry-after: 1" in transport.written
+    # The crowd is not waited for: the next newcomer has its place.
+    assert sum(silent.closed for silent in crowd) == 1
+    assert table.open == LIMITS.idle_per_address
+
+
+async def test_refusals_are_logged_as_sums_once_a_minute(
+    application: Application, table: ConnectionTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "gateway_project.process.connections.logger.warning", lambda event, **fields: lines.append(fields)
+    )
+    for _ in range(60):
+        connect(application, table)[0].data_received(b"GET /" + b"a" * 2000)
+        table.tick()
+    assert [line["url"] for line in lines] == [60]
