@@ -18,6 +18,7 @@ from tests.benchmarks import (
     group_commit,
     hostile_input,
     idle_followers,
+    job_wakeups,
     latency,
     model_engine,
     processes,
@@ -42,6 +43,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "rpc": rpc.measure,
     "processes": processes.measure,
     "retention": retention.measure,
+    "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
     "at_scale": at_scale.measure,
 }
