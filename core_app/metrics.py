@@ -54,6 +54,12 @@ FAILED_KEYS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
@@ -71,6 +77,11 @@ COMMIT_EVENTS = Histogram(
 FOLLOWER_QUEUES_DROPPED = Counter(
     "gateway_follower_queues_dropped",
     "Queues of followers that were full and dropped: these read the log instead.",
+    registry=REGISTRY,
+)
+STREAM_RESETS = Counter(
+    "gateway_stream_resets",
+    "Readers that were told `reset`, because the database no longer has events that they had seen.",
     registry=REGISTRY,
 )
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
@@ -117,6 +128,12 @@ JOB_HINT_FAILURES = Counter(
 )
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
+)
+CALLS_LOST = Counter(
+    "gateway_calls_lost",
+    "Requests to providers that are in no ledger, by reason: full, refused by the database.",
+    ["reason"],
+    registry=REGISTRY,
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)

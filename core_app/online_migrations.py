@@ -9,7 +9,6 @@ for an upgrade; there the operations do the same in Django's way. tests/project/
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from django.db import OperationalError, transaction
@@ -138,14 +137,14 @@ class ValidateCheck(Operation):
         return f"Validate constraint {self.name} on model {self.model_name}"
 
 
-class AlterOnPostgreSQL(Operation):
-    """Runs statements that change how PostgreSQL stores a table, or its triggers, and no rows. SQLite has neither."""
+class PostgresqlStatement(Operation):
+    """A statement on the schema that only PostgreSQL has. It changes no rows."""
 
     reversible = True
 
-    def __init__(self, sql: Sequence[str], *, reverse: Sequence[str]) -> None:
-        self.sql = sql
-        self.reverse = reverse
+    def __init__(self, forwards: str, backwards: str) -> None:
+        self.forwards = forwards
+        self.backwards = backwards
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """Changes nothing."""
@@ -153,22 +152,20 @@ class AlterOnPostgreSQL(Operation):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Runs the statements."""
-        self._run(schema_editor, self.sql)
+        """Executes the statement."""
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(self.forwards)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Runs the reverse ones."""
-        self._run(schema_editor, self.reverse)
+        """Executes the other statement."""
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(self.backwards)
 
     def describe(self) -> str:
         """Returns the line that `migrate` shows."""
-        return "Alter tables on PostgreSQL"
-
-    def _run(self, schema_editor: Any, statements: Sequence[str]) -> None:
-        for statement in statements if schema_editor.connection.vendor == "postgresql" else ():
-            schema_editor.execute(statement)
+        return self.forwards.partition("(")[0]
 
 
 class UpdateInBatches(Operation):

@@ -67,11 +67,22 @@ class Subscription(Waiter):
     """Batches of one stream for one follower, up to GATEWAY_FOLLOWER_QUEUE_BYTES.
 
     A follower that takes too little loses the queue, not its place: the log has everything, and it reads that first.
-    `given` is the newest offset that this follower was handed, has read or has to read: what another follower of the
-    stream read says nothing about it.
+    `given` is the newest offset that this follower was handed, has read or has to read, and `generation` the newest of
+    the stream's generations that it knows: what another follower of the stream read says nothing about it. A `doubted`
+    follower has to compare its position with the database.
     """
 
-    __slots__ = ("batches", "closed", "given", "memory", "nudged", "stream_id", "stuck_since")
+    __slots__ = (
+        "batches",
+        "closed",
+        "doubted",
+        "generation",
+        "given",
+        "memory",
+        "nudged",
+        "stream_id",
+        "stuck_since",
+    )
 
     def __init__(self, stream_id: int) -> None:
         super().__init__()
@@ -79,6 +90,8 @@ class Subscription(Waiter):
         self.batches: deque[Batch] = deque()
         self.memory = 0
         self.given = 0
+        self.generation = 0
+        self.doubted = False
         self.nudged = False
         self.stuck_since: float | None = None
         """The time, by the loop's clock, at which the queue was dropped, until the follower reads the log."""
@@ -87,7 +100,7 @@ class Subscription(Waiter):
     @property
     def pending(self) -> bool:
         """True when the follower has something to do."""
-        return bool(self.batches) or self.nudged or self.closed
+        return bool(self.batches) or self.nudged or self.doubted or self.closed
 
     @property
     def too_slow(self) -> bool:
@@ -104,8 +117,7 @@ class Subscription(Waiter):
             return
         if self.batches and self.memory + batch.memory > settings.GATEWAY_FOLLOWER_QUEUE_BYTES:
             FOLLOWER_QUEUES_DROPPED.inc()
-            self.batches.clear()
-            self.memory = 0
+            self.clear()
             self.stuck_since, self.nudged = running_loop().time(), True
         else:
             self.batches.append(batch)
@@ -116,6 +128,11 @@ class Subscription(Waiter):
         """Removes the oldest batch."""
         self.memory -= self.batches.popleft().memory
 
+    def clear(self) -> None:
+        """Removes all batches."""
+        self.batches.clear()
+        self.memory = 0
+
     def catch_up(self) -> None:
         """Notes that the follower is about to read the log: batches that come from now on are for it."""
         self.nudged, self.stuck_since = False, None
@@ -123,6 +140,11 @@ class Subscription(Waiter):
     def nudge(self) -> None:
         """Makes the follower read the log, which has more than it was given."""
         self.nudged = True
+        self.wake()
+
+    def doubt(self) -> None:
+        """Makes the follower compare its position with the database, which may have gone back in time."""
+        self.doubted = True
         self.wake()
 
     def close(self) -> None:

@@ -25,13 +25,13 @@ from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
     Message,
-    PromptAttachment,
     Run,
     SessionGroup,
     SessionState,
     SteeringNote,
 )
 from sessions_app.selectors import runs_unfinished, sessions_of_end_user
+from sessions_app.services.attachments import attachments_remove
 from sessions_app.services.erasure_mark import sessions_mark
 from sessions_app.services.redaction import session_redact
 from sessions_app.services.run_end import run_stop
@@ -187,8 +187,8 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     sessions_mark(keys)
     spent = LedgerEntry.objects.filter(tenant_id=tenant_id, session_ref__in=names)
     _ledger_update(spent, go_on, session_ref="", end_user=None)
-    _delete(PromptAttachment.objects.filter(message__session__in=keys), go_on)
-    _delete(PromptAttachment.objects.filter(run__session__in=keys), go_on)
+    attachments_remove(Q(message__session__in=keys), go_on)
+    attachments_remove(Q(run__session__in=keys), go_on)
     _delete(SteeringNote.objects.filter(run__session__in=keys), go_on)
     _delete(Message.objects.filter(session__in=keys), go_on)
     _delete(ToolCall.objects.filter(stream_id__in=streams), go_on)

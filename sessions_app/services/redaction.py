@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from agents_app.engine import CUT_MARK
 from core_app import jsontext
@@ -19,8 +19,9 @@ from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import run_events_replace
 from events_app.webhooks.removal import run_deliveries_remove
-from sessions_app.models import AgentSession, Message, PromptAttachment, Run, SteeringNote
+from sessions_app.models import AgentSession, Message, Run, SteeringNote
 from sessions_app.selectors import runs_unfinished
+from sessions_app.services.attachments import attachments_remove
 from sessions_app.services.erasure_mark import sessions_mark
 from sessions_app.services.run_end import run_stop
 from tools_app.models import ToolCall
@@ -82,8 +83,8 @@ def _redact_run(session: AgentSession, run_id: str) -> None:
             run_stop(session=session, run=run, reason="deleted", message="The end user was erased.")
         Run.objects.filter(pk=run_id).update(text=ERASED, last_message=None, metadata="{}")
         Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
-        PromptAttachment.objects.filter(run_id=run_id).delete()
         SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
+    attachments_remove(Q(run_id=run_id))
     _redact_messages(session, list(Message.objects.filter(run_id=run_id).values_list("pk", flat=True)))
     _redact_calls(session, run_id)
     first, last = Run.objects.values_list("first_offset", "last_offset").get(pk=run_id)
@@ -100,9 +101,9 @@ def _redact_messages(session: AgentSession, keys: Sequence[str]) -> None:
     still match."""
     for some in _chunks(keys):
         rows = Message.objects.filter(pk__in=some)
+        attachments_remove(Q(message__in=some))
         with write_transaction(), BATCH_SIZE.measure(BATCH):
             log.lock(session.stream_id)
-            PromptAttachment.objects.filter(message__in=some).delete()
             for pk, text in list(rows.filter(calls__isnull=False).values_list("pk", "calls")):
                 calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
                 Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))

@@ -42,9 +42,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
 
 async def test_what_was_lost_is_read_once_for_all_followers_of_all_streams(log: MemoryLog) -> None:
     async with AsyncExitStack() as stack:
-        followers = [
-            await stack.enter_async_context(Follower(stream_id, after=0, hub=log.hub)) for stream_id in (1, 1, 1, 2)
-        ]
+        followers = [await stack.enter_async_context(Follower(stream_id, hub=log.hub)) for stream_id in (1, 1, 1, 2)]
         for follower in followers:
             await take(follower)
         for stream_id in (1, 2):
@@ -60,7 +58,7 @@ async def test_who_lacks_more_than_is_read_together_reads_the_rest(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaps_module, "EVENTS", 2)
-    async with Follower(1, after=0, hub=log.hub) as near, Follower(1, after=0, hub=log.hub) as far:
+    async with Follower(1, hub=log.hub) as near, Follower(1, hub=log.hub) as far:
         await take(far)
         log.deliver(log.commit(1, 4))
         far.subscription.batches.clear()
@@ -76,7 +74,7 @@ async def test_what_is_read_together_in_part_only_is_read_by_the_follower(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("events_app.hub.gaps_read", lambda gaps: {})
-    async with Follower(1, after=0, hub=log.hub) as follower:
+    async with Follower(1, hub=log.hub) as follower:
         await take(follower)
         log.commit(1, 2)
         await log.repair()

@@ -265,7 +265,7 @@ async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(HUB, "_join", never)
-    task = asyncio.create_task(Follower(1, after=0).__aenter__())
+    task = asyncio.create_task(Follower(1).__aenter__())
     await _wait_attached(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

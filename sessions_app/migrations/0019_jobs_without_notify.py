@@ -3,7 +3,7 @@ for its short-lived rows."""
 
 from django.apps import apps
 
-from core_app.online_migrations import AlterOnPostgreSQL, OnlineMigration
+from core_app.online_migrations import OnlineMigration, PostgresqlStatement
 
 _QUEUE = apps.is_installed('procrastinate.contrib.django')
 _TRIGGERS = {
@@ -22,21 +22,21 @@ _TRIGGERS = {
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0016_run_by_end'),
+        ('sessions_app', '0018_run_by_end'),
         *([('procrastinate', '0041_post_retry_failed_job')] if _QUEUE else []),
     ]
 
     operations = [
-        AlterOnPostgreSQL(
-            [
-                *(f"DROP TRIGGER IF EXISTS {name} ON procrastinate_jobs" for name in _TRIGGERS),
-                "ALTER TABLE procrastinate_jobs SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,"
-                " autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0)",
-            ],
-            reverse=[
-                *(f"CREATE TRIGGER {name} {definition}" for name, definition in _TRIGGERS.items()),
-                "ALTER TABLE procrastinate_jobs RESET (fillfactor, autovacuum_vacuum_scale_factor,"
-                " autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay)",
-            ],
-        )
+        *(
+            PostgresqlStatement(
+                f"DROP TRIGGER IF EXISTS {name} ON procrastinate_jobs", f"CREATE TRIGGER {name} {definition}"
+            )
+            for name, definition in _TRIGGERS.items()
+        ),
+        PostgresqlStatement(
+            "ALTER TABLE procrastinate_jobs SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,"
+            " autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0)",
+            "ALTER TABLE procrastinate_jobs RESET (fillfactor, autovacuum_vacuum_scale_factor,"
+            " autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay)",
+        ),
     ] if _QUEUE else []

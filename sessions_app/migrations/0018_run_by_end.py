@@ -10,7 +10,7 @@ class Migration(OnlineMigration):
     atomic = False
 
     dependencies = [
-        ('sessions_app', '0015_removal'),
+        ('sessions_app', '0017_removal'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from core_app.online_migrations import OnlineMigration
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0014_provider_wait'),
+        ('sessions_app', '0016_attachment_by_content'),
         ('tenants_app', '0003_usage_days'),
     ]
 

@@ -10,7 +10,7 @@ class Migration(OnlineMigration):
     atomic = False
 
     dependencies = [
-        ('events_app', '0005_stream_token'),
+        ('events_app', '0006_generations'),
     ]
 
     operations = [
