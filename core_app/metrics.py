@@ -29,6 +29,17 @@ CONTENT_TIMEOUTS = Counter(
     "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
     registry=REGISTRY,
 )
+WAITING_REFUSED = Counter(
+    "gateway_waiting_refused",
+    "Requests, actions and legs' queries refused because too many of their tenant wait, by lane.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LOCK_TIMEOUTS = Counter(
+    "gateway_lock_timeouts",
+    "Requests answered 503 because a lock was not free within GATEWAY_LOCK_TIMEOUT_SECONDS.",
+    registry=REGISTRY,
+)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 CONNECTIONS_REFUSED = Counter(
@@ -41,6 +52,12 @@ FAILED_KEYS = Counter(
     "gateway_failed_keys",
     "Requests with a wrong key, by outcome: refused (401), limited (429).",
     ["outcome"],
+    registry=REGISTRY,
+)
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
     registry=REGISTRY,
 )
 
@@ -57,7 +74,18 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+STREAM_RESETS = Counter(
+    "gateway_stream_resets",
+    "Readers that were told `reset`, because the database no longer has events that they had seen.",
+    registry=REGISTRY,
+)
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
+
+FLUSHER_FAILURES = Counter(
+    "gateway_flusher_failures",
+    "Failures of the flusher outside its commits; the thread goes on, or is started again.",
+    registry=REGISTRY,
+)
 
 QUEUE_SECONDS = Histogram(
     "gateway_queue_seconds",
@@ -93,8 +121,19 @@ FIRST_TOKEN_SECONDS = Histogram(
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
 )
+CALLS_LOST = Counter(
+    "gateway_calls_lost",
+    "Requests to providers that are in no ledger, by reason: full, refused by the database.",
+    ["reason"],
+    registry=REGISTRY,
+)
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
+RUNS_OVERDUE = Counter(
+    "gateway_runs_overdue",
+    "Running runs that the sweep ended, a minute past GATEWAY_MAX_RUN_SECONDS: their engine ignored its cancellation.",
+    registry=REGISTRY,
+)
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
 SPANS = Counter(
     "gateway_spans",

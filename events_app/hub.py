@@ -70,6 +70,11 @@ class _Followed:
         self.suspect = 0
         self.active_at = time.monotonic()
 
+    @property
+    def given(self) -> int:
+        """The newest offset that one of the followers was handed or has read."""
+        return max((subscription.given for subscription in self.subscriptions), default=0)
+
 
 class Hub(Part):
     """Delivers committed batches to the followers of this process.
@@ -330,25 +335,30 @@ class Hub(Part):
 
     async def check(self, *, full: bool) -> None:
         """Compares followed streams with their heads, all of them or the active ones. Nudges the followers of streams
-        that stayed behind, and ends the followers of streams that were removed."""
+        that stayed behind, doubts those that are ahead, and ends the followers of streams that were removed."""
         oldest = time.monotonic() - ACTIVE_SECONDS
         everything = full or len(self._streams) <= ALWAYS_CHECKED
         ids = [key for key, value in self._streams.items() if everything or value.active_at >= oldest]
         if not ids:
             return
+        # Before the heads are read: what is given meanwhile may be newer than they are.
+        given = {stream_id: self._streams[stream_id].given for stream_id in ids}
         found = await database.run(heads, ids)
         for stream_id in ids:
             if (followed := self._streams.get(stream_id)) is None:
                 continue
             if stream_id in found:
-                self._compare(followed, found[stream_id])
+                self._compare(followed, *found[stream_id], given[stream_id])
             else:
                 for subscription in followed.subscriptions:
                     subscription.close()
 
-    def _compare(self, followed: _Followed, head: int) -> None:
+    def _compare(self, followed: _Followed, head: int, generation: int, given: int) -> None:
+        """Compares with the head and its generation; `given` is the newest offset that a follower had before."""
         for subscription in followed.subscriptions:
-            if subscription.given < followed.suspect:
+            if subscription.generation != generation or (given > head and subscription.given > head):
+                subscription.doubt()
+            elif subscription.given < followed.suspect:
                 self.repaired += 1
                 subscription.nudge()
         followed.suspect = head

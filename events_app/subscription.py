@@ -65,17 +65,20 @@ class Waiter:
 class Subscription(Waiter):
     """Batches of one stream for one follower, at most GATEWAY_FOLLOWER_QUEUE of them.
 
-    `given` is the newest offset that this follower was handed or has read: what another follower of the stream
-    read says nothing about it.
+    `given` is the newest offset that this follower was handed or has read, and `generation` the newest of the stream's
+    generations that it knows: what another follower of the stream read says nothing about it. A `doubted` follower has
+    to compare its position with the database.
     """
 
-    __slots__ = ("batches", "closed", "given", "nudged", "overflowed", "stream_id")
+    __slots__ = ("batches", "closed", "doubted", "generation", "given", "nudged", "overflowed", "stream_id")
 
     def __init__(self, stream_id: int) -> None:
         super().__init__()
         self.stream_id = stream_id
         self.batches: deque[Batch] = deque()
         self.given = 0
+        self.generation = 0
+        self.doubted = False
         self.nudged = False
         self.overflowed = False
         self.closed = False
@@ -83,7 +86,7 @@ class Subscription(Waiter):
     @property
     def pending(self) -> bool:
         """True when the follower has something to do."""
-        return bool(self.batches) or self.nudged or self.closed or self.overflowed
+        return bool(self.batches) or self.nudged or self.doubted or self.closed or self.overflowed
 
     def put(self, batch: Batch) -> None:
         """Adds a batch, or notes that the follower fell behind."""
@@ -100,6 +103,11 @@ class Subscription(Waiter):
         self.nudged = True
         self.wake()
 
+    def doubt(self) -> None:
+        """Makes the follower compare its position with the database, which may have gone back in time."""
+        self.doubted = True
+        self.wake()
+
     def close(self) -> None:
         """Ends the follower at its next step."""
         self.closed = True
@@ -107,7 +115,7 @@ class Subscription(Waiter):
 
     async def wait(self, seconds: float) -> bool:
         """Waits until the follower has something to do (True) or `seconds` have passed (False)."""
-        if self.batches or self.nudged or self.closed or self.overflowed:
+        if self.batches or self.nudged or self.doubted or self.closed or self.overflowed:
             return True
         try:
             return await self.start_wait(seconds)

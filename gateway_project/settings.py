@@ -53,6 +53,8 @@ GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
 GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
+# The bodies of all requests in progress, a tenant's at most half; reading one takes up to three times its size.
+GATEWAY_BODY_MEMORY_BYTES = env.int("BODY_MEMORY_BYTES", 256 * 1024 * 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
@@ -109,6 +111,9 @@ GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
 GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
+# PostgreSQL: whether a commit of streamed events waits for the disk and a synchronous standby. If not, a crash may lose
+# the last ones, and their readers are told. All other commits wait.
+GATEWAY_SYNCHRONOUS_DELTAS = env.bool("SYNCHRONOUS_DELTAS", True)
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")
@@ -138,11 +143,23 @@ GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# The output that a request without a limit of its own reserves in budgets; it is sent to the provider as the limit.
+GATEWAY_BUDGET_OUTPUT_TOKENS = env.int("BUDGET_OUTPUT_TOKENS", 8192)
+# Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
-GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
 # Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
 GATEWAY_CONTENT_THREADS = env.int("CONTENT_THREADS", 4)
 GATEWAY_CONTENT_SECONDS = env.float("CONTENT_SECONDS", 10.0)
+# For what clients ask over sockets, and for the opening of their event streams.
+GATEWAY_ACTION_THREADS = env.int("ACTION_THREADS", 8)
+GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 24)
+# One tenant's part of each of these, and one session's most, so that requests that wait for a locked session leave
+# threads to everybody else. What exceeds them waits, up to a number.
+GATEWAY_TENANT_SHARE = env.float("TENANT_SHARE", 0.25)
+GATEWAY_SESSION_THREADS = env.int("SESSION_THREADS", 4)
+GATEWAY_MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", 256)
+# A client waits this long for a row that another transaction has locked.
+GATEWAY_LOCK_TIMEOUT_SECONDS = env.float("LOCK_TIMEOUT_SECONDS", 3.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
@@ -165,6 +182,8 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
+# After a sign-in whose `next` leads elsewhere.
+LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gate limits bodies before Django reads them.
@@ -244,15 +263,16 @@ AUTH_PASSWORD_VALIDATORS = [
 DATABASES = {
     "default": postgresql(
         GATEWAY_DATABASE_URL,
-        db_threads=GATEWAY_DB_THREADS,
-        request_threads=GATEWAY_REQUEST_THREADS,
+        threads=GATEWAY_DB_THREADS + GATEWAY_ACTION_THREADS + GATEWAY_REQUEST_THREADS,
         lease_seconds=GATEWAY_LEASE_SECONDS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
     if GATEWAY_DATABASE_URL
     else sqlite(
         GATEWAY_DATA_DIR / "gateway.sqlite3",
         test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
         synchronous=GATEWAY_SYNCHRONOUS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
 }
 

@@ -42,7 +42,7 @@ def _events(session: AgentSession) -> Iterator[bytes]:
     while events := log.read(session.stream_id, after=after, limit=_PAGE):
         for event in events:
             data = jsontext.decode(event.data)
-            yield _line("event", {"id": event.offset, "event": event.type, "data": data})
+            yield _line("event", {"id": event.position.wire, "event": event.type, "data": data})
         after = events[-1].offset
 
 

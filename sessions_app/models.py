@@ -232,10 +232,22 @@ class Message(models.Model):
         return self.id
 
 
-class PromptAttachment(models.Model):
-    """An attachment of a prompt: its `data`, or the `url` from which the first leg will download it.
+class AttachmentContent(models.Model):
+    """The bytes of attachments. Forks refer to the same content, so it is deleted with its last attachment."""
 
-    It belongs to the run and, once the run has started, also to the prompt's message.
+    data = models.BinaryField()
+    size = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes"
+
+
+class PromptAttachment(models.Model):
+    """An attachment of a prompt: its `content`, or the `url` from which the first leg will download it.
+
+    It belongs to the run and, once the run has started, also to the prompt's message. The version before has the bytes
+    in `data`; a fork moves them, and the next version drops the column.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, null=True, related_name="attachments")
@@ -244,15 +256,24 @@ class PromptAttachment(models.Model):
     kind = models.CharField(max_length=5)
     media_type = models.CharField(max_length=100)
     name = models.CharField(max_length=200, null=True)
+    content = models.ForeignKey(
+        AttachmentContent, models.PROTECT, null=True, db_index=False, related_name="attachments"
+    )
     data = models.BinaryField(null=True)
     url = models.TextField(null=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="attachment_data_or_url",
-                condition=Q(data__isnull=False, url__isnull=True) | Q(data__isnull=True, url__isnull=False),
+                name="attachment_has_one_source",
+                condition=Q(content__isnull=False, data__isnull=True, url__isnull=True)
+                | Q(content__isnull=True, data__isnull=False, url__isnull=True)
+                | Q(content__isnull=True, data__isnull=True, url__isnull=False),
             )
+        ]
+        indexes = [
+            # Used when a content may have lost its last attachment.
+            models.Index(name="attachment_by_content", fields=["content"], condition=Q(content__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from core_app import jsontext
-from core_app.database import database_moment, run, write_transaction
+from core_app.database import database_moment, run_leg, write_transaction
 from core_app.errors import BadRequest, NotFound
 from core_app.ids import new_id
 from core_app.tracing import Attributes, content_attribute, span
@@ -30,7 +30,7 @@ from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.selectors import pending, results, run_blocked, waiting_kind
+from tools_app.selectors import pending, results, run_blocked, token_known, waiting_kind
 from tools_app.signing import result_token, token_hash
 from tools_app.states import WAITING, CallKind, CallState
 from tools_app.targets import Target, known_names, needs_approval, target_of
@@ -61,6 +61,7 @@ __all__ = [
     "question_answer",
     "results",
     "run_blocked",
+    "token_known",
     "waiting_kind",
 ]
 
@@ -108,11 +109,11 @@ async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_s
     """
     async with _call_locks.setdefault(call_id, asyncio.Lock()):
         await builtin.prepare(context.builtins)
-        step = await run(_begin, call_id, fence, context, on_settled)
+        step = await run_leg(context.tenant_id, _begin, call_id, fence, context, on_settled)
         if not isinstance(step, Execution):
             return step
         outcome = await _execute_traced(step)
-        return await run(_finish, call_id, fence, outcome, on_settled)
+        return await run_leg(context.tenant_id, _finish, call_id, fence, outcome, on_settled)
 
 
 async def _execute_traced(execution: Execution) -> Outcome | Later:
@@ -138,9 +139,11 @@ async def _execute_traced(execution: Execution) -> Outcome | Later:
         return outcome
 
 
-async def call_refuse(*, call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
+async def call_refuse(
+    *, call_id: str, fence: Fence, context: CallContext, reason: str, on_settled: OnSettled
+) -> CallResult | None:
     """Settles a forbidden call as rejected; the model reads `reason`. Returns None while the call is awaited."""
-    return await run(_refuse, call_id, fence, reason, on_settled)
+    return await run_leg(context.tenant_id, _refuse, call_id, fence, reason, on_settled)
 
 
 def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:

@@ -145,7 +145,7 @@ def _load_data(rows: Sequence[WebhookDelivery]) -> dict[tuple[int | None, int | 
 
 def _event_body(row: WebhookDelivery, data: dict[str, Any], name: str) -> str:
     at = data.get("at") or clock.iso_ms(row.created_at)
-    given = {**data, "sessionId": name, "id": row.offset}
+    given = {**data, "sessionId": name, "id": row.position.wire if row.position is not None else None}
     return jsontext.encode_text({"type": row.type, "timestamp": at, "data": given})
 
 

@@ -10,6 +10,7 @@ from core_app.errors import Unauthorized
 from tenants_app.principal import Principal
 
 if TYPE_CHECKING:
+    from faces.agentbus.positions import FollowFrom
     from faces.agentbus.sign_in import ConnectParameters
 
 
@@ -23,8 +24,8 @@ class CallerConnection(Protocol):
     async def connect(self, wanted: ConnectParameters) -> Mapping[str, Any]:
         """Signs the client in and returns what `connect` is answered with."""
 
-    async def follow(self, stream_id: int, session_id: str, *, after: int, native: bool = False) -> None:
-        """Shows the events of a session from `after` on."""
+    async def follow(self, start: FollowFrom, *, native: bool = False) -> None:
+        """Shows the events of a session from a position on."""
 
     def unfollow(self, stream_id: int) -> None:
         """Shows nothing of the session any more."""

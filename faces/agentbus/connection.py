@@ -24,7 +24,15 @@ from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES, Connection
-from events_app.follower import FollowerReleased, FollowerSlow, MultiFollower, StreamEvents, TooManyStreams
+from events_app.follower import (
+    FollowerReleased,
+    FollowerReset,
+    FollowerSlow,
+    MultiFollower,
+    StreamEvents,
+    TooManyStreams,
+)
+from events_app.positions import dropped_range
 from faces.agentbus.clients import CLIENTS
 from faces.agentbus.close_codes import AgentbusClose
 from faces.agentbus.frames import (
@@ -35,7 +43,7 @@ from faces.agentbus.frames import (
     parse_frame,
 )
 from faces.agentbus.methods.system import capabilities, server_info
-from faces.agentbus.positions import sessions_to_resume
+from faces.agentbus.positions import FollowFrom, sessions_to_resume
 from faces.agentbus.requests import Requests
 from faces.agentbus.session_view import SessionView, Shown
 from faces.agentbus.sign_in import ConnectParameters, SignedIn, sign_in, timestamp_literal
@@ -221,8 +229,8 @@ class AgentbusConnection(Connection):
         try:
             assert self.signed_in is not None
             for found in await database.run(sessions_to_resume, self.signed_in.principal, self._resumed):
-                await self.follow(found.stream_id, found.session_id, after=found.after)
-                await self.follow(found.stream_id, found.session_id, after=found.after, native=True)
+                await self.follow(found)
+                await self.follow(found, native=True)
         except GatewayError as error:
             self.put_event("chat.error", jsontext.encode_text({"code": error.code, "message": error.message}))
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
@@ -261,17 +269,19 @@ class AgentbusConnection(Connection):
 
     # -- sessions ------------------------------------------------------------------------------------
 
-    async def follow(self, stream_id: int, session_id: str, *, after: int, native: bool = False) -> None:
-        """Shows the events of a session from `after` on: natively, else as a conversation. A session that is followed
-        already keeps its position. Raises Conflict when the connection follows too many."""
-        view = self._views.get(stream_id)
+    async def follow(self, start: FollowFrom, *, native: bool = False) -> None:
+        """Shows the events of a session from a position on: natively, else as a conversation. A session that is
+        followed already keeps its position. Raises Conflict when the connection follows too many."""
+        view = self._views.get(start.stream_id)
         if view is None:
-            view = self._views[stream_id] = SessionView(session_id)
+            view = self._views[start.stream_id] = SessionView(start.session_id)
             self._switch_on(view, native=native)
+            if start.dropped is not None:
+                self._put_all(view.show_dropped(start.start, start.dropped))
             try:
-                await self._sessions.add(stream_id, after=after)
+                await self._sessions.add(start.stream_id, after=start.start, generations=start.here.generations)
             except TooManyStreams as error:
-                self._views.pop(stream_id, None)
+                self._views.pop(start.stream_id, None)
                 raise Conflict(f"A connection follows at most {error.args[0]} sessions.") from None
             if self._watching is None:
                 self._watching = asyncio.create_task(self._watch(), name="agentbus-sessions")
@@ -300,9 +310,15 @@ class AgentbusConnection(Connection):
                         slow = isinstance(ended, FollowerSlow)
                         self.end(CloseCode.SLOW_CONSUMER if slow else CloseCode.RESTART)
                         return
-                    self._views.pop(ended.stream_id, None)
+                    view = self._views.pop(ended.stream_id, None)
                     if isinstance(ended, FollowerSlow):
                         self.end(CloseCode.SLOW_CONSUMER)
+                        return
+                    if isinstance(ended, FollowerReset):
+                        # Its runs may be lost, too: the client has to look at everything anew.
+                        if view is not None:
+                            self._put_all(view.show_dropped(ended.after, ended.dropped))
+                        self.end(CloseCode.RESTART)
                         return
                     continue
                 if found is not None:
@@ -316,9 +332,9 @@ class AgentbusConnection(Connection):
         if view is None:
             return
         shown: list[Shown] = []
-        first = found.events[0].offset
-        if first > found.after + 1:
-            shown.extend(view.show_dropped(found.after + 1, first - 1))
+        if found.missing is not None:
+            first, last = found.missing
+            shown.extend(view.show_dropped(last, dropped_range(first, last)))
         for event in found.events:
             shown.extend(view.show(event))
         await self.outbox.flush()

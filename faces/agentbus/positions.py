@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core_app.errors import BadRequest, SessionNotFound
+from edge_app.http.query import stream_position
+from events_app.generations import Position
+from events_app.positions import Dropped, StreamPosition
 from sessions_app.models import AgentSession
 from sessions_app.selectors import session_get, session_position
 from tenants_app.principal import SESSIONS, Principal
@@ -16,22 +19,27 @@ MAX_RESUMED = 200
 
 @dataclass(frozen=True, slots=True)
 class FollowFrom:
-    """A session's stream, and the offset after which it is followed."""
+    """A session's stream, the offset after which it is followed, found `here`, and what its client is told first."""
 
     stream_id: int
     session_id: str
     after: int
+    here: StreamPosition
+    dropped: Dropped | None = None
+
+    @property
+    def start(self) -> Position:
+        """The position of `after`."""
+        return self.here.at(self.after)
 
 
 def follow_from(session: AgentSession, since: int | str | None) -> FollowFrom:
     """Returns where a client that saw `since` goes on; without it, what comes next. Raises BadRequest."""
-    head = session_position(session).head
+    here = session_position(session)
     if since is None:
-        return FollowFrom(session.stream_id, session.public_id, head)
-    text = str(since)
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest("'since' is a position: the 'id' of the last 'session.event'.", field="since")
-    return FollowFrom(session.stream_id, session.public_id, min(int(text), head))
+        return FollowFrom(session.stream_id, session.public_id, here.head, here)
+    found = here.resume(stream_position(str(since), "since"))
+    return FollowFrom(session.stream_id, session.public_id, found.after, here, found.dropped)
 
 
 def sessions_to_resume(principal: Principal, last_seen: Mapping[str, int | str]) -> Sequence[FollowFrom]:

@@ -12,6 +12,8 @@ from typing import Any
 from agents_app.events import MessageDelta, MessageStart
 from core_app import jsontext
 from events_app.batches import Encoder, StoredEvent
+from events_app.generations import Position
+from events_app.positions import Dropped
 from sessions_app.events import (
     AgentAbort,
     AgentEnd,
@@ -52,21 +54,22 @@ class SessionView:
         if self.conversation:
             yield from self._conversation(event, jsontext.decode(event.data))
 
-    def show_dropped(self, first: int, last: int) -> Iterator[Shown]:
-        """Yields what the connection gets for events that are no longer kept."""
+    def show_dropped(self, after: Position, dropped: Dropped) -> Iterator[Shown]:
+        """Yields what the connection gets for events that are no longer kept, or lost; the next ones come after
+        `after`."""
+        self._whole = False
         if self.native:
-            data = jsontext.encode_text({"from": first, "to": last})
-            yield (
-                "session.event",
-                f'{{"session_id":{self._quoted_id()},"event":"events_dropped","data":{data},"id":{last}}}',
-            )
+            payload = {"session_id": self.session_id, "event": "events_dropped", "data": dropped, "id": after.wire}
+            yield _shown("session.event", payload)
+        if self.conversation:
+            yield _shown("session.update", {"session_id": self.session_id, "state": "dropped", **dropped})
 
     def _quoted_id(self) -> str:
         return jsontext.encode_text(self.session_id)
 
     def _native(self, event: StoredEvent) -> str:
-        data = event.encode(_DATA)
-        return f'{{"session_id":{self._quoted_id()},"event":"{event.type}","data":{data},"id":{event.offset}}}'
+        data, position = event.encode(_DATA), jsontext.encode_text(event.position.wire)
+        return f'{{"session_id":{self._quoted_id()},"event":"{event.type}","data":{data},"id":{position}}}'
 
     def _conversation(self, event: StoredEvent, data: Mapping[str, Any]) -> Iterator[Shown]:
         names = {"run_id": event.run_id, "session_id": self.session_id}

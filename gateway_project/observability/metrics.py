@@ -22,11 +22,13 @@ from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.body_budget import BODIES
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
 from gateway_project.process.connections import CONNECTIONS
+from inference_app.spend.metering import METER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run, RunState
 from tenants_app.principal import PLATFORM, Principal
@@ -37,7 +39,7 @@ logger = structlog.get_logger("gateway.metrics")
 
 
 class PartsCollector(Collector):
-    """The numbers of this process's hub, flusher, runner, connections and sockets."""
+    """The numbers of this process's hub, flusher, runner, meter, connections and sockets."""
 
     def describe(self) -> Iterable[Metric]:
         """Returns the same as `collect`: reading costs nothing."""
@@ -48,11 +50,14 @@ class PartsCollector(Collector):
         yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
         yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
         yield _connections()
+        yield GaugeMetricFamily("gateway_body_bytes", "Request bodies in memory.", value=BODIES.held_bytes)
         yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
         yield _counter("gateway_hub_dropped", "Batches that did not reach the channel layer.", HUB.dropped)
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
         yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
         yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
+        waiting = "Requests to providers that wait to be written to the ledger."
+        yield GaugeMetricFamily("gateway_calls_gathered", waiting, value=METER.gathered)
 
 
 class RunStates(Collector):

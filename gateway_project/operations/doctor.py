@@ -259,7 +259,8 @@ def check_waiting_runs() -> Found:
 
 
 def check_ledger() -> Found:
-    """Compares the token sums of the newest runs with their ledger entries."""
+    """Compares the token sums of the newest runs with their ledger entries, which may have more: requests that were
+    aborted or broke off are in the ledger alone, and so is a response whose checkpoint was refused."""
     newest = list(Run.objects.filter(turns__gt=0).order_by("-created_at").values_list("pk", flat=True)[:RECENT_RUNS])
     columns = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
     sums = {name: Sum(name) for name in columns}
@@ -269,11 +270,12 @@ def check_ledger() -> Found:
     different = [
         run
         for run in Run.objects.filter(pk__in=newest).only(*columns)
-        if any(getattr(run, name) != spent.get(run.pk, {}).get(f"of_{name}", 0) for name in columns)
+        if any(getattr(run, name) > spent.get(run.pk, {}).get(f"of_{name}", 0) for name in columns)
     ]
     if different:
-        return "wrong", f"{len(different)} of the newest {len(newest)} runs differ from the ledger: {different[0].pk} …"
-    return "ok", f"the ledger and the newest {len(newest)} runs agree."
+        missing = f"{len(different)} of the newest {len(newest)} runs"
+        return "wrong", f"{missing} have more usage than the ledger: {different[0].pk} …"
+    return "ok", f"the ledger has all usage of the newest {len(newest)} runs."
 
 
 def check_sealed_secrets() -> Found:
@@ -303,13 +305,14 @@ def check_connections() -> Found:
         limit, processes = cursor.fetchone()
     # This command is one of them, and is about to end.
     processes = max(0, processes - 1)
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     text = f"{processes} processes are connected, each opens up to {of_each}; max_connections allows {limit}."
     if (processes + 1) * of_each <= limit:
         return "ok", text
     return "warning", (
         f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
-        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+        " GATEWAY_DB_THREADS, GATEWAY_ACTION_THREADS and GATEWAY_REQUEST_THREADS."
     )
 
 

@@ -23,6 +23,7 @@ from sessions_app.models import AgentSession, PromptAttachment, Run, RunState, p
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
 from sessions_app.services.run_end import run_fail, session_state
+from sessions_app.wakeup import WAKEUPS, SessionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,45 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
             return None
         log.append(fence.stream_id, _start(session, run), run_id=run.pk, fence=fence)
     return LegStart(session, run, fence)
+
+
+def leg_start_count(*, session_id: int, fence: Fence) -> bool:
+    """Counts a start that failed, in a transaction of its own, since that of the start is rolled back.
+
+    Returns True when the run has to end (`leg_start_fail`); otherwise the lease is released, and the sweep wakes the
+    session again.
+    """
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        run = run_active(session_id) or run_next(session_id)
+        if run is not None and run.state != RunState.WAITING:
+            run.stalled += 1
+            Run.objects.filter(pk=run.pk).update(stalled=run.stalled)
+            if run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:
+                return True
+        lease_release(fence=fence)
+        return False
+
+
+def leg_start_fail(*, session_id: int, fence: Fence) -> None:
+    """Ends a run whose start failed GATEWAY_MAX_ATTEMPTS times, and releases the lease."""
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        session = AgentSession.objects.get(pk=session_id)
+        run = run_active(session_id) or run_next(session_id)
+        if run is not None and run.state != RunState.WAITING and run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:
+            run_fail(
+                session=session,
+                run=run,
+                code="attempts_exhausted",
+                reason=f"The run could not be started {run.stalled} times (GATEWAY_MAX_ATTEMPTS); the log says why.",
+                retryable=True,
+                fence=fence,
+            )
+        lease_release(fence=fence)
+        WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))
 
 
 def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:

@@ -32,6 +32,7 @@ from sessions_app.models import (
     SteeringNote,
 )
 from sessions_app.selectors import runs_unfinished, sessions_of_end_user
+from sessions_app.services.attachments import attachments_delete
 from sessions_app.services.run_end import run_stop
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services.audit import audit_record
@@ -40,6 +41,9 @@ from tools_app.models import SessionTool, ToolCall
 
 BATCH = 1000
 BATCH_SIZE = process_wide(BatchSizer(), reset=BatchSizer.reset)
+ATTACHMENTS = 100
+"""Number of attachments that are deleted in a transaction."""
+
 SESSIONS = 100
 """Number of sessions that are removed together."""
 
@@ -165,8 +169,8 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     names = [session.public_id for session in sessions]
     spent = LedgerEntry.objects.filter(tenant_id=tenant_id, session_ref__in=names)
     _ledger_update(spent, go_on, session_ref="", end_user=None)
-    _delete(PromptAttachment.objects.filter(message__session__in=keys), go_on)
-    _delete(PromptAttachment.objects.filter(run__session__in=keys), go_on)
+    _delete_attachments(Q(message__session__in=keys), go_on)
+    _delete_attachments(Q(run__session__in=keys), go_on)
     _delete(SteeringNote.objects.filter(run__session__in=keys), go_on)
     _delete(Message.objects.filter(session__in=keys), go_on)
     _delete(ToolCall.objects.filter(stream_id__in=streams), go_on)
@@ -199,7 +203,7 @@ def _redact(session: AgentSession, end_user: str) -> int:
             Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
             Message.objects.filter(run_id=run_id).update(content=ERASED, payload=None)
             _redact_calls(session.stream_id, run_id)
-            PromptAttachment.objects.filter(run_id=run_id).delete()
+            attachments_delete(PromptAttachment.objects.filter(run_id=run_id))
             SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
             erased = jsontext.encode_text({"erased": True, "requestId": run_id})
             run_events_replace(stream_id=session.stream_id, run_id=run_id, data=erased)
@@ -213,7 +217,7 @@ def _redact(session: AgentSession, end_user: str) -> int:
 
 def _redact_messages(messages: QuerySet[Message]) -> None:
     """Redacts messages without a run, which were copied by a fork or imported."""
-    PromptAttachment.objects.filter(message__in=messages).delete()
+    attachments_delete(PromptAttachment.objects.filter(message__in=messages))
     _redact_arguments(messages)
     messages.update(content=ERASED, payload=None, end_user=None)
 
@@ -244,6 +248,14 @@ def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, *
     while (keys := list(entries.values_list("pk", flat=True)[: BATCH_SIZE.limit(BATCH)])) and go_on():
         with write_transaction(), BATCH_SIZE.measure(BATCH):
             LedgerEntry.objects.filter(pk__in=keys).update(**values)
+
+
+def _delete_attachments(where: Q, go_on: GoOn) -> None:
+    """Deletes attachments and their contents in batches; few at a time, since each may have twenty megabytes."""
+    rows = PromptAttachment.objects.filter(where)
+    while (keys := list(rows.values_list("pk", flat=True)[:ATTACHMENTS])) and go_on():
+        with write_transaction():
+            attachments_delete(PromptAttachment.objects.filter(pk__in=keys))
 
 
 def _delete(rows: QuerySet[Model], go_on: GoOn = lambda: True) -> None:

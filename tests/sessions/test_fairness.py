@@ -122,7 +122,7 @@ async def test_a_tenant_that_queues_more_than_a_round_takes_does_not_hide_the_ot
 
 @pytest.mark.django_db
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by the tables' sizes")
-@pytest.mark.parametrize(("query", "parameters"), [(NEXT_TENANT, [0]), (SESSIONS_WITH_WORK_OF_TENANT, [0, 1, 500])])
+@pytest.mark.parametrize(("query", "parameters"), [(NEXT_TENANT, [0]), (SESSIONS_WITH_WORK_OF_TENANT, [0, 20, 1, 500])])
 def test_looking_for_every_tenants_work_reads_only_runs_with_work(query: str, parameters: list[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {query}", parameters)

@@ -267,7 +267,7 @@ async def test_a_waiter_that_is_cancelled_while_it_joins_leaves_nothing_behind(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(HUB, "_join", never)
-    task = asyncio.create_task(Follower(1, after=0).__aenter__())
+    task = asyncio.create_task(Follower(1).__aenter__())
     await _wait_attached(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -422,7 +422,7 @@ async def test_a_group_is_followed_in_one_stream_and_resumed(api: Client, script
 @given(st.lists(st.tuples(st.text(max_size=5), st.booleans()), max_size=40))
 def test_joined_deltas_are_the_same_text(pieces: list[tuple[str, bool]]) -> None:
     """The deltas of a message join to its text, in whatever order they are emitted and committed."""
-    from events_app.flusher import MAX_JOINED_CHARACTERS, append_joined
+    from events_app.leg_writer import MAX_JOINED_CHARACTERS, append_joined
 
     pending: list[Any] = []
     committed: list[Any] = []

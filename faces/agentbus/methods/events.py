@@ -42,7 +42,7 @@ class BroadcastParameters(Parameters):
 
 async def _follow(caller: Caller, wanted: FollowParameters) -> Mapping[str, Any]:
     start = await database.run(_start, caller.principal, wanted)
-    await caller.connection.follow(start.stream_id, start.session_id, after=start.after, native=True)
+    await caller.connection.follow(start, native=True)
     return {"session_id": start.session_id, "status": "following"}
 
 

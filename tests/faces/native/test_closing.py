@@ -236,7 +236,7 @@ async def test_a_socket_whose_events_cannot_be_read_is_told_to_come_back(
 
     session = await api.session()
     with monkeypatch.context() as patch:
-        patch.setattr(log, "read", fail)
+        patch.setattr(log, "read_page", fail)
         async with server.socket(session, owner) as socket:
             assert await socket.close_code() == code
 
