@@ -100,7 +100,7 @@ GATEWAY_MAX_IDLE_PER_ADDRESS = env.int("MAX_IDLE_PER_ADDRESS", 100)
 GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
 # Pings, pongs and small fragments of one socket, which clients send a few of.
 GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
-# Messages of one socket; each 16 KiB of their size counts as one more.
+# Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
 # --- Streams -----------------------------------------------------------------------------------------
