@@ -67,7 +67,7 @@ class LegStatements:
 
 
 @pytest.fixture
-def of_legs(monkeypatch: pytest.MonkeyPatch) -> Iterator[LegStatements]:
+def of_legs(monkeypatch: pytest.MonkeyPatch) -> LegStatements:
     counted = LegStatements()
     for name in ("_execute", "_executemany"):
         original = getattr(CursorWrapper, name)
