@@ -11,13 +11,20 @@ import math
 import re
 from typing import Any
 
+import msgspec
 import orjson
 
 from core_app.errors import BadRequest
+from core_app.json_size import MAX_NODES, has_more_nodes
 
 MAX_DEPTH = 64
 """Deeper nesting is refused: such documents are attacks, and recursion is costly."""
 
+MAX_TEXT_BYTES = 32 * 1024 * 1024
+"""Larger texts are not read again by the decoder that says where an error is: it needs the text in one piece, which
+takes four bytes for each character when one of them is an emoji."""
+
+_UNEXPLAINED = "it is too large to say where"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -73,19 +80,32 @@ def decode(raw: bytes | str) -> Any:
     return orjson.loads(raw)
 
 
-def decode_untrusted(raw: bytes, *, field: str | None = None) -> Any:
-    """Decodes and cleans a client's JSON; raises BadRequest for anything that is not strict JSON.
+def decode_untrusted(raw: bytes, *, field: str | None = None, max_nodes: int = MAX_NODES) -> Any:
+    """Decodes and cleans a client's JSON; raises BadRequest for anything that is not strict JSON, and for JSON that is
+    too deep or holds more than `max_nodes` values.
 
-    The standard library's decoder reads what orjson would round or refuse (lone surrogate escapes, big integers). NaN
-    and Infinity are refused as in the RFC, and so are numbers outside the double range (1e400).
+    NaN and Infinity are refused as in the RFC, and so are numbers outside the double range (1e400).
     """
+    if has_more_nodes(raw, max_nodes):
+        raise BadRequest(f"The JSON holds more than {max_nodes} values.", field=field)
     try:
-        text = raw.decode("utf-8", "strict")
-        return clean(json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite))
+        return clean(_decode_strictly(raw))
     except RecursionError:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {_describe(error)}.", field=field) from None
+
+
+def _decode_strictly(raw: bytes) -> Any:
+    """Decodes with msgspec, which reads what orjson would round (big integers) and copies no text as a whole. The
+    standard library's decoder reads what msgspec refuses (lone surrogate escapes), and says where an error is."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        if len(raw) * (1 if raw.isascii() else 4) > MAX_TEXT_BYTES:
+            raise ValueError(_UNEXPLAINED) from None
+    text = raw.decode("utf-8", "strict")
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -104,4 +124,6 @@ def _describe(error: ValueError) -> str:
         return f"{error.msg.lower()} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
+    if _UNEXPLAINED in error.args:
+        return _UNEXPLAINED
     return "it holds a number that JSON does not have, or one that is too large"

@@ -54,6 +54,12 @@ FAILED_KEYS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",

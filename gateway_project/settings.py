@@ -22,6 +22,8 @@ GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
+GATEWAY_CELL = env.str("CELL", "")
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -53,6 +55,8 @@ GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
 GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
+# The bodies of all requests in progress, a tenant's at most half; reading one takes up to three times its size.
+GATEWAY_BODY_MEMORY_BYTES = env.int("BODY_MEMORY_BYTES", 256 * 1024 * 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)

@@ -23,6 +23,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from agents_app import guardrails
+from core_app.ids import CELL
 from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
@@ -44,6 +45,7 @@ POSITIVE = (
     "GATEWAY_CONTENT_SECONDS", "GATEWAY_CONNECTIONS_PER_HOST", "GATEWAY_CONNECTIONS_PER_TENANT",
     "GATEWAY_ACTION_THREADS", "GATEWAY_TENANT_SHARE",
     "GATEWAY_SESSION_THREADS", "GATEWAY_MAX_WAITING_REQUESTS", "GATEWAY_LOCK_TIMEOUT_SECONDS",
+    "GATEWAY_BODY_MEMORY_BYTES",
 )  # fmt: skip
 
 MIN_SECRET_KEY = 32
@@ -226,6 +228,11 @@ def _addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
             id="gateway.E014",
+        )
+    if not CELL.match(settings.GATEWAY_CELL):
+        yield Error(
+            f"GATEWAY_CELL is '{settings.GATEWAY_CELL}'; it is at most 8 lowercase letters and digits.",
+            id="gateway.E022",
         )
 
 

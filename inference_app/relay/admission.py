@@ -1,4 +1,5 @@
-"""Admission of a request before a provider is asked: the key's limit on the path, then a reservation in the budgets."""
+"""Admission of a request: the key's limit on the path, before its body is read; then a reservation in the budgets,
+before a provider is asked."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from core_app.header_pairs import HeaderPairs
-from inference_app.catalogue.config import ModelsConfig
+from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import PathRateLimited
 from inference_app.relay.envelope import Envelope
 from inference_app.request_kinds import RequestKind
 from inference_app.spend.budgets import BUDGETS, Reservation, model_names
-from inference_app.spend.path_limits import PATH_LIMITS
+from inference_app.spend.path_limits import PATH_LIMITS, LimitedPath
 from inference_app.spend.price_list import known_rates
 from inference_app.spend.prices import estimated_cost
 from inference_app.spend.usage import Usage
@@ -50,25 +51,29 @@ class Admission:
             self.reservation.release()
 
 
+async def take_token(principal: Principal, path: LimitedPath) -> HeaderPairs:
+    """Takes a token of the path's bucket, whatever becomes of the request, and returns the headers with the bucket's
+    state. Raises PathRateLimited."""
+    limit = await PATH_LIMITS.take(models_config(), principal, path)
+    if limit is None:
+        return []
+    if limit.limited:
+        raise PathRateLimited(limit)
+    return limit.headers()
+
+
 async def admit(
     config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Takes a token of the path's bucket and reserves the estimate in every budget.
-
-    Raises PathRateLimited, MinuteBudgetSpent or BudgetSpent.
-    """
-    limit = await PATH_LIMITS.take(config, principal, kind)
-    headers = [] if limit is None else limit.headers()
-    if limit is not None and limit.limited:
-        raise PathRateLimited(limit)
+    """Reserves the estimate in every budget; raises MinuteBudgetSpent or BudgetSpent."""
     if not BUDGETS.has_rules(principal):
-        return Admission(headers)
+        return Admission()
     output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
     provider, rates = config.providers[first.provider], known_rates(first)
     usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
     names = (envelope.model, *model_names(first))
     reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
-    return Admission(headers if reservation is None else [*headers, *budget_headers(reservation)], reservation)
+    return Admission([] if reservation is None else budget_headers(reservation), reservation)
 
 
 def budget_headers(reservation: Reservation) -> HeaderPairs:

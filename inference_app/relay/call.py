@@ -28,9 +28,10 @@ from inference_app.relay.admission import admit
 from inference_app.relay.attempt import AttemptFailed, make_attempt
 from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.observers import CallObserver
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
-from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
+from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
@@ -138,7 +139,8 @@ class UpstreamCall:
         request, observer = self.request, self.observer
         upstream = UPSTREAMS.upstream(config, target.candidate, target.kind, target.wire)
         converter = None if target.converter is None else target.converter()
-        body, stream = await self._prepare(config, target, converter)
+        size = len(request.envelope.raw)
+        body, stream = await run_for_size(size, self._prepare, config, target, converter)
         observer.start(target)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
@@ -154,10 +156,7 @@ class UpstreamCall:
             admission_headers=observer.admission.headers,
         )
         try:
-            if converter is not None and len(opened.first) > AT_ONCE_BYTES:
-                await asyncio.to_thread(response.begin)
-            else:
-                response.begin()
+            await run_for_size(0 if converter is None else len(opened.first), response.begin)
         except ValueError:
             opened.close()
             raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
@@ -166,7 +165,7 @@ class UpstreamCall:
             CIRCUITS.note_success(target.candidate)
         return response
 
-    async def _prepare(
+    def _prepare(
         self, config: ModelsConfig, target: Target, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
         """Returns the body for the provider, and the observer of a streamed response."""
@@ -181,9 +180,7 @@ class UpstreamCall:
             strip = counts and not envelope.wants_usage
         else:
             directed = envelope.body_for(target.candidate.model, leave_out=unknown_fields(config, target))
-            large = len(directed) > AT_ONCE_BYTES
-            body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
-            converted = Envelope.open(body)
+            converted = Envelope.open(converter.request(directed))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
 

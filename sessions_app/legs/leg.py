@@ -29,6 +29,8 @@ from core_app import database, jsontext
 from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS, TOKENS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.reported import REPORTED
 from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
@@ -124,8 +126,9 @@ class RunnerLeg:
         return planned
 
     def _count_tokens(self, usage: Usage) -> None:
+        model = REPORTED.name(models_config(), usage.model)
         for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
-            TOKENS.labels(usage.model, direction).inc(count)
+            TOKENS.labels(model, direction).inc(count)
 
     async def spend(self, usage: Usage) -> None:
         """See `Leg.spend`."""

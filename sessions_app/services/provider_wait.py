@@ -74,7 +74,7 @@ def _seconds_left(session: AgentSession, since: datetime, moment: datetime) -> f
 
 def _pause(tries: int, asked: float) -> float:
     pause = min(FIRST_PAUSE * 2 ** min(tries, 10), LONGEST_PAUSE)
-    return max(asked, pause * (0.75 + random.random() / 2))  # noqa: S311
+    return float(max(asked, pause * (0.75 + random.random() / 2)))  # noqa: S311
 
 
 def _fail(session: AgentSession, run: Run, failed: Failed, waited: float | None, fence: Fence) -> None:
