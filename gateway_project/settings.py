@@ -102,7 +102,7 @@ GATEWAY_MAX_IDLE_PER_ADDRESS = env.int("MAX_IDLE_PER_ADDRESS", 100)
 GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
 # Pings, pongs and small fragments of one socket, which clients send a few of.
 GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
-# Messages of one socket; each 16 KiB of their size counts as one more.
+# Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
 # --- Streams -----------------------------------------------------------------------------------------
@@ -111,7 +111,9 @@ GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
 # The same for a client of the model gateway: one that stops reading would hold its provider's stream for ever.
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
-GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
+# Live events that wait for one follower, in memory; beyond it the follower reads the log. Half a gigabyte for 8,000
+# followers of as many streams that are all stuck.
+GATEWAY_FOLLOWER_QUEUE_BYTES = env.int("FOLLOWER_QUEUE_BYTES", 64 * 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
 # PostgreSQL: whether a commit of streamed events waits for the disk and a synchronous standby. If not, a crash may lose
 # the last ones, and their readers are told. All other commits wait.
@@ -135,16 +137,20 @@ GATEWAY_PROVIDER_OUTAGE_SECONDS = env.int("PROVIDER_OUTAGE_SECONDS", 900)
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
 GATEWAY_DRAIN_SECONDS = env.float("DRAIN_SECONDS", 10.0)
-# Days that sessions, events and ledger rows are kept; 0 means for ever. A tenant's own settings take precedence.
+# Days that sessions, events, ledger rows and audit entries are kept; 0 means for ever. A tenant's own settings come
+# first.
 GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
 GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
 GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
+GATEWAY_RETENTION_AUDIT_DAYS = env.int("RETENTION_AUDIT_DAYS", 0)
 GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
 # Additional engines, as name=module; the module defines ENGINE.
 GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# The output that a request without a limit of its own reserves in budgets; it is sent to the provider as the limit.
+GATEWAY_BUDGET_OUTPUT_TOKENS = env.int("BUDGET_OUTPUT_TOKENS", 8192)
 # Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
 # Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
@@ -182,6 +188,8 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
+# After a sign-in whose `next` leads elsewhere.
+LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gate limits bodies before Django reads them.

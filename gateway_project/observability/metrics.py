@@ -28,6 +28,7 @@ from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
 from gateway_project.process.connections import CONNECTIONS
+from inference_app.spend.metering import METER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.models import UNFINISHED, Run, RunState
 from tenants_app.principal import PLATFORM, Principal
@@ -38,7 +39,7 @@ logger = structlog.get_logger("gateway.metrics")
 
 
 class PartsCollector(Collector):
-    """The numbers of this process's hub, flusher, runner, connections and sockets."""
+    """The numbers of this process's hub, flusher, runner, meter, connections and sockets."""
 
     def describe(self) -> Iterable[Metric]:
         """Returns the same as `collect`: reading costs nothing."""
@@ -55,6 +56,8 @@ class PartsCollector(Collector):
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
         yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
         yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
+        waiting = "Requests to providers that wait to be written to the ledger."
+        yield GaugeMetricFamily("gateway_calls_gathered", waiting, value=METER.gathered)
 
 
 class RunStates(Collector):

@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from core_app.errors import BadRequest
+from core_app.surrogates import replace_lone_surrogates
 from inference_app.relay.body_fields import (
     Fields,
     Span,
@@ -27,12 +28,15 @@ from inference_app.relay.body_fields import (
     splice,
 )
 from inference_app.relay.large_bodies import run_for_size
-from inference_app.relay.surrogates import replace_lone_surrogates
+from tenants_app.numbers import MAX_TOKENS
 
 MAX_VALUE_BYTES = 4096
 """The limit for a value that the gateway reads, such as the model's name."""
 
+MAX_COMPLETIONS = 1000
+
 _ESTIMATED_BYTES_PER_TOKEN = 4
+_LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
@@ -78,12 +82,17 @@ class Envelope:
 
     @property
     def output_bound(self) -> int | None:
-        """The client's own limit for the tokens of the completion; None without one."""
-        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-            value = _value(self.fields, name)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
+        """The client's own limit for the tokens of one completion; None without one. Providers differ in the field that
+        they read, so the largest counts."""
+        values = [_value(self.fields, name) for name in _LIMIT_FIELDS]
+        given = [value for value in values if isinstance(value, int) and value > 0]
+        return min(max(given), MAX_TOKENS) if given else None
+
+    @property
+    def completions(self) -> int:
+        """The number of completions that the client asks for."""
+        number = _value(self.fields, "n")
+        return min(number, MAX_COMPLETIONS) if isinstance(number, int) and number > 1 else 1
 
     def forget_body(self) -> None:
         """Frees the body, which nobody needs any more once a provider has begun to respond."""
@@ -97,9 +106,18 @@ class Envelope:
         """Returns the request with another value of one field, as JSON."""
         return Envelope.open(self._rewrite({name: value}))
 
-    def body_for(self, model: str, *, include_usage: bool = False, leave_out: Collection[str] = ()) -> bytes:
-        """Returns the body for a provider, without the fields of `leave_out`; the same bytes if nothing changes."""
+    def body_for(
+        self,
+        model: str,
+        *,
+        include_usage: bool = False,
+        leave_out: Collection[str] = (),
+        limit: Mapping[str, int] | None = None,
+    ) -> bytes:
+        """Returns the body for a provider, without the fields of `leave_out` and with the field of `limit`; the same
+        bytes if nothing changes."""
         changes: dict[str, bytes | None] = {name: None for name in leave_out if name in self.fields}
+        changes |= {name: b"%d" % tokens for name, tokens in (limit or {}).items() if name not in leave_out}
         if model != self.model:
             changes["model"] = orjson.dumps(model)
         if self._has_empty_tools():

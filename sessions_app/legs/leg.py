@@ -26,15 +26,14 @@ from agents_app.engine import (
 from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
-from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS, TOKENS
+from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
-from inference_app.catalogue.config import models_config
-from inference_app.catalogue.reported import REPORTED
 from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
+from sessions_app.legs.requests import LegRequest, count_tokens, request_number
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
@@ -63,6 +62,7 @@ class RunnerLeg:
         self._steering_lock = asyncio.Lock()
         self._started_at = time.perf_counter()
         self._text_started = False
+        self._requests = 0
         self._provider_away = start.run.outage_since is not None
 
     async def load(self) -> None:
@@ -91,6 +91,17 @@ class RunnerLeg:
         if attachment.stored is None:
             return attachment.data
         return await self._in_database(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
+
+    def begin_request(self, estimate: Callable[[], Usage]) -> LegRequest:
+        """See `Leg.begin_request`."""
+        return LegRequest(self._start, self._next_number(), estimate)
+
+    def _number(self, usage: Usage) -> int:
+        return self._next_number() if usage.request is None else usage.request
+
+    def _next_number(self) -> int:
+        self._requests += 1
+        return request_number(self._start.run.attempt, self._requests)
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
@@ -121,20 +132,16 @@ class RunnerLeg:
         if self._provider_away:
             await self._resume_provider()
         await self._writer.drain()
-        planned = await self._in_database(completion_checkpoint, self._start, completion)
-        self._count_tokens(completion.usage)
+        number = self._number(completion.usage)
+        planned = await self._in_database(completion_checkpoint, self._start, completion, number)
+        count_tokens(completion.usage)
         return planned
-
-    def _count_tokens(self, usage: Usage) -> None:
-        model = REPORTED.name(models_config(), usage.model)
-        for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
-            TOKENS.labels(model, direction).inc(count)
 
     async def spend(self, usage: Usage) -> None:
         """See `Leg.spend`."""
         await self._writer.drain()
-        await self._in_database(leg_spend, self._start, usage)
-        self._count_tokens(usage)
+        await self._in_database(leg_spend, self._start, usage, self._number(usage))
+        count_tokens(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""

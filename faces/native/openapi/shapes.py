@@ -298,6 +298,7 @@ class UsageRowSerializer(serializers.Serializer[Any]):
     reasoningTokens = serializers.IntegerField()
     costUsd = serializers.FloatField()
     costKnown = serializers.BooleanField()
+    estimatedTurns = serializers.IntegerField(help_text="Those of `turns` whose tokens no provider reported.")
 
 
 class UsageSerializer(serializers.Serializer[Any]):

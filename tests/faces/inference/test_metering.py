@@ -11,7 +11,7 @@ import pytest
 
 from core_app import database
 from inference_app.models import RelayedDay
-from inference_app.spend import metering
+from inference_app.spend import batch_write, metering
 from inference_app.spend.metering import METER
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services import LedgerRow, ledger_record, ledger_record_many
@@ -80,7 +80,7 @@ async def test_what_could_not_be_written_is_counted_once_when_it_can(
 ) -> None:
     await relay.chat("hello")
     with monkeypatch.context() as broken:
-        broken.setattr(metering, "ledger_record_many", raise_error)
+        broken.setattr(batch_write, "ledger_record_many", raise_error)
         with pytest.raises(OSError, match="away"):
             await METER.flush()
     assert await relayed_days() == [("scripted", "hello", 1, 1, 0, 0, 0)]

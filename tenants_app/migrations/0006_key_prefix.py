@@ -6,6 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants_app", "0004_devices")]
+    dependencies = [("tenants_app", "0005_usage_estimated")]
 
     operations = [migrations.AlterField("apikey", "prefix", models.CharField(db_index=True, max_length=24))]
