@@ -22,6 +22,8 @@ GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
+GATEWAY_CELL = env.str("CELL", "")
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
