@@ -16,6 +16,7 @@ from tests.benchmarks import (
     at_scale,
     fan_out,
     group_commit,
+    hostile_bodies,
     hostile_input,
     idle_followers,
     latency,
@@ -43,6 +44,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "processes": processes.measure,
     "retention": retention.measure,
     "hostile_input": hostile_input.measure,
+    "hostile_bodies": hostile_bodies.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})
