@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import aiohttp
 import psycopg
@@ -89,7 +90,7 @@ async def time_starts(state: Deployment) -> list[float]:
         for number in range(PROMPTS + 1):
             await client.create(f"s-{number}", model="demo:echo")
             await client.prompt(f"s-{number}", "hello")
-            await until(lambda done=number + 1: ended_runs(state) == done, START_SECONDS, "the run ends")
+            await until(partial(has_ended, state, number + 1), START_SECONDS, "the run ends")
     rows = state.rows(
         "SELECT extract(epoch FROM started_at - created_at) * 1000 FROM sessions_app_run ORDER BY created_at"
     )
@@ -97,6 +98,7 @@ async def time_starts(state: Deployment) -> list[float]:
     return [float(milliseconds) for (milliseconds,) in rows[1:]]
 
 
-def ended_runs(state: Deployment) -> int:
+def has_ended(state: Deployment, runs: int) -> bool:
+    """True when so many runs have ended."""
     [(count,)] = state.rows("SELECT count(*) FROM sessions_app_run WHERE ended_at IS NOT NULL")
-    return int(count)
+    return int(count) == runs
