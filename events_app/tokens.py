@@ -6,7 +6,6 @@ good for reconnecting, for twelve hours or until its key is revoked, by the data
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from core_app.database import database_moment, write_transaction
+from core_app.ids import new_secret
 from events_app.models import StreamToken
 from tenants_app.authentication import principal_recheck
 from tenants_app.principal import Principal
@@ -42,7 +42,7 @@ def stream_token_issue(*, principal: Principal, stream_id: int, session_id: int 
 
     `session_id` is for the processes of the version before, which know tokens of sessions only.
     """
-    secret, moment = f"agt_{secrets.token_urlsafe(32)}", database_moment()
+    secret, moment = new_secret("agt"), database_moment()
     with write_transaction():
         expired = StreamToken.objects.filter(expires_at__lt=moment).values_list("pk", flat=True)[:PURGED]
         StreamToken.objects.filter(pk__in=list(expired)).delete()

@@ -22,6 +22,8 @@ GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
+GATEWAY_CELL = env.str("CELL", "")
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -100,7 +102,7 @@ GATEWAY_MAX_IDLE_PER_ADDRESS = env.int("MAX_IDLE_PER_ADDRESS", 100)
 GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
 # Pings, pongs and small fragments of one socket, which clients send a few of.
 GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
-# Messages of one socket; each 16 KiB of their size counts as one more.
+# Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
 # --- Streams -----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from agents_app import guardrails
+from core_app.ids import CELL
 from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
@@ -228,6 +229,11 @@ def _addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
             id="gateway.E014",
+        )
+    if not CELL.match(settings.GATEWAY_CELL):
+        yield Error(
+            f"GATEWAY_CELL is '{settings.GATEWAY_CELL}'; it is at most 8 lowercase letters and digits.",
+            id="gateway.E022",
         )
 
 

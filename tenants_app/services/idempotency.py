@@ -61,7 +61,7 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
     """
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
-    digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
+    digest, name = hashlib.sha256(body).hexdigest(), new_id("clm")
     route = _shorten_route(route)
     fresh = IdempotencyRecord(tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=Now())
     known = IdempotencyRecord.objects.filter(tenant_id=tenant_id, key=key, route=route)

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     fan_out,
     group_commit,
     hostile_input,
+    hostile_tenant,
     idle_followers,
     job_wakeups,
     latency,
@@ -45,6 +46,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "retention": retention.measure,
     "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
+    "hostile_tenant": hostile_tenant.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

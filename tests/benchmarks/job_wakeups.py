@@ -98,7 +98,10 @@ async def time_starts(state: Deployment) -> list[float]:
     return [float(milliseconds) for (milliseconds,) in rows[1:]]
 
 
-def has_ended(state: Deployment, runs: int) -> bool:
-    """True when so many runs have ended."""
+def ended_runs(state: Deployment) -> int:
     [(count,)] = state.rows("SELECT count(*) FROM sessions_app_run WHERE ended_at IS NOT NULL")
-    return int(count) == runs
+    return int(count)
+
+
+def has_ended(state: Deployment, count: int) -> bool:
+    return ended_runs(state) == count
