@@ -70,6 +70,7 @@ class AgentSession(models.Model):
     """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts.
 
     When the conversation was cut to fit the model `kept_for`, `kept_from` is the first message that is still sent.
+    `erasing_at` is set while the session is being removed or redacted: nothing copies it meanwhile.
     """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
@@ -112,6 +113,7 @@ class AgentSession(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     closed_at = models.DateTimeField(null=True)
+    erasing_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "public_id"], name="session_public_id_unique")]
@@ -197,6 +199,7 @@ class Run(models.Model):
                 fields=["tenant", "created_at"], condition=Q(state__in=WORKABLE), name="run_workable_of_tenant"
             ),
             models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
+            models.Index(fields=["tenant", "ended_at"], condition=Q(ended_at__isnull=False), name="run_by_end"),
             models.Index(fields=["resume_at"], condition=Q(resume_at__isnull=False), name="run_resume_at"),
         ]
 
@@ -290,3 +293,13 @@ class SteeringNote(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+
+class RetentionCursor(models.Model):
+    """The progress of retention in a tenant's events: nothing is left to remove of runs that ended up to `ended_at`."""
+
+    tenant = models.OneToOneField("tenants_app.Tenant", models.CASCADE, primary_key=True, related_name="+")
+    ended_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.ended_at}"

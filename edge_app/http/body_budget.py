@@ -13,6 +13,7 @@ from django.conf import settings
 
 from core_app.errors import RateLimited, Unavailable
 from core_app.lifecycle import process_wide
+from core_app.memory_budget import LARGE_BYTES, return_large_blocks
 from core_app.metrics import BODIES_REFUSED
 
 FREE_BYTES = 64 * 1024
@@ -73,6 +74,8 @@ class BodyShare:
     def grow_to(self, size: int) -> None:
         """Holds `size` bytes in all; raises RateLimited or Unavailable when there is no room for them."""
         if size > FREE_BYTES:
+            if size > LARGE_BYTES:
+                return_large_blocks()
             more = size - self._held
             self._budget.check(self._owner, more, self._held)
             self._budget.hold(self._owner, more)

@@ -10,7 +10,7 @@ from core_app.json_size import has_more_nodes
 
 Json = dict[str, Any]
 
-MAX_BYTES, MAX_NODES = 32 * 1024 * 1024, 200_000
+MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
 """The limits for a body that is decoded as a whole, and for the values in it. Its text takes up to four times its
 bytes, each value about a hundred bytes, and the converted request as much again."""
 

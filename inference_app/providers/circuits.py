@@ -75,6 +75,8 @@ class Circuits:
 
     def blocked_for(self, candidate: Candidate, policy: BreakerPolicy, tenant_id: int) -> float | None:
         """Returns the seconds until the tenant may ask the candidate; None: now."""
+        if not self._known and not self._of_tenants:
+            return None
         shared = self._known.get(candidate)
         own = self._of_tenants.get(tenant_id, _NO_TENANT).get(candidate)
         if shared is None and own is None:
@@ -123,7 +125,8 @@ class Circuits:
 
     def note_success(self, candidate: Candidate, tenant_id: int) -> None:
         """Notes that the provider responded."""
-        circuits, window = self._both(candidate, tenant_id), self._windows.get(candidate)
+        circuits = self._both(candidate, tenant_id)
+        window = self._windows.get(candidate) if self._windows else None
         if window is None and not circuits:
             return
         now = self.clock()
@@ -219,6 +222,9 @@ class Circuits:
 
     def _both(self, candidate: Candidate, tenant_id: int) -> Sequence[tuple[Key, Circuit]]:
         """Returns what is known: the circuit of all and the tenant's own."""
+        if not self._known and not self._of_tenants:
+            # Nothing fails, the usual state: a candidate's hash is a call of its own.
+            return ()
         shared = self._known.get(candidate)
         own = self._of_tenants.get(tenant_id, _NO_TENANT).get(candidate)
         if shared is None and own is None:

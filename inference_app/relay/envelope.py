@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from core_app.errors import BadRequest
+from core_app.surrogates import replace_lone_surrogates
 from inference_app.relay.body_fields import (
     Fields,
     Span,
@@ -27,7 +28,6 @@ from inference_app.relay.body_fields import (
     splice,
 )
 from inference_app.relay.large_bodies import run_for_size
-from inference_app.relay.surrogates import replace_lone_surrogates
 from tenants_app.numbers import MAX_TOKENS
 
 MAX_VALUE_BYTES = 4096

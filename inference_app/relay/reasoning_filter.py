@@ -17,7 +17,7 @@ from core_app.json_size import has_more_nodes
 from inference_app.catalogue.config import Wire
 from inference_app.relay.envelope import Envelope
 
-MAX_BYTES, MAX_NODES = 32 * 1024 * 1024, 200_000
+MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
 """The limits for a body that is looked through, and for the values in it. Larger ones go to the provider unchanged."""
 
 _GATEWAY_ID = re.compile(r"rs_[0-9a-hjkmnp-tv-z]{26}")

@@ -80,6 +80,7 @@ class Meter(Periodic):
         self._some, self._full = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._write_failed = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def gathered(self) -> int:
@@ -95,6 +96,9 @@ class Meter(Periodic):
         """Ends the writing and writes what is still gathered."""
         await super().stop()
         await self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._running.clear()
         self._open.clear()
 
@@ -103,7 +107,7 @@ class Meter(Periodic):
         if self._write_failed:
             await asyncio.sleep(RETRY_SECONDS)
         # An idle process would look five times a second for nothing.
-        await self._wait_for_work()
+        await self._some.wait()
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._full.wait()
@@ -112,27 +116,19 @@ class Meter(Periodic):
         self._some.clear()
         self._full.clear()
 
-    async def _wait_for_work(self) -> None:
-        """Waits until something is recorded; while requests run, for OPEN_SECONDS at most."""
-        if not self._has_running():
-            await self._some.wait()
-            if self._gathered or not self._has_running():
-                return
-            self._some.clear()
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                await self._some.wait()
-        except TimeoutError:
-            pass
-
-    def _has_running(self) -> bool:
-        return bool(self._running or self._open)
-
     def begin(self, request: RunningRequest) -> None:
         """Notes a request that is sent now."""
-        if not self._has_running():
+        loop = running_loop()
+        self._running[request] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(OPEN_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Wakes the writer for running requests, every OPEN_SECONDS while there are any."""
+        self._timer = None
+        if self._running or self._open:
             self._some.set()
-        self._running[request] = running_loop().time()
+            self._timer = running_loop().call_later(OPEN_SECONDS, self._look)
 
     def end(self, request: RunningRequest) -> None:
         """Notes that the request has ended; its spend is recorded by the caller."""

@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from agents_app.engine import Attachment
 from core_app import clock
+from core_app.database import write_transaction
+from events_app.removal import GoOn
 from sessions_app.models import AttachmentContent, Message, PromptAttachment, Run
+
+BATCH = 100
+"""Number of attachments that are deleted in a transaction."""
 
 
 def attachments_store(*, run: Run, parts: Sequence[Attachment]) -> None:
@@ -84,6 +89,15 @@ def attachments_delete(rows: QuerySet[PromptAttachment]) -> None:
     keys = dict(rows.values_list("pk", "content_id"))
     PromptAttachment.objects.filter(pk__in=list(keys))._raw_delete(connection.alias)
     contents_release({content_id for content_id in keys.values() if content_id is not None})
+
+
+def attachments_remove(where: Q, go_on: GoOn = lambda: True) -> None:
+    """Deletes the selected attachments and their contents in batches; few at a time, since each may have twenty
+    megabytes."""
+    rows = PromptAttachment.objects.filter(where)
+    while (keys := list(rows.values_list("pk", flat=True)[:BATCH])) and go_on():
+        with write_transaction():
+            attachments_delete(PromptAttachment.objects.filter(pk__in=keys))
 
 
 def contents_release(content_ids: Collection[int]) -> None:

@@ -9,6 +9,7 @@ from core_app.errors import Conflict
 from core_app.ids import new_id
 from events_app import log
 from sessions_app.models import AgentSession
+from sessions_app.services.erasure_mark import session_hold
 from sessions_app.services.history import fork_number, messages_copy
 from sessions_app.services.session import session_lock
 from sessions_app.services.tenant_limits import session_limit_check
@@ -26,17 +27,20 @@ def session_fork(
 ) -> AgentSession:
     """Creates a session with the settings and tools of `public_id` and its history up to `message_id`.
 
-    Closed sessions may be forked, because only the new one is written. The source is locked for a look only, and
-    attachments are copied as references. Raises NotFound, Conflict, QuotaExceeded.
+    Closed sessions may be forked, because only the new one is written; sessions that are being erased may not. The
+    source is locked for a look only, and attachments are copied as references. Raises NotFound, Conflict,
+    QuotaExceeded.
     """
     session_limit_check(principal.tenant_id)
     with write_transaction():
         source = session_lock(principal, public_id, writing=False)
+        session_hold(source)
         through = fork_number(source, message_id)
         messages = source.messages.filter(number__lte=through).count()
     # Without the lock from here on: the source's legs and requests would wait for the whole copy.
     try:
         with write_transaction():
+            session_hold(source)
             fork = _fork_create(principal, source, fork_id or new_id("ses"), title)
             messages_copy(source=source, target=fork, through=through)
             tools.tools_copy(source_id=source.stream_id, target_id=fork.stream_id)

@@ -17,7 +17,9 @@ from tests.benchmarks import (
     fan_out,
     group_commit,
     hostile_input,
+    hostile_tenant,
     idle_followers,
+    job_wakeups,
     latency,
     model_engine,
     processes,
@@ -42,7 +44,9 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "rpc": rpc.measure,
     "processes": processes.measure,
     "retention": retention.measure,
+    "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
+    "hostile_tenant": hostile_tenant.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

@@ -230,6 +230,5 @@ def test_a_replaced_event_keeps_its_position(served: None) -> None:
         stream = log.stream_create(kind="session")
     go_back(stream.pk, 0)
     append_some(stream.pk, 2)
-    with write_transaction():
-        run_events_replace(stream_id=stream.pk, run_id="run_1", data="{}")
+    run_events_replace(stream_id=stream.pk, run_id="run_1", first=1, last=2, data="{}")
     assert [event.position.wire for event in log.read(stream.pk, after=0, limit=9)] == ["1.1", "2.1"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -67,7 +66,7 @@ class LegStatements:
 
 
 @pytest.fixture
-def of_legs(monkeypatch: pytest.MonkeyPatch) -> Iterator[LegStatements]:
+def of_legs(monkeypatch: pytest.MonkeyPatch) -> LegStatements:
     counted = LegStatements()
     for name in ("_execute", "_executemany"):
         original = getattr(CursorWrapper, name)
@@ -77,7 +76,7 @@ def of_legs(monkeypatch: pytest.MonkeyPatch) -> Iterator[LegStatements]:
             return original(self, sql, params, *more)
 
         monkeypatch.setattr(CursorWrapper, name, counting)
-    yield counted
+    return counted
 
 
 async def test_a_leg_is_so_many_statements_and_so_many_more_for_each_completion(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -267,3 +268,33 @@ async def test_what_is_reserved_is_the_most_that_the_provider_may_produce(
         (window,) = BUDGETS._windows.values()
         assert reserved <= window.reserved.tokens <= reserved + 100
     await eventually(lambda: METER.gathered == 0 and not window.reserved)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", ["", "m", "p:m", "q:m%", "nobody"])
+@pytest.mark.parametrize("of_key", [False, True])
+def test_a_month_is_whole_days_from_the_sums_and_rows_of_today(owner: Caller, model: str, of_key: bool) -> None:
+    principal, start = owner.principal, datetime(2026, 3, 1, tzinfo=UTC)
+    now = start + timedelta(days=9, hours=15)
+    rows = [
+        LedgerRow(
+            principal.tenant_id, f"run-{number}", 1, name, number, 1, cost_usd=Decimal(number) / 7,
+            api_key_id=principal.key_id if number % 3 else None, created_at=start + timedelta(hours=5 * number),
+        )
+        for number in range(60)
+        for name in (("p:m", "q:m%", "q:mx")[number % 3],)
+    ]  # fmt: skip
+    ledger_record_many(rows)
+    key_id = principal.key_id if of_key else None
+    before = spend_between(principal.tenant_id, key_id, model, start, now)
+    named = [row for row in rows if not model or row.model == model or row.model.endswith(f":{model}")]
+    mine = [row for row in named if row.created_at < now and (key_id is None or row.api_key_id == key_id)]
+    assert before.tokens == sum(row.input_tokens + row.output_tokens for row in mine)
+    assert usage_fold(limit=40) == 40
+    assert spend_between(principal.tenant_id, key_id, model, start, now) == before
+    # Folded rows of whole days are not read one by one: what they say no longer matters.
+    LedgerEntry.objects.filter(folded=True).update(input_tokens=10**6)
+    whole = spend_between(principal.tenant_id, key_id, model, start, start + timedelta(days=5))
+    assert whole.tokens == sum(
+        row.input_tokens + row.output_tokens for row in mine if row.created_at < start + timedelta(days=5)
+    )
