@@ -27,7 +27,17 @@ class LedgerAdmin(ReadOnlyModelAdmin):
     """The list of ledger entries."""
 
     view_scopes = (OPERATOR,)
-    list_display = ("created_at", "tenant", "api_key", "model", "input_tokens", "output_tokens", "costs", "run_id")
+    list_display = (
+        "created_at",
+        "tenant",
+        "api_key",
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "costs",
+        "kind",
+        "run_id",
+    )
     list_filter = (TenantFilter,)
     list_select_related = ("tenant", "api_key")
     id_search_fields = ("run_id", "session_ref")

@@ -73,6 +73,7 @@ class UsageTotal:
     cached_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     cost_known: bool = True
+    estimated: int = 0
 
     def add(self, usage: DailyUsage) -> None:
         """Adds one day's usage."""
@@ -82,6 +83,7 @@ class UsageTotal:
         self.cached_tokens += usage.cached_tokens
         self.cost_usd += usage.cost_usd
         self.cost_known = self.cost_known and usage.cost_known
+        self.estimated += usage.estimated
 
 
 def usage_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:

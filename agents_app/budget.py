@@ -1,6 +1,6 @@
 """Budgets of a run's tenant, key and model for the agent loop: the same budgets as those of relayed calls.
 
-A run reserves nothing, because it makes one request after the other. Each response counts from its checkpoint on.
+Each model request reserves the most that it may cost, so that many runs at once do not spend what one of them may.
 """
 
 from __future__ import annotations
@@ -9,23 +9,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from agents_app.engine import Usage
-from inference_app.spend.budgets import BUDGETS
+from pydantic_ai.messages import ModelMessage
+
+from agents_app.context_window import estimated_tokens
+from inference_app.catalogue.resolution import Candidate
+from inference_app.spend.budgets import BUDGETS, Reservation, model_names
+from inference_app.spend.request_price import known_price
+from inference_app.spend.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class RunBudget:
-    """The budgets that count one model's responses; an `agents_app.ready_model.Budget`."""
+    """The budgets that count one model's requests; an `agents_app.ready_model.Budget`. `output_tokens` are the most
+    that one response can have."""
 
     tenant_id: int
     key_id: int | None
-    names: Sequence[str]
+    candidate: Candidate
+    output_tokens: int
 
-    async def exhausted_reason(self) -> str | None:
-        """Returns a sentence about the exhausted budget; None if the model may be called."""
-        return await BUDGETS.exhausted_reason(self.tenant_id, self.key_id, self.names)
+    async def reserve(self, messages: Sequence[ModelMessage]) -> Reservation | None:
+        """See `Budget.reserve`."""
+        if not BUDGETS.has_rules(self.tenant_id):
+            return None
+        given = estimated_tokens(messages) or 1
+        usd = known_price(self.candidate, Usage(given, self.output_tokens))
+        tokens = given + self.output_tokens
+        return await BUDGETS.reserve(self.tenant_id, self.key_id, model_names(self.candidate), tokens, usd or _NOTHING)
 
-    def record_spend(self, usage: Usage) -> None:
-        """Counts the spend of a response; the ledger already has it."""
-        tokens = usage.input_tokens + usage.output_tokens
-        BUDGETS.record_spend(self.tenant_id, self.key_id, self.names, tokens, usage.cost_usd or Decimal(0))
+
+_NOTHING = Decimal(0)

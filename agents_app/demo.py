@@ -48,7 +48,13 @@ def _demo_model(session: SessionSpec, script: Script) -> ServedModel:
     pause = float(session.options.get("delayMs", 0)) / 1000
     model = FunctionModel(stream_function=_stream_function(script, pause), model_name=session.model, profile=_PROFILE)
     return ServedModel(
-        session.model, model, says_end=False, may_be_blank=True, retry=RetryRule(retries=0), cost_of=_no_cost
+        session.model,
+        model,
+        says_end=False,
+        may_be_blank=True,
+        may_be_away=False,
+        retry=RetryRule(retries=0),
+        cost_of=_no_cost,
     )
 
 

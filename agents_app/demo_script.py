@@ -2,7 +2,8 @@
 
 `tour` looks for words in the newest prompt: think, `use <tool>` (arguments may follow as JSON), ask, approve, fail,
 `long <n>`. It calls the tools first and then answers with their results. A response depends on the conversation alone,
-so a retried leg repeats it.
+so a retried leg repeats it. They run on the event loop, for every tenant: they take time in proportion to the prompt's
+length, and less than a millisecond at a stretch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
@@ -21,7 +23,18 @@ from core_app import jsontext
 MAX_WORDS = 100_000
 """Number of words in the longest answer."""
 
+MAX_USES = 100
+"""Number of `use <tool>` that are looked at, in the prompt's order; the gateway takes no more calls in one response."""
+
+MAX_ARGS_CHARACTERS = 10_000
+"""Characters after a tool's name that may belong to its arguments. A prompt can be 1 MiB long, and each of the names in
+it may begin an object that goes to its end."""
+
+MAX_SAMPLE_VALUES = 1000
+"""Number of values in the longest structured answer. A schema may ask for a billion with `minItems`."""
+
 _WORDS = re.compile(r"\s*\S+\s*")
+_SPACE = re.compile(r"\s*")
 _USE = re.compile(r"\buse\s+([A-Za-z_][A-Za-z0-9_-]{0,63})", re.IGNORECASE)
 _LONG = re.compile(r"\blong\s+(\d{1,9})\b", re.IGNORECASE)
 _LETTERS = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit")
@@ -73,7 +86,7 @@ def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
         return
     shape = info.model_request_parameters.output_object
     if shape is not None:
-        yield from _say_words(jsontext.encode_text(_sample(shape.json_schema)))
+        yield from _say_words(jsontext.encode_text(_Sampler().sample(shape.json_schema)))
         return
     yield from _answer(prompt, results)
 
@@ -114,9 +127,8 @@ def _kind(item: Any) -> str:
 
 def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
     """Returns the tools to call and their arguments, in the prompt's order. Tools the session lacks are left out."""
-    calls = [
-        (match.group(1), _args_after(prompt, match.end())) for match in _USE.finditer(prompt) if match.group(1) in tools
-    ]
+    uses = islice(_USE.finditer(prompt), MAX_USES)
+    calls = [(match.group(1), _args_after(prompt, match.end())) for match in uses if match.group(1) in tools]
     if _has_word(prompt, "ask") and "ask_user" in tools:
         question = {"question": "Shall the tour go on?", "options": ["Yes", "No"]}
         calls.append(("ask_user", jsontext.encode_text(question)))
@@ -126,9 +138,11 @@ def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
 
 
 def _args_after(prompt: str, position: int) -> str:
-    rest = prompt[position:].lstrip()
-    if not rest.startswith("{"):
+    space = _SPACE.match(prompt, position)
+    start = space.end() if space is not None else position
+    if not prompt.startswith("{", start):
         return "{}"
+    rest = prompt[start : start + MAX_ARGS_CHARACTERS]
     try:
         _, end = json.JSONDecoder().raw_decode(rest)
     except (ValueError, RecursionError):
@@ -142,22 +156,31 @@ def _has_word(prompt: str, word: str) -> bool:
 
 def _say_words(text: str) -> Iterator[Act]:
     """Yields the text word by word. There is at least one act, because a response must not be empty."""
-    return (Say(word) for word in _WORDS.findall(text) or [text or " "]) if text.strip() else iter([Say(text or " ")])
+    return (Say(word.group()) for word in _WORDS.finditer(text)) if text.strip() else iter([Say(text or " ")])
 
 
-def _sample(schema: Mapping[str, Any]) -> Any:
-    """Returns the smallest value that has the shape of the schema."""
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
-    if kind == "object":
-        wanted = schema.get("required", schema.get("properties", {}))
-        return {name: _sample(schema.get("properties", {}).get(name, {})) for name in wanted}
-    if kind == "array":
-        return [_sample(schema.get("items") or {}) for _ in range(schema.get("minItems", 0))]
-    if kind in ("integer", "number"):
-        return schema.get("minimum", 0)
-    return {"boolean": False, "null": None}.get(str(kind), "demo")
+class _Sampler:
+    """Makes the smallest value that has the shape of a schema, and stops after MAX_SAMPLE_VALUES."""
+
+    def __init__(self) -> None:
+        self._left = MAX_SAMPLE_VALUES
+
+    def sample(self, schema: Mapping[str, Any]) -> Any:
+        """Returns a value of that shape; null for those of which there are too many."""
+        self._left -= 1
+        if self._left < 0:
+            return None
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return schema["enum"][0]
+        kind = schema.get("type", "object" if "properties" in schema else "string")
+        kind = kind[0] if isinstance(kind, list) and kind else kind
+        if kind == "object":
+            wanted = schema.get("required", schema.get("properties", {}))
+            return {name: self.sample(schema.get("properties", {}).get(name, {})) for name in wanted}
+        if kind == "array":
+            return [self.sample(schema.get("items") or {}) for _ in range(min(schema.get("minItems", 0), self._left))]
+        if kind in ("integer", "number"):
+            return schema.get("minimum", 0)
+        return {"boolean": False, "null": None}.get(str(kind), "demo")

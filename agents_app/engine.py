@@ -7,14 +7,17 @@ alone, so it is the same for all engines. Every engine must pass the suite in `t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
 from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
+
+if TYPE_CHECKING:
+    from inference_app.spend.budgets import Reservation
 
 __all__ = [
     "Attachment",
@@ -27,6 +30,7 @@ __all__ = [
     "Leg",
     "LegLost",
     "LegOutcome",
+    "OpenRequest",
     "PlannedCall",
     "RunSpec",
     "SessionSpec",
@@ -75,7 +79,8 @@ class HistoryMessage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and cost of one model response. `cost_usd` is None when the price is unknown."""
+    """Tokens and cost of one model request. `cost_usd` is None when the price is unknown. `request` is the number of
+    the request that was begun (`Leg.begin_request`); `estimated`: the provider did not report the tokens."""
 
     model: str
     input_tokens: int = 0
@@ -83,6 +88,8 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: Decimal | None = None
+    request: int | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +150,16 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The run ends with an `error` event. `reason` is a sentence for clients and never the text of a foreign
-    exception."""
+    exception.
+
+    `resume_after` is set when no provider could be asked: the seconds that they want to be left alone, 0 if they do not
+    say. The run is then put back and the next leg starts later, unless its session or the gateway does not wait for
+    providers, or has waited long enough."""
 
     code: str
     reason: str
     retryable: bool = False
+    resume_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,16 @@ class Stopped:
 
 
 LegOutcome = Finished | Waiting | Failed | Stopped
+
+
+class OpenRequest(Protocol):
+    """A model request that was begun; to be ended exactly once."""
+
+    number: int
+
+    def end(self, usage: Usage | None = None, reservation: Reservation | None = None) -> None:
+        """Ends the request. `usage` is spend that no checkpoint has committed: it is recorded even if the lease is
+        lost, and settles the reservation. None: the request was committed, or costs nothing."""
 
 
 class Leg(Protocol):
@@ -180,6 +202,10 @@ class Leg(Protocol):
 
     async def read_attachment(self, attachment: Attachment) -> bytes | None:
         """Reads the bytes of a `stored` attachment of the history. None when they have been erased."""
+
+    def begin_request(self, estimate: Callable[[], Usage]) -> OpenRequest:
+        """Notes a model request that is sent now. `estimate` returns its usage so far: a request that takes long is in
+        the ledger before it ends, so that it is not lost if the process is killed."""
 
     async def emit(self, event: Event) -> None:
         """Streams an event. Returns at once, unless the log has too many uncommitted events."""

@@ -32,7 +32,12 @@ from agents_app.ready_model import RetryRule
 
 
 class ProviderCoolingDown(Exception):
-    """The provider is in a cooldown, after failures or because it asked for one, so no request was sent."""
+    """The provider is in a cooldown for `seconds`, after failures or because it asked for one, so no request was
+    sent."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The cooldown lasts another {seconds:.1f} s.")
+        self.seconds = seconds
 
 
 PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
@@ -67,6 +72,31 @@ def failure(error: BaseException, model: str) -> Failed:
     if isinstance(error, ModelUnavailableError | ModelServerError):
         return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
     return _rejection(error, model)
+
+
+def outage_seconds(error: BaseException) -> float | None:
+    """Returns None unless the error means that the provider cannot be asked now, whatever the request: a cooldown, a
+    rate limit, no connection, an overload, a status of 5xx. Else the seconds that it wants to be left alone, 0 if it
+    does not say.
+
+    A provider that takes a request and does not answer in time is none of these: it may work on the request, and every
+    repetition may be paid for."""
+    if isinstance(error, ProviderCoolingDown):
+        return error.seconds
+    if not isinstance(error, ModelAPIError) or not _is_away(error):
+        return None
+    return max(0.0, error.retry_after or 0.0)
+
+
+def _is_away(error: ModelAPIError) -> bool:
+    if isinstance(error, ModelTimeoutError):
+        # In the other phases the request may have been sent.
+        return error.phase in ("pool", "connect")
+    if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError):
+        return True
+    if isinstance(error, ModelHTTPError):
+        return error.status_code == 429 or (error.status_code >= 500 and error.status_code not in (501, 505))
+    return isinstance(error, ModelServerError)
 
 
 def is_transient(error: BaseException) -> bool:

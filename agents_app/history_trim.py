@@ -28,10 +28,12 @@ from agents_app.engine import Leg
 from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.failures import PROVIDER_ERRORS
 from agents_app.ready_model import ServedModel
+from agents_app.request_spend import RequestSpending
 from agents_app.response_usage import usage_of
 from agents_app.spans import model_span, record_response
 from core_app.jsontext import clean_text
 from core_app.tracing import tracing_enabled
+from inference_app.errors import BudgetSpent, MinuteBudgetSpent
 
 logger = structlog.get_logger("gateway.agents")
 
@@ -85,26 +87,38 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
     Circuit, budgets and usage apply as they do for any other request.
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
+    failed: BaseException | None = None
     for _ in range(SUMMARY_TRIES):
-        if served.circuit.cooldown_remaining() is not None or await served.budget.exhausted_reason() is not None:
+        if served.circuit.cooldown_remaining() is not None:
             return None
         request = ModelRequest(
             parts=[UserPromptPart(content=transcript(dropped, limit))], instructions=SUMMARY_INSTRUCTIONS
         )
         try:
-            with served.circuit.observe_request(), model_span(leg, served, [request]) as asking:
-                response = await _request_summary(served, request)
-                usage = usage_of(response, served, [request])
-                if tracing_enabled():
-                    record_response(asking, response, usage)
-        except PROVIDER_ERRORS:
+            return await _paid_summary(leg, served, request)
+        except (BudgetSpent, MinuteBudgetSpent):
+            return None
+        except PROVIDER_ERRORS as error:
             logger.warning("summary_failed", model=served.name, characters=limit, exc_info=True)
-            limit //= 2
-            continue
-        await leg.spend(usage)
-        served.budget.record_spend(usage)
-        return clean_text(answer_text(response)).strip() or None
+            limit, failed = limit // 2, error
+    if failed is not None:
+        served.circuit.note_failed_request(failed)
     return None
+
+
+async def _paid_summary(leg: Leg, served: ServedModel, request: ModelRequest) -> str | None:
+    """Makes one request and commits its usage. Raises PROVIDER_ERRORS, BudgetSpent or MinuteBudgetSpent."""
+    reservation = await served.budget.reserve([request])
+    with RequestSpending(leg, served, [request], reservation) as spending:
+        spending.begin()
+        with served.circuit.observe_request(), model_span(leg, served, [request]) as asking:
+            response = await _request_summary(served, request)
+            usage = spending.note_usage(usage_of(response, served, [request]))
+            if tracing_enabled():
+                record_response(asking, response, usage)
+        await leg.spend(usage)
+        spending.note_committed()
+    return clean_text(answer_text(response)).strip() or None
 
 
 async def _request_summary(served: ServedModel, request: ModelRequest) -> ModelResponse:

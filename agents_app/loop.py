@@ -51,16 +51,26 @@ from agents_app.conversation import (
 )
 from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, Stopped, Usage, Waiting
 from agents_app.events import ModelFallback
-from agents_app.failures import PROVIDER_ERRORS, RETRY_WINDOW, ProviderCoolingDown, failure, retry_delay
+from agents_app.failures import (
+    PROVIDER_ERRORS,
+    RETRY_WINDOW,
+    ProviderCoolingDown,
+    failure,
+    outage_seconds,
+    retry_delay,
+)
 from agents_app.history_trim import fit_history
 from agents_app.ready_model import ServedModel
+from agents_app.request_spend import RequestSpending
 from agents_app.response_format import EMPTY_FEEDBACK, MAX_REPEATED_REQUESTS, ResponseFormat
 from agents_app.response_usage import usage_of
 from agents_app.spans import model_span, record_response
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.tool_calls import settle_calls
+from core_app.content_threads import CONTENT
 from core_app.ids import new_id
 from core_app.tracing import tracing_enabled
+from inference_app.errors import BudgetSpent, MinuteBudgetSpent
 
 logger = structlog.get_logger("gateway.agents")
 
@@ -96,6 +106,8 @@ class AgentLoop:
         self._turns = leg.run.turns
         self._tries = 0
         self._asked_at = 0.0
+        self._away: list[float] = []
+        """For each model that could not be asked, the seconds that its provider wants to be left alone."""
         self._stream: ResponseStream | None = None
         self._cut: Cut | None = None
 
@@ -119,7 +131,7 @@ class AgentLoop:
         if self._leg.kept_for not in (None, model):
             history = await self._leg.full_history()
         if history_bytes(history) > THREAD_BYTES:
-            messages = await asyncio.to_thread(messages_of, history, model=model)
+            messages = await CONTENT.run(lambda _: messages_of(history, model=model), owner=self._leg.session.tenant_id)
         else:
             messages = messages_of(history, model=model)
         window = self._model.context_window
@@ -171,20 +183,29 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
-        if (message := await self._model.budget.exhausted_reason()) is not None:
-            return Stopped("budget", message)
+        try:
+            reservation = await self._model.budget.reserve([*self._messages, node.request])
+        except (BudgetSpent, MinuteBudgetSpent) as error:
+            return Stopped("budget", error.message)
+        with RequestSpending(self._leg, self._model, self._messages, reservation) as spending:
+            return await self._request_within_budget(graph, node, spending)
+
+    async def _request_within_budget(
+        self, graph: Graph, node: Request, spending: RequestSpending
+    ) -> Response | LegOutcome:
         if self._tries == 0:
             await self._wait_for_cooldown()
         if not node.is_resuming_without_prompt:
             self._messages.append(replace(node.request))
         await self._add_steering(node)
         message_id = new_id("msg")
-        self._stream = stream = ResponseStream(self._leg, message_id, hold=self._format is not None)
+        self._stream = stream = ResponseStream(self._leg, message_id, spending, hold=self._format is not None)
         try:
             # Outside the circuit and the timer, because waiting for memory is not the provider's fault.
             async with self._attachments.read(self._messages):
                 if self._tries == 0:
                     self._asked_at = time.monotonic()
+                spending.begin()
                 with (
                     self._model.circuit.observe_request(),
                     model_span(self._leg, self._model, self._messages) as asking,
@@ -193,9 +214,9 @@ class AgentLoop:
                     if tracing_enabled():
                         record_response(asking, following.model_response, self._usage(following.model_response))
         except _TooManyCalls as error:
-            return await self._end_runaway(error.response, message_id, stream)
+            return await self._end_runaway(error.response, message_id, stream, spending)
         self._stream, self._tries = None, 0
-        await self._checkpoint(following.model_response, message_id, stream)
+        await self._checkpoint(following.model_response, message_id, stream, spending)
         return following
 
     async def _wait_for_cooldown(self) -> None:
@@ -204,7 +225,7 @@ class AgentLoop:
         waited = 0.0
         while (cooldown := self._model.circuit.cooldown_remaining()) is not None:
             if len(self._candidates) > 1 or cooldown > self._model.retry.max_delay or waited > RETRY_WINDOW:
-                raise ProviderCoolingDown(f"The cooldown lasts another {cooldown:.1f} s.")
+                raise ProviderCoolingDown(cooldown)
             await asyncio.sleep(cooldown)
             waited += cooldown
 
@@ -253,23 +274,27 @@ class AgentLoop:
             self._messages.append(message)
             node.request.parts = [*node.request.parts, *message.parts]
 
-    async def _end_runaway(self, response: ModelResponse, message_id: str, stream: ResponseStream) -> Failed:
+    async def _end_runaway(
+        self, response: ModelResponse, message_id: str, stream: ResponseStream, spending: RequestSpending
+    ) -> Failed:
         """Ends the run after too many tool calls, with the usage so far and without the calls."""
         response = replace(response, parts=[part for part in response.parts if not isinstance(part, ToolCallPart)])
-        await self._checkpoint(response, message_id, stream)
+        await self._checkpoint(response, message_id, stream, spending)
         return Failed("unprocessable", f"The model asked for more than {MAX_CALLS} tool calls at once.")
 
-    async def _checkpoint(self, response: ModelResponse, message_id: str, stream: ResponseStream) -> None:
+    async def _checkpoint(
+        self, response: ModelResponse, message_id: str, stream: ResponseStream, spending: RequestSpending
+    ) -> None:
+        usage = spending.note_usage(self._usage(response))
         clean_response(response, message_id, self._cut)
         text = self._visible_text(response)
         await stream.release(text)
-        usage = self._usage(response)
         kept_from = self._cut.kept_from if self._cut is not None else None
         completion = Completion(
             message_id, text, tool_requests(response.tool_calls), usage, payload_of(response), kept_from
         )
         rename_calls(response, await self._leg.checkpoint(completion))
-        self._model.budget.record_spend(usage)
+        spending.note_committed()
         self._turns += 1
         self._messages.append(response)
 
@@ -339,6 +364,7 @@ class AgentLoop:
         logger.warning("model_request_failed", model=served.name, error=type(error).__name__, detail=str(error))
         failed = failure(error, served.name)
         if self._stream is not None and self._stream.began:
+            served.circuit.note_failed_request(error)
             return failed
         if failed.code == "context_length_exceeded":
             return None if await self._shorten() else failed
@@ -347,8 +373,12 @@ class AgentLoop:
             self._tries += 1
             await asyncio.sleep(delay)
             return None
+        served.circuit.note_failed_request(error)
+        away = outage_seconds(error) if served.may_be_away else None
+        if away is not None:
+            self._away.append(away)
         if not failed.retryable or len(self._candidates) == 1:
-            return failed
+            return failed if away is None else replace(failed, resume_after=min(self._away))
         self._candidates.pop(0)
         self._tries = 0
         await self._leg.emit(ModelFallback(from_model=served.name, to_model=self._model.name, reason=failed.code))

@@ -22,7 +22,8 @@ from inference_app.catalogue.config import ModelsConfig, models_config
 from inference_app.catalogue.resolution import model_candidates
 from inference_app.providers.clients import BuiltModel, build_model
 from inference_app.providers.quota import EXHAUSTED
-from inference_app.spend.budgets import model_names
+from inference_app.spend.budgets import BUDGETS
+from inference_app.spend.output_limit import OutputLimit, output_limit
 from inference_app.spend.prices import response_cost
 
 _SAME_NAMES = (
@@ -67,15 +68,16 @@ class ModelEngine:
 def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
     session = leg.session
     policy = config.defaults.retry
+    limit = output_limit(session.max_tokens, built.entry)
     return ServedModel(
         name=built.candidate.name,
         model=built.model,
-        settings=_settings(session, built),
+        settings=_settings(session, built, limit),
         context_window=built.entry.context_window if built.entry else None,
         json_schema=built.json_schema,
         first_event_seconds=built.provider.timeout.first_byte,
-        budget=RunBudget(session.tenant_id, leg.run.api_key_id, model_names(built.candidate)),
-        circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy),
+        budget=RunBudget(session.tenant_id, leg.run.api_key_id, built.candidate, limit.tokens),
+        circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy, session.tenant_id),
         retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
         cost_of=_cost_of(built),
     )
@@ -95,11 +97,13 @@ def _cost_of(built: BuiltModel) -> CostOf:
     return cost_of
 
 
-def _settings(session: SessionSpec, built: BuiltModel) -> ModelSettings:
+def _settings(session: SessionSpec, built: BuiltModel, limit: OutputLimit) -> ModelSettings:
     options: Mapping[str, Any] = session.options
     settings: dict[str, Any] = {name: options[name] for name in _SAME_NAMES if name in options}
     if session.max_tokens is not None:
         settings["max_tokens"] = session.max_tokens
+    elif limit.sent and BUDGETS.has_rules(session.tenant_id):
+        settings["max_tokens"] = limit.tokens
     if "stop" in options:
         stop = options["stop"]
         settings["stop_sequences"] = stop if isinstance(stop, list) else [stop]

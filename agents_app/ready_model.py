@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
+from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
-from agents_app.engine import SessionSpec, Usage
+from agents_app.engine import SessionSpec
+from inference_app.spend.budgets import Reservation
 
 CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
 """(input, output, cached tokens, public price) → the cost of the response; None if it is unknown."""
@@ -24,21 +26,17 @@ CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
 class Budget(Protocol):
     """The budgets that limit a model (`agents_app.budget`)."""
 
-    async def exhausted_reason(self) -> str | None:
-        """Returns a sentence about the exhausted budget; None if the model may be called."""
+    async def reserve(self, messages: Sequence[ModelMessage]) -> Reservation | None:
+        """Reserves the most that a request with these messages may cost; None without a budget.
 
-    def record_spend(self, usage: Usage) -> None:
-        """Counts the spend of a response; the ledger already has it."""
+        Raises BudgetSpent or MinuteBudgetSpent."""
 
 
 class _Unlimited:
     """The budget of a model that costs nothing."""
 
-    async def exhausted_reason(self) -> None:
+    async def reserve(self, messages: Sequence[ModelMessage]) -> None:
         """Returns None: there is no limit."""
-
-    def record_spend(self, usage: Usage) -> None:
-        """Counts nothing."""
 
 
 class Circuit(Protocol):
@@ -48,7 +46,10 @@ class Circuit(Protocol):
         """Returns the seconds until the model may be asked; None: now."""
 
     def observe_request(self) -> AbstractContextManager[None]:
-        """Surrounds one request."""
+        """Surrounds one try of a request."""
+
+    def note_failed_request(self, error: BaseException) -> None:
+        """Counts a request that failed for good, however often it was tried."""
 
 
 class _Closed:
@@ -59,6 +60,9 @@ class _Closed:
 
     def observe_request(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def note_failed_request(self, error: BaseException) -> None:
+        """Counts nothing."""
 
 
 _CLOSED = _Closed()
@@ -83,7 +87,8 @@ class ServedModel:
     """A model ready for requests. `name` is `provider:model`, as in usage and events.
 
     `says_end`: a complete response has a finish reason, so one without it was cut off and must not be stored as a
-    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again."""
+    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again. `may_be_away`:
+    a provider that fails may answer later, so a run may wait for it."""
 
     name: str
     model: Model
@@ -92,6 +97,7 @@ class ServedModel:
     json_schema: bool = True
     says_end: bool = True
     may_be_blank: bool = False
+    may_be_away: bool = True
     first_event_seconds: float | None = None
     budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED

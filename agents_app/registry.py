@@ -124,6 +124,11 @@ def agent_get(agent_id: str) -> AgentEntry:
     return entry
 
 
+def default_model() -> str:
+    """Returns the public name of the model for sessions that name neither a model nor an agent."""
+    return default_candidate(models_config())
+
+
 def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]) -> None:
     """Raises Unprocessable with the field "attachments" when the model is known not to accept one of their types."""
     entry = models_config().providers[resolved.provider].model(resolved.model)

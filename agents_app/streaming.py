@@ -15,10 +15,12 @@ from pydantic_ai.messages import (
     ThinkingPart,
     ThinkingPartDelta,
     ToolCallPart,
+    ToolCallPartDelta,
 )
 
 from agents_app.engine import Leg
 from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
+from agents_app.request_spend import RequestSpending
 from core_app.jsontext import clean_text
 
 MAX_CALLS = 128
@@ -28,8 +30,9 @@ MAX_CALLS = 128
 class ResponseStream:
     """The events of one response. `began` is true from its first byte on, after which there is no retry."""
 
-    def __init__(self, leg: Leg, message_id: str, *, hold: bool) -> None:
+    def __init__(self, leg: Leg, message_id: str, spending: RequestSpending, *, hold: bool) -> None:
         self._leg = leg
+        self._spending = spending
         self._message_id = message_id
         self._hold = hold
         self._started = False
@@ -47,11 +50,19 @@ class ResponseStream:
         if isinstance(event, PartDeltaEvent):
             delta = event.delta
             if isinstance(delta, TextPartDelta):
+                self._spending.characters += len(delta.content_delta)
                 await self._emit_text(delta.content_delta)
             elif isinstance(delta, ThinkingPartDelta):
+                self._spending.characters += len(delta.content_delta or "")
                 await self._emit_thinking(delta.content_delta)
+            elif isinstance(delta, ToolCallPartDelta):
+                self._spending.characters += len(str(delta.args_delta or ""))
         elif isinstance(event, PartStartEvent):
             part = event.part
+            # At least one, because the provider has begun to answer.
+            self._spending.characters += (
+                len(str(getattr(part, "content", None) or getattr(part, "args", None) or "")) or 1
+            )
             if isinstance(part, TextPart):
                 await self._emit_text(part.content)
             elif isinstance(part, ThinkingPart):

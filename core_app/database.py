@@ -1,74 +1,98 @@
-"""Access to the database: one kind of write transaction, and one bounded thread pool.
+"""Access to the database: one kind of write transaction, locks with a bound, the database's clock and identity.
 
 SQLite has one writer. While threads polled for it the flusher's p99 was 34 ms; with one process-wide lock it is
-4.7 ms, so every write goes through `write_transaction`. Async code reaches the database only through `run`, whose
-threads keep their connection (SQLite) or return it to the pool (PostgreSQL).
+4.7 ms, so every write goes through `write_transaction`. Async code reaches the database only through the lanes of
+`core_app.database_threads`, which this module shows under the names that callers use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
-from typing import ParamSpec, TypeVar
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections, transaction
+from django.db import DatabaseError, connection, transaction
 
-UNAVAILABLE_STATES = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
-"""SQLSTATEs of PostgreSQL, or their prefixes, of a server that shuts down, starts up, has no connection left or closed
-ours."""
+from core_app import database_threads
+from core_app.database_errors import (
+    DatabaseBusy,
+    TransactionLost,
+    database_busy,
+    database_unavailable,
+    may_succeed_again,
+    server_read_only,
+)
+from core_app.database_threads import LANES, pool, run, run_action, run_background, shutdown
+from core_app.shares import Claim
 
-UNAVAILABLE_CODES = frozenset({
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
-})  # fmt: skip
-"""Error codes of SQLite for a file that another process holds, a full or missing disk, an unwritable directory."""
+__all__ = [
+    "LANES",
+    "Claim",
+    "DatabaseBusy",
+    "TransactionLost",
+    "advisory_lock",
+    "database_busy",
+    "database_identity",
+    "database_moment",
+    "database_now",
+    "database_unavailable",
+    "may_succeed_again",
+    "now_sql",
+    "pool",
+    "read_only_check",
+    "run",
+    "run_action",
+    "run_background",
+    "run_leg",
+    "shutdown",
+    "write_transaction",
+]
+
+REPEAT_SECONDS = 0.05
+"""Pause before a leg's transaction is repeated."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _sqlite_writer = threading.RLock()
-_pools: dict[str, ThreadPoolExecutor] = {}
-_pools_guard = threading.Lock()
-
-
-class TransactionLost(OperationalError):
-    """A transaction was rolled back without an error of its own."""
-
-
-def database_unavailable(error: BaseException) -> bool:
-    """Returns True when PostgreSQL cannot be reached or closed the connection, or SQLite's file cannot be used now: a
-    client can only try again."""
-    if isinstance(error, TransactionLost):
-        return True
-    if isinstance(error.__cause__, sqlite3.Error):
-        # The low byte is the code; the bytes above it describe the circumstances.
-        return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in UNAVAILABLE_CODES
-    # psycopg's errors have a state; None means that the connection failed and not a statement.
-    state = getattr(error.__cause__, "sqlstate", "")
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    return state is None or state.startswith(UNAVAILABLE_STATES)
+_discarding = threading.Lock()
 
 
 @contextmanager
 def write_transaction() -> Iterator[None]:
     """Runs an atomic block as this process's only SQLite writer; nests like `atomic`.
 
-    A block that ends without an error is committed, or raises: the commit's own error, or TransactionLost.
+    A block that ends without an error is committed, or raises: the commit's own error, or TransactionLost. A lock that
+    is not free within GATEWAY_LOCK_TIMEOUT_SECONDS is an error too (`database_busy`), on both databases.
     """
-    if connection.vendor == "sqlite":
-        with _sqlite_writer, transaction.atomic():
-            yield
-            _check_committable()
-    else:
-        with transaction.atomic():
-            yield
-            _check_committable()
+    try:
+        if connection.vendor == "sqlite":
+            with _sqlite_turn(), transaction.atomic():
+                yield
+                _check_committable()
+        else:
+            with transaction.atomic():
+                yield
+                _check_committable()
+    except DatabaseError as error:
+        if server_read_only(error) and not connection.in_atomic_block:
+            connections_discard()
+        raise
+
+
+@contextmanager
+def _sqlite_turn() -> Iterator[None]:
+    if not _sqlite_writer.acquire(timeout=settings.GATEWAY_LOCK_TIMEOUT_SECONDS):
+        raise DatabaseBusy("Another transaction of this process writes for longer than GATEWAY_LOCK_TIMEOUT_SECONDS.")
+    try:
+        yield
+    finally:
+        _sqlite_writer.release()
 
 
 def _check_committable() -> None:
@@ -76,6 +100,36 @@ def _check_committable() -> None:
     the connection was closed, and the error was caught. Without this a prompt was acknowledged and then lost."""
     if connection.needs_rollback or connection.closed_in_transaction:
         raise TransactionLost("The connection to the database was lost in a transaction: nothing is kept of it.")
+
+
+def connections_discard() -> None:
+    """Closes this thread's connection and all that lie in the pool, so that the next ones are made anew: the server at
+    their other end is a standby now, and `target_session_attrs=read-write` in GATEWAY_DATABASE_URL finds the primary.
+    """
+    if connection.vendor != "postgresql" or connection.connection is None:
+        return
+    with _discarding:
+        backend: Any = connection
+        its_pool = getattr(connection.connection, "_pool", None)
+        # Another thread may have replaced the pool already.
+        if its_pool is not None and its_pool is backend._connection_pools.get(connection.alias):
+            backend.close_pool()
+    connection.close()
+
+
+def read_only_check() -> bool:
+    """Returns True, and discards the connections, when the server is a standby.
+
+    Asked every few seconds: a process that only reads would follow a demoted server, whose log stands still, for ever.
+    """
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        read_only = bool(cursor.fetchone()[0] == "on")
+    if read_only:
+        connections_discard()
+    return read_only
 
 
 @contextmanager
@@ -111,8 +165,13 @@ def database_now() -> float:
         return float(cursor.fetchone()[0])
 
 
+def database_moment() -> datetime:
+    """Returns the same as a datetime, for expiries and pauses that the database compares."""
+    return datetime.fromtimestamp(database_now(), UTC)
+
+
 def now_sql() -> str:
-    """Returns the SQL expression for the same (`clock_timestamp`, because `now()` stands still in a transaction)."""
+    """Returns the SQL expression for that clock (`clock_timestamp`, because `now()` stands still in a transaction)."""
     if connection.vendor == "sqlite":
         return "((julianday('now') - 2440587.5) * 86400.0)"
     return "extract(epoch from clock_timestamp())::double precision"
@@ -132,47 +191,18 @@ def database_identity() -> str:
     return f"{system}-{database}"
 
 
-async def run(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs `function` in one of GATEWAY_DB_THREADS threads; further calls queue in order."""
-    # The context carries the fields that log lines are bound to.
-    context = copy_context()
-    return await asyncio.get_running_loop().run_in_executor(
-        _pool(), lambda: context.run(lambda: _call_and_release(function, *args, **kwargs))
-    )
+async def run_leg(tenant_id: int, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Runs a transaction of a leg in a thread for legs.
 
-
-def _call_and_release(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    try:
-        return function(*args, **kwargs)
-    finally:
-        if not connection.in_atomic_block:
-            close_old_connections()
-
-
-def _pool() -> ThreadPoolExecutor:
-    return pool("gateway-db", settings.GATEWAY_DB_THREADS)
-
-
-def pool(name: str, threads: int) -> ThreadPoolExecutor:
-    """Returns the thread pool of that name, which is made at first use and ended by `shutdown`."""
-    with _pools_guard:
-        if name not in _pools:
-            _pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        return _pools[name]
-
-
-def shutdown() -> None:
-    """Ends the threads, which close their connections; called at the end of a process or of a test."""
-    with _pools_guard:
-        pools = list(_pools.values())
-        _pools.clear()
-    for executor in pools:
-        barrier = threading.Barrier(len(executor._threads) or 1)
-        for _ in range(len(executor._threads)):
-            executor.submit(_close_connections, barrier)
-        executor.shutdown(wait=True)
-
-
-def _close_connections(barrier: threading.Barrier) -> None:
-    barrier.wait(timeout=5)
-    connections.close_all()
+    A transaction that was certainly not kept (lock time-out, deadlock) is repeated for the time of a lease, since a leg
+    that fails asks its model again. `function` is one transaction, and changes nothing else.
+    """
+    until = time.monotonic() + settings.GATEWAY_LEASE_SECONDS
+    claim = Claim(tenant_id)
+    while True:
+        try:
+            return await database_threads.LEGS.run(claim, function, *args, **kwargs)
+        except DatabaseError as error:
+            if not may_succeed_again(error) or time.monotonic() >= until:
+                raise
+        await asyncio.sleep(REPEAT_SECONDS)

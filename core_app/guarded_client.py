@@ -4,7 +4,8 @@ protection).
 https only and public addresses only, unless private ones are allowed (GATEWAY_CALLBACK_ALLOW_PRIVATE or the tenant's
 setting). A name is resolved once per connection, every resolved address is checked, and the socket connects to a
 checked address only, so DNS rebinding gains nothing. No redirects, proxies, cookies or compression; time and size are
-bounded. Any port is allowed: what listens on a public address is the affair of its operator.
+bounded. Any port is allowed: what listens on a public address is the affair of its operator. A tenant's slow host holds
+that tenant's connections only. Every failure tells whether the request may have been sent (`CallFailed.sent`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from django.conf import settings
 from yarl import URL
 
@@ -32,10 +35,9 @@ from core_app.tracing import current_span
 
 MAX_URL_CHARACTERS = 4000
 CONNECT_SECONDS = 10.0
-PER_HOST = 32
-"""Connections to one host: a slow host must not take them all."""
-
 TOTAL = 2000
+"""Connections of one process. A tenant has a share of them (GATEWAY_CONNECTIONS_PER_TENANT)."""
+
 DROP_SECONDS = 1.0
 """The time that an unwanted body gets to end by itself, so that its connection can be used again."""
 
@@ -47,30 +49,49 @@ RESOLVED_AT_ONCE = 8
 half a minute, and must not hold them all."""
 
 ALLOW_HINT = "(GATEWAY_CALLBACK_ALLOW_PRIVATE allows it)"
+UNREACHED = {
+    False: "could not be reached at a public address (GATEWAY_CALLBACK_ALLOW_PRIVATE allows others).",
+    True: "could not be reached.",
+}
+"""By whether private addresses are allowed."""
 
 _ODD = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
 
-_owner: ContextVar[int | None] = ContextVar("guarded_client_owner", default=None)
-"""The tenant that supplied the URL of the current request."""
+
+@dataclass(slots=True)
+class _Call:
+    """The request of the current context. `owner` is the tenant that supplied its URL. `connected` is set before the
+    first byte of it may be written."""
+
+    owner: int | None = None
+    connected: bool = False
+
+
+_call: ContextVar[_Call] = ContextVar("guarded_client_call")
 
 Resolve = Callable[[str, int], list[str]]
 """A blocking function that returns the numeric addresses of a name; OSError when there are none."""
 
 
 class CallFailed(Exception):
-    """A request without a response. `reason` completes a sentence that begins with its target: "The page {reason}"."""
+    """A request without a usable response. `reason` completes a sentence that begins with its target: "The page
+    {reason}". `sent` is False when it is certain that nothing of the request was sent."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, sent: bool) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sent = sent
 
 
 class AddressRefused(CallFailed):
-    """The address may not be called; nothing was sent."""
+    """The address may not be called, as it is written; nothing was sent."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
 
 
 class TimedOut(CallFailed):
-    """The whole response did not come in time."""
+    """The whole response did not come in time, or the request could not even begin in time (not `sent`)."""
 
 
 class TooLarge(CallFailed):
@@ -82,7 +103,8 @@ class Unreadable(CallFailed):
 
 
 class ConnectionFailed(CallFailed):
-    """No connection, or it broke; the request may or may not have arrived."""
+    """No connection (not `sent`: a name without addresses or with one that may not be called, refused, time-out), or
+    it broke: the request may have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +138,8 @@ class GuardedClient(Part):
         self._resolve = resolve or _resolve
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, aiohttp.ClientSession]]
         self._sessions = WeakKeyDictionary()
+        self._per_host: WeakValueDictionary[tuple[int | None, URL], asyncio.Semaphore] = WeakValueDictionary()
+        self._per_owner: WeakValueDictionary[int | None, asyncio.Semaphore] = WeakValueDictionary()
 
     async def stop(self) -> None:
         """Closes the sessions of the running loop."""
@@ -142,10 +166,13 @@ class GuardedClient(Part):
         allowed = _is_allowed(allow_private)
         checked = _parse_url(url, allowed)
         session = self._session(allowed)
-        _owner.set(owner)
+        call = _Call(owner)
+        _call.set(call)
         try:
             async with (
                 asyncio.timeout(timeout) as deadline,
+                self._host_slot(owner, checked),
+                self._owner_slot(owner),
                 session.request(
                     method,
                     checked,
@@ -160,25 +187,33 @@ class GuardedClient(Part):
                 await _drop_body(response, max_bytes)
                 return _guarded_response(response, b"")
         except aiohttp.ServerTimeoutError:
-            raise ConnectionFailed(f"could not be reached within {CONNECT_SECONDS:g} seconds.") from None
+            reason = f"could not be reached within {CONNECT_SECONDS:g} seconds."
+            raise ConnectionFailed(reason, sent=call.connected) from None
         except TimeoutError:
-            raise TimedOut(f"did not answer within {timeout:g} seconds.") from None
-        except _Refused as refused:
-            raise AddressRefused(str(refused)) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(cause := getattr(error, "os_error", error.__cause__), _Refused):
-                raise AddressRefused(str(cause)) from None
-            raise ConnectionFailed("could not be reached, or broke off.") from None
+            raise TimedOut(f"did not answer within {timeout:g} seconds.", sent=call.connected) from None
+        except (aiohttp.ClientError, OSError, ValueError):
+            # A name that leads inside gets the sentence of one that nobody has: the difference would tell tenants
+            # which names there are in the operator's network.
+            reason = "broke off before it had answered." if call.connected else UNREACHED[allowed]
+            raise ConnectionFailed(reason, sent=call.connected) from None
+
+    def _host_slot(self, owner: int | None, url: URL) -> asyncio.Semaphore:
+        """Returns the tenant's connections to the host. Taken first, so that requests that wait for a slow host take
+        nothing from the tenant's others."""
+        key = (owner, url.origin())
+        return self._per_host.setdefault(key, asyncio.Semaphore(settings.GATEWAY_CONNECTIONS_PER_HOST))
+
+    def _owner_slot(self, owner: int | None) -> asyncio.Semaphore:
+        return self._per_owner.setdefault(owner, asyncio.Semaphore(settings.GATEWAY_CONNECTIONS_PER_TENANT))
 
     def _session(self, allowed: bool) -> aiohttp.ClientSession:
         sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
         if allowed not in sessions:
             sessions[allowed] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     resolver=_Resolver(self._resolve, allowed),
                     use_dns_cache=False,
                     limit=TOTAL,
-                    limit_per_host=PER_HOST,
                     socket_factory=_socket_factory(allowed),
                 ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -187,6 +222,17 @@ class GuardedClient(Part):
                 auto_decompress=False,
             )
         return sessions[allowed]
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes when a request has its connection. Until then nothing of it was sent."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _call.get().connected = True
+        return connection
 
 
 class _Refused(OSError):
@@ -204,7 +250,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        slot = self._slots.setdefault(_owner.get(), asyncio.Semaphore(RESOLVED_AT_ONCE))
+        slot = self._slots.setdefault(_call.get().owner, asyncio.Semaphore(RESOLVED_AT_ONCE))
         await slot.acquire()
         lookup = asyncio.get_running_loop().run_in_executor(_resolvers, self._resolve, host, port)
         lookup.add_done_callback(partial(_release_slot, slot))
@@ -254,7 +300,7 @@ def _socket_factory(allowed: bool) -> Callable[[Any], socket.socket]:
 def _refuse_private(address: str, allowed: bool) -> None:
     parsed = addresses.parse(address)
     if parsed is None or not (allowed or addresses.is_public(parsed)):
-        raise _Refused(f"leads to an address that is not public {ALLOW_HINT}.")
+        raise _Refused("The address is not public.")
 
 
 def _is_allowed(allow_private: bool) -> bool:
@@ -296,7 +342,7 @@ async def _read_response(response: aiohttp.ClientResponse, max_bytes: int, trunc
         response.close()
         if response.ok:
             # Not a ConnectionFailed, after which a callback is repeated: this one reached its target.
-            raise Unreadable("answered in a compressed form that was not asked for.")
+            raise Unreadable("answered in a compressed form that was not asked for.", sent=True)
         return _guarded_response(response, b"")
     chunks: list[bytes] = []
     size = 0
@@ -307,7 +353,7 @@ async def _read_response(response: aiohttp.ClientResponse, max_bytes: int, trunc
             response.close()
             if truncate:
                 break
-            raise TooLarge(f"answered with more than {max_bytes} bytes.")
+            raise TooLarge(f"answered with more than {max_bytes} bytes.", sent=True)
     return _guarded_response(response, b"".join(chunks)[:max_bytes])
 
 

@@ -1,4 +1,4 @@
-"""The life of a process: its parts, its periodic work, and the registry of its process-wide instances.
+"""The life of a process: its parts and its periodic work.
 
 Parts start in order and stop in reverse (`gateway_project.process.lifecycle.Gateway`). A server calls `start` once its
 loop runs, `drain` when it is told to end (no new work, followers told to reconnect, running legs finish or hand over)
@@ -9,48 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 import structlog
 
+from core_app.instances import PROCESS_WIDE, ProcessWide, process_wide, reset_process_wide
 from core_app.timeouts import cancel_tasks
 
-T = TypeVar("T")
+__all__ = ["PROCESS_WIDE", "Part", "Periodic", "ProcessWide", "process_wide", "reset_process_wide"]
 
 logger = structlog.get_logger("gateway.lifecycle")
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessWide:
-    """An entry of PROCESS_WIDE. `reset` makes the instance forget what it learned; None when it has nothing to forget
-    between two lives of the process."""
-
-    instance: object
-    reset: Callable[[], object] | None
-
-
-PROCESS_WIDE: list[ProcessWide] = []
-"""All module-level instances that hold state, in the order their modules were imported."""
-
-
-def process_wide(instance: T, *, reset: Callable[[T], object] | None = None) -> T:
-    """Registers `instance` as process-wide and returns it: `CACHE = process_wide(Cache(), reset=Cache.clear)`.
-
-    State of a process lives in a module only this way, so that it can be listed, and reset by one call. A part whose
-    `stop` undoes what `start` did needs no `reset`.
-    """
-    PROCESS_WIDE.append(ProcessWide(instance, None if reset is None else partial(reset, instance)))
-    return instance
-
-
-def reset_process_wide() -> None:
-    """Makes all process-wide instances forget what they learned: caches, counts, circuits, configuration read before.
-    Tests call it; it may be called while the parts run."""
-    for entry in PROCESS_WIDE:
-        if entry.reset is not None:
-            entry.reset()
 
 
 class Part:

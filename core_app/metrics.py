@@ -24,6 +24,22 @@ HTTP_SECONDS = Histogram(
     registry=REGISTRY,
 )
 ERRORS = Counter("gateway_errors", "Errors in the native dialect, by code.", ["code"], registry=REGISTRY)
+CONTENT_TIMEOUTS = Counter(
+    "gateway_content_timeouts",
+    "Pages and tool results that were given up after GATEWAY_CONTENT_SECONDS.",
+    registry=REGISTRY,
+)
+WAITING_REFUSED = Counter(
+    "gateway_waiting_refused",
+    "Requests, actions and legs' queries refused because too many of their tenant wait, by lane.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LOCK_TIMEOUTS = Counter(
+    "gateway_lock_timeouts",
+    "Requests answered 503 because a lock was not free within GATEWAY_LOCK_TIMEOUT_SECONDS.",
+    registry=REGISTRY,
+)
 RATE_LIMITED = Counter("gateway_rate_limited", "Requests refused by the rpm of a key or a tenant.", registry=REGISTRY)
 
 CONNECTIONS_REFUSED = Counter(
@@ -36,6 +52,12 @@ FAILED_KEYS = Counter(
     "gateway_failed_keys",
     "Requests with a wrong key, by outcome: refused (401), limited (429).",
     ["outcome"],
+    registry=REGISTRY,
+)
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
     registry=REGISTRY,
 )
 
@@ -52,7 +74,23 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+FOLLOWER_QUEUES_DROPPED = Counter(
+    "gateway_follower_queues_dropped",
+    "Queues of followers that were full and dropped: these read the log instead.",
+    registry=REGISTRY,
+)
+STREAM_RESETS = Counter(
+    "gateway_stream_resets",
+    "Readers that were told `reset`, because the database no longer has events that they had seen.",
+    registry=REGISTRY,
+)
 FENCED = Counter("gateway_fenced_writes", "Writes refused because the lease was lost.", registry=REGISTRY)
+
+FLUSHER_FAILURES = Counter(
+    "gateway_flusher_failures",
+    "Failures of the flusher outside its commits; the thread goes on, or is started again.",
+    registry=REGISTRY,
+)
 
 QUEUE_SECONDS = Histogram(
     "gateway_queue_seconds",
@@ -63,6 +101,12 @@ QUEUE_SECONDS = Histogram(
 LEGS_RETRIED = Counter(
     "gateway_legs_retried",
     "Legs that were started again because the attempt before broke off.",
+    registry=REGISTRY,
+)
+PROVIDER_WAITS = Counter(
+    "gateway_provider_waits",
+    "Waits of runs for a provider that could not be asked: begun (waiting), resumed, given up (failed).",
+    ["outcome"],
     registry=REGISTRY,
 )
 LEG_SECONDS = Histogram(
@@ -79,11 +123,25 @@ FIRST_TOKEN_SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
     registry=REGISTRY,
 )
+JOB_HINT_FAILURES = Counter(
+    "gateway_job_hint_failures", "Hints to workers that Redis did not take: their jobs start late.", registry=REGISTRY
+)
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY
 )
+CALLS_LOST = Counter(
+    "gateway_calls_lost",
+    "Requests to providers that are in no ledger, by reason: full, refused by the database.",
+    ["reason"],
+    registry=REGISTRY,
+)
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
+RUNS_OVERDUE = Counter(
+    "gateway_runs_overdue",
+    "Running runs that the sweep ended, a minute past GATEWAY_MAX_RUN_SECONDS: their engine ignored its cancellation.",
+    registry=REGISTRY,
+)
 RUNS_ENDED = Counter("gateway_runs_ended", "Runs that ended in this process, by state.", ["state"], registry=REGISTRY)
 SPANS = Counter(
     "gateway_spans",

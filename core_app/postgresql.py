@@ -8,10 +8,18 @@ collector runs, which here is seldom. A server that shuts down takes such a sock
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any, Self
 
 import psycopg
 from psycopg.rows import TupleRow
+
+_checks: list[Callable[[psycopg.Connection[Any]], None]] = []
+
+
+def connection_check_register(check: Callable[[psycopg.Connection[Any]], None]) -> None:
+    """Lets `check` see every new connection before anything else uses it; to be called in `AppConfig.ready`."""
+    _checks.append(check)
 
 
 class PromptConnection(psycopg.Connection[TupleRow]):
@@ -19,12 +27,19 @@ class PromptConnection(psycopg.Connection[TupleRow]):
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
-        """Connects as psycopg does, with its errors."""
+        """Connects as psycopg does, with its errors or those of the registered checks."""
         try:
-            return super().connect(conninfo, **parameters)
+            connection = super().connect(conninfo, **parameters)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise
+        try:
+            for check in _checks:
+                check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 class PromptAsyncConnection(psycopg.AsyncConnection[TupleRow]):

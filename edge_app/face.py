@@ -8,8 +8,8 @@ docs/adding-a-face.md adds one from nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.conf import settings
@@ -23,6 +23,9 @@ from tenants_app.principal import Principal
 KeyUse = Literal["required", "optional", "none"]
 """The gate asks for a key, or reads one that is shown and ignores a bad one, or does not look for any."""
 
+CredentialCheck = Callable[[Scope], Awaitable[None]]
+"""Raises NotFound, Unauthorized or RateLimited for a request without a good credential of its own."""
+
 TokenPrincipal = Callable[[Scope], Awaitable[Principal | None]]
 
 
@@ -30,6 +33,11 @@ def default_body_limit(path: str) -> int:
     """Returns GATEWAY_MAX_BODY_BYTES."""
     limit: int = settings.GATEWAY_MAX_BODY_BYTES
     return limit
+
+
+def no_session(path: str) -> str | None:
+    """Returns None."""
+    return None
 
 
 def no_path(path: str) -> bool:
@@ -114,12 +122,16 @@ class Face:
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""
 
+    session_of: Callable[[str], str | None] = no_session
+    """Returns what requests to a path may wait for each other at, such as a session's id: they occupy at most
+    GATEWAY_SESSION_THREADS together."""
+
     open_paths: Sequence[str] = ()
     """Django's paths that need no key, with everything below them."""
 
-    own_credential_paths: Sequence[str] = ()
-    """The same for paths that bring a credential of their own, which their views check. A path that ends in a slash
-    stands for what is below it only."""
+    own_credential_paths: Mapping[str, CredentialCheck] = field(default_factory=dict)
+    """The same for paths that bring a credential of their own, each with its check, which the gate makes before it
+    reads the body. A path that ends in a slash stands for what is below it only."""
 
     optional_key_paths: Sequence[str] = ()
     """Django's paths that need no key and tell more to the holder of one."""

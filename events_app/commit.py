@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
 from core_app.event_size import truncate_event
 from events_app.batches import Batch, StoredEvent
-from events_app.bulk_insert import Row, heads_set, insert
+from events_app.bulk_insert import Row, generations_set, heads_set, insert
+from events_app.generations import Generations
+from events_app.incarnation import GENERATION_NOW
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
 from events_app.types import Event, Vocabulary, vocabulary_get
@@ -42,6 +45,13 @@ class _Locked(NamedTuple):
     alive: bool
     parent_id: int | None
     kind: str
+    bases: str
+    generation_now: int
+
+    def generations(self) -> Generations:
+        """Returns the stream's generations with its next event."""
+        found = Generations.parse(self.bases)
+        return found if found.newest >= self.generation_now else found.begin(self.generation_now, self.head)
 
 
 class Commit:
@@ -51,6 +61,7 @@ class Commit:
         self._submissions = submissions
         self._rows: list[Row] = []
         self._heads: dict[int, int] = {}
+        self._generations: dict[int, Generations] = {}
         self._erased_ids: set[int] = set()
         self.outcome: dict[Fence, Outcome | BaseException] = {}
         self.batches: list[Batch] = []
@@ -63,7 +74,9 @@ class Commit:
         self._erased_ids = self._find_erased(
             {submission.fence.stream_id for submission in self._submissions} - streams.keys()
         )
-        self._heads = {stream_id: row.head for stream_id, row in (streams | parents).items()}
+        locked = streams | parents
+        self._heads = {stream_id: row.head for stream_id, row in locked.items()}
+        self._generations = {stream_id: row.generations() for stream_id, row in locked.items()}
         self._at = iso_ms(now())
         for submission in self._submissions:
             self._add(submission, streams.get(submission.fence.stream_id), parents)
@@ -71,19 +84,28 @@ class Commit:
         if changed:
             insert(self._rows)
             heads_set([(stream_id, self._heads[stream_id]) for stream_id in sorted(changed)])
+        if begun := {pk: self._generations[pk] for pk in changed if self._generations[pk].text != locked[pk].bases}:
+            generations_set(begun)
 
     def _lock(self, ids: set[int]) -> dict[int, _Locked]:
         if not ids:
             return {}
-        suffix = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+        on_postgresql = connection.vendor == "postgresql"
+        suffix = " FOR UPDATE SKIP LOCKED" if on_postgresql else ""
+        # In the statement that is sent anyway, for this transaction alone.
+        asynchronous = on_postgresql and not settings.GATEWAY_SYNCHRONOUS_DELTAS
+        mode = "set_config('synchronous_commit', 'off', true)" if asynchronous else "NULL"
         marks = ", ".join(["%s"] * len(ids))
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind FROM events_app_stream"
-                f" WHERE id IN ({marks}) ORDER BY id{suffix}",
+                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind, bases, {GENERATION_NOW},"
+                f" {mode} FROM events_app_stream WHERE id IN ({marks}) ORDER BY id{suffix}",
                 sorted(ids),
             )
-            return {row[0]: _Locked(row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in cursor.fetchall()}
+            return {
+                pk: _Locked(head, owner, epoch, bool(alive), parent_id, kind, bases, now_)
+                for pk, head, owner, epoch, alive, parent_id, kind, bases, now_, _ in cursor.fetchall()
+            }
 
     def _find_erased(self, missing: set[int]) -> set[int]:
         """Returns those of the streams that could not be locked because they do not exist any more."""
@@ -103,20 +125,23 @@ class Commit:
 
     def _add_events(self, submission: Submission, vocabulary: Vocabulary, parent_id: int | None) -> None:
         stream_id, run_id = submission.fence.stream_id, submission.run_id
-        events = [self._store(stream_id, run_id, vocabulary, event) for event in submission.events]
+        newest = self._generations[stream_id].newest
+        events = [self._store(stream_id, run_id, vocabulary, event, newest) for event in submission.events]
         if not events:
             return
         self._rows += map(Row.of, events)
-        self.batches.append(Batch(stream_id, events))
+        self.batches.append(Batch(stream_id, events, self._generations[stream_id]))
         self.count += len(events)
         if parent_id is not None:
-            counted = [event.counted_in(parent_id, self._next_offset(parent_id)) for event in events]
+            generations = self._generations[parent_id]
+            newest = generations.newest
+            counted = [event.counted_in(parent_id, self._next_offset(parent_id), newest) for event in events]
             self._rows += map(Row.pointer, counted, events)
-            self.batches.append(Batch(parent_id, counted))
+            self.batches.append(Batch(parent_id, counted, generations))
 
-    def _store(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event) -> StoredEvent:
+    def _store(self, stream_id: int, run_id: str, vocabulary: Vocabulary, event: Event, generation: int) -> StoredEvent:
         data = truncate_event(vocabulary.encode(event, run_id=run_id, at=self._at))
-        return StoredEvent(stream_id, self._next_offset(stream_id), event.type, run_id, data)
+        return StoredEvent(stream_id, self._next_offset(stream_id), event.type, run_id, data, None, generation)
 
     def _next_offset(self, stream_id: int) -> int:
         self._heads[stream_id] += 1

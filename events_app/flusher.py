@@ -2,13 +2,14 @@
 
 One thread per process takes the events that have gathered from all legs during the previous commit and commits them in
 one transaction; deltas of one message that wait for the same commit are joined. Streams are locked in the order of
-their ids and with SKIP LOCKED: a busy one waits for the next round and delays no other. A bad event fails only its own
-stream.
+their ids and with SKIP LOCKED: a busy one is tried again after a pause and delays no other. A bad event fails only its
+own stream.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -16,23 +17,14 @@ from collections.abc import Sequence
 import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
 
-from core_app.database import write_transaction
+from core_app.database import database_unavailable, may_succeed_again, write_transaction
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
-from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED
+from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED, FLUSHER_FAILURES
 from events_app.commit import Commit, Outcome, Submission
 from events_app.hub import HUB, Hub
 from events_app.lease import Fence, LeaseLost
-from events_app.types import Event
-
-MAX_PENDING_EVENTS = 2000
-"""A leg that is this far ahead of its commits waits in `emit`."""
-
-MAX_JOINED_CHARACTERS = 32 * 1024
-"""The longest delta that is stored: longer ones are split, shorter ones joined up to it."""
-
-BUSY_PAUSE_SECONDS = 0.002
-"""Pause before streams that another transaction has locked are tried again."""
+from events_app.leg_writer import LegWriter
 
 CROWD = 4
 """After a commit for this many legs the flusher pauses, unless a leg waits for the next commit. Deltas that come during
@@ -53,96 +45,13 @@ DELIVERY_SECONDS = 0.0001
 
 LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
 
+DIED_ADVICE = "The thread that commits events ended and was started again; a traceback before this line says why."
+
 logger = structlog.get_logger("gateway.flusher")
 
 
-class LegWriter:
-    """Writes the events of one leg through the flusher.
-
-    `emit` and `drain` belong to the leg's loop; `take`, `put_back` and `settle` are the flusher's.
-    """
-
-    def __init__(self, flusher: Flusher, fence: Fence, run_id: str) -> None:
-        self.fence = fence
-        self.run_id = run_id
-        self._flusher = flusher
-        self._loop = asyncio.get_running_loop()
-        self._guard = threading.Lock()
-        self._pending: list[Event] = []
-        self._taken = 0
-        self._failure: BaseException | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._taken_waiters: list[asyncio.Future[None]] = []
-
-    async def emit(self, event: Event) -> None:
-        """Queues an event, and waits when MAX_PENDING_EVENTS are not committed yet. Raises LeaseLost."""
-        if self._failure is not None:
-            raise self._failure
-        with self._guard:
-            for piece in event.split(MAX_JOINED_CHARACTERS):
-                append_joined(self._pending, piece)
-            backlog = len(self._pending)
-        self._flusher.wake(self)
-        if backlog >= MAX_PENDING_EVENTS:
-            await self.drain()
-
-    async def drain(self) -> None:
-        """Waits until everything emitted so far is committed. Raises LeaseLost, or the error of the commit."""
-        with self._guard:
-            waiter = self._loop.create_future() if self._pending or self._taken else None
-            if waiter is not None:
-                # Events that the flusher has taken are all that this waits for, unless more have gathered since.
-                (self._waiters if self._pending else self._taken_waiters).append(waiter)
-        if waiter is not None:
-            self._flusher.hurry()
-            await waiter
-        if self._failure is not None:
-            raise self._failure
-
-    # -- the flusher's side --------------------------------------------------------------------------
-
-    def take(self) -> Submission:
-        """Returns everything that waits."""
-        with self._guard:
-            events, self._pending = self._pending, []
-            self._taken = len(events)
-            self._taken_waiters, self._waiters = self._waiters, []
-        return Submission(self.fence, self.run_id, events)
-
-    def put_back(self, events: Sequence[Event]) -> None:
-        """Puts events that were not committed in front of those that came since."""
-        with self._guard:
-            self._pending[:0] = events
-            self._taken = 0
-            self._waiters[:0], self._taken_waiters = self._taken_waiters, []
-
-    def settle(self, failure: BaseException | None) -> None:
-        """Notes the outcome of the events taken last, and wakes the tasks that wait for them."""
-        with self._guard:
-            self._taken = 0
-            self._failure = self._failure or failure
-            waiters, self._taken_waiters = self._taken_waiters, []
-            if failure is not None:
-                self._pending.clear()
-                waiters += self._waiters
-                self._waiters = []
-        if waiters and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_release, waiters)
-
-
-def append_joined(pending: list[Event], event: Event) -> None:
-    """Appends an event to those that wait for the same commit; a delta is joined to the last one where that goes."""
-    joined = pending[-1].join(event, MAX_JOINED_CHARACTERS) if pending else None
-    if joined is not None:
-        pending[-1] = joined
-    else:
-        pending.append(event)
-
-
-def _release(waiters: Sequence[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+class OutcomeUnknown(Exception):
+    """A commit failed on the way, and may have happened. The cause is the database's error."""
 
 
 class Flusher(Part):
@@ -162,6 +71,9 @@ class Flusher(Part):
     async def start(self) -> None:
         """Starts the thread."""
         self._stopping = False
+        self._start_thread()
+
+    def _start_thread(self) -> None:
         self._thread = threading.Thread(target=self._run, name="gateway-flusher", daemon=True)
         self._thread.start()
 
@@ -176,6 +88,11 @@ class Flusher(Part):
         self.hurry()
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
 
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs that should; for `/readyz`."""
+        return self._thread is None or self._thread.is_alive()
+
     def writer(self, fence: Fence, run_id: str) -> LegWriter:
         """Returns a writer for a leg of the running loop."""
         return LegWriter(self, fence, run_id)
@@ -186,24 +103,52 @@ class Flusher(Part):
             if writer not in self._dirty:
                 self._dirty[writer] = None
                 self._ready.notify()
+                self._revive()
 
     def hurry(self) -> None:
         """Ends the pause between two commits, because a leg waits for the next one."""
         self._hurry.set()
+        if not self.alive:
+            with self._ready:
+                self._revive()
+
+    def _revive(self) -> None:
+        """Starts the thread again if it has died: every leg of the process waits for it."""
+        if not self.alive:
+            logger.critical("flusher_died", do=DIED_ADVICE)
+            FLUSHER_FAILURES.inc()
+            self._start_thread()
 
     def _run(self) -> None:
-        while True:
-            with self._ready:
-                while not self._dirty and not self._stopping:
-                    self._ready.wait()
-                if not self._dirty:
-                    break
-                self._hurry.clear()
-                writers, self._dirty = list(self._dirty), {}
-            began = time.thread_time()
-            self._commit_round(writers)
-            self._pause(self._pause_after(writers, time.thread_time() - began))
-        connections.close_all()
+        try:
+            while writers := self._next_round():
+                began = time.thread_time()
+                try:
+                    self._commit_round(writers)
+                except BaseException as error:  # contains: a bug outside the commits, on which all legs here depend
+                    logger.exception("flusher_failed", legs=len(writers))
+                    FLUSHER_FAILURES.inc()
+                    _fail_all(writers, error)
+                    if not isinstance(error, Exception):
+                        raise
+                self._pause(self._pause_after(writers, time.thread_time() - began))
+        finally:
+            connections.close_all()
+
+    def _next_round(self) -> list[LegWriter]:
+        """Waits for writers whose turn it is and returns them; none once the flusher stops and nothing waits. Writers
+        whose streams were locked stay in `_dirty` until their pause is over."""
+        with self._ready:
+            while True:
+                now = time.monotonic()
+                if turn := [writer for writer in self._dirty if writer.retry_at <= now]:
+                    self._hurry.clear()
+                    for writer in turn:
+                        del self._dirty[writer]
+                    return turn
+                if not self._dirty and self._stopping:
+                    return []
+                self._ready.wait(min(writer.retry_at for writer in self._dirty) - now if self._dirty else None)
 
     def _pause_after(self, writers: Sequence[LegWriter], spent: float) -> float:
         """Returns the pause in seconds after a commit that took `spent` seconds of processor time."""
@@ -227,25 +172,29 @@ class Flusher(Part):
         except Exception as error:  # contains: a bad row, a bug in one event, a lost database
             logger.warning("commit_failed", error=error_summary(error), legs=len(writers))
             outcome = self._commit_each(submissions, error)
-        busy = [writer for writer in writers if outcome[writer.fence] is Outcome.BUSY]
         for writer in writers:
             result = outcome[writer.fence]
             if result is Outcome.BUSY:
+                writer.postpone(time.monotonic())
                 writer.put_back(taken[writer].events)
+                self.wake(writer)
             else:
                 if isinstance(result, LeaseLost):
                     self.fenced += 1
                     FENCED.inc()
                 writer.settle(result if isinstance(result, BaseException) else None)
-        if busy:
-            time.sleep(BUSY_PAUSE_SECONDS)
-            for writer in busy:
-                self.wake(writer)
 
     def _commit(self, submissions: Sequence[Submission]) -> dict[Fence, Outcome | BaseException]:
         work = Commit(submissions)
-        with COMMIT_SECONDS.time(), write_transaction():
-            work.execute()
+        executed = False
+        try:
+            with COMMIT_SECONDS.time(), write_transaction():
+                work.execute()
+                executed = True
+        except (OperationalError, InterfaceError) as error:
+            if executed and connection.vendor != "sqlite":
+                raise OutcomeUnknown from error
+            raise
         COMMIT_EVENTS.observe(work.count)
         self.commits += 1
         self.committed_events += work.count
@@ -255,20 +204,35 @@ class Flusher(Part):
     def _commit_each(self, submissions: Sequence[Submission], error: Exception) -> dict[Fence, Outcome | BaseException]:
         """Commits in one transaction per stream, so that only a stream that cannot be written fails.
 
-        A lost connection is not tried again: its commit may have happened. A retried leg drops the partial text; a
-        repeated batch would double it.
+        A commit that may have happened is not tried again: a retried leg drops the partial text, and a repeated batch
+        would double it. Nor is one on a database that does not answer.
         """
-        if isinstance(error, OperationalError | InterfaceError) and connection.vendor != "sqlite":
+        if isinstance(error, OutcomeUnknown) or (database_unavailable(error) and connection.vendor != "sqlite"):
             connections.close_all()
-            return {submission.fence: error for submission in submissions}
+            return {submission.fence: error.__cause__ or error for submission in submissions}
         outcome: dict[Fence, Outcome | BaseException] = {}
         for submission in submissions:
-            try:
-                outcome |= self._commit([submission])
-            except Exception as single:  # contains: the one stream that cannot be written
-                logger.error("stream_commit_failed", stream=submission.fence.stream_id, error=type(single).__name__)
-                outcome[submission.fence] = single
+            outcome |= self._commit_single(submission)
         return outcome
+
+    def _commit_single(self, submission: Submission) -> dict[Fence, Outcome | BaseException]:
+        try:
+            return self._commit([submission])
+        except Exception as error:  # contains: the one stream that cannot be written
+            if may_succeed_again(error):
+                # It certainly kept nothing, and the lease bounds how often it is tried.
+                return {submission.fence: Outcome.BUSY}
+            logger.error("stream_commit_failed", stream=submission.fence.stream_id, error=type(error).__name__)
+            if isinstance(error, OutcomeUnknown):
+                return {submission.fence: error.__cause__ or error}
+            return {submission.fence: error}
+
+
+def _fail_all(writers: Sequence[LegWriter], error: BaseException) -> None:
+    """Settles what the round that failed has taken, so that no leg waits for ever."""
+    for writer in writers:
+        with contextlib.suppress(Exception):
+            writer.settle(error if isinstance(error, Exception) else RuntimeError("The flusher ended."))
 
 
 FLUSHER = process_wide(Flusher())

@@ -17,8 +17,10 @@ from core_app.database import now_sql
 from core_app.event_size import truncate_event
 from core_app.metrics import FENCED
 from events_app.batches import Batch, StoredEvent
-from events_app.bulk_insert import Row, insert
+from events_app.bulk_insert import Row, generations_set, insert
+from events_app.generations import MAX_BASES, NO_GENERATIONS, Generations
 from events_app.hub import HUB
+from events_app.incarnation import GENERATION_FROM, GENERATION_MOVE
 from events_app.lease import Fence, LeaseLost
 from events_app.models import Stream
 from events_app.positions import StreamPosition
@@ -39,7 +41,17 @@ REMOVED_DATA = b"{}"
 def stream_create(*, kind: str, parent_id: int | None = None, tenant_id: int | None = None) -> Stream:
     """Creates an empty stream. `tenant_id` is the tenant whose webhooks get its events. Raises UnknownStreamKind."""
     vocabulary_get(kind)
-    return Stream.objects.create(kind=kind, parent_id=parent_id, tenant_id=tenant_id)
+    with connection.cursor() as cursor:
+        # Its generation begins with it: an id that a restore gives to another stream is then no stream of before.
+        cursor.execute(
+            "INSERT INTO events_app_stream"
+            " (kind, parent_id, tenant_id, head, floor, epoch, lease_expires, generation, bases)"
+            " SELECT %s, %s, %s, 0, 0, 0, 0, i.n, CASE WHEN i.n > 0 THEN ' ' || i.n || ':0' ELSE '' END"
+            f" {GENERATION_FROM} RETURNING id, generation, bases",
+            [kind, parent_id, tenant_id],
+        )
+        pk, generation, bases = cursor.fetchone()
+    return Stream(pk=pk, kind=kind, parent_id=parent_id, tenant_id=tenant_id, generation=generation, bases=bases)
 
 
 def stream_parent_set(stream_id: int, parent_id: int | None) -> None:
@@ -52,11 +64,12 @@ def lock(stream_id: int) -> StreamPosition:
     transaction that changes something of the stream. On SQLite the transaction itself (IMMEDIATE) is the lock."""
     suffix = " FOR UPDATE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT head, floor FROM events_app_stream WHERE id = %s{suffix}", [stream_id])
+        cursor.execute(f"SELECT head, floor, bases FROM events_app_stream WHERE id = %s{suffix}", [stream_id])
         row = cursor.fetchone()
     if row is None:
         raise Stream.DoesNotExist(stream_id)
-    return StreamPosition(*row)
+    head, floor, bases = row
+    return StreamPosition(head, floor, Generations.parse(bases))
 
 
 def lock_all(stream_ids: Sequence[int]) -> None:
@@ -93,15 +106,15 @@ def append(
         return []
     moved = _advance(stream_id, len(events), has_webhooks=_has_webhooks(events), fence=fence)
     vocabulary, at = vocabulary_get(moved.kind), iso_ms(now())
-    first = moved.head - len(events) + 1
+    first, generations = moved.head - len(events) + 1, Generations.parse(moved.bases)
+    newest = generations.newest
     stored = [
-        StoredEvent(
-            stream_id, first + index, event.type, run_id, truncate_event(vocabulary.encode(event, run_id=run_id, at=at))
-        )
+        StoredEvent(stream_id, first + index, event.type, run_id, truncate_event(data), None, newest)
         for index, event in enumerate(events)
+        for data in [vocabulary.encode(event, run_id=run_id, at=at)]
     ]
     insert([Row.of(event) for event in stored])
-    batches = [Batch(stream_id, stored)]
+    batches = [Batch(stream_id, stored, generations)]
     if moved.parent_id is not None:
         batches.append(_count(moved.parent_id, stored))
     _deliveries_add(moved, stored)
@@ -116,12 +129,15 @@ def append_each(stream_ids: Sequence[int], event: Event) -> None:
     streams, at = _advance_each(stream_ids, has_webhooks=_has_webhooks([event])), iso_ms(now())
     kinds = {moved.kind for moved in streams}
     data = {kind: truncate_event(vocabulary_get(kind).encode(event, run_id=None, at=at)) for kind in kinds}
+    generations = {moved.stream_id: Generations.parse(moved.bases) for moved in streams}
     stored = {
-        moved.stream_id: StoredEvent(moved.stream_id, moved.head, event.type, None, data[moved.kind])
+        moved.stream_id: StoredEvent(
+            moved.stream_id, moved.head, event.type, None, data[moved.kind], None, generations[moved.stream_id].newest
+        )
         for moved in streams
     }
     insert([Row.of(one) for one in stored.values()])
-    batches = [Batch(stream_id, [one]) for stream_id, one in stored.items()]
+    batches = [Batch(stream_id, [one], generations[stream_id]) for stream_id, one in stored.items()]
     of_parent: dict[int, list[StoredEvent]] = defaultdict(list)
     for moved in streams:
         if moved.parent_id is not None:
@@ -138,12 +154,13 @@ class _Moved(NamedTuple):
     head: int
     kind: str
     parent_id: int | None
+    bases: str
     tenant_id: int | None
 
 
 def _advance(stream_id: int, count: int, *, has_webhooks: bool = False, fence: Fence | None = None) -> _Moved:
     """Moves the head by `count`. `has_webhooks`: webhooks may subscribe to one of the events."""
-    sql = "UPDATE events_app_stream SET head = head + %s WHERE id = %s"
+    sql = f"UPDATE events_app_stream SET head = head + %s, {GENERATION_MOVE} {GENERATION_FROM} WHERE id = %s"
     params: list[Any] = [count, stream_id]
     if fence is not None:
         sql += f" AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}"
@@ -156,7 +173,7 @@ def _advance(stream_id: int, count: int, *, has_webhooks: bool = False, fence: F
         raise LeaseLost(stream_id)
     if row is None:
         raise Stream.DoesNotExist(stream_id)
-    return _Moved(*row)
+    return _bounded(_Moved(*row))
 
 
 def _advance_each(stream_ids: Sequence[int], *, has_webhooks: bool) -> list[_Moved]:
@@ -164,14 +181,24 @@ def _advance_each(stream_ids: Sequence[int], *, has_webhooks: bool) -> list[_Mov
     marks = ", ".join(["%s"] * len(stream_ids))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE events_app_stream SET head = head + 1 WHERE id IN ({marks}) {_returning_sql(has_webhooks)}",
+            f"UPDATE events_app_stream SET head = head + 1, {GENERATION_MOVE} {GENERATION_FROM}"
+            f" WHERE id IN ({marks}) {_returning_sql(has_webhooks)}",
             list(stream_ids),
         )
-        return sorted(_Moved(*row) for row in cursor.fetchall())
+        return sorted(_bounded(_Moved(*row)) for row in cursor.fetchall())
 
 
 def _returning_sql(has_webhooks: bool) -> str:
-    return f"RETURNING id, head, kind, parent_id, {SUBSCRIBED if has_webhooks else 'NULL'}"
+    return f"RETURNING id, head, kind, parent_id, bases, {SUBSCRIBED if has_webhooks else 'NULL'}"
+
+
+def _bounded(moved: _Moved) -> _Moved:
+    """Shortens the list of generations that has become too long with the one that has just begun."""
+    if moved.bases.count(" ") <= MAX_BASES:
+        return moved
+    generations = Generations.parse(moved.bases)
+    generations_set({moved.stream_id: generations})
+    return moved._replace(bases=generations.text)
 
 
 def _has_webhooks(events: Sequence[Event]) -> bool:
@@ -187,10 +214,19 @@ def _deliveries_add(moved: _Moved, events: Sequence[StoredEvent]) -> None:
 
 
 def _count(parent_id: int, events: Sequence[StoredEvent]) -> Batch:
-    first = _advance(parent_id, len(events)).head - len(events) + 1
-    counted = [event.counted_in(parent_id, first + index) for index, event in enumerate(events)]
+    moved = _advance(parent_id, len(events))
+    first, generations = moved.head - len(events) + 1, Generations.parse(moved.bases)
+    newest = generations.newest
+    counted = [event.counted_in(parent_id, first + index, newest) for index, event in enumerate(events)]
     insert([Row.pointer(here, source) for here, source in zip(counted, events, strict=True)])
-    return Batch(parent_id, counted)
+    return Batch(parent_id, counted, generations)
+
+
+class Page(NamedTuple):
+    """Events as they were read, and the generations that the stream had at that moment; without events none."""
+
+    events: list[StoredEvent]
+    generations: Generations
 
 
 def read(
@@ -198,25 +234,41 @@ def read(
 ) -> list[StoredEvent]:
     """Returns at most `limit` events with offsets above `after` and up to `through`, oldest first, with pointers
     resolved. It returns fewer when they reach PAGE_BYTES; `read_was_cut` says whether there may be more."""
+    return read_page(stream_id, after=after, limit=limit, types=types, through=through).events
+
+
+def read_page(
+    stream_id: int, *, after: int, limit: int, types: frozenset[str] | None = None, through: int | None = None
+) -> Page:
+    """Reads as `read` does. A reader that was not told `after` by the same transaction compares the generations."""
     sql = (
         'SELECT e."offset", e.type, COALESCE(s.run_id, e.run_id) AS run_id, COALESCE(s.data, e.data) AS data,'
-        " e.source_id"
+        " e.source_id, (SELECT bases FROM events_app_stream WHERE id = %s) AS bases"
         " FROM events_app_event e LEFT JOIN events_app_event s"
         ' ON s.stream_id = e.source_id AND s."offset" = e.source_offset'
         ' WHERE e.stream_id = %s AND e."offset" > %s'
     )
-    params: list[Any] = [stream_id, after]
+    params: list[Any] = [stream_id, stream_id, after]
     if through is not None:
         sql += ' AND e."offset" <= %s'
         params.append(through)
     if types is not None:
         sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
         params += sorted(types)
-    rows = _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
-    return [
+    return page_of(stream_id, _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit]))
+
+
+def page_of(stream_id: int, rows: Sequence[tuple[Any, ...]]) -> Page:
+    """Returns the page that rows of offset, type, run, data, source and the stream's bases are."""
+    generations = Generations.parse(rows[0][5] or "") if rows else NO_GENERATIONS
+    events = [
         StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else REMOVED_DATA, source)
-        for offset, type_, run_id, data, source in rows
+        for offset, type_, run_id, data, source, _ in rows
     ]
+    if generations.bases:
+        for event in events:
+            event.generation = generations.position(event.offset).generation
+    return Page(events, generations)
 
 
 def read_was_cut(events: Sequence[StoredEvent], limit: int) -> bool:
@@ -231,7 +283,8 @@ def _fetch_page(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
             # PostgreSQL knows the sizes of large values without reading them.
             over = 'OVER (ORDER BY r."offset" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)'
             summed = f"SELECT r.*, SUM(octet_length(r.data)) {over} AS sent FROM ({sql}) r"
-            fitting = f'SELECT "offset", type, run_id, data, source_id FROM ({summed}) f WHERE COALESCE(sent, 0) < %s'
+            columns = '"offset", type, run_id, data, source_id, bases'
+            fitting = f"SELECT {columns} FROM ({summed}) f WHERE COALESCE(sent, 0) < %s"
             cursor.execute(f'{fitting} ORDER BY "offset"', [*params, PAGE_BYTES])
             return list(cursor.fetchall())
         cursor.execute(sql, params)

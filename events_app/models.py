@@ -8,22 +8,43 @@ from __future__ import annotations
 
 from django.db import models
 
+from core_app import clock
+from events_app.generations import Generations, Position
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 
-__all__ = ["Event", "Stream", "StreamToken", "WebhookDelivery", "WebhookEndpoint"]
+__all__ = ["Event", "Incarnation", "Stream", "StreamToken", "WebhookDelivery", "WebhookEndpoint"]
+
+
+class Incarnation(models.Model):
+    """One life of the database, from one step back in time to the next (`events_app.incarnation`).
+
+    `n` is the generation that streams begin with their first events in it. `identity` is what the database is
+    recognised by.
+    """
+
+    n = models.BigIntegerField(primary_key=True)
+    identity = models.TextField()
+    began_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return f"generation {self.n}"
 
 
 class Stream(models.Model):
     """One ordered log, and the lease of the process that may stream into it (docs/architecture.md).
 
     `kind` names its vocabulary. `head` is the newest offset, `floor` the newest one that retention removed.
-    `lease_expires` is in seconds since the epoch by the database's clock. `parent` is the stream that counts this one's
-    events too. `tenant` is the tenant whose webhooks get its events.
+    `generation` is the newest one, and `bases` has all of them (`events_app.generations`); the statement that moves the
+    head sets both. `lease_expires` is in seconds since the epoch by the database's clock. `parent` is the stream that
+    counts this one's events too. `tenant` is the tenant whose webhooks get its events.
     """
 
     kind = models.CharField(max_length=8)
     head = models.BigIntegerField(default=0)
     floor = models.BigIntegerField(default=0)
+    # With defaults of the database: processes of the version before create streams without them.
+    generation = models.BigIntegerField(default=0, db_default=0)
+    bases = models.TextField(default="", db_default="")
     parent = models.ForeignKey("self", models.SET_NULL, null=True, db_index=False, related_name="+")
     tenant = models.ForeignKey(
         "tenants_app.Tenant", models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
@@ -44,6 +65,11 @@ class Stream(models.Model):
     def __str__(self) -> str:
         return f"{self.kind}:{self.pk}"
 
+    @property
+    def newest(self) -> Position:
+        """The position of the newest event."""
+        return Generations.parse(self.bases).position(self.head)
+
 
 class Event(models.Model):
     """One row of a stream. `data` is the encoded wire object; a pointer has the position of its `source` instead.
@@ -62,6 +88,14 @@ class Event(models.Model):
         Stream, models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
     )
     source_offset = models.BigIntegerField(null=True)
+
+    class Meta:
+        indexes = [
+            # Only pointers are in it: the rows of sessions pay nothing for it.
+            models.Index(
+                name="event_by_source", fields=["source", "source_offset"], condition=models.Q(source__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.stream_id}@{self.offset} {self.type}"

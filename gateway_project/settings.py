@@ -22,6 +22,8 @@ GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
+GATEWAY_CELL = env.str("CELL", "")
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -53,6 +55,8 @@ GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
 GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
+# The bodies of all requests in progress, a tenant's at most half; reading one takes up to three times its size.
+GATEWAY_BODY_MEMORY_BYTES = env.int("BODY_MEMORY_BYTES", 256 * 1024 * 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
@@ -65,6 +69,25 @@ GATEWAY_FAILED_KEYS_PER_MINUTE = env.int("FAILED_KEYS_PER_MINUTE", 30)
 # Responses to requests with an Idempotency-Key, each stored for a day; about 1 KiB.
 GATEWAY_MAX_STORED_RESPONSES_PER_TENANT = env.int("MAX_STORED_RESPONSES_PER_TENANT", 1_000_000)
 GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
+# Connections of one tenant to the hosts that it names: callbacks, webhooks, pages, attachments.
+GATEWAY_CONNECTIONS_PER_HOST = env.int("CONNECTIONS_PER_HOST", 32)
+GATEWAY_CONNECTIONS_PER_TENANT = env.int("CONNECTIONS_PER_TENANT", 500)
+
+# --- Agentbus ----------------------------------------------------------------------------------------
+# Ways to sign in to the socket: token, password, device. A client that has signed in may always resume.
+GATEWAY_AUTH_MODES: list[str] = env.list("AUTH_MODES", ["token"])
+# Makes the user `gateway` of tenant `default` with this password, for clients that know only a password.
+GATEWAY_PASSWORD = env.str("PASSWORD", "")
+# Peers of the tailnet need no credential: tailscaled at this socket, or Tailscale's own proxy, says who they are.
+GATEWAY_ALLOW_TAILSCALE = env.bool("ALLOW_TAILSCALE", False)
+GATEWAY_TAILSCALE_SOCKET = env.str("TAILSCALE_SOCKET", "/var/run/tailscale/tailscaled.sock")
+# Connections of a process, and of one tenant in it.
+GATEWAY_MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", 1000)
+# A connection without any frame of its client for this long is closed.
+GATEWAY_CONNECTION_TIMEOUT = env.float("CONNECTION_TIMEOUT", 300.0)
+GATEWAY_RPC_HEARTBEAT_SECONDS = env.float("RPC_HEARTBEAT_SECONDS", 30.0)
+# `system.info` and `system.status` before `connect`.
+GATEWAY_RPC_PUBLIC_STATUS = env.bool("RPC_PUBLIC_STATUS", False)
 
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
@@ -88,8 +111,13 @@ GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
 # The same for a client of the model gateway: one that stops reading would hold its provider's stream for ever.
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
-GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
+# Live events that wait for one follower, in memory; beyond it the follower reads the log. Half a gigabyte for 8,000
+# followers of as many streams that are all stuck.
+GATEWAY_FOLLOWER_QUEUE_BYTES = env.int("FOLLOWER_QUEUE_BYTES", 64 * 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
+# PostgreSQL: whether a commit of streamed events waits for the disk and a synchronous standby. If not, a crash may lose
+# the last ones, and their readers are told. All other commits wait.
+GATEWAY_SYNCHRONOUS_DELTAS = env.bool("SYNCHRONOUS_DELTAS", True)
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")
@@ -103,22 +131,41 @@ GATEWAY_MAX_RUNS = env.int("MAX_RUNS", 500)
 GATEWAY_MAX_RUNS_PER_TENANT = env.int("MAX_RUNS_PER_TENANT", 300)
 GATEWAY_MAX_RUN_SECONDS = env.int("MAX_RUN_SECONDS", 3600)
 GATEWAY_MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", 3)
+# A run waits for a provider that cannot be asked, and fails after this time without progress; 0: it fails at once.
+GATEWAY_PROVIDER_OUTAGE_SECONDS = env.int("PROVIDER_OUTAGE_SECONDS", 900)
 # The session of a killed worker continues within 15 s: the lease's 10 s and a sweep.
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
 GATEWAY_DRAIN_SECONDS = env.float("DRAIN_SECONDS", 10.0)
-# Days that sessions, events and ledger rows are kept; 0 means for ever. A tenant's own settings take precedence.
+# Days that sessions, events, ledger rows and audit entries are kept; 0 means for ever. A tenant's own settings come
+# first.
 GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
 GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
 GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
+GATEWAY_RETENTION_AUDIT_DAYS = env.int("RETENTION_AUDIT_DAYS", 0)
 GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
 # Additional engines, as name=module; the module defines ENGINE.
 GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
 # Classes of the operator that check prompts, tool calls and completions: package.module:Class.
 GATEWAY_GUARDRAILS: list[str] = env.list("GUARDRAILS", [])
 GATEWAY_BANNED_WORDS: list[str] = env.list("BANNED_WORDS", [])
+# The output that a request without a limit of its own reserves in budgets; it is sent to the provider as the limit.
+GATEWAY_BUDGET_OUTPUT_TOKENS = env.int("BUDGET_OUTPUT_TOKENS", 8192)
+# Three quarters for legs, a quarter for followers and checks: a leg that waits for a lock delays no reader.
 GATEWAY_DB_THREADS = env.int("DB_THREADS", 16)
-GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 32)
+# Threads in which pages, large tool results and long conversations are read; a tenant may use half of them.
+GATEWAY_CONTENT_THREADS = env.int("CONTENT_THREADS", 4)
+GATEWAY_CONTENT_SECONDS = env.float("CONTENT_SECONDS", 10.0)
+# For what clients ask over sockets, and for the opening of their event streams.
+GATEWAY_ACTION_THREADS = env.int("ACTION_THREADS", 8)
+GATEWAY_REQUEST_THREADS = env.int("REQUEST_THREADS", 24)
+# One tenant's part of each of these, and one session's most, so that requests that wait for a locked session leave
+# threads to everybody else. What exceeds them waits, up to a number.
+GATEWAY_TENANT_SHARE = env.float("TENANT_SHARE", 0.25)
+GATEWAY_SESSION_THREADS = env.int("SESSION_THREADS", 4)
+GATEWAY_MAX_WAITING_REQUESTS = env.int("MAX_WAITING_REQUESTS", 256)
+# A client waits this long for a row that another transaction has locked.
+GATEWAY_LOCK_TIMEOUT_SECONDS = env.float("LOCK_TIMEOUT_SECONDS", 3.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
@@ -141,6 +188,8 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
+# After a sign-in whose `next` leads elsewhere.
+LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gate limits bodies before Django reads them.
@@ -152,6 +201,7 @@ FACES = [
     "faces.native",
     "faces.inference",
     "faces.responses",
+    "faces.agentbus",
 ]
 
 INSTALLED_APPS = [
@@ -219,15 +269,16 @@ AUTH_PASSWORD_VALIDATORS = [
 DATABASES = {
     "default": postgresql(
         GATEWAY_DATABASE_URL,
-        db_threads=GATEWAY_DB_THREADS,
-        request_threads=GATEWAY_REQUEST_THREADS,
+        threads=GATEWAY_DB_THREADS + GATEWAY_ACTION_THREADS + GATEWAY_REQUEST_THREADS,
         lease_seconds=GATEWAY_LEASE_SECONDS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
     if GATEWAY_DATABASE_URL
     else sqlite(
         GATEWAY_DATA_DIR / "gateway.sqlite3",
         test_file=env.str("TEST_SQLITE", "") or GATEWAY_DATA_DIR / "test.sqlite3",
         synchronous=GATEWAY_SYNCHRONOUS,
+        lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
 }
 

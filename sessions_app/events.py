@@ -102,6 +102,30 @@ class Steering(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SteeringUndelivered(Event):
+    """A text that was accepted and that the run ended without."""
+
+    type: ClassVar[str] = "steering_undelivered"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderWaiting(Event):
+    """The run waits for its provider and asks it again at `until`."""
+
+    type: ClassVar[str] = "provider_waiting"
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderResumed(Event):
+    """The provider answers again."""
+
+    type: ClassVar[str] = "provider_resumed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRetried(Event):
     """Drop the partial text of the attempt before."""
 
@@ -187,7 +211,10 @@ SESSION_EVENTS = SessionVocabulary(
         ToolDetached,
         ToolTested,
         Steering,
+        SteeringUndelivered,
         RunRetried,
+        ProviderWaiting,
+        ProviderResumed,
         ContextTruncated,
         ContextSummarized,
         SessionUpdated,

@@ -136,6 +136,27 @@ def messages_page(session: AgentSession, *, after: int, limit: int) -> tuple[lis
     return _page(rows, "number", limit, texts=("content", "calls"))
 
 
+def messages_newest(session: AgentSession, *, limit: int) -> list[Message]:
+    """Returns the newest messages, the oldest of them first; fewer than `limit` where they are large."""
+    rows = Message.objects.filter(session=session).defer("payload")
+    found, _ = _page(rows, "-number", limit, texts=("content", "calls"))
+    return found[::-1]
+
+
+def session_counts(tenant_id: int) -> tuple[int, int]:
+    """Returns the numbers of the tenant's open sessions and of its unfinished runs."""
+    sessions = AgentSession.objects.filter(tenant_id=tenant_id, closed_at__isnull=True).count()
+    return sessions, Run.objects.filter(tenant_id=tenant_id, state__in=UNFINISHED).count()
+
+
+def run_session(principal: Principal, run_id: str) -> AgentSession:
+    """Returns the session of one of the tenant's runs. Raises NotFound."""
+    run = Run.objects.select_related("session").filter(tenant_id=principal.tenant_id, pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id!r}.")
+    return run.session
+
+
 def _page(rows: QuerySet[Row], order: str, limit: int, texts: Collection[str] = ()) -> tuple[list[Row], int | None]:
     """Returns one page and its cursor. `texts` are unbounded columns: the page ends before the row with which they
     would exceed PAGE_CHARACTERS."""

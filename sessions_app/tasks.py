@@ -40,7 +40,7 @@ def _register(chore: Chore) -> None:
     name = f"housekeeping.{chore.name}"
 
     async def run(timestamp: int) -> None:
-        await database.run(chore.run, SWEEP.may_continue)
+        await database.run_background(chore.run, SWEEP.may_continue)
 
     app.periodic(cron=chore.cron)(app.task(name=name, queue=HOUSEKEEPING, queueing_lock=name)(run))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from core_app import clock, jsontext
+from events_app.generations import Position
 from sessions_app.events import SESSION_EVENTS
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import session_position
@@ -19,8 +20,8 @@ RUN_STATUS = {RunState.READY.value: RunState.RUNNING.value}
 """Statuses that differ from the state: clients see a run between two legs as running."""
 
 
-def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[str, Any]:
-    """Returns a session. `head` is the newest offset of its stream, when the caller has it already."""
+def session_to_wire(session: AgentSession, *, newest: Position | None = None) -> dict[str, Any]:
+    """Returns a session. `newest` is the position of its stream's newest event, when the caller has it already."""
     until = session.closed_at or clock.now()
     return {
         "sessionId": session.public_id,
@@ -34,7 +35,7 @@ def session_to_wire(session: AgentSession, *, head: int | None = None) -> dict[s
         "uptimeMs": int((until - session.created_at).total_seconds() * 1000),
         "createdAt": clock.iso_ms(session.created_at),
         "updatedAt": clock.iso_ms(session.updated_at),
-        "lastEventIndex": session_position(session).head if head is None else head,
+        "lastEventIndex": (session_position(session).newest if newest is None else newest).wire,
         "userData": jsontext.decode(session.user_data),
         "groupId": session.group.public_id if session.group else None,
     }
@@ -51,6 +52,7 @@ def run_to_wire(run: Run) -> dict[str, Any]:
         "tokenUsage": token_usage(run),
         "costUsd": float(run.cost_usd),
         "costKnown": run.cost_known,
+        "providerWaiting": _provider_waiting(run),
         "endReason": run.end_reason,
         "error": error,
         "lastMessage": {"role": "assistant", "content": run.last_message} if run.last_message is not None else None,
@@ -60,6 +62,12 @@ def run_to_wire(run: Run) -> dict[str, Any]:
         "startedAt": clock.iso_ms(run.started_at) if run.started_at else None,
         "endedAt": clock.iso_ms(run.ended_at) if run.ended_at else None,
     }
+
+
+def _provider_waiting(run: Run) -> dict[str, Any] | None:
+    if run.resume_at is None:
+        return None
+    return {"until": clock.iso_ms(run.resume_at), "reason": run.outage_reason}
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:
@@ -84,7 +92,7 @@ def stats_to_wire(session: AgentSession, by_model: dict[str, LedgerTotals]) -> d
         "promptCount": session.prompt_count,
         "tokenUsage": token_usage(session),
         "toolCalls": session.tool_calls,
-        "lastEventIndex": position.head,
+        "lastEventIndex": position.newest.wire,
         "eventBufferCount": position.head - position.floor,
         "byModel": {model: _totals_to_wire(totals) for model, totals in by_model.items()},
     }
@@ -112,6 +120,6 @@ def status_to_wire(session: AgentSession, run: Run | None, queued: int) -> dict[
         "pendingQuestions": [SESSION_EVENTS.data(event) for event in waiting.questions],
         "pendingTools": [SESSION_EVENTS.data(event) for event in waiting.tools],
         "queue": queued,
-        "lastEventIndex": session_position(session).head,
+        "lastEventIndex": session_position(session).newest.wire,
         "run": run_to_wire(run) if run is not None else None,
     }

@@ -22,8 +22,8 @@ from core_app import clock, database
 from core_app.errors import Unauthorized
 from core_app.lifecycle import process_wide
 from tenants_app.key_cache import KEY_CACHE, CachedLookup
-from tenants_app.models import ApiKey, Tenant, User
-from tenants_app.principal import Principal
+from tenants_app.models import ApiKey, Device, Tenant, User
+from tenants_app.principal import DEVICE, SESSIONS, Principal
 from tenants_app.secret import is_well_formed, secret_hash
 
 Scope = MutableMapping[str, Any]
@@ -165,6 +165,28 @@ def principal_for_user(user: User) -> Principal:
     return principal
 
 
+def principal_for_device(device: Device) -> Principal | None:
+    """Returns the principal of a device that has proved who it is; None when it is revoked or its tenant disabled."""
+    if device.revoked_at is not None or device.tenant.disabled_at is not None:
+        return None
+    return _principal(
+        device.tenant,
+        key_id=None,
+        key_name=device.device_id,
+        scopes=frozenset({DEVICE, SESSIONS}),
+        rpm=settings.GATEWAY_RATE_LIMIT_RPM,
+        device_id=device.pk,
+    )
+
+
+def principal_for_guest(tenant: Tenant, *, guest: str, name: str, scopes: frozenset[str]) -> Principal | None:
+    """Returns the principal of somebody whom `guest` vouches for; None when the tenant is disabled."""
+    if tenant.disabled_at is not None:
+        return None
+    rpm = settings.GATEWAY_RATE_LIMIT_RPM
+    return _principal(tenant, key_id=None, key_name=name, scopes=scopes, rpm=rpm, guest=guest)
+
+
 def _digest(secret: str | None) -> str:
     if not secret:
         raise Unauthorized("An API key is needed: send it as X-API-Key or as Authorization: Bearer.")
@@ -176,6 +198,8 @@ def _digest(secret: str | None) -> str:
 def _identity(principal: Principal) -> str:
     if principal.key_id is not None:
         return f"key {principal.key_id}"
+    if principal.device_id is not None:
+        return f"device {principal.device_id}"
     return f"user {principal.user_id}" if principal.user_id is not None else repr(principal)
 
 
@@ -215,6 +239,9 @@ def _load_again(principal: Principal) -> Principal | None:
     if principal.user_id is not None:
         user = User.objects.select_related("tenant").filter(id=principal.user_id).first()
         return None if user is None else _user_principal(user)
+    if principal.device_id is not None:
+        device = Device.objects.select_related("tenant").filter(id=principal.device_id).first()
+        return None if device is None else principal_for_device(device)
     good = Tenant.objects.filter(id=principal.tenant_id, disabled_at=None).exists()
     return principal if good else None
 

@@ -162,7 +162,13 @@ def bucket_name(principal: Principal) -> str:
     """The name of the principal's bucket."""
     if principal.key_id is not None:
         return f"key {principal.key_id}"
-    return f"user {principal.user_id}" if principal.user_id is not None else f"tenant {principal.tenant_id}"
+    if principal.device_id is not None:
+        return f"device {principal.device_id}"
+    if principal.user_id is not None:
+        return f"user {principal.user_id}"
+    if principal.guest:
+        return f"{principal.guest} {principal.tenant_id} {principal.key_name}"
+    return f"tenant {principal.tenant_id}"
 
 
 def tenant_bucket_name(principal: Principal) -> str:

@@ -19,19 +19,25 @@ AGENTS_WRITE = "agents:write"
 OPERATOR = "operator"
 ADMIN = "admin"
 PLATFORM = "platform"
+DEVICE = "device"
+TAILSCALE_USER = "tailscale_user"
 
 SCOPES = (SESSIONS, APPROVALS, INFERENCE, TASKS, AGENTS_READ, AGENTS_WRITE, OPERATOR, ADMIN, PLATFORM)
 TENANT_SCOPES = tuple(scope for scope in SCOPES if scope != PLATFORM)
 """All scopes within one tenant; keys seeded for tenants other than `default` have these."""
+
+IDENTITY_SCOPES = (DEVICE, TAILSCALE_USER)
+"""Scopes that come with the way in which a caller signed in. No key has them."""
 
 DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A tenant's API key, or a user (then `key_id` is `None`), with its scopes.
+    """A tenant's API key, or (then `key_id` is `None`) a user, a device or a guest, with its scopes.
 
-    `rpm` is its rate limit, `tenant_rpm` that of the tenant's keys together; 0 means no limit.
+    `rpm` is its rate limit, `tenant_rpm` that of the tenant's keys together; 0 means no limit. A guest has no row here,
+    because somebody else vouches for it; `guest` says who, and `key_name` is its name there.
     """
 
     tenant_id: int
@@ -43,6 +49,10 @@ class Principal:
     tenant_rpm: int = 0
     approvals_in_sessions: bool = True
     user_id: int | None = None
+    device_id: int | None = None
+    """The row of the device, which is not the id that the device has picked."""
+
+    guest: str = ""
     allow_private: bool = False
     default_model: str | None = None
     default_agent: str | None = None
@@ -50,10 +60,17 @@ class Principal:
     @property
     def actor(self) -> str:
         """The name in audit entries and in the `by` of events."""
-        return f"user:{self.key_name}" if self.key_id is None else f"key:{self.key_name}"
+        if self.key_id is not None:
+            return f"key:{self.key_name}"
+        if self.device_id is not None:
+            return f"device:{self.key_name}"
+        return f"{self.guest or 'user'}:{self.key_name}"
 
     def allows(self, scope: str) -> bool:
-        """True when the principal has `scope`; `sessions` includes `approvals` where the tenant's settings allow it."""
+        """True when the principal has `scope`; `sessions` includes `approvals` where the tenant's settings allow it,
+        and `tailscale_user` is `sessions`."""
+        if scope == SESSIONS and TAILSCALE_USER in self.scopes:
+            return True
         if scope == APPROVALS and self.approvals_in_sessions and SESSIONS in self.scopes:
             return True
         return scope in self.scopes

@@ -7,19 +7,20 @@ messages, counts and spend on both sides.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.db.models import QuerySet
 
 from core_app.jsontext import decode
 from events_app import log
 from events_app.batches import StoredEvent
 from sessions_app import wire
 from sessions_app.events import TERMINAL_TYPES
-from sessions_app.legs.checkpoints import SIDE_CALLS_FROM
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import run_active
+from tenants_app.ledger_kinds import ESTIMATED_KINDS, OPEN_KINDS
 from tenants_app.models import LedgerEntry
 
 
@@ -165,24 +166,38 @@ def session_check(session: AgentSession) -> None:
     assert state.tool_calls == session.tool_calls
     if active is None or active.state in (RunState.WAITING,):
         assert state.state == status["state"]
-    assert status["lastEventIndex"] == head
+    assert status["lastEventIndex"] == session.stream.newest.wire
 
 
 def _runs_check(session: AgentSession, state: Folded) -> None:
     runs = {run.pk: run for run in Run.objects.filter(session=session)}
     assert set(runs) == set(state.runs)
-    responses = LedgerEntry.objects.filter(run_id__in=runs, response_no__lt=SIDE_CALLS_FROM)
-    entries = Counter(responses.values_list("run_id", flat=True))
     for run_id, run in runs.items():
         told, shown = state.runs[run_id], wire.run_to_wire(run)
         status = "running" if shown["status"] == "waiting" else shown["status"]
         assert told.status == status, run_id
         assert told.terminals == (0 if run.ended_at is None else 1)
-        assert entries[run_id] == run.turns, "a response was counted twice or not at all"
+        _spend_check(run)
         assert told.error is None or told.error == run.error_code
         if told.status == "completed" and not state.truncated:
             assert told.last_message == shown["lastMessage"]
             assert told.token_usage == shown["tokenUsage"]
+
+
+def _spend_check(run: Run) -> None:
+    """Each response is in the ledger. It may also have requests without a response, as estimates."""
+    entries = LedgerEntry.objects.filter(run_id=run.pk)
+    reported = entries.exclude(kind__in=(*ESTIMATED_KINDS, *OPEN_KINDS))
+    known, every = (_tokens(rows) for rows in (reported, entries))
+    total = run.input_tokens + run.output_tokens
+    assert total <= every, "a response was not counted"
+    assert len(entries) >= run.turns, "a response was not counted"
+    if run.state == RunState.COMPLETED and run.attempt == run.leg:
+        assert known <= total, "a response was counted twice"
+
+
+def _tokens(entries: QuerySet[LedgerEntry]) -> int:
+    return sum(entry.input_tokens + entry.output_tokens for entry in entries)
 
 
 def _messages_check(session: AgentSession, state: Folded) -> None:

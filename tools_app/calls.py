@@ -2,7 +2,7 @@
 
 Every transition is one transaction, fenced by the leg's lease, with its events inside; slow steps run between two
 transactions. A settled call is never executed again. A call that was interrupted while it ran is executed again with
-the same id, unless its tool is registered as not idempotent.
+the same id. If its tool is not idempotent, it is settled as `unknown` instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from core_app import jsontext
-from core_app.database import run, write_transaction
+from core_app.database import database_moment, run_leg, write_transaction
 from core_app.errors import BadRequest, NotFound
 from core_app.ids import new_id
 from core_app.tracing import Attributes, content_attribute, span
@@ -25,16 +25,27 @@ from tenants_app.models import Tenant
 from tools_app.decisions import approval_decide, callback_result, client_result, question_answer
 from tools_app.events import ToolCallUnknown, ToolExecutionStart
 from tools_app.execution import execute
+from tools_app.executors import builtin
 from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.selectors import pending, results, run_blocked, waiting_kind
+from tools_app.selectors import pending, results, run_blocked, token_known, waiting_kind
 from tools_app.signing import result_token, token_hash
 from tools_app.states import WAITING, CallKind, CallState
 from tools_app.targets import Target, known_names, needs_approval, target_of
-from tools_app.transitions import database_moment, move, result_of, settle
-from tools_app.types import CallContext, CallResult, Later, OnSettled, Outcome, PlannedCall, ToolRequest
+from tools_app.transitions import move, result_of, settle
+from tools_app.types import (
+    UNKNOWN_EFFECT,
+    CallContext,
+    CallResult,
+    Later,
+    OnSettled,
+    Outcome,
+    PlannedCall,
+    Status,
+    ToolRequest,
+)
 from tools_app.waits import open_wait, request_approval
 
 __all__ = [
@@ -50,6 +61,7 @@ __all__ = [
     "question_answer",
     "results",
     "run_blocked",
+    "token_known",
     "waiting_kind",
 ]
 
@@ -96,11 +108,12 @@ async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_s
     next leg takes it up. Several ids may be executed at once.
     """
     async with _call_locks.setdefault(call_id, asyncio.Lock()):
-        step = await run(_begin, call_id, fence, context, on_settled)
+        await builtin.prepare(context.builtins)
+        step = await run_leg(context.tenant_id, _begin, call_id, fence, context, on_settled)
         if not isinstance(step, Execution):
             return step
         outcome = await _execute_traced(step)
-        return await run(_finish, call_id, fence, outcome, on_settled)
+        return await run_leg(context.tenant_id, _finish, call_id, fence, outcome, on_settled)
 
 
 async def _execute_traced(execution: Execution) -> Outcome | Later:
@@ -126,9 +139,11 @@ async def _execute_traced(execution: Execution) -> Outcome | Later:
         return outcome
 
 
-async def call_refuse(*, call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
+async def call_refuse(
+    *, call_id: str, fence: Fence, context: CallContext, reason: str, on_settled: OnSettled
+) -> CallResult | None:
     """Settles a forbidden call as rejected; the model reads `reason`. Returns None while the call is awaited."""
-    return await run(_refuse, call_id, fence, reason, on_settled)
+    return await run_leg(context.tenant_id, _refuse, call_id, fence, reason, on_settled)
 
 
 def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
@@ -163,8 +178,8 @@ class _Attempt:
     context: CallContext
     on_settled: OnSettled
 
-    def settle(self, content: str, **more: Any) -> CallResult:
-        return settle(self.call, status="error", content=content, on_settled=self.on_settled, fence=self.fence, **more)
+    def settle(self, content: str, status: Status = "error", **more: Any) -> CallResult:
+        return settle(self.call, status=status, content=content, on_settled=self.on_settled, fence=self.fence, **more)
 
 
 def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettled) -> CallResult | Execution | None:
@@ -173,7 +188,7 @@ def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettl
         raise NotFound("The session has no call of that id.", field="callId")
     if seen.state == CallState.SETTLED:
         return result_of(seen)
-    # Checking arguments and asking an MCP server are slow, so both come before the transaction, which locks the stream.
+    # Checking arguments is slow, so it comes before the transaction, which locks the stream.
     target = target_of(seen, context.builtins)
     violation = target.violation(seen.effective_args) if target else None
     known = [] if target else known_names(seen.stream_id, context.builtins)[:MAX_KNOWN_NAMES]
@@ -229,7 +244,7 @@ def _resume(attempt: _Attempt) -> CallResult | Execution:
     """Takes up a call whose last attempt died or was cancelled while it ran."""
     call, target = attempt.call, attempt.target
     if target is None or not target.idempotent or call.kind != target.kind:
-        return attempt.settle("The call was interrupted; whether it took effect is unknown, and it was not repeated.")
+        return attempt.settle(f"The call was interrupted. {UNKNOWN_EFFECT}", status="unknown")
     ToolCall.objects.filter(pk=call.pk).update(epoch=attempt.fence.epoch, starts=call.starts + 1)
     return _make_execution(attempt, target)
 

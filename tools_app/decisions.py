@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from core_app import jsontext
-from core_app.database import write_transaction
+from core_app.database import database_moment, write_transaction
 from core_app.errors import BadRequest, Conflict, Gone, NotFound
 from events_app import log
 from tenants_app.services.audit import audit_record
@@ -24,7 +24,7 @@ from tools_app.result_body import parse_result_body
 from tools_app.signing import token_hash
 from tools_app.states import ApprovalState, CallKind, CallState
 from tools_app.targets import target_of
-from tools_app.transitions import database_moment, move, settle
+from tools_app.transitions import move, settle
 from tools_app.types import OnSettled, Placed
 from tools_app.waits import open_wait
 
@@ -144,7 +144,7 @@ def _searchable(identifier: Any) -> str:
 
 
 def _approve(call: ToolCall, by: str, comment: str | None, args: Mapping[str, Any] | None) -> None:
-    # The stream is locked, so no MCP server is asked here; arguments of its tools are checked before the call.
+    # The tools of an MCP server that is not connected are not known here; their arguments are checked before the call.
     target = None if call.kind == CallKind.MCP else target_of(call)
     changed = None
     if args is not None:

@@ -26,7 +26,7 @@ class ToolExecutionEnd(Event):
     type: ClassVar[str] = "tool_execution_end"
     call_id: str
     tool_name: str
-    status: Literal["ok", "error", "rejected", "timeout"]
+    status: Literal["ok", "error", "rejected", "timeout", "unknown"]
     result: str
     duration_ms: int
     truncated: bool = False

@@ -8,7 +8,7 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from tools_app.executors import callback
 from tools_app.executors.base import Execution
-from tools_app.types import Later, Outcome
+from tools_app.types import Later, Outcome, unknown_outcome
 
 logger = logging.getLogger(__name__)
 
@@ -25,4 +25,5 @@ async def execute(execution: Execution) -> Outcome | Later:
     except Exception:  # contains: a bug in an executor must cost its call, never the run
         error_id = new_id("err")
         logger.exception("executor_failed", extra={"error_id": error_id, "call_id": execution.call_id})
-        return Outcome("error", f"The tool failed inside the gateway; the log names it {error_id}.")
+        reason = f"The tool failed inside the gateway; the log names it {error_id}."
+        return Outcome("error", reason) if target.idempotent else unknown_outcome(reason)

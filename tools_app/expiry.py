@@ -18,9 +18,9 @@ from events_app.removal import GoOn
 from events_app.types import Event
 from tools_app.events import ApprovalResolved, QuestionResolved
 from tools_app.models import ToolCall
-from tools_app.states import WAITING, ApprovalState, CallState
-from tools_app.transitions import Status, settle
-from tools_app.types import OnSettled
+from tools_app.states import STARTED, WAITING, ApprovalState, CallState
+from tools_app.transitions import settle
+from tools_app.types import UNKNOWN_EFFECT, OnSettled, Status
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,16 @@ def _find_expired(limit: int, without: Collection[int]) -> list[int]:
 
 
 def calls_cancel(*, stream_id: int, run_id: str, reason: str, on_settled: OnSettled) -> int:
-    """Settles every open call of the run as rejected and returns their number. `reason` is a sentence for the model."""
+    """Settles every open call of the run and returns their number: as `rejected`, or as `unknown` if it has started
+    already. `reason` is a sentence for the model."""
     with write_transaction():
         log.lock(stream_id)
         calls = ToolCall.objects.filter(stream_id=stream_id, run_id=run_id).exclude(state=CallState.SETTLED)
         for call in (found := list(calls.order_by("created_at", "position"))):
-            _end(call, "rejected", reason, on_settled, ApprovalState.REJECTED, "cancelled")
+            started = call.state in STARTED
+            content = f"{reason} {UNKNOWN_EFFECT}" if started else reason
+            status: Status = "unknown" if started else "rejected"
+            _end(call, status, content, on_settled, ApprovalState.REJECTED, "cancelled")
     return len(found)
 
 

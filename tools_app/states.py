@@ -38,6 +38,7 @@ class CallStatus(StrEnum):
     ERROR = "error"
     REJECTED = "rejected"
     TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
 
 
 class ApprovalState(StrEnum):
@@ -49,6 +50,9 @@ class ApprovalState(StrEnum):
 
 WAITING = (CallState.AWAITING_APPROVAL, CallState.REQUESTED, CallState.AWAITING_ANSWER, CallState.ACCEPTED)
 """States in which a call waits for a person or a client: its run's leg has ended, and the wait has an expiry."""
+
+STARTED = (CallState.RUNNING, CallState.REQUESTED, CallState.ACCEPTED)
+"""States in which a call has been handed to whatever executes it, so that it may take effect even if the run ends."""
 
 MOVES: dict[CallState, frozenset[CallState]] = {
     CallState.PLANNED: frozenset(

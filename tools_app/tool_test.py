@@ -12,15 +12,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from core_app.database import run, write_transaction
+from core_app.database import run_action, write_transaction
 from core_app.errors import BadRequest, Conflict, NotFound
 from core_app.ids import new_id
+from core_app.shares import Claim
 from events_app import log
 from tenants_app.models import Tenant
 from tenants_app.principal import APPROVALS, Principal
 from tenants_app.services import audit_record
 from tools_app.events import ToolTested
 from tools_app.execution import execute
+from tools_app.executors import builtin
 from tools_app.executors.base import Execution
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
@@ -35,7 +37,9 @@ async def tool_test(
     """Returns `{"status", "result", "durationMs"}`. The status is `accepted` for a callback that responded 202; its
     late result is refused. Raises NotFound for an unknown tool, BadRequest for the field `args`, Conflict for a tool
     that only a run can call, and Forbidden without the scope `approvals` where a call needs an approval."""
-    execution = await run(_begin, stream_id, name, args, context, by)
+    await builtin.prepare(context.builtins)
+    claim = Claim(context.tenant_id, context.session_id)
+    execution = await run_action(claim, _begin, stream_id, name, args, context, by)
     start = time.monotonic()
     outcome = await execute(execution)
     duration = round((time.monotonic() - start) * 1000)

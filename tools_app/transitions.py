@@ -8,18 +8,17 @@ was executed, however many attempts that took.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from core_app import jsontext
-from core_app.database import database_now
+from core_app.database import database_moment
 from events_app import log
 from events_app.lease import Fence
 from events_app.types import Event
 from tools_app.events import ToolExecutionEnd
 from tools_app.models import ToolCall
 from tools_app.states import MOVES, CallState
-from tools_app.types import CallResult, OnSettled, SettledCall
+from tools_app.types import CallResult, OnSettled, SettledCall, Status
 
 MAX_MODEL_BYTES = 256 * 1024
 """Bytes of one result that the model reads; more would fill its context with a single call."""
@@ -27,16 +26,9 @@ MAX_MODEL_BYTES = 256 * 1024
 MAX_EVENT_RESULT_BYTES = 64 * 1024
 """Bytes of a result in `tool_execution_end` (docs/protocol-native.md, "Events")."""
 
-Status = Literal["ok", "error", "rejected", "timeout"]
-
 
 class IllegalMove(Exception):
     """A transition that the table of states does not allow, or that another writer made first: a bug."""
-
-
-def database_moment() -> datetime:
-    """The time by the database's clock, the only clock for expiries."""
-    return datetime.fromtimestamp(database_now(), UTC)
 
 
 def move(call: ToolCall, to: CallState, **fields: Any) -> None:

@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 from tools_app.events import ApprovalRequired, AskUser, ToolCallRequested
 
+UNKNOWN_EFFECT = (
+    "Whether the call took effect is unknown, and it was not repeated. Find out before you call the tool again."
+)
+"""The sentence for the model about a call with the status `unknown`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -36,12 +41,16 @@ class PlannedCall:
     args: Mapping[str, Any] | str
 
 
+Status = Literal["ok", "error", "rejected", "timeout", "unknown"]
+"""The status of a settled call. `unknown`: the call may have taken effect, and it is not repeated."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallResult:
     """The result of a settled call; the model reads `content`."""
 
     call_id: str
-    status: Literal["ok", "error", "rejected", "timeout"]
+    status: Status
     content: str
 
 
@@ -54,7 +63,7 @@ class SettledCall:
     stream_id: int
     tool_name: str
     content: str
-    status: Literal["ok", "error", "rejected", "timeout"]
+    status: Status
 
 
 OnSettled = Callable[[SettledCall], None]
@@ -84,8 +93,13 @@ class CallContext:
 class Outcome:
     """The result of an executor; `content` is for the model, and a sentence when `status` is not `ok`."""
 
-    status: Literal["ok", "error", "timeout"]
+    status: Literal["ok", "error", "timeout", "unknown"]
     content: str
+
+
+def unknown_outcome(reason: str) -> Outcome:
+    """Builds the outcome of a call that must not be repeated and whose effect is not known. `reason` is a sentence."""
+    return Outcome("unknown", f"{reason} {UNKNOWN_EFFECT}")
 
 
 @dataclass(frozen=True, slots=True)

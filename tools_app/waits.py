@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from core_app import jsontext
 from core_app.clock import iso_ms
+from core_app.database import database_moment
 from core_app.ids import new_id
 from events_app import log
 from events_app.lease import Fence
@@ -19,7 +20,7 @@ from tools_app.executors.ask_user import question_of
 from tools_app.models import ToolCall
 from tools_app.states import ApprovalState, CallKind, CallState
 from tools_app.targets import Target
-from tools_app.transitions import database_moment, move
+from tools_app.transitions import move
 
 
 def request_approval(call: ToolCall, target: Target, *, seconds: float, fence: Fence) -> None:

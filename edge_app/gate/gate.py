@@ -1,8 +1,9 @@
 """The outermost ASGI application: what gets past it has a good key, a token in its bucket and a bounded body.
 
 In this order: host, path (unknown ones are 404 without a key), key, rate limit, body. A body is not read before the
-key was checked. The scope carries what the applications behind need: `gateway.principal`, `gateway.request_id`,
-`gateway.error_body` of the path's face, and `gateway.send`, which goes past the gate, for the bodies of long streams.
+key, or the path's own credential, was checked. The scope carries what the applications behind need:
+`gateway.principal`, `gateway.request_id`, `gateway.error_body` of the path's face, `gateway.send`, which goes past the
+gate, for the bodies of long streams, and `gateway.release_body`, for applications that need the body no longer.
 Exceptions that the applications let through become responses here, once, with an error id.
 """
 
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized, Unavailable
+from core_app.shares import RETRY_AFTER_SECONDS, Claim, Shares, Waiter
 from edge_app.face import default_body_limit
 from edge_app.gate.cors import is_preflight, preflight_headers
 from edge_app.gate.failed_keys import FAILED_KEYS, FailedKeys
@@ -23,6 +26,7 @@ from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.gate.request import CLIENT_GONE, GateRequest
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
+from edge_app.http.body_budget import BODIES
 from edge_app.http.errors import ERROR_BODY, internal_error
 from edge_app.http.response import send_response
 from tenants_app.authentication import secret_from_scope
@@ -31,6 +35,10 @@ from tenants_app.principal import Principal
 
 WAIT_SECONDS = 30.0
 """A request waits this long for one of GATEWAY_REQUEST_THREADS before it is told to try again (503)."""
+
+
+NOBODY = 0
+"""Requests without a key share a tenant's share: sign-in pages, the admin, late results of callbacks."""
 
 
 class Gate:
@@ -48,7 +56,7 @@ class Gate:
         self._paths = paths
         self._limits = limits
         self._failed_keys = failed_keys
-        self._threads: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._threads = Shares("requests", lambda: int(settings.GATEWAY_REQUEST_THREADS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -84,35 +92,46 @@ class Gate:
         match = self._match(request)
         request.principal = await self._admit(request, match)
         limit = match.face.body_limit(scope["path"])
-        length_check(scope, limit)
+        share = BODIES.open_share(None if request.principal is None else request.principal.tenant_id)
+        length_check(scope, limit, share)
         scope = self._extend_scope(request, match)
-        if match.streams:
-            await self._application(scope, count_body(receive, limit), send)
-            return
-        body = await read_body(receive, limit)
-        await self._serve_in_thread(with_length(scope, body), replay_body(body, receive), send)
-
-    async def _serve_in_thread(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Calls the application when one of the request threads is free."""
-        threads = self._request_threads()
+        scope["gateway.release_body"] = share.release
+        receive = count_body(receive, limit, share)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await threads.acquire()
-        except TimeoutError:
-            raise Unavailable("The gateway is busy; try again.") from None
-        release = _call_once(threads.release)
+            if match.streams:
+                await self._application(scope, receive, send)
+                return
+            body = await read_body(receive, limit)
+            tenant_id = request.principal.tenant_id if request.principal is not None else NOBODY
+            claim = Claim(tenant_id, match.face.session_of(scope["path"]))
+            await self._serve_in_thread(claim, with_length(scope, body), replay_body(body, receive), send)
+        finally:
+            share.release()
+
+    async def _serve_in_thread(self, claim: Claim, scope: Scope, receive: Receive, send: Send) -> None:
+        """Calls the application when one of the request threads is free for its tenant and session."""
+        release = await self._take_thread(claim)
         try:
             # An application that has no more use for its thread may give it back before it ends.
             await self._application({**scope, "gateway.release": release}, receive, send)
         finally:
             release()
 
-    def _request_threads(self) -> asyncio.Semaphore:
-        """Returns the running loop's semaphore: one belongs to the loop that first waited at it."""
-        loop = asyncio.get_running_loop()
-        if self._threads is None or self._threads[0] is not loop:
-            self._threads = loop, asyncio.Semaphore(settings.GATEWAY_REQUEST_THREADS)
-        return self._threads[1]
+    async def _take_thread(self, claim: Claim) -> Callable[[], None]:
+        """Waits for a request thread; returns what gives it back."""
+        free = asyncio.get_running_loop().create_future()
+        waiter = Waiter(claim, partial(_set_free, free))
+        self._threads.enter(waiter)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await free
+        except (TimeoutError, asyncio.CancelledError) as ended:
+            if not self._threads.withdraw(waiter):
+                self._threads.leave(waiter)
+            if isinstance(ended, TimeoutError):
+                raise Unavailable("The gateway is busy; try again.", retry_after=RETRY_AFTER_SECONDS) from None
+            raise
+        return _call_once(partial(self._threads.leave, waiter))
 
     async def _fail(self, request: GateRequest, error: ClientGone | GatewayError, send: Send) -> None:
         """Responds with `error`; raises it in the middle of a response, so that the server cuts the connection."""
@@ -146,11 +165,13 @@ class Gate:
     def _match(self, request: GateRequest) -> PathMatch:
         """Returns the match of the request's path, which is looked up once."""
         if request.match is None:
-            request.match = self._paths.find(request.scope["path"])
+            request.match = self._paths.find(request.scope["path"], socket=request.scope["type"] == "websocket")
         return request.match
 
     async def _admit(self, request: GateRequest, match: PathMatch) -> Principal | None:
         """Returns the principal of the request, None on open paths; raises what it is refused with."""
+        if match.credential_check is not None:
+            await match.credential_check(request.scope)
         if match.key != "required":
             return None if match.key == "none" else await self._optional_principal(request.scope)
         if not match.known:
@@ -211,6 +232,12 @@ def _shown(scope: Scope) -> str:
     """Returns where a face may find another credential than a key: the query string and the cookies."""
     query = scope.get("query_string", b"") + (header(scope, b"cookie") or b"")
     return str(query.decode("latin-1"))
+
+
+def _set_free(free: asyncio.Future[None]) -> None:
+    """Wakes a request whose turn it is. One that was cancelled in the same moment gives the thread back itself."""
+    if not free.done():
+        free.set_result(None)
 
 
 def _call_once(release: Callable[[], None]) -> Callable[[], None]:

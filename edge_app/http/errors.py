@@ -12,14 +12,20 @@ from typing import Any
 import structlog
 
 from core_app import errors
-from core_app.database import database_unavailable
+from core_app.database_errors import database_busy, database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
-from core_app.metrics import ERRORS
+from core_app.metrics import ERRORS, LOCK_TIMEOUTS
 
 ERROR_BODY = "gateway.error_body"
 """Key of the ASGI scope: the `ErrorBody` of the request's face."""
+
+BUSY_SECONDS = 1
+"""`Retry-After` for a lock that was not free in time."""
+
+AWAY_SECONDS = 5
+"""`Retry-After` for a database that does not answer: a restart or a switchover takes seconds."""
 
 ErrorBody = Callable[[Any, GatewayError], Mapping[str, Any]]
 """Makes the body of an error in a face's shape, for a request's scope."""
@@ -64,11 +70,17 @@ def error_headers(error: GatewayError) -> dict[str, str]:
 def internal_error(cause: BaseException) -> GatewayError:
     """Turns an unknown exception into the error for the client, and logs the traceback under the same error id.
 
-    A database that does not answer is logged in one line and becomes Unavailable, so that clients retry.
+    A database that does not answer, or a lock that is not free in time, is logged in one line and becomes Unavailable,
+    so that clients retry.
     """
+    if database_busy(cause):
+        LOCK_TIMEOUTS.inc()
+        logger.warning("lock_timeout", error=error_summary(cause))
+        message = "Another request holds what this one needs (GATEWAY_LOCK_TIMEOUT_SECONDS); try again."
+        return errors.Unavailable(message, retry_after=BUSY_SECONDS)
     if database_unavailable(cause):
         logger.warning("database_away", error=error_summary(cause))
-        return errors.Unavailable("The gateway's database does not answer; try again.")
+        return errors.Unavailable("The gateway's database does not answer; try again.", retry_after=AWAY_SECONDS)
     error = errors.InternalError(new_id("err"))
     logger.error("unhandled_exception", error_id=error.error_id, exc_info=cause)
     return error

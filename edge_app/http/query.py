@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from core_app.errors import BadRequest
+from events_app.generations import Position, position_parse
 
 Query = Mapping[str, str]
 
@@ -22,3 +23,11 @@ def whole_number(text: str, field: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise BadRequest(f"{field} must be a whole number of at least 0.", field=field)
     return int(text)
+
+
+def stream_position(text: str, field: str) -> Position:
+    """Returns a position in a stream, as an event's id says it; raises BadRequest that names `field`."""
+    try:
+        return position_parse(text)
+    except ValueError:
+        raise BadRequest(f"{field} must be the id of an event, or 0.", field=field) from None

@@ -18,6 +18,7 @@ import structlog
 
 from core_app import database
 from core_app.errors import BadRequest, GatewayError, RateLimited
+from core_app.shares import Claim
 from core_app.timeouts import cancel_tasks
 from edge_app.rpc.errors import MethodTimedOut, RequestCancelled, rpc_error
 from edge_app.rpc.parameters import Params, Parse
@@ -71,15 +72,25 @@ class Method(Generic[C]):
 
     @classmethod
     def on_database(cls, parse: Parse[P], perform: Callable[[C, P], Any], **options: Any) -> Method[C]:
-        """Returns a method whose handler is a service: parameters are parsed, and it runs, in one database thread."""
+        """Returns a method whose handler is a service: parameters are parsed, and it runs, in one database thread.
+
+        The context is the principal, or has it as `principal`, with the session as `session_id` where there is one: the
+        thread is counted for them.
+        """
 
         def work(context: C, params: Params) -> Any:
             return perform(context, parse(params))
 
         async def run(context: C, params: Params) -> Any:
-            return await database.run(work, context, params)
+            return await database.run_action(_claim(context), work, context, params)
 
         return cls(run=run, **options)
+
+
+def _claim(context: Any) -> Claim:
+    """Returns the tenant and the session that a handler's thread is counted for."""
+    principal = getattr(context, "principal", context)
+    return Claim(getattr(principal, "tenant_id", None), getattr(context, "session_id", None))
 
 
 class PendingRequest:

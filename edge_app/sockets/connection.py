@@ -21,7 +21,7 @@ from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.order import RepliesFirst
 from edge_app.sockets.outbox import Frame, Outbox, OutboxFull
 from events_app.batches import StoredEvent
-from events_app.follower import Follower, FollowerReleased, FollowerSlow
+from events_app.follower import Follower, FollowerReleased, FollowerReset, FollowerSlow, Missing
 
 MAX_FRAME_BYTES = 1024 * 1024
 """Default frame limit; the server itself takes more, for protocols that allow it."""
@@ -75,10 +75,15 @@ class Connection(ABC):
         seconds: float = settings.GATEWAY_HEARTBEAT_SECONDS
         return seconds
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> Sequence[Frame]:
-        """Returns the frames of events of the followed stream. `missing` is the range of offsets before them that are
-        no longer kept."""
+    def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> Sequence[Frame]:
+        """Returns the frames of events of the followed stream. `missing` is the range before them that is no longer
+        kept."""
         raise NotImplementedError("A connection with a follower encodes its events.")
+
+    def encode_reset(self, reset: FollowerReset) -> Sequence[Frame]:
+        """Returns the frames that tell the client that events it has seen are lost; then it has to reconnect. Without
+        one it is told when it resumes."""
+        return ()
 
     def close_after(self, events: Sequence[StoredEvent]) -> SocketClose | None:
         """Returns the code with which the socket is closed after these events; None when it stays open."""
@@ -160,18 +165,19 @@ class Connection(ABC):
                 if now >= due:
                     due = now + self.heartbeat_seconds()
                     await self.heartbeat()
-                before = follower.position
                 events = await follower.next(due - now)
                 if not events:
                     continue
                 await self.outbox.flush()
                 await self.before_events()
-                first = events[0].offset
-                frames = self.encode_events(events, (before + 1, first - 1) if first > before + 1 else None)
+                frames = self.encode_events(events, follower.missing)
                 await self.order.before_events()
                 self.outbox.put_events(frames)
                 if (code := self.close_after(events)) is not None:
                     return code
+        except FollowerReset as reset:
+            self.outbox.put_events(self.encode_reset(reset))
+            return CloseCode.RESTART
         except FollowerReleased:
             return CloseCode.RESTART
         except FollowerSlow:

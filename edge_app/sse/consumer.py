@@ -21,13 +21,15 @@ from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone, Scope
 from edge_app.http.errors import face_error_body, internal_error
 from edge_app.http.log_context import bind_path_ids
-from edge_app.http.query import Query, query_of, whole_number
+from edge_app.http.query import Query, query_of, stream_position
 from edge_app.http.response import send_empty, send_error, send_json
 from edge_app.sse.frames import dropped_frame, heartbeat_frame, id_frame, restart_frame, retry_frame
 from edge_app.sse.writer import write_stream
 from events_app.batches import StoredEvent
-from events_app.follower import Follower, FollowerReleased, FollowerSlow
+from events_app.follower import Follower, FollowerReleased, FollowerReset, FollowerSlow, Missing
+from events_app.generations import Position
 from events_app.hub import HUB
+from events_app.positions import Dropped, StreamPosition, dropped_range
 from tenants_app.authentication import KeyWatch
 from tenants_app.principal import SESSIONS, Principal
 
@@ -52,16 +54,22 @@ class EventView(ABC):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A stream to follow from the offset `after` on.
+    """A stream to follow from the offset `after` on, which was found `here`.
 
     `dropped` is the `events_dropped` object to send first; when the stream is `over`, nothing follows it.
     """
 
     stream_id: int
     after: int
+    here: StreamPosition
     view: EventView
-    dropped: Mapping[str, object] | None = None
+    dropped: Dropped | None = None
     over: bool = False
+
+    @property
+    def start(self) -> Position:
+        """The position of `after`."""
+        return self.here.at(self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,8 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
         principal = self.principal
         try:
             with FOLLOWERS.track(principal):
-                async with Follower(opened.stream_id, after=opened.after, hub=HUB) as follower:
+                stream_id, generations = opened.stream_id, opened.here.generations
+                async with Follower(stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
                     chunks = _chunks(follower, opened, principal, self.required_scope)
                     await write_stream(self.receive, self.base_send, follower, chunks)
         except GatewayError as error:
@@ -137,7 +146,7 @@ async def _chunks(
     """
     yield retry_frame()
     if stream.dropped is not None:
-        yield dropped_frame(stream.after, stream.dropped)
+        yield dropped_frame(stream.start, stream.dropped)
     if stream.over:
         return
     clock, view = asyncio.get_running_loop().time, stream.view
@@ -145,13 +154,12 @@ async def _chunks(
     due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
     try:
         while True:
-            before = follower.position
             events = await follower.next(max(0.0, due - clock()))
             if events:
                 if not watch.fresh:
                     await watch.check()
                 await view.prepare(events)
-            frames, ended = _frames(view, before, events)
+            frames, ended = _frames(view, follower.missing, events)
             if chunk := b"".join(frames):
                 yield chunk
             if ended:
@@ -160,6 +168,8 @@ async def _chunks(
                 due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
                 await watch.check()
                 yield heartbeat_frame(follower.position)
+    except FollowerReset as reset:
+        yield dropped_frame(reset.after, reset.dropped) + restart_frame()
     except FollowerReleased:
         yield restart_frame()
     except (FollowerSlow, GatewayError) as error:
@@ -169,29 +179,28 @@ async def _chunks(
         internal_error(error)
 
 
-def _frames(view: EventView, before: int, events: Sequence[StoredEvent]) -> tuple[list[bytes], bool]:
-    """Returns the frames for events that follow the offset `before`, and True when the stream ends with them."""
+def _frames(view: EventView, missing: Missing | None, events: Sequence[StoredEvent]) -> tuple[list[bytes], bool]:
+    """Returns the frames for events, `missing` before them, and True when the stream ends with them."""
     frames = []
-    if events and events[0].offset > before + 1:
-        last = events[0].offset - 1
-        frames.append(dropped_frame(last, {"from": before + 1, "to": last}))
+    if events and missing is not None:
+        frames.append(dropped_frame(missing[1], dropped_range(*missing)))
     for event in events:
         frame = view.frame(event)
         frames.append(frame)
         if view.ends(event):
             if not frame:
                 # A client that filters the last event out must not come back for it again and again.
-                frames.append(id_frame(event.offset))
+                frames.append(id_frame(event.position))
             return frames, True
     return frames, False
 
 
-def requested_position(scope: Scope, query: Query) -> int | None:
+def requested_position(scope: Scope, query: Query) -> Position | None:
     """Returns `Last-Event-ID`, else `since`; None without either. Raises BadRequest."""
     last = dict(scope["headers"]).get(b"last-event-id", b"").decode("latin-1").strip()
     if last:
-        return whole_number(last, "Last-Event-ID")
-    return whole_number(query["since"], "since") if "since" in query else None
+        return stream_position(last, "Last-Event-ID")
+    return stream_position(query["since"], "since") if "since" in query else None
 
 
 def requested_types(query: Query) -> frozenset[str] | None:

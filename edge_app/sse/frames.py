@@ -7,10 +7,11 @@ on as they come and are not made here.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 
 from core_app import jsontext
 from events_app.batches import Encoder, StoredEvent
+from events_app.generations import Position
+from events_app.positions import Dropped
 
 HEADERS = (
     (b"content-type", b"text/event-stream"),
@@ -21,25 +22,25 @@ HEADERS = (
 
 def event_frame(event: StoredEvent, data: bytes) -> bytes:
     """Returns an event's frame with `data` in place of the event's own."""
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.offset, event.type.encode(), data)
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (_id(event.position), event.type.encode(), data)
 
 
 def _own_frame(event: StoredEvent) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.offset, event.type.encode(), event.data)
+    return event_frame(event, event.data)
 
 
 EVENT_FRAME: Encoder[bytes] = Encoder(_own_frame)
 """An event's frame with its own data: the same bytes for every follower of the stream."""
 
 
-def dropped_frame(offset: int, dropped: Mapping[str, object]) -> bytes:
-    """Returns the frame in place of events that are no longer kept, up to `offset`."""
-    return b"id: %d\nevent: events_dropped\ndata: %b\n\n" % (offset, jsontext.encode(dict(dropped)))
+def dropped_frame(after: Position, dropped: Dropped) -> bytes:
+    """Returns the frame that says which events the client misses; it goes on after `after`."""
+    return b"id: %b\nevent: events_dropped\ndata: %b\n\n" % (_id(after), jsontext.encode(dict(dropped)))
 
 
-def id_frame(offset: int) -> bytes:
+def id_frame(position: Position) -> bytes:
     """Returns a bare id: it moves the client's position past events that its filter left out."""
-    return b"id: %d\n\n" % offset
+    return b"id: %b\n\n" % _id(position)
 
 
 def retry_frame() -> bytes:
@@ -47,11 +48,15 @@ def retry_frame() -> bytes:
     return b"retry: %d\n\n" % random.randint(1000, 3000)  # noqa: S311  (spread, not secrecy)
 
 
-def heartbeat_frame(offset: int) -> bytes:
+def heartbeat_frame(position: Position) -> bytes:
     """Returns a comment with a bare id, so that a client that filters does not fall behind."""
-    return b": heartbeat\nid: %d\n\n" % offset
+    return b": heartbeat\nid: %b\n\n" % _id(position)
 
 
 def restart_frame() -> bytes:
     """Returns the comment before a stream that the server ends."""
     return b": restarting, reconnect and resume\n\n"
+
+
+def _id(position: Position) -> bytes:
+    return str(position).encode()

@@ -54,7 +54,7 @@ def endpoints_due(*, limit: int, besides: Iterable[int] = ()) -> list[WebhookEnd
 
 def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNames) -> list[Attempt]:
     """Claims at most `limit` of the endpoint's due deliveries and returns an attempt for each."""
-    claim = new_id("claim")
+    claim = new_id("clm")
     with write_transaction():
         moment = database_now()
         due = WebhookDelivery.objects.filter(endpoint_id=endpoint.pk, due_at__lte=moment).order_by("due_at")
@@ -145,7 +145,7 @@ def _load_data(rows: Sequence[WebhookDelivery]) -> dict[tuple[int | None, int | 
 
 def _event_body(row: WebhookDelivery, data: dict[str, Any], name: str) -> str:
     at = data.get("at") or clock.iso_ms(row.created_at)
-    given = {**data, "sessionId": name, "id": row.offset}
+    given = {**data, "sessionId": name, "id": row.position.wire if row.position is not None else None}
     return jsontext.encode_text({"type": row.type, "timestamp": at, "data": given})
 
 

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from core_app import clock
 from core_app.ids import new_id
+from events_app.generations import Position
 
 
 def endpoint_id() -> str:
@@ -78,6 +79,8 @@ class WebhookDelivery(models.Model):
         "events_app.Stream", models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
     )
     offset = models.BigIntegerField(null=True)
+    # With a default of the database: processes of the version before create deliveries without it.
+    generation = models.BigIntegerField(default=0, db_default=0)
     type = models.CharField(max_length=40)
     state = models.CharField(max_length=10, default=DeliveryState.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -115,3 +118,8 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def position(self) -> Position | None:
+        """The position of its event; None for a test."""
+        return None if self.offset is None else Position(self.offset, self.generation)

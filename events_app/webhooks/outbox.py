@@ -49,7 +49,12 @@ def deliveries_add(*, tenant_id: int, stream_id: int, events: Sequence[StoredEve
             due_at = None if waits or index else moment
             rows.append(
                 WebhookDelivery(
-                    endpoint_id=endpoint_id, stream_id=stream_id, offset=event.offset, type=event.type, due_at=due_at
+                    endpoint_id=endpoint_id,
+                    stream_id=stream_id,
+                    offset=event.offset,
+                    generation=event.generation,
+                    type=event.type,
+                    due_at=due_at,
                 )
             )
     if rows:

@@ -70,12 +70,12 @@ def webhook_to_wire(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 def delivery_to_wire(delivery: WebhookDelivery, session_id: str | None) -> dict[str, Any]:
     """Returns the wire shape of a delivery. `session_id` is the wire id of its session, None for a test."""
-    due = delivery.due_at
+    due, position = delivery.due_at, delivery.position
     return {
         "id": delivery.pk,
         "type": delivery.type,
         "sessionId": session_id,
-        "eventId": delivery.offset,
+        "eventId": position.wire if position is not None else None,
         "status": delivery.state,
         "attempts": delivery.attempts,
         "lastStatusCode": delivery.last_status,

@@ -7,6 +7,7 @@ import re
 from django.conf import settings
 
 from edge_app.face import DjangoWrapper, Face, Route
+from faces.native.callback_tokens import callback_token_check
 from faces.native.group_events import GroupEventStream
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
@@ -16,6 +17,7 @@ from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from tools_app.executors.callback import RESULT_PATH
 
+SESSION_PATH = re.compile(r"/v1/sessions/([^/]+)")
 PROMPT_PATH = re.compile(r"/v1/sessions/[^/]+/prompt\Z")
 
 _SESSION = "v1/sessions/<str:session_id>"
@@ -25,6 +27,12 @@ def body_limit(path: str) -> int:
     """Returns the limit of a request's body in bytes: prompts carry their attachments in base64."""
     limit: int = settings.GATEWAY_MAX_BODY_BYTES
     return limit + settings.GATEWAY_MAX_ATTACHMENT_BYTES * 4 // 3 if PROMPT_PATH.match(path) else limit
+
+
+def session_of(path: str) -> str | None:
+    """Returns the id of the session that a path belongs to."""
+    found = SESSION_PATH.match(path)
+    return found[1] if found else None
 
 
 FACE = Face(
@@ -38,8 +46,9 @@ FACE = Face(
     wrappers=(DjangoWrapper(path=f"{_SESSION}/prompt", wrap=PromptWait),),
     urls=urlpatterns,
     body_limit=body_limit,
+    session_of=session_of,
     # The `resultUrl` of a callback ends in its credential.
-    own_credential_paths=(RESULT_PATH,),
+    own_credential_paths={RESULT_PATH: callback_token_check},
     token_principal=TOKEN_PRINCIPAL,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from core_app import database, jsontext
 from core_app.errors import NotFound
+from core_app.shares import Claim
 from edge_app.http.query import Query
 from edge_app.sse.consumer import EventStreamConsumer, EventView, OpenStream, requested_position, requested_types
 from edge_app.sse.frames import dropped_frame, event_frame
 from events_app import log
 from events_app.batches import StoredEvent
-from events_app.positions import position
+from events_app.generations import Position
+from events_app.positions import dropped_range, position
 from sessions_app.models import SessionGroup
 from sessions_app.selectors import session_names
 from tenants_app.principal import Principal
@@ -27,7 +29,8 @@ class GroupEventStream(EventStreamConsumer):
     async def open(self, query: Query) -> OpenStream:
         group_id = self.scope["url_route"]["kwargs"]["group_id"]
         after, types = requested_position(self.scope, query), requested_types(query)
-        return await database.run(_open_stream, self.principal, group_id, after, types)
+        claim = Claim(self.principal.tenant_id)
+        return await database.run_action(claim, _open_stream, self.principal, group_id, after, types)
 
 
 class GroupView(EventView):
@@ -51,7 +54,7 @@ class GroupView(EventView):
         if not self._shows(event):
             return b""
         if event.data == log.REMOVED_DATA:
-            return dropped_frame(event.offset, {"from": event.offset, "to": event.offset})
+            return dropped_frame(event.position, dropped_range(event.position, event.position))
         assert event.source is not None  # a group's stream has nothing but pointers
         return event_frame(event, self._prefixes[event.source] + event.data[1:])
 
@@ -59,16 +62,12 @@ class GroupView(EventView):
         return self._types is None or event.type in self._types
 
 
-def _open_stream(principal: Principal, group_id: str, after: int | None, types: frozenset[str] | None) -> OpenStream:
+def _open_stream(
+    principal: Principal, group_id: str, after: Position | None, types: frozenset[str] | None
+) -> OpenStream:
     group = SessionGroup.objects.filter(tenant_id=principal.tenant_id, public_id=group_id).first()
     if group is None:
         raise NotFound(f"There is no group {group_id!r}.")
     here = position(group.stream_id)
-    view = GroupView(types)
-    if after is None:
-        return OpenStream(group.stream_id, here.head, view)
-    if after > here.head:
-        return OpenStream(group.stream_id, here.head, view, {"from": after, "to": here.head, "reason": "reset"})
-    if after < here.floor:
-        return OpenStream(group.stream_id, here.floor, view, {"from": after + 1, "to": here.floor})
-    return OpenStream(group.stream_id, after, view)
+    start = here.resume(after) if after is not None else here.skip_removed(here.head)
+    return OpenStream(group.stream_id, start.after, here, GroupView(types), start.dropped)

@@ -82,6 +82,7 @@ class SessionCreateSerializer(serializers.Serializer[Any]):
     historyPolicy = serializers.ChoiceField(
         ["error", "truncate", "summarize"], required=False, allow_null=True, source="history_policy"
     )
+    outagePolicy = serializers.ChoiceField(["wait", "fail"], required=False, allow_null=True, source="outage_policy")
     approvals = serializers.DictField(
         child=serializers.ChoiceField(["always", "never"]), required=False, allow_null=True
     )
@@ -120,6 +121,7 @@ class SessionPatchSerializer(serializers.Serializer[Any]):
     groupId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="group_id")
     title = StrictString(required=False, allow_null=True, max_length=200)
     tools = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=128)
+    outagePolicy = serializers.ChoiceField(["wait", "fail"], required=False, source="outage_policy")
 
 
 class AttachmentSerializer(serializers.Serializer[Any]):

@@ -6,8 +6,9 @@ from typing import Any
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
+from core_app.shares import Claim
 from edge_app.http.asgi import Scope
-from edge_app.http.query import Query, whole_number
+from edge_app.http.query import Query, stream_position, whole_number
 from edge_app.sse.consumer import (
     EventStreamConsumer,
     EventView,
@@ -31,9 +32,11 @@ class SessionEventStream(EventStreamConsumer):
 
     async def open(self, query: Query) -> OpenStream | PlainResponse:
         public_id = self.scope["url_route"]["kwargs"]["session_id"]
+        claim = Claim(self.principal.tenant_id, public_id)
         if query.get("format") == "json":
-            return PlainResponse(await database.run(_events_page, self.principal, public_id, query))
-        return await database.run(_open_stream, self.principal, public_id, _stream_request(self.scope, query))
+            return PlainResponse(await database.run_action(claim, _events_page, self.principal, public_id, query))
+        request = _stream_request(self.scope, query)
+        return await database.run_action(claim, _open_stream, self.principal, public_id, request)
 
 
 class PlannedView(EventView):
@@ -69,22 +72,25 @@ def _open_stream(principal: Principal, public_id: str, request: StreamRequest) -
     plan = stream_plan(session, request)
     if plan.finished:
         return PlainResponse(None)
-    return OpenStream(session.stream_id, plan.after, PlannedView(plan), plan.dropped, plan.over)
+    return OpenStream(session.stream_id, plan.after, plan.here, PlannedView(plan), plan.dropped, plan.over)
 
 
 def _events_page(principal: Principal, public_id: str, query: Query) -> dict[str, Any]:
     session = session_get(principal, public_id)
-    since = whole_number(query.get("since", "0"), "since")
+    since = stream_position(query.get("since", "0"), "since")
     limit = min(max(1, whole_number(query.get("limit", "100"), "limit")), MAX_PAGE)
     here = session_position(session)
-    events = log.read(session.stream_id, after=since, limit=limit, types=requested_types(query))
+    resumption = here.resume(since)
+    events = log.read(session.stream_id, after=resumption.after, limit=limit, types=requested_types(query))
     page: dict[str, Any] = {
-        "events": [{"id": event.offset, "event": event.type, "data": jsontext.decode(event.data)} for event in events],
-        "lastEventIndex": here.head,
-        "nextCursor": events[-1].offset if events and log.read_was_cut(events, limit) else None,
+        "events": [_event_to_wire(event) for event in events],
+        "lastEventIndex": here.newest.wire,
+        "nextCursor": events[-1].position.wire if events and log.read_was_cut(events, limit) else None,
     }
-    if since > here.head:
-        page["dropped"] = {"from": since, "to": here.head, "reason": "reset"}
-    elif since < here.floor:
-        page["dropped"] = {"from": since + 1, "to": here.floor}
+    if resumption.dropped is not None:
+        page["dropped"] = resumption.dropped
     return page
+
+
+def _event_to_wire(event: StoredEvent) -> dict[str, Any]:
+    return {"id": event.position.wire, "event": event.type, "data": jsontext.decode(event.data)}

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from core_app import clock
 from events_app.batches import StoredEvent
-from events_app.positions import StreamPosition
+from events_app.generations import Position
+from events_app.positions import Dropped, StreamPosition
 from sessions_app.events import TERMINAL_TYPES, PromptReceived, SessionClosed
 from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.selectors import run_ending_after, run_get, run_newest, session_position
@@ -24,7 +25,7 @@ RECENT = timedelta(seconds=60)
 class StreamRequest:
     """The client's request. `after` is its `Last-Event-ID`, else `since`; with `types` None it gets all events."""
 
-    after: int | None = None
+    after: Position | None = None
     run_id: str | None = None
     whole_session: bool = False
     types: frozenset[str] | None = None
@@ -37,17 +38,18 @@ class StreamPlan:
     `only_run` shows one run alone; an empty one stands for the next run. The stream ends with the terminal event of
     `end_run`; None stands for the next run that begins after `after`, or, with `whole_session`, for the session's end.
     `dropped` is the `events_dropped` object to send first. `finished`: nothing will ever come (204). `over`: the events
-    are no longer kept, and `dropped` is all that is sent.
+    are no longer kept, or lost, and `dropped` is all that is sent. `here` is the position that `after` was found at.
     """
 
     after: int
+    here: StreamPosition
     only_run: str | None = None
     end_run: str | None = None
     whole_session: bool = False
     types: frozenset[str] | None = None
     finished: bool = False
     over: bool = False
-    dropped: dict[str, object] | None = None
+    dropped: Dropped | None = None
 
     def shows(self, event: StoredEvent) -> bool:
         """True for events that the client gets."""
@@ -73,52 +75,56 @@ def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
     """Makes the plan for a client that connects now. Raises NotFound for an unknown run."""
     # The position first: a prompt that is accepted meanwhile is then found as a run, or lies beyond the head.
     here = session_position(session)
+    seen = here.common(request.after) if request.after is not None else None
     if request.run_id is not None:
-        plan = _one_run(request, run_get(session, request.run_id), here)
-    elif request.after is not None:
-        plan = _from_position(session, request, request.after, here)
+        plan = _one_run(seen, run_get(session, request.run_id), here)
+    elif seen is not None:
+        plan = _from_position(session, request, seen, here)
     else:
         plan = _from_now(session, request, here)
     plan.types = request.types
     plan.whole_session = request.whole_session
-    return _with_dropped(plan, request, here)
+    if request.after is not None and seen != request.after.offset:
+        return _with_reset(plan, request.after)
+    resumption = here.skip_removed(plan.after)
+    plan.after, plan.dropped = resumption.after, resumption.dropped
+    return plan
 
 
-def _one_run(request: StreamRequest, run: Run, here: StreamPosition) -> StreamPlan:
+def _one_run(seen: int | None, run: Run, here: StreamPosition) -> StreamPlan:
     start = run.first_offset - 1
-    after = max(start, request.after) if request.after is not None else start
-    seen = run.last_offset is not None and after >= run.last_offset
+    after = max(start, seen) if seen is not None else start
+    finished = run.last_offset is not None and after >= run.last_offset
     removed = run.last_offset is not None and here.floor >= run.last_offset
-    return StreamPlan(after, only_run=run.pk, end_run=run.pk, finished=seen, over=removed)
+    return StreamPlan(after, here, only_run=run.pk, end_run=run.pk, finished=finished, over=removed)
 
 
 def _from_position(session: AgentSession, request: StreamRequest, after: int, here: StreamPosition) -> StreamPlan:
     coming = run_ending_after(session.pk, max(after, here.floor))
     if coming is not None:
-        return StreamPlan(after, end_run=coming.pk)
+        return StreamPlan(after, here, end_run=coming.pk)
     closed = session.closed_at is not None
-    return StreamPlan(after, finished=closed and (not request.whole_session or after >= here.head))
+    return StreamPlan(after, here, finished=closed and (not request.whole_session or after >= here.head))
 
 
 def _from_now(session: AgentSession, request: StreamRequest, here: StreamPosition) -> StreamPlan:
     newest = run_newest(session.pk)
     if newest is not None and _is_current(newest):
         alone = None if request.whole_session else newest.pk
-        return StreamPlan(newest.first_offset - 1, only_run=alone, end_run=newest.pk)
+        return StreamPlan(newest.first_offset - 1, here, only_run=alone, end_run=newest.pk)
     alone = None if request.whole_session else ""
-    return StreamPlan(here.head, only_run=alone, finished=session.closed_at is not None)
+    return StreamPlan(here.head, here, only_run=alone, finished=session.closed_at is not None)
 
 
 def _is_current(run: Run) -> bool:
     return run.state in UNFINISHED or (run.ended_at is not None and run.ended_at > clock.now() - RECENT)
 
 
-def _with_dropped(plan: StreamPlan, request: StreamRequest, here: StreamPosition) -> StreamPlan:
-    """Starts the plan where the log has events, and reports those that it no longer, or not yet, has."""
-    if request.after is not None and request.after > here.head:
-        plan.dropped = {"from": plan.after, "to": here.head, "reason": "reset"}
-        plan.after = here.head
-    elif plan.after < here.floor:
-        plan.dropped = {"from": plan.after + 1, "to": here.floor}
-        plan.after = here.floor
+def _with_reset(plan: StreamPlan, seen: Position) -> StreamPlan:
+    """Lets a client that has seen lost events go on where the log that it read is still this one. Where nothing would
+    follow, it is told all the same."""
+    resumption = plan.here.reset(seen, max(plan.after, plan.here.floor))
+    plan.after, plan.dropped = resumption.after, resumption.dropped
+    if plan.finished:
+        plan.finished, plan.over = False, True
     return plan

@@ -13,6 +13,7 @@ from rest_framework import serializers
 
 from core_app import database, jsontext
 from core_app.errors import MethodNotAllowed, UnsupportedMediaType
+from core_app.shares import Claim
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import read_body
@@ -57,7 +58,9 @@ async def _call_tool(scope: Scope, receive: Receive) -> dict[str, Any]:
     if scope["method"] != "POST":
         raise MethodNotAllowed("A tool is tried with POST.", allow="POST")
     path = scope["url_route"]["kwargs"]
-    stream_id, context = await database.run(tool_test_context, principal=principal, public_id=path["session_id"])
+    public_id = path["session_id"]
+    claim = Claim(principal.tenant_id, public_id)
+    stream_id, context = await database.run_action(claim, tool_test_context, principal=principal, public_id=public_id)
     serializer = ToolTestSerializer(data=await _read_json(scope, receive))
     serializer.is_valid(raise_exception=True)
     with FOLLOWERS.track(principal):

@@ -23,21 +23,30 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from agents_app import guardrails
+from core_app.ids import CELL
 from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
 RUNNERS = ("inline", "worker")
+AUTH_MODES = ("token", "password", "device")
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 POSITIVE = (
     "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
     "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
-    "GATEWAY_FOLLOWER_QUEUE", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
+    "GATEWAY_FOLLOWER_QUEUE_BYTES", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
     "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
-    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES",
+    "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES", "GATEWAY_MAX_CONNECTIONS",
+    "GATEWAY_CONNECTION_TIMEOUT", "GATEWAY_RPC_HEARTBEAT_SECONDS",
     "GATEWAY_MAX_URL_BYTES", "GATEWAY_MAX_HEADERS", "GATEWAY_MAX_HEAD_BYTES", "GATEWAY_HEAD_SECONDS",
     "GATEWAY_MAX_IDLE_CONNECTIONS", "GATEWAY_MAX_IDLE_PER_ADDRESS", "GATEWAY_RESERVED_FILES",
     "GATEWAY_SOCKET_FRAMES_PER_MINUTE", "GATEWAY_SOCKET_MESSAGES_PER_MINUTE", "GATEWAY_FAILED_KEYS_PER_MINUTE",
     "GATEWAY_MIN_BODY_BYTES_PER_SECOND",
+    "GATEWAY_CONTENT_THREADS",
+    "GATEWAY_CONTENT_SECONDS", "GATEWAY_CONNECTIONS_PER_HOST", "GATEWAY_CONNECTIONS_PER_TENANT",
+    "GATEWAY_ACTION_THREADS", "GATEWAY_TENANT_SHARE",
+    "GATEWAY_SESSION_THREADS", "GATEWAY_MAX_WAITING_REQUESTS", "GATEWAY_LOCK_TIMEOUT_SECONDS",
+    "GATEWAY_BODY_MEMORY_BYTES",
+    "GATEWAY_BUDGET_OUTPUT_TOKENS",
 )  # fmt: skip
 
 MIN_SECRET_KEY = 32
@@ -103,6 +112,12 @@ def _choices() -> Iterator[CheckMessage]:
             f"GATEWAY_SYNCHRONOUS is '{settings.GATEWAY_SYNCHRONOUS}'; it is NORMAL, FULL or EXTRA"
             " (with OFF a crash of the machine could destroy the database).",
             id="gateway.E005",
+        )
+    if unknown := [mode for mode in settings.GATEWAY_AUTH_MODES if mode not in AUTH_MODES]:
+        yield Error(
+            f"GATEWAY_AUTH_MODES names '{unknown[0]}'; it lists {_join(AUTH_MODES)}."
+            " Tailscale has a setting of its own, GATEWAY_ALLOW_TAILSCALE.",
+            id="gateway.E021",
         )
     if settings.GATEWAY_LOG_LEVEL.upper() not in LEVELS:
         yield Error(f"GATEWAY_LOG_LEVEL is '{settings.GATEWAY_LOG_LEVEL}'; it is {_join(LEVELS)}.", id="gateway.E006")
@@ -214,6 +229,11 @@ def _addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
             id="gateway.E014",
+        )
+    if not CELL.match(settings.GATEWAY_CELL):
+        yield Error(
+            f"GATEWAY_CELL is '{settings.GATEWAY_CELL}'; it is at most 8 lowercase letters and digits.",
+            id="gateway.E022",
         )
 
 

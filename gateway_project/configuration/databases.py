@@ -13,11 +13,19 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 OTHER_CONNECTIONS = 8
-"""Connections beside one for each database thread and one for each request thread: the flusher's, the lease keeper's,
-the sweep's …"""
+"""Connections beside one for each database, action and request thread: the flusher's, the lease keeper's, those of the
+background work …"""
 
-QUEUE_CONNECTIONS = 5
-"""Connections that a worker's queue opens beside those: four, and one that listens."""
+QUEUE_CONNECTIONS = 4
+"""Connections that a worker's queue opens beside those."""
+
+CONNECTION_SECONDS = 600.0
+"""A connection is replaced after this time, so that one to a server that was demoted quietly does not last."""
+
+IDLE_PARTS = 4
+"""A transaction may be idle for a quarter of a lease: its row locks are needed to renew leases, every quarter of it."""
+
+DEFAULT_PORT = "5432"
 
 APPLICATION = "agent-gateway "
 
@@ -33,7 +41,7 @@ _PATIENCE = {
 """Parameters of libpq; those in GATEWAY_DATABASE_URL take precedence."""
 
 
-def sqlite(file: Path, *, test_file: Path | str, synchronous: str) -> dict[str, Any]:
+def sqlite(file: Path, *, test_file: Path | str, synchronous: str, lock_seconds: float) -> dict[str, Any]:
     """Returns the settings of a database in `file`, in WAL mode."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -42,7 +50,8 @@ def sqlite(file: Path, *, test_file: Path | str, synchronous: str) -> dict[str, 
         "OPTIONS": {
             # Read-then-write in deferred mode fails with "database is locked" under load.
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
+            # For another process that writes, such as a command of manage.py.
+            "timeout": lock_seconds,
             "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
             " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",
         },
@@ -51,8 +60,9 @@ def sqlite(file: Path, *, test_file: Path | str, synchronous: str) -> dict[str, 
     }
 
 
-def postgresql(url: str, *, db_threads: int, request_threads: int, lease_seconds: float) -> dict[str, Any]:
-    """Returns the settings of the database at `url`, with a connection pool for all threads of a process.
+def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: float) -> dict[str, Any]:
+    """Returns the settings of the database at `url`, with a connection pool for the `threads` of a process and its
+    other work. The URL may name several hosts, `host1:5432,host2:5432`, which libpq tries in turn.
 
     Raises ImproperlyConfigured, with a text that never shows the password.
     """
@@ -62,7 +72,7 @@ def postgresql(url: str, *, db_threads: int, request_threads: int, lease_seconds
         # libpq quotes what is wrong in a password's percent-encoding, password included.
         if re.search("%(?![0-9A-Fa-f]{2})", url):
             raise ValueError(url)
-        parsed: dict[str, Any] = dict(dj_database_url.parse(url))
+        parsed = _parse(url)
     except ValueError:
         raise ImproperlyConfigured(
             "GATEWAY_DATABASE_URL is no address: it takes postgresql://user:password@host:5432/name, where"
@@ -70,10 +80,16 @@ def postgresql(url: str, *, db_threads: int, request_threads: int, lease_seconds
         ) from None
     # By name: an embedded gateway does not need the library, which costs a start 0.07 s.
     connection_class = import_string("core_app.postgresql.PromptConnection")
-    size = db_threads + request_threads + OTHER_CONNECTIONS
-    pool = {"min_size": 2, "max_size": size, "timeout": 30, "connection_class": connection_class}
-    # A process that freezes in a transaction would hold its row locks for longer than its leases.
-    options = f"-c idle_in_transaction_session_timeout={int(lease_seconds * 1000)}"
+    pool = {
+        "min_size": 2,
+        "max_size": threads + OTHER_CONNECTIONS,
+        "timeout": 30,
+        "max_lifetime": CONNECTION_SECONDS,
+        "connection_class": connection_class,
+    }
+    # A process that freezes in a transaction holds its row locks, which other processes need to renew their leases.
+    options = f"-c idle_in_transaction_session_timeout={int(lease_seconds * 1000 / IDLE_PARTS)}"
+    options += f" -c lock_timeout={int(lock_seconds * 1000)}"
     return parsed | {
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
@@ -91,7 +107,39 @@ def application_name() -> str:
     return f"{APPLICATION}{socket.gethostname()[:30]}:{os.getpid()}"
 
 
-def max_connections(*, db_threads: int, request_threads: int) -> int:
-    """Returns the most connections that one process opens: those of a worker, which opens some more than a web
-    process."""
-    return db_threads + request_threads + OTHER_CONNECTIONS + QUEUE_CONNECTIONS
+def max_connections(threads: int) -> int:
+    """Returns the most connections that one process with so many threads opens: those of a worker, which opens some
+    more than a web process."""
+    return threads + OTHER_CONNECTIONS + QUEUE_CONNECTIONS
+
+
+def _parse(url: str) -> dict[str, Any]:
+    """Parses the URL. The library for it reads one host only, so the others are put back afterwards."""
+    scheme, _, rest = url.partition("://")
+    authority, separator, path = _split_authority(rest)
+    credentials, at, hosts = authority.rpartition("@")
+    parts = [_split_port(host) for host in hosts.split(",")]
+    first, port = parts[0]
+    single = f"{first}:{port}" if port else first
+    parsed: dict[str, Any] = dict(dj_database_url.parse(f"{scheme}://{credentials}{at}{single}{separator}{path}"))
+    if len(parts) > 1:
+        if any(not host or (port and not port.isdigit()) for host, port in parts):
+            raise ValueError(url)
+        parsed["HOST"] = ",".join(host.strip("[]") for host, _ in parts)
+        parsed["PORT"] = ",".join(port or DEFAULT_PORT for _, port in parts)
+    return parsed
+
+
+def _split_authority(rest: str) -> tuple[str, str, str]:
+    """Splits what follows the scheme into authority, the character that ends it, and the remainder."""
+    found = re.search("[/?#]", rest)
+    return (rest, "", "") if found is None else (rest[: found.start()], found[0], rest[found.end() :])
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    """Splits `host:port` or `[address]:port`; the port is empty where there is none."""
+    address, bracket, port = host.rpartition("]")
+    if bracket:
+        return address + bracket, port.removeprefix(":")
+    name, _, port = host.partition(":")
+    return name, port

@@ -22,6 +22,7 @@ SECRETS = (
     "GATEWAY_SECRET_KEY_FALLBACKS",
     "GATEWAY_DATABASE_URL",
     "GATEWAY_REDIS_URL",
+    "GATEWAY_PASSWORD",
 )
 """Settings that may be in a file each. In the file of a list the entries are separated by lines or commas."""
 

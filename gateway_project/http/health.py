@@ -24,6 +24,8 @@ from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.response import send_json, send_response
+from events_app.flusher import FLUSHER
+from sessions_app.legs.lease_keeper import KEEPER
 from sessions_app.models import AgentSession, SessionState
 from tenants_app.models import ApiKey
 
@@ -135,6 +137,8 @@ async def send_page(scope: Scope, send: Send, status: int, content_type: bytes, 
 async def database_probe() -> str:
     """Checks that the database answers a query and that SQLite can write: reading goes on when the disk is full."""
     await database.run(database.database_now)
+    if await database.run(database.read_only_check):
+        raise NotReady("the server is a standby (target_session_attrs=read-write in GATEWAY_DATABASE_URL avoids it)")
     if not settings.GATEWAY_DATABASE_URL and shutil.disk_usage(settings.GATEWAY_DATA_DIR).free < LEAST_FREE_BYTES:
         raise NotReady("the disk of GATEWAY_DATA_DIR is full")
     return "ok"
@@ -146,6 +150,14 @@ async def channel_layer_probe() -> str:
     if layer is None:
         raise NotReady("none is configured")
     await layer.group_send("gateway.readyz", {"type": "readyz"})
+    return "ok"
+
+
+async def threads_probe() -> str:
+    """Checks the threads on which every leg of the process depends."""
+    for name, part in (("the flusher", FLUSHER), ("the lease keeper", KEEPER)):
+        if not part.alive:
+            raise NotReady(f"{name} has ended; the log says why")
     return "ok"
 
 

@@ -15,6 +15,7 @@ from gateway_project.http.health import (
     WorkersProbe,
     channel_layer_probe,
     database_probe,
+    threads_probe,
 )
 from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
 from gateway_project.observability.metrics import Metrics
@@ -24,6 +25,7 @@ READYZ = Readyz(
     {
         "database": database_probe,
         "channel layer": channel_layer_probe,
+        "threads": threads_probe,
         "workers": WorkersProbe(GATEWAY),
         "migrations": MigrationsProbe(),
     }

@@ -22,13 +22,15 @@ from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.body_budget import BODIES
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
 from gateway_project.process.connections import CONNECTIONS
+from inference_app.spend.metering import METER
 from sessions_app.legs.runner import RUNNER
-from sessions_app.models import UNFINISHED, Run
+from sessions_app.models import UNFINISHED, Run, RunState
 from tenants_app.principal import PLATFORM, Principal
 
 DATABASE_SECONDS = 2.0
@@ -37,7 +39,7 @@ logger = structlog.get_logger("gateway.metrics")
 
 
 class PartsCollector(Collector):
-    """The numbers of this process's hub, flusher, runner, connections and sockets."""
+    """The numbers of this process's hub, flusher, runner, meter, connections and sockets."""
 
     def describe(self) -> Iterable[Metric]:
         """Returns the same as `collect`: reading costs nothing."""
@@ -48,22 +50,28 @@ class PartsCollector(Collector):
         yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
         yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
         yield _connections()
+        yield GaugeMetricFamily("gateway_body_bytes", "Request bodies in memory.", value=BODIES.held_bytes)
         yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
         yield _counter("gateway_hub_dropped", "Batches that did not reach the channel layer.", HUB.dropped)
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)
         yield _counter("gateway_flusher_commits", "Group commits.", FLUSHER.commits)
         yield _counter("gateway_flusher_events", "Events in group commits.", FLUSHER.committed_events)
+        waiting = "Requests to providers that wait to be written to the ledger."
+        yield GaugeMetricFamily("gateway_calls_gathered", waiting, value=METER.gathered)
 
 
 class RunStates(Collector):
-    """Unfinished runs of the whole deployment by state, as of the last `refresh`."""
+    """Unfinished runs of the whole deployment by state, and those that wait for a provider, as of the last
+    `refresh`."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] | None = None
+        self.provider_waiting: int | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Returns the metric without samples."""
         yield _runs()
+        yield _provider_waiting(None)
 
     def collect(self) -> Iterable[Metric]:
         """Returns no samples when the last refresh failed: a gap says more than an old number."""
@@ -71,13 +79,14 @@ class RunStates(Collector):
         for state, count in (self.counts or {}).items():
             family.add_metric([state], count)
         yield family
+        yield _provider_waiting(self.provider_waiting)
 
     async def refresh(self) -> None:
         """Queries the database, for DATABASE_SECONDS at most."""
-        self.counts = None
+        self.counts = self.provider_waiting = None
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
-                self.counts = await database.run(_count_unfinished)
+                self.counts, self.provider_waiting = await database.run(_count_unfinished)
         except (DatabaseError, TimeoutError) as error:
             logger.warning("runs_not_counted", error=error_summary(error))
 
@@ -113,9 +122,14 @@ def _runs() -> GaugeMetricFamily:
     return GaugeMetricFamily("gateway_runs", "Unfinished runs by state.", labels=["state"])
 
 
-def _count_unfinished() -> dict[str, int]:
+def _provider_waiting(value: int | None) -> GaugeMetricFamily:
+    return GaugeMetricFamily("gateway_runs_provider_waiting", "Runs that wait for their provider.", value=value)
+
+
+def _count_unfinished() -> tuple[dict[str, int], int]:
     found = Run.objects.filter(state__in=UNFINISHED).order_by().values_list("state").annotate(Count("pk"))
-    return {str(state): 0 for state in UNFINISHED} | dict(found)
+    away = Run.objects.filter(state=RunState.WAITING, resume_at__isnull=False).count()
+    return {str(state): 0 for state in UNFINISHED} | dict(found), away
 
 
 REGISTRY.register(PartsCollector())

@@ -7,6 +7,7 @@ gateway can start on it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from contextlib import closing
@@ -47,6 +48,7 @@ def _copy_database(source: Path, target: Path) -> None:
     ):
         # All pages in one read transaction; in steps, every commit of the server would restart the copy.
         here.backup(there)
+        forget_incarnation(there)
         # The copy is in WAL mode too: this moves its journal into the file that is renamed.
         there.execute("PRAGMA journal_mode=DELETE")
         found = there.execute("PRAGMA quick_check(1)").fetchone()
@@ -54,6 +56,12 @@ def _copy_database(source: Path, target: Path) -> None:
         raise ImproperlyConfigured(f"The copy of {source} is damaged: {found[0]}")
     _sync(partial)
     partial.rename(target)
+
+
+def forget_incarnation(copy: sqlite3.Connection) -> None:
+    """Makes the copy begin a new generation when it is served (`events_app.incarnation_sqlite`)."""
+    with copy, contextlib.suppress(sqlite3.OperationalError):  # of a version before generations
+        copy.execute("UPDATE events_app_incarnation SET identity = ''")
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -58,6 +58,19 @@ OLDEST_SECRETS = 1000
 STALE_SECONDS = 30.0
 """The sweep takes over what a dead process held within seconds; anything older means that no sweep runs."""
 
+SNAPSHOT_SECONDS = 60.0
+_SNAPSHOTS = """
+    SELECT name, seconds FROM (
+        SELECT COALESCE(NULLIF(application_name, ''), 'process ' || pid) AS name,
+            extract(epoch FROM clock_timestamp() - xact_start)::float AS seconds
+        FROM pg_stat_activity
+        WHERE backend_xmin IS NOT NULL AND datname = current_database() AND backend_type <> 'autovacuum worker'
+        UNION ALL
+        SELECT 'prepared transaction ' || gid, extract(epoch FROM clock_timestamp() - prepared)::float
+        FROM pg_prepared_xacts WHERE database = current_database()
+    ) s WHERE seconds > %s ORDER BY seconds DESC
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -242,20 +255,25 @@ def check_workers() -> Found:
 def check_waiting_runs() -> Found:
     """Finds waiting runs without an awaited call, and queued runs that no process starts."""
     awaited = ToolCall.objects.filter(run_id=OuterRef("pk"), state__in=AWAITED)
-    orphaned = Run.objects.filter(state=RunState.WAITING).exclude(Exists(awaited)).count()
+    waiting = Run.objects.filter(state=RunState.WAITING)
+    orphaned = waiting.filter(resume_at__isnull=True).exclude(Exists(awaited)).count()
     late = clock.now() - timedelta(seconds=STALE_SECONDS)
     active = Run.objects.filter(session_id=OuterRef("session_id"), state__in=[RunState.WAITING, RunState.RUNNING])
     queued = Run.objects.filter(state__in=[RunState.QUEUED, RunState.READY], created_at__lt=late)
     unserved = queued.exclude(Exists(active)).count()
     if orphaned:
         return "wrong", f"{orphaned} runs wait for nothing: all of their calls are settled."
+    overdue = waiting.filter(resume_at__lt=late).count()
+    if overdue:
+        return "warning", f"{overdue} runs waited for a provider and no process resumes them: is one serving?"
     if unserved:
         return "warning", f"{unserved} runs are queued and no process has started them: is one serving?"
-    return "ok", "every waiting run has a call to wait for."
+    return "ok", "every waiting run has a call or a provider to wait for."
 
 
 def check_ledger() -> Found:
-    """Compares the token sums of the newest runs with their ledger entries."""
+    """Compares the token sums of the newest runs with their ledger entries, which may have more: requests that were
+    aborted or broke off are in the ledger alone, and so is a response whose checkpoint was refused."""
     newest = list(Run.objects.filter(turns__gt=0).order_by("-created_at").values_list("pk", flat=True)[:RECENT_RUNS])
     columns = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
     sums = {name: Sum(name) for name in columns}
@@ -265,11 +283,12 @@ def check_ledger() -> Found:
     different = [
         run
         for run in Run.objects.filter(pk__in=newest).only(*columns)
-        if any(getattr(run, name) != spent.get(run.pk, {}).get(f"of_{name}", 0) for name in columns)
+        if any(getattr(run, name) > spent.get(run.pk, {}).get(f"of_{name}", 0) for name in columns)
     ]
     if different:
-        return "wrong", f"{len(different)} of the newest {len(newest)} runs differ from the ledger: {different[0].pk} …"
-    return "ok", f"the ledger and the newest {len(newest)} runs agree."
+        missing = f"{len(different)} of the newest {len(newest)} runs"
+        return "wrong", f"{missing} have more usage than the ledger: {different[0].pk} …"
+    return "ok", f"the ledger has all usage of the newest {len(newest)} runs."
 
 
 def check_sealed_secrets() -> Found:
@@ -299,13 +318,30 @@ def check_connections() -> Found:
         limit, processes = cursor.fetchone()
     # This command is one of them, and is about to end.
     processes = max(0, processes - 1)
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     text = f"{processes} processes are connected, each opens up to {of_each}; max_connections allows {limit}."
     if (processes + 1) * of_each <= limit:
         return "ok", text
     return "warning", (
         f"{text} One more process, as in a rolling restart, is too many: raise max_connections, or lower"
-        " GATEWAY_DB_THREADS and GATEWAY_REQUEST_THREADS."
+        " GATEWAY_DB_THREADS, GATEWAY_ACTION_THREADS and GATEWAY_REQUEST_THREADS."
+    )
+
+
+def check_snapshots() -> Found:
+    """Finds transactions that keep PostgreSQL from removing old versions of rows."""
+    if not settings.GATEWAY_DATABASE_URL:
+        return "ok", "SQLite, which keeps one version of a row."
+    with connection.cursor() as cursor:
+        cursor.execute(_SNAPSHOTS, [SNAPSHOT_SECONDS])
+        found = cursor.fetchall()
+    if not found:
+        return "ok", f"no transaction keeps a snapshot for more than {SNAPSHOT_SECONDS:.0f} s."
+    name, seconds = found[0]
+    return "warning", (
+        f"{len(found)} transactions keep a snapshot for more than {SNAPSHOT_SECONDS:.0f} s, {name} for {seconds:.0f} s:"
+        " commits become slower for as long. Back up with pg_basebackup, not pg_dump, and end forgotten transactions."
     )
 
 
@@ -326,6 +362,7 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
     "workers": check_workers,
     "waiting runs": check_waiting_runs,
     "ledger": check_ledger,
+    "snapshots": check_snapshots,
 }
 
 

@@ -20,6 +20,7 @@ from core_app.lifecycle import Part, process_wide
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
+from events_app.incarnation import incarnation_begin, incarnation_end
 from events_app.lease import leases_reset
 from events_app.webhooks.sender import WebhookSender
 from gateway_project.http.faces import faces
@@ -31,6 +32,7 @@ from inference_app.providers.state_sync import SHARED
 from inference_app.providers.upstreams import UPSTREAMS
 from inference_app.spend.budgets import BUDGETS
 from inference_app.spend.metering import METER
+from sessions_app.legs.job_hints import JOB_HINTS
 from sessions_app.legs.lease_keeper import KEEPER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
@@ -55,6 +57,7 @@ class Gateway:
         """Set before the start: a web process serves requests, a worker runs legs from the queue."""
         self._started: list[Part] = []
         self._starting: asyncio.Future[None] | None = None
+        self._owns_database = False
         self.started = False
         """True while all parts run."""
         self.draining = False
@@ -64,10 +67,10 @@ class Gateway:
         """Returns the parts of this process in the order they start; they stop in reverse."""
         legs: Sequence[Part]
         if self.role == "worker":
-            legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
+            legs = (KEEPER, RUNNER, JOB_HINTS, SWEEP, WEBHOOKS, import_string(_JOBS))
             models: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, BUDGETS, SHARED, QUOTAS)
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
-        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
+        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
         relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         own = [part for face in faces() for part in face.parts]
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
@@ -83,7 +86,8 @@ class Gateway:
 
     async def _start(self) -> None:
         try:
-            await database.run(_release_former_leases)
+            await database.run(_take_database)
+            self._owns_database = True
             TELEMETRY.role = self.role
             for part in self.parts():
                 await part.start()
@@ -108,7 +112,10 @@ class Gateway:
         try:
             started, self._started = self._started, []
             await _run_step("stop", [(part, part.stop) for part in reversed(started)])
+            if self._owns_database:
+                await database.run(incarnation_end)
         finally:
+            self._owns_database = False
             self._starting, self.draining = None, False
             await RATE_LIMITS.close()
             await asyncio.get_running_loop().run_in_executor(None, database.shutdown)
@@ -128,8 +135,10 @@ async def _run_step(step: str, actions: Iterable[tuple[Part, Callable[[], Awaita
         raise ExceptionGroup(f"The gateway's {step} failed.", errors)
 
 
-def _release_former_leases() -> None:
-    """Frees the leases that the process before this one held, on SQLite, which serves one process."""
+def _take_database() -> None:
+    """Begins a generation if the database went back in time. On SQLite, which serves one process, frees the leases that
+    the process before this one held."""
+    incarnation_begin()
     if connection.vendor == "sqlite":
         leases_reset()
 

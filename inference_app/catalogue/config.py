@@ -50,12 +50,14 @@ class Price(_Closed):
 
 class ModelEntry(_Closed):
     """A model of a provider. `capabilities` None means unknown, and then no request is refused for them.
+    `max_output_tokens` is the most that one completion can have: a request without a limit reserves it in budgets.
     `deployment` is the provider's own name of the model (Azure has such names): it is used in requests to the provider
     alone, whereas prices, limits and clients use `id`."""
 
     id: str = Field(min_length=1, max_length=200)
     deployment: str | None = Field(default=None, min_length=1, max_length=200)
     context_window: int | None = Field(default=None, gt=0)
+    max_output_tokens: int | None = Field(default=None, gt=0)
     price: Price | None = None
     capabilities: tuple[Capability, ...] | None = None
 
@@ -187,11 +189,19 @@ class RetryPolicy(_Closed):
 
 
 class BreakerPolicy(_Closed):
-    """The circuit breaker of a provider."""
+    """The circuit breaker of a provider's model, for all tenants and for each of them.
+
+    A tenant's own circuit opens after `failure_threshold` failed calls of that tenant in a row. The circuit of all
+    opens after as many calls in a row that could not connect, or when `failure_percent` of at least `minimum_calls`
+    calls of several tenants failed within `window_ms`.
+    """
 
     failure_threshold: int = Field(default=3, ge=1)
     reset_timeout_ms: int = Field(default=30_000, ge=0)
     half_open_max_requests: int = Field(default=1, ge=1)
+    window_ms: int = Field(default=60_000, ge=1000)
+    minimum_calls: int = Field(default=10, ge=1)
+    failure_percent: int = Field(default=50, ge=1, le=100)
 
 
 TENANT_SHARE = 5

@@ -14,7 +14,8 @@ import aiohttp
 
 from core_app import clock
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, models_config
-from inference_app.providers.circuits import CIRCUITS, State
+from inference_app.providers.circuit_state import State
+from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 from inference_app.request_kinds import models_url
@@ -47,7 +48,7 @@ def health_report() -> dict[str, Any]:
 
 def worst_circuit(provider: str) -> State:
     """Returns the worst state among a provider's circuits: one of its models may fail while others work."""
-    states = [CIRCUITS.state(candidate) for candidate, _ in CIRCUITS if candidate.provider == provider]
+    states = [CIRCUITS.state(candidate) for candidate in CIRCUITS if candidate.provider == provider]
     return max(states, key=lambda state: _WORST[state], default="CLOSED")
 
 
@@ -79,7 +80,7 @@ def _summary(name: str, provider: ProviderEntry) -> tuple[str, bool]:
     if not provider.usable:
         return f"no key ({provider.api_key_env})", False
     if worst_circuit(name) == "OPEN":
-        models = [c.model for c, _ in CIRCUITS if c.provider == name and CIRCUITS.state(c) == "OPEN"]
+        models = [c.model for c in CIRCUITS if c.provider == name and CIRCUITS.state(c) == "OPEN"]
         return f"circuit open: {', '.join(sorted(models)[:5])}", False
     if name in EXHAUSTED:
         return "quota exhausted", False

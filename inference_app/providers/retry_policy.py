@@ -45,6 +45,12 @@ class Fault:
         """True for a 429: no fault of the provider, so it starts a cooldown and does not count for the circuit."""
         return self.status == 429
 
+    @property
+    def may_have_cost(self) -> bool:
+        """True if the provider may have worked on the request and charges for it: it had the request, and neither
+        refused it with a status nor answered with an error."""
+        return self.kind in ("timeout", "disconnected")
+
 
 def is_retryable(fault: Fault, policy: RetryPolicy) -> bool:
     """True if another request to the same candidate may help."""

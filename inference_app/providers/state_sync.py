@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,17 +23,19 @@ from core_app.log_lines import error_summary
 from core_app.metrics import SHARED_FAILURES
 from core_app.redis_errors import redis_errors
 from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.circuits import CIRCUITS, Circuit, Circuits
-from inference_app.providers.stats import STATS, Stats
+from inference_app.providers.call_window import Calls, sum_calls
+from inference_app.providers.circuit_state import Circuit, Key
+from inference_app.providers.circuits import CIRCUITS, Circuits
+from inference_app.providers.stats import ALIVE_SECONDS, STATS, Stats
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 POLL_SECONDS = 0.5
 REDIS_SECONDS = 1.0
-CIRCUIT_SECONDS = 3600.0
+CIRCUIT_SECONDS = 600.0
 STATS_SECONDS = 86_400.0
-"""The times after which entries that are not renewed are removed."""
+"""The times after which entries that are not renewed are removed; a circuit stays as long as it blocks."""
 
 logger = structlog.get_logger("gateway.shared")
 
@@ -45,9 +48,9 @@ class SharedState(Periodic):
         self._circuits = circuits
         self._stats = stats
         self._process = secrets.token_hex(6)
-        self._known: dict[Candidate, float] = {}
+        self._known: dict[Key, float] = {}
         """The time of each circuit's last change that this process has written or read."""
-        self._changed: set[Candidate] = set()
+        self._changed: set[Key] = set()
         self._wake = asyncio.Event()
         self._sharing = asyncio.Lock()
         self._redis: Redis | None = None
@@ -72,7 +75,7 @@ class SharedState(Periodic):
         """Ends the exchange and forgets what other processes wrote."""
         if self._redis is None:
             return
-        self._circuits.changed = lambda candidate, circuit: None
+        self._circuits.changed = lambda key, circuit: None
         await super().stop()
         await self._redis.aclose()
         self._redis = None
@@ -106,41 +109,60 @@ class SharedState(Periodic):
         try:
             async with redis.pipeline(transaction=False) as pipe:
                 if changed:
-                    pipe.hset(f"{self._prefix}:circuits", mapping={c.name: self._encode_circuit(c) for c in changed})
+                    pipe.hset(f"{self._prefix}:breakers", mapping={_field(k): self._encode_circuit(k) for k in changed})
                 pipe.hset(f"{self._prefix}:stats", self._process, orjson.dumps(self._stats.to_shared()))
-                pipe.hgetall(f"{self._prefix}:circuits")
+                pipe.hset(f"{self._prefix}:windows", self._process, self._encode_windows())
+                pipe.hgetall(f"{self._prefix}:breakers")
                 pipe.hgetall(f"{self._prefix}:stats")
-                *_, circuits, stats = await pipe.execute()
+                pipe.hgetall(f"{self._prefix}:windows")
+                *_, breakers, stats, windows = await pipe.execute()
         except BaseException:
             self._changed |= changed
             raise
-        await self._read_circuits(redis, circuits)
+        await self._read_circuits(redis, breakers)
+        await self._read_windows(redis, windows)
         await self._read_stats(redis, stats)
 
-    def _note(self, candidate: Candidate, circuit: Circuit) -> None:
-        self._known[candidate] = self._circuits.clock()
-        self._changed.add(candidate)
+    def _note(self, key: Key, circuit: Circuit) -> None:
+        self._known[key] = self._circuits.clock()
+        self._changed.add(key)
         self._wake.set()
 
-    def _encode_circuit(self, candidate: Candidate) -> bytes:
-        circuit = self._circuits.get(candidate)
-        state = [circuit.failures, circuit.open_until, circuit.cool_until, circuit.probes, circuit.probed_at]
-        return orjson.dumps([self._known[candidate], *state])
+    def _encode_circuit(self, key: Key) -> bytes:
+        return orjson.dumps([self._known[key], *astuple(self._circuits.get(key))])
+
+    def _encode_windows(self) -> bytes:
+        """Encodes the calls that this process counted. Only candidates with failed calls are in it."""
+        found = {candidate.name: list(calls.items()) for candidate, calls in self._circuits.window_report().items()}
+        return orjson.dumps([self._circuits.clock(), found])
 
     async def _read_circuits(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old = self._circuits.clock(), []
-        for name, value in stored.items():
-            at, failures, open_until, cool_until, probes, probed_at = orjson.loads(value)
-            provider, _, model = name.decode().partition(":")
-            candidate = Candidate(provider, model)
-            if at > self._known.get(candidate, 0.0):
-                self._known[candidate] = at
-                self._circuits.learn(candidate, Circuit(failures, open_until, cool_until, probes, probed_at))
-            if now - at > CIRCUIT_SECONDS:
-                self._known.pop(candidate, None)
-                old.append(name)
+        for field, value in stored.items():
+            at, *state = orjson.loads(value)
+            key, circuit = _key(field.decode()), Circuit(*state)
+            if at > self._known.get(key, 0.0):
+                self._known[key] = at
+                self._circuits.learn(key, circuit)
+            if now - at > CIRCUIT_SECONDS and circuit.blocked_until < now:
+                self._known.pop(key, None)
+                old.append(field)
         if old:
-            await redis.hdel(f"{self._prefix}:circuits", *old)
+            await redis.hdel(f"{self._prefix}:breakers", *old)
+
+    async def _read_windows(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
+        now, old = self._circuits.clock(), []
+        others: dict[Candidate, list[Calls]] = {}
+        for process, value in stored.items():
+            at, found = orjson.loads(value)
+            if now - at > ALIVE_SECONDS:
+                old.append(process)
+            elif process.decode() != self._process:
+                for name, calls in found.items():
+                    others.setdefault(_candidate(name), []).append({tenant: tuple(count) for tenant, count in calls})
+        self._circuits.other_windows = {candidate: sum_calls(parts) for candidate, parts in others.items()}
+        if old:
+            await redis.hdel(f"{self._prefix}:windows", *old)
 
     async def _read_stats(self, redis: Redis, stored: dict[bytes, bytes]) -> None:
         now, old, others = self._stats.clock(), [], []
@@ -169,6 +191,21 @@ class SharedState(Periodic):
         if not self._redis_away:
             logger.warning("provider_state_not_shared", reason="Redis does not answer", error=error_summary(error))
         self._redis_away = True
+
+
+def _field(key: Key) -> str:
+    """Returns the field of a circuit. Names of providers have no slash."""
+    return f"{'' if key.tenant_id is None else key.tenant_id}/{key.candidate.name}"
+
+
+def _key(field: str) -> Key:
+    tenant, _, name = field.partition("/")
+    return Key(int(tenant) if tenant else None, _candidate(name))
+
+
+def _candidate(name: str) -> Candidate:
+    provider, _, model = name.partition(":")
+    return Candidate(provider, model)
 
 
 SHARED = process_wide(SharedState())

@@ -21,6 +21,9 @@ LATENCIES = 500
 SHARED_LATENCIES = 100
 """Latencies that other processes get to see."""
 
+ALIVE_SECONDS = 10.0
+"""The age of another process's last report up to which it counts as running."""
+
 
 @dataclass(slots=True)
 class ProviderStats:
@@ -101,6 +104,11 @@ class Stats:
         """Returns the statistics of this process in the form that processes share."""
         providers = {name: stats.to_shared() for name, stats in self._providers.items()}
         return {"at": self.clock(), "began": self._began, "providers": providers, "recent": list(self._recent)}
+
+    def process_count(self) -> int:
+        """Returns the number of running processes, with this one."""
+        now = self.clock()
+        return 1 + sum(bool(now - raw["at"] < ALIVE_SECONDS) for raw in self.others)
 
     def to_wire(self) -> dict[str, Any]:
         """Returns the body of `/model-gateway/stats`, for all processes together."""

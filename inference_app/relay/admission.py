@@ -1,48 +1,56 @@
-"""Admission of a request before a provider is asked: the key's limit on the path, then a reservation in the budgets."""
+"""Admission of a request: the key's limit on the path, before its body is read; then a reservation in the budgets,
+before a provider is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from core_app.header_pairs import HeaderPairs
-from inference_app.catalogue.config import ModelsConfig
+from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
+from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.errors import PathRateLimited
 from inference_app.relay.envelope import Envelope
 from inference_app.request_kinds import RequestKind
 from inference_app.spend.budgets import BUDGETS, Reservation, model_names
-from inference_app.spend.path_limits import PATH_LIMITS
+from inference_app.spend.output_limit import OutputLimit, output_limit
+from inference_app.spend.path_limits import PATH_LIMITS, LimitedPath
 from inference_app.spend.price_list import known_rates
 from inference_app.spend.prices import estimated_cost
-from inference_app.spend.usage import Usage
+from tenants_app.numbers import MAX_TOKENS
 from tenants_app.principal import Principal
-
-OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 1000, 32_000
-"""Output tokens to reserve: the number without a bound of the client, and the highest."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """An admitted request. `headers` say what is left; `reservation` is settled at the end of the call."""
+    """An admitted request. `headers` say what is left; `reservation` is settled at the end of the call.
+
+    `output_limit` are the tokens that limit the completion, for a request that has no limit and whose tenant has a
+    budget."""
 
     headers: HeaderPairs = field(default_factory=list)
     reservation: Reservation | None = None
+    output_limit: int | None = None
 
-    def bind_settlement(self, candidate: Candidate) -> Callable[[Usage, Decimal | None], None] | None:
-        """Returns the function that settles the reservation with the usage and the cost of a call at `candidate`."""
-        if self.reservation is None:
-            return None
-        self.reservation.candidate = candidate
-        return self.reservation.settle
+    def limit_field(self, kind: RequestKind, model: str) -> Mapping[str, int]:
+        """Returns the field that tells the provider about `output_limit`, in the wire of the client."""
+        if self.output_limit is None:
+            return {}
+        return token_limit(model, self.output_limit) if kind == "chat" else {"max_output_tokens": self.output_limit}
+
+    def reservation_for(self, candidate: Candidate) -> Reservation | None:
+        """Returns the reservation, to be settled with the spend of a call at `candidate`."""
+        if self.reservation is not None:
+            self.reservation.candidate = candidate
+        return self.reservation
 
     async def allows(self, principal: Principal, candidate: Candidate) -> bool:
-        """True if the budgets allow another candidate than the one that the call was admitted for."""
-        if not BUDGETS.has_rules(principal):
+        """True if the budgets allow another candidate than the one that the call was admitted for, whose budgets then
+        have the reservation, too."""
+        if self.reservation is None:
             return True
-        held = () if self.reservation is None else self.reservation.windows
-        return not await BUDGETS.is_exhausted_beside(principal, model_names(candidate), held)
+        return await BUDGETS.extend(self.reservation, principal.tenant_id, principal.key_id, model_names(candidate))
 
     def release(self) -> None:
         """Gives the reservation back, because no provider was asked."""
@@ -50,25 +58,37 @@ class Admission:
             self.reservation.release()
 
 
+async def take_token(principal: Principal, path: LimitedPath) -> HeaderPairs:
+    """Takes a token of the path's bucket, whatever becomes of the request, and returns the headers with the bucket's
+    state. Raises PathRateLimited."""
+    limit = await PATH_LIMITS.take(models_config(), principal, path)
+    if limit is None:
+        return []
+    if limit.limited:
+        raise PathRateLimited(limit)
+    return limit.headers()
+
+
 async def admit(
     config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Takes a token of the path's bucket and reserves the estimate in every budget.
-
-    Raises PathRateLimited, MinuteBudgetSpent or BudgetSpent.
-    """
-    limit = await PATH_LIMITS.take(config, principal, kind)
-    headers = [] if limit is None else limit.headers()
-    if limit is not None and limit.limited:
-        raise PathRateLimited(limit)
-    if not BUDGETS.has_rules(principal):
-        return Admission(headers)
-    output = min(envelope.output_bound or OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
+    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent."""
+    if kind == "count_tokens" or not BUDGETS.has_rules(principal.tenant_id):
+        return Admission()
     provider, rates = config.providers[first.provider], known_rates(first)
+    bound = _output_limit(kind, envelope, provider.model(first.model))
+    output = min(bound.tokens * envelope.completions, MAX_TOKENS)
     usd = estimated_cost(provider, first.model, envelope.input_estimate, output, rates)
     names = (envelope.model, *model_names(first))
-    reservation = await BUDGETS.reserve(principal, names, envelope.input_estimate + output, usd)
-    return Admission(headers if reservation is None else [*headers, *budget_headers(reservation)], reservation)
+    tokens = envelope.input_estimate + output
+    reservation = await BUDGETS.reserve(principal.tenant_id, principal.key_id, names, tokens, usd)
+    headers = [] if reservation is None else budget_headers(reservation)
+    # Anthropic's clients always send a limit.
+    return Admission(headers, reservation, bound.tokens if bound.sent and kind != "messages" else None)
+
+
+def _output_limit(kind: RequestKind, envelope: Envelope, model: ModelEntry | None) -> OutputLimit:
+    return OutputLimit(0) if kind == "embeddings" else output_limit(envelope.output_bound, model)
 
 
 def budget_headers(reservation: Reservation) -> HeaderPairs:

@@ -17,7 +17,6 @@ from inference_app.errors import NoProvider, ProviderFailed
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.retry_policy import (
     Fault,
-    cooldown_seconds,
     deadline_seconds,
     first_byte_seconds,
     is_retryable,
@@ -28,9 +27,10 @@ from inference_app.relay.admission import admit
 from inference_app.relay.attempt import AttemptFailed, make_attempt
 from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.observers import CallObserver
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
-from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
+from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
@@ -66,7 +66,7 @@ class UpstreamCall:
         except BaseException as error:
             observer.finish_without_response(error)
             raise
-        observer.note_first_byte()
+        observer.note_first_byte(self._response)
         return self._response
 
     async def __aexit__(
@@ -80,18 +80,20 @@ class UpstreamCall:
     async def _ask_targets(self, config: ModelsConfig, targets: list[Target]) -> RelayedResponse:
         """Asks target after target; raises ProviderFailed or NoProvider when none responds."""
         request, observer = self.request, self.observer
-        breaker = config.defaults.circuit_breaker
+        breaker, tenant_id = config.defaults.circuit_breaker, request.principal.tenant_id
         cooldowns: list[float] = []
         last: tuple[Target, AttemptFailed] | None = None
         for index, target in enumerate(targets):
-            if (cooldown := CIRCUITS.blocked_for(target.candidate, breaker)) is not None:
+            if (cooldown := CIRCUITS.blocked_for(target.candidate, breaker, tenant_id)) is not None:
                 observer.skip(target, "resting", cooldown)
                 cooldowns.append(cooldown)
                 continue
             if index and not await observer.admission.allows(request.principal, target.candidate):
                 observer.skip(target, "budget")
                 continue
-            others = any(CIRCUITS.blocked_for(later.candidate, breaker) is None for later in targets[index + 1 :])
+            others = any(
+                CIRCUITS.blocked_for(later.candidate, breaker, tenant_id) is None for later in targets[index + 1 :]
+            )
             try:
                 return await self._ask_with_retries(config, target, others)
             except AttemptFailed as failed:
@@ -101,11 +103,12 @@ class UpstreamCall:
         raise _exhausted_error(last, cooldowns)
 
     async def _ask_with_retries(self, config: ModelsConfig, target: Target, others: bool) -> RelayedResponse:
-        """Asks one target as often as its policy says.
+        """Asks one target as often as its policy says. For its circuits that is one call, whatever the number of tries.
 
         Raises AttemptFailed, or ProviderRefusal for the caller's own fault."""
-        policy, breaker = config.defaults.retry, config.defaults.circuit_breaker
+        policy, verdict = config.defaults.retry, self.observer.verdict
         retry, stale = 0, True
+        verdict.begin(target.candidate, config.defaults.circuit_breaker)
         while True:
             try:
                 return await self._ask(config, target, others)
@@ -114,21 +117,16 @@ class UpstreamCall:
                 # The provider may have closed an idle connection at the very moment it was used.
                 free = stale and fault.kind == "disconnected" and fault.code == "disconnected"
                 self.observer.fail(target, failed, free=free)
+                verdict.note_try(failed, policy, free=free)
                 if failed.refusal is not None:
-                    CIRCUITS.note_success(target.candidate)
+                    verdict.finish()
                     raise failed.refusal from None
-                if fault.is_rate_limit:
-                    CIRCUITS.cool(target.candidate, cooldown_seconds(fault, policy))
-                    CIRCUITS.note_abandoned(target.candidate)
-                elif free:
-                    CIRCUITS.note_abandoned(target.candidate)
-                else:
-                    CIRCUITS.note_failure(target.candidate, breaker)
                 delay = 0.0 if free else retry_delay(fault, policy, retry, random.random)
                 spent = (
                     retry >= policy.max_retries or not is_retryable(fault, policy) or (fault.is_rate_limit and others)
                 )
-                if not free and (spent or self._is_too_late(delay, policy.max_delay_ms) or self._is_open(target)):
+                if not free and (spent or self._is_too_late(delay, policy.max_delay_ms) or verdict.is_open()):
+                    verdict.finish()
                     raise
                 stale, retry = False, retry + (not free)
                 await asyncio.sleep(delay)
@@ -138,7 +136,8 @@ class UpstreamCall:
         request, observer = self.request, self.observer
         upstream = UPSTREAMS.upstream(config, target.candidate, target.kind, target.wire)
         converter = None if target.converter is None else target.converter()
-        body, stream = await self._prepare(config, target, converter)
+        size = len(request.envelope.raw)
+        body, stream = await run_for_size(size, self._prepare, config, target, converter)
         observer.start(target)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
@@ -154,19 +153,15 @@ class UpstreamCall:
             admission_headers=observer.admission.headers,
         )
         try:
-            if converter is not None and len(opened.first) > AT_ONCE_BYTES:
-                await asyncio.to_thread(response.begin)
-            else:
-                response.begin()
+            await run_for_size(0 if converter is None else len(opened.first), response.begin)
         except ValueError:
             opened.close()
             raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
         note_response_model(observer.span, opened.first)
-        if CIRCUITS.state(target.candidate) == "HALF_OPEN":
-            CIRCUITS.note_success(target.candidate)
+        observer.verdict.note_first_byte()
         return response
 
-    async def _prepare(
+    def _prepare(
         self, config: ModelsConfig, target: Target, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
         """Returns the body for the provider, and the observer of a streamed response."""
@@ -175,24 +170,21 @@ class UpstreamCall:
         refuses, named = provider.refuses, provider.upstream_model(target.candidate.model)
         counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
+        limit = self.observer.admission.limit_field(self.request.kind, target.candidate.model)
         if converter is None:
             envelope = without_foreign_reasoning(envelope, target.wire)
-            body = envelope.body_for(named, include_usage=counts)
+            body = envelope.body_for(named, include_usage=counts, limit=limit)
             strip = counts and not envelope.wants_usage
         else:
-            directed = envelope.body_for(target.candidate.model, leave_out=unknown_fields(config, target))
-            large = len(directed) > AT_ONCE_BYTES
-            body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
-            converted = Envelope.open(body)
+            model, unknown = target.candidate.model, unknown_fields(config, target)
+            directed = envelope.body_for(model, leave_out=unknown, limit=limit)
+            converted = Envelope.open(converter.request(directed))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
 
     def _is_too_late(self, delay: float, max_delay_ms: int) -> bool:
         limit = deadline_seconds(streamed=self.request.streamed)
         return delay > max_delay_ms / 1000 or self.observer.elapsed_seconds() + delay > limit
-
-    def _is_open(self, target: Target) -> bool:
-        return CIRCUITS.state(target.candidate) == "OPEN"
 
 
 def _exhausted_error(last: tuple[Target, AttemptFailed] | None, cooldowns: list[float]) -> NoProvider | ProviderFailed:

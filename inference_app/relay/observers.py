@@ -6,21 +6,25 @@ import asyncio
 import itertools
 import secrets
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from core_app.tracing import NO_SPAN
-from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
-from inference_app.providers.circuits import CIRCUITS
 from inference_app.relay.admission import Admission
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import end_attempt, fail_attempt, start_attempt
 from inference_app.relay.targets import Target
+from inference_app.relay.verdict import CallVerdict, Finding
+from inference_app.spend.batch_write import RequestSpend
 from inference_app.spend.metering import METER, CallRecord, Outcome
+from inference_app.spend.request_price import known_price, request_price
 from inference_app.spend.usage import Usage
 
 logger = structlog.get_logger("gateway.relay")
@@ -30,21 +34,32 @@ _NUMBERS = itertools.count()
 _METERED = (asyncio.CancelledError, ProviderRefusal, ProviderFailed, NoProvider)
 """Ends without a response that are metered as calls of the candidate that was being asked."""
 
+_FINDINGS: Mapping[Outcome, Finding] = {"ok": "success", "broken": "failure"}
+
 
 class CallObserver:
-    """The record of one call: its attempts, its times, and what they mean for circuits, spans and the ledger."""
+    """The record of one call: its attempts, its times, and what they mean for circuits, spans and the ledger.
 
-    __slots__ = ("_asking", "_first_byte", "_in_flight", "_request", "_started", "admission", "attempts", "span")
+    It is the meter's `RunningRequest` while an attempt runs."""
+
+    __slots__ = (
+        "_asking", "_first_byte", "_in_flight", "_ledger_id", "_request", "_response", "_started", "admission",
+        "attempts", "span", "verdict",
+    )  # fmt: skip
 
     def __init__(self, request: UpstreamRequest) -> None:
         self._request = request
         self._started = time.monotonic()
         self._first_byte: float | None = None
         self._asking: Candidate | None = None
+        self._response: RelayedResponse | None = None
         self._in_flight = False
+        # The request's id may be the client's own, which may come twice; a call is charged once, not never.
+        self._ledger_id = f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}"
         self.admission = Admission()
         self.attempts = 0
         self.span = NO_SPAN
+        self.verdict = CallVerdict(request.principal.tenant_id)
 
     def elapsed_seconds(self) -> float:
         """Seconds since the call started."""
@@ -64,8 +79,9 @@ class CallObserver:
         """Counts an attempt that starts now."""
         self.attempts += 1
         self._asking, self._in_flight = target.candidate, True
-        CIRCUITS.begin(target.candidate)
         request = self._request
+        if request.kind != "count_tokens":
+            METER.begin(self)
         self.span = start_attempt(
             target.candidate,
             target.kind,
@@ -77,8 +93,11 @@ class CallObserver:
     def fail(self, target: Target, failed: AttemptFailed, *, free: bool) -> None:
         """Notes a failed attempt. A `free` one does not count against the provider."""
         fault, self._in_flight = failed.fault, False
+        METER.end(self)
         fail_attempt(self.span, failed)
         METER.record_failed_attempt(self._request.principal, target.candidate, fault.code)
+        if fault.may_have_cost and not free and (spend := self._spend(target.candidate, self._estimate())) is not None:
+            METER.record_spend(spend)
         logger.warning(
             "attempt_failed",
             candidate=target.candidate.name,
@@ -90,51 +109,86 @@ class CallObserver:
             request_id=self._request.request_id,
         )
 
-    def note_first_byte(self) -> None:
+    def note_first_byte(self, response: RelayedResponse) -> None:
         """Notes that the first byte of the response is here."""
         self._first_byte = time.monotonic()
+        self._response = response
+
+    def spend_so_far(self) -> RequestSpend:
+        """Returns the spend of the running attempt, as estimated now."""
+        assert self._asking is not None
+        spend = self._spend(self._asking, self._estimate())
+        assert spend is not None
+        spend.running = True
+        return spend
 
     def finish(self, response: RelayedResponse) -> None:
         """Meters a call that has a response, however far the client read it."""
-        if response.outcome == "ok":
-            CIRCUITS.note_success(response.candidate)
-        elif response.outcome == "broken":
-            CIRCUITS.note_failure(response.candidate, models_config().defaults.circuit_breaker)
-        else:
-            CIRCUITS.note_abandoned(response.candidate)
+        METER.end(self)
+        self.verdict.finish(_FINDINGS.get(response.outcome, "abandoned"))
         end_attempt(self.span, None if response.outcome == "ok" else response.outcome, response.usage)
-        self._meter(response.candidate, response.outcome, response.usage, response.output_estimate)
+        self._meter(response.candidate, response.outcome, self._spend(response.candidate, self._usage(response)))
 
     def finish_without_response(self, error: BaseException) -> None:
         """Meters a call that ends with `error` before it has a response."""
+        METER.end(self)
+        self.verdict.finish()
         candidate = self._asking
         end_attempt(self.span, type(error).__name__, None)
         if candidate is None or not isinstance(error, _METERED):
             self.admission.release()
         elif isinstance(error, asyncio.CancelledError):
-            if self._in_flight:
-                CIRCUITS.note_abandoned(candidate)
-            self._meter(candidate, "left", None, 0)
+            self._meter(candidate, "left", self._spend(candidate, self._estimate()) if self._in_flight else None)
         else:
-            self._meter(candidate, "refused" if error.status < 500 else "failed", Usage(0, 0), 0)
+            self._meter(candidate, "refused" if error.status < 500 else "failed", None)
 
-    def _meter(self, candidate: Candidate, outcome: Outcome, usage: Usage | None, output_estimate: int) -> None:
-        request, now = self._request, time.monotonic()
-        if usage is None:
-            usage = Usage(request.envelope.input_estimate, output_estimate, estimated=True)
+    def _estimate(self) -> Usage:
+        """Returns the usage of the running attempt so far."""
+        response = self._response
+        if response is not None:
+            return self._usage(response)
+        return Usage(self._request.envelope.input_estimate, 0, estimated=True)
+
+    def _usage(self, response: RelayedResponse) -> Usage:
+        """Returns the usage that the provider reported, else the estimate. Anthropic reports the input at the beginning
+        of a stream and the output at its end, so one that was cut off has half a report."""
+        reported, output = response.usage, response.output_estimate
+        if reported is None:
+            return Usage(self._request.envelope.input_estimate, output, estimated=True)
+        if response.outcome == "ok" or response.wire != "anthropic" or reported.output >= output:
+            return reported
+        return replace(reported, output=output, estimated=True)
+
+    def _spend(self, candidate: Candidate, usage: Usage) -> RequestSpend | None:
+        """Returns the spend of the newest attempt; None for a request that is free. The reservation is of the call, so
+        only `_meter` settles it."""
+        request = self._request
+        if request.kind == "count_tokens":
+            return None
+        return RequestSpend(
+            origin="inference",
+            tenant_id=request.principal.tenant_id,
+            key_id=request.principal.key_id,
+            run_id=self._ledger_id,
+            number=self.attempts,
+            candidate=candidate,
+            usage=usage,
+            price=partial(request_price, candidate),
+            known_price=partial(known_price, candidate),
+        )
+
+    def _meter(self, candidate: Candidate, outcome: Outcome, spend: RequestSpend | None) -> None:
+        if spend is None:
+            self.admission.release()
+        else:
+            spend.reservation = self.admission.reservation_for(candidate)
         METER.record(
             CallRecord(
-                settle=self.admission.bind_settlement(candidate),
-                principal=request.principal,
-                request_id=request.request_id,
-                kind=request.kind,
+                principal=self._request.principal,
                 candidate=candidate,
                 outcome=outcome,
-                attempts=self.attempts,
-                usage=usage,
                 first_byte_ms=None if self._first_byte is None else (self._first_byte - self._started) * 1000,
-                total_ms=(now - self._started) * 1000,
-                # The request's id may be the client's own, which may come twice; a call is charged once, not never.
-                ledger_id=f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}",
+                total_ms=(time.monotonic() - self._started) * 1000,
+                spend=spend,
             )
         )

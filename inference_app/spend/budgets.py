@@ -1,13 +1,16 @@
 """Budgets of a tenant, a key or a model, in tokens and money, per minute, day and month.
 
-A call reserves its estimate before and settles its spend after. It is admitted while something is left beside the
-settled spend and the reservations of running calls, so calls together overspend by no more than what is in flight. The
-ledger decides: each process reads it once a second for the windows in use, so processes (and sessions, whose spend is
-in the same ledger) agree within about that time.
+Relayed calls and model requests of runs reserve the most that they may cost before they are sent, and settle their
+spend when they end, whether or not it is written yet. A request is admitted while something is left beside the ledger's
+sums, the spend that is not in them yet and the reservations of running requests. The ledger decides: each process reads
+it once a second for the windows in use. Between two looks, each of several processes may use its share of what was left
+at the last one, and looks again before it refuses; so together they overspend by at most one request per process.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,9 +26,9 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import running_loop
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import BudgetSpent, MinuteBudgetSpent
+from inference_app.providers.stats import STATS
 from inference_app.spend.ledger_sums import Spend, spend_between
 from inference_app.spend.usage import Usage
-from tenants_app.principal import Principal
 
 SYNC_SECONDS = 1.0
 IDLE_SECONDS = 120.0
@@ -35,6 +38,9 @@ SETTLING_SECONDS = 120.0
 REBASE_SECONDS = 300.0
 """Entries reach the ledger within seconds of their time, so what is older than the first is summed only every five
 minutes."""
+
+LOOK_SECONDS = 0.2
+"""The pause between two looks at the ledger because a process's share of a window is used up."""
 
 T = TypeVar("T", int, Decimal)
 Period = Literal["minute", "day", "month"]
@@ -79,50 +85,79 @@ class Window:
     local: Spend = field(default_factory=Spend)
     """Spend settled in this process since the ledger was last read."""
     unsure: bool = False
-    """True if settled spend may be in the sums as well, because it was settled while they were read."""
+    """True if `local` may be in the sums as well, because it was written while they were read."""
+    unwritten: Spend = field(default_factory=Spend)
+    """Spend of calls that have ended and are not in the ledger yet."""
     reserved: Spend = field(default_factory=Spend)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    read_at: float = -math.inf
 
     @property
-    def used(self) -> Spend:
-        return self.base + self.recent + self.local + self.reserved
+    def known(self) -> Spend:
+        """The spend that the ledger had at the last look."""
+        return self.base + self.recent
+
+    @property
+    def own(self) -> Spend:
+        """The spend of this process that the last look may have missed, and its reservations."""
+        return self.local + self.unwritten + self.reserved
 
     @property
     def tokens_left(self) -> int | None:
-        return None if self.rule.tokens is None else max(0, self.rule.tokens - self.used.tokens)
+        return None if self.rule.tokens is None else max(0, self.rule.tokens - self.known.tokens - self.own.tokens)
 
     @property
     def usd_left(self) -> Decimal | None:
-        return None if self.rule.usd is None else max(Decimal(0), self.rule.usd - self.used.usd)
+        return None if self.rule.usd is None else max(Decimal(0), self.rule.usd - self.known.usd - self.own.usd)
 
-    @property
-    def exhausted(self) -> bool:
-        return self.tokens_left == 0 or self.usd_left == 0
+    def is_exhausted(self, processes: int) -> bool:
+        """True if this process has used its share of what was left at the last look."""
+        known, own, rule = self.known, self.own, self.rule
+        return (rule.tokens is not None and own.tokens * processes >= rule.tokens - known.tokens) or (
+            rule.usd is not None and own.usd * processes >= rule.usd - known.usd
+        )
 
 
 @dataclass(slots=True)
 class Reservation:
-    """The share that one call holds of its windows; settled exactly once."""
+    """The share that one request holds of its windows; settled and confirmed exactly once."""
 
-    windows: Sequence[Window]
+    windows: list[Window]
     held: Spend
     left: tuple[int | None, Decimal | None]
     candidate: Candidate | None = None
-    settled: bool = False
+    spent: Spend | None = None
+    _charged: Sequence[Window] = ()
+    _confirmed: bool = False
 
     def settle(self, usage: Usage, cost: Decimal | None) -> None:
-        """Replaces the reservation by the call's true spend; an unknown price counts as no money."""
-        if self.settled:
+        """Replaces the reservation by the spend at the end of the request; an unknown price counts as no money."""
+        if self.spent is not None:
             return
-        self.settled = True
-        spent = Spend(usage.input + usage.output, cost or Decimal(0))
+        self.spent = Spend(usage.input + usage.output, cost or Decimal(0))
+        names = None if self.candidate is None else model_names(self.candidate)
+        self._charged = [w for w in self.windows if names is None or w.rule.covers(w.rule.key_id, names)]
         for window in self.windows:
             window.reserved -= self.held
-            if self.candidate is None or window.rule.covers(window.rule.key_id, model_names(self.candidate)):
-                window.local += spent
+        for window in self._charged:
+            window.unwritten += self.spent
+
+    def confirm(self, cost: Decimal | None) -> None:
+        """Notes that the ledger has the spend, with its true cost, or never will: from the next look on, the window has
+        what the ledger has."""
+        if self.spent is None or self._confirmed:
+            return
+        self._confirmed = True
+        written = Spend(self.spent.tokens, cost or Decimal(0))
+        for window in self._charged:
+            window.unwritten -= self.spent
+            window.local += written
+            window.unsure = True
 
     def release(self) -> None:
         """Gives the reservation back, without spend."""
         self.settle(Usage(0, 0), None)
+        self.confirm(None)
 
 
 class Budgets(Periodic):
@@ -146,65 +181,70 @@ class Budgets(Periodic):
             by_tenant.setdefault(rule.tenant_id, []).append(rule)
         self._rules = by_tenant
 
-    def has_rules(self, principal: Principal) -> bool:
+    def has_rules(self, tenant_id: int) -> bool:
         """True if the tenant has a budget."""
-        return principal.tenant_id in self._rules
+        return tenant_id in self._rules
 
     async def reserve(
-        self, principal: Principal, names: Sequence[str], tokens: int, usd: Decimal
+        self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal
     ) -> Reservation | None:
-        """Reserves the estimate in every window that counts the call; returns None if there is no budget.
+        """Reserves the estimate in every window that counts the request; returns None if the tenant has no budget.
 
         Raises BudgetSpent, or MinuteBudgetSpent for a budget per minute.
         """
-        rules = self._rules.get(principal.tenant_id)
-        if not rules:
+        if tenant_id not in self._rules:
             return None
-        mine = [rule for rule in rules if rule.covers(principal.key_id, names)]
-        windows = [await self._window(rule) for rule in mine]
-        for window in windows:
-            if window.exhausted:
-                raise self._error(window)
+        windows = await self._windows_of(tenant_id, key_id, names)
+        exhausted = await self._exhausted(windows)
+        if exhausted is not None:
+            raise self._error(exhausted)
         left = (_smallest(w.tokens_left for w in windows), _smallest(w.usd_left for w in windows))
         held = Spend(max(1, tokens), usd)
         for window in windows:
             window.reserved += held
-        return Reservation(windows, held, left) if windows else None
+        return Reservation(windows, held, left)
 
-    async def is_exhausted_beside(self, principal: Principal, names: Sequence[str], held: Sequence[Window]) -> bool:
-        """True if a budget that counts calls of these names is exhausted, other than those in `held`."""
-        mine = [rule for rule in self._rules.get(principal.tenant_id, ()) if rule.covers(principal.key_id, names)]
-        windows = [await self._window(rule) for rule in mine]
-        return any(window.exhausted for window in windows if not any(window is other for other in held))
+    async def extend(self, reservation: Reservation, tenant_id: int, key_id: int | None, names: Sequence[str]) -> bool:
+        """Reserves the same in the windows that count requests of other names, too; returns False if one is exhausted.
+        A call that falls back to another model needs it."""
+        others = [
+            window
+            for window in await self._windows_of(tenant_id, key_id, names)
+            if not any(window is held for held in reservation.windows)
+        ]
+        if await self._exhausted(others) is not None:
+            return False
+        for window in others:
+            window.reserved += reservation.held
+            reservation.windows.append(window)
+        return True
 
-    async def exhausted_reason(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> str | None:
-        """Returns a sentence that says why a run may not call a model of those names now; None if it may. It reserves
-        nothing: a run makes one request after the other and calls `record_spend` before the next."""
-        for rule in self._rules.get(tenant_id, ()):
-            if not rule.covers(key_id, names) or not (window := await self._window(rule)).exhausted:
-                continue
-            if window.unsure:
-                await self._read_ledger(window)
-            if window.exhausted:
-                return _exhausted_sentence(window.rule)
-        return None
+    async def _windows_of(self, tenant_id: int, key_id: int | None, names: Sequence[str]) -> list[Window]:
+        rules = [rule for rule in self._rules.get(tenant_id, ()) if rule.covers(key_id, names)]
+        return [await self._window(rule) for rule in rules]
 
-    def record_spend(self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal) -> None:
-        """Counts the spend of a run's response at once; the ledger already has it, and is read only every second."""
-        for rule in self._rules.get(tenant_id, ()):
-            window = self._windows.get((rule, _bounds(rule.period, self._now())[0]))
-            if window is not None and rule.covers(key_id, names):
-                window.local += Spend(tokens, usd)
-                window.unsure = True
+    async def _exhausted(self, windows: Sequence[Window]) -> Window | None:
+        """Returns the first exhausted window, after another look at the ledger where that may change it. Nothing is
+        awaited after the last check, so that two requests cannot both see the same rest."""
+        processes = STATS.process_count()
+        for window in windows:
+            if window.is_exhausted(processes) and (window.unsure or processes > 1):
+                await self._look_again(window)
+        return next((window for window in windows if window.is_exhausted(processes)), None)
+
+    async def _look_again(self, window: Window) -> None:
+        now = running_loop().time()
+        if window.unsure or now - window.read_at >= LOOK_SECONDS:
+            await self._read_ledger(window, asked=now)
 
     async def sync(self) -> None:
         """Reads the ledger for every window in use."""
         now = running_loop().time()
         for key, window in list(self._windows.items()):
-            if now - window.used_at > IDLE_SECONDS and not window.reserved:
+            if now - window.used_at > IDLE_SECONDS and not (window.reserved or window.unwritten):
                 del self._windows[key]
             else:
-                await self._read_ledger(window)
+                await self._read_ledger(window, asked=now)
 
     async def _window(self, rule: BudgetRule) -> Window:
         start, end = _bounds(rule.period, self._now())
@@ -214,20 +254,32 @@ class Budgets(Periodic):
             window = self._windows[(rule, start)] = Window(rule, start, end, now)
         window.used_at = now
         if window.based_at is None:
-            await self._read_ledger(window)
+            await self._read_ledger(window, asked=now)
         return window
 
-    async def _read_ledger(self, window: Window) -> None:
-        settled, now = window.local, self._now()
+    async def _read_ledger(self, window: Window, *, asked: float) -> None:
+        """Reads the sums, unless another reading has begun since `asked`. Only one runs at a time: of two at once the
+        older could be stored last, and both would take the same amount from `local`."""
+        async with window.reading:
+            if window.read_at > asked and window.based_at is not None:
+                return
+            window.read_at = running_loop().time()
+            await self._read_sums(window)
+
+    async def _read_sums(self, window: Window) -> None:
+        written, now = window.local, self._now()
         window.unsure = False
         edge = now - timedelta(seconds=SETTLING_SECONDS)
         based_at = window.based_at
         if based_at is None or (now - based_at).total_seconds() > SETTLING_SECONDS + REBASE_SECONDS:
             based_at = max(window.start, min(edge, window.end))
-            window.base = await self._sum(window.rule, window.start, based_at)
-            window.based_at = based_at
-        window.recent = await self._sum(window.rule, based_at, window.end)
-        window.local -= settled
+            base = await self._sum(window.rule, window.start, based_at)
+            recent = await self._sum(window.rule, based_at, window.end)
+            window.base, window.based_at = base, based_at
+        else:
+            recent = await self._sum(window.rule, based_at, window.end)
+        window.recent = recent
+        window.local -= written
 
     async def _sum(self, rule: BudgetRule, since: datetime, until: datetime) -> Spend:
         return await database.run(spend_between, rule.tenant_id, rule.key_id, rule.model, since, until)

@@ -1,36 +1,38 @@
-"""Metering: the usage of every call, gathered in memory and written to the ledger off the hot path.
+"""Metering: the spend of every request to a provider, gathered in memory and written to the ledger off the hot path.
 
 Recording a call takes a microsecond. It is written within FLUSH_SECONDS, or when a batch is full, many calls in one
-transaction; a killed process loses what it had gathered (its clients had their responses). Costs are computed in the
-writer's thread, because the public price list is too slow for the hot path.
+transaction. A request that runs for longer than OPEN_SECONDS gets a row before it ends, with its estimate so far, which
+is renewed every REFRESH_SECONDS and replaced at its end. So a killed process loses the calls of its last second and a
+quarter of a minute of the output of those that ran. Costs are computed in the writer's thread, because the public price
+list is too slow for the hot path.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 
 from core_app import clock, database
 from core_app.lifecycle import Periodic, process_wide
-from inference_app.catalogue.config import ModelsConfig, models_config
+from core_app.metrics import CALLS_LOST
+from core_app.timeouts import running_loop
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.stats import STATS
-from inference_app.spend.daily_stats import Counts, counts_write
-from inference_app.spend.price_list import listed_price
-from inference_app.spend.prices import configured_cost
-from inference_app.spend.usage import Usage
+from inference_app.spend.batch_write import RequestSpend, batch_write
+from inference_app.spend.daily_stats import Counts
+from tenants_app.ledger_kinds import REFRESH_SECONDS
 from tenants_app.principal import Principal
-from tenants_app.services import LedgerRow, ledger_record_many
 
 FLUSH_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 """The pause after a batch that could not be written."""
+
+OPEN_SECONDS = 1.0
+"""The time after which a running request gets a row. Shorter ones, by far the most, are written once."""
 
 BATCH = 500
 MAX_GATHERED = 50_000
@@ -39,48 +41,51 @@ MAX_GATHERED = 50_000
 Outcome = Literal["ok", "left", "broken", "refused", "failed"]
 """Answered; the client left; the stream broke; the request was the caller's mistake; every target failed."""
 
-COUNTED, ESTIMATED = "inference", "inference_estimate"
-"""Kinds of ledger entries: usage that the provider reported, and usage estimated from lengths because it did not."""
-
-_NOTHING = Decimal(0)
-
 logger = structlog.get_logger("gateway.metering")
+
+
+class RunningRequest(Protocol):
+    """A request that a provider works on."""
+
+    def spend_so_far(self) -> RequestSpend:
+        """Returns its spend as estimated now, to be written as an open row."""
 
 
 @dataclass(slots=True)
 class CallRecord:
-    """A call that has ended in any way. Times are in milliseconds; `first_byte_ms` None: there was no response."""
+    """A relayed call that has ended in any way. Times are in milliseconds; `first_byte_ms` None: there was no response.
+
+    `spend` is None if no provider worked on it."""
 
     principal: Principal
-    request_id: str
-    kind: str
     candidate: Candidate
     outcome: Outcome
-    attempts: int
-    usage: Usage
     first_byte_ms: float | None
     total_ms: float
-    ledger_id: str
-    settle: Callable[[Usage, Decimal | None], None] | None = None
+    spend: RequestSpend | None
     at: Any = field(default_factory=clock.now)
-
-    @property
-    def is_spend(self) -> bool:
-        """True if a provider worked on the call, which then counts in the ledger."""
-        return self.outcome in ("ok", "left", "broken")
 
 
 class Meter(Periodic):
-    """The record of calls that have ended, a part of the process (`core_app.lifecycle`). Call `record` on its loop."""
+    """The record of requests, a part of the process (`core_app.lifecycle`). Its methods are called on its loop."""
 
     def __init__(self) -> None:
         super().__init__("meter", self._write, FLUSH_SECONDS, first=False)
-        self._gathered: list[CallRecord] = []
+        self._gathered: list[RequestSpend] = []
         self._counts = Counts()
+        self._running: dict[RunningRequest, float] = {}
+        """Running requests without a row, in the order of their beginning."""
+        self._open: dict[RunningRequest, float] = {}
+        """Running requests with a row, in the order of its last renewal."""
         self._some, self._full = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._write_failed = False
-        self._lost = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def gathered(self) -> int:
+        """Number of requests that wait to be written."""
+        return len(self._gathered)
 
     async def start(self) -> None:
         """Starts the writing."""
@@ -91,9 +96,14 @@ class Meter(Periodic):
         """Ends the writing and writes what is still gathered."""
         await super().stop()
         await self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._running.clear()
+        self._open.clear()
 
     async def wait(self) -> None:
-        """Waits for a call, then until FLUSH_SECONDS have passed or a batch is full."""
+        """Waits for a request, then until FLUSH_SECONDS have passed or a batch is full."""
         if self._write_failed:
             await asyncio.sleep(RETRY_SECONDS)
         # An idle process would look five times a second for nothing.
@@ -106,22 +116,44 @@ class Meter(Periodic):
         self._some.clear()
         self._full.clear()
 
+    def begin(self, request: RunningRequest) -> None:
+        """Notes a request that is sent now."""
+        loop = running_loop()
+        self._running[request] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(OPEN_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Wakes the writer for running requests, every OPEN_SECONDS while there are any."""
+        self._timer = None
+        if self._running or self._open:
+            self._some.set()
+            self._timer = running_loop().call_later(OPEN_SECONDS, self._look)
+
+    def end(self, request: RunningRequest) -> None:
+        """Notes that the request has ended; its spend is recorded by the caller."""
+        if self._running.pop(request, None) is None:
+            self._open.pop(request, None)
+
     def record(self, call: CallRecord) -> None:
-        """Records a call that has ended."""
+        """Records a relayed call that has ended."""
         self._some.set()
         STATS.record_call(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
         self._counts.record_call(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
-        if not call.is_spend:
-            if call.settle is not None:
-                call.settle(call.usage, Decimal(0))
-            return
+        if call.spend is not None:
+            self.record_spend(call.spend)
+
+    def record_spend(self, spend: RequestSpend) -> None:
+        """Records the spend of a request that has ended. Its reservation is settled now, whether or not the spend can
+        be written."""
+        self._some.set()
+        spend.settle()
         if len(self._gathered) >= MAX_GATHERED:
-            self._lost += 1
-            if call.settle is not None:
-                call.settle(call.usage, None)
+            CALLS_LOST.labels("full").inc()
+            spend.confirm(None)
             return
-        self._gathered.append(call)
+        self._gathered.append(spend)
         if len(self._gathered) >= BATCH:
             self._full.set()
 
@@ -132,78 +164,55 @@ class Meter(Periodic):
         STATS.record_failed_attempt(candidate.provider, candidate.model, code)
 
     async def flush(self) -> None:
-        """Writes everything gathered so far; calls that cannot be written stay gathered."""
+        """Writes everything gathered so far; requests that cannot be written now stay gathered."""
         async with self._writing:
             while (batch := self._gathered[:BATCH]) or self._counts:
                 counts, self._counts = self._counts, Counts()
                 try:
-                    costs = await database.run(_write_batch, batch, counts)
+                    costs = await database.run(batch_write, batch, counts)
                 except Exception:
                     self._counts.add(counts)
                     raise
-                # After a cancellation the same calls are written again: the ledger counts each once.
+                # After a cancellation the same requests are written again: the ledger counts each once.
                 del self._gathered[: len(batch)]
-                for call, cost in zip(batch, costs, strict=True):
-                    if call.settle is not None:
-                        call.settle(call.usage, cost)
+                for spend, cost in zip(batch, costs, strict=True):
+                    spend.confirm(cost)
+
+    async def open_rows_write(self) -> None:
+        """Writes the rows of running requests that are due."""
+        async with self._writing:
+            due = list(self._due())
+            for begin in range(0, len(due), BATCH):
+                # Those that ended meanwhile have been recorded, and their record would replace the row.
+                some = [request for request in due[begin : begin + BATCH] if self._is_running(request)]
+                await database.run(batch_write, [request.spend_so_far() for request in some], Counts())
+                now = running_loop().time()
+                for request in some:
+                    if self._is_running(request):
+                        self.end(request)
+                        self._open[request] = now
+
+    def _is_running(self, request: RunningRequest) -> bool:
+        return request in self._running or request in self._open
+
+    def _due(self) -> Iterator[RunningRequest]:
+        now = running_loop().time()
+        for requests, seconds in ((self._running, OPEN_SECONDS), (self._open, REFRESH_SECONDS)):
+            for request, since in requests.items():
+                if now - since < seconds:
+                    break
+                yield request
 
     async def _write(self) -> None:
         await self.flush()
+        await self.open_rows_write()
         self._write_failed = False
 
     def _log_failure(self, error: Exception) -> None:
         """Logs that a batch could not be written; the database may be away, and the next round tries again."""
         self._some.set()
         self._write_failed = True
-        logger.error("calls_not_written", gathered=len(self._gathered), lost=self._lost, exc_info=error)
-
-
-def _write_batch(batch: Sequence[CallRecord], counts: Counts) -> list[Decimal | None]:
-    """Writes a batch in one transaction and returns the cost of each call."""
-    config = models_config()
-    costs = [_cost(config, call) for call in batch]
-    # A copy: if the transaction fails, the counts are merged back without costs, which are added again on retry.
-    costly = Counts()
-    costly.add(counts)
-    sums: dict[tuple[int, date, Candidate], Decimal] = {}
-    for call, cost in zip(batch, costs, strict=True):
-        if cost:
-            cell = (call.principal.tenant_id, call.at.date(), call.candidate)
-            sums[cell] = sums.get(cell, _NOTHING) + cost
-    for cell, cost in sums.items():
-        costly.add_cost(*cell, cost)
-    with database.write_transaction():
-        ledger_record_many([_row(call, cost) for call, cost in zip(batch, costs, strict=True)])
-        counts_write(costly)
-    return costs
-
-
-def _cost(config: ModelsConfig, call: CallRecord) -> Decimal | None:
-    provider, usage = config.providers.get(call.candidate.provider), call.usage
-    if provider is None:
-        return None
-    entry = provider.model(call.candidate.model)
-    if entry is None or entry.price is None:
-        return listed_price(call.candidate, usage)
-    return configured_cost(entry.price, usage.input, usage.output, min(usage.cached, usage.input))
-
-
-def _row(call: CallRecord, cost: Decimal | None) -> LedgerRow:
-    usage = call.usage
-    return LedgerRow(
-        tenant_id=call.principal.tenant_id,
-        api_key_id=call.principal.key_id,
-        run_id=call.ledger_id,
-        response_no=1,
-        model=call.candidate.name,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cached_tokens=usage.cached,
-        reasoning_tokens=usage.reasoning,
-        cost_usd=cost,
-        kind=ESTIMATED if usage.estimated else COUNTED,
-        created_at=call.at,
-    )
+        logger.error("calls_not_written", gathered=len(self._gathered), exc_info=error)
 
 
 METER = process_wide(Meter())

@@ -1,7 +1,8 @@
 """Usage as providers report it, read from the responses of every wire without decoding anything else.
 
 `cached` tokens are part of the input, `reasoning` tokens of the output. Anthropic reports tokens read from and written
-to its cache beside the input; here they are added to it.
+to its cache beside the input; here they are added to it. Counts are bounded: a provider may report any number, and one
+that the ledger cannot hold would keep the calls of others from being written.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
+
+from tenants_app.numbers import bounded_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,12 @@ class ReportedUsage(msgspec.Struct):
             _reasoning_of(self.completion_tokens_details), _reasoning_of(self.output_tokens_details)
         )
         earlier = before or Usage(0, 0)
-        total = max(0, _first_known(taken_in, earlier.input) or 0)
+        total = bounded_tokens(_first_known(taken_in, earlier.input) or 0)
         return Usage(
             input=total,
-            output=max(0, _first_known(put_out, earlier.output) or 0),
+            output=bounded_tokens(_first_known(put_out, earlier.output) or 0),
             cached=min(max(0, _first_known(cached, earlier.cached) or 0), total),
-            reasoning=max(0, _first_known(reasoning, earlier.reasoning) or 0),
+            reasoning=bounded_tokens(_first_known(reasoning, earlier.reasoning) or 0),
         )
 
     def _of_chat(self, given: int, put_out: int) -> Usage:
@@ -72,8 +75,9 @@ class ReportedUsage(msgspec.Struct):
         details, thought = self.prompt_tokens_details, self.completion_tokens_details
         cached = self.prompt_cache_hit_tokens if details is None else details.cached_tokens
         reasoning = None if thought is None else thought.reasoning_tokens
-        given = max(0, given)
-        return Usage(given, max(0, put_out), min(max(0, cached or 0), given), max(0, reasoning or 0))
+        given = bounded_tokens(given)
+        cached = min(max(0, cached or 0), given)
+        return Usage(given, bounded_tokens(put_out), cached, bounded_tokens(reasoning or 0))
 
 
 class _Message(msgspec.Struct):

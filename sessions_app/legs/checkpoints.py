@@ -4,6 +4,7 @@ fails with LeaseLost once the leg has lost its lease."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -19,16 +20,15 @@ from sessions_app.events import MessageEnd, Steering, ToolCalls
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.messages import message_add
-from sessions_app.services.run_end import run_complete, run_fail, run_stop, session_state
-from tenants_app.models import LedgerEntry
+from sessions_app.services.provider_wait import run_put_back
+from sessions_app.services.run_end import run_complete, run_fail, run_stop
+from sessions_app.services.run_pause import run_pause
+from tenants_app.ledger_kinds import estimated_kind
+from tenants_app.numbers import bounded_tokens, bounded_usd
 from tenants_app.services.ledger import ledger_record
 from tools_app import calls
 
 Result = TypeVar("Result")
-
-SIDE_CALLS_FROM = 1_000_000
-"""`response_no` of the first side call (a model request that is no response of the conversation, such as a summary).
-Responses count from 1 up to `maxTurns`, so the two never meet."""
 
 
 def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
@@ -39,12 +39,13 @@ def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
         return write()
 
 
-def completion_checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
-    """Commits one model response in one transaction: its message, planned calls, usage and events."""
-    return run_fenced(start.fence, lambda: _checkpoint(start, completion))
+def completion_checkpoint(start: LegStart, completion: Completion, request: int) -> tuple[PlannedCall, ...]:
+    """Commits one model response in one transaction: its message, planned calls, usage and events. `request` is the
+    number of its request (`sessions_app.legs.requests`)."""
+    return run_fenced(start.fence, lambda: _checkpoint(start, completion, request))
 
 
-def _checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, ...]:
+def _checkpoint(start: LegStart, completion: Completion, request: int) -> tuple[PlannedCall, ...]:
     run = Run.objects.get(pk=start.run.pk)
     text = jsontext.clean_text(completion.text)
     planned: tuple[PlannedCall, ...] = ()
@@ -65,7 +66,7 @@ def _checkpoint(start: LegStart, completion: Completion) -> tuple[PlannedCall, .
         calls=_calls_text(planned),
         payload=completion.payload.decode(),
     )
-    _spend(start, run, completion)
+    _spend(start, run, completion, request)
     if completion.kept_from is not None:
         AgentSession.objects.filter(pk=start.session.pk).update(
             kept_from=completion.kept_from, kept_for=completion.usage.model
@@ -87,35 +88,37 @@ def _calls_text(planned: tuple[PlannedCall, ...]) -> str | None:
     )
 
 
-def leg_spend(start: LegStart, usage: Usage) -> None:
-    """Commits the usage of a side call."""
-    run_fenced(start.fence, lambda: _spend_side_call(start, usage))
+def leg_spend(start: LegStart, usage: Usage, request: int) -> None:
+    """Commits the usage of a side call: a model request that is no response of the conversation, such as a summary."""
+    run_fenced(start.fence, lambda: _spend_side_call(start, usage, request))
 
 
-def _spend_side_call(start: LegStart, usage: Usage) -> None:
+def _spend_side_call(start: LegStart, usage: Usage, request: int) -> None:
     run = Run.objects.get(pk=start.run.pk)
-    before = LedgerEntry.objects.filter(run_id=run.pk, response_no__gte=SIDE_CALLS_FROM).count()
-    counts = _record_usage(start, run, usage, SIDE_CALLS_FROM + before)
+    counts = _record_usage(start, run, usage, request)
     Run.objects.filter(pk=run.pk).update(**counts)
     AgentSession.objects.filter(pk=start.session.pk).update(**counts)
 
 
-def _spend(start: LegStart, run: Run, completion: Completion) -> None:
-    counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, run.turns + 1)}
-    Run.objects.filter(pk=run.pk).update(stalled=0, **counts)
+def _spend(start: LegStart, run: Run, completion: Completion, request: int) -> None:
+    counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, request)}
+    progress = {"stalled": 0, "outage_since": None, "outage_tries": 0, "outage_reason": None}
+    Run.objects.filter(pk=run.pk).update(**progress, **counts)
     AgentSession.objects.filter(pk=start.session.pk).update(
         tool_calls=F("tool_calls") + len(completion.calls), updated_at=clock.now(), **counts
     )
 
 
-def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> dict[str, Any]:
-    """Writes the usage into the ledger. Returns the changes of the totals that the run and the session keep."""
+def _record_usage(start: LegStart, run: Run, usage: Usage, request: int) -> dict[str, Any]:
+    """Writes the usage into the ledger, in place of the request's open row. Returns the changes of the totals that the
+    run and the session keep."""
+    usage = _bounded(usage)
     ledger_record(
         tenant_id=run.tenant_id,
         api_key_id=run.api_key_id,
         session_ref=start.session.public_id,
         run_id=run.pk,
-        response_no=response_no,
+        response_no=request,
         model=usage.model,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -123,6 +126,7 @@ def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> 
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.cost_usd,
         end_user=run.end_user,
+        kind=estimated_kind("session") if usage.estimated else "session",
     )
     cost = usage.cost_usd if usage.cost_usd is not None else Decimal(0)
     known = {} if usage.cost_usd is not None else {"cost_known": False}
@@ -134,6 +138,18 @@ def _record_usage(start: LegStart, run: Run, usage: Usage, response_no: int) -> 
         "cost_usd": F("cost_usd") + cost,
         **known,
     }
+
+
+def _bounded(usage: Usage) -> Usage:
+    """Returns the usage as the ledger will have it: an engine may report any number."""
+    return replace(
+        usage,
+        input_tokens=bounded_tokens(usage.input_tokens),
+        output_tokens=bounded_tokens(usage.output_tokens),
+        cached_tokens=bounded_tokens(usage.cached_tokens),
+        reasoning_tokens=bounded_tokens(usage.reasoning_tokens),
+        cost_usd=bounded_usd(usage.cost_usd),
+    )
 
 
 def steering_deliver(start: LegStart) -> tuple[str, ...]:
@@ -159,7 +175,8 @@ def _deliver(start: LegStart) -> tuple[str, ...]:
 
 
 def leg_end(start: LegStart, outcome: LegOutcome) -> None:
-    """Commits the outcome of a leg: the run ends, waits, or becomes ready again because a text joined it meanwhile."""
+    """Commits the outcome of a leg: the run ends, waits (also for its provider), or becomes ready again because a text
+    joined it meanwhile."""
     run_fenced(start.fence, lambda: _end(start, outcome))
 
 
@@ -182,9 +199,11 @@ def _end(start: LegStart, outcome: LegOutcome) -> None:
     session, run = _reload(start)
     if isinstance(outcome, Finished):
         if SteeringNote.objects.filter(run_id=run.pk, delivered_at__isnull=True).exists():
-            _pause(session, run, RunState.READY)
+            run_pause(session, run, RunState.READY)
         else:
             run_complete(session=session, run=run, content=outcome.content, fence=start.fence)
+    elif isinstance(outcome, Failed) and outcome.resume_after is not None:
+        run_put_back(session=session, run=run, failed=outcome, fence=start.fence)
     elif isinstance(outcome, Failed):
         run_fail(
             session=session,
@@ -197,15 +216,4 @@ def _end(start: LegStart, outcome: LegOutcome) -> None:
     elif isinstance(outcome, Stopped):
         run_stop(session=session, run=run, reason=outcome.reason, message=outcome.message, fence=start.fence)
     else:
-        _pause(session, run, RunState.WAITING if calls.run_blocked(run.pk) else RunState.READY)
-
-
-def _pause(session: AgentSession, run: Run, state: RunState) -> None:
-    run.state = state
-    if run.leg_started_at is not None:
-        run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
-    run.leg_started_at = None
-    run.save(update_fields=["state", "active_ms", "leg_started_at"])
-    session.state = session_state(session)
-    session.updated_at = clock.now()
-    session.save(update_fields=["state", "updated_at"])
+        run_pause(session, run, RunState.WAITING if calls.run_blocked(run.pk) else RunState.READY)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 
@@ -22,23 +23,29 @@ from agents_app.engine import (
     SessionSpec,
     Usage,
 )
-from agents_app.events import MessageDelta, ThinkingDelta
+from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
 from core_app import database, jsontext
-from core_app.metrics import FIRST_TOKEN_SECONDS, TOKENS
+from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
+from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
+from sessions_app.legs.requests import LegRequest, count_tokens, request_number
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
 from tools_app import calls
+from tools_app.executors import builtin
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 from tools_app.types import CallContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RunnerLeg:
@@ -55,35 +62,61 @@ class RunnerLeg:
         self._steering_lock = asyncio.Lock()
         self._started_at = time.perf_counter()
         self._text_started = False
+        self._requests = 0
+        self._provider_away = start.run.outage_since is not None
 
     async def load(self) -> None:
         """Reads the session, run and history for the engine, and downloads attachments. Raises GatewayError when that
         fails for a reason that a retry would not change."""
         start = self._start
         await attachments_fetch(run_id=start.run.pk, fence=start.fence, tenant_id=start.session.tenant_id)
-        self.session, self.run, self.history, self._context = await database.run(self._load)
+        # Awaited here and not in the thread below, of which a silent MCP server could take all.
+        await builtin.prepare(session_builtins(start.session))
+        self.session, self.run, self.history, self._context = await self._in_database(self._load)
 
     def _load(self) -> tuple[SessionSpec, RunSpec, tuple[HistoryMessage, ...], CallContext]:
         session = self._start.session
         spec = session_spec(session)
         return spec, run_spec(self._start.run), history_load(session), call_context(session, self._start.run.pk)
 
+    async def _in_database(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await database.run_leg(self._start.session.tenant_id, function, *args, **kwargs)
+
     async def full_history(self) -> tuple[HistoryMessage, ...]:
         """See `Leg.full_history`."""
-        return await database.run(history_load, self._start.session, full=True)
+        return await self._in_database(history_load, self._start.session, full=True)
 
     async def read_attachment(self, attachment: Attachment) -> bytes | None:
         """See `Leg.read_attachment`."""
         if attachment.stored is None:
             return attachment.data
-        return await database.run(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
+        return await self._in_database(attachment_read, session_id=self._start.session.pk, pk=attachment.stored)
+
+    def begin_request(self, estimate: Callable[[], Usage]) -> LegRequest:
+        """See `Leg.begin_request`."""
+        return LegRequest(self._start, self._next_number(), estimate)
+
+    def _number(self, usage: Usage) -> int:
+        return self._next_number() if usage.request is None else usage.request
+
+    def _next_number(self) -> int:
+        self._requests += 1
+        return request_number(self._start.run.attempt, self._requests)
 
     async def emit(self, event: Event) -> None:
         """See `Leg.emit`."""
+        if self._provider_away and isinstance(event, MessageStart | ThinkingStart):
+            await self._resume_provider()
         if not self._text_started and isinstance(event, MessageDelta | ThinkingDelta):
             self._text_started = True
             FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._started_at)
         await self._writer.emit(event)
+
+    async def _resume_provider(self) -> None:
+        """Tells clients, before the first of the response, that the provider answers again."""
+        self._provider_away = False
+        PROVIDER_WAITS.labels("resumed").inc()
+        await self._writer.emit(ProviderResumed())
 
     async def drain(self) -> None:
         """Waits until all emitted events are committed."""
@@ -96,27 +129,30 @@ class RunnerLeg:
 
     async def checkpoint(self, completion: Completion) -> tuple[PlannedCall, ...]:
         """See `Leg.checkpoint`."""
+        if self._provider_away:
+            await self._resume_provider()
         await self._writer.drain()
-        planned = await database.run(completion_checkpoint, self._start, completion)
-        self._count_tokens(completion.usage)
+        number = self._number(completion.usage)
+        planned = await self._in_database(completion_checkpoint, self._start, completion, number)
+        count_tokens(completion.usage)
         return planned
-
-    def _count_tokens(self, usage: Usage) -> None:
-        for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
-            TOKENS.labels(usage.model, direction).inc(count)
 
     async def spend(self, usage: Usage) -> None:
         """See `Leg.spend`."""
         await self._writer.drain()
-        await database.run(leg_spend, self._start, usage)
-        self._count_tokens(usage)
+        await self._in_database(leg_spend, self._start, usage, self._number(usage))
+        count_tokens(usage)
 
     async def call(self, call_id: str) -> CallResult | None:
         """See `Leg.call`."""
         await self._writer.drain()
-        if settings.GATEWAY_GUARDRAILS and (reason := await database.run(self._call_refusal, call_id)) is not None:
+        if settings.GATEWAY_GUARDRAILS and (reason := await self._in_database(self._call_refusal, call_id)) is not None:
             return await calls.call_refuse(
-                call_id=call_id, fence=self._start.fence, reason=reason, on_settled=tool_result_store
+                call_id=call_id,
+                fence=self._start.fence,
+                context=self._context,
+                reason=reason,
+                on_settled=tool_result_store,
             )
         return await calls.call_execute(
             call_id=call_id, fence=self._start.fence, context=self._context, on_settled=tool_result_store
@@ -126,13 +162,13 @@ class RunnerLeg:
         """See `Leg.take_steering`."""
         async with self._steering_lock:
             await self._writer.drain()
-            return await database.run(steering_deliver, self._start)
+            return await self._in_database(steering_deliver, self._start)
 
     async def check_answer(self, outcome: LegOutcome) -> LegOutcome:
         """Returns the outcome, or Failed when a guardrail refuses the run's answer."""
         if not isinstance(outcome, Finished) or not settings.GATEWAY_GUARDRAILS:
             return outcome
-        reason = await database.run(self._answer_refusal, outcome.content)
+        reason = await self._in_database(self._answer_refusal, outcome.content)
         return outcome if reason is None else Failed("guardrail_refused", reason)
 
     def _answer_refusal(self, content: str) -> str | None:

@@ -35,7 +35,7 @@ from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
 from sessions_app.legs.spans import leg_span
-from sessions_app.legs.start import LegStart, leg_hand_over, leg_start
+from sessions_app.legs.start import LegStart, leg_hand_over, leg_start, leg_start_count, leg_start_fail
 from sessions_app.models import AgentSession
 from sessions_app.wakeup import WAKEUPS, SessionKey
 
@@ -189,7 +189,7 @@ class Runner(Part):
         try:
             # Not a child of the span that woke the session, which may belong to another run.
             with without_span():
-                fence = await database.run(self._claim, key.session_id)
+                fence = await database.run_leg(key.tenant_id, self._claim, key.session_id)
                 if fence is not None:
                     await self._run_legs(key, fence)
         except LeaseLost:
@@ -203,13 +203,28 @@ class Runner(Part):
         stream_id = AgentSession.objects.values_list("stream_id", flat=True).get(pk=session_id)
         return lease_claim(stream_id=stream_id, owner=self.owner, seconds=settings.GATEWAY_LEASE_SECONDS)
 
+    async def _start_leg(self, key: SessionKey, fence: Fence) -> LegStart | None:
+        """Starts the next leg. A start that fails for a reason of its own is counted and gives the session up: without
+        that it would be tried for ever, and hold its lease meanwhile."""
+        try:
+            return await database.run_leg(key.tenant_id, leg_start, session_id=key.session_id, fence=fence)
+        except LeaseLost:
+            raise
+        except Exception as error:  # contains: a broken row or a bug, which ends this run only
+            if database.database_unavailable(error) or database.database_busy(error):
+                raise
+            logger.exception("leg_start_failed", session=key.session_id)
+        if await database.run_leg(key.tenant_id, leg_start_count, session_id=key.session_id, fence=fence):
+            await database.run_leg(key.tenant_id, leg_start_fail, session_id=key.session_id, fence=fence)
+        return None
+
     async def _run_legs(self, key: SessionKey, fence: Fence) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._keeper.hold(fence, partial(_cancel, task))
         run_id = None
         try:
-            while (start := await database.run(leg_start, session_id=key.session_id, fence=fence)) is not None:
+            while (start := await self._start_leg(key, fence)) is not None:
                 self._current[key], run_id = start, start.run.pk
                 task.set_name(f"{TASK}{start.session.public_id}")
                 with leg_span(start):
@@ -217,9 +232,9 @@ class Runner(Part):
                 if self._draining:
                     break
             if start is not None:
-                await database.run(leg_hand_over, fence=fence, run_id=start.run.pk)
+                await database.run_leg(key.tenant_id, leg_hand_over, fence=fence, run_id=start.run.pk)
         except asyncio.CancelledError:
-            await database.run(leg_hand_over, fence=fence, run_id=run_id)
+            await database.run_leg(key.tenant_id, leg_hand_over, fence=fence, run_id=run_id)
             if self._draining:
                 raise
         finally:
@@ -238,14 +253,14 @@ class Runner(Part):
             current_span().set_attributes({"gateway.leg.outcome": type(outcome).__name__.lower()})
             if isinstance(outcome, Failed):
                 current_span().mark_failed(outcome.code)
-            await database.run(leg_end, start, outcome)
+            await database.run_leg(start.session.tenant_id, leg_end, start, outcome)
         except LeaseLost:
             raise
         except Exception as error:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
             await leg.flush()
             current_span().mark_failed("timeout" if timer.expired() else type(error).__name__)
             if timer.expired():
-                await database.run(leg_time_out, start, limit)
+                await database.run_leg(start.session.tenant_id, leg_time_out, start, limit)
                 return
             self._log_failure(start, error)
 

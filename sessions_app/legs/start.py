@@ -19,10 +19,11 @@ from events_app import log
 from events_app.lease import Fence, lease_release
 from events_app.types import Event
 from sessions_app.events import AgentStart, RunRetried
-from sessions_app.models import AgentSession, PromptAttachment, Run, RunState
+from sessions_app.models import AgentSession, PromptAttachment, Run, RunState, prompt_message_id
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
 from sessions_app.services.run_end import run_fail, session_state
+from sessions_app.wakeup import WAKEUPS, SessionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,45 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
     return LegStart(session, run, fence)
 
 
+def leg_start_count(*, session_id: int, fence: Fence) -> bool:
+    """Counts a start that failed, in a transaction of its own, since that of the start is rolled back.
+
+    Returns True when the run has to end (`leg_start_fail`); otherwise the lease is released, and the sweep wakes the
+    session again.
+    """
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        run = run_active(session_id) or run_next(session_id)
+        if run is not None and run.state != RunState.WAITING:
+            run.stalled += 1
+            Run.objects.filter(pk=run.pk).update(stalled=run.stalled)
+            if run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:
+                return True
+        lease_release(fence=fence)
+        return False
+
+
+def leg_start_fail(*, session_id: int, fence: Fence) -> None:
+    """Ends a run whose start failed GATEWAY_MAX_ATTEMPTS times, and releases the lease."""
+    with write_transaction():
+        log.lock(fence.stream_id)
+        log.fence_check(fence)
+        session = AgentSession.objects.get(pk=session_id)
+        run = run_active(session_id) or run_next(session_id)
+        if run is not None and run.state != RunState.WAITING and run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:
+            run_fail(
+                session=session,
+                run=run,
+                code="attempts_exhausted",
+                reason=f"The run could not be started {run.stalled} times (GATEWAY_MAX_ATTEMPTS); the log says why.",
+                retryable=True,
+                fence=fence,
+            )
+        lease_release(fence=fence)
+        WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))
+
+
 def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
     """Releases the lease of a leg that was cancelled halfway. The attempt does not count as a failure of the run."""
     with write_transaction():
@@ -59,7 +99,7 @@ def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
         if lease_release(fence=fence) and run is not None:
             run.stalled = max(0, run.stalled - 1)
             if run.leg_started_at is not None:
-                run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
+                run.active_ms += clock.elapsed_ms(run.leg_started_at, clock.now())
                 run.leg_started_at = None
             run.save(update_fields=["stalled", "active_ms", "leg_started_at"])
 
@@ -89,7 +129,9 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
     events: list[Event] = []
     if run.state == RunState.QUEUED:
         run.started_at = moment
-        message = message_add(session_id=session.pk, run_id=run.pk, role="user", content=run.text)
+        message = message_add(
+            session_id=session.pk, run_id=run.pk, role="user", content=run.text, message_id=prompt_message_id(run.pk)
+        )
         PromptAttachment.objects.filter(run=run).update(message=message)
         events.append(AgentStart(model=session.model))
     elif run.state == RunState.RUNNING:
@@ -98,6 +140,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
         events.append(RunRetried(attempt=run.attempt + 1, reason="interrupted"))
     if run.state != RunState.RUNNING:
         waited = (moment - _ready_since(session, run)).total_seconds()
+        run.resume_at = None
         transaction.on_commit(lambda: QUEUE_SECONDS.observe(max(0.0, waited)))
         run.leg += 1
         run.stalled = 0
@@ -105,7 +148,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
     run.attempt += 1
     run.stalled += 1
     run.save(
-        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms"],
+        update_fields=["state", "started_at", "leg_started_at", "leg", "attempt", "stalled", "active_ms", "resume_at"],
     )
     session.state = session_state(session)
     session.save(update_fields=["state"])
@@ -114,7 +157,9 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
 
 def _ready_since(session: AgentSession, run: Run) -> datetime:
     """Returns the time since which the run has waited only for a free slot: that of its prompt, of the end of the run
-    before it, or of the last settled call."""
+    before it, of the last settled call, or of the end of its pause."""
+    if run.resume_at is not None:
+        return run.resume_at
     if run.state == RunState.READY:
         return session.updated_at
     before = Run.objects.filter(session=session, number=run.number - 1).values_list("ended_at", flat=True)
@@ -125,5 +170,5 @@ def _ready_since(session: AgentSession, run: Run) -> datetime:
 def _charge_lost_time(run: Run) -> None:
     """Adds the time of an interrupted leg to the run, at most the duration of a lease: its end is not known."""
     if run.leg_started_at is not None:
-        elapsed = (clock.now() - run.leg_started_at).total_seconds()
-        run.active_ms += int(min(elapsed, settings.GATEWAY_LEASE_SECONDS) * 1000)
+        elapsed = clock.elapsed_ms(run.leg_started_at, clock.now())
+        run.active_ms += min(elapsed, int(settings.GATEWAY_LEASE_SECONDS * 1000))

@@ -1,4 +1,5 @@
-"""The sweep: a round every few seconds that wakes sessions whose wake-up was lost and settles expired tool calls.
+"""The sweep: a round every few seconds that wakes sessions whose wake-up was lost, starts runs whose pause is over,
+settles expired tool calls and ends runs that are past their limit.
 
 It also removes outdated idempotency records once a minute. Every process has a sweep; an advisory lock lets one of them
 work at a time.
@@ -18,13 +19,15 @@ from django.db import DatabaseError, connection
 from django.db.backends.utils import CursorWrapper
 
 from core_app import database
-from core_app.database import advisory_lock, database_now
+from core_app.database import advisory_lock
 from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
-from events_app.lease import free_streams_join
+from events_app.lease import free_streams_join, lease_bounds
 from events_app.removal import GoOn
 from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
+from sessions_app.services.overtime import runs_overdue_end
+from sessions_app.services.provider_wait import runs_resume
 from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.services.idempotency import idempotency_purge
 
@@ -63,15 +66,15 @@ NEXT_TENANT = """
 def sessions_with_work(limit: int = BATCH) -> list[SessionKey]:
     """Returns sessions with a run to continue and no live lease, oldest first. When there are more than `limit`, it
     returns an equal share of each tenant, so that one that queues thousands does not hide the others."""
-    moment = database_now()
+    bounds = lease_bounds()
     with connection.cursor() as cursor:
-        cursor.execute(SESSIONS_WITH_WORK, [moment, limit])
+        cursor.execute(SESSIONS_WITH_WORK, [*bounds, limit])
         rows = cursor.fetchall()
         if len(rows) == limit:
             tenants = list(_tenants_with_work(cursor))
             rows = []
             for tenant_id in tenants:
-                cursor.execute(SESSIONS_WITH_WORK_OF_TENANT, [moment, tenant_id, max(1, limit // len(tenants))])
+                cursor.execute(SESSIONS_WITH_WORK_OF_TENANT, [*bounds, tenant_id, max(1, limit // len(tenants))])
                 rows += cursor.fetchall()
     return list(dict.fromkeys(SessionKey(*row) for row in rows))
 
@@ -96,6 +99,7 @@ def sweep(go_on: GoOn = lambda: True) -> int:
         if not mine:
             return 0
         woken, failed = _wake_sessions(), set[int]()
+        runs_overdue_end(go_on)
         while go_on():
             interval = _Interval(go_on)
             calls_expire(go_on=interval, failed=failed)
@@ -123,9 +127,9 @@ class _Interval:
 
 
 def _wake_sessions() -> int:
+    runs_resume()
     found = sessions_with_work()
-    for key in found:
-        WAKEUPS.notify_overdue(key)
+    WAKEUPS.notify_overdue(found)
     return len(found)
 
 
@@ -164,15 +168,16 @@ class Sweep(Part):
         return not self._ending.wait(YIELD_SECONDS)
 
     async def _round(self) -> None:
-        await database.run(sweep, self.may_continue)
+        await database.run_background(database.read_only_check)
+        await database.run_background(sweep, self.may_continue)
         await self.purge()
 
     async def _chore(self, chore: Chore) -> None:
-        await database.run(chore.run, self.may_continue)
+        await database.run_background(chore.run, self.may_continue)
 
     async def purge(self) -> None:
         """Removes old idempotency records, at most once a minute."""
-        if time.monotonic() >= self._purge_at and await database.run(idempotency_purge, limit=BATCH) < BATCH:
+        if time.monotonic() >= self._purge_at and await database.run_background(idempotency_purge, limit=BATCH) < BATCH:
             self._purge_at = time.monotonic() + PURGE_SECONDS
 
 

@@ -1,8 +1,10 @@
-from django.db import migrations
+from core_app.online_migrations import OnlineMigration, UpdateInBatches
 
 
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
     """Streams made before there were webhooks learn whose they are."""
+
+    atomic = False
 
     dependencies = [
         ("events_app", "0002_webhooks"),
@@ -10,9 +12,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(
+        UpdateInBatches(
             "UPDATE events_app_stream SET tenant_id = (SELECT s.tenant_id FROM sessions_app_agentsession s"
-            " WHERE s.stream_id = events_app_stream.id) WHERE kind = 'session' AND tenant_id IS NULL",
-            reverse_sql=migrations.RunSQL.noop,
+            " WHERE s.stream_id = events_app_stream.id) WHERE id IN (SELECT e.id FROM events_app_stream e"
+            " JOIN sessions_app_agentsession s ON s.stream_id = e.id WHERE e.tenant_id IS NULL LIMIT %s)"
         ),
     ]

@@ -101,9 +101,11 @@ def _settle_expired(settled: SettledCall) -> None:
 
 
 def session_unblock(session: AgentSession) -> None:
-    """Makes the waiting run ready when none of its calls is awaited any more. The caller holds the stream's lock."""
+    """Makes the waiting run ready when none of its calls is awaited any more, unless it waits for its provider. The
+    caller holds the stream's lock."""
     run = run_active(session.pk)
-    if run is not None and run.state == RunState.WAITING and not calls.run_blocked(run.pk):
+    waits_for_calls = run is not None and run.state == RunState.WAITING and run.resume_at is None
+    if run is not None and waits_for_calls and not calls.run_blocked(run.pk):
         Run.objects.filter(pk=run.pk).update(state=RunState.READY)
         WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))
     session.state = session_state(session)

@@ -17,8 +17,8 @@ from core_app.metrics import RUNS_ENDED
 from events_app import log
 from events_app.lease import Fence, lease_revoke
 from events_app.types import Event
-from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent
-from sessions_app.models import AgentSession, Run, RunState, SessionState
+from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent, SteeringUndelivered
+from sessions_app.models import AgentSession, Run, RunState, SessionState, SteeringNote
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
 from sessions_app.services.spans import run_span_report
@@ -37,7 +37,7 @@ def run_complete(*, session: AgentSession, run: Run, content: str, fence: Fence)
         token_usage=token_usage(run),
         cost_usd=float(run.cost_usd),
         cost_known=run.cost_known,
-        duration_ms=int((moment - run.created_at).total_seconds() * 1000),
+        duration_ms=clock.elapsed_ms(run.created_at, moment),
     )
     _end(session, run, [end], moment, fence)
 
@@ -84,9 +84,15 @@ def session_state(session: AgentSession) -> SessionState:
     return SessionState.WORKING if states else SessionState.IDLE
 
 
+def _undelivered(run: Run) -> list[Event]:
+    """Returns an event for each accepted text that no model request will have."""
+    texts = SteeringNote.objects.filter(run_id=run.pk, delivered_at__isnull=True).order_by("pk")
+    return [SteeringUndelivered(text=text) for text in texts.values_list("text", flat=True)]
+
+
 def _charge_time(run: Run, moment: datetime) -> None:
     if run.leg_started_at is not None:
-        run.active_ms += int((moment - run.leg_started_at).total_seconds() * 1000)
+        run.active_ms += clock.elapsed_ms(run.leg_started_at, moment)
         run.leg_started_at = None
 
 
@@ -94,12 +100,12 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     calls.calls_cancel(
         stream_id=session.stream_id, run_id=run.pk, reason="The run has ended.", on_settled=tool_result_store
     )
-    stored = log.append(session.stream_id, events, run_id=run.pk, fence=fence)
-    run.ended_at, run.last_offset = moment, stored[-1].offset
+    stored = log.append(session.stream_id, [*_undelivered(run), *events], run_id=run.pk, fence=fence)
+    run.ended_at, run.last_offset, run.resume_at = moment, stored[-1].offset, None
     run.save(
         update_fields=[
             *("state", "last_message", "end_reason", "error_code", "error_reason", "active_ms"),
-            *("leg_started_at", "ended_at", "last_offset"),
+            *("leg_started_at", "ended_at", "last_offset", "resume_at"),
         ]
     )
     session.state = session_state(session)

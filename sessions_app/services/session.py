@@ -46,6 +46,7 @@ class SessionRequest:
     title: str | None = None
     response_format: Mapping[str, Any] | None = None
     history_policy: str = "truncate"
+    outage_policy: str = "wait"
     approvals: Mapping[str, str] = field(default_factory=dict)
     messages: Sequence[ImportedMessage] = ()
 
@@ -75,6 +76,7 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
         "options": jsontext.encode_text(options),
         "response_format": jsontext.encode_text(request.response_format) if request.response_format else None,
         "history_policy": request.history_policy,
+        "outage_policy": request.outage_policy,
         "builtins": jsontext.encode_text(sorted({*names, *(agent.tools if agent else ())})),
         "approvals": jsontext.encode_text(request.approvals),
         "user_data": jsontext.encode_text(request.user_data),
@@ -140,12 +142,14 @@ def session_lock(principal: Principal, public_id: str, *, writing: bool = True) 
 
 
 def session_change(*, principal: Principal, public_id: str, changes: Mapping[str, Any]) -> AgentSession:
-    """Changes those of `system_prompt`, `user_data`, `group_id`, `title` and `tools` that `changes` has."""
+    """Changes those of `system_prompt`, `user_data`, `group_id`, `title`, `tools` and `outage_policy` that `changes`
+    has."""
     with write_transaction():
         session = session_lock(principal, public_id)
         changed = _apply(principal, session, changes)
         session.updated_at = clock.now()
-        session.save(update_fields=["system_prompt", "user_data", "title", "builtins", "group", "updated_at"])
+        fields = ["system_prompt", "user_data", "title", "builtins", "group", "outage_policy", "updated_at"]
+        session.save(update_fields=fields)
         if changed:
             log.append(session.stream_id, [SessionUpdated(changed=changed)])
     return session
@@ -157,6 +161,8 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
         session.system_prompt = changed["systemPrompt"] = changes["system_prompt"]
     if "title" in changes:
         session.title = changed["title"] = changes["title"]
+    if "outage_policy" in changes:
+        session.outage_policy = changed["outagePolicy"] = changes["outage_policy"]
     if "user_data" in changes:
         changed["userData"] = changes["user_data"]
         session.user_data = jsontext.encode_text(changes["user_data"])

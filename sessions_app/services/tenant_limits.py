@@ -15,7 +15,10 @@ from tenants_app.models import Tenant
 # The conditions repeat those of the partial indexes literally, or SQLite would not use them. The queries look for the
 # row at the limit instead of counting.
 OPEN_SESSIONS = "SELECT 1 FROM sessions_app_agentsession WHERE closed_at IS NULL AND tenant_id = %s LIMIT 1 OFFSET %s"
-WAITING_RUNS = "SELECT 1 FROM sessions_app_run WHERE state = 'waiting' AND tenant_id = %s LIMIT 1 OFFSET %s"
+WAITING_RUNS = (
+    "SELECT 1 FROM sessions_app_run WHERE state = 'waiting' AND resume_at IS NULL AND tenant_id = %s LIMIT 1 OFFSET %s"
+)
+"""Runs that wait for somebody. An outage of a provider, for which others wait, must not use the limit up."""
 
 
 def session_limit_check(tenant_id: int) -> None:

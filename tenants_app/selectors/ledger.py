@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet, Sum
 
 from core_app.errors import BadRequest
+from tenants_app.ledger_kinds import ESTIMATED_KINDS, OPEN_KINDS
 from tenants_app.models import LedgerEntry
 from tenants_app.selectors.usage_union import UsageFilter, cost_usd, fetch_rows, sum_columns, usage_union
 
@@ -25,6 +26,7 @@ _SUMS = {
     "responses": Count("id"),
     "runs": Count("run_id", distinct=True),
     "unpriced": Count("id", filter=Q(cost_usd=None)),
+    "estimated": Count("id", filter=Q(kind__in=(*ESTIMATED_KINDS, *OPEN_KINDS))),
     # A sum with the name of its column would hide the column from later sums.
     "sum_cost_usd": Sum("cost_usd", default=Decimal(0)),
     **{f"sum_{name}": Sum(name, default=0) for name in _TOKENS},
@@ -33,7 +35,7 @@ _SUMS = {
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """Summed usage of several model responses."""
+    """Summed usage of several model requests; `estimated` counts those whose usage no provider reported."""
 
     responses: int
     runs: int
@@ -43,6 +45,7 @@ class LedgerTotals:
     reasoning_tokens: int
     cost_usd: Decimal
     cost_known: bool
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,19 @@ def _totals(row: Mapping[str, Any]) -> LedgerTotals:
         **{name: row[f"sum_{name}"] for name in _TOKENS},
         cost_usd=row["sum_cost_usd"],
         cost_known=row["unpriced"] == 0,
+        estimated=row["estimated"],
     )
 
 
 def _usage_row(groups: Sequence[str], row: Sequence[Any]) -> UsageRow:
     by = {name: None if value is None else str(value) for name, value in zip(groups, row, strict=False)}
-    responses, unpriced, *tokens, cost, runs = (int(value) for value in row[len(groups) :])
-    by_kind = dict(zip(_TOKENS, tokens, strict=True))
-    totals = LedgerTotals(responses=responses, runs=runs, **by_kind, cost_usd=cost_usd(cost), cost_known=unpriced == 0)
+    responses, unpriced, estimated, *tokens, cost, runs = (int(value) for value in row[len(groups) :])
+    totals = LedgerTotals(
+        responses=responses,
+        runs=runs,
+        **dict(zip(_TOKENS, tokens, strict=True)),
+        cost_usd=cost_usd(cost),
+        cost_known=unpriced == 0,
+        estimated=max(0, estimated),
+    )
     return UsageRow(by.get("day"), by.get("key"), by.get("model"), totals)

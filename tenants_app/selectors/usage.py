@@ -18,7 +18,8 @@ NO_KEY = "without a key"
 
 @dataclass(frozen=True, slots=True)
 class DailyUsage:
-    """Usage of one model, key or tenant (`name`) on one day. `cost_known` is false when a response had no price."""
+    """Usage of one model, key or tenant (`name`) on one day. `cost_known` is false when a response had no price;
+    `estimated` counts the responses whose usage no provider reported."""
 
     day: date
     name: str
@@ -28,6 +29,7 @@ class DailyUsage:
     cached_tokens: int
     cost_usd: Decimal
     cost_known: bool
+    estimated: int
 
 
 def usage_daily(
@@ -57,6 +59,7 @@ def _daily(
     day: str,
     responses: int,
     unpriced: int,
+    estimated: int,
     input_tokens: int,
     output_tokens: int,
     cached_tokens: int,
@@ -73,6 +76,7 @@ def _daily(
         cached_tokens=cached_tokens,
         cost_usd=cost_usd(cost),
         cost_known=unpriced == 0,
+        estimated=max(0, estimated),
     )
 
 

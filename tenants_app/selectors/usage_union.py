@@ -15,11 +15,18 @@ from typing import Any
 
 from django.db import connection
 
-AMOUNTS = ("responses", "unpriced", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
+from core_app import clock
+from tenants_app.ledger_kinds import ABANDONED_AFTER, ESTIMATED_KINDS, OPEN_KINDS
+
+AMOUNTS = (
+    "responses", "unpriced", "estimated", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost",
+)  # fmt: skip
 COST_DIGITS = 10
 """Decimal digits of `cost`, which is in 10⁻¹⁰ US dollars."""
 
-_TOKENS = AMOUNTS[2:6]
+_TOKENS = AMOUNTS[3:7]
+_OPEN = ", ".join(f"'{kind}'" for kind in OPEN_KINDS)
+_ESTIMATED = ", ".join(f"'{kind}'" for kind in ESTIMATED_KINDS)
 _FOLDED = ", ".join(f"c.{name}" for name in AMOUNTS)
 _NOTHING = ", ".join("0" for _ in AMOUNTS)
 _NO_RUN = "CAST(NULL AS text)"
@@ -33,13 +40,15 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
-    """Filter of a usage report: spend in [since, until), where `None` is unbounded. `tenant_id` None: all tenants."""
+    """Filter of a usage report: spend in [since, until), where `None` is unbounded. `tenant_id` None: all tenants.
+    `settled_only` leaves out requests that are running."""
 
     tenant_id: int | None
     since: datetime | None = None
     until: datetime | None = None
     key_id: int | None = None
     end_user: str | None = None
+    settled_only: bool = False
 
 
 SqlPart = tuple[str, list[Any]]
@@ -140,6 +149,9 @@ def _ledger_rows(usage_filter: UsageFilter, since: datetime | None, until: datet
     if usage_filter.end_user is not None:
         where, values = f"{where} AND l.end_user = %s", [*values, usage_filter.end_user]
     where = f"{where} AND {more}" if more else where
+    if usage_filter.settled_only:
+        where = f"{where} AND NOT (l.kind IN ({_OPEN}) AND l.created_at >= %s)"
+        values = [*values, _adapt_moment(clock.now() - ABANDONED_AFTER)]
     columns = f"{cell_columns()}, {', '.join(amount_columns())}, 0, l.run_id"
     return f"SELECT {columns} FROM tenants_app_ledgerentry l WHERE {where}", values
 
@@ -167,7 +179,8 @@ def cell_columns() -> str:
 def amount_columns() -> Sequence[str]:
     """Columns for the AMOUNTS of a ledger row `l`."""
     unpriced = "CASE WHEN l.cost_usd IS NULL THEN 1 ELSE 0 END"
-    return ("1", unpriced, *(f"l.{name}" for name in _TOKENS), f"COALESCE({_UNITS[connection.vendor]}, 0)")
+    estimated = f"CASE WHEN l.kind IN ({_ESTIMATED}, {_OPEN}) THEN 1 ELSE 0 END"
+    return ("1", unpriced, estimated, *(f"l.{name}" for name in _TOKENS), f"COALESCE({_UNITS[connection.vendor]}, 0)")
 
 
 def _adapt_moment(moment: datetime | None) -> Any:

@@ -10,7 +10,7 @@ from tenants_app.services.api_key import (
     api_key_update,
 )
 from tenants_app.services.audit import audit_record
-from tenants_app.services.bootstrap import FirstStart, bootstrap_first_start, keys_seed
+from tenants_app.services.bootstrap import FirstStart, bootstrap_first_start, gateway_user_ensure, keys_seed
 from tenants_app.services.idempotency import (
     Replay,
     idempotency_begin,
@@ -32,6 +32,7 @@ __all__ = [
     "api_key_update",
     "audit_record",
     "bootstrap_first_start",
+    "gateway_user_ensure",
     "idempotency_begin",
     "idempotency_complete",
     "idempotency_purge",

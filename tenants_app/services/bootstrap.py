@@ -16,7 +16,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import BadRequest
 from tenants_app.models import ApiKey, Tenant, User
-from tenants_app.principal import DEFAULT_TENANT, SCOPES, seeded_scopes
+from tenants_app.principal import APPROVALS, DEFAULT_TENANT, SCOPES, SESSIONS, seeded_scopes
 from tenants_app.secret import is_well_formed, secret_hash, secret_prefix
 from tenants_app.services.api_key import api_key_issue
 from tenants_app.services.audit import SYSTEM, audit_record
@@ -24,6 +24,9 @@ from tenants_app.services.key_cache_invalidate import keys_forget
 from tenants_app.services.tenant import slug_check
 
 ADMIN_USER = "admin"
+GATEWAY_USER = "gateway"
+"""The user of clients that know only a password (GATEWAY_PASSWORD)."""
+
 SEEDED_NAME = "GATEWAY_API_KEYS"
 
 
@@ -69,6 +72,31 @@ def bootstrap_first_start() -> FirstStart | None:
             return None
         issued = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES)
         return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _create_administrator(tenant))
+
+
+def gateway_user_ensure() -> None:
+    """Makes the user `gateway` of tenant `default` with the password of GATEWAY_PASSWORD; without the setting its
+    password stops working. It is no administrator: what it may do is its scopes, which the admin can change."""
+    password = settings.GATEWAY_PASSWORD
+    known = User.objects.filter(username=GATEWAY_USER).first()
+    if not password:
+        if known is not None and known.has_usable_password():
+            with write_transaction():
+                known.set_unusable_password()
+                known.save(update_fields=["password"])
+                keys_forget()
+        return
+    if known is not None and known.check_password(password):
+        return
+    with write_transaction():
+        tenant = _lock_default_tenant()
+        defaults = {"tenant": tenant, "scopes": [SESSIONS, APPROVALS]}
+        user, created = User.objects.get_or_create(username=GATEWAY_USER, defaults=defaults)
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        action = "user.create" if created else "user.password"
+        audit_record(actor=SYSTEM, action=action, target=GATEWAY_USER, tenant_id=tenant.id)
+        keys_forget()
 
 
 def _parse_entries(entries: Iterable[str]) -> dict[str, str]:

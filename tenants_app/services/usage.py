@@ -12,8 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import connection
+from django.db.models import Q
 
+from core_app import clock
 from core_app.database import write_transaction
+from tenants_app.ledger_kinds import FOLDED_AFTER, OPEN_KINDS
 from tenants_app.models import LedgerEntry, UsageDay, UsageRun
 from tenants_app.selectors.days import UtcDay
 from tenants_app.selectors.usage_union import AMOUNTS
@@ -29,8 +32,10 @@ _COLUMNS = (*AMOUNTS, "runs")
 
 
 def usage_fold(*, limit: int = BATCH) -> int:
-    """Folds up to `limit` ledger rows into their days and returns their number."""
-    found = LedgerEntry.objects.filter(folded=False).values_list("pk", "run_id")
+    """Folds up to `limit` ledger rows into their days and returns their number. Rows of running requests wait, because
+    folded rows are not changed any more."""
+    running = Q(kind__in=OPEN_KINDS, created_at__gte=clock.now() - FOLDED_AFTER)
+    found = LedgerEntry.objects.filter(~running, folded=False).values_list("pk", "run_id")
     return _change_rows(list(found[:limit]), _mark_folded)
 
 

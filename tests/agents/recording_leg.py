@@ -14,6 +14,7 @@ from typing import Any
 from agents_app.engine import Attachment, Completion, HistoryMessage, RunSpec, SessionSpec, Usage
 from core_app.ids import new_id
 from events_app.types import Event
+from inference_app.spend.budgets import Reservation
 from sessions_app.events import SESSION_EVENTS, MessageEnd, Steering, ToolCalls
 from tools_app.events import ToolExecutionEnd, ToolExecutionStart
 from tools_app.types import CallResult, PlannedCall, ToolSpec
@@ -50,6 +51,9 @@ class World:
     completions: list[Completion] = field(default_factory=list)
     waiting_texts: list[str] = field(default_factory=list)
     spent: list[Usage] = field(default_factory=list)
+    requests: int = 0
+    unfenced: list[Usage] = field(default_factory=list)
+    """Spend of requests that no checkpoint committed."""
     stored: dict[int, bytes] = field(default_factory=dict)
     read: list[int] = field(default_factory=list)
     attempt: int = 1
@@ -78,6 +82,18 @@ class World:
 
     def events_of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
+
+
+@dataclass
+class RecordingRequest:
+    """A model request of a RecordingLeg."""
+
+    world: World
+    number: int
+
+    def end(self, usage: Usage | None = None, reservation: Reservation | None = None) -> None:
+        if usage is not None:
+            self.world.unfenced.append(usage)
 
 
 class RecordingLeg:
@@ -109,6 +125,10 @@ class RecordingLeg:
             return attachment.data
         self.world.read.append(attachment.stored)
         return self.world.stored.get(attachment.stored)
+
+    def begin_request(self, estimate: Callable[[], Usage]) -> RecordingRequest:
+        self.world.requests += 1
+        return RecordingRequest(self.world, self.world.requests)
 
     async def emit(self, event: Event) -> None:
         dying = self._step()

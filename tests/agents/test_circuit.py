@@ -14,7 +14,8 @@ from agents_app.registry import engine_get
 from inference_app.catalogue.access import TenantAccess, access_replace
 from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
 from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.circuits import CIRCUITS, Circuit
+from inference_app.providers.circuit_state import Circuit, Key
+from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.quota import EXHAUSTED
 from tests.agents.conftest import Upstream
 from tests.agents.recording_leg import World, session_of
@@ -22,7 +23,8 @@ from tests.agents.recording_leg import World, session_of
 pytestmark = pytest.mark.usefixtures("upstream")
 
 POLICY = BreakerPolicy()
-CIRCUIT = ProviderCircuit(Candidate("p", "m"), POLICY, RetryPolicy())
+MINE, OTHER = 1, 2
+CIRCUIT = ProviderCircuit(Candidate("p", "m"), POLICY, RetryPolicy(), MINE)
 
 
 @pytest.fixture
@@ -38,11 +40,12 @@ def world_of(model: str) -> World:
 
 def open_circuit(candidate: Candidate) -> None:
     for _ in range(POLICY.failure_threshold):
-        CIRCUITS.note_failure(candidate, POLICY)
+        CIRCUITS.note_failure(candidate, POLICY, OTHER, connecting=True)
 
 
 async def test_a_provider_that_keeps_failing_is_not_asked_by_the_next_run(engine: Engine, upstream: Upstream) -> None:
-    first = await engine.run_leg(world_of("scripted:status:500").leg())
+    for _ in range(POLICY.failure_threshold):
+        first = await engine.run_leg(world_of("scripted:status:500").leg())
     assert CIRCUITS.state(Candidate("scripted", "status:500")) == "OPEN"
     before = len(upstream.requests())
     second = await engine.run_leg(world_of("scripted:status:500").leg())
@@ -92,11 +95,12 @@ def test_only_what_says_something_about_the_provider_counts(error: BaseException
     for _ in range(POLICY.failure_threshold):
         with pytest.raises(type(error)), CIRCUIT.observe_request():
             raise error
+        CIRCUIT.note_failed_request(error)
     assert (CIRCUIT.cooldown_remaining() is not None) is blocked
 
 
 def test_an_aborted_probe_leaves_room_for_the_next() -> None:
-    CIRCUITS.learn(CIRCUIT.candidate, Circuit(failures=3, open_until=1.0))
+    CIRCUITS.learn(Key(MINE, CIRCUIT.candidate), Circuit(failures=3, open_until=1.0))
     probing: list[float | None] = []
 
     def abort_request() -> None:

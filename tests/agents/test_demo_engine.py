@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -129,5 +130,30 @@ async def test_a_pause_between_deltas_lets_others_work(engine: Engine) -> None:
 
 async def test_an_unknown_demo_model_is_a_failure_not_a_crash(engine: Engine) -> None:
     outcome = await engine.run_leg(tour_world("hi", model="demo:nope").leg())
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "unprocessable"
+
+
+async def test_a_prompt_of_a_million_uses_makes_a_hundred_calls(engine: Engine) -> None:
+    """It copied the rest of the prompt at each use: 1 MiB took 11 s on the event loop."""
+    world = tour_world("use t " * 170_000, "t")
+    world.tools["t"] = lambda args: "done"
+    assert isinstance(await engine.run_leg(world.leg()), Finished)
+    assert len(world.executed) == 100
+
+
+async def test_arguments_begin_right_after_the_name_and_are_bounded(engine: Engine) -> None:
+    long = json.dumps({"x": "y" * 20_000})
+    world = tour_world(f'use t  {{"x": 1}} use t use t {long}', "t")
+    world.tools["t"] = lambda args: "done"
+    await engine.run_leg(world.leg())
+    assert [call.args for call in world.executed] == [{"x": 1}, {}, {}]
+
+
+async def test_a_schema_of_a_billion_items_is_not_filled(engine: Engine) -> None:
+    items = {"type": "array", "minItems": 10**9, "items": {"type": "array", "minItems": 10**9}}
+    world = World(session_of("demo:tour", tools=(), response_format={"type": "object", "properties": {"a": items}}))
+    world.prompt("hello")
+    outcome = await engine.run_leg(world.leg())
     assert isinstance(outcome, Failed)
     assert outcome.code == "unprocessable"

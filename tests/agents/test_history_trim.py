@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -10,10 +10,12 @@ from pydantic_ai.exceptions import ModelServerError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from agents_app.engine import Usage
 from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.history_trim import SUMMARY_TRIES, fit_history
 from agents_app.ready_model import ServedModel
+from inference_app.errors import BudgetSpent
+from inference_app.spend.budgets import Reservation
+from inference_app.spend.ledger_sums import Spend
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 
 Answer = Callable[[], str]
@@ -24,7 +26,7 @@ class RecordingLimits:
 
     def __init__(self, *, resting: bool = False, spent: str | None = None) -> None:
         self.asked = self.failed = 0
-        self.counted: list[Usage] = []
+        self.final: list[BaseException] = []
         self._resting, self._spent = resting, spent
 
     def cooldown_remaining(self) -> float | None:
@@ -39,11 +41,14 @@ class RecordingLimits:
             self.failed += 1
             raise
 
-    async def exhausted_reason(self) -> str | None:
-        return self._spent
+    def note_failed_request(self, error: BaseException) -> None:
+        self.final.append(error)
 
-    def record_spend(self, usage: Usage) -> None:
-        self.counted.append(usage)
+    async def reserve(self, messages: Sequence[ModelMessage]) -> Reservation | None:
+        if self._spent is not None:
+            raise BudgetSpent(self._spent)
+        self.held = Reservation([], Spend(1), (None, None))
+        return self.held
 
 
 @pytest.fixture
@@ -87,8 +92,9 @@ async def test_a_summary_is_charged_by_itself(leg: RecordingLeg) -> None:
     assert "the gist" in str(kept[0])
     assert leg.world.events_of(ContextSummarized)
     assert limits.asked == 1
-    assert leg.world.spent == limits.counted
-    assert len(limits.counted) == 1
+    (usage,) = leg.world.spent
+    assert limits.held.spent == Spend(usage.input_tokens + usage.output_tokens)
+    assert (leg.world.requests, leg.world.unfenced) == (1, [])
 
 
 async def test_a_summary_that_says_nothing_is_charged_too(leg: RecordingLeg) -> None:
@@ -112,3 +118,10 @@ async def test_summaries_that_fail_count_against_the_provider(leg: RecordingLeg)
     await trim(leg, limits, raise_error)
     assert leg.world.events_of(ContextTruncated)
     assert (limits.asked, limits.failed, leg.world.spent) == (SUMMARY_TRIES, SUMMARY_TRIES, [])
+
+
+async def test_a_summary_that_fails_is_one_failed_request_however_often_it_was_tried(leg: RecordingLeg) -> None:
+    limits = RecordingLimits()
+    await trim(leg, limits, raise_error)
+    assert len(limits.final) == 1
+    assert limits.held.spent == Spend()

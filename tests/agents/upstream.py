@@ -184,6 +184,13 @@ def empty(body: Body, rest: str) -> Iterator[Chunk]:
     yield from text("" if SEEN["empty:" + rest] <= int(rest or 99) else "At last.")
 
 
+def poison(body: Body, rest: str) -> Iterator[Chunk]:
+    """Fails for one prompt and answers all others."""
+    if prompt_of(body) == "poison":
+        raise error(500, "server_error", "SECRET")
+    yield from text("Hello, world.")
+
+
 def status(body: Body, rest: str) -> Iterator[Chunk]:
     raise error(int(rest), f"error_{rest}", f"SECRET body of {rest}")
     yield
@@ -248,7 +255,7 @@ SCENARIOS: dict[str, Callable[[Body, str], Any]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         hello, echo, words, reasoning, only_reasoning, tool, parallel, malformed, unknown_tool, mixed, endless,
-        many_calls, unclean, context_full, summarizing, structured, structured_tool, empty, status, flaky,
+        many_calls, unclean, context_full, summarizing, structured, structured_tool, empty, poison, status, flaky,
         limited, drop, cut, in_stream_error, vision, settings, hang, slow,
     )
 }  # fmt: skip

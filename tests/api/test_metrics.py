@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core_app import database
 from edge_app.gate import PathTable
+from edge_app.http.body_budget import BODIES, FREE_BYTES
 from gateway_project.asgi import probes
 from gateway_project.http.faces import faces
 from gateway_project.http.routing import face_templates, route_templates
@@ -94,6 +95,23 @@ async def test_a_limited_request_is_counted(
     statuses = [(await limited.get("/v1/sessions")).status for _ in range(2)]
     assert statuses == [200, 429]
     assert growth(before, await read(checking_client), "gateway_rate_limited_total") == 1
+
+
+async def test_bodies_in_memory_are_shown_and_refused_ones_counted(
+    checking_client: CheckingClient, owner: Caller, settings: Any
+) -> None:
+    settings.GATEWAY_BODY_MEMORY_BYTES = 2 * FREE_BYTES
+    share = BODIES.open_share(owner.principal.tenant_id)
+    share.grow_to(2 * FREE_BYTES)
+    try:
+        before = await read(checking_client)
+        body = {"sessionId": "s", "title": "x" * FREE_BYTES}
+        assert (await checking_client.ask("POST", "/v1/sessions", body)).status == 429
+        after = await read(checking_client)
+    finally:
+        share.release()
+    assert after["gateway_body_bytes"] == 2 * FREE_BYTES
+    assert growth(before, after, "gateway_bodies_refused_total share=tenant") == 1
 
 
 async def caller_of(tenant: Any) -> Caller:

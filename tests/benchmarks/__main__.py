@@ -16,14 +16,18 @@ from tests.benchmarks import (
     at_scale,
     fan_out,
     group_commit,
+    hostile_bodies,
     hostile_input,
+    hostile_tenant,
     idle_followers,
+    job_wakeups,
     latency,
     model_engine,
     processes,
     prompt_acceptance,
     relay,
     retention,
+    rpc,
     start_up,
 )
 from tests.benchmarks.figures import Figure
@@ -38,9 +42,13 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "start_up": start_up.measure,
     "model_engine": model_engine.measure,
     "relay": relay.measure,
+    "rpc": rpc.measure,
     "processes": processes.measure,
     "retention": retention.measure,
+    "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
+    "hostile_tenant": hostile_tenant.measure,
+    "hostile_bodies": hostile_bodies.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

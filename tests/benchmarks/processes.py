@@ -29,7 +29,13 @@ from tests.stack.deployment import Deployment
 from tests.stack.fleet import WorkerProcess
 from tests.stack.process import GatewayProcess
 
-SETTINGS = {"RUNNER": "worker", "DB_THREADS": "8", "REQUEST_THREADS": "8", "RATE_LIMIT_RPM": "10000000"}
+SETTINGS = {
+    "RUNNER": "worker",
+    "DB_THREADS": "8",
+    "ACTION_THREADS": "4",
+    "REQUEST_THREADS": "8",
+    "RATE_LIMIT_RPM": "10000000",
+}
 SESSIONS, PROMPTS = 200, 5
 FOLLOWERS, WORDS, PAUSE_MS = 1000, 400, 4
 """250 words a second, so 250,000 deliveries a second."""

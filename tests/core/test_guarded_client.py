@@ -8,13 +8,16 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from yarl import URL
 
 from core_app import addresses, guarded_client
 from core_app.guarded_client import (
+    UNREACHED,
     AddressRefused,
+    CallFailed,
     ConnectionFailed,
     GuardedClient,
     TimedOut,
@@ -247,7 +250,7 @@ async def test_a_name_that_leads_inside_is_refused_before_any_connection(
     site: Any, client: Any, answers: list[str]
 ) -> None:
     inside = await site(says("200 OK"))
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(client(answers), f"https://rebind.example:{inside.port}/")
     assert inside.connections == 0
 
@@ -262,7 +265,7 @@ async def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked
     with pytest.raises(ConnectionFailed):  # it speaks no TLS; that it was reached is what counts
         await get(rebinding, url)
     assert (seen_as_public.connections, rebinding._resolve.asked) == (1, 1)
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(rebinding, url)
     assert seen_as_public.connections == 1
 
@@ -272,7 +275,7 @@ async def test_the_socket_itself_refuses_an_address_that_slipped_past_every_othe
 ) -> None:
     inside = await site(says("200 OK"))
     monkeypatch.setattr(guarded_client, "_parse_url", lambda url, allowed: URL(url))
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(client(), f"http://127.0.0.1:{inside.port}/")
     assert inside.connections == 0
 
@@ -386,6 +389,133 @@ async def test_a_closed_port_and_an_unknown_name_are_failed_connections(site: An
         await get(unknown, "https://nowhere.example/")
 
 
+async def test_a_name_that_leads_inside_is_told_from_an_unknown_one_by_nothing(client: Any) -> None:
+    """Else a tenant would learn which names there are in the operator's network."""
+
+    def find_nothing(host: str, port: int) -> list[str]:
+        raise OSError(-2, "Name or service not known")
+
+    unknown = client()
+    unknown._resolve = find_nothing
+    failures = []
+    for asked in (client(["10.0.0.7"]), client(["93.184.216.34", "127.0.0.1"]), unknown):
+        with pytest.raises(CallFailed) as failed:
+            await get(asked, "https://name.example/")
+        failures.append((type(failed.value), failed.value.reason, failed.value.sent))
+    assert set(failures) == {(ConnectionFailed, UNREACHED[False], False)}
+
+
+async def drop_after_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("serve", "failure"),
+    [
+        (drop_after_request, ConnectionFailed),
+        (keep_silent, TimedOut),
+        (says("200 OK\r\nContent-Encoding: gzip", b"zip"), Unreadable),
+        (says("200 OK", b"x" * 2000), TooLarge),
+    ],
+)
+async def test_a_failure_after_the_connection_says_that_the_request_may_have_been_sent(
+    site: Any, client: Any, serve: Serve, failure: type[CallFailed]
+) -> None:
+    found = await site(serve)
+    with pytest.raises(failure) as failed:
+        await get(client(), f"http://127.0.0.1:{found.port}/", allow_private=True, timeout=0.5)
+    assert failed.value.sent
+
+
+async def test_a_failure_before_the_connection_says_that_nothing_was_sent(
+    site: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await site(says("200 OK"))
+    port = gone.port
+    await gone.stop()
+    with pytest.raises(ConnectionFailed) as refused:
+        await get(client(), f"http://127.0.0.1:{port}/", allow_private=True)
+    answering = threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        answering.wait(60)
+        raise OSError(-2, "Name or service not known")
+
+    slow = client()
+    slow._resolve = resolve
+    with pytest.raises(TimedOut) as waited:
+        await get(slow, "https://slow.example/", timeout=0.05)
+    answering.set()
+    with pytest.raises(ConnectionFailed) as unknown:
+        await get(slow, "https://slow.example/")
+
+    async def never(*args: Any, **more: Any) -> Any:
+        raise aiohttp.ConnectionTimeoutError
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", never)
+    with pytest.raises(ConnectionFailed) as unconnected:
+        await get(client(), f"http://127.0.0.1:{port}/", allow_private=True)
+    assert [failed.value.sent for failed in (refused, waited, unknown, unconnected)] == [False] * 4
+
+
+async def test_one_tenants_slow_requests_leave_the_host_to_others(site: Any, client: Any, settings: Any) -> None:
+    settings.GATEWAY_CONNECTIONS_PER_HOST = 4
+    reached: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if slow.requests[-1].startswith("GET /slow"):
+            reached.append("slow")
+            await reader.read()
+        else:
+            await says("200 OK")(reader, writer)
+
+    slow, guarded = await site(serve), client()
+    address = f"http://127.0.0.1:{slow.port}"
+    asked = [
+        asyncio.ensure_future(get(guarded, f"{address}/slow", allow_private=True, timeout=60.0, owner=1))
+        for _ in range(10)
+    ]
+    try:
+        async with asyncio.timeout(60):
+            while len(reached) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert (await get(guarded, f"{address}/", allow_private=True, timeout=30.0, owner=2)).status == 200
+        with pytest.raises(TimedOut) as waited:
+            await get(guarded, f"{address}/", allow_private=True, timeout=0.05, owner=1)
+        assert not waited.value.sent
+        assert len(reached) == 4
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_a_tenant_has_a_share_of_all_connections(site: Any, client: Any, settings: Any) -> None:
+    settings.GATEWAY_CONNECTIONS_PER_TENANT = 2
+    sites = [await site(keep_silent) for _ in range(3)]
+    quick, guarded = await site(says("200 OK")), client()
+    asked = [
+        asyncio.ensure_future(get(guarded, f"http://127.0.0.1:{each.port}/", allow_private=True, timeout=60.0, owner=1))
+        for each in sites
+    ]
+    try:
+        async with asyncio.timeout(60):
+            while sum(len(each.requests) for each in sites) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        address = f"http://127.0.0.1:{quick.port}/"
+        with pytest.raises(TimedOut):
+            await get(guarded, address, allow_private=True, timeout=0.05, owner=1)
+        assert (await get(guarded, address, allow_private=True, timeout=30.0, owner=2)).status == 200
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
 async def test_one_tenants_silent_name_servers_hold_up_nobody_elses_names(client: Any) -> None:
     answering = threading.Event()
 
@@ -405,7 +535,7 @@ async def test_one_tenants_silent_name_servers_hold_up_nobody_elses_names(client
                 for number in range(2 * guarded_client.RESOLVER_THREADS)
             ]
             await asyncio.wait(asked, timeout=0.2)
-            with pytest.raises(AddressRefused):
+            with pytest.raises(ConnectionFailed):
                 await get(guarded, "https://quick.example/", timeout=30.0, owner=2)
     finally:
         answering.set()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connection, transaction
 from django.test import RequestFactory
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core_app.database import TransactionLost, database_unavailable, write_transaction
+from core_app.database import DatabaseBusy, TransactionLost, database_unavailable, read_only_check, write_transaction
 from edge_app.rest.errors import exception_handler
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_create
@@ -99,6 +99,10 @@ def response_to(error: Exception) -> Response:
         (chain(OperationalError("x"), psycopg.errors.AdminShutdown("terminating connection")), 503),
         (chain(OperationalError("x"), psycopg.errors.TooManyConnections("too many clients already")), 503),
         (chain(InterfaceError("x"), psycopg.InterfaceError("the connection is closed")), 503),
+        (chain(InternalError("x"), psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")), 503),
+        (chain(OperationalError("x"), psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")), 503),
+        (DatabaseBusy("held"), 503),
+        (chain(InternalError("x"), psycopg.errors.IdleInTransactionSessionTimeout("terminating connection")), 503),
         (chain(OperationalError("x"), psycopg.errors.DeadlockDetected("deadlock detected")), 500),
         (chain(OperationalError("x"), sqlite3.OperationalError("no such table: t")), 500),
         (chain(ProgrammingError("x"), psycopg.errors.UndefinedTable("no such relation")), 500),
@@ -110,6 +114,7 @@ def test_that_the_database_is_away_is_no_fault_of_the_gateway(error: Exception, 
     assert answer.status_code == status
     assert answer.data["error"] == ("unavailable" if status == 503 else "internal_error")
     assert ("errorId" in answer.data) == (status == 500)
+    assert ("Retry-After" in answer.headers) == (status == 503)
 
 
 @pytest.mark.parametrize("circumstance", ["full", "held", "read only"])
@@ -154,3 +159,32 @@ def backend_end() -> None:
         dbname=given["NAME"],
     ) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+@pytest.fixture
+def demoted() -> Iterator[None]:
+    """A server that is a standby from now on for connections that are open: writes are refused (25006)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    yield
+    connection.close()
+
+
+@pytest.mark.skipif(DEPLOYMENT != "distributed", reason="SQLite has no standby")
+def test_a_server_that_was_demoted_loses_its_connections_and_writes_go_on(demoted: None) -> None:
+    """Before, the client got 500, and the connection went back to its pool as good, for up to an hour."""
+    connection.ensure_connection()
+    former = connection.connection.info.backend_pid
+    with pytest.raises(InternalError) as raised, write_transaction():
+        tenant_create(slug="acme")
+    assert database_unavailable(raised.value)
+    with write_transaction():
+        tenant_create(slug="acme")
+    assert connection.connection.info.backend_pid != former
+    assert Tenant.objects.count() == 1
+
+
+@pytest.mark.skipif(DEPLOYMENT != "distributed", reason="SQLite has no standby")
+def test_a_process_that_only_reads_notices_a_demotion_too(demoted: None) -> None:
+    assert read_only_check()
+    assert not read_only_check()

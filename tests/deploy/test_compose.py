@@ -77,7 +77,8 @@ def test_postgres_has_room_for_every_process_and_its_successor() -> None:
     # Nobody's but the superuser's.
     room = int(found[1]) - 3
     processes = sum(SERVICES[name]["deploy"]["replicas"] for name in ("web", "worker"))
-    of_each = max_connections(db_threads=settings.GATEWAY_DB_THREADS, request_threads=settings.GATEWAY_REQUEST_THREADS)
+    threads = settings.GATEWAY_DB_THREADS + settings.GATEWAY_ACTION_THREADS + settings.GATEWAY_REQUEST_THREADS
+    of_each = max_connections(threads)
     assert 2 * processes * of_each <= room
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert f"connections to PostgreSQL ({of_each - QUEUE_CONNECTIONS}), and a worker {QUEUE_CONNECTIONS}" in page

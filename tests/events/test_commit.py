@@ -14,8 +14,10 @@ from agents_app.events import MessageDelta
 from core_app import database
 from core_app.database import write_transaction
 from events_app import lease, log
-from events_app.flusher import Flusher, LegWriter
+from events_app.commit import Commit, Submission
+from events_app.flusher import Flusher
 from events_app.lease import Fence, LeaseLost
+from events_app.leg_writer import LegWriter
 from events_app.models import Event, Stream
 from sessions_app.events import SessionClosed, SessionUpdated
 from tests.events.conftest import Holder, Leased, Rounds, lease_expire, leased_stream
@@ -147,11 +149,11 @@ def test_a_service_with_a_lost_lease_writes_nothing(how: str) -> None:
 def test_an_expired_lease_is_never_revived() -> None:
     stream, alive = leased_stream(), leased_stream()
     lease_expire(stream)
-    assert lease.leases_renew(fences=[stream.fence, alive.fence], seconds=60) == {alive.fence}
+    assert lease.leases_renew(fences=[stream.fence, alive.fence], seconds=60).renewed == {alive.fence}
     taken = lease.lease_claim(stream_id=stream.pk, owner="there", seconds=60)
     assert taken is not None
     assert taken.epoch == stream.fence.epoch + 1
-    assert lease.leases_renew(fences=[stream.fence, taken], seconds=60) == {taken}
+    assert lease.leases_renew(fences=[stream.fence, taken], seconds=60).renewed == {taken}
     assert not lease.lease_release(fence=stream.fence)
 
 
@@ -257,7 +259,7 @@ async def test_a_session_whose_group_somebody_holds_waits_too(rounds: Rounds) ->
 
 
 async def test_a_leg_far_ahead_of_its_commits_waits_in_emit(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("events_app.flusher.MAX_PENDING_EVENTS", 3)
+    monkeypatch.setattr("events_app.leg_writer.MAX_PENDING_EVENTS", 3)
     stream = await database.run(leased_stream)
     writer = rounds.writer(stream.fence, "run_1")
 
@@ -364,3 +366,25 @@ async def test_what_a_leg_says_to_many_followers_is_joined_too(
         await writer.emit(delta(text))
     await writer.drain()
     assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bcd"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one way to commit")
+@pytest.mark.parametrize(("synchronous", "mode"), [(True, "on"), (False, "off")])
+def test_streamed_events_may_be_committed_without_waiting_for_the_disk(
+    transactional_db: None, settings: Any, synchronous: bool, mode: str
+) -> None:
+    settings.GATEWAY_SYNCHRONOUS_DELTAS = synchronous
+    stream = leased_stream()
+
+    def shown() -> str:
+        cursor.execute("SHOW synchronous_commit")
+        return str(cursor.fetchone()[0])
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        with write_transaction():
+            Commit([Submission(stream.fence, "run_1", [delta("text")])]).execute()
+            assert shown() == mode
+        # The connection's next transaction is a service's, which waits.
+        assert shown() == "on"
+    assert stream.head() == 1

@@ -45,7 +45,7 @@ def test_each_encoder_is_called_once_for_an_event(order: list[int]) -> None:
 def test_an_event_that_many_encoders_are_used_on_stays_what_it_is() -> None:
     counting, one = Counting(3), event()
     assert [one.encode(encoder) for encoder in counting.encoders] == ["0:7", "1:7", "2:7"]
-    counted = one.counted_in(9, 70)
+    counted = one.counted_in(9, 70, 0)
     assert (counted.stream_id, counted.offset, counted.data, counted.source) == (9, 70, one.data, 1)
     assert counted.encode(counting.encoders[2]) == "2:70"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from events_app import follower as follower_module
 from events_app import log
 from events_app.batches import Batch, StoredEvent
 from events_app.follower import Follower
+from events_app.generations import NO_GENERATIONS, Position
 from events_app.hub import Hub
 
 
@@ -23,7 +23,7 @@ class Beside(Follower):
 
     def __init__(self, after: int = 0) -> None:
         hub = Hub()
-        super().__init__(1, after=after, hub=hub)
+        super().__init__(1, after=Position(after), hub=hub)
         self.behind = False
 
     def put(self, *spans: tuple[int, int]) -> None:
@@ -39,14 +39,14 @@ def empty_log(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A log without events; holds the offsets after which it was read."""
     asked: list[int] = []
 
-    def read(_stream_id: int, *, after: int, **_: Any) -> Sequence[StoredEvent]:
+    def read(_stream_id: int, *, after: int, **_: Any) -> log.Page:
         asked.append(after)
-        return ()
+        return log.Page([], NO_GENERATIONS)
 
     async def run(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
-    monkeypatch.setattr("events_app.follower.log.read", read)
+    monkeypatch.setattr("events_app.follower.log.read_page", read)
     monkeypatch.setattr("events_app.follower.database.run", run)
     return asked
 
@@ -56,7 +56,7 @@ async def test_batches_that_continue_are_taken_together() -> None:
     follower.put((1, 1), (2, 4), (5, 5))
     assert await follower.offsets() == [1, 2, 3, 4, 5]
     assert await follower.offsets() == []
-    assert follower.position == 5
+    assert follower.position == Position(5)
 
 
 async def test_what_came_twice_or_late_is_taken_once() -> None:

@@ -135,7 +135,7 @@ async def test_a_freeze_while_leases_are_asked_for_counts(
     fence, told = Fence(1, "me", 1), asyncio.Event()
     clock, keeper = Clock(), LeaseKeeper()
     monkeypatch.setattr(keeper_module, "time", clock)
-    keeper._loop, keeper._renewed_at, keeper._held = asyncio.get_running_loop(), clock.now, {fence: told.set}
+    keeper._loop, keeper._kept_at, keeper._held = asyncio.get_running_loop(), {fence: clock.now}, {fence: told.set}
 
     def look(fences: Any) -> set[Fence]:
         clock.now += 11.0

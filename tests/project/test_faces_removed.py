@@ -21,7 +21,12 @@ from tests.stack.template import state_copy
 from tests.stack.tree import face_remove, tree_copy
 
 NAMES = [package.rpartition(".")[2] for package in settings.FACES]
-PATHS = {"native": "/v1/sessions/{session_id}", "inference": "/v1/models", "responses": "/v1/responses"}
+PATHS = {
+    "native": "/v1/sessions/{session_id}",
+    "inference": "/v1/models",
+    "responses": "/v1/responses",
+    "agentbus": "/api/v1/sessions/{session_id}",
+}
 """A path of each face in the document."""
 
 
@@ -55,6 +60,7 @@ async def test_a_gateway_without_a_face_serves_the_others(process: GatewayProces
         await check_native(http, process.url, here=removed_face != "native")
         await check_inference(http, here=removed_face != "inference")
         await check_responses(http, here=removed_face != "responses")
+        assert (await fetch(http, "GET", "/status"))[0] == (200 if removed_face != "agentbus" else 404)
 
 
 async def check_document(http: aiohttp.ClientSession, removed_face: str) -> None:

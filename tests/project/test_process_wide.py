@@ -16,6 +16,7 @@ from django.conf import settings
 from core_app.lifecycle import PROCESS_WIDE, process_wide, reset_process_wide
 from edge_app.http.exchange import Router
 from edge_app.rest.routers import GatewayRouter
+from edge_app.rpc import ErrorTable
 from edge_app.tokens import StreamTokens
 from events_app.batches import Encoder
 from events_app.types import Vocabulary
@@ -27,7 +28,7 @@ ROOMS = [*sorted(path.name for path in settings.BASE_DIR.glob("*_app")), "faces"
 OTEL = "gateway_project.observability.otel"
 """Needs packages that may not be installed."""
 
-BUILT_ONCE = (Encoder, GatewayRouter, Readyz, Router, StreamTokens, ThreadedHandler, Vocabulary)
+BUILT_ONCE = (Encoder, ErrorTable, GatewayRouter, Readyz, Router, StreamTokens, ThreadedHandler, Vocabulary)
 """Tables and applications: built when their module is imported, and never changed."""
 
 

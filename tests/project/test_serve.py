@@ -104,7 +104,7 @@ def test_a_first_start_shows_a_key_that_works_and_stops_without_an_error(served_
     assert key is not None
     assert httpx.get(f"{served_process.url}/healthz").json()["status"] == "ok"
     ready = httpx.get(f"{served_process.url}/readyz")
-    assert (ready.status_code, ready.text.count(": ok\n")) == (200, 4)
+    assert (ready.status_code, ready.text.count(": ok\n")) == (200, 5)
     assert httpx.get(f"{served_process.url}/v1/sessions").status_code == 401
     assert httpx.get(f"{served_process.url}/v1/sessions", headers={"X-API-Key": key[0]}).json()["sessions"] == []
     assert httpx.get(f"{served_process.url}/static/admin/css/base.css").status_code == 200

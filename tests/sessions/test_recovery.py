@@ -15,7 +15,7 @@ from core_app import database
 from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
-from events_app.lease import lease_revoke
+from events_app.lease import Renewal, lease_revoke
 from sessions_app.legs import lease_keeper
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
@@ -322,7 +322,7 @@ async def test_a_leg_whose_lease_was_taken_writes_nothing_more(
     api: Client, script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keeper must not notice first, because it would end the leg before it writes."""
-    monkeypatch.setattr(lease_keeper, "leases_renew", lambda *, fences, seconds: set(fences))
+    monkeypatch.setattr(lease_keeper, "leases_renew", lambda *, fences, seconds: Renewal(set(fences), set()))
     gate = Gate()
     refused: list[str] = []
 

@@ -24,7 +24,7 @@ def test_the_sweeps_query_names_the_states_of_its_index() -> None:
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by the tables' sizes")
 def test_a_sweep_reads_only_runs_with_work() -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {SESSIONS_WITH_WORK}", [0, 500])
+        cursor.execute(f"EXPLAIN QUERY PLAN {SESSIONS_WITH_WORK}", [0, 20, 500])
         plan = " ".join(str(row[-1]) for row in cursor.fetchall())
     assert "USING INDEX run_workable" in plan
     assert "SCAN s" not in plan

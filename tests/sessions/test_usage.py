@@ -35,6 +35,7 @@ async def test_usage_sums_runs_by_day_key_and_model(api: Client, script: Scripte
             "reasoningTokens": 0,
             "costUsd": 0.5,
             "costKnown": True,
+            "estimatedTurns": 0,
         }
     ]
     own = (await api.get("/v1/usage?endUser=u-1&groupBy=model")).json["usage"]

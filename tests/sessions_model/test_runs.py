@@ -13,7 +13,7 @@ import pytest
 from core_app import database
 from gateway_project.operations import doctor
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
-from sessions_app.legs.checkpoints import SIDE_CALLS_FROM
+from sessions_app.legs.requests import request_number
 from tenants_app.models import LedgerEntry, Tenant
 from tests.gateway_harness import Client, GatewayHarness
 
@@ -65,7 +65,7 @@ async def test_a_run_completes_with_its_answer(api: Client, model: str, answer: 
     ],
 )
 async def test_a_providers_failure_ends_the_run_once_and_tells_no_secret(api: Client, model: str, code: str) -> None:
-    session, run = await run_of(api, model)
+    session, run = await run_of(api, model, outagePolicy="fail")
     assert (run["status"], run["error"]["code"]) == ("failed", code)
     events = await api.log(session)
     assert [frame.event for frame in events][-2:] == ["error", "agent_abort"]
@@ -107,7 +107,8 @@ async def test_a_summary_is_in_the_ledger_and_in_the_runs_sums(api: Client) -> N
     rows = await database.run(
         lambda: list(LedgerEntry.objects.order_by("response_no").values_list("response_no", "input_tokens"))
     )
-    assert [number for number, _ in rows] == [1, SIDE_CALLS_FROM]
+    # The first request was refused as too long, and costs nothing.
+    assert [number for number, _ in rows] == [request_number(1, 2), request_number(1, 3)]
     assert run["tokenUsage"]["promptTokens"] == sum(tokens for _, tokens in rows)
     level, text = await database.run(doctor.check_ledger)
     assert level == "ok", text

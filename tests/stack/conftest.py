@@ -19,7 +19,7 @@ from tests.stack.process import GatewayProcess
 from tests.stack.template import state_copy, template_database
 
 # What only one process may do, and what it takes two for.
-SEVERAL = ["test_outages.py", "test_two_processes.py", "test_workers.py"]
+SEVERAL = ["test_agentbus.py", "test_outages.py", "test_two_processes.py", "test_workers.py"]
 collect_ignore = SEVERAL if DEPLOYMENT == "embedded" else ["test_one_process.py"]
 
 LONGEST = ("test_outages.py", "test_workers.py", "test_kill.py", "test_two_processes.py", "test_stop.py")
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     """A state that is empty but for its schema."""
     directory = tmp_path / "data"
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     with ExitStack() as stack:
         yield deployment_of(directory, stack)
 

@@ -33,7 +33,8 @@ SETTINGS = {
     "MAX_ATTEMPTS": "20",
     # Four processes share the hundred connections of a PostgreSQL as it is installed.
     "DB_THREADS": "4",
-    "REQUEST_THREADS": "6",
+    "ACTION_THREADS": "2",
+    "REQUEST_THREADS": "4",
 }
 
 

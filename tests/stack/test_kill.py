@@ -206,3 +206,34 @@ async def test_three_deaths_without_progress_end_the_run_with_an_error(
     assert [event.type for event in events[-2:]] == ["error", "agent_abort"]
     assert events[-2].data["code"] == "attempts_exhausted"
     assert events[-1].data["reason"] == "error"
+
+
+@pytest.mark.timeout(600)
+async def test_an_answer_that_dies_with_its_process_is_in_the_ledger(
+    deployment: Deployment, process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
+) -> None:
+    """A model request that runs for longer than a second is written before it ends (docs/operating.md, Usage)."""
+    server = process()
+    await server.start()
+    client = Client(http, server.url)
+    await client.create("costly", providerOpts={"delayMs": 50})
+    request_id = await client.prompt("costly", "long 200")
+    kinds = "SELECT kind, output_tokens > 0 FROM tenants_app_ledgerentry WHERE run_id = ? ORDER BY response_no"
+
+    def is_written() -> bool:
+        return deployment.rows(kinds, [request_id]) != []
+
+    await until(is_written, 20, "the running request is in the ledger")
+    await server.kill()
+    assert await killed_legs(deployment) == [request_id]
+    await server.start()
+
+    async def is_idle() -> bool:
+        return bool((await client.get("/v1/sessions/costly"))["state"] == "idle")
+
+    await until(is_idle, 60, "the run ends")
+    assert [(kind, bool(some)) for kind, some in deployment.rows(kinds, [request_id])] == [
+        ("session_open", True),
+        ("session", True),
+    ]
+    laws.usage_is_counted_once(deployment)

@@ -290,7 +290,10 @@ def test_cancelling_a_run_ends_every_open_call_and_resolves_what_was_asked(sessi
         on_settled=session.settled.append,
     )
     assert ended == len(session.settled) == 4
-    assert {settled.status for settled in session.settled} == {"rejected"}
+    statuses = {settled.call_id: settled.status for settled in session.settled}
+    # The client has the call and may have run it; nobody has begun the others.
+    assert statuses.pop(call_id) == "unknown"
+    assert set(statuses.values()) == {"rejected"}
     assert session.event("approval_resolved")["status"] == "rejected"
     assert session.event("question_resolved")["status"] == "cancelled"
     assert session.types().count("tool_execution_end") == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -41,6 +42,32 @@ async def test_a_pages_text_is_what_a_reader_sees(server: CallbackServer) -> Non
 async def test_plain_text_comes_as_it_is_whatever_its_charset(server: CallbackServer, kind: str) -> None:
     server.replies = [page(b'{"a": 1}', kind)]
     assert (await fetch(server.url)).content == '{"a": 1}'
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "zlib"])
+async def test_a_page_cannot_choose_a_codec_that_is_not_of_the_web(server: CallbackServer, charset: str) -> None:
+    """200 kB of punycode took 12 s, which nothing could end."""
+    server.replies = [page(b"a" * 200_000, f"text/plain; charset={charset}")]
+    assert await fetch(server.url) == Outcome("ok", "a" * 200_000)
+
+
+async def test_a_page_that_takes_too_long_to_read_is_given_up(server: CallbackServer, settings: Any) -> None:
+    settings.GATEWAY_CONTENT_SECONDS = 0.000001
+    server.replies = [page(b"<p>" * 1000)]
+    outcome = await fetch(server.url)
+    assert (outcome.status, "GATEWAY_CONTENT_SECONDS" in outcome.content) == ("error", True)
+
+
+async def test_pages_are_not_read_in_the_loops_executor(
+    server: CallbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise AssertionError("the default executor was used")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse, raising=False)
+    server.replies = [page(b"<p>here")]
+    # A literal address, because names are looked up in threads too.
+    assert await fetch(server.url) == Outcome("ok", "here")
 
 
 @pytest.mark.parametrize(

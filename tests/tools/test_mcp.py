@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from core_app import database
 from core_app.database import run
+from tests.gateway_harness import Client, api, gateway
 from tests.tools.conftest import Session
 from tools_app import calls, registry
+from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
 from tools_app.states import CallState
-from tools_app.types import CallResult
+from tools_app.types import UNKNOWN_EFFECT, CallResult
+
+__all__ = ["api", "gateway"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("guarded")]
 
@@ -53,6 +62,8 @@ async def called(session: Session, name: str, args: dict[str, Any], **context: A
 
 async def test_a_servers_tools_are_told_to_the_model_and_called(session: Session, configured: Any) -> None:
     configured(local=local())
+    assert await run(registry.tool_specs, session.stream_id, ["mcp:local"]) == ()
+    await builtin.prepare(["mcp:local"])
     specs = await run(registry.tool_specs, session.stream_id, ["mcp:local"])
     names = [spec.name for spec in specs]
     assert names == ["mcp__local__add", "mcp__local__environment", "mcp__local__fail", "mcp__local__die"]
@@ -75,12 +86,15 @@ async def test_a_server_sees_only_what_is_passed_on_of_the_environment(session: 
 
 async def test_a_server_that_dies_costs_its_call_and_is_started_again(session: Session, configured: Any) -> None:
     configured(local=local())
-    assert (await called(session, "die", {})).status == "error"
+    died = await called(session, "die", {})
+    # It is not marked as idempotent, and nobody knows how far it came.
+    assert (died.status, died.content.endswith(UNKNOWN_EFFECT)) == ("unknown", True)
     assert (await called(session, "add", {"a": 1, "b": 1})).content == "2"
 
 
 async def test_a_server_that_is_not_there_has_no_tools(session: Session, configured: Any) -> None:
     configured(local={"command": [sys.executable, "-c", "raise SystemExit(1)"]})
+    await builtin.prepare(["mcp:local"])
     assert await run(registry.tool_specs, session.stream_id, ["mcp:local"]) == ()
     assert (await called(session, "add", {"a": 1, "b": 1})).status == "error"
 
@@ -101,11 +115,12 @@ async def test_only_a_tool_that_says_it_may_is_called_again_after_a_crash(
     configured(local=local())
     call_id = await run(session.planned, f"mcp__local__{tool}", args)
     context = session.context(builtins=("mcp:local",))
+    await builtin.prepare(context.builtins)
     await run(calls._begin, call_id, session.fence, context, session.settled.append)
     await run(session.taken_over)
     result = await session.execute(call_id, builtins=("mcp:local",))
     assert result is not None
-    assert result.status == ("ok" if repeated else "error")
+    assert result.status == ("ok" if repeated else "unknown")
 
 
 @pytest.fixture
@@ -133,3 +148,114 @@ def address() -> Iterator[str]:
 async def test_a_server_over_http_is_called(session: Session, configured: Any, address: str) -> None:
     configured(local={"url": address})
     assert (await called(session, "add", {"a": 20, "b": 22})).content == "42"
+
+
+class SilentServer:
+    """A server that takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.connected = asyncio.Event()
+        self.url = ""
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/mcp"
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        self.connected.set()
+
+
+@pytest_asyncio.fixture
+async def silent() -> AsyncIterator[Callable[[], Awaitable[SilentServer]]]:
+    made: list[SilentServer] = []
+
+    async def start() -> SilentServer:
+        made.append(SilentServer())
+        await made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        await each.stop()
+
+
+async def connected(*servers: SilentServer) -> None:
+    async with asyncio.timeout(60):
+        for each in servers:
+            await each.connected.wait()
+
+
+async def test_a_silent_server_holds_no_thread_of_the_database_and_no_other_session(
+    silent: Any, configured: Any, settings: Any, api: Client
+) -> None:
+    """It held a thread for each leg that began, up to all of them."""
+    server = await silent()
+    configured(silent={"url": server.url})
+    database.shutdown()
+    settings.GATEWAY_DB_THREADS = 1
+    waiting = await api.session(model="demo:echo", tools=["mcp:silent"])
+    await api.prompt(waiting, "hello")
+    await connected(server)
+    run = await api.run(await api.session(), "hello")
+    assert run["status"] == "completed"
+    assert (await api.post(f"/v1/sessions/{waiting}/abort", {})).status == 202
+
+
+async def test_servers_are_opened_at_once_and_everybody_waits_for_the_same_attempt(
+    silent: Any, configured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await silent(), await silent()
+    configured(first={"url": first.url}, second={"url": second.url})
+    opening = [asyncio.ensure_future(builtin.prepare(["mcp:first", "mcp:second"])) for _ in range(5)]
+    await connected(first, second)
+    assert not any(task.done() for task in opening)
+    assert (first.connections, second.connections) == (1, 1)
+    for task in opening:
+        task.cancel()
+    await asyncio.gather(*opening, return_exceptions=True)
+
+
+async def test_a_server_that_failed_is_left_alone_for_a_pause_that_grows(
+    silent: Any, configured: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await silent()
+    configured(local={"url": server.url})
+    monkeypatch.setattr("tools_app.executors.mcp_connection.CONNECT_SECONDS", 0.2)
+    moment = 1000.0
+    monkeypatch.setattr(mcp, "time", SimpleNamespace(monotonic=lambda: moment))
+    for pause in (30.0, 60.0, 120.0):
+        before = server.connections
+        await builtin.prepare(["mcp:local"])
+        assert server.connections > before
+        before = server.connections
+        moment += pause - 1.0
+        await builtin.prepare(["mcp:local"])
+        assert (await called(session, "add", {"a": 1, "b": 1})).status == "error"
+        assert server.connections == before
+        moment += 1.0
+
+
+async def test_a_silent_server_costs_the_calls_of_others_nothing(
+    silent: Any, configured: Any, session: Session
+) -> None:
+    server = await silent()
+    configured(local=local(), silent={"url": server.url})
+    opening = asyncio.ensure_future(builtin.prepare(["mcp:silent"]))
+    await connected(server)
+    assert (await called(session, "add", {"a": 1, "b": 1})).content == "2"
+    assert not opening.done()
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)

@@ -20,10 +20,15 @@ MCP_PREFIX = mcp.PREFIX
 """Tools of MCP servers are named `mcp__<server>__<tool>`; no registered tool may start with this prefix."""
 
 
+async def prepare(names: Sequence[str]) -> None:
+    """Connects to the MCP servers among `names`, before `specs` and `find` are called in a thread."""
+    await mcp.open_servers(names)
+
+
 def specs(names: Sequence[str]) -> tuple[ToolSpec, ...]:
     """The built-ins among `names` as the model sees them, in that order; tools of MCP servers come last.
 
-    Connects to MCP servers that are not connected yet, so it must be called from a thread and outside transactions."""
+    MCP servers have tools once `prepare` has connected to them."""
     found = [*(BUILTINS[name] for name in names if _is_offered(name)), *mcp.tools_of(names)]
     return tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in found)
 

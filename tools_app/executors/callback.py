@@ -1,24 +1,31 @@
 """Callback tools: a signed POST to the tool's address (docs/protocol-native.md, "Tools, approvals, questions").
 
 Connection failures and 5xx responses are retried twice within the tool's time-out, with the same id and body and a new
-signature time. Whatever the receiver does, the call ends with an outcome for the model.
+signature time. A tool that is not idempotent is asked again only if it is certain that nothing was sent; otherwise its
+call ends as `unknown`, unless the receiver refuses it (3xx, 4xx) or gives a result. Whatever happens, the call ends
+with an outcome for the model.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from django.conf import settings
+
 from core_app import jsontext
+from core_app.content_threads import CONTENT, Deadline
 from core_app.errors import BadRequest
 from core_app.guarded_client import CLIENT, CallFailed, ConnectionFailed, GuardedResponse, TimedOut
 from core_app.sealing import unseal
 from tools_app.executors.base import Execution
+from tools_app.models import SessionTool
 from tools_app.result_body import parse_result_body
 from tools_app.signing import result_token, signature_headers, tenant_secrets
-from tools_app.types import Later, Outcome
+from tools_app.types import Later, Outcome, unknown_outcome
 
 ATTEMPTS = 3
 PAUSES = (0.2, 1.0)
@@ -41,19 +48,48 @@ async def call(execution: Execution) -> Outcome | Later:
     """Makes the call; returns its outcome, or Later after a 202."""
     tool = execution.target.registered
     assert tool is not None
-    assert tool.callback_url is not None
     seconds = tool.timeout_ms / 1000
-    using = [unseal(tool.sealed_secret)] if tool.sealed_secret else tenant_secrets(execution.tenant)
-    body = body_of(execution)
+    deadline = Deadline(seconds)
     try:
-        async with asyncio.timeout(seconds), _slots.setdefault(execution.tenant.pk, asyncio.Semaphore(PER_TENANT)):
-            answer = await _deliver(execution, tool.callback_url, using, body, seconds)
-    except (TimeoutError, TimedOut):
-        return Outcome("timeout", f"The tool did not answer within {tool.timeout_ms} ms.")
+        async with _slot(execution.tenant.pk, deadline):
+            answer = await _deliver(execution, tool, deadline)
+        return await _outcome(answer, execution.tenant.pk)
+    except _NoResult as error:
+        refused = 300 <= answer.status < 500
+        return Outcome("error", str(error)) if tool.idempotent or refused else unknown_outcome(str(error))
+    except TimedOut as error:
+        reason = f"The tool did not answer within {tool.timeout_ms} ms."
+        return Outcome("timeout", reason) if tool.idempotent or not error.sent else unknown_outcome(reason)
     except CallFailed as error:
-        return Outcome("error", f"The tool {error.reason}")
+        reason = f"The tool {error.reason}"
+        return Outcome("error", reason) if tool.idempotent or not error.sent else unknown_outcome(reason)
+
+
+@contextlib.asynccontextmanager
+async def _slot(tenant_id: int, deadline: Deadline) -> AsyncIterator[None]:
+    slot = _slots.setdefault(tenant_id, asyncio.Semaphore(PER_TENANT))
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            await slot.acquire()
+    except TimeoutError:
+        raise TimedOut("could not be called in time.", sent=False) from None
+    try:
+        yield
+    finally:
+        slot.release()
+
+
+async def _outcome(answer: GuardedResponse, tenant_id: int) -> Outcome | Later:
     # Parsing a megabyte of brackets takes 0.2 s, too long for the event loop.
-    return _read(answer) if len(answer.body) < SMALL_BYTES else await asyncio.to_thread(_read, answer)
+    if len(answer.body) < SMALL_BYTES:
+        return _read(answer)
+    try:
+        seconds = settings.GATEWAY_CONTENT_SECONDS
+        return await CONTENT.run(lambda _: _read(answer), owner=tenant_id, seconds=seconds)
+    except TimeoutError:
+        raise _NoResult(
+            f"The tool's answer could not be read within {seconds:g} s (GATEWAY_CONTENT_SECONDS)."
+        ) from None
 
 
 def body_of(execution: Execution) -> str:
@@ -72,26 +108,29 @@ def body_of(execution: Execution) -> str:
     )
 
 
-async def _deliver(execution: Execution, url: str, using: Sequence[str], body: str, seconds: float) -> GuardedResponse:
+async def _deliver(execution: Execution, tool: SessionTool, deadline: Deadline) -> GuardedResponse:
+    assert tool.callback_url is not None
+    using = [unseal(tool.sealed_secret)] if tool.sealed_secret else tenant_secrets(execution.tenant)
+    body = body_of(execution)
     for pause in (*PAUSES, None):
         try:
             answer = await CLIENT.request(
                 "POST",
-                url,
+                tool.callback_url,
                 headers=_headers(execution.call_id, using, body),
                 body=body.encode(),
-                timeout=seconds,
+                timeout=deadline.remaining() or 0.0,
                 max_bytes=MAX_ANSWER_BYTES,
                 allow_private=execution.tenant.allow_private,
                 owner=execution.tenant.pk,
             )
-        except ConnectionFailed:
-            if pause is None:
+        except ConnectionFailed as error:
+            if pause is None or (error.sent and not tool.idempotent):
                 raise
         else:
-            if answer.status < 500 or pause is None:
+            if answer.status < 500 or pause is None or not tool.idempotent:
                 return answer
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, deadline.remaining() or 0.0))
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -100,14 +139,19 @@ def _headers(call_id: str, using: Sequence[str], body: str) -> dict[str, str]:
     return fixed | signature_headers(using=using, message_id=call_id, body=body)
 
 
+class _NoResult(Exception):
+    """The response has no result. The text is a sentence for the model."""
+
+
 def _read(answer: GuardedResponse) -> Outcome | Later:
     if answer.status == 202:
         return Later()
     if not 200 <= answer.status < 300:
-        return Outcome("error", f"The tool answered with status {answer.status}.")
+        raise _NoResult(f"The tool answered with status {answer.status}.")
     try:
         body: Any = jsontext.decode_untrusted(answer.body)
         status, content = parse_result_body(body)
     except BadRequest:
-        return Outcome("error", 'The tool answered with something other than {"result": …} or {"error": "…"}.')
+        reason = 'The tool answered with something other than {"result": …} or {"error": "…"}.'
+        raise _NoResult(reason) from None
     return Outcome(status, content)

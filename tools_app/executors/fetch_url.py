@@ -1,20 +1,25 @@
 """`fetch_url`: the text of a page, fetched through the guarded client.
 
 The guarded client follows no redirect, so this module follows up to MAX_REDIRECTS, each as a new request whose address
-is checked like the first. HTML is reduced to its text (`tools_app.executors.page_text`).
+is checked like the first. A page is decoded (`tools_app.executors.page_charset`), and HTML is reduced to its text
+(`tools_app.executors.page_text`), in the threads for foreign content, within GATEWAY_CONTENT_SECONDS.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from django.conf import settings
 from yarl import URL
 
 from core_app import guarded_client, jsontext
+from core_app.content_threads import CONTENT, Deadline
 from core_app.guarded_client import CLIENT, CallFailed, GuardedResponse
 from tools_app.executors.base import Builtin
+from tools_app.executors.page_charset import decode_page
 from tools_app.executors.page_text import page_text
 from tools_app.types import CallContext, Outcome
 
@@ -38,7 +43,11 @@ async def _run(args: Mapping[str, Any], context: CallContext) -> Outcome:
         return Outcome("error", f"The page answered with status {answer.status}.")
     if not answer.content_type.startswith(_TEXT_TYPES):
         return Outcome("error", f"The page is not text but {answer.content_type[:100] or 'of an unnamed type'}.")
-    text = await asyncio.to_thread(_text_of, answer)
+    seconds = settings.GATEWAY_CONTENT_SECONDS
+    try:
+        text = await CONTENT.run(partial(_text_of, answer), owner=context.tenant_id, seconds=seconds)
+    except TimeoutError:
+        return Outcome("error", f"The page could not be read within {seconds:g} seconds (GATEWAY_CONTENT_SECONDS).")
     return Outcome("ok", text or "The page has no text.")
 
 
@@ -64,22 +73,14 @@ async def _follow(url: str, context: CallContext) -> GuardedResponse:
             url = str(URL(url).join(URL(location)))
         except ValueError:
             raise guarded_client.AddressRefused("redirects to something that is not an address.") from None
-    raise guarded_client.ConnectionFailed(f"redirects more than {MAX_REDIRECTS} times.")
+    raise guarded_client.Unreadable(f"redirects more than {MAX_REDIRECTS} times.", sent=True)
 
 
-def _text_of(answer: GuardedResponse) -> str:
-    text = answer.body.decode(_charset(answer), "replace")
+def _text_of(answer: GuardedResponse, deadline: Deadline) -> str:
+    text = decode_page(answer.body, answer.charset, deadline)
     if "html" in answer.content_type:
-        text = page_text(text)
+        text = page_text(text, deadline)
     return jsontext.clean_text(text).encode()[:MAX_TEXT_BYTES].decode(errors="ignore").strip()
-
-
-def _charset(answer: GuardedResponse) -> str:
-    try:
-        "".encode(answer.charset)
-    except LookupError:
-        return "utf-8"
-    return answer.charset
 
 
 TOOL = Builtin(

@@ -1,8 +1,9 @@
 """Tools of the operator's MCP servers (section `mcp` of the configuration file), presented as built-ins.
 
 All connections live on one event loop in a thread of their own, so that a server or its library never blocks the
-gateway's loop and sync code can ask for a server's tools. A server that cannot be reached has no tools; the next
-attempt follows after RETRY_SECONDS.
+gateway's loop. A leg opens its session's servers first, all at once, and awaits that without a thread; sync code then
+finds their tools without waiting. A server that cannot be reached has no tools. Only legs that use it wait for it, at
+most CONNECT_SECONDS, and it is left alone for a pause that grows with its failures.
 """
 
 from __future__ import annotations
@@ -13,23 +14,49 @@ import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from core_app import jsontext
 from core_app.lifecycle import Part, process_wide
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
-from tools_app.executors.mcp_connection import CONNECT_SECONDS, Connection, Refused, Unreachable
+from tools_app.executors.mcp_connection import Connection, Refused, Unreachable
 from tools_app.result_body import as_text
-from tools_app.types import CallContext, Outcome
+from tools_app.types import CallContext, Outcome, unknown_outcome
 
 R = TypeVar("R")
 
 PREFIX = "mcp__"
-RETRY_SECONDS = 30.0
 CALL_SECONDS = 60.0
 
+RETRY_SECONDS = 30.0
+"""Pause before a server that failed once is tried again. It doubles with every further failure."""
+
+MAX_RETRY_SECONDS = 600.0
+
 _NAME = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(slots=True)
+class _Server:
+    """A server as this process knows it. `tools` are those of its last connection, which may be broken by now."""
+
+    connection: Connection | None = None
+    opening: asyncio.Task[Connection] | None = None
+    tools: tuple[Any, ...] = ()
+    failures: int = 0
+    closed_until: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection is not None and not self.connection.broken
+
+    def note_failure(self) -> None:
+        """Starts the pause before the next attempt."""
+        self.tools = ()
+        pause = min(RETRY_SECONDS * 2**self.failures, MAX_RETRY_SECONDS)
+        self.failures, self.closed_until = self.failures + 1, time.monotonic() + pause
 
 
 class McpServers(Part):
@@ -39,9 +66,7 @@ class McpServers(Part):
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._connections: dict[str, Connection] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
-        self._failed: dict[str, float] = {}
+        self._servers: dict[str, _Server] = {}
 
     async def stop(self) -> None:
         """Closes every connection and ends the thread."""
@@ -58,62 +83,90 @@ class McpServers(Part):
         thread.join(10)
         loop.close()
 
-    def tools(self, server: str) -> list[Builtin]:
-        """The server's tools; none when it cannot be reached. Blocks until connected, so never call it on a loop."""
-        section = operator_rules.rules().mcp.get(server)
-        if section is None or self._failed.get(server, 0.0) > time.monotonic():
-            return []
-        try:
-            connection = self._submit(self._connect(server, section)).result(CONNECT_SECONDS + 5)
-        except (Unreachable, TimeoutError):
-            return []
-        return [
-            tool for tool in (_as_builtin(server, section, found) for found in connection.tools) if tool is not None
-        ]
+    async def open(self, servers: Sequence[str]) -> None:
+        """Connects to those of the servers that are not connected and may be tried, all at once. Returns when each is
+        connected or has failed."""
+        sections = operator_rules.rules().mcp
+        closed = [server for server in servers if server in sections and self._may_open(server)]
+        if closed:
+            await asyncio.wrap_future(self._submit(self._open_all([(server, sections[server]) for server in closed])))
 
-    async def call(self, server: str, tool: str, args: Mapping[str, Any]) -> Outcome:
-        """Calls a tool of the server, from any loop."""
+    def tools(self, server: str) -> list[Builtin]:
+        """The server's tools, as they were when it was last connected. Waits for nothing: `open` connects."""
+        section = operator_rules.rules().mcp.get(server)
+        known = self._servers.get(server)
+        if section is None or known is None:
+            return []
+        return [tool for tool in (_as_builtin(server, section, found) for found in known.tools) if tool is not None]
+
+    async def call(self, server: str, tool: str, args: Mapping[str, Any], *, idempotent: bool) -> Outcome:
+        """Calls a tool of the server, from any loop. The outcome is `unknown` if a tool that is not `idempotent` may
+        have taken effect."""
         section = operator_rules.rules().mcp.get(server)
         if section is None:
             return Outcome("error", f"The MCP server {server} is not configured any more.")
-        seconds = float(section.get("timeout_seconds", CALL_SECONDS))
-        try:
-            return await asyncio.wrap_future(self._submit(self._call(server, section, tool, args, seconds)))
-        except TimeoutError:
-            return Outcome("timeout", f"The MCP server {server} did not answer within {seconds:g} seconds.")
-        except Unreachable:
-            return Outcome("error", f"The MCP server {server} could not be reached, or broke off.")
+        return await asyncio.wrap_future(self._submit(self._call(server, section, tool, args, idempotent)))
 
     async def _call(
-        self, server: str, section: Mapping[str, Any], tool: str, args: Mapping[str, Any], seconds: float
+        self, server: str, section: Mapping[str, Any], tool: str, args: Mapping[str, Any], idempotent: bool
     ) -> Outcome:
-        async with asyncio.timeout(seconds):
-            connection = await self._connect(server, section)
-            try:
+        seconds, sent = float(section.get("timeout_seconds", CALL_SECONDS)), False
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._connect(server, section)
+                sent = True
                 return _outcome(await connection.call(tool, args))
-            except Refused:
-                return Outcome("error", f"The MCP server {server} refused the call.")
+        except Refused:
+            return Outcome("error", f"The MCP server {server} refused the call.")
+        except TimeoutError:
+            failed = Outcome("timeout", f"The MCP server {server} did not answer within {seconds:g} seconds.")
+        except Unreachable:
+            failed = Outcome("error", f"The MCP server {server} could not be reached, or broke off.")
+        return unknown_outcome(failed.content) if sent and not idempotent else failed
+
+    def _may_open(self, server: str) -> bool:
+        known = self._servers.get(server)
+        return known is None or not (known.is_open or known.closed_until > time.monotonic())
+
+    async def _open_all(self, sections: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        await asyncio.gather(*(self._connect(*entry) for entry in sections), return_exceptions=True)
 
     async def _connect(self, server: str, section: Mapping[str, Any]) -> Connection:
-        async with self._opening.setdefault(server, asyncio.Lock()):
-            connection = self._connections.get(server)
-            if connection is not None and not connection.broken:
-                return connection
-            connection = Connection(server, section)
-            try:
-                await connection.open()
-            except Unreachable:
-                self._failed[server] = time.monotonic() + RETRY_SECONDS
-                raise
-            self._connections[server] = connection
-            return connection
+        """Returns the server's connection. Everybody who needs it while it is being opened waits for the same attempt.
+        Raises Unreachable."""
+        known = self._servers.setdefault(server, _Server())
+        if known.connection is not None and known.is_open:
+            return known.connection
+        if known.opening is None:
+            if known.closed_until > time.monotonic():
+                raise Unreachable(server)
+            known.opening = asyncio.create_task(self._open(server, known, section), name=f"open-mcp:{server}")
+            # Retrieved here, because everybody who waited may have been cancelled.
+            known.opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(known.opening)
+
+    async def _open(self, server: str, known: _Server, section: Mapping[str, Any]) -> Connection:
+        connection = Connection(server, section)
+        try:
+            await connection.open()
+        except Unreachable:
+            known.note_failure()
+            raise
+        finally:
+            known.opening = None
+        known.connection, known.tools = connection, tuple(connection.tools)
+        known.failures, known.closed_until = 0, 0.0
+        return connection
 
     async def _close_all(self) -> None:
-        for connection in self._connections.values():
-            await connection.close()
-        self._connections.clear()
-        self._opening.clear()
-        self._failed.clear()
+        opening = [known.opening for known in self._servers.values() if known.opening is not None]
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for known in self._servers.values():
+            if known.connection is not None:
+                await known.connection.close()
+        self._servers.clear()
 
     def _submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         with self._guard:
@@ -127,10 +180,19 @@ class McpServers(Part):
 SERVERS = process_wide(McpServers())
 
 
+async def open_servers(names: Sequence[str]) -> None:
+    """Connects to the server of every `mcp:<server>` among `names`, so that `tools_of` and `find` know its tools."""
+    if servers := _servers_among(names):
+        await SERVERS.open(servers)
+
+
 def tools_of(names: Sequence[str]) -> list[Builtin]:
-    """The tools of every `mcp:<server>` among `names`."""
-    servers = [name.removeprefix("mcp:") for name in names if name.startswith("mcp:")]
-    return [tool for server in servers for tool in SERVERS.tools(server)]
+    """The tools of every `mcp:<server>` among `names` that has been opened."""
+    return [tool for server in _servers_among(names) for tool in SERVERS.tools(server)]
+
+
+def _servers_among(names: Sequence[str]) -> list[str]:
+    return [name.removeprefix("mcp:") for name in names if name.startswith("mcp:")]
 
 
 def find(name: str, names: Sequence[str] | None) -> Builtin | None:
@@ -147,9 +209,10 @@ def _as_builtin(server: str, section: Mapping[str, Any], tool: Any) -> Builtin |
         return None
     hints = tool.annotations
     rule = section.get("approval")
+    idempotent = bool(hints and (hints.read_only_hint or hints.idempotent_hint))
 
     async def run(args: Mapping[str, Any], context: CallContext) -> Outcome:
-        return await SERVERS.call(server, tool.name, args)
+        return await SERVERS.call(server, tool.name, args, idempotent=idempotent)
 
     return Builtin(
         name=name,
@@ -158,7 +221,7 @@ def _as_builtin(server: str, section: Mapping[str, Any], tool: Any) -> Builtin |
         run=run,
         requires_approval=rule == "always",
         hint=f"A tool of the MCP server {server}.",
-        idempotent=bool(hints and (hints.read_only_hint or hints.idempotent_hint)),
+        idempotent=idempotent,
     )
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+"""Time that the end of a connection is waited for; a server that is silent then is left to its task."""
+
 MAX_TOOLS = 256
 MAX_PAGES = 20
 
@@ -57,6 +60,9 @@ class Connection:
                 await self._ready.wait()
         except TimeoutError:
             await self.close()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         if self._client is None:
             raise Unreachable(self._server)
 
@@ -90,7 +96,7 @@ class Connection:
         """Ends the owning task, and with it the process or the HTTP session."""
         self._drop()
         if self._task is not None:
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
 
     def _drop(self) -> None:
         self.broken = True

@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from html import unescape
 
+from core_app.content_threads import Deadline
+
 _RAW = frozenset({"script", "style"})
 _SILENT = frozenset({"head", "noscript", "svg", "template"})
 _BLOCKS = frozenset(
@@ -24,9 +26,10 @@ _DECIMAL_DIGITS = 8
 """Digits kept of a character reference. No character needs more, and `unescape` raises on thousands of digits."""
 
 
-def page_text(page: str) -> str:
-    """The visible text; empty when there is none."""
-    text = _DECIMAL.sub(lambda found: "&#" + found.group(1)[:_DECIMAL_DIGITS], "".join(_Scanner(page).parts()))
+def page_text(page: str, deadline: Deadline | None = None) -> str:
+    """The visible text; empty when there is none. Raises TimeoutError at the deadline."""
+    parts = _Scanner(page).parts(deadline or Deadline())
+    text = _DECIMAL.sub(lambda found: "&#" + found.group(1)[:_DECIMAL_DIGITS], "".join(parts))
     lines = (" ".join(line.split()) for line in unescape(text).splitlines())
     return "\n".join(line for line in lines if line)
 
@@ -40,10 +43,11 @@ class _Scanner:
         self._open: Counter[str] = Counter()
         """Number of open tags per name in `_silent`, which may be a hundred thousand deep."""
 
-    def parts(self) -> list[str]:
+    def parts(self, deadline: Deadline) -> list[str]:
         """The visible texts, in order."""
         page, end = self._page, len(self._page)
         while self._at < end:
+            deadline.check()
             start = page.find("<", self._at)
             self._say(page[self._at : start if start >= 0 else end])
             if start < 0:

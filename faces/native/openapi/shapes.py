@@ -11,6 +11,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from faces.native.openapi.events import POSITION
 from sessions_app.models import RunState, SessionState
 
 RUN_STATUS = [state for state in RunState.values if state != RunState.READY]
@@ -44,6 +45,11 @@ class PendingTools(serializers.JSONField):
     """The data of `tool_call_requested`."""
 
 
+@extend_schema_field(POSITION)
+class StreamPosition(serializers.JSONField):
+    """The position of an event in its stream."""
+
+
 def text(**options: Any) -> serializers.CharField:
     """Returns a string field that may be empty."""
     return serializers.CharField(allow_blank=True, **options)
@@ -68,7 +74,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     uptimeMs = serializers.IntegerField()
     createdAt = moment()
     updatedAt = moment()
-    lastEventIndex = serializers.IntegerField(help_text="The newest offset of the session's stream.")
+    lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
     userData = JSONObjectValue()
     groupId = text(allow_null=True)
 
@@ -98,6 +104,13 @@ class RunErrorSerializer(serializers.Serializer[Any]):
     reason = text()
 
 
+class ProviderWaitingSerializer(serializers.Serializer[Any]):
+    """The wait of a run for its provider, until it is asked again."""
+
+    until = moment()
+    reason = text()
+
+
 class RunSerializer(serializers.Serializer[Any]):
     """The work on one prompt, up to its final message."""
 
@@ -108,6 +121,7 @@ class RunSerializer(serializers.Serializer[Any]):
     tokenUsage = TokenUsageSerializer()
     costUsd = serializers.FloatField()
     costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
+    providerWaiting = ProviderWaitingSerializer(allow_null=True)
     endReason = text(allow_null=True)
     error = RunErrorSerializer(allow_null=True)
     lastMessage = LastMessageSerializer(allow_null=True)
@@ -167,7 +181,7 @@ class StatsSerializer(serializers.Serializer[Any]):
     promptCount = serializers.IntegerField()
     tokenUsage = TokenUsageSerializer()
     toolCalls = serializers.IntegerField()
-    lastEventIndex = serializers.IntegerField()
+    lastEventIndex = StreamPosition()
     eventBufferCount = serializers.IntegerField(help_text="Events that are still stored.")
     byModel = serializers.DictField(child=ModelTotalsSerializer())
 
@@ -180,7 +194,7 @@ class StatusSerializer(serializers.Serializer[Any]):
     pendingQuestions = PendingQuestions()
     pendingTools = PendingTools()
     queue = serializers.IntegerField(help_text="Prompts that wait for the present run.")
-    lastEventIndex = serializers.IntegerField()
+    lastEventIndex = StreamPosition()
     run = RunSerializer(allow_null=True)
 
 
@@ -254,7 +268,7 @@ class ToolPageSerializer(serializers.Serializer[Any]):
 
 
 class ToolTestResultSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["ok", "error", "timeout", "accepted"])
+    status = serializers.ChoiceField(["ok", "error", "timeout", "unknown", "accepted"])
     result = text()
     durationMs = serializers.IntegerField()
 
@@ -284,6 +298,7 @@ class UsageRowSerializer(serializers.Serializer[Any]):
     reasoningTokens = serializers.IntegerField()
     costUsd = serializers.FloatField()
     costKnown = serializers.BooleanField()
+    estimatedTurns = serializers.IntegerField(help_text="Those of `turns` whose tokens no provider reported.")
 
 
 class UsageSerializer(serializers.Serializer[Any]):

@@ -15,7 +15,8 @@ from edge_app.rpc import Dispatcher, Method, Request, admit_principal
 from edge_app.sockets.authenticated import AuthenticatedConnection
 from edge_app.sockets.close_codes import CloseCode
 from events_app.batches import StoredEvent
-from events_app.follower import Follower
+from events_app.follower import Follower, FollowerReset, Missing
+from events_app.positions import dropped_range
 from faces.native.socket.actions import ACTIONS, SessionCaller
 from faces.native.socket.frames import (
     EVENT_FRAME,
@@ -65,12 +66,14 @@ class SessionConnection(AuthenticatedConnection):
     async def drain(self) -> None:
         await self._actions.drain()
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
+    def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
         frames = [event.encode(EVENT_FRAME) for event in events]
         if missing is not None:
-            first, last = missing
-            frames.insert(0, encode_dropped(last, {"from": first, "to": last}))
+            frames.insert(0, encode_dropped(missing[1], dropped_range(*missing)))
         return frames
+
+    def encode_reset(self, reset: FollowerReset) -> list[str]:
+        return [encode_dropped(reset.after, reset.dropped)]
 
     def close_after(self, events: Sequence[StoredEvent]) -> CloseCode | None:
         closed = any(event.type == SessionClosed.type for event in events)

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core_app import database
+from core_app.shares import Claim
 from edge_app.http.log_context import bind_path_ids
-from edge_app.http.query import query_of, whole_number
+from edge_app.http.query import query_of, stream_position
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.consumer import SocketConsumer
 from edge_app.tokens import READ_ONLY
 from events_app.follower import Follower
+from events_app.generations import Position
+from events_app.positions import Dropped, StreamPosition
 from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
 from faces.native.stream_plan import StreamRequest, stream_plan
@@ -25,13 +28,21 @@ from tenants_app.principal import SESSIONS, Principal
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The position where a socket starts; `finished`: the session is closed, and the client has seen that."""
+    """The place where a socket starts, found `here`. `finished`: the session is closed, and the client has seen that;
+    `over`: likewise, and it has to be told first what is lost."""
 
     session_id: str
     stream_id: int
     after: int
-    dropped: dict[str, object] | None
-    finished: bool
+    here: StreamPosition
+    dropped: Dropped | None = None
+    finished: bool = False
+    over: bool = False
+
+    @property
+    def start(self) -> Position:
+        """The position of `after`."""
+        return self.here.at(self.after)
 
 
 class SessionSocket(SocketConsumer[Opening]):
@@ -44,14 +55,21 @@ class SessionSocket(SocketConsumer[Opening]):
         self.principal.require(SESSIONS)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")
-        after = whole_number(since, "since") if since is not None else None
-        return await database.run(_find_opening, self.principal, session_id, after)
+        after = stream_position(since, "since") if since is not None else None
+        claim = Claim(self.principal.tenant_id, session_id)
+        return await database.run_action(claim, _find_opening, self.principal, session_id, after)
 
     def close_code(self, opening: Opening) -> CloseCode | None:
         return CloseCode.SESSION_CLOSED if opening.finished else None
 
     async def serve(self, opening: Opening) -> None:
-        async with Follower(opening.stream_id, after=opening.after) as follower:
+        if opening.over:
+            for frame in _first_frames(opening):
+                await self.base_send({"type": "websocket.send", "text": frame})
+            await self.close(CloseCode.SESSION_CLOSED)
+            return
+        stream_id, generations = opening.stream_id, opening.here.generations
+        async with Follower(stream_id, after=opening.start, generations=generations) as follower:
             connection = SessionConnection(
                 self.principal,
                 self.receive,
@@ -64,15 +82,15 @@ class SessionSocket(SocketConsumer[Opening]):
 
 
 def _first_frames(opening: Opening) -> Sequence[str]:
-    return () if opening.dropped is None else [encode_dropped(opening.after, opening.dropped)]
+    return () if opening.dropped is None else [encode_dropped(opening.start, opening.dropped)]
 
 
-def _find_opening(principal: Principal, session_id: str, after: int | None) -> Opening:
+def _find_opening(principal: Principal, session_id: str, after: Position | None) -> Opening:
     """With `since` the socket starts as SSE does; without it the socket is live, from the head on."""
     session = session_get(principal, session_id)
-    head = session_position(session).head
     if after is None:
-        return Opening(session_id, session.stream_id, head, None, session.closed_at is not None)
+        here = session_position(session)
+        return Opening(session_id, session.stream_id, here.head, here, finished=session.closed_at is not None)
     plan = stream_plan(session, StreamRequest(after=after, whole_session=True))
-    finished = session.closed_at is not None and plan.after >= head
-    return Opening(session_id, session.stream_id, plan.after, plan.dropped, finished)
+    finished = session.closed_at is not None and plan.after >= plan.here.head and not plan.over
+    return Opening(session_id, session.stream_id, plan.after, plan.here, plan.dropped, finished, plan.over)

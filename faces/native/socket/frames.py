@@ -12,7 +12,9 @@ from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.http.errors import error_body
 from edge_app.rpc import Request
-from events_app.batches import Encoder
+from events_app.batches import Encoder, StoredEvent
+from events_app.generations import Position
+from events_app.positions import Dropped
 
 PARSE_ON_LOOP_BYTES = 16 * 1024
 """A larger frame is parsed in a thread, because strict JSON of 1 MiB would delay every other socket."""
@@ -20,9 +22,13 @@ PARSE_ON_LOOP_BYTES = 16 * 1024
 MAX_REF_CHARACTERS = 256
 
 
-EVENT_FRAME: Encoder[str] = Encoder(
-    lambda event: f'{{"event":"{event.type}","data":{event.data.decode()},"id":{event.offset}}}'
-)
+def _event_frame(event: StoredEvent) -> str:
+    position = event.position
+    shown = f'"{position}"' if position.generation else str(position)
+    return f'{{"event":"{event.type}","data":{event.data.decode()},"id":{shown}}}'
+
+
+EVENT_FRAME: Encoder[str] = Encoder(_event_frame)
 """The frame of an event: text, because ASGI sends bytes as binary frames."""
 
 
@@ -61,12 +67,16 @@ def encode_reply(request: Request, result: Mapping[str, Any]) -> str:
 
 def encode_refusal(action: str | None, error: GatewayError, ref: str | int | None = None) -> str:
     """Returns the reply to an action that was refused or failed."""
-    return _with_ref({"ok": False, "action": action, **error_body(error)}, ref)
+    body = {"ok": False, "action": action, **error_body(error)}
+    if error.retry_after is not None:
+        # A frame has no headers, where REST has `Retry-After`.
+        body["retryAfter"] = error.retry_after
+    return _with_ref(body, ref)
 
 
-def encode_dropped(offset: int, dropped: Mapping[str, object]) -> str:
-    """Returns the frame in place of events that are no longer kept, up to `offset`."""
-    return jsontext.encode_text({"event": "events_dropped", "data": dict(dropped), "id": offset})
+def encode_dropped(after: Position, dropped: Dropped) -> str:
+    """Returns the frame that says which events the client misses; it goes on after `after`."""
+    return jsontext.encode_text({"event": "events_dropped", "data": dict(dropped), "id": after.wire})
 
 
 def _with_ref(body: dict[str, Any], ref: str | int | None) -> str:

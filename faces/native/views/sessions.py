@@ -40,7 +40,7 @@ class SessionViewSet(PromptActions, DecisionActions):
             filters=_filters(request),
             group=request.query_params.get("groupId") or None,
         )
-        sessions = [wire.session_to_wire(session, head=session.stream.head) for session in found]
+        sessions = [wire.session_to_wire(session, newest=session.stream.newest) for session in found]
         return Response({"sessions": sessions, "nextCursor": next_cursor(cursor)})
 
     @idempotent

@@ -46,6 +46,7 @@ def _row_to_wire(row: UsageRow, groups: tuple[str, ...]) -> dict[str, Any]:
         "reasoningTokens": totals.reasoning_tokens,
         "costUsd": float(totals.cost_usd),
         "costKnown": totals.cost_known,
+        "estimatedTurns": totals.estimated,
     }
 
 

@@ -25,7 +25,7 @@ from gateway_project.process.announcement import announcement, first_secrets
 from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, lock_deployment
 from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
-from tenants_app.services import FirstStart, bootstrap_first_start, keys_seed
+from tenants_app.services import FirstStart, bootstrap_first_start, gateway_user_ensure, keys_seed
 
 _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
@@ -95,6 +95,7 @@ def prepare() -> FirstStart | None:
     # Before keys are issued, which a failing start would not show.
     configuration_check()
     keys_seed(settings.GATEWAY_API_KEYS)
+    gateway_user_ensure()
     return bootstrap_first_start()
 
 

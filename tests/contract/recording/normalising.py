@@ -33,6 +33,8 @@ RULES: tuple[tuple[str, str], ...] = (
     (r'(?<="created_at":)\s*1[7-9]\d{8}\b', "<seconds>"),
     (r'(?<="completed_at":)\s*1[7-9]\d{8}\b', "<seconds>"),
     (r'(?<="timestamp":)1[7-9]\d{11}\b', "<milliseconds>"),
+    (r'(?<="timestamp":)1[7-9]\d{8}\.\d+', "<seconds>"),
+    (r'(?<="uptime":)[\d.]+', "<seconds>"),
     (r"(?<=webhook-timestamp: )\d+", "<seconds>"),
     # Signatures over those.
     (r"\bv1,[A-Za-z0-9+/=]{44}", "v1,<signature>"),

@@ -25,7 +25,8 @@ def record(client: Client) -> None:
         for who in (None, "owner", "colleague"):
             client.get(path, who=who)
         client.post(path, {})
-        client.ask("HEAD", path, who=None)
+        if path in ("/healthz", "/readyz"):  # the other bodies are as long as their times happen to be
+            client.ask("HEAD", path, who=None)
     client.transcript.title("pages")
     for path in ("/docs", "/docs/start.js", "/admin", "/", "/favicon.ico"):
         client.get(path, who=None)

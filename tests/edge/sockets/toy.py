@@ -25,7 +25,7 @@ from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.consumer import SocketConsumer
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.batches import StoredEvent
-from events_app.follower import Follower
+from events_app.follower import Follower, Missing
 from tenants_app.principal import SESSIONS, Principal
 
 WAIT = 5.0
@@ -137,8 +137,8 @@ class ToyConnection(AuthenticatedConnection):
         self.calls.close()
         await self.requests.drain()
 
-    def encode_events(self, events: Sequence[StoredEvent], missing: tuple[int, int] | None) -> list[str]:
-        frames = [] if missing is None else [json.dumps({"missing": missing})]
+    def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
+        frames = [] if missing is None else [json.dumps({"missing": [position.wire for position in missing]})]
         return frames + [json.dumps({"event": event.offset}) for event in events]
 
     def close_after(self, events: Sequence[StoredEvent]) -> SocketClose | None:
@@ -149,14 +149,14 @@ class ScriptedFollower(Follower):
     """A follower of batches that the test puts in; an exception among them is raised."""
 
     def __init__(self) -> None:
-        super().__init__(1, after=0)
+        super().__init__(1)
         self.batches: asyncio.Queue[Sequence[StoredEvent] | Exception] = asyncio.Queue()
 
     async def next(self, seconds: float | None = None) -> Sequence[StoredEvent]:
         batch = await self.batches.get()
         if isinstance(batch, Exception):
             raise batch
-        self.position = batch[-1].offset
+        self.missing = self.move_past(batch)
         return batch
 
     def put(self, *offsets: int, type_: str = "some") -> None:

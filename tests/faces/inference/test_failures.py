@@ -11,6 +11,7 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.stats import STATS
 from tests.agents.conftest import Upstream
+from tests.conftest import Caller
 from tests.faces.inference.conftest import Heard, RelayClient, ledger
 from tests.gateway_harness import eventually
 
@@ -68,24 +69,56 @@ async def test_what_will_not_change_is_asked_once(relay: RelayClient, upstream: 
     assert len(upstream.requests()) == 1
 
 
-async def test_a_circuit_opens_after_three_faults_and_its_candidate_is_left_alone(
+async def test_a_circuit_opens_after_three_failed_calls_and_its_candidate_is_left_alone(
     relay: RelayClient, upstream: Upstream
 ) -> None:
-    await relay.chat("scripted:status:500")
+    for _ in range(2):
+        await relay.chat("scripted:status:500")
+    # Four tries are two calls.
+    assert state_of("scripted:status:500") == "CLOSED"
     await relay.chat("scripted:status:500")
     assert state_of("scripted:status:500") == "OPEN"
     asked = len(upstream.requests())
     heard = await relay.chat("scripted:status:500")
     assert error_of(heard) == (503, "NO_PROVIDER")
     assert int(heard.headers["retry-after"]) >= 1
-    assert len(upstream.requests()) == asked == 3
+    assert len(upstream.requests()) == asked == 6
 
 
 async def test_an_open_circuit_sends_requests_to_the_next_candidate_at_once(relay: RelayClient) -> None:
-    for _ in range(2):
+    for _ in range(3):
         await relay.chat("resilient")
     heard = await relay.chat("resilient")
     assert (heard.status, heard.headers["x-gateway-attempts"]) == (200, "1")
+
+
+async def test_the_prompts_of_one_tenant_that_break_a_provider_cost_no_other_tenant_an_answer(
+    relay: RelayClient, stranger: Caller
+) -> None:
+    other, refused = RelayClient(stranger), 0
+    poison = [{"role": "user", "content": "poison"}]
+    for _ in range(12):
+        body = {"model": "scripted:poison", "messages": poison}
+        refused += (await relay.post("/v1/chat/completions", body)).status == 503
+        assert (await other.chat("scripted:poison")).status == 200
+    assert refused == 9
+
+
+async def test_a_429_of_one_tenant_cools_no_other_tenants_calls(
+    relay: RelayClient, upstream: Upstream, stranger: Caller
+) -> None:
+    await relay.chat("scripted:limited:60")
+    asked = len(upstream.requests())
+    await RelayClient(stranger).chat("scripted:limited:60")
+    assert len(upstream.requests()) == asked + 1
+    assert error_of(await relay.chat("scripted:limited:60")) == (503, "NO_PROVIDER")
+
+
+async def test_a_provider_that_nobody_can_connect_to_is_left_alone_by_all(relay: RelayClient, stranger: Caller) -> None:
+    for _ in range(3):
+        assert (await relay.chat("closed:hello")).status == 502
+    refused = await RelayClient(stranger).chat("closed:hello")
+    assert (refused.status, int(refused.headers["retry-after"]) >= 1) == (503, True)
 
 
 async def test_a_429_cools_its_candidate_without_opening_the_circuit(relay: RelayClient, upstream: Upstream) -> None:

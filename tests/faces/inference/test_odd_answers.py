@@ -35,7 +35,7 @@ async def test_an_error_in_the_place_of_an_answer_is_a_failed_attempt(relay: Rel
 
 async def test_a_provider_that_answers_errors_with_a_good_status_opens_its_circuit(relay: RelayClient) -> None:
     model = f"scripted:no-answer:{NO_ANSWERS[0]}"
-    for _ in range(2):
+    for _ in range(3):
         await relay.chat(model)
     assert state_of(model) == "OPEN"
 

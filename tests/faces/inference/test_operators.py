@@ -47,7 +47,7 @@ async def test_health_names_who_is_there_and_who_is_not(relay: RelayClient) -> N
     assert health["status"] == "ok"
     assert {"name": "second", "summary": "ready"} in health["providers_available"]
     assert {"name": "keyless", "summary": "no key (NO_SUCH_KEY)"} in health["providers_unavailable"]
-    for _ in range(2):
+    for _ in range(3):
         await relay.chat("scripted:status:500")
     degraded = (await relay.get("/model-gateway/health")).json
     assert degraded["status"] == "degraded"

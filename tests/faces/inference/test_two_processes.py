@@ -24,7 +24,7 @@ from inference_app.models import Alias, Provider
 from inference_app.operator.operator_settings import OperatorSettings
 from inference_app.operator.services import provider_save, row_save
 from inference_app.relay.admission import budget_headers
-from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
+from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets, Reservation
 from inference_app.spend.path_limits import PathLimits
 from inference_app.spend.usage import Usage
 from tenants_app.limits import RateLimits
@@ -102,14 +102,21 @@ def spent(caller: Caller, number: int, tokens: int) -> None:
     ledger_record_many([row])
 
 
+async def reserve(budgets: Budgets, caller: Caller, tokens: int) -> Reservation:
+    principal = caller.principal
+    reservation = await budgets.reserve(principal.tenant_id, principal.key_id, NAMES, tokens, Decimal(0))
+    assert reservation is not None
+    return reservation
+
+
 async def test_a_process_sees_what_another_one_spent_at_its_next_look(transactional_db: None, owner: Caller) -> None:
     two = [Budgets(lambda: NOON) for _ in range(2)]
     rule = BudgetRule(1, owner.principal.tenant_id, "day", tokens=100)
     for budgets in two:
         budgets.rules_replace([rule])
     mine, theirs = two
-    first = await mine.reserve(owner.principal, NAMES, 10, Decimal(0))
-    other = await theirs.reserve(owner.principal, NAMES, 10, Decimal(0))
+    first = await reserve(mine, owner, 10)
+    other = await reserve(theirs, owner, 10)
     assert first is not None
     assert other is not None
     assert dict(budget_headers(other)) == {b"x-gateway-budget-tokens-left": b"100"}
@@ -117,29 +124,29 @@ async def test_a_process_sees_what_another_one_spent_at_its_next_look(transactio
     first.settle(Usage(100, 0), None)
     # In this process at once; in the other one within SYNC_SECONDS, by the ledger.
     with pytest.raises(BudgetSpent) as refused:
-        await mine.reserve(owner.principal, NAMES, 1, Decimal(0))
+        await reserve(mine, owner, 1)
     assert refused.value.status == 402
     await theirs.sync()
     with pytest.raises(BudgetSpent):
-        await theirs.reserve(owner.principal, NAMES, 1, Decimal(0))
+        await reserve(theirs, owner, 1)
 
 
 async def test_what_a_run_spent_counts_at_once_and_never_twice(transactional_db: None, owner: Caller) -> None:
     budgets, principal = Budgets(lambda: NOON), owner.principal
     budgets.rules_replace([BudgetRule(1, principal.tenant_id, "day", tokens=100)])
 
-    async def is_refused() -> bool:
-        return await budgets.exhausted_reason(principal.tenant_id, principal.key_id, NAMES) is not None
+    async def run_request(number: int, tokens: int) -> None:
+        held = await reserve(budgets, owner, 80)
+        await database.run(spent, owner, number, tokens)
+        # A look at the ledger that sees the row before the run says so.
+        await budgets.sync()
+        held.settle(Usage(tokens, 0), None)
+        held.confirm(None)
 
-    assert not await is_refused()
-    await database.run(spent, owner, 1, 60)
-    # A look at the ledger that sees the row before the run says so.
-    await budgets.sync()
-    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 60, Decimal(0))
-    assert not await is_refused()
-    await database.run(spent, owner, 2, 40)
-    budgets.record_spend(principal.tenant_id, principal.key_id, NAMES, 40, Decimal(0))
-    assert await is_refused()
+    await run_request(1, 60)
+    await run_request(2, 40)
+    with pytest.raises(BudgetSpent):
+        await reserve(budgets, owner, 1)
 
 
 async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transactional_db: None, owner: Caller) -> None:
@@ -152,15 +159,15 @@ async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transac
     async def call(budgets: Budgets) -> None:
         nonlocal under_way, most, charged
         try:
-            reservation = await budgets.reserve(owner.principal, NAMES, cost, Decimal(0))
+            reservation = await reserve(budgets, owner, cost)
         except BudgetSpent:
             return
-        assert reservation is not None
         under_way += cost
         most = max(most, under_way)
         await asyncio.sleep(0)
         await database.run(spent, owner, next(numbers), cost)
         reservation.settle(Usage(cost, 0), None)
+        reservation.confirm(None)
         charged += cost
         under_way -= cost
 
@@ -171,7 +178,55 @@ async def test_two_processes_overspend_by_no_more_than_what_is_in_flight(transac
     assert 200 <= charged <= 200 + most
     for budgets in two:
         with pytest.raises(BudgetSpent):
-            await budgets.reserve(owner.principal, NAMES, 1, Decimal(0))
+            await reserve(budgets, owner, 1)
+
+
+class Shares:
+    """Statistics of a deployment with several processes."""
+
+    def __init__(self, processes: int) -> None:
+        self.process_count = lambda: processes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+async def test_requests_at_once_overspend_by_at_most_one_request_per_process(
+    transactional_db: None, owner: Caller, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """Nobody looks at the ledger in between, and no request ends."""
+    monkeypatch.setattr("inference_app.spend.budgets.STATS", Shares(processes))
+    every = [Budgets(lambda: NOON) for _ in range(processes)]
+    for budgets in every:
+        budgets.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=20_000)])
+    asked = [reserve(budgets, owner, 1000) for _ in range(40) for budgets in every]
+    held = [got for got in await asyncio.gather(*asked, return_exceptions=True) if isinstance(got, Reservation)]
+    assert 20_000 <= len(held) * 1000 <= 20_000 + processes * 1000
+
+
+async def test_a_process_may_use_what_the_others_leave(
+    transactional_db: None, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_app.spend.budgets.STATS", Shares(4))
+    monkeypatch.setattr("inference_app.spend.budgets.LOOK_SECONDS", 0.0)
+    budgets = Budgets(lambda: NOON)
+    budgets.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=100)])
+    for number in range(10):
+        held = await reserve(budgets, owner, 10)
+        await database.run(spent, owner, number, 10)
+        held.settle(Usage(10, 0), None)
+        held.confirm(None)
+    with pytest.raises(BudgetSpent):
+        await reserve(budgets, owner, 1)
+
+
+async def test_two_looks_at_once_take_nothing_twice(transactional_db: None, owner: Caller) -> None:
+    budgets = Budgets(lambda: NOON)
+    budgets.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=100)])
+    held = await reserve(budgets, owner, 60)
+    await database.run(spent, owner, 1, 60)
+    held.settle(Usage(60, 0), None)
+    held.confirm(None)
+    await asyncio.gather(*(budgets.sync() for _ in range(5)))
+    assert (await reserve(budgets, owner, 1)).left == (40, None)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 90), st.booleans()), max_size=30))
@@ -182,7 +237,7 @@ def test_whatever_calls_estimate_and_use_the_windows_sums_stay_exact(calls: list
 
 async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
     class Unread(Budgets):
-        async def _read_ledger(self, window: Any) -> None:
+        async def _read_ledger(self, window: Any, *, asked: float) -> None:
             window.based_at = NOON
 
     budgets = Unread(lambda: NOON)
@@ -191,7 +246,7 @@ async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
     held, used, open_calls = 0, 0, []
     for estimate, actual, ends in calls:
         try:
-            reservation = await budgets.reserve(who, NAMES, estimate, Decimal(0))
+            reservation = await budgets.reserve(who.tenant_id, who.key_id, NAMES, estimate, Decimal(0))
         except BudgetSpent:
             assert held + used >= 500
         else:
@@ -201,8 +256,10 @@ async def _sums_checked(calls: list[tuple[int, int, bool]]) -> None:
             open_calls.append((reservation, estimate, actual))
         if ends and open_calls:
             reservation, estimate, actual = open_calls.pop(0)
-            reservation.settle(Usage(actual, 0), None)
-            reservation.settle(Usage(actual, 0), None)
+            for _ in range(2):
+                reservation.settle(Usage(actual, 0), None)
+            for _ in range(2):
+                reservation.confirm(None)
             held, used = held - estimate, used + actual
 
 

@@ -183,6 +183,13 @@ def fold(block: Body, delta: Body, partial: list[str]) -> None:
         block["input"] = json.loads("".join(partial) or "{}") if "".join(partial).endswith("}") else {}
 
 
+async def absurd(send: Send, body: Body) -> None:
+    """Sends a good completion with a usage that no model has."""
+    shape = await completion(body, upstream.chunks_of({**body, "model": "hello"}))
+    usage = {"prompt_tokens": 2**63, "completion_tokens": 10**30, "total_tokens": 1}
+    await upstream.answer(send, 200, {**shape, "usage": usage})
+
+
 async def garbage(send: Send, body: Body) -> None:
     """Sends a page of HTML with a good status."""
     await page(send, 200, b"<html>SECRET maintenance</html>", (b"content-type", b"text/html"))
@@ -285,6 +292,7 @@ async def page(send: Send, status: int, body: bytes, header: tuple[bytes, bytes]
 ODD = {
     function.__name__.replace("_", "-"): function
     for function in (
+        absurd,
         garbage,
         redirect,
         shredded,

@@ -330,7 +330,7 @@ async def test_an_upgrade_is_refused_as_an_http_answer(
     assert json.loads(refused.value.response.body or b"")["error"] == error
 
 
-@pytest.mark.parametrize("since", ["x", "-1", "", "1.5"])
+@pytest.mark.parametrize("since", ["x", "-1", "", "1.", "1.5.1"])
 async def test_a_position_that_is_no_number_is_refused(
     api: Client, server: LiveServer, owner: Caller, since: str
 ) -> None:

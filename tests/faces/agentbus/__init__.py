@@ -1,0 +1,1 @@
+"""Tests of the Agentbus face over real sockets."""

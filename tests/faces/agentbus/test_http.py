@@ -1,0 +1,87 @@
+"""The REST API: status, sessions, messages, clients and counts, with keys and with Basic credentials."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tenants_app.models import Tenant, User
+from tests.conftest import Caller
+from tests.faces.agentbus.bus_client import signed_in
+from tests.faces.native.live_server import LiveServer
+from tests.gateway_harness import Client, GatewayHarness
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize("path", ["/status", "/health"])
+async def test_the_status_needs_no_key(gateway: GatewayHarness, path: str) -> None:
+    answer = await gateway.client(None).get(path)
+    assert answer.status == 200
+    assert set(answer.json) == {"name", "version", "status", "timestamp", "uptime"}
+    assert answer.json["status"] == "ok"
+
+
+async def test_a_session_is_created_sent_to_read_and_deleted(api: Client) -> None:
+    created = await api.post("/api/v1/sessions", {"session_id": "rest-1", "client_id": "me", "model": "demo:echo"})
+    assert created.status == 201
+    assert set(created.json) == {"session_id", "client_id", "created_at"}
+    sent = await api.post("/api/v1/sessions/rest-1/messages", {"message": "hello"})
+    assert sent.status == 202
+    await api.follow_run("rest-1", sent.json["run_id"])
+    history = (await api.get("/api/v1/sessions/rest-1/messages")).json
+    assert [message["content"] for message in history["messages"]] == ["hello", "hello"]
+    assert history["messages"][0]["message_id"] == sent.json["message_id"]
+    shown = (await api.get("/api/v1/sessions/rest-1")).json
+    assert (shown["session_id"], shown["id"], shown["client_id"], shown["message_count"]) == (
+        "rest-1",
+        "rest-1",
+        "me",
+        2,
+    )
+    assert isinstance(shown["created_at"], float)
+    assert [session["id"] for session in (await api.get("/api/v1/sessions")).json["sessions"]] == ["rest-1"]
+    assert (await api.delete("/api/v1/sessions/rest-1")).json == {"session_id": "rest-1", "status": "deleted"}
+    assert (await api.get("/api/v1/sessions")).json["sessions"] == []
+
+
+async def test_errors_have_the_protocols_shape(api: Client, gateway: GatewayHarness, stranger: Caller) -> None:
+    missing = await api.get("/api/v1/sessions/none")
+    assert (missing.status, missing.json["error"]["code"]) == (404, 4004)
+    assert set(missing.json["error"]) == {"code", "message"}
+    refused = await gateway.client(None).get("/api/v1/sessions")
+    assert (refused.status, refused.json["error"]["code"]) == (401, 4001)
+    await api.post("/api/v1/sessions", {"session_id": "mine", "model": "demo:echo"})
+    foreign = await gateway.client(stranger).get("/api/v1/sessions/mine")
+    assert (foreign.status, foreign.json) == (404, {"error": {"code": 4004, "message": "There is no session 'mine'."}})
+    wrong = await api.post("/api/v1/sessions/mine/messages", {"message": ""})
+    assert (wrong.status, wrong.json["error"]["code"]) == (400, 4000)
+
+
+async def test_a_user_may_use_basic_credentials(gateway: GatewayHarness, tenant: Tenant) -> None:
+    await sync_to_async(User.objects.create_user)("ann", password="secret: of ann", tenant=tenant, scopes=["sessions"])
+    client = gateway.client(None)
+
+    def basic(text: str) -> dict[str, str]:
+        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+    assert (await client.get("/api/v1/stats", headers=basic("ann:secret: of ann"))).status == 200
+    assert (await client.get("/api/v1/stats", headers={"Authorization": "Basic ???"})).status == 401
+    for _ in range(5):
+        assert (await client.get("/api/v1/stats", headers=basic("ann:wrong"))).status == 401
+    locked = await client.get("/api/v1/stats", headers=basic("ann:secret: of ann"))
+    assert (locked.status, locked.json["error"]["code"]) == (429, 4029)
+
+
+async def test_connected_clients_and_counts_are_real(server: LiveServer, api: Client, owner: Caller) -> None:
+    async with signed_in(server.port, owner.secret, client_id="one", platform="linux") as client:
+        await client.call("chat.sessions.create", session_id="counted", model="demo:echo")
+        shown: dict[str, Any] = (await api.get("/api/v1/clients")).json["clients"][0]
+        assert (shown["client_id"], shown["platform"], shown["state"]) == ("one", "linux", "connected")
+        stats = (await api.get("/api/v1/stats")).json
+        assert (stats["connections"], stats["total_sessions"], stats["active_runs"]) == (1, 1, 0)
+        assert stats["requests_total"] >= 2
+        assert stats["memory_usage"] > 1_000_000

@@ -1,0 +1,263 @@
+"""The ways to sign in, and who is refused: passwords, devices, the tailnet, session tokens, and the lockout."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from asgiref.sync import sync_to_async
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tenants_app.lockout import FAILURES
+from tenants_app.models import Tenant, User
+from tenants_app.services import gateway_user_ensure, tenant_create, tenant_update
+from tests.conftest import Caller
+from tests.faces.agentbus.bus_client import BusClient, bus, signed_in
+from tests.faces.native.live_server import LiveServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class FakeDevice:
+    """A device with a key pair of its own."""
+
+    def __init__(self, device_id: str = "device-1") -> None:
+        self.device_id = device_id
+        self.key = Ed25519PrivateKey.generate()
+
+    @property
+    def public_key(self) -> str:
+        return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
+
+    @property
+    def openssh_key(self) -> str:
+        line = self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        return f"{line.decode()} laptop"
+
+    def sign(self, nonce: str, timestamp: Any) -> str:
+        """Returns the signature of a sign-in; `timestamp` as it is written."""
+        return base64.b64encode(self.key.sign(f"{self.device_id}:{nonce}:{timestamp}".encode())).decode()
+
+    async def sign_in(self, client: BusClient, **changed: Any) -> dict[str, Any]:
+        """Signs in, with some parameters changed."""
+        client.nonce = client.nonce or (await client.event("connect.challenge"))["nonce"]
+        stamp = changed.pop("timestamp", time.time())
+        params = {
+            "device_id": self.device_id,
+            "nonce": client.nonce,
+            "timestamp": stamp,
+            "signature": self.sign(client.nonce, stamp if isinstance(stamp, str) else json.dumps(stamp)),
+        }
+        return await client.sign_in(**params | changed)
+
+
+@pytest.fixture
+def device_mode(settings: Any) -> None:
+    settings.GATEWAY_AUTH_MODES = ["token", "device"]
+
+
+async def register(server: LiveServer, owner: Caller, device: FakeDevice, public_key: str | None = None) -> None:
+    async with signed_in(server.port, owner.secret) as client:
+        payload = await client.call(
+            "devices.register", deviceId=device.device_id, publicKey=public_key or device.public_key
+        )
+        assert payload["device"]["status"] == "active"
+
+
+@pytest.mark.parametrize("form", ["public_key", "openssh_key"])
+async def test_a_device_signs_in_with_its_key(server: LiveServer, owner: Caller, device_mode: None, form: str) -> None:
+    device = FakeDevice()
+    await register(server, owner, device, getattr(device, form))
+    async with bus(server.port) as client:
+        response = await device.sign_in(client)
+        assert response["ok"], response
+        assert response["payload"]["auth_info"]["scopes"] == ["device", "sessions"]
+        assert await client.refused("devices.list") == 4003
+        sent = await client.call("chat.send", session_id="by-device", message="hi", model="demo:echo")
+        assert sent["status"] == "started"
+
+
+@pytest.mark.parametrize("written", ["{:.1f}", "{:.0f}", '"{:.3f}"', "{:.4e}"])
+async def test_the_timestamp_is_signed_as_it_is_written(
+    server: LiveServer, owner: Caller, device_mode: None, written: str
+) -> None:
+    device = FakeDevice()
+    await register(server, owner, device)
+    async with bus(server.port) as client:
+        nonce = (await client.event("connect.challenge"))["nonce"]
+        literal = written.format(time.time() if "e" not in written else round(time.time(), -5))
+        signature = device.sign(nonce, literal.strip('"'))
+        await client.send_raw(
+            f'{{"type":"req","id":1,"method":"connect","params":{{"client_id":"c","device_id":"{device.device_id}",'
+            f'"nonce":"{nonce}","timestamp":{literal},"signature":"{signature}"}}}}'
+        )
+        response = await client.response()
+        if "e" in written and abs(float(literal) - time.time()) > 300:
+            assert response["error"]["code"] == 4001
+        else:
+            assert response["ok"], response
+
+
+async def test_forged_replayed_expired_and_foreign_signatures_are_refused(
+    server: LiveServer, owner: Caller, device_mode: None
+) -> None:
+    device, other = FakeDevice(), FakeDevice()
+    await register(server, owner, device)
+    async with bus(server.port) as first:
+        assert (await device.sign_in(first))["ok"]
+        nonce = first.nonce
+    for changed in (
+        {"signature": base64.b64encode(b"x" * 64).decode()},
+        {"signature": "not base64"},
+        {"nonce": nonce, "signature": device.sign(nonce, "1")},
+        {"timestamp": time.time() - 400},
+        {"timestamp": time.time() + 400},
+        {"device_id": "device-2"},
+    ):
+        async with bus(server.port) as client:
+            response = await device.sign_in(client, **changed)
+            assert response["error"]["code"] == 4001, changed
+    async with bus(server.port) as client:
+        assert (await other.sign_in(client))["error"]["code"] in (4001, 4029)
+
+
+async def test_revoking_a_device_refuses_it_and_closes_its_connection(
+    server: LiveServer, owner: Caller, device_mode: None
+) -> None:
+    device = FakeDevice()
+    await register(server, owner, device)
+    async with bus(server.port) as client, signed_in(server.port, owner.secret) as admin:
+        assert (await device.sign_in(client))["ok"]
+        assert (await admin.call("devices.revoke", device_id=device.device_id))["status"] == "revoked"
+        assert await client.refused("heartbeat") == 4001
+        assert await client.close_code() == 4401
+        assert (await admin.call("devices.list"))["devices"] == []
+        assert await admin.refused("devices.revoke", device_id="unknown") == 4004
+    async with bus(server.port) as client:
+        assert (await device.sign_in(client))["error"]["code"] == 4001
+
+
+async def test_a_foreign_tenant_cannot_take_a_device_over(
+    server: LiveServer, owner: Caller, stranger: Caller, device_mode: None
+) -> None:
+    device = FakeDevice()
+    await register(server, owner, device)
+    await register(server, stranger, device)
+    async with bus(server.port) as client:
+        assert (await device.sign_in(client))["ok"]
+        await client.call("chat.sessions.create", session_id="mine", model="demo:echo")
+    async with signed_in(server.port, owner.secret) as client:
+        assert (await client.call("sessions.get", session_id="mine"))["session"]["id"] == "mine"
+        assert (await client.call("devices.revoke", device_id=device.device_id))["status"] == "revoked"
+    async with bus(server.port) as client:
+        assert (await device.sign_in(client))["error"]["code"] == 4001
+
+
+async def test_a_user_signs_in_with_a_password(server: LiveServer, tenant: Tenant, settings: Any) -> None:
+    await sync_to_async(User.objects.create_user)("ann", password="secret of ann", tenant=tenant, scopes=["sessions"])
+    async with bus(server.port) as client:
+        assert (await client.sign_in(username="ann", password="secret of ann"))["error"]["code"] == 4003
+        settings.GATEWAY_AUTH_MODES = ["password"]
+        assert (await client.sign_in(username="ann", password="wrong"))["error"]["code"] == 4001
+        response = await client.sign_in(username="ann", password="secret of ann")
+        assert response["payload"]["auth_info"]["user_id"] == "ann"
+        assert response["payload"]["auth_info"]["method"] == "password"
+
+
+async def test_the_gateway_user_has_the_password_of_the_setting(server: LiveServer, settings: Any, db: None) -> None:
+    settings.GATEWAY_AUTH_MODES, settings.GATEWAY_PASSWORD = ["password"], "one password"
+    await sync_to_async(gateway_user_ensure)()
+    async with bus(server.port) as client:
+        assert (await client.sign_in(password="one password"))["ok"]
+    settings.GATEWAY_PASSWORD = ""
+    await sync_to_async(gateway_user_ensure)()
+    async with bus(server.port) as client:
+        assert (await client.sign_in(password="one password"))["error"]["code"] == 4001
+
+
+async def test_five_failures_lock_the_pair_and_nobody_else(server: LiveServer, tenant: Tenant, settings: Any) -> None:
+    settings.GATEWAY_AUTH_MODES = ["password"]
+    for name in ("ann", "bob"):
+        await sync_to_async(User.objects.create_user)(name, password=f"pass of {name}", tenant=tenant)
+    async with bus(server.port) as client:
+        for _ in range(FAILURES):
+            assert (await client.sign_in(username="ann", password="wrong"))["error"]["code"] == 4001
+    async with bus(server.port) as client:
+        response = await client.sign_in(username="ann", password="pass of ann")
+        assert response["error"]["code"] == 4029
+        assert 0 < response["error"]["details"]["retry_after"] <= 300
+        assert (await client.sign_in(username="bob", password="pass of bob"))["ok"]
+
+
+async def test_a_session_token_is_good_until_its_credential_is_revoked(server: LiveServer, owner: Caller) -> None:
+    async with signed_in(server.port, owner.secret) as client:
+        token = client.frames[-1]["payload"]["auth_info"]["session_id"]
+    async with bus(server.port) as client:
+        assert (await client.sign_in(session_token=token))["payload"]["auth_info"]["session_id"] == token
+    tenant = await sync_to_async(Tenant.objects.get)(slug=owner.principal.tenant_slug)
+    await sync_to_async(tenant_update)(tenant=tenant, disabled=True)
+    async with bus(server.port) as client:
+        assert (await client.sign_in(session_token=token))["error"]["code"] == 4001
+
+
+@asynccontextmanager
+async def tailscaled(path: Path, login: str | None) -> AsyncIterator[list[str]]:
+    """Serves tailscaled's whois on a socket; `login` None: the peer is not in the tailnet. Yields the peers asked."""
+    asked: list[str] = []
+
+    async def whois(request: web.Request) -> web.Response:
+        asked.append(request.query["addr"])
+        if login is None:
+            return web.Response(status=404)
+        return web.json_response({"UserProfile": {"LoginName": login}, "Node": {}})
+
+    application = web.Application()
+    application.router.add_get("/localapi/v0/whois", whois)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        yield asked
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("login", ["ann@example.com", None])
+async def test_tailscaled_says_who_a_peer_is(
+    server: LiveServer, settings: Any, tmp_path: Path, login: str | None
+) -> None:
+    await sync_to_async(tenant_create)(slug="default")
+    path = tmp_path / "tailscaled.sock"
+    settings.GATEWAY_TAILSCALE_SOCKET = str(path)
+    async with tailscaled(path, login) as asked, bus(server.port) as client:
+        assert (await client.sign_in())["error"]["code"] == 4001
+        assert asked == []
+        settings.GATEWAY_ALLOW_TAILSCALE = True
+        response = await client.sign_in()
+        local = client.connection.local_address
+        assert asked == [f"{local[0]}:{local[1]}"]
+        if login is None:
+            assert response["error"]["code"] == 4001
+        else:
+            assert response["payload"]["auth_info"]["user_id"] == login
+            assert response["payload"]["auth_info"]["scopes"] == ["tailscale_user"]
+            assert (await client.call("chat.sessions.list"))["sessions"] == []
+
+
+async def test_the_header_of_a_proxy_that_is_not_trusted_says_nothing(
+    server: LiveServer, settings: Any, tmp_path: Path
+) -> None:
+    await sync_to_async(tenant_create)(slug="default")
+    settings.GATEWAY_ALLOW_TAILSCALE = True
+    settings.GATEWAY_TAILSCALE_SOCKET = str(tmp_path / "none.sock")
+    headers = {"Tailscale-User-Login": "ann@example.com", "X-Forwarded-For": "100.64.0.1"}
+    async with bus(server.port, additional_headers=headers) as client:
+        assert (await client.sign_in())["error"]["code"] == 4001
