@@ -13,15 +13,23 @@ from typing import Any, ClassVar, Generic, TypeVar
 from core_app.errors import RateLimited
 from edge_app.consumer import ChannellessConsumer
 from edge_app.followers import FOLLOWERS
+from edge_app.http.asgi import Scope
 from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.connection import Connection, close_message
 from edge_app.sockets.open_sockets import SOCKETS
 
 T = TypeVar("T")
 
-SOCKET_LIMITS = "gateway.socket_limits"
-"""Key of the accept message: the largest message in bytes, and the code and the reason with which the server closes the
-socket at a larger one. Servers without such limits ignore it; the connection checks the size itself, too."""
+FRAME_LIMIT = "gateway.frame_limit"
+"""Extension of the ASGI scope: sets the largest message in bytes, and the code and reason with which the server closes
+the socket at a larger one. Servers without it leave the check to the connection, which makes it anyway."""
+
+
+def set_frame_limit(scope: Scope, largest: int, too_large: SocketClose) -> None:
+    """Tells the server the size limit of the socket's messages, which may change while it is open."""
+    limit = (scope.get("extensions") or {}).get(FRAME_LIMIT)
+    if limit is not None:
+        limit(largest, int(too_large), too_large.reason)
 
 
 class SocketConsumer(ChannellessConsumer, Generic[T]):
@@ -33,9 +41,8 @@ class SocketConsumer(ChannellessConsumer, Generic[T]):
     async def websocket_connect(self, message: Mapping[str, Any]) -> None:
         """Opens, accepts and serves the socket. A GatewayError of `open` becomes the HTTP response to the upgrade."""
         opening = await self.open()
-        largest, too_large = self.connection.max_frame_bytes, self.connection.frame_too_large
-        limits = largest, int(too_large), too_large.reason
-        await self.base_send({"type": "websocket.accept", SOCKET_LIMITS: limits})
+        set_frame_limit(self.scope, self.connection.max_frame_bytes, self.connection.frame_too_large)
+        await self.base_send({"type": "websocket.accept"})
         if (code := self.close_code(opening)) is not None:
             await self.close(code)
             return

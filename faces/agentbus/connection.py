@@ -24,6 +24,7 @@ from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES, Connection
+from edge_app.sockets.consumer import set_frame_limit
 from events_app.follower import (
     FollowerReleased,
     FollowerReset,
@@ -47,7 +48,7 @@ from faces.agentbus.positions import FollowFrom, sessions_to_resume
 from faces.agentbus.requests import Requests
 from faces.agentbus.session_view import SessionView, Shown
 from faces.agentbus.sign_in import ConnectParameters, SignedIn, sign_in, timestamp_literal
-from tenants_app.authentication import aprincipal_recheck
+from tenants_app.authentication import KeyWatch, aprincipal_recheck
 from tenants_app.principal import ADMIN, Principal
 from tenants_app.services.connection_token import aconnection_token_check
 
@@ -92,6 +93,7 @@ class AgentbusConnection(Connection):
         self._resumed: Mapping[str, int | str] = {}
         self._resuming: asyncio.Task[None] | None = None
         self._leaving = False
+        self._key: KeyWatch | None = None
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -210,6 +212,7 @@ class AgentbusConnection(Connection):
             self._connecting = False
         if signed_in.principal.allows(ADMIN):
             self.max_frame_bytes = ADMIN_FRAME_BYTES
+            set_frame_limit(self.scope, ADMIN_FRAME_BYTES, self.frame_too_large)
         assert self._timer is not None
         self._timer.cancel()
         return self._welcome(signed_in)
@@ -338,8 +341,23 @@ class AgentbusConnection(Connection):
         for event in found.events:
             shown.extend(view.show(event))
         await self.outbox.flush()
-        await self.order.before_events()
-        self._put_all(shown)
+        if await self._key_is_good():
+            await self.order.before_events()
+            self._put_all(shown)
+
+    async def _key_is_good(self) -> bool:
+        """Asks before each batch of events; ends the connection when the credential is no longer good."""
+        if self._key is None:
+            if self.signed_in is None:
+                return False
+            self._key = KeyWatch(self.signed_in.principal, None)
+        try:
+            if not self._key.fresh:
+                await self._key.check()
+        except GatewayError:
+            self.end(self.unauthorized)
+            return False
+        return True
 
     def _put_all(self, shown: Iterable[Shown]) -> None:
         frames = []

@@ -17,10 +17,11 @@ from django.contrib.auth import authenticate
 
 from core_app import database
 from core_app.errors import BadRequest, Forbidden, Unauthorized
+from edge_app.gate.failed_keys import FAILED_KEYS
 from edge_app.http.asgi import Scope
 from faces.agentbus.parameters import Parameters, parser
 from faces.agentbus.tailscale import tailscale_login
-from tenants_app.authentication import aprincipal_for_secret, principal_for_guest, principal_for_user
+from tenants_app.authentication import principal_for_guest, principal_for_user
 from tenants_app.lockout import LOCKOUT
 from tenants_app.models import Tenant, User
 from tenants_app.principal import DEFAULT_TENANT, TAILSCALE_USER, Principal
@@ -157,7 +158,7 @@ def _require_mode(method: str) -> None:
 
 async def _authenticate(method: str, connect: ConnectParameters, scope: Scope, nonce: str) -> Principal:
     if method == "token":
-        return await aprincipal_for_secret(connect.auth_token)
+        return await FAILED_KEYS.principal(scope, connect.auth_token)
     if method == "device":
         return await database.run(_device, connect, nonce)
     if method == "password":

@@ -11,6 +11,8 @@ from faces.agentbus.connection import AgentbusConnection
 class AgentbusSocket(SocketConsumer[None]):
     """One socket. Its credential comes in its first request, so the upgrade is refused to nobody."""
 
+    connection = AgentbusConnection
+
     async def open(self) -> None:
         return None
 

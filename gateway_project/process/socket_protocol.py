@@ -15,9 +15,10 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from edge_app.sockets.consumer import SOCKET_LIMITS
+from edge_app.sockets.consumer import FRAME_LIMIT
 from gateway_project.process.connections import CONNECTIONS, ConnectionTable
 
 SLICE_BYTES = 1024
@@ -145,6 +146,17 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
         if not (self.read_paused or self._deferred or self._ended or self.transport.is_closing()):
             self.transport.resume_reading()
 
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.handshake_complete:
+            # The application's task has not begun.
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[FRAME_LIMIT] = self._limit_frames
+
+    def _limit_frames(self, largest: int, code: int, reason: str) -> None:
+        self.conn.max_message_size = largest
+        self.conn.too_large = code, reason
+
     def handle_cont(self, event: Frame) -> None:
         # One buffer: an object per fragment takes more memory than its bytes.
         if not isinstance(self.frames[0], bytearray):
@@ -165,12 +177,7 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Sends a message of the application. Not a coroutine: every event of a stream passes through."""
-        if message["type"] == "websocket.accept":
-            limits = message.get(SOCKET_LIMITS)
-            if limits is not None:
-                self.conn.max_message_size, *too_large = limits
-                self.conn.too_large = tuple(too_large)
-        elif message["type"] == "websocket.close":
+        if message["type"] == "websocket.close":
             return self._send_close(message)
         return super().send(message)
 

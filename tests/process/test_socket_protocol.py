@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from edge_app.sockets.connection import MAX_FRAME_BYTES
-from edge_app.sockets.consumer import SOCKET_LIMITS
+from edge_app.sockets.consumer import FRAME_LIMIT
 from gateway_project.process.connections import ConnectionTable
 from gateway_project.process.socket_protocol import TURN_FRAMES, LimitedSocketProtocol, TokenBucket
 from tests.process.transport import LIMITS, connect, table_of, turns
@@ -40,8 +40,10 @@ class Application:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.messages.append(await receive())
-        accept = {"type": "websocket.accept"}
-        await send(accept if self._limits is None else {**accept, SOCKET_LIMITS: self._limits})
+        self.set_limit = scope["extensions"][FRAME_LIMIT]
+        if self._limits is not None:
+            self.set_limit(*self._limits)
+        await send({"type": "websocket.accept"})
         while self.messages[-1]["type"] != "websocket.disconnect":
             await self.open.wait()
             self.messages.append(await receive())
@@ -209,6 +211,16 @@ async def test_the_size_of_a_message_is_the_paths_own(
     await socket.feed(message[:14] if code else message)
     assert socket.close_code() == code
     assert len(application.received) == (0 if code else 1)
+
+
+async def test_the_size_may_change_while_the_socket_is_open(table: ConnectionTable) -> None:
+    application = Application((1000, 1009, "large"))
+    socket = await Socket(application, table).open()
+    application.set_limit(5000, 1009, "large")
+    await socket.feed(frame(Opcode.BINARY, b"a" * 5000))
+    assert socket.close_code() is None
+    await socket.feed(frame(Opcode.BINARY, b"a" * 5001)[:10])
+    assert (len(application.received), socket.close_code()) == (1, 1009)
 
 
 async def test_pongs_are_not_collected_for_a_client_that_reads_nothing(table: ConnectionTable) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.conftest import Caller
+from core_app import clock, database
+from tenants_app.key_cache import KEY_CACHE
+from tenants_app.models import ApiKey, Tenant
+from tenants_app.principal import SCOPES
+from tests.conftest import Caller, caller
 from tests.faces.agentbus.bus_client import BusClient, signed_in
 from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import Client
@@ -54,6 +60,26 @@ async def test_a_session_is_followed_natively_too(server: LiveServer, owner: Cal
         assert (await client.call("events.unfollow", session_id="shared"))["status"] == "unfollowed"
         assert (await client.call("events.follow", session_id="shared", since=last - 1))["status"] == "following"
         assert (await client.event("session.event"))["id"] == last
+
+
+async def test_no_event_reaches_the_holder_of_a_key_that_another_process_revoked(
+    server: LiveServer, owner: Caller, tenant: Tenant, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fired = await database.run(caller, tenant, SCOPES)
+    now = time.monotonic()
+    monkeypatch.setattr(KEY_CACHE, "clock", lambda: now)
+    await api.post("/v1/sessions", {"sessionId": "watched", "model": "demo:echo"})
+    async with signed_in(server.port, fired.secret) as client:
+        await client.call("events.follow", session_id="watched")
+        await api.run("watched", "before")
+        while (await client.event("session.event"))["event"] != "agent_end":
+            pass
+        row = ApiKey.objects.filter(pk=fired.principal.key_id or 0)
+        await database.run(lambda: row.update(revoked_at=clock.now()))
+        now += 2.0
+        await api.run("watched", "after it")
+        assert await client.close_code() == 4401
+    assert "after it" not in str(client.frames)
 
 
 async def test_the_history_of_an_unknown_session_is_empty(server: LiveServer, owner: Caller) -> None:
