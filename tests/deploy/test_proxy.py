@@ -124,3 +124,15 @@ def test_a_stream_between_two_heartbeats_is_not_cut(name: str) -> None:
     found = re.search(rf"\b{name} (\d+)([sh]);", CONFIGURATION)
     assert found is not None
     assert int(found[1]) * {"s": 1, "h": 3600}[found[2]] > 2 * settings.GATEWAY_HEARTBEAT_SECONDS
+
+
+def test_one_address_has_a_limit_of_connections_and_is_told_so() -> None:
+    """At nginx, because behind it every connection comes from its address."""
+    assert "limit_conn_zone $binary_remote_addr zone=per_address:" in CONFIGURATION
+    limit = re.search(r"^    limit_conn per_address (\d+);", CONFIGURATION, re.MULTILINE)
+    assert limit is not None
+    assert int(limit[1]) == 1000
+    assert "limit_conn_status 429;" in CONFIGURATION
+    told = re.search(r"return 429 '(.*)';", CONFIGURATION)
+    assert told is not None
+    assert json.loads(told[1])["error"] == "rate_limited"
