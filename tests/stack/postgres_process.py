@@ -43,7 +43,14 @@ class PostgresProcess:
         self._programs = _programs()
         self._as_user = _as_user(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        made = ("initdb", "--auth=trust", f"--username={USER}", "--no-sync", "--pgdata", str(self._data))
+        made: tuple[str, ...] = (
+            "initdb",
+            "--auth=trust",
+            f"--username={USER}",
+            "--no-sync",
+            "--pgdata",
+            str(self._data),
+        )
         if primary is not None:
             options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata", str(self._data))
             made = ("pg_basebackup", f"--dbname={primary.url}", *options)
