@@ -142,6 +142,14 @@ def test_a_run_that_waits_for_nothing_is_wrong(run: Run) -> None:
     assert level_of("waiting runs") == "wrong"
 
 
+def test_a_run_that_waits_for_its_provider_is_right_until_nobody_resumes_it(run: Run) -> None:
+    waiting = Run.objects.filter(pk=run.pk)
+    waiting.update(state=RunState.WAITING, resume_at=clock.now() + timedelta(minutes=1))
+    assert level_of("waiting runs") == "ok"
+    waiting.update(resume_at=clock.now() - timedelta(minutes=5))
+    assert level_of("waiting runs") == "warning"
+
+
 def test_a_prompt_that_nobody_begins_is_a_warning(run: Run) -> None:
     assert level_of("waiting runs") == "ok"
     Run.objects.filter(pk=run.pk).update(created_at=clock.now() - timedelta(minutes=5))

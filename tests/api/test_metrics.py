@@ -14,6 +14,7 @@ from edge_app.http.body_budget import BODIES, FREE_BYTES
 from gateway_project.asgi import probes
 from gateway_project.http.faces import faces
 from gateway_project.http.routing import face_templates, route_templates
+from gateway_project.process import connections
 from tests.api.contract import CheckingClient
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -170,3 +171,29 @@ async def test_a_worker_has_metrics_of_its_own(gateway: GatewayHarness, owner: C
         await probes(scope, receive, send)
     starts = [message["status"] for message in sent if message["type"] == "http.response.start"]
     assert starts == [200, 401, 200]
+
+
+async def test_connections_are_shown_by_their_state(checking_client: CheckingClient) -> None:
+    before = await read(checking_client)
+    table, idle, busy = connections.CONNECTIONS, Silent(), Silent()
+    for connection in (idle, busy):
+        assert table.admit(connection, 0)
+    table.begin_request(busy)
+    try:
+        table.count("idle")
+        after = await read(checking_client)
+    finally:
+        for connection in (idle, busy):
+            table.forget(connection)
+    assert growth(before, after, "gateway_connections state=waiting") == 1
+    assert growth(before, after, "gateway_connections state=serving") == 1
+    assert growth(before, after, "gateway_connections_refused_total reason=idle") == 1
+
+
+class Silent:
+    """A connection that sends nothing."""
+
+    group: str | None = None
+
+    def give_up(self) -> None:
+        raise AssertionError("Nothing is over a limit here.")

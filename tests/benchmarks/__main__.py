@@ -16,6 +16,7 @@ from tests.benchmarks import (
     at_scale,
     fan_out,
     group_commit,
+    hostile_bodies,
     hostile_input,
     hostile_tenant,
     idle_followers,
@@ -47,6 +48,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
     "hostile_tenant": hostile_tenant.measure,
+    "hostile_bodies": hostile_bodies.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

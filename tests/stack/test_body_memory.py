@@ -71,7 +71,7 @@ WIRES = {
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.stack.sink_provider", "0"]
+    command = [sys.executable, "-m", "tests.benchmarks.sink_provider", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sink:
         assert sink.stdout is not None
         yield f"http://127.0.0.1:{int(sink.stdout.readline())}"

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 
+from tests.deploy.test_tls import certificate_write
 from tests.stack.client import Client, until
 from tests.stack.deployment import KEY, Deployment
 from tests.stack.hostile_clients import ENDLESS_HEADS, FLOODS, flood_socket, half_open, send_endlessly
@@ -100,6 +102,27 @@ async def test_silent_connections_are_closed_and_never_keep_others_out(
     assert len(answers) == 2 * DESCRIPTORS
     assert await healthy(http, server)
     await until(lambda: psutil.Process(server.pid).num_fds() < DESCRIPTORS - 100, 10, "their descriptors are free")
+
+
+@pytest.mark.timeout(600)
+async def test_a_client_that_sends_no_tls_handshake_is_closed(
+    deployment: Deployment, process: Callable[..., GatewayProcess], tmp_path: Path
+) -> None:
+    certificate_write(tmp_path)
+    files = {"TLS_CERT_FILE": str(tmp_path / "server.crt"), "TLS_KEY_FILE": str(tmp_path / "server.key")}
+    deployment.settings.update(HEAD_SECONDS="2", **files)
+    server = process()
+    server.spawn()
+    await until(lambda: "answers on" in server.output(), 60, "the server listens")
+    async with half_open(server.port, 3, b"\x16\x03") as readers, asyncio.timeout(50):
+        # uvicorn's own time for a handshake is a minute.
+        await asyncio.gather(*(reader.read() for reader in readers), return_exceptions=True)
+    trusting = aiohttp.TCPConnector(ssl=False)
+    async with (
+        aiohttp.ClientSession(connector=trusting) as http,
+        http.get(f"https://127.0.0.1:{server.port}/healthz") as answer,
+    ):
+        assert answer.status == 200
 
 
 @pytest.mark.timeout(600)

@@ -1,6 +1,6 @@
 """A model provider that reads a request of any size, keeps nothing of it and answers it on every wire.
 
-`python -m tests.stack.sink_provider PORT`; port 0 is any, and the port is printed.
+`python -m tests.benchmarks.sink_provider PORT`; port 0 is any, and the port is printed.
 """
 
 from __future__ import annotations
