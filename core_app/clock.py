@@ -10,6 +10,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def elapsed_ms(since: datetime, until: datetime) -> int:
+    """Returns whole milliseconds between two instants, never fewer than 0: they may come from two processes, and the
+    clock of one may be behind the other's."""
+    return max(0, int((until - since).total_seconds() * 1000))
+
+
 def iso_ms(moment: datetime) -> str:
     """Formats as ISO 8601 with milliseconds and `Z`, the form that docs/protocol-native.md promises for `at`:
     `2026-01-31T12:00:00.123Z`."""

@@ -49,6 +49,11 @@ RESOLVED_AT_ONCE = 8
 half a minute, and must not hold them all."""
 
 ALLOW_HINT = "(GATEWAY_CALLBACK_ALLOW_PRIVATE allows it)"
+UNREACHED = {
+    False: "could not be reached at a public address (GATEWAY_CALLBACK_ALLOW_PRIVATE allows others).",
+    True: "could not be reached.",
+}
+"""By whether private addresses are allowed."""
 
 _ODD = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
 
@@ -79,7 +84,7 @@ class CallFailed(Exception):
 
 
 class AddressRefused(CallFailed):
-    """The address may not be called; nothing was sent."""
+    """The address may not be called, as it is written; nothing was sent."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, sent=False)
@@ -98,8 +103,8 @@ class Unreadable(CallFailed):
 
 
 class ConnectionFailed(CallFailed):
-    """No connection (a name without addresses, refused, time-out: not `sent`), or it broke: the request may have
-    arrived."""
+    """No connection (not `sent`: a name without addresses or with one that may not be called, refused, time-out), or
+    it broke: the request may have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +191,10 @@ class GuardedClient(Part):
             raise ConnectionFailed(reason, sent=call.connected) from None
         except TimeoutError:
             raise TimedOut(f"did not answer within {timeout:g} seconds.", sent=call.connected) from None
-        except _Refused as refused:
-            raise AddressRefused(str(refused)) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(cause := getattr(error, "os_error", error.__cause__), _Refused):
-                raise AddressRefused(str(cause)) from None
-            reason = "broke off before it had answered." if call.connected else "could not be reached."
+        except (aiohttp.ClientError, OSError, ValueError):
+            # A name that leads inside gets the sentence of one that nobody has: the difference would tell tenants
+            # which names there are in the operator's network.
+            reason = "broke off before it had answered." if call.connected else UNREACHED[allowed]
             raise ConnectionFailed(reason, sent=call.connected) from None
 
     def _host_slot(self, owner: int | None, url: URL) -> asyncio.Semaphore:
@@ -297,7 +300,7 @@ def _socket_factory(allowed: bool) -> Callable[[Any], socket.socket]:
 def _refuse_private(address: str, allowed: bool) -> None:
     parsed = addresses.parse(address)
     if parsed is None or not (allowed or addresses.is_public(parsed)):
-        raise _Refused(f"leads to an address that is not public {ALLOW_HINT}.")
+        raise _Refused("The address is not public.")
 
 
 def _is_allowed(allow_private: bool) -> bool:

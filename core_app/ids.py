@@ -1,13 +1,25 @@
-"""Identifiers: a prefix that names the kind of object, then milliseconds and random bits in base32.
+"""Identifiers and secrets: a prefix that names the kind, the code of the cell if there is one, and random characters.
 
-Time order keeps B-tree inserts at the right edge. The random bits make ids unique; they are names, never secrets.
+This module makes all of them that leave the gateway, so a proxy finds the cell of each by its beginning: `run_eu1_…`
+(docs/scaling.md). An id has milliseconds and random bits in base32: time order keeps B-tree inserts at the right edge,
+the random bits make ids unique; they are names, never secrets.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import time
 from functools import lru_cache
+
+from django.conf import settings
+
+CELL = re.compile(r"[a-z0-9]{0,8}\Z")
+"""The form of GATEWAY_CELL."""
+
+MAX_PREFIX = 4
+"""Characters of the prefix of an id that is stored: with a code of eight, the columns of 40 characters are full."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHIFTS = range(45, -1, -5)
@@ -23,8 +35,20 @@ os.register_at_fork(after_in_child=_random.clear)
 
 
 def new_id(prefix: str) -> str:
-    """Returns `prefix_` and 26 characters of Crockford base32: 48 bits of milliseconds, 80 random bits."""
-    return f"{prefix}_{_time_characters(time.time_ns() // 1_000_000)}{_random_characters()}"
+    """Returns `prefix_`, the cell's code and `_` if there is one, and 26 characters of Crockford base32: 48 bits of
+    milliseconds, 80 random bits."""
+    return f"{mark_cell(prefix)}{_time_characters(time.time_ns() // 1_000_000)}{_random_characters()}"
+
+
+def new_secret(prefix: str) -> str:
+    """Returns the same with 43 URL-safe characters, 256 random bits."""
+    return mark_cell(prefix) + secrets.token_urlsafe(32)
+
+
+def mark_cell(prefix: str) -> str:
+    """Returns the beginning of ids and secrets of this kind that are made here."""
+    cell: str = settings.GATEWAY_CELL
+    return f"{prefix}_{cell}_" if cell else f"{prefix}_"
 
 
 @lru_cache(maxsize=1)

@@ -54,6 +54,12 @@ FAILED_KEYS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused",
+    "Bodies for which GATEWAY_BODY_MEMORY_BYTES had no room: in the share of their tenant, or in all.",
+    ["share"],
+    registry=REGISTRY,
+)
 
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
@@ -68,6 +74,11 @@ COMMIT_EVENTS = Histogram(
     registry=REGISTRY,
 )
 
+FOLLOWER_QUEUES_DROPPED = Counter(
+    "gateway_follower_queues_dropped",
+    "Queues of followers that were full and dropped: these read the log instead.",
+    registry=REGISTRY,
+)
 STREAM_RESETS = Counter(
     "gateway_stream_resets",
     "Readers that were told `reset`, because the database no longer has events that they had seen.",
@@ -111,6 +122,9 @@ FIRST_TOKEN_SECONDS = Histogram(
     ["engine"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
     registry=REGISTRY,
+)
+JOB_HINT_FAILURES = Counter(
+    "gateway_job_hint_failures", "Hints to workers that Redis did not take: their jobs start late.", registry=REGISTRY
 )
 SHARED_FAILURES = Counter(
     "gateway_inference_shared_failures", "Rounds in which providers' state could not be shared.", registry=REGISTRY

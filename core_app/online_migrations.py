@@ -137,6 +137,37 @@ class ValidateCheck(Operation):
         return f"Validate constraint {self.name} on model {self.model_name}"
 
 
+class PostgresqlStatement(Operation):
+    """A statement on the schema that only PostgreSQL has. It changes no rows."""
+
+    reversible = True
+
+    def __init__(self, forwards: str, backwards: str) -> None:
+        self.forwards = forwards
+        self.backwards = backwards
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Changes nothing."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Executes the statement."""
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(self.forwards)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Executes the other statement."""
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(self.backwards)
+
+    def describe(self) -> str:
+        """Returns the line that `migrate` shows."""
+        return self.forwards.partition("(")[0]
+
+
 class UpdateInBatches(Operation):
     """Repeats an UPDATE of some rows, each time in a transaction of its own, until it finds none. Its migration is not
     atomic. `sql` has one parameter, the number of rows: `… WHERE id IN (SELECT id … LIMIT %s)`."""

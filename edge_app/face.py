@@ -8,8 +8,8 @@ docs/adding-a-face.md adds one from nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.conf import settings
@@ -22,6 +22,9 @@ from tenants_app.principal import Principal
 
 KeyUse = Literal["required", "optional", "none"]
 """The gate asks for a key, or reads one that is shown and ignores a bad one, or does not look for any."""
+
+CredentialCheck = Callable[[Scope], Awaitable[None]]
+"""Raises NotFound, Unauthorized or RateLimited for a request without a good credential of its own."""
 
 TokenPrincipal = Callable[[Scope], Awaitable[Principal | None]]
 
@@ -126,9 +129,9 @@ class Face:
     open_paths: Sequence[str] = ()
     """Django's paths that need no key, with everything below them."""
 
-    own_credential_paths: Sequence[str] = ()
-    """The same for paths that bring a credential of their own, which their views check. A path that ends in a slash
-    stands for what is below it only."""
+    own_credential_paths: Mapping[str, CredentialCheck] = field(default_factory=dict)
+    """The same for paths that bring a credential of their own, each with its check, which the gate makes before it
+    reads the body. A path that ends in a slash stands for what is below it only."""
 
     optional_key_paths: Sequence[str] = ()
     """Django's paths that need no key and tell more to the holder of one."""

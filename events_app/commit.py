@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from core_app.clock import iso_ms, now
@@ -50,7 +51,7 @@ class _Locked(NamedTuple):
     def generations(self) -> Generations:
         """Returns the stream's generations with its next event."""
         found = Generations.parse(self.bases)
-        return found if found.newest >= self.generation_now else found.begun(self.generation_now, self.head)
+        return found if found.newest >= self.generation_now else found.begin(self.generation_now, self.head)
 
 
 class Commit:
@@ -89,17 +90,21 @@ class Commit:
     def _lock(self, ids: set[int]) -> dict[int, _Locked]:
         if not ids:
             return {}
-        suffix = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+        on_postgresql = connection.vendor == "postgresql"
+        suffix = " FOR UPDATE SKIP LOCKED" if on_postgresql else ""
+        # In the statement that is sent anyway, for this transaction alone.
+        asynchronous = on_postgresql and not settings.GATEWAY_SYNCHRONOUS_DELTAS
+        mode = "set_config('synchronous_commit', 'off', true)" if asynchronous else "NULL"
         marks = ", ".join(["%s"] * len(ids))
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind, bases, {GENERATION_NOW}"
-                f" FROM events_app_stream WHERE id IN ({marks}) ORDER BY id{suffix}",
+                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind, bases, {GENERATION_NOW},"
+                f" {mode} FROM events_app_stream WHERE id IN ({marks}) ORDER BY id{suffix}",
                 sorted(ids),
             )
             return {
                 pk: _Locked(head, owner, epoch, bool(alive), parent_id, kind, bases, now_)
-                for pk, head, owner, epoch, alive, parent_id, kind, bases, now_ in cursor.fetchall()
+                for pk, head, owner, epoch, alive, parent_id, kind, bases, now_, _ in cursor.fetchall()
             }
 
     def _find_erased(self, missing: set[int]) -> set[int]:

@@ -1,8 +1,9 @@
 """Followers of streams: the log first, then live batches, and the log again wherever a batch does not continue.
 
 A follower yields every event after its position exactly once and in order, whatever the channel layer drops,
-repeats or reorders. It holds no database connection. One that cannot keep up is ended: its client resumes from the
-last offset that it took. `Follower` follows one stream, `MultiFollower` any number of them in one wait.
+repeats or reorders. It holds no database connection. One that cannot keep up reads the log again; one that takes
+nothing for another GATEWAY_SLOW_FOLLOWER_SECONDS is ended, and its client resumes from the last offset that it took.
+`Follower` follows one stream, `MultiFollower` any number of them in one wait.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Missing = tuple[Position, Position]
 """The first and the last position of a range."""
 
 MAX_STREAMS = 1000
-"""Streams of one `MultiFollower`, each of which may have GATEWAY_FOLLOWER_QUEUE batches waiting."""
+"""Streams of one `MultiFollower`, each of which may have GATEWAY_FOLLOWER_QUEUE_BYTES waiting."""
 
 
 class FollowEnded(Exception):
@@ -44,7 +45,7 @@ class FollowEnded(Exception):
 
 
 class FollowerSlow(FollowEnded):
-    """More was committed than the follower took (close code 4001)."""
+    """The follower took nothing for too long, and missed what was committed meanwhile (close code 4001)."""
 
 
 class FollowerReleased(FollowEnded):
@@ -98,7 +99,7 @@ class StreamReader:
         """Raises FollowerSlow or FollowerReleased when the subscription has ended."""
         if self.subscription.closed:
             raise FollowerReleased(self.stream_id)
-        if self.subscription.overflowed:
+        if self.subscription.too_slow:
             raise FollowerSlow(self.stream_id)
 
     async def step(self) -> Sequence[StoredEvent]:
@@ -109,7 +110,7 @@ class StreamReader:
             return self._consecutive(self._read_ahead)
         return self._consecutive(await self._read()) if self.behind else self._take()
 
-    def passed(self, events: Sequence[StoredEvent]) -> Missing | None:
+    def move_past(self, events: Sequence[StoredEvent]) -> Missing | None:
         """Moves the position past the events, which are returned now. Returns the range before them that is no longer
         kept, if there is one."""
         missing, first = None, events[0].offset
@@ -121,7 +122,7 @@ class StreamReader:
 
     async def _read(self) -> Sequence[StoredEvent]:
         """Returns a page of the log."""
-        self.subscription.nudged = False
+        self.subscription.catch_up()
         page = await database.run(log.read_page, self.stream_id, after=self.offset, limit=PAGE)
         if page.events and not self._goes_on_in(page.generations):
             await self._verify()
@@ -140,7 +141,7 @@ class StreamReader:
             batch = batches[0]
             if batch.generations is not self.generations:
                 if batch.generations.newest < self.generations.newest:
-                    batches.popleft()
+                    self.subscription.pop()
                     continue
                 if taken:
                     break
@@ -154,7 +155,7 @@ class StreamReader:
                     # Check the log once per batch. Events missing there too have been deleted, so do not ask again.
                     self._gap_checked_at, self.behind = batch.first, True
                     return ()
-            batches.popleft()
+            self.subscription.pop()
             if batch.last > offset:
                 taken += batch.events[max(0, offset + 1 - batch.first) :]
                 size += batch.size
@@ -199,7 +200,7 @@ class StreamReader:
         if not self._goes_on_in(here.generations):
             raise FollowerReleased(self.stream_id)
         # What was handed over may be of the log that is lost, and is in this one if it is not.
-        self.subscription.batches.clear()
+        self.subscription.clear()
         self._read_ahead = ()
         self.subscription.given, self.behind = self.offset, True
 
@@ -250,7 +251,7 @@ class Follower(StreamReader):
             self.check_ended()
             events = await self.step()
             if events:
-                self.missing = self.passed(events)
+                self.missing = self.move_past(events)
                 return events
             if not self.behind and not await self.subscription.wait(limit):
                 return ()
@@ -383,7 +384,7 @@ class MultiFollower:
             self._ready[stream_id] = None
         if not events:
             return None
-        return StreamEvents(stream_id, reader.passed(events), events)
+        return StreamEvents(stream_id, reader.move_past(events), events)
 
     async def _wait(self, seconds: float) -> bool:
         try:

@@ -94,7 +94,7 @@ class Generations:
         end = next((base for generation, base in self.bases if generation > seen.generation), head)
         return end if known and end < seen.offset else 0
 
-    def begun(self, generation: int, base: int) -> Generations:
+    def begin(self, generation: int, base: int) -> Generations:
         """Returns these generations and a new one."""
         bases = [*self.bases, (generation, base)]
         while len(bases) > MAX_BASES:
@@ -110,5 +110,5 @@ def _parse(text: str) -> Generations:
     found = NO_GENERATIONS
     for pair in text.split():
         generation, base = pair.split(":")
-        found = found.begun(int(generation), int(base))
+        found = found.begin(int(generation), int(base))
     return found

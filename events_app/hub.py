@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 from channels.layers import get_channel_layer
@@ -22,6 +22,7 @@ from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
 from core_app.timeouts import cancel_tasks, running_loop
 from events_app.batches import Batch
+from events_app.gaps import STREAMS, Gap, gaps_read
 from events_app.layer import layer_close
 from events_app.positions import heads
 from events_app.subscription import Subscription
@@ -334,8 +335,8 @@ class Hub(Part):
         await self.check(full=full)
 
     async def check(self, *, full: bool) -> None:
-        """Compares followed streams with their heads, all of them or the active ones. Nudges the followers of streams
-        that stayed behind, doubts those that are ahead, and ends the followers of streams that were removed."""
+        """Compares followed streams with their heads, all of them or the active ones. Hands their followers what they
+        missed, doubts those that are ahead, and ends the followers of streams that were removed."""
         oldest = time.monotonic() - ACTIVE_SECONDS
         everything = full or len(self._streams) <= ALWAYS_CHECKED
         ids = [key for key, value in self._streams.items() if everything or value.active_at >= oldest]
@@ -344,24 +345,43 @@ class Hub(Part):
         # Before the heads are read: what is given meanwhile may be newer than they are.
         given = {stream_id: self._streams[stream_id].given for stream_id in ids}
         found = await database.run(heads, ids)
+        gaps: list[Gap] = []
         for stream_id in ids:
             if (followed := self._streams.get(stream_id)) is None:
                 continue
             if stream_id in found:
-                self._compare(followed, *found[stream_id], given[stream_id])
+                if late := self._compare(followed, *found[stream_id], given[stream_id]):
+                    gaps.append(Gap.of(stream_id, given=late, head=found[stream_id][0]))
             else:
                 for subscription in followed.subscriptions:
                     subscription.close()
+        for start in range(0, len(gaps), STREAMS):
+            await self._repair(gaps[start : start + STREAMS])
 
-    def _compare(self, followed: _Followed, head: int, generation: int, given: int) -> None:
-        """Compares with the head and its generation; `given` is the newest offset that a follower had before."""
+    def _compare(self, followed: _Followed, head: int, generation: int, given: int) -> Sequence[int]:
+        """Compares with the head and its generation; `given` is the newest offset that a follower had before. Returns
+        what those that stayed behind were given."""
+        late = []
         for subscription in followed.subscriptions:
             if subscription.generation != generation or (given > head and subscription.given > head):
                 subscription.doubt()
             elif subscription.given < followed.suspect:
-                self.repaired += 1
-                subscription.nudge()
+                late.append(subscription.given)
+        self.repaired += len(late)
         followed.suspect = head
+        return late
+
+    async def _repair(self, gaps: Sequence[Gap]) -> None:
+        """Reads once for all followers of each stream. A follower that lacks more than was read reads for itself."""
+        found = await database.run(gaps_read, gaps)
+        for stream_id, _, through in gaps:
+            followed, batches = self._streams.get(stream_id), found.get(stream_id, ())
+            for subscription in followed.subscriptions if followed is not None else ():
+                for batch in batches:
+                    if subscription.given < batch.last:
+                        subscription.put(batch)
+                if subscription.given < through:
+                    subscription.nudge()
 
 
 def _log_failed_check(error: Exception) -> None:

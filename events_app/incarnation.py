@@ -39,6 +39,17 @@ def incarnation_begin() -> None:
     import_string(f"events_app.incarnation_{connection.vendor}.begin")()
 
 
+def incarnation_restored() -> int:
+    """Begins a generation although the database is recognised, because somebody put former data into it. Returns its
+    number."""
+    incarnation_begin()  # for the rare database that was never served by this version
+    import_string(f"events_app.incarnation_{connection.vendor}.forget")()
+    incarnation_begin()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {GENERATION_NOW}")
+        return int(cursor.fetchone()[0])
+
+
 def incarnation_end() -> None:
     """Notes that this process, the only one of its SQLite, stopped in order and that nothing it wrote is lost."""
     if connection.vendor == "sqlite":

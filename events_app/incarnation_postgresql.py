@@ -32,10 +32,6 @@ STATE = (
     " FROM (SELECT 1) one LEFT JOIN (SELECT n, identity FROM events_app_incarnation ORDER BY n DESC LIMIT 1) i ON true"
 )
 
-UNREADABLE = (psycopg.errors.UndefinedTable, psycopg.errors.FeatureNotSupported, psycopg.errors.ReadOnlySqlTransaction,
-              psycopg.errors.ObjectNotInPrerequisiteState)  # fmt: skip
-"""The database has no schema yet, or the server takes no writes (a standby): nothing is compared."""
-
 Connection = psycopg.Connection[Any]
 
 
@@ -46,18 +42,32 @@ def register() -> None:
 
 def compare(connection: Connection) -> None:
     """Begins a new generation unless the database is the one of the newest incarnation. The connection commits each
-    statement by itself. Before the first incarnation there is nothing to compare."""
+    statement by itself. Before the first incarnation there is nothing to compare.
+
+    Raises OperationalError on a standby: the connection would outlive its promotion without having been compared.
+    """
     try:
         if _is_other(connection):
             _add(connection)
-    except UNREADABLE:
-        return
+    except psycopg.errors.UndefinedTable:
+        return  # the database has no schema yet
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.ObjectNotInPrerequisiteState):
+        # Some services have no write-ahead log that could be asked about; they lose nothing in a failover.
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+        if row is not None and row[0]:
+            raise psycopg.OperationalError("The server is a standby, which takes no writes.") from None
 
 
 def begin() -> None:
     """Compares, and makes generation 0 where there is none."""
     django_connection.ensure_connection()
     _add(django_connection.connection, first=True)
+
+
+def forget() -> None:
+    """Makes the next comparison find another database."""
+    with django_connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {MARK_TABLE}")
 
 
 def _is_other(connection: Connection) -> bool:

@@ -50,6 +50,12 @@ def end() -> None:
             Incarnation.objects.filter(pk=newest.pk).update(identity=_replace_file(STOPPED))
 
 
+def forget() -> None:
+    """Makes the next comparison find another database."""
+    with write_transaction():
+        Incarnation.objects.update(identity="")
+
+
 def _goes_on(identity: str) -> bool:
     """Returns True when the database was left by a process that stopped in order or was killed, and by nobody moved."""
     place, _, boot = identity.rpartition(" ")

@@ -255,7 +255,11 @@ def read_page(
     if types is not None:
         sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
         params += sorted(types)
-    rows = _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit])
+    return page_of(stream_id, _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit]))
+
+
+def page_of(stream_id: int, rows: Sequence[tuple[Any, ...]]) -> Page:
+    """Returns the page that rows of offset, type, run, data, source and the stream's bases are."""
     generations = Generations.parse(rows[0][5] or "") if rows else NO_GENERATIONS
     events = [
         StoredEvent(stream_id, offset, type_, run_id, data.encode() if data else REMOVED_DATA, source)

@@ -89,6 +89,14 @@ class Event(models.Model):
     )
     source_offset = models.BigIntegerField(null=True)
 
+    class Meta:
+        indexes = [
+            # Only pointers are in it: the rows of sessions pay nothing for it.
+            models.Index(
+                name="event_by_source", fields=["source", "source_offset"], condition=models.Q(source__isnull=False)
+            ),
+        ]
+
     def __str__(self) -> str:
         return f"{self.stream_id}@{self.offset} {self.type}"
 

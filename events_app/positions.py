@@ -58,14 +58,14 @@ class StreamPosition:
         common = self.common(seen)
         if common != seen.offset:
             return self.reset(seen, max(common, self.floor))
-        return self.kept(common)
+        return self.skip_removed(common)
 
     def reset(self, seen: Position, after: int) -> Resumption:
         """Returns the resumption of a reader that has seen what is not in this log, and goes on after `after`."""
         STREAM_RESETS.inc()
         return Resumption(after, {"from": seen.wire, "to": self.at(after).wire, "reason": "reset"}, reset=True)
 
-    def kept(self, after: int) -> Resumption:
+    def skip_removed(self, after: int) -> Resumption:
         """Returns the resumption after an offset of this log, whose next events may have been removed."""
         if after >= self.floor:
             return Resumption(after)
@@ -95,24 +95,21 @@ def position(stream_id: int) -> StreamPosition:
 def heads(stream_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Returns the newest offset and the newest generation of each stream that exists, with one query per thousand."""
     found: dict[int, tuple[int, int]] = {}
-    for page in _pages(stream_ids):
+    for start in range(0, len(stream_ids), PAGE):
+        page = stream_ids[start : start + PAGE]
         rows = Stream.objects.filter(pk__in=page).values_list("id", "head", "generation")
         found.update({stream_id: (head, generation) for stream_id, head, generation in rows})
     return found
 
 
-def floors(stream_ids: Sequence[int]) -> dict[int, int]:
-    """Returns the newest removed offset of each stream that exists, with one query per thousand."""
-    found: dict[int, int] = {}
-    for page in _pages(stream_ids):
-        found.update(Stream.objects.filter(pk__in=page).values_list("id", "floor"))
-    return found
+def kept_streams_join(column: str, *, through: str) -> str:
+    """Returns SQL that joins the stream of `column`, as `e`, if it still keeps events up to the offset `through`.
+
+    For statements in which retention looks for what it can remove.
+    """
+    return f"JOIN events_app_stream e ON e.id = {column} AND e.floor < {through}"
 
 
 def stream_events(stream_id: int | Expression | OuterRef) -> QuerySet[Event]:
     """Selects the rows of a stream, for pages and subqueries. `log.read` reads events with pointers resolved."""
     return Event.objects.filter(stream_id=stream_id)
-
-
-def _pages(stream_ids: Sequence[int]) -> list[Sequence[int]]:
-    return [stream_ids[start : start + PAGE] for start in range(0, len(stream_ids), PAGE)]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from django.db import connection
@@ -22,6 +22,8 @@ from events_app.webhooks.removal import streams_deliveries_remove
 BATCH = 5000
 BATCH_SIZE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 
+_POINTERS_SQL = 'DELETE FROM events_app_event WHERE (stream_id, "offset") IN ({})'
+
 GoOn = Callable[[], bool]
 """Called before each batch. When it returns False the removal ends, and the caller repeats it later."""
 
@@ -30,9 +32,9 @@ def events_remove(*, stream_id: int, through: int, go_on: GoOn = lambda: True) -
     """Removes the events up to and with the offset `through`; returns the number of removed rows."""
     removed = 0
     while go_on():
-        with write_transaction(), connection.cursor() as cursor:
+        with write_transaction(), BATCH_SIZE.measure(BATCH), connection.cursor() as cursor:
             here = log.lock(stream_id)
-            floor = min(here.floor + BATCH, through, here.head)
+            floor = min(here.floor + BATCH_SIZE.limit(BATCH), through, here.head)
             if floor <= here.floor:
                 break
             Stream.objects.filter(pk=stream_id).update(floor=floor)
@@ -43,18 +45,37 @@ def events_remove(*, stream_id: int, through: int, go_on: GoOn = lambda: True) -
     return removed
 
 
+def counted_events_remove(*, stream_id: int, through: int, go_on: GoOn = lambda: True) -> int:
+    """Removes a stream's events up to `through`, and the events of its parents up to the newest pointer to one of them.
+
+    The parents come first: the stream's floor tells what is left to do, so that an interrupted removal is completed by
+    the next. Returns the number of removed rows.
+    """
+    removed = sum(
+        events_remove(stream_id=parent_id, through=newest, go_on=go_on)
+        for parent_id, newest in _newest_pointers(stream_id, through)
+    )
+    return removed + events_remove(stream_id=stream_id, through=through, go_on=go_on)
+
+
+def _newest_pointers(source_id: int, through: int) -> list[tuple[int, int]]:
+    """Returns the parents that point to the source's events up to `through`, each with its newest such offset."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT stream_id, MAX("offset") FROM events_app_event'
+            " WHERE source_id = %s AND source_offset <= %s GROUP BY stream_id ORDER BY stream_id",
+            [source_id, through],
+        )
+        return list(cursor.fetchall())
+
+
 def streams_empty(*, stream_ids: Sequence[int], go_on: GoOn = lambda: True) -> int:
     """Removes the events and deliveries of streams that get no more events, and their parents' pointers to them.
 
     Returns the number of removed events. Unless `go_on` ended it, only `streams_remove` is left to do.
     """
     streams = list(Stream.objects.filter(pk__in=stream_ids).order_by("pk"))
-    of_parent: dict[int, list[int]] = defaultdict(list)
-    for stream in streams:
-        if stream.parent_id is not None:
-            of_parent[stream.parent_id].append(stream.pk)
-    for parent_id, sources in of_parent.items():
-        _remove_pointers(parent_id, sources, go_on)
+    _remove_pointers([stream.pk for stream in streams], go_on)
     streams_deliveries_remove(stream_ids=[stream.pk for stream in streams])
     return _events_remove_all(streams, go_on)
 
@@ -64,24 +85,22 @@ def streams_remove(*, stream_ids: Sequence[int]) -> None:
     Stream.objects.filter(pk__in=stream_ids).delete()
 
 
-def run_events_replace(*, stream_id: int, run_id: str, data: str) -> None:
-    """Replaces the data of every event of a run. The caller has locked the stream's row."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE events_app_event SET data = %s WHERE stream_id = %s AND run_id = %s", [data, stream_id, run_id]
-        )
+def run_events_replace(*, stream_id: int, run_id: str, first: int, last: int, data: str) -> None:
+    """Replaces the data of all events of an ended run, which has offsets from `first` to `last`.
 
-
-def removed_sources_through(stream_id: int) -> int:
-    """Returns the newest offset of a parent stream whose source no longer has the event; 0 without one."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT COALESCE(MAX(e."offset"), 0) FROM events_app_event e'
-            " JOIN events_app_stream s ON s.id = e.source_id"
-            " WHERE e.stream_id = %s AND e.source_offset <= s.floor",
-            [stream_id],
-        )
-        return int(cursor.fetchone()[0])
+    Each batch of offsets is a transaction of its own, so that the stream is never locked for long.
+    """
+    start = first - 1
+    while start < last:
+        end = min(last, start + BATCH_SIZE.limit(BATCH))
+        with write_transaction(), BATCH_SIZE.measure(BATCH), connection.cursor() as cursor:
+            log.lock(stream_id)
+            cursor.execute(
+                "UPDATE events_app_event SET data = %s"
+                ' WHERE stream_id = %s AND "offset" > %s AND "offset" <= %s AND run_id = %s',
+                [data, stream_id, start, end, run_id],
+            )
+        start = end
 
 
 def _events_remove_all(streams: Sequence[Stream], go_on: GoOn) -> int:
@@ -110,16 +129,19 @@ def _events_remove_of(stream_ids: Sequence[int]) -> int:
         return int(cursor.rowcount)
 
 
-def _remove_pointers(parent_id: int, sources: Sequence[int], go_on: GoOn) -> None:
-    """Removes the parent's pointers to the streams; its other offsets stay as they are."""
+def _remove_pointers(sources: Sequence[int], go_on: GoOn) -> None:
+    """Removes the pointers of parents to the sources' events, a batch at a time; the other offsets stay as they are."""
+    if not sources:
+        return
     marks = ", ".join(["%s"] * len(sources))
-    head = Stream.objects.values_list("head", flat=True).get(pk=parent_id)
-    for start in range(0, head, BATCH):
-        if not go_on():
-            return
-        with write_transaction(), connection.cursor() as cursor:
-            cursor.execute(
-                'DELETE FROM events_app_event WHERE stream_id = %s AND "offset" > %s AND "offset" <= %s'
-                f" AND source_id IN ({marks})",
-                [parent_id, start, start + BATCH, *sources],
-            )
+    batch = f'SELECT stream_id, "offset" FROM events_app_event WHERE source_id IN ({marks}) LIMIT %s'
+    if connection.vendor == "postgresql":
+        # Retention of the parent may be removing the same rows. It is not waited for, which could end in a deadlock.
+        sql = f"WITH batch AS ({batch} FOR UPDATE SKIP LOCKED) {_POINTERS_SQL.format('TABLE batch')}"
+    else:
+        sql = _POINTERS_SQL.format(batch)
+    removed = -1
+    while removed and go_on():
+        with write_transaction(), BATCH_SIZE.measure(BATCH), connection.cursor() as cursor:
+            cursor.execute(sql, [*sources, BATCH_SIZE.limit(BATCH)])
+            removed = cursor.rowcount

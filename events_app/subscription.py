@@ -7,6 +7,7 @@ from collections import deque
 
 from django.conf import settings
 
+from core_app.metrics import FOLLOWER_QUEUES_DROPPED
 from core_app.timeouts import running_loop
 from events_app.batches import Batch
 
@@ -63,40 +64,78 @@ class Waiter:
 
 
 class Subscription(Waiter):
-    """Batches of one stream for one follower, at most GATEWAY_FOLLOWER_QUEUE of them.
+    """Batches of one stream for one follower, up to GATEWAY_FOLLOWER_QUEUE_BYTES.
 
-    `given` is the newest offset that this follower was handed or has read, and `generation` the newest of the stream's
-    generations that it knows: what another follower of the stream read says nothing about it. A `doubted` follower has
-    to compare its position with the database.
+    A follower that takes too little loses the queue, not its place: the log has everything, and it reads that first.
+    `given` is the newest offset that this follower was handed, has read or has to read, and `generation` the newest of
+    the stream's generations that it knows: what another follower of the stream read says nothing about it. A `doubted`
+    follower has to compare its position with the database.
     """
 
-    __slots__ = ("batches", "closed", "doubted", "generation", "given", "nudged", "overflowed", "stream_id")
+    __slots__ = (
+        "batches",
+        "closed",
+        "doubted",
+        "generation",
+        "given",
+        "memory",
+        "nudged",
+        "stream_id",
+        "stuck_since",
+    )
 
     def __init__(self, stream_id: int) -> None:
         super().__init__()
         self.stream_id = stream_id
         self.batches: deque[Batch] = deque()
+        self.memory = 0
         self.given = 0
         self.generation = 0
         self.doubted = False
         self.nudged = False
-        self.overflowed = False
+        self.stuck_since: float | None = None
+        """The time, by the loop's clock, at which the queue was dropped, until the follower reads the log."""
         self.closed = False
 
     @property
     def pending(self) -> bool:
         """True when the follower has something to do."""
-        return bool(self.batches) or self.nudged or self.doubted or self.closed or self.overflowed
+        return bool(self.batches) or self.nudged or self.doubted or self.closed
+
+    @property
+    def too_slow(self) -> bool:
+        """True when nothing was taken for GATEWAY_SLOW_FOLLOWER_SECONDS after the queue was dropped."""
+        if self.stuck_since is None:
+            return False
+        seconds: float = settings.GATEWAY_SLOW_FOLLOWER_SECONDS
+        return running_loop().time() - self.stuck_since >= seconds
 
     def put(self, batch: Batch) -> None:
-        """Adds a batch, or notes that the follower fell behind."""
-        if len(self.batches) >= settings.GATEWAY_FOLLOWER_QUEUE:
-            self.overflowed = True
-            self.batches.clear()
-        elif not self.overflowed:
+        """Adds a batch. When the queue is full, drops all of it and makes the follower read the log instead."""
+        self.given = max(self.given, batch.last)
+        if self.stuck_since is not None:
+            return
+        if self.batches and self.memory + batch.memory > settings.GATEWAY_FOLLOWER_QUEUE_BYTES:
+            FOLLOWER_QUEUES_DROPPED.inc()
+            self.clear()
+            self.stuck_since, self.nudged = running_loop().time(), True
+        else:
             self.batches.append(batch)
-            self.given = max(self.given, batch.last)
+            self.memory += batch.memory
         self.wake()
+
+    def pop(self) -> None:
+        """Removes the oldest batch."""
+        self.memory -= self.batches.popleft().memory
+
+    def clear(self) -> None:
+        """Removes all batches."""
+        self.batches.clear()
+        self.memory = 0
+
+    def catch_up(self) -> None:
+        """Notes that the follower is about to read the log: batches that come from now on are for it."""
+        self.nudged, self.stuck_since = False, None
 
     def nudge(self) -> None:
         """Makes the follower read the log, which has more than it was given."""
@@ -115,7 +154,7 @@ class Subscription(Waiter):
 
     async def wait(self, seconds: float) -> bool:
         """Waits until the follower has something to do (True) or `seconds` have passed (False)."""
-        if self.batches or self.nudged or self.doubted or self.closed or self.overflowed:
+        if self.pending:
             return True
         try:
             return await self.start_wait(seconds)

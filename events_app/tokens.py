@@ -1,20 +1,20 @@
 """Stream tokens: credentials for reading one stream, for clients that cannot send a header.
 
 A token travels in addresses, so it is good for sixty seconds until the first connection; from then on the same token is
-good for reconnecting, for twelve hours or until its key is revoked. Only its hash is stored.
+good for reconnecting, for twelve hours or until its key is revoked, by the database's clock. Only its hash is stored.
 """
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
-from core_app import clock
-from core_app.database import write_transaction
+from core_app.database import database_moment, write_transaction
+from core_app.ids import new_secret
 from events_app.models import StreamToken
 from tenants_app.authentication import principal_recheck
 from tenants_app.principal import Principal
@@ -42,7 +42,7 @@ def stream_token_issue(*, principal: Principal, stream_id: int, session_id: int 
 
     `session_id` is for the processes of the version before, which know tokens of sessions only.
     """
-    secret, moment = f"agt_{secrets.token_urlsafe(32)}", clock.now()
+    secret, moment = new_secret("agt"), database_moment()
     with write_transaction():
         expired = StreamToken.objects.filter(expires_at__lt=moment).values_list("pk", flat=True)[:PURGED]
         StreamToken.objects.filter(pk__in=list(expired)).delete()
@@ -79,7 +79,7 @@ def stream_token_use(*, token: str, scope: str, streams: Rows, sessions: Rows | 
         )
     )
     if found.connected_at is None:
-        moment = clock.now()
+        moment = database_moment()
         with write_transaction():
             StreamToken.objects.filter(pk=found.pk, connected_at=None).update(
                 connected_at=moment, expires_at=moment + RECONNECTIONS
@@ -93,4 +93,4 @@ def _find(token: str, streams: Rows, sessions: Rows | None) -> StreamToken | Non
     shown = Q(stream_id__in=streams)
     if sessions is not None:
         shown |= Q(stream_id__isnull=True, session_id__in=sessions)
-    return StreamToken.objects.filter(shown, secret_hash=secret_hash(token), expires_at__gt=clock.now()).first()
+    return StreamToken.objects.filter(shown, secret_hash=secret_hash(token), expires_at__gt=Now()).first()

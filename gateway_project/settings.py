@@ -22,6 +22,8 @@ GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
+# The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
+GATEWAY_CELL = env.str("CELL", "")
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -53,6 +55,8 @@ GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 
 GATEWAY_MAX_INFERENCE_BODY_BYTES = env.int("MAX_INFERENCE_BODY_BYTES", 64 * 1024 * 1024)
 # After its first minute a body must have arrived at this rate: a byte now and then would keep a request for ever.
 GATEWAY_MIN_BODY_BYTES_PER_SECOND = env.int("MIN_BODY_BYTES_PER_SECOND", 1024)
+# The bodies of all requests in progress, a tenant's at most half; reading one takes up to three times its size.
+GATEWAY_BODY_MEMORY_BYTES = env.int("BODY_MEMORY_BYTES", 256 * 1024 * 1024)
 # A revoked key must be refused by every process within seconds; a look-up costs a query.
 GATEWAY_KEY_CACHE_SECONDS = env.float("KEY_CACHE_SECONDS", 2.0)
 GATEWAY_MAX_FOLLOWERS_PER_TENANT = env.int("MAX_FOLLOWERS_PER_TENANT", 20_000)
@@ -98,7 +102,7 @@ GATEWAY_MAX_IDLE_PER_ADDRESS = env.int("MAX_IDLE_PER_ADDRESS", 100)
 GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
 # Pings, pongs and small fragments of one socket, which clients send a few of.
 GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
-# Messages of one socket; each 16 KiB of their size counts as one more.
+# Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
 # --- Streams -----------------------------------------------------------------------------------------
@@ -107,8 +111,13 @@ GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 GATEWAY_SLOW_FOLLOWER_SECONDS = env.float("SLOW_FOLLOWER_SECONDS", 20.0)
 # The same for a client of the model gateway: one that stops reading would hold its provider's stream for ever.
 GATEWAY_SLOW_CLIENT_SECONDS = env.float("SLOW_CLIENT_SECONDS", 60.0)
-GATEWAY_FOLLOWER_QUEUE = env.int("FOLLOWER_QUEUE", 1024)
+# Live events that wait for one follower, in memory; beyond it the follower reads the log. Half a gigabyte for 8,000
+# followers of as many streams that are all stuck.
+GATEWAY_FOLLOWER_QUEUE_BYTES = env.int("FOLLOWER_QUEUE_BYTES", 64 * 1024)
 GATEWAY_SYNCHRONOUS = env.str("SYNCHRONOUS", "NORMAL")
+# PostgreSQL: whether a commit of streamed events waits for the disk and a synchronous standby. If not, a crash may lose
+# the last ones, and their readers are told. All other commits wait.
+GATEWAY_SYNCHRONOUS_DELTAS = env.bool("SYNCHRONOUS_DELTAS", True)
 
 # --- Runs --------------------------------------------------------------------------------------------
 GATEWAY_RUNNER = env.str("RUNNER", "inline")
@@ -128,10 +137,12 @@ GATEWAY_PROVIDER_OUTAGE_SECONDS = env.int("PROVIDER_OUTAGE_SECONDS", 900)
 GATEWAY_LEASE_SECONDS = env.float("LEASE_SECONDS", 10.0)
 GATEWAY_SWEEP_SECONDS = env.float("SWEEP_SECONDS", 2.0)
 GATEWAY_DRAIN_SECONDS = env.float("DRAIN_SECONDS", 10.0)
-# Days that sessions, events and ledger rows are kept; 0 means for ever. A tenant's own settings take precedence.
+# Days that sessions, events, ledger rows and audit entries are kept; 0 means for ever. A tenant's own settings come
+# first.
 GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
 GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
 GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
+GATEWAY_RETENTION_AUDIT_DAYS = env.int("RETENTION_AUDIT_DAYS", 0)
 GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
 # Additional engines, as name=module; the module defines ENGINE.
 GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
@@ -177,6 +188,8 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
+# After a sign-in whose `next` leads elsewhere.
+LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
 LOGGING = {"level": GATEWAY_LOG_LEVEL, "format": GATEWAY_LOG_FORMAT}
 # The gate limits bodies before Django reads them.

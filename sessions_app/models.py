@@ -70,6 +70,7 @@ class AgentSession(models.Model):
     """A conversation with one agent. `options`, `user_data` and `metadata` are JSON texts.
 
     When the conversation was cut to fit the model `kept_for`, `kept_from` is the first message that is still sent.
+    `erasing_at` is set while the session is being removed or redacted: nothing copies it meanwhile.
     """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT)
@@ -112,6 +113,7 @@ class AgentSession(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     closed_at = models.DateTimeField(null=True)
+    erasing_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "public_id"], name="session_public_id_unique")]
@@ -197,6 +199,7 @@ class Run(models.Model):
                 fields=["tenant", "created_at"], condition=Q(state__in=WORKABLE), name="run_workable_of_tenant"
             ),
             models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
+            models.Index(fields=["tenant", "ended_at"], condition=Q(ended_at__isnull=False), name="run_by_end"),
             models.Index(fields=["resume_at"], condition=Q(resume_at__isnull=False), name="run_resume_at"),
         ]
 
@@ -232,10 +235,22 @@ class Message(models.Model):
         return self.id
 
 
-class PromptAttachment(models.Model):
-    """An attachment of a prompt: its `data`, or the `url` from which the first leg will download it.
+class AttachmentContent(models.Model):
+    """The bytes of attachments. Forks refer to the same content, so it is deleted with its last attachment."""
 
-    It belongs to the run and, once the run has started, also to the prompt's message.
+    data = models.BinaryField()
+    size = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes"
+
+
+class PromptAttachment(models.Model):
+    """An attachment of a prompt: its `content`, or the `url` from which the first leg will download it.
+
+    It belongs to the run and, once the run has started, also to the prompt's message. The version before has the bytes
+    in `data`; a fork moves them, and the next version drops the column.
     """
 
     run = models.ForeignKey(Run, models.CASCADE, null=True, related_name="attachments")
@@ -244,15 +259,24 @@ class PromptAttachment(models.Model):
     kind = models.CharField(max_length=5)
     media_type = models.CharField(max_length=100)
     name = models.CharField(max_length=200, null=True)
+    content = models.ForeignKey(
+        AttachmentContent, models.PROTECT, null=True, db_index=False, related_name="attachments"
+    )
     data = models.BinaryField(null=True)
     url = models.TextField(null=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="attachment_data_or_url",
-                condition=Q(data__isnull=False, url__isnull=True) | Q(data__isnull=True, url__isnull=False),
+                name="attachment_has_one_source",
+                condition=Q(content__isnull=False, data__isnull=True, url__isnull=True)
+                | Q(content__isnull=True, data__isnull=False, url__isnull=True)
+                | Q(content__isnull=True, data__isnull=True, url__isnull=False),
             )
+        ]
+        indexes = [
+            # Used when a content may have lost its last attachment.
+            models.Index(name="attachment_by_content", fields=["content"], condition=Q(content__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -269,3 +293,13 @@ class SteeringNote(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+
+class RetentionCursor(models.Model):
+    """The progress of retention in a tenant's events: nothing is left to remove of runs that ended up to `ended_at`."""
+
+    tenant = models.OneToOneField("tenants_app.Tenant", models.CASCADE, primary_key=True, related_name="+")
+    ended_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.ended_at}"

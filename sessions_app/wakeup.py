@@ -7,7 +7,7 @@ finds the session. Wake-ups may be lost or repeated; the lease decides who runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from django.db import transaction
@@ -27,6 +27,9 @@ class Queue(Protocol):
 
     def defer(self, key: SessionKey) -> None:
         """Queues a job in the current transaction, unless one for this session already waits."""
+
+    def find_queued(self, keys: Sequence[SessionKey]) -> Collection[SessionKey]:
+        """Returns those of the sessions for which a job waits."""
 
 
 class Wakeups:
@@ -52,11 +55,15 @@ class Wakeups:
         elif self.listener is not None:
             self.listener(key)
 
-    def notify_overdue(self, key: SessionKey) -> None:
-        """Sends a wake-up for work that nobody has taken up, and in a worker also tries an overflow slot."""
-        self.notify(key)
-        if self.queue is not None and self.overflow is not None:
-            self.overflow(key)
+    def notify_overdue(self, keys: Sequence[SessionKey]) -> None:
+        """Sends wake-ups for work that nobody has taken up, and in a worker also tries overflow slots. Jobs that wait
+        already are not queued again: each attempt would leave a dead row in the queue's table."""
+        queued = self.queue.find_queued(keys) if self.queue is not None and keys else ()
+        for key in keys:
+            if key not in queued:
+                self.notify(key)
+            if self.queue is not None and self.overflow is not None:
+                self.overflow(key)
 
 
 WAKEUPS = process_wide(Wakeups())

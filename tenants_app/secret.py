@@ -6,16 +6,20 @@ Issued secrets have 256 random bits, so one round of SHA-256 is as safe as a slo
 from __future__ import annotations
 
 import hashlib
-import secrets
 
+from core_app.ids import mark_cell, new_secret
+
+KIND = "agw"
 PREFIX_LENGTH = 12
+"""Characters by which a key is recognised, besides the cell's code."""
+
 MAX_LENGTH = 256
 """Longer secrets are rejected without hashing them: no key has one."""
 
 
 def secret_new() -> str:
-    """Generates a secret: `agw_` and 43 URL-safe characters."""
-    return f"agw_{secrets.token_urlsafe(32)}"
+    """Generates a secret: `agw_`, the cell's code if there is one, and 43 URL-safe characters."""
+    return new_secret(KIND)
 
 
 def secret_hash(secret: str) -> str:
@@ -24,8 +28,10 @@ def secret_hash(secret: str) -> str:
 
 
 def secret_prefix(secret: str) -> str:
-    """Returns the prefix by which people recognise a key: at most twelve characters and a third of the secret."""
-    return secret[: min(PREFIX_LENGTH, len(secret) // 3)]
+    """Returns the prefix by which people recognise a key: its beginning, and at most a third of the secret."""
+    beginning = mark_cell(KIND)
+    code = len(beginning) - len(f"{KIND}_") if secret.startswith(beginning) else 0
+    return secret[: code + min(PREFIX_LENGTH, (len(secret) - code) // 3)]
 
 
 def is_well_formed(secret: str) -> bool:

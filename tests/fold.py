@@ -166,7 +166,7 @@ def session_check(session: AgentSession) -> None:
     assert state.tool_calls == session.tool_calls
     if active is None or active.state in (RunState.WAITING,):
         assert state.state == status["state"]
-    assert status["lastEventIndex"] == head
+    assert status["lastEventIndex"] == session.stream.newest.wire
 
 
 def _runs_check(session: AgentSession, state: Folded) -> None:

@@ -59,7 +59,7 @@ class Answer:
 class Frame:
     """One event of a stream, with its bytes."""
 
-    id: int
+    id: Any
     event: str
     data: dict[str, Any]
     raw: bytes = field(compare=False, default=b"")
@@ -80,15 +80,15 @@ class EventReader:
         if not stalled:
             self._open.set()
         self._frames: deque[Frame] = deque()
-        self._arrived_id = 0
+        self._arrived_id: Any = 0
         self._partial = b""
         self._asked = False
         self.raw = b""
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.comments: list[bytes] = []
-        self.heartbeats: list[int] = []
-        self.last_id = 0
+        self.heartbeats: list[Any] = []
+        self.last_id: Any = 0
         self.ended = False
         self.patience = WAIT
 
@@ -121,7 +121,7 @@ class EventReader:
         fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if line[:1] != b":" and b": " in line)
         self.comments += [line for line in block.split(b"\n") if line.startswith(b":")]
         if b"id" in fields:
-            self._arrived_id = int(fields[b"id"])
+            self._arrived_id = _position(fields[b"id"].decode())
         if b"event" in fields:
             data = json.loads(fields[b"data"])
             self._frames.append(Frame(self._arrived_id, fields[b"event"].decode(), data, block + b"\n\n"))
@@ -294,12 +294,17 @@ class Client:
     async def log(self, session: str) -> list[Frame]:
         """Reads the session's whole log."""
         frames: list[Frame] = []
-        cursor = 0
+        cursor: Any = 0
         while cursor is not None:
             page = (await self.get(f"/v1/sessions/{session}/events?format=json&limit=1000&since={cursor}")).json
             frames += [Frame(event["id"], event["event"], event["data"]) for event in page["events"]]
             cursor = page["nextCursor"]
         return frames
+
+
+def _position(text: str) -> int | str:
+    """Returns an id of a frame as JSON has it."""
+    return text if "." in text else int(text)
 
 
 def _scope(method: str, target: str, headers: dict[str, str]) -> dict[str, Any]:

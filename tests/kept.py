@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from core_app import database, database_threads
+from inference_app.relay.large_bodies import THREADS
 
 WAIT = 15.0
 
@@ -27,7 +28,7 @@ def threads_rest() -> None:
     """Waits until all threads of the pools are idle; replaces `database.shutdown` while threads are kept."""
     pools = list(database_threads._pools.values())
     sizes = {lane.pool_name: lane.threads() for lane in database.LANES}
-    sizes["gateway-request"] = settings.GATEWAY_REQUEST_THREADS
+    sizes |= {"gateway-request": settings.GATEWAY_REQUEST_THREADS, "gateway-bodies": THREADS}
     as_set = all(pool._max_workers == sizes[name] for name, pool in database_threads._pools.items())
     if not as_set or any(len(pool._threads) > FEW for pool in pools):
         _shutdown()

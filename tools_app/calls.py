@@ -30,7 +30,7 @@ from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
-from tools_app.selectors import pending, results, run_blocked, waiting_kind
+from tools_app.selectors import pending, results, run_blocked, token_known, waiting_kind
 from tools_app.signing import result_token, token_hash
 from tools_app.states import WAITING, CallKind, CallState
 from tools_app.targets import Target, known_names, needs_approval, target_of
@@ -61,6 +61,7 @@ __all__ = [
     "question_answer",
     "results",
     "run_blocked",
+    "token_known",
     "waiting_kind",
 ]
 

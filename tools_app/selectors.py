@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tools_app.models import ToolCall
+from tools_app.signing import token_hash
 from tools_app.states import WAITING, CallState
 from tools_app.transitions import result_of
 from tools_app.types import CallResult, Pending
@@ -35,6 +36,11 @@ def pending(stream_id: int) -> Pending:
 def run_blocked(run_id: str) -> bool:
     """True while a call of the run waits for a person or a client, so that no leg may start."""
     return ToolCall.objects.filter(run_id=run_id, state__in=WAITING).exists()
+
+
+def token_known(token: str) -> bool:
+    """Returns True if a call's `resultUrl` ends in the token."""
+    return ToolCall.objects.filter(token_hash=token_hash(token)).exists()
 
 
 def waiting_kind(run_id: str) -> WaitingKind | None:

@@ -13,10 +13,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from standardwebhooks.webhooks import Webhook
 
 from core_app import clock
 from core_app.errors import BadRequest
+from core_app.ids import mark_cell
 from core_app.sealing import derive_former_keys, derive_key, unseal
 from tenants_app.models import Tenant
 
@@ -63,7 +65,9 @@ def result_token(call_id: str, known_hash: str | None = None) -> str:
     """The secret segment of a call's `resultUrl`. It is the same at every attempt, so that a repeated callback carries
     the same body. `known_hash` is the stored hash, which may stem from a former secret key."""
     purpose = f"result:{call_id}"
-    tokens = [_token(secret) for secret in (derive_key(purpose), *derive_former_keys(purpose))]
+    derived = [derive_key(purpose), *derive_former_keys(purpose)]
+    beginnings = [mark_cell("res"), ""] if settings.GATEWAY_CELL else [""]
+    tokens = [beginning + _token(secret) for beginning in beginnings for secret in derived]
     return next((token for token in tokens if token_hash(token) == known_hash), tokens[0])
 
 

@@ -1,8 +1,9 @@
 """The outermost ASGI application: what gets past it has a good key, a token in its bucket and a bounded body.
 
 In this order: host, path (unknown ones are 404 without a key), key, rate limit, body. A body is not read before the
-key was checked. The scope carries what the applications behind need: `gateway.principal`, `gateway.request_id`,
-`gateway.error_body` of the path's face, and `gateway.send`, which goes past the gate, for the bodies of long streams.
+key, or the path's own credential, was checked. The scope carries what the applications behind need:
+`gateway.principal`, `gateway.request_id`, `gateway.error_body` of the path's face, `gateway.send`, which goes past the
+gate, for the bodies of long streams, and `gateway.release_body`, for applications that need the body no longer.
 Exceptions that the applications let through become responses here, once, with an error id.
 """
 
@@ -25,6 +26,7 @@ from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.gate.request import CLIENT_GONE, GateRequest
 from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
+from edge_app.http.body_budget import BODIES
 from edge_app.http.errors import ERROR_BODY, internal_error
 from edge_app.http.response import send_response
 from tenants_app.authentication import secret_from_scope
@@ -90,15 +92,21 @@ class Gate:
         match = self._match(request)
         request.principal = await self._admit(request, match)
         limit = match.face.body_limit(scope["path"])
-        length_check(scope, limit)
+        share = BODIES.open_share(None if request.principal is None else request.principal.tenant_id)
+        length_check(scope, limit, share)
         scope = self._extend_scope(request, match)
-        if match.streams:
-            await self._application(scope, count_body(receive, limit), send)
-            return
-        body = await read_body(receive, limit)
-        tenant_id = request.principal.tenant_id if request.principal is not None else NOBODY
-        claim = Claim(tenant_id, match.face.session_of(scope["path"]))
-        await self._serve_in_thread(claim, with_length(scope, body), replay_body(body, receive), send)
+        scope["gateway.release_body"] = share.release
+        receive = count_body(receive, limit, share)
+        try:
+            if match.streams:
+                await self._application(scope, receive, send)
+                return
+            body = await read_body(receive, limit)
+            tenant_id = request.principal.tenant_id if request.principal is not None else NOBODY
+            claim = Claim(tenant_id, match.face.session_of(scope["path"]))
+            await self._serve_in_thread(claim, with_length(scope, body), replay_body(body, receive), send)
+        finally:
+            share.release()
 
     async def _serve_in_thread(self, claim: Claim, scope: Scope, receive: Receive, send: Send) -> None:
         """Calls the application when one of the request threads is free for its tenant and session."""
@@ -162,6 +170,8 @@ class Gate:
 
     async def _admit(self, request: GateRequest, match: PathMatch) -> Principal | None:
         """Returns the principal of the request, None on open paths; raises what it is refused with."""
+        if match.credential_check is not None:
+            await match.credential_check(request.scope)
         if match.key != "required":
             return None if match.key == "none" else await self._optional_principal(request.scope)
         if not match.known:

@@ -9,7 +9,7 @@ from typing import Any
 from django.urls import Resolver404, URLPattern, URLResolver
 from django.urls.resolvers import RegexPattern
 
-from edge_app.face import Face, KeyUse, Route
+from edge_app.face import CredentialCheck, Face, KeyUse, Route
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +23,8 @@ class PathMatch:
     probe: bool = False
     streams: bool = False
     """True for HTTP routes in front of Django, which read their bodies themselves."""
+
+    credential_check: CredentialCheck | None = None
 
 
 class _Routes:
@@ -88,8 +90,10 @@ class PathTable:
             )
             (self._http if route.protocol == "http" else self._sockets).add(route, match)
         without_key = PathMatch(face, key="none")
-        for path in (*face.open_paths, *face.own_credential_paths):
+        for path in face.open_paths:
             self._open.setdefault(path, without_key)
+        for path, check in face.own_credential_paths.items():
+            self._open.setdefault(path, PathMatch(face, key="none", credential_check=check))
         for path in face.optional_key_paths:
             self._open.setdefault(path, PathMatch(face, key="optional"))
         with_key = PathMatch(face)

@@ -14,6 +14,7 @@ from django.conf import settings
 from core_app.errors import BadRequest, PayloadTooLarge
 from core_app.timeouts import Deadline
 from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, header
+from edge_app.http.body_budget import BodyShare
 
 SENDER_SECONDS = 60.0
 """A client that sends nothing of its body for this long gets an error and is cut off; and so does one whose body, after
@@ -30,11 +31,15 @@ def declared_length(scope: Scope) -> int | None:
     return int(given)
 
 
-def length_check(scope: Scope, limit: int) -> None:
-    """Raises PayloadTooLarge when the declared length is over the limit; nothing is read."""
+def length_check(scope: Scope, limit: int, share: BodyShare) -> None:
+    """Raises PayloadTooLarge when the declared length is over the limit, and RateLimited or Unavailable when memory has
+    no room for it; nothing is read."""
     length = declared_length(scope)
-    if length is not None and length > limit:
+    if length is None:
+        return
+    if length > limit:
         raise too_large(limit)
+    share.expect(length)
 
 
 def may_be_long(scope: Scope, limit: int) -> bool:
@@ -64,9 +69,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return b"".join(chunks)
 
 
-def count_body(receive: Receive, limit: int) -> Receive:
-    """Returns `receive` that raises PayloadTooLarge at the first byte too many, for applications that read by
-    themselves."""
+def count_body(receive: Receive, limit: int, share: BodyShare) -> Receive:
+    """Returns `receive` that raises PayloadTooLarge at the first byte too many, and RateLimited or Unavailable at the
+    first one for which memory has no room."""
     size = 0
 
     async def count() -> Message:
@@ -75,6 +80,7 @@ def count_body(receive: Receive, limit: int) -> Receive:
         size += len(message.get("body") or b"")
         if size > limit:
             raise too_large(limit)
+        share.grow_to(size)
         return message
 
     return count

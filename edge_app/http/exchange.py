@@ -75,6 +75,12 @@ class Exchange(Generic[D]):
         """Reads the request's body; the gate counts it against the same limit."""
         return await read_body(self.receive, self.body_limit)
 
+    def release_body(self) -> None:
+        """Tells the gate that the body is no longer in memory, though its response goes on."""
+        release: Callable[[], None] | None = self.scope.get("gateway.release_body")
+        if release is not None:
+            release()
+
     def forwarded_headers(self, names: Collection[bytes]) -> Mapping[str, str]:
         """The client's headers among `names`; one that comes in several lines is joined by commas."""
         found: dict[str, str] = {}

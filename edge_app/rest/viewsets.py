@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -56,6 +56,21 @@ class GatewayViewSet(ViewSet):
 
     response_stored: bool = False
 
+    _serializer: BaseSerializer[Any] | None = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Handles the request and then lets go of its body. A viewset, its request, serializer and response refer to
+        one another, so a body of megabytes would stay in several forms until the garbage collector came by."""
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            if self._serializer is not None:
+                vars(self._serializer).clear()
+            vars(self.request).pop("_full_data", None)
+            vars(self.request).pop("_data", None)
+            vars(self.request).pop("_stream", None)
+            vars(request).pop("_body", None)
+
     @property
     def principal(self) -> Principal:
         """The caller, as the authentication class established it."""
@@ -64,6 +79,7 @@ class GatewayViewSet(ViewSet):
     def parse_body(self, serializer_class: type[S]) -> S:
         """Returns a serializer with the validated body; raises ValidationError, which becomes 400."""
         serializer = serializer_class(data=self.request.data)
+        self._serializer = serializer
         serializer.is_valid(raise_exception=True)
         return serializer
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from django.apps.registry import Apps
 from django.db import migrations, models
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 import core_app.clock
+from core_app.online_migrations import OnlineMigration, PostgresqlStatement
 
 
-def mark_create(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
-    """Creates the table that PostgreSQL empties after a crash."""
-    if editor.connection.vendor == "postgresql":
-        editor.execute("CREATE UNLOGGED TABLE events_app_incarnationmark (n bigint NOT NULL)")
-
-
-def mark_drop(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
-    if editor.connection.vendor == "postgresql":
-        editor.execute("DROP TABLE events_app_incarnationmark")
-
-
-class Migration(migrations.Migration):
+class Migration(OnlineMigration):
     dependencies = [("events_app", "0005_stream_token")]
 
     operations = [
@@ -35,5 +23,9 @@ class Migration(migrations.Migration):
         migrations.AddField("stream", "generation", models.BigIntegerField(db_default=0, default=0)),
         migrations.AddField("stream", "bases", models.TextField(db_default="", default="")),
         migrations.AddField("webhookdelivery", "generation", models.BigIntegerField(db_default=0, default=0)),
-        migrations.RunPython(mark_create, mark_drop),
+        # The table that PostgreSQL empties after a crash.
+        PostgresqlStatement(
+            "CREATE UNLOGGED TABLE events_app_incarnationmark (n bigint NOT NULL)",
+            "DROP TABLE events_app_incarnationmark",
+        ),
     ]

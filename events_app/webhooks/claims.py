@@ -54,7 +54,7 @@ def endpoints_due(*, limit: int, besides: Iterable[int] = ()) -> list[WebhookEnd
 
 def deliveries_claim(*, endpoint: WebhookEndpoint, limit: int, names: SessionNames) -> list[Attempt]:
     """Claims at most `limit` of the endpoint's due deliveries and returns an attempt for each."""
-    claim = new_id("claim")
+    claim = new_id("clm")
     with write_transaction():
         moment = database_now()
         due = WebhookDelivery.objects.filter(endpoint_id=endpoint.pk, due_at__lte=moment).order_by("due_at")

@@ -60,9 +60,10 @@ def streams_deliveries_remove(*, stream_ids: Sequence[int]) -> None:
         _delete(of_streams)
 
 
-def run_deliveries_remove(*, stream_id: int, run_id: str) -> None:
-    """Removes the deliveries of one run, which is being erased. The caller has locked the stream."""
-    of_run = Event.objects.filter(stream_id=stream_id, run_id=run_id).values("offset")
+def run_deliveries_remove(*, stream_id: int, run_id: str, first: int, last: int) -> None:
+    """Removes the deliveries of one run, which is being erased and has offsets from `first` to `last`. The caller has
+    locked the stream."""
+    of_run = Event.objects.filter(stream_id=stream_id, offset__range=(first, last), run_id=run_id).values("offset")
     rows = WebhookDelivery.objects.filter(stream_id=stream_id, offset__in=of_run)
     endpoints = set(rows.values_list("endpoint_id", flat=True))
     rows.delete()

@@ -68,8 +68,8 @@ class SessionView:
         return jsontext.encode_text(self.session_id)
 
     def _native(self, event: StoredEvent) -> str:
-        data = event.encode(_DATA)
-        return f'{{"session_id":{self._quoted_id()},"event":"{event.type}","data":{data},"id":{jsontext.encode_text(event.position.wire)}}}'
+        data, position = event.encode(_DATA), jsontext.encode_text(event.position.wire)
+        return f'{{"session_id":{self._quoted_id()},"event":"{event.type}","data":{data},"id":{position}}}'
 
     def _conversation(self, event: StoredEvent, data: Mapping[str, Any]) -> Iterator[Shown]:
         names = {"run_id": event.run_id, "session_id": self.session_id}

@@ -5,33 +5,26 @@ An estimate makes no request to a provider; the header `x-gateway-estimated: tru
 
 from __future__ import annotations
 
-import asyncio
-
-from core_app.jsontext import decode_untrusted
 from faces.inference.http import Exchange
 from faces.inference.relay import relay_body
 from inference_app.catalogue.config import models_config
-from inference_app.conversion import estimate_tokens
+from inference_app.conversion import estimate_body_tokens
 from inference_app.converters import CONVERTERS
 from inference_app.errors import ModelNotFound, NoProvider
-from inference_app.relay import Envelope
-from inference_app.relay.request import AT_ONCE_BYTES
+from inference_app.relay import Envelope, open_envelope, take_token
+from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.targets import TARGETS
 
 
 async def count_tokens(exchange: Exchange) -> None:
     """Sends the count of a provider or the gateway's estimate; raises the same errors as messages for that model."""
-    envelope = Envelope.open(await exchange.read_body())
+    exchange.headers += await take_token(exchange.principal, "count_tokens")
+    envelope = await open_envelope(await exchange.read_body())
     if _is_counted(exchange, envelope):
         await relay_body("count_tokens", exchange, envelope)
         return
-    raw = envelope.raw
-    estimate = await asyncio.to_thread(_estimate, raw) if len(raw) > AT_ONCE_BYTES else _estimate(raw)
+    estimate = await run_for_size(envelope.size, estimate_body_tokens, envelope.raw)
     await exchange.send_json(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
-
-
-def _estimate(raw: bytes) -> int:
-    return estimate_tokens(decode_untrusted(raw))
 
 
 def _is_counted(exchange: Exchange, envelope: Envelope) -> bool:

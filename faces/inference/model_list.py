@@ -17,6 +17,7 @@ from inference_app.catalogue.access import is_allowed
 from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ModelNotFound
+from inference_app.relay import take_token
 from inference_app.relay.dialect import ANTHROPIC, Dialect
 from inference_app.relay.targets import TARGETS
 from tenants_app.authentication import query_parameter
@@ -29,6 +30,7 @@ EPOCH_ISO = "1970-01-01T00:00:00Z"
 
 async def list_models(exchange: Exchange) -> None:
     """Sends the list; Anthropic's comes in pages if its client asks for them."""
+    exchange.headers += await take_token(exchange.principal, "models")
     models = list(_models(models_config(), exchange.principal))
     if exchange.dialect is not ANTHROPIC:
         await exchange.send_json(200, {"object": "list", "data": [_openai(*model) for model in models]})
@@ -61,6 +63,7 @@ def get_model(name: str) -> Endpoint[Dialect]:
     """Returns the endpoint of one model: of the list, or of any other name that would be served."""
 
     async def endpoint(exchange: Exchange) -> None:
+        exchange.headers += await take_token(exchange.principal, "models")
         model_id = unquote(name)
         found = next((m for m in _models(models_config(), exchange.principal) if m[0] == model_id), None)
         model = found or _resolve(models_config(), exchange.principal, model_id)

@@ -6,14 +6,23 @@ from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
 from inference_app.converters import CONVERTERS
 from inference_app.providers.upstreams import FORWARDED_HEADERS
-from inference_app.relay import Dialect, Envelope, RequestKind, UpstreamRequest, upstream_call
+from inference_app.relay import (
+    Dialect,
+    Envelope,
+    RequestKind,
+    UpstreamRequest,
+    open_envelope,
+    take_token,
+    upstream_call,
+)
 
 
 def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
     """Returns the endpoint that relays requests of `kind`."""
 
     async def endpoint(exchange: Exchange) -> None:
-        await relay_body(kind, exchange, Envelope.open(await exchange.read_body()))
+        exchange.headers += await take_token(exchange.principal, kind)
+        await relay_body(kind, exchange, await open_envelope(await exchange.read_body()))
 
     return endpoint
 
@@ -30,4 +39,6 @@ async def relay_body(kind: RequestKind, exchange: Exchange, envelope: Envelope) 
         forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
+        envelope.forget_body()
+        exchange.release_body()
         await exchange.send_upstream(upstream, watch, streamed=request.streamed)

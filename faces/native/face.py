@@ -7,6 +7,7 @@ import re
 from django.conf import settings
 
 from edge_app.face import DjangoWrapper, Face, Route
+from faces.native.callback_tokens import callback_token_check
 from faces.native.group_events import GroupEventStream
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
@@ -47,7 +48,7 @@ FACE = Face(
     body_limit=body_limit,
     session_of=session_of,
     # The `resultUrl` of a callback ends in its credential.
-    own_credential_paths=(RESULT_PATH,),
+    own_credential_paths={RESULT_PATH: callback_token_check},
     token_principal=TOKEN_PRINCIPAL,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

@@ -69,5 +69,5 @@ def _open_stream(
     if group is None:
         raise NotFound(f"There is no group {group_id!r}.")
     here = position(group.stream_id)
-    start = here.resume(after) if after is not None else here.kept(here.head)
+    start = here.resume(after) if after is not None else here.skip_removed(here.head)
     return OpenStream(group.stream_id, start.after, here, GroupView(types), start.dropped)

@@ -86,7 +86,7 @@ def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
     plan.whole_session = request.whole_session
     if request.after is not None and seen != request.after.offset:
         return _with_reset(plan, request.after)
-    resumption = here.kept(plan.after)
+    resumption = here.skip_removed(plan.after)
     plan.after, plan.dropped = resumption.after, resumption.dropped
     return plan
 

@@ -11,13 +11,14 @@ from faces.responses.dialect import ResponsesDialect
 from faces.responses.http import Exchange
 from faces.responses.stateless import response_not_found, stateless_check
 from inference_app.providers.upstreams import FORWARDED_HEADERS
-from inference_app.relay import Envelope, UpstreamRequest, upstream_call
+from inference_app.relay import UpstreamRequest, open_envelope, take_token, upstream_call
 from inference_app.request_kinds import NATIVE
 
 
 async def response_create(exchange: Exchange) -> None:
     """Creates one response, streamed or complete."""
-    envelope = Envelope.open(await exchange.read_body())
+    exchange.headers += await take_token(exchange.principal, "responses")
+    envelope = await open_envelope(await exchange.read_body())
     stateless_check(envelope)
     dialect = ResponsesDialect()
     request = UpstreamRequest(
@@ -30,6 +31,8 @@ async def response_create(exchange: Exchange) -> None:
         forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
+        envelope.forget_body()
+        exchange.release_body()
         if upstream.wire == NATIVE["responses"]:
             dialect.pass_through()
         exchange.started = True

@@ -5,10 +5,6 @@ An absent field asks for nothing; OpenAI's default of `store` does not count as 
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
-
 from inference_app.errors import ResponseNotFound, UnsupportedParameter
 from inference_app.relay import Envelope
 
@@ -23,7 +19,7 @@ _REFUSED = {
 def stateless_check(envelope: Envelope) -> None:
     """Raises UnsupportedParameter for the first field that wants something stored."""
     for name, message in _REFUSED.items():
-        if _value(envelope, name) not in (None, False):
+        if envelope.value_of(name) not in (None, False):
             raise UnsupportedParameter(message, field=name)
 
 
@@ -36,14 +32,3 @@ def response_not_found(response_id: str) -> ResponseNotFound:
     """Returns the error for any stored response."""
     message = f"There is no response '{response_id[:100]}': {_NOT_STORED}"
     return ResponseNotFound(message, field="response_id")
-
-
-def _value(envelope: Envelope, name: str) -> Any:
-    raw = envelope.fields.get(name)
-    if raw is None:
-        return None
-    try:
-        return orjson.loads(bytes(raw))
-    except orjson.JSONDecodeError:
-        # A string with lone surrogates: certainly neither absent nor false.
-        return True

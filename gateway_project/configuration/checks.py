@@ -23,6 +23,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from agents_app import guardrails
+from core_app.ids import CELL
 from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
@@ -32,7 +33,7 @@ SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 POSITIVE = (
     "GATEWAY_MAX_BODY_BYTES", "GATEWAY_MAX_ATTACHMENT_BYTES", "GATEWAY_MAX_FOLLOWERS_PER_TENANT",
     "GATEWAY_MAX_QUEUED_PROMPTS", "GATEWAY_HEARTBEAT_SECONDS", "GATEWAY_SLOW_FOLLOWER_SECONDS",
-    "GATEWAY_FOLLOWER_QUEUE", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
+    "GATEWAY_FOLLOWER_QUEUE_BYTES", "GATEWAY_MAX_RUNS", "GATEWAY_MAX_RUN_SECONDS", "GATEWAY_MAX_ATTEMPTS",
     "GATEWAY_LEASE_SECONDS", "GATEWAY_SWEEP_SECONDS", "GATEWAY_APPROVAL_TIMEOUT_SECONDS", "GATEWAY_DB_THREADS",
     "GATEWAY_REQUEST_THREADS", "GATEWAY_ATTACHMENT_MEMORY_BYTES", "GATEWAY_MAX_CONNECTIONS",
     "GATEWAY_CONNECTION_TIMEOUT", "GATEWAY_RPC_HEARTBEAT_SECONDS",
@@ -44,6 +45,7 @@ POSITIVE = (
     "GATEWAY_CONTENT_SECONDS", "GATEWAY_CONNECTIONS_PER_HOST", "GATEWAY_CONNECTIONS_PER_TENANT",
     "GATEWAY_ACTION_THREADS", "GATEWAY_TENANT_SHARE",
     "GATEWAY_SESSION_THREADS", "GATEWAY_MAX_WAITING_REQUESTS", "GATEWAY_LOCK_TIMEOUT_SECONDS",
+    "GATEWAY_BODY_MEMORY_BYTES",
     "GATEWAY_BUDGET_OUTPUT_TOKENS",
 )  # fmt: skip
 
@@ -227,6 +229,11 @@ def _addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_PUBLIC_URL is '{settings.GATEWAY_PUBLIC_URL}'; it starts with http:// or https://.",
             id="gateway.E014",
+        )
+    if not CELL.match(settings.GATEWAY_CELL):
+        yield Error(
+            f"GATEWAY_CELL is '{settings.GATEWAY_CELL}'; it is at most 8 lowercase letters and digits.",
+            id="gateway.E022",
         )
 
 

@@ -16,8 +16,8 @@ OTHER_CONNECTIONS = 8
 """Connections beside one for each database, action and request thread: the flusher's, the lease keeper's, those of the
 background work …"""
 
-QUEUE_CONNECTIONS = 5
-"""Connections that a worker's queue opens beside those: four, and one that listens."""
+QUEUE_CONNECTIONS = 4
+"""Connections that a worker's queue opens beside those."""
 
 CONNECTION_SECONDS = 600.0
 """A connection is replaced after this time, so that one to a server that was demoted quietly does not last."""

@@ -48,10 +48,10 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _CALLBACK = re.compile(r"(/v1/callbacks/)[^/\s\"'?]+")
 # The password in the URL of a database or of Redis.
 _PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+(?=@)")
-_ISSUED = re.compile(r"\b(ag[wt]_[A-Za-z0-9_-]{2}|whsec_|sk-)[A-Za-z0-9+/=_-]{8,}")
+_ISSUED = re.compile(r"\b(ag[ctw]_[A-Za-z0-9_-]{2}|whsec_|sk-)[A-Za-z0-9+/=_-]{8,}")
 _SUSPICIOUS = (
-    "key", "token", "secret", "password", "bearer", "basic", "callbacks", "://", "agw_", "agt_", "whsec_", "sk-",
-    "authorization", "cookie", "signature",
+    "key", "token", "secret", "password", "bearer", "basic", "callbacks", "://", "agw_", "agt_", "agc_", "whsec_",
+    "sk-", "authorization", "cookie", "signature",
 )  # fmt: skip
 """Every text that an expression or a name above would change contains one of these. They are searched first, because
 that takes half a microsecond and the expressions ten."""

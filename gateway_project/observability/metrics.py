@@ -22,6 +22,7 @@ from core_app.lifecycle import process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import REGISTRY
 from edge_app.http.asgi import Receive, Scope, Send
+from edge_app.http.body_budget import BODIES
 from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
@@ -49,6 +50,7 @@ class PartsCollector(Collector):
         yield GaugeMetricFamily("gateway_followers", "Open event streams.", value=HUB.follower_count)
         yield GaugeMetricFamily("gateway_sockets", "Open WebSockets.", value=SOCKETS.count)
         yield _connections()
+        yield GaugeMetricFamily("gateway_body_bytes", "Request bodies in memory.", value=BODIES.held_bytes)
         yield GaugeMetricFamily("gateway_legs_running", "Sessions with a leg here.", value=RUNNER.running)
         yield _counter("gateway_hub_dropped", "Batches that did not reach the channel layer.", HUB.dropped)
         yield _counter("gateway_hub_repaired", "Followers that had to read the log for what was lost.", HUB.repaired)

@@ -58,6 +58,19 @@ OLDEST_SECRETS = 1000
 STALE_SECONDS = 30.0
 """The sweep takes over what a dead process held within seconds; anything older means that no sweep runs."""
 
+SNAPSHOT_SECONDS = 60.0
+_SNAPSHOTS = """
+    SELECT name, seconds FROM (
+        SELECT COALESCE(NULLIF(application_name, ''), 'process ' || pid) AS name,
+            extract(epoch FROM clock_timestamp() - xact_start)::float AS seconds
+        FROM pg_stat_activity
+        WHERE backend_xmin IS NOT NULL AND datname = current_database() AND backend_type <> 'autovacuum worker'
+        UNION ALL
+        SELECT 'prepared transaction ' || gid, extract(epoch FROM clock_timestamp() - prepared)::float
+        FROM pg_prepared_xacts WHERE database = current_database()
+    ) s WHERE seconds > %s ORDER BY seconds DESC
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -316,6 +329,22 @@ def check_connections() -> Found:
     )
 
 
+def check_snapshots() -> Found:
+    """Finds transactions that keep PostgreSQL from removing old versions of rows."""
+    if not settings.GATEWAY_DATABASE_URL:
+        return "ok", "SQLite, which keeps one version of a row."
+    with connection.cursor() as cursor:
+        cursor.execute(_SNAPSHOTS, [SNAPSHOT_SECONDS])
+        found = cursor.fetchall()
+    if not found:
+        return "ok", f"no transaction keeps a snapshot for more than {SNAPSHOT_SECONDS:.0f} s."
+    name, seconds = found[0]
+    return "warning", (
+        f"{len(found)} transactions keep a snapshot for more than {SNAPSHOT_SECONDS:.0f} s, {name} for {seconds:.0f} s:"
+        " commits become slower for as long. Back up with pg_basebackup, not pg_dump, and end forgotten transactions."
+    )
+
+
 BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "settings": check_settings,
     "disk": check_disk,
@@ -333,6 +362,7 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
     "workers": check_workers,
     "waiting runs": check_waiting_runs,
     "ledger": check_ledger,
+    "snapshots": check_snapshots,
 }
 
 

@@ -32,6 +32,7 @@ from inference_app.providers.state_sync import SHARED
 from inference_app.providers.upstreams import UPSTREAMS
 from inference_app.spend.budgets import BUDGETS
 from inference_app.spend.metering import METER
+from sessions_app.legs.job_hints import JOB_HINTS
 from sessions_app.legs.lease_keeper import KEEPER
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.sweep import SWEEP
@@ -66,10 +67,10 @@ class Gateway:
         """Returns the parts of this process in the order they start; they stop in reverse."""
         legs: Sequence[Part]
         if self.role == "worker":
-            legs = (KEEPER, RUNNER, SWEEP, WEBHOOKS, import_string(_JOBS))
+            legs = (KEEPER, RUNNER, JOB_HINTS, SWEEP, WEBHOOKS, import_string(_JOBS))
             models: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, BUDGETS, SHARED, QUOTAS)
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
-        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else ()
+        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
         relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         own = [part for face in faces() for part in face.parts]
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)

@@ -16,12 +16,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import structlog
 import uvicorn
 from django.conf import settings
+from uvicorn.config import STARTUP_FAILURE
 
 from core_app.timeouts import task_location
 from edge_app.sockets.connection import MAX_FRAME_BYTES
@@ -86,10 +88,39 @@ class GatewayServer(uvicorn.Server):
         self.stop_requested = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        if sockets and self.config.ssl is not None:
+            # uvicorn leaves the handshake its minute; a client that sends none is no better than one without a head.
+            await self._start_tls(loop, sockets)
+        else:
+            await super().startup(sockets)
         if self.started:
             relax_garbage_collector()
             self.on_ready()
+
+    async def _start_tls(self, loop: asyncio.AbstractEventLoop, sockets: list[socket.socket]) -> None:
+        """Starts the lifespan and serves the sockets, as uvicorn does, with GATEWAY_HEAD_SECONDS for the handshake."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        make = partial(
+            protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers = [
+            await loop.create_server(
+                make,
+                sock=listener,
+                ssl=self.config.ssl,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=settings.GATEWAY_HEAD_SECONDS,
+            )
+            for listener in sockets
+        ]
+        self.started = True
 
     async def on_tick(self, counter: int) -> bool:
         if self.stop_requested and self._drain is None:

@@ -31,7 +31,7 @@ TURN_MESSAGES = 16
 SMALL_FRAGMENT_BYTES = 1024
 """Larger fragments are bounded by the sizes of messages: libraries cut a message into 4 KiB and more."""
 
-MESSAGE_UNIT_BYTES = 16 * 1024
+MESSAGE_UNIT_BYTES = 32 * 1024
 LINGER_SECONDS = 1.0
 """A refused socket is closed this long after its close frame, and not read meanwhile. Closing at once would discard
 the frame, too, while the client is still sending."""
@@ -39,21 +39,26 @@ the frame, too, while the client is still sending."""
 CONTROL = frozenset((Opcode.PING, Opcode.PONG, Opcode.CLOSE))
 
 
+BURST_SHARE = 0.25
+"""A quarter of a minute's budget may be used at once: 1,500 messages, which some clients send at their start, and a
+flood of which keeps the loop busy for a tenth of a second."""
+
+
 class TokenBucket:
-    """A budget that refills evenly within a minute."""
+    """A budget that refills evenly, and holds BURST_SHARE of a minute's."""
 
     __slots__ = ("_at", "_per_minute", "_tokens")
 
     def __init__(self, per_minute: int, now: float) -> None:
         self._per_minute = per_minute
-        self._tokens = float(per_minute)
+        self._tokens = per_minute * BURST_SHARE
         self._at = now
 
     def take(self, cost: float, now: float) -> bool:
         """Takes `cost` tokens; returns False when there are not enough."""
         tokens = self._tokens + (now - self._at) * self._per_minute / 60
         self._at = now
-        self._tokens = min(tokens, self._per_minute) - cost
+        self._tokens = min(tokens, self._per_minute * BURST_SHARE) - cost
         return self._tokens >= 0
 
 

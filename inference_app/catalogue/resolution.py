@@ -48,9 +48,9 @@ def model_candidates(
     found: list[Candidate] = []
     if targets := config.model_aliases.get(name):
         for target in _order_targets(targets, draw):
-            found += _find_candidates(config, target.model)
+            found += named_candidates(config, target.model)
     else:
-        found = _find_candidates(config, name)
+        found = named_candidates(config, name)
     usable, keyless = _split_by_key(config, found)
     if usable or not substitution:
         return Resolution(usable, keyless)
@@ -81,8 +81,9 @@ def default_candidate(config: ModelsConfig) -> str:
     return DEMO
 
 
-def _find_candidates(config: ModelsConfig, name: str) -> list[Candidate]:
-    """Applies rules 2 to 4. When all providers of rule 3 lack their key, those of rule 4 are added behind them."""
+def named_candidates(config: ModelsConfig, name: str) -> list[Candidate]:
+    """Returns the candidates of a name that is no alias, by rules 2 to 4, usable or not. When all providers of rule 3
+    lack their key, those of rule 4 are added behind them."""
     if outright := provider_of(config, name):
         return [outright]
     found: list[Candidate] = []

@@ -31,6 +31,7 @@ from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_
 from inference_app.conversion.steps import End, Failure, Json, Reader, Step, UsageReport, Writer, malformed_failure
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
+from inference_app.conversion.validation import size_check
 from inference_app.conversion.writers.chat import ChatWriter
 from inference_app.conversion.writers.messages import MessagesWriter
 from inference_app.conversion.writers.responses import ResponsesWriter
@@ -101,7 +102,8 @@ class RequestConverter:
         return self._writer.final_body()
 
     def request(self, body: bytes) -> bytes:
-        """Applies `convert_request` to JSON bytes."""
+        """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode."""
+        size_check(body)
         value = _parse_json(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")

@@ -6,17 +6,22 @@ estimate errs upwards, because coding assistants shorten their conversation by i
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from core_app import jsontext
+from inference_app.conversion.validation import MAX_NODES, size_check
 
 IMAGE_TOKENS = 1600
 MESSAGE_TOKENS = 4
 _ASCII_PER_TOKEN = 3.6
 _OTHERS_PER_TOKEN = 1.5
 _PAGE_CHARACTERS = 100_000
-_OTHERS = re.compile(r"[^\x00-\x7f]")
+
+
+def estimate_body_tokens(raw: bytes) -> int:
+    """Returns the estimate for a body as bytes; raises BadRequest, or PayloadTooLarge if it is too large to decode."""
+    size_check(raw)
+    return estimate_tokens(jsontext.decode_untrusted(raw, max_nodes=MAX_NODES))
 
 
 def estimate_tokens(body: dict[str, Any]) -> int:
@@ -66,5 +71,5 @@ def _json_tokens(value: Any) -> int:
 
 
 def _text_tokens(text: str) -> int:
-    others = len(_OTHERS.findall(text))
+    others = len(text) - len(text.encode("ascii", "ignore"))
     return -int(-((len(text) - others) / _ASCII_PER_TOKEN + others / _OTHERS_PER_TOKEN) // 1)

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from core_app.errors import BadRequest
+from core_app.errors import BadRequest, PayloadTooLarge
+from core_app.json_size import has_more_nodes
 
 Json = dict[str, Any]
+
+MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
+"""The limits for a body that is decoded as a whole, and for the values in it. Its text takes up to four times its
+bytes, each value about a hundred bytes, and the converted request as much again."""
+
+
+def size_check(body: bytes) -> None:
+    """Raises PayloadTooLarge for a body that is too large to be decoded as a whole."""
+    if len(body) > MAX_BYTES:
+        raise PayloadTooLarge(f"Requests that this gateway converts for the provider have at most {MAX_BYTES} bytes.")
+    if has_more_nodes(body, MAX_NODES):
+        raise PayloadTooLarge(f"Requests that this gateway converts for the provider hold at most {MAX_NODES} values.")
 
 
 def require_object(value: Any, field: str) -> Json:

@@ -1,4 +1,5 @@
-"""Admission of a request before a provider is asked: the key's limit on the path, then a reservation in the budgets."""
+"""Admission of a request: the key's limit on the path, before its body is read; then a reservation in the budgets,
+before a provider is asked."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core_app.header_pairs import HeaderPairs
-from inference_app.catalogue.config import ModelEntry, ModelsConfig
+from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
 from inference_app.catalogue.resolution import Candidate
 from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.errors import PathRateLimited
@@ -14,7 +15,7 @@ from inference_app.relay.envelope import Envelope
 from inference_app.request_kinds import RequestKind
 from inference_app.spend.budgets import BUDGETS, Reservation, model_names
 from inference_app.spend.output_limit import OutputLimit, output_limit
-from inference_app.spend.path_limits import PATH_LIMITS
+from inference_app.spend.path_limits import PATH_LIMITS, LimitedPath
 from inference_app.spend.price_list import known_rates
 from inference_app.spend.prices import estimated_cost
 from tenants_app.numbers import MAX_TOKENS
@@ -57,19 +58,23 @@ class Admission:
             self.reservation.release()
 
 
+async def take_token(principal: Principal, path: LimitedPath) -> HeaderPairs:
+    """Takes a token of the path's bucket, whatever becomes of the request, and returns the headers with the bucket's
+    state. Raises PathRateLimited."""
+    limit = await PATH_LIMITS.take(models_config(), principal, path)
+    if limit is None:
+        return []
+    if limit.limited:
+        raise PathRateLimited(limit)
+    return limit.headers()
+
+
 async def admit(
     config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Takes a token of the path's bucket and reserves the most that the request may cost in every budget.
-
-    Raises PathRateLimited, MinuteBudgetSpent or BudgetSpent.
-    """
-    limit = await PATH_LIMITS.take(config, principal, kind)
-    headers = [] if limit is None else limit.headers()
-    if limit is not None and limit.limited:
-        raise PathRateLimited(limit)
+    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent."""
     if kind == "count_tokens" or not BUDGETS.has_rules(principal.tenant_id):
-        return Admission(headers)
+        return Admission()
     provider, rates = config.providers[first.provider], known_rates(first)
     bound = _output_limit(kind, envelope, provider.model(first.model))
     output = min(bound.tokens * envelope.completions, MAX_TOKENS)
@@ -77,7 +82,7 @@ async def admit(
     names = (envelope.model, *model_names(first))
     tokens = envelope.input_estimate + output
     reservation = await BUDGETS.reserve(principal.tenant_id, principal.key_id, names, tokens, usd)
-    headers = headers if reservation is None else [*headers, *budget_headers(reservation)]
+    headers = [] if reservation is None else budget_headers(reservation)
     # Anthropic's clients always send a limit.
     return Admission(headers, reservation, bound.tokens if bound.sent and kind != "messages" else None)
 

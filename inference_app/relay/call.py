@@ -27,9 +27,10 @@ from inference_app.relay.admission import admit
 from inference_app.relay.attempt import AttemptFailed, make_attempt
 from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.observers import CallObserver
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
-from inference_app.relay.request import AT_ONCE_BYTES, UpstreamRequest
+from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import note_response_model
 from inference_app.relay.stream import StreamObserver
@@ -135,7 +136,8 @@ class UpstreamCall:
         request, observer = self.request, self.observer
         upstream = UPSTREAMS.upstream(config, target.candidate, target.kind, target.wire)
         converter = None if target.converter is None else target.converter()
-        body, stream = await self._prepare(config, target, converter)
+        size = len(request.envelope.raw)
+        body, stream = await run_for_size(size, self._prepare, config, target, converter)
         observer.start(target)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
@@ -151,10 +153,7 @@ class UpstreamCall:
             admission_headers=observer.admission.headers,
         )
         try:
-            if converter is not None and len(opened.first) > AT_ONCE_BYTES:
-                await asyncio.to_thread(response.begin)
-            else:
-                response.begin()
+            await run_for_size(0 if converter is None else len(opened.first), response.begin)
         except ValueError:
             opened.close()
             raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
@@ -162,7 +161,7 @@ class UpstreamCall:
         observer.verdict.note_first_byte()
         return response
 
-    async def _prepare(
+    def _prepare(
         self, config: ModelsConfig, target: Target, converter: Converter | None
     ) -> tuple[bytes, StreamObserver | None]:
         """Returns the body for the provider, and the observer of a streamed response."""
@@ -179,9 +178,7 @@ class UpstreamCall:
         else:
             model, unknown = target.candidate.model, unknown_fields(config, target)
             directed = envelope.body_for(model, leave_out=unknown, limit=limit)
-            large = len(directed) > AT_ONCE_BYTES
-            body = await asyncio.to_thread(converter.request, directed) if large else converter.request(directed)
-            converted = Envelope.open(body)
+            converted = Envelope.open(converter.request(directed))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
 

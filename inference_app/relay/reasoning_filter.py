@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
 
+from core_app.json_size import has_more_nodes
 from inference_app.catalogue.config import Wire
 from inference_app.relay.envelope import Envelope
+
+MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
+"""The limits for a body that is looked through, and for the values in it. Larger ones go to the provider unchanged."""
 
 _GATEWAY_ID = re.compile(r"rs_[0-9a-hjkmnp-tv-z]{26}")
 """An id of `core_app.ids`. OpenAI's have 48 and more hexadecimal digits."""
 
-_QUOTED_GATEWAY_ID = re.compile(rb'"%s"' % _GATEWAY_ID.pattern.encode())
-_EMPTY_SIGNATURE = re.compile(rb'"signature"\s*:\s*""')
+_ID_START, _QUOTED_GATEWAY_ID = b'"rs_', re.compile(rb'"%s"' % _GATEWAY_ID.pattern.encode())
+_SIGNATURE, _EMPTY_SIGNATURE = b'"signature"', re.compile(rb'"signature"\s*:\s*""')
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
@@ -55,10 +58,11 @@ def without_foreign_reasoning(envelope: Envelope, wire: Wire) -> Envelope:
 
 def without_unsigned_blocks(envelope: Envelope) -> Envelope:
     """Returns the request without thinking that Anthropic has not signed; the same value if there is none."""
-    if _EMPTY_SIGNATURE.search(envelope.raw) is None:
+    conversation = envelope.fields.get("messages")
+    if conversation is None or not _contains(envelope.raw, _SIGNATURE, _EMPTY_SIGNATURE) or _is_too_large(envelope.raw):
         return envelope
     try:
-        messages = [_signed_message(message) for message in _MESSAGES.decode(envelope.fields.get("messages", b""))]
+        messages = [_signed_message(message) for message in _MESSAGES.decode(conversation)]
     except (msgspec.DecodeError, RecursionError):
         return envelope
     return _replace_field(envelope, "messages", [message for message in messages if message])
@@ -67,7 +71,7 @@ def without_unsigned_blocks(envelope: Envelope) -> Envelope:
 def _signed_message(message: dict[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
     """Returns the message without unsigned blocks; empty if it has no other."""
     content = message.get("content")
-    if content is None or not bytes(content).lstrip().startswith(b"["):
+    if content is None or bytes(memoryview(content)[:1]) != b"[":
         return message
     blocks = _LIST.decode(content)
     signed = [block for block in blocks if not _is_unsigned(block)]
@@ -85,10 +89,15 @@ def _is_unsigned(block: msgspec.Raw) -> bool:
 
 
 def _without_gateway_items(envelope: Envelope) -> Envelope:
-    if _QUOTED_GATEWAY_ID.search(envelope.raw) is None:
+    conversation = envelope.fields.get("input")
+    if (
+        conversation is None
+        or not _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID)
+        or _is_too_large(envelope.raw)
+    ):
         return envelope
     try:
-        items = _LIST.decode(envelope.fields.get("input", b""))
+        items = _LIST.decode(conversation)
     except (msgspec.DecodeError, RecursionError):
         return envelope
     others = [item for item in items if not _is_gateway_item(item)]
@@ -105,6 +114,20 @@ def _is_gateway_item(item: msgspec.Raw) -> bool:
     return is_reasoning and read.id is not None and _GATEWAY_ID.fullmatch(read.id) is not None
 
 
+def _contains(raw: bytes, start: bytes, pattern: re.Pattern[bytes]) -> bool:
+    """True if the pattern, which begins with `start`, is somewhere in the body. A search for the pattern itself would
+    take a tenth of a second for a large body, in which no other thread of the process runs."""
+    at = raw.find(start)
+    while at >= 0:
+        if pattern.match(raw, at):
+            return True
+        at = raw.find(start, at + 1)
+    return False
+
+
+def _is_too_large(raw: bytes) -> bool:
+    return len(raw) > MAX_BYTES or has_more_nodes(raw, MAX_NODES)
+
+
 def _replace_field(envelope: Envelope, name: str, value: object) -> Envelope:
-    fields = {**envelope.fields, name: msgspec.Raw(msgspec.json.encode(value))}
-    return replace(envelope, fields=fields, raw=msgspec.json.encode(fields))
+    return envelope.with_value(name, msgspec.json.encode(value))

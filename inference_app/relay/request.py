@@ -11,9 +11,6 @@ from inference_app.relay.envelope import Envelope
 from inference_app.request_kinds import RequestKind
 from tenants_app.principal import Principal
 
-AT_ONCE_BYTES = 64 * 1024
-"""The limit for conversion on the loop; a megabyte takes tens of milliseconds, so larger bodies go to a thread."""
-
 
 @dataclass(slots=True)
 class UpstreamRequest:

@@ -1,7 +1,7 @@
 """Daily sums of relayed calls, by tenant, provider and model: counted in memory, added to the database in batches.
 
-They are for display; charges come from the ledger. A batch whose commit was not confirmed may be counted twice, and the
-last moment of a killed process is not counted.
+They are for display; charges come from the ledger. Models that the operator did not configure are one row. A batch
+whose commit was not confirmed may be counted twice, and the last moment of a killed process is not counted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from django.db import connection
 from django.db.models import Sum
 
 from core_app.jsontext import clean_text
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.reported import REPORTED
 from inference_app.catalogue.resolution import Candidate
 from inference_app.models import RelayedDay
 from tenants_app.numbers import dollars
@@ -81,7 +83,7 @@ class Counts:
                 mine[name] += amount
 
     def _of(self, tenant_id: int, day: date, candidate: Candidate) -> dict[str, int]:
-        cell = Cell(tenant_id, day, candidate.provider, candidate.model)
+        cell = Cell(tenant_id, day, candidate.provider, REPORTED.model(models_config(), candidate))
         amounts = self.cells.get(cell)
         if amounts is None:
             amounts = self.cells[cell] = dict.fromkeys(AMOUNTS, 0)

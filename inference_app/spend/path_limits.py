@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from core_app.lifecycle import process_wide
 from inference_app.catalogue.config import ModelsConfig, RateLimit
@@ -19,19 +20,25 @@ from tenants_app.limits import RATE_LIMITS, RateLimits, bucket_name, narrower, t
 from tenants_app.limits import RateLimit as Taken
 from tenants_app.principal import Principal
 
-PATHS: Mapping[RequestKind, str] = {
+LimitedPath = RequestKind | Literal["models"]
+
+PATHS: Mapping[LimitedPath, str] = {
     "chat": "/v1/chat/completions",
     "embeddings": "/v1/embeddings",
     "responses": "/v1/responses",
     "messages": "/v1/messages",
+    "count_tokens": "/v1/messages/count_tokens",
+    "models": "/v1/models",
 }
-"""Paths with a bucket. Counting tokens is free and has none."""
 
 DEFAULTS: Mapping[str, RateLimit] = {
     "/v1/chat/completions": RateLimit(rpm=60),
     "/v1/embeddings": RateLimit(rpm=60),
     "/v1/responses": RateLimit(rpm=30),
     "/v1/messages": RateLimit(rpm=60),
+    # Clients count before each message, and list models at each start.
+    "/v1/messages/count_tokens": RateLimit(rpm=300),
+    "/v1/models": RateLimit(rpm=300),
 }
 BLOCKS_PER_MINUTE = 600
 BLOCK_SECONDS = 1.0
@@ -55,11 +62,11 @@ class PathLimits:
         self._clock = clock
         self._blocks: OrderedDict[str, _Block] = OrderedDict()
 
-    async def take(self, config: ModelsConfig, principal: Principal, kind: RequestKind) -> Taken | None:
+    async def take(self, config: ModelsConfig, principal: Principal, kind: LimitedPath) -> Taken | None:
         """Takes a token for one request. The result says if it was refused (`limited`); None: there is no limit."""
-        path = PATHS.get(kind)
-        limit = None if path is None else config.defaults.rate_limit.get(path, DEFAULTS.get(path))
-        if limit is None or not limit.enabled or limit.rpm <= 0:
+        path = PATHS[kind]
+        limit = config.defaults.rate_limit.get(path, DEFAULTS[path])
+        if not limit.enabled or limit.rpm <= 0:
             return None
         own = await self._take_from(f"{bucket_name(principal)} {path}", limit.rpm)
         if own.limited or not limit.of_tenant:

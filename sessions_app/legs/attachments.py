@@ -1,14 +1,14 @@
 """Download of attachments that a client gave by URL, through the guarded client, before the first model request.
 
-The bytes are stored in the attachment's row. A retried leg therefore downloads nothing again, and no URL that a tenant
-chose is ever passed to a model provider.
+The bytes are stored as the attachment's content. A retried leg therefore downloads nothing again, and no URL that a
+tenant chose is ever passed to a model provider.
 """
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db.models import Sum
-from django.db.models.functions import Length
+from django.db.models.functions import Coalesce, Length
 
 from core_app import database
 from core_app.database import write_transaction
@@ -17,6 +17,7 @@ from core_app.guarded_client import CLIENT, CallFailed, TooLarge
 from events_app import log
 from events_app.lease import Fence
 from sessions_app.models import PromptAttachment
+from sessions_app.services.attachments import content_store
 from tenants_app.models import Tenant
 
 FETCH_SECONDS = 30.0
@@ -59,13 +60,13 @@ async def _fetch(url: str, tenant: Tenant, limit: int) -> bytes:
 
 
 def _attachments_to_fetch(run_id: str) -> list[tuple[int, str]]:
-    rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=True, url__isnull=False)
+    rows = PromptAttachment.objects.filter(run_id=run_id, url__isnull=False)
     return [(pk, url) for pk, url in rows.values_list("pk", "url") if url is not None]
 
 
 def _stored_bytes(run_id: str) -> int:
-    rows = PromptAttachment.objects.filter(run_id=run_id, data__isnull=False)
-    return rows.aggregate(size=Sum(Length("data")))["size"] or 0
+    rows = PromptAttachment.objects.filter(run_id=run_id, url__isnull=True)
+    return rows.aggregate(size=Sum(Coalesce("content__size", Length("data"))))["size"] or 0
 
 
 def _tenant_get(tenant_id: int) -> Tenant:
@@ -76,4 +77,4 @@ def _store(fence: Fence, pk: int, data: bytes) -> None:
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
-        PromptAttachment.objects.filter(pk=pk).update(data=data, url=None)
+        PromptAttachment.objects.filter(pk=pk).update(content=content_store(data), url=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Length
+from django.db.models.functions import Coalesce, Length
 
 from agents_app import registry as agents
 from agents_app.engine import Attachment, HistoryMessage, PlannedCall, RunSpec, SessionSpec
@@ -56,7 +56,8 @@ def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
     """Returns the bytes of one attachment of the session, or None when it has been erased."""
     rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)
-    data = rows.values_list("data", flat=True).first()
+    found = rows.values_list("content__data", "data").first()
+    data = None if found is None else found[0] if found[0] is not None else found[1]
     return bytes(data) if data is not None else None
 
 
@@ -96,7 +97,8 @@ def _calls(text: str | None) -> tuple[PlannedCall, ...]:
 
 def _attachments(session_id: int) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
-    rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data").annotate(size=Length("data"))
+    rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data")
+    rows = rows.annotate(size=Coalesce("content__size", Length("data")))
     for row in rows.order_by("message", "position"):
         assert row.message_id is not None  # by the filter
         stored = row.pk if row.url is None else None

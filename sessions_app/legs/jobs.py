@@ -3,17 +3,21 @@
 A job only wakes a worker; the lease decides who runs the session. A job that finds a live lease returns, because the
 holder continues while the session has work. Jobs are deduplicated while they wait (`queueing_lock`) and have no
 `lock`: that of a killed worker would block its session until the worker is missed. A lost job costs one sweep.
-Housekeeping has a queue of its own, because long jobs would starve it.
+Workers hear of jobs over Redis (`sessions_app.legs.job_hints`). Housekeeping has a queue of its own, because long jobs
+would starve it, and a slot for each of its jobs, so that none waits for another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from procrastinate import App
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.utils import connector_params
@@ -24,16 +28,23 @@ from core_app.database import write_transaction
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.postgresql import PromptAsyncConnection
+from sessions_app.housekeeping import CHORES
+from sessions_app.legs.job_hints import JOB_HINTS
 from sessions_app.wakeup import SessionKey
 
 LEGS = "legs"
 HOUSEKEEPING = "housekeeping"
 WAKE = "sessions.wake"
 
-POLL_SECONDS = 5.0
+HOUSEKEEPING_POLL_SECONDS = 5.0
+HOUSEKEEPING_SLOTS = len(CHORES) + 1
+"""A slot for each chore, and one for the removal of stalled jobs."""
+
 STALLED_SECONDS = 60.0
 RESTART_SECONDS = 1.0
 """Pause before a worker that ended is started again."""
+
+_JOB_INSERTED = '{"type": "job_inserted", "job_id": 0}'
 
 logger = structlog.get_logger("gateway.jobs")
 
@@ -44,9 +55,33 @@ class JobQueue:
     def defer(self, key: SessionKey) -> None:
         """Defers a job for the session. The savepoint keeps the caller's transaction usable when such a job already
         waits."""
-        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=f"session-{key.session_id}")
+        task = app.configure_task(WAKE, queue=LEGS, queueing_lock=_queueing_lock(key))
         with write_transaction(), contextlib.suppress(AlreadyEnqueued), transaction.atomic():
+            transaction.on_commit(JOB_HINTS.send)
             task.defer(session_id=key.session_id, tenant_id=key.tenant_id)
+
+    def find_queued(self, keys: Sequence[SessionKey]) -> Collection[SessionKey]:
+        """Returns those of the sessions for which a job waits."""
+        locks = {_queueing_lock(key): key for key in keys}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(%s)",
+                [list(locks)],
+            )
+            return {locks[lock] for (lock,) in cursor.fetchall()}
+
+
+class HintedConnector(PsycopgConnector):
+    """The workers' connector, which listens for hints over Redis instead of the database's notifications."""
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        """Passes hints on as notifications of a new job, until it is cancelled."""
+        (channel,) = channels
+        await JOB_HINTS.listen(partial(on_notification, channel=channel, payload=_JOB_INSERTED))
+
+
+def _queueing_lock(key: SessionKey) -> str:
+    return f"session-{key.session_id}"
 
 
 class JobWorkers(Part):
@@ -59,12 +94,12 @@ class JobWorkers(Part):
     async def start(self) -> None:
         """Connects to the queue and starts both workers."""
         # The same as DjangoConnector.get_worker_connector, except for the connection class.
-        connector = PsycopgConnector(kwargs=connector_params(), connection_class=PromptAsyncConnection)
+        connector = HintedConnector(kwargs=connector_params(), connection_class=PromptAsyncConnection)
         self._worker_app = app.with_connector(connector)
         await self._worker_app.open_async()
         self._tasks = [
             asyncio.create_task(self._run(LEGS, settings.GATEWAY_WORKER_CONCURRENCY), name="jobs-legs"),
-            asyncio.create_task(self._run(HOUSEKEEPING, 1), name="jobs-housekeeping"),
+            asyncio.create_task(self._run(HOUSEKEEPING, HOUSEKEEPING_SLOTS), name="jobs-housekeeping"),
         ]
 
     async def drain(self) -> None:
@@ -91,7 +126,8 @@ class JobWorkers(Part):
                     queues=[queue],
                     name=f"{queue}-worker",
                     concurrency=concurrency,
-                    fetch_job_polling_interval=POLL_SECONDS,
+                    fetch_job_polling_interval=_poll_seconds(queue),
+                    listen_notify=queue == LEGS,
                     stalled_worker_timeout=STALLED_SECONDS,
                     shutdown_graceful_timeout=settings.GATEWAY_DRAIN_SECONDS,
                     delete_jobs="always",
@@ -101,6 +137,12 @@ class JobWorkers(Part):
             except Exception as error:  # contains: any error of the queue's database connection
                 logger.warning("job_worker_failed", queue=queue, error=error_summary(error))
             await asyncio.sleep(RESTART_SECONDS)
+
+
+def _poll_seconds(queue: str) -> float:
+    """Returns the pause between two looks at the queue, which find what no hint told of."""
+    seconds: float = settings.GATEWAY_SWEEP_SECONDS if queue == LEGS else HOUSEKEEPING_POLL_SECONDS
+    return seconds
 
 
 JOBS = process_wide(JobWorkers())

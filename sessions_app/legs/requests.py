@@ -11,6 +11,8 @@ from decimal import Decimal
 
 from agents_app.engine import Usage
 from core_app.metrics import TOKENS
+from inference_app.catalogue.config import models_config
+from inference_app.catalogue.reported import REPORTED
 from inference_app.catalogue.resolution import Candidate
 from inference_app.spend.batch_write import RequestSpend
 from inference_app.spend.budgets import Reservation
@@ -32,8 +34,9 @@ def request_number(attempt: int, request: int) -> int:
 
 def count_tokens(usage: Usage) -> None:
     """Adds usage to the metric."""
+    model = REPORTED.name(models_config(), usage.model)
     for direction, count in (("in", usage.input_tokens), ("out", usage.output_tokens)):
-        TOKENS.labels(usage.model, direction).inc(count)
+        TOKENS.labels(model, direction).inc(count)
 
 
 class LegRequest:

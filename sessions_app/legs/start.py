@@ -99,7 +99,7 @@ def leg_hand_over(*, fence: Fence, run_id: str | None) -> None:
         if lease_release(fence=fence) and run is not None:
             run.stalled = max(0, run.stalled - 1)
             if run.leg_started_at is not None:
-                run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
+                run.active_ms += clock.elapsed_ms(run.leg_started_at, clock.now())
                 run.leg_started_at = None
             run.save(update_fields=["stalled", "active_ms", "leg_started_at"])
 
@@ -170,5 +170,5 @@ def _ready_since(session: AgentSession, run: Run) -> datetime:
 def _charge_lost_time(run: Run) -> None:
     """Adds the time of an interrupted leg to the run, at most the duration of a lease: its end is not known."""
     if run.leg_started_at is not None:
-        elapsed = (clock.now() - run.leg_started_at).total_seconds()
-        run.active_ms += int(min(elapsed, settings.GATEWAY_LEASE_SECONDS) * 1000)
+        elapsed = clock.elapsed_ms(run.leg_started_at, clock.now())
+        run.active_ms += min(elapsed, int(settings.GATEWAY_LEASE_SECONDS * 1000))

@@ -129,8 +129,7 @@ class _Interval:
 def _wake_sessions() -> int:
     runs_resume()
     found = sessions_with_work()
-    for key in found:
-        WAKEUPS.notify_overdue(key)
+    WAKEUPS.notify_overdue(found)
     return len(found)
 
 

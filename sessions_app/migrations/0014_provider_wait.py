@@ -2,8 +2,10 @@
 
 from django.db import migrations, models
 
+from core_app.online_migrations import OnlineMigration
 
-class Migration(migrations.Migration):
+
+class Migration(OnlineMigration):
 
     dependencies = [
         ('sessions_app', '0013_stream_token_moves'),
@@ -35,9 +37,5 @@ class Migration(migrations.Migration):
             model_name='run',
             name='resume_at',
             field=models.DateTimeField(null=True),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('resume_at__isnull', False)), fields=['resume_at'], name='run_resume_at'),
         ),
     ]

@@ -1,37 +1,39 @@
 """Erasure of a session, of an end user in all sessions, and of all sessions of a tenant.
 
 Ledger entries and the audit stay, without the names of sessions and persons. Rows are removed in batches, so that other
-tenants' prompts are not blocked. An erasure that was interrupted is completed by calling it again.
+tenants' prompts are not blocked. An erasure that was interrupted is completed by calling it again. Sessions are marked
+(`erasing_at`) while they are being erased: they are neither forked nor exported.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
-from agents_app.engine import CUT_MARK
-from core_app import clock, jsontext
+from core_app import clock
 from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
-from core_app.errors import SessionNotFound
+from core_app.errors import Conflict, SessionNotFound
 from core_app.lifecycle import process_wide
 from events_app import log
-from events_app.removal import GoOn, run_events_replace, streams_empty, streams_remove
-from events_app.webhooks.removal import run_deliveries_remove
+from events_app.removal import GoOn, streams_empty, streams_remove
 from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
     Message,
-    PromptAttachment,
     Run,
     SessionGroup,
     SessionState,
     SteeringNote,
 )
 from sessions_app.selectors import runs_unfinished, sessions_of_end_user
+from sessions_app.services.attachments import attachments_remove
+from sessions_app.services.erasure_mark import sessions_mark
+from sessions_app.services.redaction import session_redact
 from sessions_app.services.run_end import run_stop
 from tenants_app.models import LedgerEntry, Tenant
 from tenants_app.services.audit import audit_record
@@ -43,7 +45,8 @@ BATCH_SIZE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 SESSIONS = 100
 """Number of sessions that are removed together."""
 
-ERASED = "[erased]"
+MAX_ROUNDS = 20
+"""Times that an erasure looks for what came while it worked."""
 
 
 def session_erase(*, tenant_id: int, public_id: str, actor: str) -> int:
@@ -65,34 +68,36 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
     """Erases the sessions in which only this end user spoke, and redacts the user's runs in all others. Returns the
     numbers of sessions and of runs.
 
-    Messages that were copied by a fork or imported count in the session that has them now.
+    Messages that were copied by a fork or imported count in the session that has them now. Looks again until nothing is
+    found, because sessions may have been forked or prompted meanwhile. Raises Conflict while the end user goes on.
     """
-    sessions = runs_only = 0
-    for session in _iterate(sessions_of_end_user(tenant_id, end_user)):
-        runs = Run.objects.filter(session=session).exclude(end_user=end_user)
-        others = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
-        if runs.exists() or others.exists():
-            runs_only += _redact(session, end_user)
-        else:
-            session_end(session)
-            sessions_remove([session])
-            _idempotency_erase(session)
-            sessions += 1
+    sessions = runs = 0
+    for found in _rounds(sessions_of_end_user(tenant_id, end_user)):
+        for session in found:
+            if _others_spoke(session, end_user):
+                runs += session_redact(session, end_user)
+            else:
+                session_end(session)
+                sessions_remove([session])
+                _idempotency_erase(session)
+                sessions += 1
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
-    detail = {"sessions": sessions, "runs": runs_only}
+    detail = {"sessions": sessions, "runs": runs}
     audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erase", target="", detail=detail)
-    return sessions, runs_only
+    return sessions, runs
 
 
 def tenant_erase(*, tenant: Tenant, actor: str) -> int:
-    """Erases all sessions and groups of a tenant. Returns the number of sessions. The tenant and its ledger stay."""
+    """Erases all sessions and groups of a tenant. Returns the number of sessions. The tenant and its ledger stay.
+
+    Raises Conflict while further sessions are created.
+    """
     erased = 0
-    keys = list(AgentSession.objects.filter(tenant=tenant).order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(keys), SESSIONS):
-        sessions = list(AgentSession.objects.filter(pk__in=keys[start : start + SESSIONS]))
-        for session in sessions:
-            session_end(session)
-        erased += sessions_remove(sessions).sessions
+    for found in _rounds(AgentSession.objects.filter(tenant=tenant).order_by("pk")):
+        while sessions := list(itertools.islice(found, SESSIONS)):
+            for session in sessions:
+                session_end(session)
+            erased += sessions_remove(sessions).sessions
     idempotency_erase(tenant_id=tenant.pk)
     for group in SessionGroup.objects.filter(tenant=tenant):
         streams_empty(stream_ids=[group.stream_id])
@@ -105,9 +110,25 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     return erased
 
 
-def _iterate(sessions: QuerySet[AgentSession]) -> Iterator[AgentSession]:
+def _others_spoke(session: AgentSession, end_user: str) -> bool:
+    runs = Run.objects.filter(session=session).exclude(end_user=end_user)
+    others = Message.objects.filter(session=session, end_user__isnull=False).exclude(end_user=end_user)
+    return runs.exists() or others.exists()
+
+
+def _rounds(sessions: QuerySet[AgentSession]) -> Iterator[Iterator[AgentSession]]:
+    """Yields the selected sessions, which the caller removes or changes, until none is selected any more."""
+    for _ in range(MAX_ROUNDS):
+        keys = list(sessions.values_list("pk", flat=True))
+        if not keys:
+            return
+        yield _iterate(keys)
+    raise Conflict(f"New sessions or prompts came in each of {MAX_ROUNDS} rounds. Stop the client and erase again.")
+
+
+def _iterate(keys: Sequence[int]) -> Iterator[AgentSession]:
     """Yields the sessions without an open cursor: beside one, SQLite refuses to write after other connections wrote."""
-    for key in list(sessions.values_list("pk", flat=True)):
+    for key in keys:
         session = AgentSession.objects.filter(pk=key).first()
         if session is not None:
             yield session
@@ -163,10 +184,11 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     (tenant_id,) = {session.tenant_id for session in sessions}
     keys, streams = [session.pk for session in sessions], [session.stream_id for session in sessions]
     names = [session.public_id for session in sessions]
+    sessions_mark(keys)
     spent = LedgerEntry.objects.filter(tenant_id=tenant_id, session_ref__in=names)
     _ledger_update(spent, go_on, session_ref="", end_user=None)
-    _delete(PromptAttachment.objects.filter(message__session__in=keys), go_on)
-    _delete(PromptAttachment.objects.filter(run__session__in=keys), go_on)
+    attachments_remove(Q(message__session__in=keys), go_on)
+    attachments_remove(Q(run__session__in=keys), go_on)
     _delete(SteeringNote.objects.filter(run__session__in=keys), go_on)
     _delete(Message.objects.filter(session__in=keys), go_on)
     _delete(ToolCall.objects.filter(stream_id__in=streams), go_on)
@@ -184,59 +206,6 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
 def _idempotency_erase(session: AgentSession) -> None:
     """Removes the responses stored for Idempotency-Key: some of them show the session object."""
     idempotency_erase(tenant_id=session.tenant_id, path=f"/v1/sessions/{session.public_id}")
-
-
-def _redact(session: AgentSession, end_user: str) -> int:
-    """Replaces the texts of one end user's runs in the session. The structure of the conversation stays. Returns the
-    number of runs."""
-    runs = list(Run.objects.filter(session=session, end_user=end_user).values_list("pk", flat=True))
-    for run_id in runs:
-        with write_transaction():
-            log.lock(session.stream_id)
-            for run in runs_unfinished(session.pk).filter(pk=run_id):
-                run_stop(session=session, run=run, reason="deleted", message="The end user was erased.")
-            Run.objects.filter(pk=run_id).update(text=ERASED, last_message=None, metadata="{}", end_user=None)
-            Run.objects.filter(pk=run_id, error_reason__isnull=False).update(error_reason=ERASED)
-            Message.objects.filter(run_id=run_id).update(content=ERASED, payload=None)
-            _redact_calls(session.stream_id, run_id)
-            PromptAttachment.objects.filter(run_id=run_id).delete()
-            SteeringNote.objects.filter(run_id=run_id).update(text=ERASED)
-            erased = jsontext.encode_text({"erased": True, "requestId": run_id})
-            run_events_replace(stream_id=session.stream_id, run_id=run_id, data=erased)
-            run_deliveries_remove(stream_id=session.stream_id, run_id=run_id)
-    with write_transaction():
-        log.lock(session.stream_id)
-        _redact_messages(Message.objects.filter(session=session, run__isnull=True, end_user=end_user))
-        _forget_cuts(session)
-    return len(runs)
-
-
-def _redact_messages(messages: QuerySet[Message]) -> None:
-    """Redacts messages without a run, which were copied by a fork or imported."""
-    PromptAttachment.objects.filter(message__in=messages).delete()
-    _redact_arguments(messages)
-    messages.update(content=ERASED, payload=None, end_user=None)
-
-
-def _forget_cuts(session: AgentSession) -> None:
-    """Removes payloads that may contain the summary of a cut, since it may repeat what any end user said."""
-    Message.objects.filter(session=session, payload__contains=CUT_MARK).update(payload=None)
-    AgentSession.objects.filter(pk=session.pk).update(kept_from=None, kept_for=None)
-
-
-def _redact_calls(stream_id: int, run_id: str) -> None:
-    """Redacts arguments, comments and results of the run's tool calls. The calls themselves stay, so that calls and
-    results still match."""
-    _redact_arguments(Message.objects.filter(run_id=run_id))
-    made = ToolCall.objects.filter(run_id=run_id, stream_id=stream_id)
-    made.update(args="{}", decided_args=None, comment=None, question=None, options=None)
-    made.filter(result__isnull=False).update(result=ERASED)
-
-
-def _redact_arguments(messages: QuerySet[Message]) -> None:
-    for pk, text in list(messages.filter(calls__isnull=False).values_list("pk", "calls")):
-        calls = [{**call, "arguments": {}} for call in jsontext.decode(text or "[]")]
-        Message.objects.filter(pk=pk).update(calls=jsontext.encode_text(calls))
 
 
 def _ledger_update(entries: QuerySet[LedgerEntry], go_on: GoOn = lambda: True, **values: str | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from core_app import jsontext
 from core_app.errors import BadRequest, Conflict, NotFound
-from sessions_app.models import AgentSession, Message, PromptAttachment
+from sessions_app.models import AgentSession, Message
+from sessions_app.services.attachments import attachments_copy
 from sessions_app.services.messages import messages_add
 from tools_app.types import PlannedCall
 
@@ -48,21 +49,27 @@ def messages_import(*, session: AgentSession, messages: Sequence[ImportedMessage
         messages_add(session_id=session.pk, messages=rows)
 
 
-def messages_copy(*, source: AgentSession, target: AgentSession, message_id: str) -> None:
-    """Copies the history up to and including a message. Raises NotFound, or Conflict for a message before a run's
-    answer."""
+def fork_number(source: AgentSession, message_id: str) -> int:
+    """Returns the number of the message at which a fork starts. Raises NotFound, or Conflict for a message before a
+    run's answer."""
     last = Message.objects.filter(session=source, pk=message_id).first()
     if last is None:
         raise NotFound(f"The session has no message {message_id!r}.", field="messageId")
     if last.role not in ("user", "assistant") or last.calls is not None:
         raise Conflict("A fork starts at a user's message or at a final answer.", field="messageId")
-    history = Message.objects.filter(session=source, number__lte=last.number)
-    for after in range(0, last.number, PAGE):
+    return last.number
+
+
+def messages_copy(*, source: AgentSession, target: AgentSession, through: int) -> None:
+    """Copies the history up to the message with the number `through`. It needs no lock on the source, because messages
+    are only added."""
+    history = Message.objects.filter(session=source, number__lte=through)
+    for after in range(0, through, PAGE):
         rows = history.filter(number__gt=after, number__lte=after + PAGE).select_related("run").order_by("number")
         page = list(rows.defer("run__text", "run__last_message", "run__metadata"))
         copies = {row.pk: _copy(row) for row in page}
         messages_add(session_id=target.pk, messages=list(copies.values()))
-        _attachments_copy(copies)
+        attachments_copy(copies)
 
 
 def _copy(row: Message) -> Message:
@@ -75,23 +82,6 @@ def _copy(row: Message) -> Message:
         payload=row.payload,
         end_user=row.run.end_user if row.run is not None else row.end_user,
     )
-
-
-def _attachments_copy(copies: Mapping[str, Message]) -> None:
-    """Copies attachments one by one, since each may be as large as a prompt may be."""
-    found = PromptAttachment.objects.filter(message__in=list(copies)).order_by("message", "position")
-    for pk in list(found.values_list("pk", flat=True)):
-        part = PromptAttachment.objects.get(pk=pk)
-        assert part.message_id is not None  # by the filter
-        PromptAttachment.objects.create(
-            message=copies[part.message_id],
-            position=part.position,
-            kind=part.kind,
-            media_type=part.media_type,
-            name=part.name,
-            data=part.data,
-            url=part.url,
-        )
 
 
 def _calls_text(calls: tuple[PlannedCall, ...]) -> str | None:

@@ -19,13 +19,13 @@ from events_app import log
 from sessions_app.events import PromptReceived
 from sessions_app.models import (
     AgentSession,
-    PromptAttachment,
     Run,
     RunState,
     SessionState,
     run_id,
 )
 from sessions_app.selectors import run_current, runs_unfinished
+from sessions_app.services.attachments import attachments_store
 from sessions_app.services.run_end import run_stop
 from sessions_app.services.session import session_lock
 from sessions_app.services.steering import steering_add, text_check
@@ -143,18 +143,7 @@ def _run_create(principal: Principal, session: AgentSession, prompt: Prompt, *, 
         first_offset=stored[0].offset,
     )
     if prompt.attachments:
-        PromptAttachment.objects.bulk_create(
-            PromptAttachment(
-                run=run,
-                position=position,
-                kind=part.kind,
-                media_type=part.media_type,
-                name=part.name,
-                data=part.data,
-                url=part.url,
-            )
-            for position, part in enumerate(prompt.attachments)
-        )
+        attachments_store(run=run, parts=prompt.attachments)
     if session.state == SessionState.IDLE:
         session.state = SessionState.WORKING
     session.updated_at = clock.now()

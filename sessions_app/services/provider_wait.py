@@ -52,17 +52,18 @@ def run_put_back(*, session: AgentSession, run: Run, failed: Failed, fence: Fenc
 
 def runs_resume(limit: int = 500) -> int:
     """Makes runs ready whose pause is over, `limit` per transaction. Returns their number."""
+    due = Run.objects.filter(state=RunState.WAITING, resume_at__lte=Now()).order_by("resume_at")
     resumed = 0
-    while True:
+    # Looked for first, because every round of every sweep asks, and hardly ever is there one.
+    while due.exists():
         with write_transaction():
             # Runs that somebody is just ending are skipped; the next round looks again.
-            due = Run.objects.select_for_update(skip_locked=True).filter(state=RunState.WAITING, resume_at__lte=Now())
-            keys = list(due.order_by("resume_at").values_list("pk", flat=True)[:limit])
-            if keys:
-                Run.objects.filter(pk__in=keys).update(state=RunState.READY)
+            keys = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+            Run.objects.filter(pk__in=keys).update(state=RunState.READY)
         resumed += len(keys)
         if len(keys) < limit:
-            return resumed
+            break
+    return resumed
 
 
 def _seconds_left(session: AgentSession, since: datetime, moment: datetime) -> float:
@@ -74,7 +75,7 @@ def _seconds_left(session: AgentSession, since: datetime, moment: datetime) -> f
 
 def _pause(tries: int, asked: float) -> float:
     pause = min(FIRST_PAUSE * 2 ** min(tries, 10), LONGEST_PAUSE)
-    return max(asked, pause * (0.75 + random.random() / 2))  # noqa: S311
+    return float(max(asked, pause * (0.75 + random.random() / 2)))  # noqa: S311
 
 
 def _fail(session: AgentSession, run: Run, failed: Failed, waited: float | None, fence: Fence) -> None:

@@ -37,7 +37,7 @@ def run_complete(*, session: AgentSession, run: Run, content: str, fence: Fence)
         token_usage=token_usage(run),
         cost_usd=float(run.cost_usd),
         cost_known=run.cost_known,
-        duration_ms=int((moment - run.created_at).total_seconds() * 1000),
+        duration_ms=clock.elapsed_ms(run.created_at, moment),
     )
     _end(session, run, [end], moment, fence)
 
@@ -92,7 +92,7 @@ def _undelivered(run: Run) -> list[Event]:
 
 def _charge_time(run: Run, moment: datetime) -> None:
     if run.leg_started_at is not None:
-        run.active_ms += int((moment - run.leg_started_at).total_seconds() * 1000)
+        run.active_ms += clock.elapsed_ms(run.leg_started_at, moment)
         run.leg_started_at = None
 
 

@@ -3,8 +3,10 @@ before can still insert days."""
 
 from django.db import migrations, models
 
+from core_app.online_migrations import OnlineMigration
 
-class Migration(migrations.Migration):
+
+class Migration(OnlineMigration):
 
     dependencies = [
         ('tenants_app', '0004_devices'),

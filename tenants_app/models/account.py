@@ -78,7 +78,7 @@ class ApiKey(models.Model):
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="api_keys")
     name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=12, db_index=True)
+    prefix = models.CharField(max_length=24, db_index=True)
     secret_hash = models.CharField(max_length=64, unique=True)
     scopes = models.JSONField(default=list)
     rpm = models.PositiveIntegerField(null=True, blank=True)

@@ -5,13 +5,13 @@ A token is good for a day, or until it or the credential behind it is revoked.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core_app import clock, database
 from core_app.database import write_transaction
 from core_app.errors import NotFound, Unauthorized
+from core_app.ids import new_secret
 from tenants_app.authentication import principal_recheck
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ConnectionToken
@@ -47,7 +47,7 @@ class Resumed:
 
 def connection_token_issue(*, principal: Principal, method: str, client_id: str) -> IssuedConnectionToken:
     """Creates a token for a caller who has just signed in."""
-    secret, moment = f"agc_{secrets.token_urlsafe(32)}", clock.now()
+    secret, moment = new_secret("agc"), clock.now()
     with write_transaction():
         expired = ConnectionToken.objects.filter(expires_at__lt=moment).values_list("pk", flat=True)[:PURGED]
         ConnectionToken.objects.filter(pk__in=list(expired)).delete()

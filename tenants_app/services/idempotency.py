@@ -3,7 +3,7 @@
 A request claims its record first, and completes it in the transaction of its own changes, or releases it on failure so
 that a retry may succeed. After a crash before the commit nothing was changed, and another request may take over the
 claim after CLAIM_LIFETIME; after a crash behind the commit the response is stored. Records are removed after
-RECORD_LIFETIME.
+RECORD_LIFETIME. Ages are by the database's clock.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import Q
+from django.db.models.functions import Now
 
-from core_app import clock
-from core_app.database import write_transaction
+from core_app.database import database_moment, write_transaction
 from core_app.errors import BadRequest, Conflict, RateLimited, Unprocessable
 from core_app.ids import new_id
 from core_app.metrics import RATE_LIMITED
@@ -61,11 +61,9 @@ def idempotency_begin(*, tenant_id: int, key: str, route: str, body: bytes) -> C
     """
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise BadRequest("Idempotency-Key has 1 to 255 visible ASCII characters.", field="Idempotency-Key")
-    digest, name = hashlib.sha256(body).hexdigest(), new_id("claim")
+    digest, name = hashlib.sha256(body).hexdigest(), new_id("clm")
     route = _shorten_route(route)
-    fresh = IdempotencyRecord(
-        tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=clock.now()
-    )
+    fresh = IdempotencyRecord(tenant_id=tenant_id, key=key, route=route, body_hash=digest, claim=name, created_at=Now())
     known = IdempotencyRecord.objects.filter(tenant_id=tenant_id, key=key, route=route)
     if STORED_RESPONSES.is_full(tenant_id) and not known.exists():
         RATE_LIMITED.inc()
@@ -100,7 +98,7 @@ def idempotency_release(*, claim: Claim) -> None:
 def idempotency_purge(*, limit: int = 1000) -> int:
     """Removes up to `limit` records older than RECORD_LIFETIME and returns their number."""
     with write_transaction():
-        old = IdempotencyRecord.objects.filter(created_at__lt=clock.now() - RECORD_LIFETIME).values_list(
+        old = IdempotencyRecord.objects.filter(created_at__lt=database_moment() - RECORD_LIFETIME).values_list(
             "id", flat=True
         )
         return IdempotencyRecord.objects.filter(id__in=list(old[:limit])).delete()[0]
@@ -117,10 +115,11 @@ def idempotency_erase(*, tenant_id: int, path: str | None = None) -> None:
 
 
 def _take_over(record: IdempotencyRecord, digest: str, name: str) -> Claim | None:
-    age = clock.now() - record.created_at
+    moment = database_moment()
+    age = moment - record.created_at
     if age < (CLAIM_LIFETIME if record.state == "pending" else RECORD_LIFETIME):
         return None
-    record.body_hash, record.claim, record.created_at = digest, name, clock.now()
+    record.body_hash, record.claim, record.created_at = digest, name, moment
     record.state, record.status, record.headers, record.body = "pending", None, {}, ""
     record.save()
     return Claim(record.id, name)

@@ -27,6 +27,7 @@ SETTINGS: Mapping[str, type] = {
     "retention_sessions_days": int,
     "retention_events_days": int,
     "retention_ledger_days": int,
+    "retention_audit_days": int,
 }
 """The settings that this version reads. Unknown ones are stored unchanged."""
 

@@ -201,6 +201,16 @@ def test_moments_are_written_as_in_logs(root: Client, waiting: Waiting) -> None:
         assert shown in root.get(page).content.decode()
 
 
+def test_a_sessions_page_says_until_when_and_why_its_run_waits_for_a_provider(root: Client, owner: Caller) -> None:
+    session = session_made(owner)
+    until = clock.now()
+    run = Run.objects.filter(session=session)
+    run.update(state=RunState.WAITING, resume_at=until, outage_reason="The provider of m:x is failing.", ended_at=None)
+    text = root.get(f"{SESSIONS}{session.pk}/change/").content.decode()
+    assert f"provider, until {until:%Y-%m-%d %H:%M:%S}" in text
+    assert "The provider of m:x is failing." in text
+
+
 def test_what_is_only_read_has_no_history_to_lead_to(root: Client, waiting: Waiting) -> None:
     entry = AuditEntry.objects.latest("id")
     assert "historylink" not in root.get(f"/admin/tenants_app/auditentry/{entry.pk}/change/").content.decode()

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
+from inference_app.catalogue.reported import ReportedModels
 from inference_app.catalogue.resolution import Candidate
 from inference_app.spend.daily_stats import Counts, counts_write, relayed_daily
 from tests.admin.conftest import XSS
@@ -23,6 +24,11 @@ TODAY = NOON.date()
 @pytest.fixture(autouse=True)
 def _one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_fixed(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _every_model_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReportedModels, "model", lambda self, config, candidate: candidate.model)
 
 
 def relayed(

@@ -61,7 +61,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = run_doctor()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 18
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 19
 
 
 def test_the_same_is_printed_as_json() -> None:
@@ -142,6 +142,14 @@ def test_a_run_that_waits_for_nothing_is_wrong(run: Run) -> None:
     assert level_of("waiting runs") == "wrong"
 
 
+def test_a_run_that_waits_for_its_provider_is_right_until_nobody_resumes_it(run: Run) -> None:
+    waiting = Run.objects.filter(pk=run.pk)
+    waiting.update(state=RunState.WAITING, resume_at=clock.now() + timedelta(minutes=1))
+    assert level_of("waiting runs") == "ok"
+    waiting.update(resume_at=clock.now() - timedelta(minutes=5))
+    assert level_of("waiting runs") == "warning"
+
+
 def test_a_prompt_that_nobody_begins_is_a_warning(run: Run) -> None:
     assert level_of("waiting runs") == "ok"
     Run.objects.filter(pk=run.pk).update(created_at=clock.now() - timedelta(minutes=5))
@@ -214,6 +222,23 @@ def room() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('max_connections')::int")
         return int(cursor.fetchone()[0]) - 3
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite keeps one version of a row.")
+def test_an_old_snapshot_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert level_of("snapshots") == "ok"
+    monkeypatch.setattr(doctor, "SNAPSHOT_SECONDS", 0.0)
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("SET application_name = 'the-backup'")
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT 1")
+        level, text = doctor.check_snapshots()
+    finally:
+        reader.close()
+    assert level == "warning"
+    assert "the-backup" in text
 
 
 @pytest.mark.parametrize(

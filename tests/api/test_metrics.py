@@ -10,9 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core_app import database
 from edge_app.gate import PathTable
+from edge_app.http.body_budget import BODIES, FREE_BYTES
 from gateway_project.asgi import probes
 from gateway_project.http.faces import faces
 from gateway_project.http.routing import face_templates, route_templates
+from gateway_project.process import connections
 from tests.api.contract import CheckingClient
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Client, GatewayHarness
@@ -95,6 +97,23 @@ async def test_a_limited_request_is_counted(
     assert growth(before, await read(checking_client), "gateway_rate_limited_total") == 1
 
 
+async def test_bodies_in_memory_are_shown_and_refused_ones_counted(
+    checking_client: CheckingClient, owner: Caller, settings: Any
+) -> None:
+    settings.GATEWAY_BODY_MEMORY_BYTES = 2 * FREE_BYTES
+    share = BODIES.open_share(owner.principal.tenant_id)
+    share.grow_to(2 * FREE_BYTES)
+    try:
+        before = await read(checking_client)
+        body = {"sessionId": "s", "title": "x" * FREE_BYTES}
+        assert (await checking_client.ask("POST", "/v1/sessions", body)).status == 429
+        after = await read(checking_client)
+    finally:
+        share.release()
+    assert after["gateway_body_bytes"] == 2 * FREE_BYTES
+    assert growth(before, after, "gateway_bodies_refused_total share=tenant") == 1
+
+
 async def caller_of(tenant: Any) -> Caller:
     return await database.run(lambda: caller(tenant, ("sessions",), rpm=1))
 
@@ -152,3 +171,29 @@ async def test_a_worker_has_metrics_of_its_own(gateway: GatewayHarness, owner: C
         await probes(scope, receive, send)
     starts = [message["status"] for message in sent if message["type"] == "http.response.start"]
     assert starts == [200, 401, 200]
+
+
+async def test_connections_are_shown_by_their_state(checking_client: CheckingClient) -> None:
+    before = await read(checking_client)
+    table, idle, busy = connections.CONNECTIONS, Silent(), Silent()
+    for connection in (idle, busy):
+        assert table.admit(connection, 0)
+    table.begin_request(busy)
+    try:
+        table.count("idle")
+        after = await read(checking_client)
+    finally:
+        for connection in (idle, busy):
+            table.forget(connection)
+    assert growth(before, after, "gateway_connections state=waiting") == 1
+    assert growth(before, after, "gateway_connections state=serving") == 1
+    assert growth(before, after, "gateway_connections_refused_total reason=idle") == 1
+
+
+class Silent:
+    """A connection that sends nothing."""
+
+    group: str | None = None
+
+    def give_up(self) -> None:
+        raise AssertionError("Nothing is over a limit here.")

@@ -16,8 +16,11 @@ from tests.benchmarks import (
     at_scale,
     fan_out,
     group_commit,
+    hostile_bodies,
     hostile_input,
+    hostile_tenant,
     idle_followers,
+    job_wakeups,
     latency,
     model_engine,
     processes,
@@ -42,7 +45,10 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "rpc": rpc.measure,
     "processes": processes.measure,
     "retention": retention.measure,
+    "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
+    "hostile_tenant": hostile_tenant.measure,
+    "hostile_bodies": hostile_bodies.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

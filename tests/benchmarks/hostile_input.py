@@ -1,4 +1,5 @@
-"""Processor time of one thread for a tenant's worst schemas, arguments and pages.
+"""Processor time of one thread for a tenant's worst schemas, arguments and pages, and what others wait beside hostile
+clients (`hostile_clients`).
 
 Only the check of arguments holds the interpreter lock for all of its time, so its figure has the loop's budget. Tests
 show what is refused and in how many steps; this measures the time of the steps.
@@ -13,6 +14,7 @@ from typing import Any
 
 from core_app import jsontext
 from core_app.errors import BadRequest
+from tests.benchmarks import hostile_clients
 from tests.benchmarks.figures import Figure
 from tests.loop_watch import LIMIT
 from tests.tools.test_page_text import ENDLESS, MEBIBYTE
@@ -34,6 +36,8 @@ async def measure() -> AsyncIterator[Figure]:
         ("a page of 1 MiB of markup that never ends, the longest", max(map(page_read, ENDLESS)), None),
     ):
         yield Figure(name, most, "ms", beside, "1 MiB of JSON decoded", budget)
+    async for figure in hostile_clients.measure():
+        yield figure
 
 
 def check_arguments(name: str) -> float:

@@ -15,6 +15,7 @@ from yarl import URL
 
 from core_app import addresses, guarded_client
 from core_app.guarded_client import (
+    UNREACHED,
     AddressRefused,
     CallFailed,
     ConnectionFailed,
@@ -249,7 +250,7 @@ async def test_a_name_that_leads_inside_is_refused_before_any_connection(
     site: Any, client: Any, answers: list[str]
 ) -> None:
     inside = await site(says("200 OK"))
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(client(answers), f"https://rebind.example:{inside.port}/")
     assert inside.connections == 0
 
@@ -264,7 +265,7 @@ async def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked
     with pytest.raises(ConnectionFailed):  # it speaks no TLS; that it was reached is what counts
         await get(rebinding, url)
     assert (seen_as_public.connections, rebinding._resolve.asked) == (1, 1)
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(rebinding, url)
     assert seen_as_public.connections == 1
 
@@ -274,7 +275,7 @@ async def test_the_socket_itself_refuses_an_address_that_slipped_past_every_othe
 ) -> None:
     inside = await site(says("200 OK"))
     monkeypatch.setattr(guarded_client, "_parse_url", lambda url, allowed: URL(url))
-    with pytest.raises(AddressRefused):
+    with pytest.raises(ConnectionFailed):
         await get(client(), f"http://127.0.0.1:{inside.port}/")
     assert inside.connections == 0
 
@@ -386,6 +387,22 @@ async def test_a_closed_port_and_an_unknown_name_are_failed_connections(site: An
     unknown._resolve = find_nothing
     with pytest.raises(ConnectionFailed):
         await get(unknown, "https://nowhere.example/")
+
+
+async def test_a_name_that_leads_inside_is_told_from_an_unknown_one_by_nothing(client: Any) -> None:
+    """Else a tenant would learn which names there are in the operator's network."""
+
+    def find_nothing(host: str, port: int) -> list[str]:
+        raise OSError(-2, "Name or service not known")
+
+    unknown = client()
+    unknown._resolve = find_nothing
+    failures = []
+    for asked in (client(["10.0.0.7"]), client(["93.184.216.34", "127.0.0.1"]), unknown):
+        with pytest.raises(CallFailed) as failed:
+            await get(asked, "https://name.example/")
+        failures.append((type(failed.value), failed.value.reason, failed.value.sent))
+    assert set(failures) == {(ConnectionFailed, UNREACHED[False], False)}
 
 
 async def drop_after_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -518,7 +535,7 @@ async def test_one_tenants_silent_name_servers_hold_up_nobody_elses_names(client
                 for number in range(2 * guarded_client.RESOLVER_THREADS)
             ]
             await asyncio.wait(asked, timeout=0.2)
-            with pytest.raises(AddressRefused):
+            with pytest.raises(ConnectionFailed):
                 await get(guarded, "https://quick.example/", timeout=30.0, owner=2)
     finally:
         answering.set()

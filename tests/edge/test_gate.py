@@ -12,12 +12,15 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.urls import path as url_path
 
-from core_app.errors import Conflict, Unauthorized
+from core_app.errors import Conflict, NotFound, Unauthorized
 from edge_app.face import Face, Route
 from edge_app.gate import Gate, PathTable
 from edge_app.gate import gate as gate_module
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
+from edge_app.http.body import read_body
+from edge_app.http.body_budget import BODIES, FREE_BYTES
+from edge_app.http.response import send_response
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.limits import RateLimits
 from tenants_app.principal import SCOPES, Principal
@@ -28,6 +31,7 @@ from tests.tenants.logged import lines
 KEY = {"X-API-Key": "good-key"}
 BAD = {"X-API-Key": "bad-key"}
 OPEN_PATHS = ("/healthz", "/readyz", "/health", "/status", "/openapi.json", "/docs", "/static", "/admin", "/console")
+OTHER_TENANT = 8
 PRINCIPAL = Principal(tenant_id=7, tenant_slug="acme", key_id=70_001, key_name="k", scopes=frozenset(SCOPES))
 
 
@@ -175,6 +179,60 @@ async def test_an_open_path_has_the_body_limit_too(gate: Gate, inner: Inner, set
     answer = await ask(gate, scope)
     assert answer.error == (413, "payload_too_large")
     assert answer.received == 0
+
+
+async def test_a_credential_in_the_path_is_checked_before_the_body_is_read(inner: Inner, limits: RateLimits) -> None:
+    async def check(scope: Scope) -> None:
+        if not scope["path"].endswith("/good"):
+            raise NotFound("There is no such token.")
+
+    gate = make(inner, limits, own_credential_paths={"/tokens/": check})
+    refused = await ask(gate, http_scope("POST", "/tokens/bad"), [b"x"])
+    assert (refused.error, refused.received, inner.scopes) == ((404, "not_found"), 0, [])
+    assert (await ask(gate, http_scope("POST", "/tokens/good"), [b"x"])).body == b"1"
+
+
+async def test_bodies_beyond_the_memory_for_them_are_refused_and_said_when_to_come_again(
+    gate: Gate, inner: Inner, settings: Any
+) -> None:
+    settings.GATEWAY_BODY_MEMORY_BYTES = 4 * FREE_BYTES
+    BODIES.hold(PRINCIPAL.tenant_id, 2 * FREE_BYTES)
+    try:
+        length = {"Content-Length": str(FREE_BYTES + 1)}
+        announced = await ask(gate, http_scope("POST", "/things", {**KEY, **length}))
+        assert (announced.error, announced.received) == ((429, "rate_limited"), 0)
+        assert announced.headers["retry-after"]
+        chunked = await ask(gate, http_scope("POST", "/stream", KEY), [b"x" * FREE_BYTES, b"x"])
+        assert (chunked.error, chunked.received) == ((429, "rate_limited"), 2)
+        other = await ask(gate, http_scope("POST", "/admin/login/"), [b"x" * (FREE_BYTES + 1)])
+        assert other.status == 200
+        BODIES.hold(OTHER_TENANT, 2 * FREE_BYTES)
+        other = await ask(gate, http_scope("POST", "/admin/login/"), [b"x" * (FREE_BYTES + 1)])
+        assert (other.error, other.headers["retry-after"]) == ((503, "unavailable"), "2")
+    finally:
+        BODIES.hold(PRINCIPAL.tenant_id, -2 * FREE_BYTES)
+        BODIES.hold(OTHER_TENANT, -2 * FREE_BYTES)
+    assert BODIES.held_bytes == 0
+
+
+async def test_a_body_is_held_until_the_response_or_until_the_application_needs_it_no_more(
+    limits: RateLimits, gate: Gate
+) -> None:
+    held: list[int] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive, 4 * FREE_BYTES)
+        held.append(BODIES.held_bytes)
+        if scope["path"] == "/stream":
+            scope["gateway.release_body"]()
+        held.append(BODIES.held_bytes)
+        await send_response(send, 200, b"")
+
+    reading = make(application, limits)
+    for path in ("/things", "/stream"):
+        await ask(reading, http_scope("POST", path, KEY), [b"x" * FREE_BYTES, b"x"])
+    assert held == [FREE_BYTES + 1, FREE_BYTES + 1, FREE_BYTES + 1, 0]
+    assert BODIES.held_bytes == 0
 
 
 async def test_the_health_page_may_know_who_asks_and_does_not_mind_a_bad_key(gate: Gate, inner: Inner) -> None:

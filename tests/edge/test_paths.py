@@ -17,6 +17,10 @@ async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
     """Stands for any application."""
 
 
+async def credential_check(scope: Scope) -> None:
+    """Stands for the check of a credential in a path."""
+
+
 def view(request: HttpRequest) -> HttpResponse:
     """Stands for any view."""
     raise AssertionError
@@ -35,7 +39,7 @@ FIRST = Face(
     ),
     urls=(url_path("v1/", include([url_path("<str:thing_id>/things", view)])),),
     open_paths=("/pages",),
-    own_credential_paths=("/callbacks/",),
+    own_credential_paths={"/callbacks/": credential_check},
 )
 SECOND = Face(
     name="second",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from events_app import follower as follower_module
-from events_app.batches import StoredEvent
+from events_app.batches import EVENT_BYTES, StoredEvent
 from events_app.follower import FollowerReleased, FollowerSlow
 from tests.events.memory_log import MemoryLog
 
@@ -115,8 +115,20 @@ class FollowerContract(ABC):
             await asyncio.gather(waiting, return_exceptions=True)
             assert (await reading.read_all())[self.streams[-1]] == [1, 2]
 
-    async def test_a_follower_that_takes_nothing_is_ended(self, log: MemoryLog, settings: Any) -> None:
-        settings.GATEWAY_FOLLOWER_QUEUE = 3
+    async def test_a_follower_whose_queue_was_full_reads_the_log(self, log: MemoryLog, settings: Any) -> None:
+        settings.GATEWAY_FOLLOWER_QUEUE_BYTES = 3 * (EVENT_BYTES + 2)
+        slow = self.streams[-1]
+        async with self.open_reading(log) as reading:
+            await reading.read_all()
+            for _ in range(2):
+                first, reads = log.head(slow) + 1, len(log.reads)
+                log.deliver(*(log.commit(slow, 1) for _ in range(9)))
+                assert (await reading.read_all())[slow] == list(range(first, first + 9))
+                assert log.reads[reads:] == [(slow, first - 1)]
+
+    async def test_a_follower_that_takes_nothing_for_too_long_is_ended(self, log: MemoryLog, settings: Any) -> None:
+        settings.GATEWAY_FOLLOWER_QUEUE_BYTES = 3 * (EVENT_BYTES + 2)
+        settings.GATEWAY_SLOW_FOLLOWER_SECONDS = 0.0
         slow = self.streams[-1]
         async with self.open_reading(log) as reading:
             await reading.read_all()

@@ -11,6 +11,7 @@ import pytest
 
 from events_app import hub as hub_module
 from events_app.batches import Batch, StoredEvent
+from events_app.gaps import Gap
 from events_app.generations import NO_GENERATIONS, Generations
 from events_app.hub import Hub
 from events_app.log import Page
@@ -18,7 +19,8 @@ from events_app.positions import StreamPosition
 
 
 class MemoryLog:
-    """Streams with offsets 1, 2, 3 …; `reads` are the offsets after which each read was asked for.
+    """Streams with offsets 1, 2, 3 …; `reads` are the offsets after which a follower read, `repairs` the gaps that the
+    hub read together.
 
     `rewind` is a restore or a failover. Generations in `lost` began on a server that is not in use any more.
     """
@@ -26,6 +28,7 @@ class MemoryLog:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: dict[int, list[StoredEvent]] = {}
         self.reads: list[tuple[int, int]] = []
+        self.repairs: list[Sequence[Gap]] = []
         self.generation = 0
         self.generations: dict[int, Generations] = {}
         self.lost: set[int] = set()
@@ -36,6 +39,7 @@ class MemoryLog:
         monkeypatch.setattr("events_app.follower.database.run", self._run)
         monkeypatch.setattr("events_app.hub.database.run", self._run)
         monkeypatch.setattr(hub_module, "heads", self._heads)
+        monkeypatch.setattr(hub_module, "gaps_read", self._read_gaps)
 
     def commit(self, stream_id: int, count: int) -> Batch:
         """Appends events, of which nobody hears yet."""
@@ -43,7 +47,7 @@ class MemoryLog:
         first = len(stream) + 1
         generations = self.generations.get(stream_id, NO_GENERATIONS)
         if count and generations.newest < self.generation:
-            generations = self.generations[stream_id] = generations.begun(self.generation, len(stream))
+            generations = self.generations[stream_id] = generations.begin(self.generation, len(stream))
         newest = generations.newest
         stream += [
             StoredEvent(stream_id, first + n, "message_delta", "run_1", b"{}", None, newest) for n in range(count)
@@ -73,7 +77,7 @@ class MemoryLog:
         self.deliver(*unruly)
 
     async def repair(self) -> None:
-        """Two checks of the hub: what stayed behind in both is nudged."""
+        """Two checks of the hub: what stayed behind in both gets what it lacks."""
         await self.hub.check(full=True)
         await self.hub.check(full=True)
 
@@ -91,6 +95,14 @@ class MemoryLog:
             for stream_id in stream_ids
             if stream_id in self.events
         }
+
+    def _read_gaps(self, gaps: Sequence[Gap]) -> dict[int, list[Batch]]:
+        self.repairs.append(gaps)
+        return {gap.stream_id: [self._batch(*gap)] for gap in gaps}
+
+    def _batch(self, stream_id: int, after: int, through: int) -> Batch:
+        generations = self.generations.get(stream_id, NO_GENERATIONS)
+        return Batch(stream_id, self.events[stream_id][after:through], generations)
 
     async def _run(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)

@@ -14,6 +14,7 @@ from agents_app.events import MessageDelta
 from core_app import database
 from core_app.database import write_transaction
 from events_app import lease, log
+from events_app.commit import Commit, Submission
 from events_app.flusher import Flusher
 from events_app.lease import Fence, LeaseLost
 from events_app.leg_writer import LegWriter
@@ -365,3 +366,25 @@ async def test_what_a_leg_says_to_many_followers_is_joined_too(
         await writer.emit(delta(text))
     await writer.drain()
     assert [data["delta"] for _, _, data in await database.run(stream.events)] == ["a", "bcd"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one way to commit")
+@pytest.mark.parametrize(("synchronous", "mode"), [(True, "on"), (False, "off")])
+def test_streamed_events_may_be_committed_without_waiting_for_the_disk(
+    transactional_db: None, settings: Any, synchronous: bool, mode: str
+) -> None:
+    settings.GATEWAY_SYNCHRONOUS_DELTAS = synchronous
+    stream = leased_stream()
+
+    def shown() -> str:
+        cursor.execute("SHOW synchronous_commit")
+        return str(cursor.fetchone()[0])
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        with write_transaction():
+            Commit([Submission(stream.fence, "run_1", [delta("text")])]).execute()
+            assert shown() == mode
+        # The connection's next transaction is a service's, which waits.
+        assert shown() == "on"
+    assert stream.head() == 1

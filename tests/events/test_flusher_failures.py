@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from core_app import database
-from events_app import flusher as flusher_module
+from core_app.metrics import FLUSHER_FAILURES
 from events_app.commit import Commit
 from events_app.flusher import Flusher
 from events_app.leg_writer import BUSY_PAUSE_SECONDS, LONGEST_BUSY_PAUSE_SECONDS, LegWriter
@@ -163,4 +163,4 @@ async def test_a_thread_that_dies_is_noticed_and_started_again(monkeypatch: pyte
     assert await health.threads_probe() == "ok"
     await flusher.stop()
     assert await database.run(other.types) == ["message_delta"]
-    assert flusher_module.FLUSHER_FAILURES._value.get() >= 2
+    assert FLUSHER_FAILURES._value.get() >= 2

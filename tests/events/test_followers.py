@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from events_app import follower as follower_module
-from events_app.batches import StoredEvent
+from events_app.batches import EVENT_BYTES, StoredEvent
 from events_app.follower import Follower, FollowerReleased, FollowerSlow, MultiFollower, TooManyStreams
 from events_app.generations import Position
 from events_app.subscription import Subscription
@@ -154,7 +154,8 @@ async def test_a_stream_that_is_removed_while_it_joins_is_not_followed(
 
 
 async def test_the_others_go_on_when_one_stream_ends(log: MemoryLog, settings: Any) -> None:
-    settings.GATEWAY_FOLLOWER_QUEUE = 2
+    settings.GATEWAY_FOLLOWER_QUEUE_BYTES = 2 * (EVENT_BYTES + 2)
+    settings.GATEWAY_SLOW_FOLLOWER_SECONDS = 0.0
     async with MultiFollower(hub=log.hub) as follower:
         for stream_id in (1, 2, 3):
             log.commit(stream_id, 0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from events_app import positions
+from events_app.batches import Batch
 from events_app.follower import Follower, FollowerReleased, FollowerReset
 from events_app.generations import MAX_BASES, NO_GENERATIONS, START, Generations, Position, position_parse
 from events_app.positions import StreamPosition
@@ -33,7 +34,7 @@ class State:
     def write(self, event: int) -> State:
         newest, generations = self.incarnations[-1], self.generations
         if generations.newest < newest:
-            generations = generations.begun(newest, len(self.events))
+            generations = generations.begin(newest, len(self.events))
         return replace(self, events=(*self.events, event), generations=generations)
 
     def restore(self, generation: int) -> State:
@@ -90,7 +91,8 @@ def test_a_generation_in_which_nothing_was_lost_resets_nobody() -> None:
 
 
 def test_a_stream_remembers_a_bounded_number_of_generations_and_forgets_on_the_safe_side() -> None:
-    state, readers = State(), set()
+    state = State()
+    readers: set[tuple[Position, tuple[int, ...]]] = set()
     for number in range(1, 3 * MAX_BASES):
         state = state.write(number).restore(2 * number)
         readers.update(state.write(-number).readers())
@@ -112,7 +114,7 @@ def test_a_position_of_generation_0_is_a_number() -> None:
 
 
 def test_the_column_says_what_it_was_given() -> None:
-    generations = NO_GENERATIONS.begun(3, 10).begun(7, 25)
+    generations = NO_GENERATIONS.begin(3, 10).begin(7, 25)
     assert generations.text == " 3:10 7:25"
     assert Generations.parse(generations.text) == generations
     assert [generations.position(offset).generation for offset in (10, 11, 25, 26)] == [0, 3, 3, 7]
@@ -164,7 +166,7 @@ async def test_connected_and_returning_readers_have_the_log_after_restores(
     dice, log = random.Random(seed), MemoryLog(monkeypatch)
     log.commit(1, 1)
     clients = [Client(log) for _ in range(3)]
-    late: list[object] = []
+    late: list[Batch] = []
     for round_ in range(1, 8):
         async with Follower(1, hub=log.hub) as connected:
             live = Client(log)
@@ -193,7 +195,7 @@ async def test_connected_and_returning_readers_have_the_log_after_restores(
             assert is_exact
         late = batches
     for client in clients:
-        log.deliver_badly(late, dice)  # type: ignore[arg-type]
+        log.deliver_badly(late, dice)
         await client.read()
         assert client.seen == log.events[1]
 
@@ -236,7 +238,7 @@ async def test_a_reader_that_lost_nothing_goes_on_without_a_word(monkeypatch: py
 
 def test_a_generation_that_nobody_knows_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positions, "generation_is_known", lambda generation: generation != 5)
-    here = StreamPosition(head=20, floor=0, generations=NO_GENERATIONS.begun(9, 15))
+    here = StreamPosition(head=20, floor=0, generations=NO_GENERATIONS.begin(9, 15))
     assert here.resume(Position(12, 5)).after == 0
     assert here.resume(Position(18, 5)).dropped == {"from": "18.5", "to": 0, "reason": "reset"}
     assert here.resume(Position(18)).dropped == {"from": 18, "to": 15, "reason": "reset"}
@@ -244,6 +246,6 @@ def test_a_generation_that_nobody_knows_begins_anew(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_not_kept_any_more_is_told_with_a_reset() -> None:
-    here = StreamPosition(head=20, floor=16, generations=NO_GENERATIONS.begun(9, 15))
+    here = StreamPosition(head=20, floor=16, generations=NO_GENERATIONS.begin(9, 15))
     assert here.resume(Position(18)).dropped == {"from": 18, "to": "16.9", "reason": "reset"}
     assert here.resume(Position(12)).dropped == {"from": 13, "to": "16.9"}

@@ -87,6 +87,13 @@ def test_tokens_are_issued_for_what_the_tenant_has(owner: Caller, stranger: Call
         group_token_issue(principal=stranger.principal, public_id="pair")
 
 
+def test_a_token_lives_by_the_databases_clock(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, moment = session_of(owner), database.database_moment()
+    monkeypatch.setattr(clock, "now", lambda: moment + timedelta(hours=1))
+    issued = session_token_issue(principal=owner.principal, public_id=session.public_id)
+    assert moment <= issued.expires_at < moment + timedelta(minutes=10)
+
+
 def test_tokens_go_with_their_stream_and_expired_ones_with_the_next(owner: Caller) -> None:
     with write_transaction():
         streams = [log.stream_create(kind="session") for _ in range(2)]

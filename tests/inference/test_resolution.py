@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from inference_app.catalogue.access import TenantAccess, access_replace, candidates_allowed
 from inference_app.catalogue.config import ModelsConfig, parse
+from inference_app.catalogue.reported import OTHER, ReportedModels
 from inference_app.catalogue.resolution import Candidate, default_candidate, model_candidates, provider_of
 
 
@@ -166,3 +167,19 @@ def test_a_substitute_has_to_be_allowed_by_a_name_of_its_own(patterns: tuple[str
         assert [candidate.name for candidate in candidates_allowed(7, resolution, "gpt-unknown")] == served
     finally:
         access_replace({})
+
+
+def test_only_configured_models_are_reported_by_name() -> None:
+    config = config_of(
+        model_aliases={"fast": [{"model": "three:quick"}, {"model": "shared"}]}, default_model="three:usual"
+    )
+    reported = ReportedModels()
+    configured = ("one:alpha", "one:shared", "two:beta", "two:shared", "three:quick", "three:usual", "demo:tour")
+    for name in configured:
+        assert reported.name(config, name) == name
+        provider, _, model = name.partition(":")
+        assert name == "demo:tour" or reported.model(config, Candidate(provider, model)) == model
+    for name in ("one:anything", "three:alpha", "nobody:alpha", "alpha", ""):
+        assert reported.name(config, name) == OTHER
+    assert reported.model(config, Candidate("three", "zz1")) == OTHER
+    assert reported.model(config_of(model_aliases={"fast": "three:zz1"}), Candidate("three", "zz1")) == "zz1"

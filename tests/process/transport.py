@@ -20,8 +20,8 @@ LIMITS = EdgeLimits(
     idle=10,
     idle_per_address=4,
     descriptors=500,
-    socket_frames=100,
-    socket_messages=200,
+    socket_frames=400,
+    socket_messages=800,
 )
 
 

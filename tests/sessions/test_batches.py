@@ -30,7 +30,7 @@ from events_app.webhooks.services import webhook_create
 from sessions_app import housekeeping
 from sessions_app.legs import sweep as sweeping
 from sessions_app.models import AgentSession, Message, Run, RunState
-from sessions_app.services import erasure
+from sessions_app.services import erasure, redaction
 from sessions_app.services.erasure import end_user_erase, session_erase, tenant_erase
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.retention import retention_apply
@@ -91,7 +91,7 @@ def join_thread(thread: threading.Thread) -> None:
 @pytest.fixture
 def crowd(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> Crowd:
     """The crowd whose clients come with every batch inside `prompts_around_batches`."""
-    for module in (removal, deliveries, erasure, folding):
+    for module in (removal, deliveries, erasure, redaction, folding):
         monkeypatch.setattr(module, "BATCH", 2)
     return Crowd(owner.principal)
 
@@ -111,7 +111,7 @@ def prompts_around_batches(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Ite
         join_thread(during)
 
     with monkeypatch.context() as patched:
-        for module in (removal, deliveries, erasure, folding):
+        for module in (removal, deliveries, erasure, redaction, folding):
             patched.setattr(module, "write_transaction", batch)
         yield
 

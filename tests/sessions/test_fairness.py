@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -96,13 +96,21 @@ async def test_a_worker_with_places_leaves_the_queue_to_bring_its_work(runner: H
 
 
 def test_what_the_sweep_finds_is_queued_and_offered_to_the_worker_that_swept() -> None:
-    class Jobs(list[SessionKey]):
-        defer = list.append
+    class Jobs:
+        def __init__(self) -> None:
+            self.deferred: list[SessionKey] = []
+
+        def defer(self, key: SessionKey) -> None:
+            self.deferred.append(key)
+
+        def find_queued(self, keys: Sequence[SessionKey]) -> Collection[SessionKey]:
+            return [SessionKey(2, GUEST)]
 
     wakeups, queue, offered = Wakeups(), Jobs(), list[SessionKey]()
     wakeups.queue, wakeups.overflow = queue, offered.append
-    wakeups.notify_overdue(SessionKey(1, CROWD))
-    assert queue == offered == [SessionKey(1, CROWD)]
+    wakeups.notify_overdue([SessionKey(1, CROWD), SessionKey(2, GUEST)])
+    assert queue.deferred == [SessionKey(1, CROWD)]
+    assert offered == [SessionKey(1, CROWD), SessionKey(2, GUEST)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -53,7 +53,7 @@ class Scene:
                 WAKEUPS.announce(self.key)
 
     def claim(self, owner: str) -> Fence | None:
-        return lease_claim(stream_id=self.session.stream_id, owner=owner, seconds=60)
+        return lease_claim(stream_id=self.session.stream_id, owner=owner, seconds=settings.GATEWAY_LEASE_SECONDS)
 
     def accept(self) -> None:
         prompt_accept(principal=self.principal, public_id=self.session.public_id, prompt=Prompt(text="go"))
@@ -134,6 +134,8 @@ def _workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return look_and_pause
 
+    # Longer than a scene takes; a lease that is longer than this setting is another server's.
+    monkeypatch.setattr(settings, "GATEWAY_LEASE_SECONDS", 60.0)
     monkeypatch.setattr(WAKEUPS, "queue", JobQueue())
     monkeypatch.setattr(start, "_next_run", pause_after(start._next_run))
     monkeypatch.setattr(sweeping, "sessions_with_work", pause_after(sweeping.sessions_with_work))

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from core_app import clock, database
+from core_app.ids import new_id
+from faces.native import callback_tokens
 from sessions_app.legs.sweep import sweep
 from sessions_app.models import AgentSession
 from tests.gateway_harness import Client, GatewayHarness
@@ -100,6 +102,22 @@ async def test_the_address_is_good_for_one_result(waiting_run: Any, server: Call
 async def test_what_is_no_result_is_refused_and_the_address_stays_good(waiting_run: Any, body: Any) -> None:
     async with waiting_run() as run:
         assert (await run.post(body)).error == (400, "bad_request")
+        assert (await run.post({"result": 1})).status == 200
+        await run.text()
+
+
+async def test_guessing_is_limited_per_address_and_limits_no_good_token(
+    waiting_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_tokens, "UNKNOWN_PER_MINUTE", 2)
+    group = new_id("adr")
+    monkeypatch.setattr(callback_tokens, "client_group", lambda address: group)
+    async with waiting_run() as run:
+        guess = run.address[:-1] + ("x" if run.address[-1] != "x" else "y")
+        # Neither is read: the body would be 400.
+        answers = [await run.poster.post(guess, {"no": "result"}) for _ in range(3)]
+        assert [answer.status for answer in answers] == [404, 404, 429]
+        assert int(answers[2].headers["retry-after"]) >= 1
         assert (await run.post({"result": 1})).status == 200
         await run.text()
 

@@ -20,11 +20,16 @@ BUSY = 6
 
 @dataclass(frozen=True)
 class Event:
-    """An event as received."""
+    """An event as received. `id` is its offset, `position` its whole id."""
 
     id: int
     type: str
     data: dict[str, Any]
+    position: str
+
+    @classmethod
+    def of(cls, position: str, type_: str, data: dict[str, Any]) -> Event:
+        return cls(int(position.partition(".")[0]), type_, data, position)
 
 
 class Client:
@@ -58,15 +63,15 @@ class Client:
         """Reads the whole log of a session, page by page."""
         events: list[Event] = []
         while True:
-            since = events[-1].id if events else 0
+            since = events[-1].position if events else "0"
             page = await self.get(f"/v1/sessions/{session_id}/events?format=json&limit=1000&since={since}")
-            events += [Event(item["id"], item["event"], item["data"]) for item in page["events"]]
+            events += [Event.of(str(item["id"]), item["event"], item["data"]) for item in page["events"]]
             if page["nextCursor"] is None:
                 return events
 
-    async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Event | str]:
+    async def follow(self, session_id: str, after: str = "0") -> AsyncIterator[Event | str]:
         """Yields the session's events after `after`, and the text of comments, until the server ends the stream."""
-        headers = {"X-API-Key": KEY, "Last-Event-ID": str(after)}
+        headers = {"X-API-Key": KEY, "Last-Event-ID": after}
         address = f"{self.url}/v1/sessions/{session_id}/events?follow=session"
         async with self._http.get(address, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
@@ -108,7 +113,7 @@ class Watcher:
 
     async def _connection(self) -> None:
         self.connections += 1
-        after = self.events[-1].id if self.events else 0
+        after = self.events[-1].position if self.events else "0"
         async for event in self._client.follow(self._session_id, after):
             if isinstance(event, Event):
                 self._take(event)
@@ -148,5 +153,5 @@ async def _frames(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 def _event(frame: bytes) -> Event | str | None:
     fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line)
     if b"data" in fields:
-        return Event(int(fields[b"id"]), fields[b"event"].decode(), json.loads(fields[b"data"]))
+        return Event.of(fields[b"id"].decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
     return fields[b""].decode() if b"" in fields else None

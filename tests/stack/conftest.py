@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     """A state that is empty but for its schema."""
     directory = tmp_path / "data"
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     with ExitStack() as stack:
         yield deployment_of(directory, stack)
 

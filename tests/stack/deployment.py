@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-KEY = "stack-key"
+KEY = "the-key-of-the-stacks-tests"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Roamer(Client):
         except AssertionError as answer:
             raise Refused(str(answer)) from answer
 
-    async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Event | str]:
+    async def follow(self, session_id: str, after: str = "0") -> AsyncIterator[Event | str]:
         self.url = self._chance.choice(self.urls)
         try:
             async for event in super().follow(session_id, after):

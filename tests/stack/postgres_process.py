@@ -27,12 +27,13 @@ class PostgresMissing(Exception):
 
 
 class PostgresProcess:
-    """A cluster below `within`, which its user must be able to reach. Raises PostgresMissing.
+    """A cluster below `within`, which its user must be able to reach; with a `primary` its asynchronous standby. Raises
+    PostgresMissing.
 
     It is a child of this process and not of pg_ctl, so that its end is known by its exit code.
     """
 
-    def __init__(self, within: Path) -> None:
+    def __init__(self, within: Path, *, primary: PostgresProcess | None = None) -> None:
         directory = within / "postgres"
         directory.mkdir()
         self.port = free_port()
@@ -42,8 +43,11 @@ class PostgresProcess:
         self._programs = _programs()
         self._as_user = _as_user(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        initdb = ("initdb", "--auth=trust", f"--username={USER}", "--no-sync", "--pgdata", str(self._data))
-        subprocess.run(self._command(*initdb), check=True, timeout=SECONDS, cwd="/", stdout=subprocess.DEVNULL)
+        made = ("initdb", "--auth=trust", f"--username={USER}", "--no-sync", "--pgdata", str(self._data))
+        if primary is not None:
+            options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata", str(self._data))
+            made = ("pg_basebackup", f"--dbname={primary.url}", *options)
+        subprocess.run(self._command(*made), check=True, timeout=SECONDS, cwd="/", stdout=subprocess.DEVNULL)
 
     @property
     def alive(self) -> bool:
@@ -59,6 +63,20 @@ class PostgresProcess:
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < until, self.log()
             time.sleep(0.05)
+
+    def has_received_all(self, primary: PostgresProcess) -> bool:
+        """Returns True when this standby has replayed everything that its primary has committed so far."""
+        with psycopg.connect(primary.url) as one, psycopg.connect(self.url) as other:
+            (here,) = one.execute("SELECT pg_current_wal_flush_lsn()").fetchone() or (None,)
+            (there,) = other.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [here]).fetchone() or (False,)
+        return bool(there)
+
+    def take_over(self, primary: PostgresProcess) -> None:
+        """Makes a standby that does not run the server at the address of its primary, which does not run any more."""
+        self.port, self.url = primary.port, primary.url
+        self.start()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def stop(self, mode: str = "fast") -> None:
         """Stops it: `fast` ends every connection, `immediate` is a crash. Fails with its log when it does not end."""
@@ -111,7 +129,8 @@ class PostgresProcess:
 def _programs() -> Path:
     found = shutil.which("initdb")
     if found is not None:
-        return Path(found).parent
+        # It may be a link to where the other programs are.
+        return Path(found).resolve().parent
     versions = sorted(INSTALLED.glob("*/bin/initdb"))
     if not versions:
         raise PostgresMissing("PostgreSQL's initdb is not installed here, so none can be restarted.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models import F
 from django.test import Client
 
 from core_app import clock
@@ -52,9 +53,9 @@ def claim(tenant: Tenant) -> Claim:
     return found
 
 
-def pass_time(monkeypatch: pytest.MonkeyPatch, time: timedelta) -> None:
-    later = clock.now() + time
-    monkeypatch.setattr(clock, "now", lambda: later)
+def pass_time(time: timedelta) -> None:
+    """Dates all records back by this time."""
+    IdempotencyRecord.objects.update(created_at=F("created_at") - time)
 
 
 def test_the_same_post_again_gets_the_first_answer(client: Client, owner: Caller) -> None:
@@ -119,12 +120,12 @@ def test_a_released_key_can_be_used_again(tenant: Tenant) -> None:
     assert isinstance(begin(tenant, body=b"other"), Claim)
 
 
-def test_a_claim_that_a_crash_left_behind_is_taken_over(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
+def test_a_claim_that_a_crash_left_behind_is_taken_over(tenant: Tenant) -> None:
     dead = claim(tenant)
-    pass_time(monkeypatch, CLAIM_LIFETIME - timedelta(seconds=1))
+    pass_time(CLAIM_LIFETIME - timedelta(seconds=1))
     with pytest.raises(Conflict):
         begin(tenant)
-    pass_time(monkeypatch, timedelta(seconds=2))
+    pass_time(timedelta(seconds=2))
     living = claim(tenant)
     with pytest.raises(Conflict):
         idempotency_complete(claim=dead, status=201, headers={}, body="late")
@@ -135,6 +136,19 @@ def test_a_claim_that_a_crash_left_behind_is_taken_over(monkeypatch: pytest.Monk
     assert begin(tenant) == Replay(201, {}, "right")
 
 
+def test_a_claim_of_a_process_whose_clock_is_ahead_lives_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tenant: Tenant
+) -> None:
+    ahead = clock.now() + timedelta(hours=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "now", lambda: ahead)
+        claim(tenant)
+    with pytest.raises(Conflict):
+        begin(tenant)
+    pass_time(CLAIM_LIFETIME + timedelta(seconds=1))
+    assert isinstance(begin(tenant), Claim)
+
+
 def test_an_answer_that_was_kept_is_not_released(tenant: Tenant) -> None:
     answered = claim(tenant)
     idempotency_complete(claim=answered, status=201, headers={}, body="{}")
@@ -142,19 +156,19 @@ def test_an_answer_that_was_kept_is_not_released(tenant: Tenant) -> None:
     assert begin(tenant) == Replay(201, {}, "{}")
 
 
-def test_an_answer_is_kept_for_a_day(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
+def test_an_answer_is_kept_for_a_day(tenant: Tenant) -> None:
     idempotency_complete(claim=claim(tenant), status=201, headers={}, body="{}")
-    pass_time(monkeypatch, RECORD_LIFETIME - timedelta(seconds=10))
+    pass_time(RECORD_LIFETIME - timedelta(seconds=10))
     assert isinstance(begin(tenant), Replay)
     assert idempotency_purge() == 0
-    pass_time(monkeypatch, timedelta(seconds=20))
+    pass_time(timedelta(seconds=20))
     assert isinstance(begin(tenant), Claim)
 
 
-def test_old_records_are_purged_in_portions(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:
+def test_old_records_are_purged_in_portions(tenant: Tenant) -> None:
     for number in range(3):
         begin(tenant, key=str(number))
-    pass_time(monkeypatch, RECORD_LIFETIME + timedelta(seconds=1))
+    pass_time(RECORD_LIFETIME + timedelta(seconds=1))
     begin(tenant, key="new")
     assert [idempotency_purge(limit=2) for _ in range(3)] == [2, 1, 0]
     assert IdempotencyRecord.objects.get().key == "new"

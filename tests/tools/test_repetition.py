@@ -7,6 +7,7 @@ import socket
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 
 from core_app.database import run
@@ -96,14 +97,14 @@ async def test_a_tool_that_is_not_idempotent_is_called_again_if_nothing_was_sent
 ) -> None:
     """The port refuses the first connection and takes the second."""
     refusals = [ConnectionRefusedError(111, "refused")]
-    create = asyncio.get_running_loop().create_connection
+    connect = aiohappyeyeballs.start_connection
 
     async def refuse_first(*args: Any, **more: Any) -> Any:
         if refusals:
             raise refusals.pop()
-        return await create(*args, **more)
+        return await connect(*args, **more)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse_first, raising=False)
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", refuse_first)
     result = await called(session, callbackUrl=server.url)
     assert (result.status, result.content, refusals) == ("ok", "done", [])
     assert len(server.received) == 1

@@ -18,10 +18,12 @@ from events_app.models import WebhookDelivery, WebhookEndpoint
 from events_app.webhooks import claims, sender
 from events_app.webhooks.schedule import PAUSES
 from gateway_project.process.lifecycle import WEBHOOKS
+from sessions_app.models import AgentSession
 from sessions_app.selectors import session_names
 from tenants_app.models import AuditEntry, Tenant
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness, eventually
+from tests.going_back import go_back, number_generations
 from tests.scripted_engine import ScriptedEngine
 from tests.webhooks.conftest import Hook, hook, rows, time_passes
 from tests.webhooks.receiver import Held, Receiver, fixed_reply
@@ -99,6 +101,22 @@ async def test_an_answer_is_told_as_the_log_has_it(api: Client, receiver: Receiv
         "lastError": None,
         "nextAttemptAt": None,
     }
+
+
+async def test_a_delivery_names_the_position_of_its_event_after_a_restore_too(
+    api: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number_generations(monkeypatch)
+    mine = await hook(api, receiver, "agent_end")
+    session = await api.session()
+    before = (await api.get(f"/v1/sessions/{session}")).json["lastEventIndex"]
+    await database.run(lambda: go_back(AgentSession.objects.get(public_id=session).stream_id, before))
+    await api.run(session, "hello there")
+    told = (await receiver.next()).verify(mine.secret)
+    event = next(frame for frame in await api.log(session) if frame.event == "agent_end")
+    assert event.id.endswith(".1")
+    assert told["data"]["id"] == event.id
+    assert (await mine.only())["eventId"] == event.id
 
 
 async def test_every_type_that_can_be_chosen_is_told(api: Client, receiver: Receiver) -> None:

@@ -16,6 +16,13 @@ Schema = dict[str, Any]
 
 DROPPED = "events_dropped"
 
+POSITION: Schema = {"$ref": "#/components/schemas/Position"}
+POSITION_SHAPE: Schema = {
+    "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+\.[0-9]+$"}],
+    "description": "A position in a stream: the event's offset, or, in later generations, text of offset and"
+    " generation. Opaque: send it as it came.",
+}
+
 PENDING: Mapping[str, type[Event]] = {
     "PendingApproval": ApprovalRequired,
     "PendingQuestion": AskUser,
@@ -80,7 +87,7 @@ def _frame(event_type: str, data: Schema) -> Schema:
     return {
         "type": "object",
         "properties": {
-            "id": {"type": "integer", "description": "The event's offset in its stream."},
+            "id": POSITION,
             "event": {"type": "string", "const": event_type},
             "data": data,
         },
@@ -97,10 +104,11 @@ def _data_schema(cls: type[Event]) -> Schema:
 def _dropped_data() -> Schema:
     return {
         "type": "object",
-        "description": "Events that are no longer stored; `reset`: the position was past the newest event.",
+        "description": "Events that are no longer stored. `reset`: the client has seen events that the database lost;"
+        " what it has after `to` is void, and the stream continues there.",
         "properties": {
-            "from": {"type": "integer"},
-            "to": {"type": "integer"},
+            "from": POSITION,
+            "to": POSITION,
             "reason": {"type": "string", "enum": ["reset"]},
         },
         "required": ["from", "to"],

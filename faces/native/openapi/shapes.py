@@ -11,6 +11,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from faces.native.openapi.events import POSITION
 from sessions_app.models import RunState, SessionState
 
 RUN_STATUS = [state for state in RunState.values if state != RunState.READY]
@@ -44,6 +45,11 @@ class PendingTools(serializers.JSONField):
     """The data of `tool_call_requested`."""
 
 
+@extend_schema_field(POSITION)
+class StreamPosition(serializers.JSONField):
+    """The position of an event in its stream."""
+
+
 def text(**options: Any) -> serializers.CharField:
     """Returns a string field that may be empty."""
     return serializers.CharField(allow_blank=True, **options)
@@ -68,7 +74,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     uptimeMs = serializers.IntegerField()
     createdAt = moment()
     updatedAt = moment()
-    lastEventIndex = serializers.IntegerField(help_text="The newest offset of the session's stream.")
+    lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
     userData = JSONObjectValue()
     groupId = text(allow_null=True)
 
@@ -175,7 +181,7 @@ class StatsSerializer(serializers.Serializer[Any]):
     promptCount = serializers.IntegerField()
     tokenUsage = TokenUsageSerializer()
     toolCalls = serializers.IntegerField()
-    lastEventIndex = serializers.IntegerField()
+    lastEventIndex = StreamPosition()
     eventBufferCount = serializers.IntegerField(help_text="Events that are still stored.")
     byModel = serializers.DictField(child=ModelTotalsSerializer())
 
@@ -188,7 +194,7 @@ class StatusSerializer(serializers.Serializer[Any]):
     pendingQuestions = PendingQuestions()
     pendingTools = PendingTools()
     queue = serializers.IntegerField(help_text="Prompts that wait for the present run.")
-    lastEventIndex = serializers.IntegerField()
+    lastEventIndex = StreamPosition()
     run = RunSerializer(allow_null=True)
 
 

@@ -13,6 +13,7 @@ from edge_app.openapi import Resolve, Schema
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES
 from faces.native.openapi import shapes
+from faces.native.openapi.events import POSITION, POSITION_SHAPE
 from faces.native.openapi.operations import STREAMS, TOOLS
 from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
@@ -25,13 +26,13 @@ PAGE: Schema = {
     "type": "object",
     "properties": {
         "events": {"type": "array", "items": EVENT},
-        "lastEventIndex": {"type": "integer"},
-        "nextCursor": {"type": ["integer", "null"], "description": "`since` of the next page."},
+        "lastEventIndex": POSITION,
+        "nextCursor": {"oneOf": [POSITION, {"type": "null"}], "description": "`since` of the next page."},
         "dropped": {
             "type": "object",
             "properties": {
-                "from": {"type": "integer"},
-                "to": {"type": "integer"},
+                "from": POSITION,
+                "to": POSITION,
                 "reason": {"type": "string", "enum": ["reset"]},
             },
             "required": ["from", "to"],
@@ -47,7 +48,7 @@ STREAM: Schema = {
 
 def components() -> dict[str, Schema]:
     """Returns the schemas that no serializer has."""
-    return {"EventPage": PAGE}
+    return {"EventPage": PAGE, "Position": POSITION_SHAPE}
 
 
 def paths(resolve: Resolve) -> dict[str, Schema]:
@@ -115,7 +116,7 @@ def session_socket(resolve: Resolve) -> Schema:
         "description": "Events as they happen. Every action gets exactly one reply, before any event that it causes.",
         "parameters": [
             path_parameter("session_id"),
-            _query("since", WHOLE_NUMBER, "Events after this offset; without it only new ones."),
+            _query("since", POSITION, "Events after this one; without it only new ones."),
             _query("api_key", {"type": "string"}, "The key, where no header can be sent."),
         ],
         "responses": {"101": {"description": "The socket is open."}},
@@ -156,12 +157,12 @@ def path_parameter(name: str) -> Schema:
 
 def _position() -> list[Schema]:
     return [
-        _query("since", WHOLE_NUMBER, "Events after this offset; 0 is everything."),
+        _query("since", POSITION, "Events after this one; 0 is everything."),
         _query("types", {"type": "string"}, "A comma list: only events of these types."),
         {
             "name": "Last-Event-ID",
             "in": "header",
-            "schema": WHOLE_NUMBER,
+            "schema": POSITION,
             "description": "Precedes `since`.",
         },
     ]

@@ -13,7 +13,7 @@ from edge_app.rest.paging import MAX_LIMIT
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.outbox import TEST_EVENT
 from events_app.webhooks.services import MANY
-from faces.native.openapi.shapes import moment, text
+from faces.native.openapi.shapes import StreamPosition, moment, text
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
 from faces.native.views.webhooks import WebhookViewSet
 from sessions_app.events import WEBHOOK_EVENTS
@@ -64,7 +64,7 @@ class WebhookDeliverySerializer(serializers.Serializer[Any]):
     id = text()
     type = serializers.ChoiceField([*WEBHOOK_EVENTS, TEST_EVENT])
     sessionId = text(allow_null=True)
-    eventId = serializers.IntegerField(allow_null=True, help_text="The event's offset in its session.")
+    eventId = StreamPosition(allow_null=True, help_text="The event's position in its session.")
     status = serializers.ChoiceField(DeliveryState.values)
     attempts = serializers.IntegerField()
     lastStatusCode = serializers.IntegerField(allow_null=True)

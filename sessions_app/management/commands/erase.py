@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from core_app.errors import SessionNotFound
+from core_app.errors import Conflict, SessionNotFound
 from sessions_app.services.erasure import end_user_erase, session_erase, tenant_erase
 from tenants_app.models import Tenant
 
@@ -31,14 +31,14 @@ class Command(BaseCommand):
         target = f"the tenant {tenant!r}" if what == "tenant" else f"the {what} {name!r} of {tenant!r}"
         if not yes and input(f"Erase {target} for good? Type 'erase' to go on: ") != "erase":
             raise CommandError("Nothing was erased.")
-        self.stdout.write(self._erase(what, name or "", owner))
+        try:
+            self.stdout.write(self._erase(what, name or "", owner))
+        except (Conflict, SessionNotFound) as error:
+            raise CommandError(error.message) from None
 
     def _erase(self, what: str, name: str, tenant: Tenant) -> str:
         if what == "session":
-            try:
-                removed = session_erase(tenant_id=tenant.pk, public_id=name, actor=ACTOR)
-            except SessionNotFound as error:
-                raise CommandError(error.message) from None
+            removed = session_erase(tenant_id=tenant.pk, public_id=name, actor=ACTOR)
             return f"Erased the session and its {removed} events."
         if what == "end-user":
             sessions, runs = end_user_erase(tenant_id=tenant.pk, end_user=name, actor=ACTOR)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from core_app.errors import Conflict
 from sessions_app.export import session_export, sessions_of
 from tenants_app.models import Tenant
 
@@ -22,6 +23,9 @@ class Command(BaseCommand):
         owner = Tenant.objects.filter(slug=tenant).first()
         if owner is None:
             raise CommandError(f"There is no tenant {tenant!r}.")
-        for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
-            for line in session_export(found):
-                self.stdout.write(line.decode(), ending="")
+        try:
+            for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
+                for line in session_export(found):
+                    self.stdout.write(line.decode(), ending="")
+        except Conflict as error:
+            raise CommandError(f"{error.message} Discard the output and export again.") from None

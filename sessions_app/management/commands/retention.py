@@ -25,6 +25,6 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no tenant {tenant!r}.")
             done = retention_apply(tenant=owner)
         self.stdout.write(
-            f"Removed {done.sessions} sessions, {done.events} events, {done.ledger} ledger rows"
-            f" and {done.groups} empty groups."
+            f"Removed {done.sessions} sessions, {done.events} events, {done.ledger} ledger rows, {done.audit} audit"
+            f" entries and {done.groups} empty groups."
         )

@@ -156,7 +156,7 @@ class ScriptedFollower(Follower):
         batch = await self.batches.get()
         if isinstance(batch, Exception):
             raise batch
-        self.missing = self.passed(batch)
+        self.missing = self.move_past(batch)
         return batch
 
     def put(self, *offsets: int, type_: str = "some") -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from core_app.errors import BadRequest
 from inference_app.relay.envelope import Envelope
+from inference_app.relay.large_bodies import AT_ONCE_BYTES
 from tests.agents.conftest import Upstream
 from tests.faces.inference.conftest import RelayClient
 
@@ -50,6 +51,40 @@ def test_the_provider_sees_the_model_that_was_looked_at_and_no_other(first: byte
 def test_a_body_in_which_nothing_has_to_change_is_the_same_bytes() -> None:
     raw = rb'{ "model":"m",  "text":"\u00e9 \ud83d\ude00 \"model\"", "n":1e2 }'
     assert Envelope.open(raw).body_for("m") is raw
+
+
+def test_a_change_is_spliced_into_the_clients_bytes() -> None:
+    raw = b'{ "x" : [1.0,\t"\\u00e9"],\n "model":"dear" ,"stream" : true, "n":1e2 }\n'
+    changed = Envelope.open(raw).body_for("cheap", include_usage=True)
+    expected = raw.replace(b'"dear" ', b'"cheap"').replace(b"1e2 }", b'1e2 ,"stream_options":{"include_usage":true}}')
+    assert changed == expected
+
+
+@pytest.mark.parametrize("padding", ["", "x" * AT_ONCE_BYTES])
+@pytest.mark.parametrize("name", ["stream", "max_tokens", "stream_options", "messages"])
+def test_of_a_governed_field_that_comes_twice_the_provider_gets_the_one_that_was_read(name: str, padding: str) -> None:
+    escaped = name.replace("s", "\\u0073")
+    last = "false" if name == "stream" else "[]"
+    raw = f'{{"model":"m","{name}":null,"a":0,"{name}":true,"{escaped}":{last},"b":"{padding}"}}'
+    pairs: Any = json.loads(Envelope.open(raw.encode()).body_for("m"), object_pairs_hook=list)
+    assert pairs == [("model", "m"), ("a", 0), (name, json.loads(last)), ("b", padding)]
+
+
+@pytest.mark.parametrize("padding", [b"", b"x" * AT_ONCE_BYTES])
+@pytest.mark.parametrize("name", ["Model", "STREAM", "Max_Tokens", "\\u004dodel"])
+async def test_a_second_spelling_of_a_field_never_reaches_a_provider(
+    relay: RelayClient, upstream: Upstream, name: str, padding: bytes
+) -> None:
+    body = b'{"model":"hello","messages":[],"%b":true,"x":"%b"}' % (name.encode(), padding)
+    refused = await relay.post("/v1/chat/completions", body)
+    assert (refused.status, refused.json["error"]["param"]) == (400, json.loads(f'"{name}"'))
+    assert upstream.requests() == []
+
+
+def test_a_value_that_the_gateway_reads_is_short() -> None:
+    with pytest.raises(BadRequest) as refused:
+        Envelope.open(b'{"model":"%b"}' % (b"m" * AT_ONCE_BYTES))
+    assert refused.value.field == "model"
 
 
 @pytest.mark.parametrize(

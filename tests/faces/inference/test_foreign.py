@@ -45,7 +45,7 @@ def test_what_stays_is_the_same_bytes() -> None:
     raw = b'{"model":"m","x": 1e2,"input":[%b,%b]}' % (odd, json.dumps(MADE_HERE).encode())
     left = without_foreign_reasoning(Envelope.open(raw), "openai-responses").raw
     assert b'"input":[%b]' % odd in left
-    assert b'"x":1e2' in left
+    assert b'"x": 1e2' in left
 
 
 def test_a_request_without_such_thoughts_is_not_touched() -> None:

@@ -77,6 +77,32 @@ async def test_six_keys_of_a_tenant_do_not_have_six_times_the_limit_of_a_path(
     assert "keys of this tenant together" in answers[-1].json["error"]["message"]
 
 
+REFUSED: list[tuple[str, Any, int]] = [
+    ("/v1/chat/completions", {"model": "nobody-has-this"}, 404),
+    ("/v1/chat/completions", b"no json", 400),
+    ("/v1/embeddings", b'{"model":1}', 400),
+    ("/v1/messages", b"[]", 400),
+    ("/v1/responses", {"model": "hello", "store": True}, 400),
+    ("/v1/messages/count_tokens", {"model": "nobody-has-this"}, 404),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status"), REFUSED)
+async def test_a_refused_request_takes_a_token_and_without_one_its_body_is_not_looked_at(
+    relay: RelayClient, settings: Any, path: str, body: Any, status: int
+) -> None:
+    set_path_limits(settings, **{path.replace("/", "__"): 2})
+    answers = [await relay.post(path, body) for _ in range(3)]
+    assert [answer.status for answer in answers] == [status, status, 429]
+    assert answers[0].headers["ratelimit"].startswith('"default";r=1')
+
+
+async def test_the_list_of_models_has_a_bucket(relay: RelayClient, settings: Any) -> None:
+    set_path_limits(settings, __v1__models=3)
+    paths = ("/v1/models", "/v1/models/hello", "/v1/models/nobody-has-this", "/v1/models")
+    assert [(await relay.get(path)).status for path in paths] == [200, 200, 404, 429]
+
+
 async def test_a_wide_bucket_is_taken_in_blocks_and_never_gives_more(relay: RelayClient, settings: Any) -> None:
     set_path_limits(settings, __v1__embeddings=1800)
     body = {"model": "hello", "input": "x"}

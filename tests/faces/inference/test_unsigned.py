@@ -36,7 +36,7 @@ def test_what_stays_is_the_same_bytes() -> None:
     raw = b'{"model":"m","x": 1e2,"messages":[' + odd % json.dumps(UNSIGNED).encode() + b"]}"
     left = without_unsigned_blocks(Envelope.open(raw)).raw
     assert b'{"type" :"tool_use","input":{"n":1.50,"b":12345678901234567890123}}' in left
-    assert b'"x":1e2' in left
+    assert b'"x": 1e2' in left
     assert b"thinking" not in left
 
 

@@ -1,0 +1,177 @@
+"""A backup is restored under connected and disconnected clients: each has the log, or was told from where it is new.
+
+Embedded, the copy is served at the same port. Distributed, the database is exchanged while the process serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+
+import aiohttp
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.settings import DEPLOYMENT
+from tests.stack.client import Client, Event, Watcher, until
+from tests.stack.deployment import Deployment
+from tests.stack.process import GatewayProcess
+from tests.stack.test_backup import restore_copy
+
+SESSION = "kept"
+SECONDS = 30
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Reader(Watcher):
+    """Keeps what it is shown as the protocol says: after a reset, only what comes before its position is the log's."""
+
+    def __init__(self, client: Client) -> None:
+        self.resets: list[Event] = []
+        super().__init__(client, SESSION)
+
+    def _take(self, event: Event) -> None:
+        if event.type == "events_dropped":
+            assert event.data["reason"] == "reset"
+            self.resets.append(event)
+            self.events = [seen for seen in self.events if seen.id <= event.id]
+        else:
+            super()._take(event)
+
+    def sleeps(self) -> None:
+        """Its connection breaks, and it does not come back before `wakes`."""
+        self._task.cancel()
+
+    def wakes(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+async def run(client: Client, text: str) -> None:
+    """Prompts and waits for the end of the run."""
+    request_id = await client.prompt(SESSION, text)
+
+    async def has_ended() -> bool:
+        return any(
+            event.type == "agent_end" and event.data["requestId"] == request_id for event in await client.log(SESSION)
+        )
+
+    await until(has_ended, SECONDS, f"'{text}' ends")
+
+
+async def put_back(copy: Deployment, first: GatewayProcess, second: GatewayProcess) -> GatewayProcess:
+    """Lets the copy be served at the address that the clients know; returns the process that does."""
+    if DEPLOYMENT == "embedded":
+        await first.kill()
+        second.port, second.url = first.port, first.url
+        await second.start()
+        return second
+    exchange(first.deployment.database_url, copy.database_url)
+
+    async def is_ready() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{first.url}/readyz") as answer:
+            return answer.status == 200
+
+    await until(is_ready, SECONDS, "the process is ready again")
+    return first
+
+
+def exchange(url: str, other_url: str) -> None:
+    """Gives each of two databases the name of the other; connections to them break, as in every restore in place."""
+    names = [str(conninfo_to_dict(each)["dbname"]) for each in (url, other_url)]
+    with psycopg.connect(url.rpartition("/")[0] + "/postgres", autocommit=True) as server:
+        for name in names:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+        server.execute(f"ALTER DATABASE {names[0]} RENAME TO {names[0]}_lost")
+        server.execute(f"ALTER DATABASE {names[1]} RENAME TO {names[0]}")
+        server.execute(f"ALTER DATABASE {names[0]}_lost RENAME TO {names[1]}")
+        for name in names:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@pytest.mark.parametrize("moves_on", [True, False], ids=["written", "quiet"])
+async def test_every_client_has_the_log_after_a_restore_or_was_told_from_where(
+    deployment: Deployment,
+    process: Callable[..., GatewayProcess],
+    http: aiohttp.ClientSession,
+    stack: ExitStack,
+    moves_on: bool,
+) -> None:
+    """`moves_on`: the copy writes more than was lost before the sleepers come back, so offsets alone tell nothing."""
+    first = process("first")
+    await first.start()
+    client = Client(http, first.url)
+    await client.create(SESSION)
+    await run(client, "the first words")
+    async with reading(client, 3) as readers:
+        connected, ahead, at_copy = readers
+        base = (await client.log(SESSION))[-1]
+        await until(lambda: all(reader.events[-1:] == [base] for reader in readers), SECONDS, "all have read it")
+        at_copy.sleeps()
+        copy = restore_copy(deployment, stack)
+        await run(client, "words that are lost")
+        lost = (await client.log(SESSION))[-1]
+        await until(lambda: connected.events[-1] == ahead.events[-1] == lost, SECONDS, "two have read on")
+        ahead.sleeps()
+        await put_back(copy, first, process("second", copy))
+        if moves_on:
+            await run(client, "words in their place, and some more of them than there were before " * 3)
+        ahead.wakes()
+        at_copy.wakes()
+        await until(lambda: bool(ahead.resets), SECONDS, "who was ahead is told")
+        await until(lambda: bool(connected.resets), SECONDS, "who was connected is told")
+        if not moves_on:
+            await run(client, "words in their place")
+        log = await client.log(SESSION)
+        assert log[-1].id > base.id
+        await until(lambda: all(reader.events == log for reader in readers), SECONDS, "all have the log")
+        assert at_copy.resets == []
+        for reader in (connected, ahead):
+            (told,) = reader.resets
+            assert (told.position, told.data["from"], told.data["to"]) == (base.position, lost.id, base.id)
+        # Before: positions are the numbers they were. After: they say that the offsets mean something else now.
+        assert [event.position for event in log[: base.id]] == [str(offset) for offset in range(1, base.id + 1)]
+        generations = {event.position.partition(".")[2] for event in log[base.id :]}
+        assert len(generations) == 1
+        assert generations != {""}
+
+
+@asynccontextmanager
+async def reading(client: Client, count: int) -> AsyncIterator[list[Reader]]:
+    """Opens readers of the session."""
+    readers = [Reader(client) for _ in range(count)]
+    try:
+        yield readers
+    finally:
+        await asyncio.gather(*(reader.stop() for reader in readers))
+
+
+@pytest.mark.skipif(DEPLOYMENT != "embedded", reason="A crash of PostgreSQL is in test_outages.py.")
+async def test_a_killed_process_and_one_that_stopped_go_on_with_the_same_positions(
+    process: Callable[..., GatewayProcess], http: aiohttp.ClientSession
+) -> None:
+    """The system keeps what a killed process wrote: only a power cut loses commits."""
+    gateway = process()
+    await gateway.start()
+    client = Client(http, gateway.url)
+    await client.create(SESSION)
+    await run(client, "one")
+    await gateway.kill()
+    await gateway.start()
+    await run(client, "two")
+    gateway.signal(signal.SIGTERM)
+    assert await gateway.wait_exit() == 0
+    await gateway.start()
+    await run(client, "three")
+    log = await client.log(SESSION)
+    assert [event.position for event in log] == [str(offset) for offset in range(1, len(log) + 1)]
