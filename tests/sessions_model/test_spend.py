@@ -16,6 +16,7 @@ from inference_app.spend.budgets import BUDGETS, BudgetRule
 from inference_app.spend.metering import METER
 from sessions_app.legs import checkpoints
 from sessions_app.legs import leg as legs
+from sessions_app.legs.requests import run_names
 from sessions_app.services.erasure import session_erase
 from tenants_app.ledger_kinds import OPEN_KINDS
 from tenants_app.models import LedgerEntry, Tenant
@@ -126,6 +127,15 @@ async def test_an_answer_that_was_committed_is_not_counted_again_by_the_meter(
     await eventually(lambda: METER.gathered)
     monkeypatch.undo()
     assert [entry.kind for entry in await ledger()] == ["session"]
+
+
+async def test_a_run_of_a_closed_session_has_no_name_for_the_ledger(api: Client) -> None:
+    """An erasure closes the session, removes its name from the ledger, and only then its runs."""
+    session = await api.session(model="scripted:hello")
+    run = await api.run(session, "hello", endUser="u-1")
+    assert await database.run(run_names, [run["requestId"]]) == {run["requestId"]: (session, "u-1")}
+    assert (await api.delete(f"/v1/sessions/{session}")).status in (200, 204)
+    assert await database.run(run_names, [run["requestId"]]) == {}
 
 
 async def test_an_erased_session_comes_back_in_no_row_of_the_ledger(api: Client) -> None:

@@ -22,7 +22,7 @@ from inference_app.spend.budgets import BUDGETS, BudgetRule
 from inference_app.spend.ledger_sums import spend_between
 from inference_app.spend.metering import METER, CallRecord
 from inference_app.spend.request_price import request_price
-from inference_app.spend.usage import Usage
+from inference_app.spend.usage import ReportedUsage, Usage
 from tenants_app.ledger_kinds import ABANDONED_AFTER, FOLDED_AFTER
 from tenants_app.models import LedgerEntry
 from tenants_app.numbers import MAX_TOKENS, MAX_USD
@@ -95,6 +95,19 @@ async def test_a_usage_that_no_model_has_is_bounded_where_it_is_read(relay: Rela
     first, second = await ledger()
     assert (first.input_tokens, first.output_tokens) == (MAX_TOKENS, MAX_TOKENS)
     assert second.input_tokens == 11
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        ReportedUsage(prompt_tokens=2**63, completion_tokens=10**30),
+        ReportedUsage(input_tokens=2**63, output_tokens=10**30, cache_read_input_tokens=2**62),
+    ],
+)
+def test_reported_counts_are_bounded_before_anybody_adds_them_up(reported: ReportedUsage) -> None:
+    usage = reported.usage()
+    assert (usage.input, usage.output) == (MAX_TOKENS, MAX_TOKENS)
+    assert usage.cached <= usage.input
 
 
 @pytest.mark.django_db
