@@ -25,6 +25,9 @@ CONNECTION_SECONDS = 600.0
 IDLE_PARTS = 4
 """A transaction may be idle for a quarter of a lease: its row locks are needed to renew leases, every quarter of it."""
 
+LEAST_IDLE_SECONDS = 1.0
+"""A process on a busy machine may need as long between two statements, however short its leases are."""
+
 DEFAULT_PORT = "5432"
 
 APPLICATION = "agent-gateway "
@@ -88,7 +91,8 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
         "connection_class": connection_class,
     }
     # A process that freezes in a transaction holds its row locks, which other processes need to renew their leases.
-    options = f"-c idle_in_transaction_session_timeout={int(lease_seconds * 1000 / IDLE_PARTS)}"
+    idle_seconds = max(LEAST_IDLE_SECONDS, lease_seconds / IDLE_PARTS)
+    options = f"-c idle_in_transaction_session_timeout={int(idle_seconds * 1000)}"
     options += f" -c lock_timeout={int(lock_seconds * 1000)}"
     return parsed | {
         "CONN_MAX_AGE": 0,

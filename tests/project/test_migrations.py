@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
+from django.db.models.signals import post_migrate, pre_migrate
 
 from core_app import online_migrations
 from core_app.online_migrations import AddCheckOnline, AddIndexOnline, OnlineMigration, UpdateInBatches
@@ -147,3 +148,18 @@ def test_an_index_is_made_and_removed() -> None:
 def indexes(table: str) -> set[str]:
     with connection.cursor() as cursor:
         return set(connection.introspection.get_constraints(cursor, table))
+
+
+@pytest.mark.skipif(DEPLOYMENT != "distributed", reason="SQLite's connections have no such settings")
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_may_think_between_two_statements() -> None:
+    """An idle transaction has a quarter of a lease, and on a busy machine Django takes longer to work out its state."""
+    config = apps.get_app_config("core_app")
+    given: dict[str, Any] = {"sender": config, "using": "default", "verbosity": 0, "interactive": False}
+    found = []
+    for signal in (pre_migrate, post_migrate):
+        signal.send(app_config=config, **given)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW idle_in_transaction_session_timeout")
+            found.append(cursor.fetchone()[0])
+    assert found == ["10min", "2500ms"]
