@@ -1,37 +1,30 @@
 """The credential of a callback's late result: the token in the path of its `resultUrl`, checked before the body is
-read.
-
-A wrong token gets 404, and after some of them in a minute 429. Neither costs more than a look-up in an index. Good
-tokens are not limited, whatever others do at the same address.
-"""
+read. A wrong one gets 404, and counts as a wrong key of its address."""
 
 from __future__ import annotations
 
 import re
 
 from core_app import database
-from core_app.addresses import client_group
-from core_app.errors import NotFound, RateLimited
-from core_app.metrics import RATE_LIMITED
+from core_app.errors import NotFound, Unauthorized
+from edge_app.gate.failed_keys import FAILED_KEYS
 from edge_app.http.asgi import Scope
-from tenants_app.limits import RATE_LIMITS
 from tools_app.calls import token_known
 from tools_app.executors.callback import RESULT_PATH
-
-UNKNOWN_PER_MINUTE = 60
-"""Unknown tokens of one client address."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 
 
 async def callback_token_check(scope: Scope) -> None:
-    """Raises NotFound or RateLimited for a token of no call."""
+    """Raises NotFound for a token of no call, and RateLimited when the address has sent too many."""
     token = scope["path"].removeprefix(RESULT_PATH)
-    if _TOKEN.match(token) is not None and await database.run(token_known, token):
-        return
-    address = client_group((scope.get("client") or ("",))[0])
-    limit = await RATE_LIMITS.take_from(f"callbacks {address}", UNKNOWN_PER_MINUTE)
-    if limit.limited:
-        RATE_LIMITED.inc()
-        raise RateLimited("This address has tried too many tokens; try again later.", retry_after=limit.retry_after)
-    raise NotFound("No call waits for a result at this address.")
+
+    async def look_up() -> bool:
+        if _TOKEN.match(token) is None or not await database.run(token_known, token):
+            raise Unauthorized("No call waits for a result at this address.")
+        return True
+
+    try:
+        await FAILED_KEYS.check(scope, token, look_up)
+    except Unauthorized as unknown:
+        raise NotFound(unknown.message) from None

@@ -14,7 +14,7 @@ import pytest
 
 from core_app import clock, database
 from core_app.ids import new_id
-from faces.native import callback_tokens
+from edge_app.gate import failed_keys
 from sessions_app.legs.sweep import sweep
 from sessions_app.models import AgentSession
 from tests.gateway_harness import Client, GatewayHarness
@@ -107,11 +107,11 @@ async def test_what_is_no_result_is_refused_and_the_address_stays_good(waiting_r
 
 
 async def test_guessing_is_limited_per_address_and_limits_no_good_token(
-    waiting_run: Any, monkeypatch: pytest.MonkeyPatch
+    waiting_run: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_tokens, "UNKNOWN_PER_MINUTE", 2)
+    settings.GATEWAY_FAILED_KEYS_PER_MINUTE = 2
     group = new_id("adr")
-    monkeypatch.setattr(callback_tokens, "client_group", lambda address: group)
+    monkeypatch.setattr(failed_keys, "_address", lambda scope: group)
     async with waiting_run() as run:
         guess = run.address[:-1] + ("x" if run.address[-1] != "x" else "y")
         # Neither is read: the body would be 400.
