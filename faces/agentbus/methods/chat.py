@@ -65,7 +65,7 @@ class CreateParameters(Parameters):
 async def _send(caller: Caller, wanted: SendParameters) -> Mapping[str, Any]:
     """Sends a prompt; the connection then sees the session's conversation from the prompt on."""
     receipt, start = await database.run(send, caller.principal, wanted, caller.connection.client_id)
-    await caller.connection.follow(start)
+    await caller.connection.follow(start, conversation=True)
     return receipt
 
 
