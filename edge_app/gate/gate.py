@@ -24,7 +24,7 @@ from edge_app.gate.cors import is_preflight, preflight_headers
 from edge_app.gate.failed_keys import FAILED_KEYS, FailedKeys
 from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.gate.request import CLIENT_GONE, GateRequest
-from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
+from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header, tell_client_known
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
 from edge_app.http.body_budget import BODIES
 from edge_app.http.errors import ERROR_BODY, internal_error
@@ -173,6 +173,7 @@ class Gate:
         if not match.known:
             raise NotFound("There is nothing at this path.")
         request.principal = principal = await self._authenticate(request.scope, match)
+        tell_client_known(request.scope)
         if match.counted and (limit := await self._limits.take(principal)) is not None:
             request.headers.extend(limit.headers())
             limit.enforce()
