@@ -242,8 +242,7 @@ class AgentbusConnection(Connection):
             principal = self.signed_in.principal
             claim = Claim(principal.tenant_id)
             for found in await database.run_action(claim, sessions_to_resume, principal, self._resumed):
-                await self.follow(found)
-                await self.follow(found, native=True)
+                await self.follow(found, conversation=True, native=True)
         except GatewayError as error:
             self.put_event("chat.error", jsontext.encode_text({"code": error.code, "message": error.message}))
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
@@ -287,13 +286,13 @@ class AgentbusConnection(Connection):
 
     # -- sessions ------------------------------------------------------------------------------------
 
-    async def follow(self, start: FollowFrom, *, native: bool = False) -> None:
-        """Shows the events of a session from a position on: natively, else as a conversation. A session that is
+    async def follow(self, start: FollowFrom, *, conversation: bool = False, native: bool = False) -> None:
+        """Shows the events of a session from a position on: as a conversation, natively, or both. A session that is
         followed already keeps its position. Raises Conflict when the connection follows too many."""
         view = self._views.get(start.stream_id)
         if view is None:
             view = self._views[start.stream_id] = SessionView(start.session_id)
-            self._switch_on(view, native=native)
+            self._switch_on(view, conversation, native)
             if start.dropped is not None:
                 self._put_all(view.show_dropped(start.start, start.dropped))
             try:
@@ -304,7 +303,7 @@ class AgentbusConnection(Connection):
             if self._watching is None:
                 self._watching = asyncio.create_task(self._watch(), name="agentbus-sessions")
         else:
-            self._switch_on(view, native=native)
+            self._switch_on(view, conversation, native)
 
     def unfollow(self, stream_id: int) -> None:
         """Shows nothing of the session any more."""
@@ -312,11 +311,9 @@ class AgentbusConnection(Connection):
             self._sessions.remove(stream_id)
 
     @staticmethod
-    def _switch_on(view: SessionView, *, native: bool) -> None:
-        if native:
-            view.native = True
-        else:
-            view.conversation = True
+    def _switch_on(view: SessionView, conversation: bool, native: bool) -> None:
+        view.conversation |= conversation
+        view.native |= native
 
     async def _watch(self) -> None:
         try:
