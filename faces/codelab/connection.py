@@ -84,7 +84,8 @@ class CodelabConnection(AuthenticatedConnection):
     def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
         frames: list[str] = [] if missing is None else [encode_dropped(missing[1], dropped_range(*missing))]
         for event in events:
-            frames += event.encode(FRAMES)
+            shown = event.encode(FRAMES)
+            frames.extend(shown)
             if not self.read_only:
                 frames.extend(self._offers.note(event))
         self._seen = events[-1].position.wire
