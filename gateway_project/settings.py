@@ -105,6 +105,16 @@ GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
 # Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
 
+# --- Codelab -----------------------------------------------------------------------------------------
+# Keys between services: `key` (tenant `default`), `key:tenant-slug` or `key:*`. None lets nobody in.
+GATEWAY_INTERNAL_API_KEY: list[str] = env.list("INTERNAL_API_KEY", [])
+# Answers every valid body of /tool/execute with 202, as the original gateway did; the body says what happened.
+GATEWAY_COMPAT_STATUS_202 = env.bool("COMPAT_STATUS_202", False)
+# A tool call fails only when no client of its session has been connected for this long.
+GATEWAY_RECONNECT_GRACE = env.float("RECONNECT_GRACE", 5.0)
+# Sockets from this machine need no credential. For development: behind a proxy everybody may seem to be here.
+GATEWAY_ALLOW_ANONYMOUS_LOOPBACK = env.bool("ALLOW_ANONYMOUS_LOOPBACK", False)
+
 # --- Streams -----------------------------------------------------------------------------------------
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
 # A follower that does not read a frame for this long is ended; it resumes from its last id.
@@ -202,6 +212,7 @@ FACES = [
     "faces.inference",
     "faces.responses",
     "faces.agentbus",
+    "faces.codelab",
 ]
 
 INSTALLED_APPS = [
