@@ -24,7 +24,7 @@ class CallerConnection(Protocol):
     async def connect(self, wanted: ConnectParameters) -> Mapping[str, Any]:
         """Signs the client in and returns what `connect` is answered with."""
 
-    async def follow(self, start: FollowFrom, *, native: bool = False) -> None:
+    async def follow(self, start: FollowFrom, *, conversation: bool = False, native: bool = False) -> None:
         """Shows the events of a session from a position on."""
 
     def unfollow(self, stream_id: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge_app.http.asgi import tell_client_known
 from gateway_project.process.connections import ConnectionTable
 from gateway_project.process.http_protocol import MAX_PIPELINED
 from tests.process.transport import LIMITS, connect, table_of, turns
@@ -231,6 +232,23 @@ async def test_the_longest_waiting_connections_of_an_address_are_closed(
     table.tick()
     assert [transport.closed for transport in crowd] == [True, True, False, False, False, False]
     assert not other.closed
+
+
+async def test_connections_of_clients_with_a_good_key_are_kept(
+    application: Application, table: ConnectionTable
+) -> None:
+    async def known(scope: Any, receive: Any, send: Any) -> None:
+        tell_client_known(scope)
+        await application(scope, receive, send)
+
+    crowd = [connect(known, table) for _ in range(LIMITS.idle_per_address + 2)]
+    strangers = [connect(application, table) for _ in range(LIMITS.idle_per_address + 1)]
+    for protocol, _ in crowd + strangers:
+        protocol.data_received(GET)
+    await turns()
+    table.tick()
+    assert not any(transport.closed for _, transport in crowd)
+    assert [transport.closed for _, transport in strangers] == [True] + [False] * LIMITS.idle_per_address
 
 
 async def test_an_ipv6_network_counts_as_one_address(application: Application, table: ConnectionTable) -> None:

@@ -1,0 +1,53 @@
+"""Agentbus clients of a session whose last events were lost: both of their views are told from where to go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from core_app import database
+from tests.conftest import Caller
+from tests.faces.agentbus.bus_client import bus, signed_in
+from tests.faces.native.live_server import LiveServer
+from tests.gateway_harness import Client
+from tests.going_back import go_back, number_generations
+from tests.sessions.test_generations import LOST, append_some, session_that_went_back, stream_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    number_generations(monkeypatch)
+
+
+async def test_a_client_that_resumes_is_told_in_both_views_and_goes_on_from_the_base(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
+    session, base = await session_that_went_back(api)
+    dropped = {"from": base + 1, "to": base, "reason": "reset"}
+    async with bus(server.port) as client:
+        response = await client.sign_in(auth_token=owner.secret, last_seq={session: base + 1})
+        assert response["ok"], response
+        shown = [await client.event("session.event") for _ in range(LOST + 1)]
+        assert shown[0] == {"session_id": session, "event": "events_dropped", "data": dropped, "id": base}
+        assert [event["id"] for event in shown[1:]] == [f"{base + n}.1" for n in range(1, LOST + 1)]
+    updates = [frame["payload"] for frame in client.frames if frame.get("event") == "session.update"]
+    assert updates[0] == {"session_id": session, "state": "dropped", **dropped}
+
+
+async def test_a_client_that_follows_is_told_and_closed_to_come_back(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
+    session = await api.session()
+    await api.run(session, "a few words")
+    stream_id = await database.run(stream_of, session)
+    base = len(await api.log(session))
+    async with signed_in(server.port, owner.secret) as client:
+        await client.call("events.follow", session_id=session, since=base)
+        await database.run(append_some, stream_id, 2)
+        assert [(await client.event("session.event"))["id"] for _ in range(2)] == [base + 1, base + 2]
+        await database.run(go_back, stream_id, base)
+        await database.run(append_some, stream_id, 3)
+        told = await client.event("session.event")
+        assert (told["id"], told["data"]) == (base, {"from": base + 2, "to": base, "reason": "reset"})
+        assert await client.close_code() == 4000
