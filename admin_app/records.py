@@ -62,6 +62,8 @@ class AuditActionFilter(admin.SimpleListFilter):
         return [
             ("admin.login", "sign-ins"),
             ("api_key.", "keys"),
+            ("device.", "devices"),
+            ("connection_token.", "connection tokens"),
             ("approval.", "approvals"),
             ("user.", "users"),
             ("tenant.", "tenants"),

@@ -382,5 +382,11 @@ _ROLE_HELP = {
 
 SITE.page_add(Page(route="usage", name="Usage", key="Usage", view=usage_page))
 SITE.section_add(Section("Spending", rank=2, entries={"Usage": None, "LedgerEntry": None}))
-SITE.section_add(Section("Access", rank=4, entries={"Tenant": None, "ApiKey": None, "User": None}))
+SITE.section_add(
+    Section(
+        "Access",
+        rank=4,
+        entries={"Tenant": None, "ApiKey": None, "User": None, "Device": None, "ConnectionToken": None},
+    )
+)
 SITE.section_add(Section("Record", rank=6, entries={"AuditEntry": "Audit trail"}))

@@ -17,9 +17,10 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Lets migrations think: between two statements Django works out the state of all models, which takes seconds
-        on a busy machine, and an idle transaction of the gateway has less."""
-        pre_migrate.connect(_allow_idle_transactions, sender=self)
-        post_migrate.connect(_bound_idle_transactions, sender=self)
+        on a busy machine, and an idle transaction of the gateway has less. From any sender: Django sends these signals
+        for apps with models only, and this one has none."""
+        pre_migrate.connect(_allow_idle_transactions)
+        post_migrate.connect(_bound_idle_transactions)
 
 
 def _allow_idle_transactions(using: str, **given: Any) -> None:

@@ -32,6 +32,9 @@ class Claim(NamedTuple):
 
 GATEWAY = Claim()
 
+NOBODY = 0
+"""What callers without a tenant share: sign-in pages, passwords, the admin, late results of callbacks."""
+
 
 class Waiter:
     """Somebody who waits for a slot; `start` is called once, when there is one."""

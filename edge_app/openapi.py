@@ -23,7 +23,7 @@ Resolve = Callable[[type[Serializer[Any]], Direction], Schema]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation of a view. `responses` are its successes (None: no body), `errors` further error statuses;
-    `located`: the response has a `Location`. Errors are described in the native shape."""
+    `located`: the response has a `Location`."""
 
     id: str
     tag: str
@@ -47,6 +47,9 @@ class FaceDocument:
 
     paths: Callable[[Resolve], Mapping[str, Schema]] = lambda resolve: {}
     """Makes the path items of consumers and bare endpoints, which no view inspector sees."""
+
+    error: str = ""
+    """The component, among `schemas`, of the face's errors; without it they have the native shape."""
 
     schemas: Callable[[], Mapping[str, Schema]] = dict
     """Makes the components that no serializer has: events, errors in the face's own shape."""

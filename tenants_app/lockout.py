@@ -1,7 +1,9 @@
 """Lockout of an address that has failed too often to sign in under one identity.
 
 It is for the pair only: an attacker locks out neither the owner of the identity at another address, nor others at its
-own. With GATEWAY_REDIS_URL all processes count together; while Redis does not answer, each counts for itself.
+own. An IPv6 address counts as its network of 64 bits, of which one customer has all addresses. Attempts of a pair go
+one after the other: sent at once, all of them would pass the check before the first failure is counted. With
+GATEWAY_REDIS_URL all processes count together; while Redis does not answer, each counts for itself.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from core_app.errors import RateLimited
+from core_app.addresses import client_group
+from core_app.errors import BadRequest, RateLimited, Unauthorized
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
@@ -38,6 +42,16 @@ REDIS_SECONDS = 0.5
 logger = structlog.get_logger("gateway.sign_in")
 
 
+class _Turn:
+    """The lock of one pair, while somebody uses it."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
 class Lockout(Part):
     """Counts of failures by address and identity, for one event loop at a time."""
 
@@ -46,10 +60,29 @@ class Lockout(Part):
         self._local: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._redis: Redis | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: dict[str, _Turn] = {}
 
-    async def check(self, address: str, identity: str) -> None:
-        """Raises RateLimited while the pair is locked."""
+    @asynccontextmanager
+    async def attempt(self, address: str, identity: str) -> AsyncIterator[None]:
+        """Waits for the pair's turn, in which the block attempts to sign in; counts it as failed when it raises
+        Unauthorized or BadRequest. Raises RateLimited while the pair is locked."""
         pair = _pair(address, identity)
+        turn = self._turns.setdefault(pair, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                await self._check(pair)
+                try:
+                    yield
+                except (Unauthorized, BadRequest):
+                    await self._count_failure(pair)
+                    raise
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                self._turns.pop(pair, None)
+
+    async def _check(self, pair: str) -> None:
         count, seconds = self._count(pair)
         if settings.GATEWAY_REDIS_URL and count < FAILURES:
             try:
@@ -65,9 +98,7 @@ class Lockout(Part):
             wait = max(1, round(seconds))
             raise RateLimited(f"Too many failed attempts to sign in; try again in {wait} s.", retry_after=wait)
 
-    async def count_failure(self, address: str, identity: str) -> None:
-        """Counts a failed attempt of the pair."""
-        pair = _pair(address, identity)
+    async def _count_failure(self, pair: str) -> None:
         self._count_locally(pair)
         if settings.GATEWAY_REDIS_URL:
             try:
@@ -87,6 +118,7 @@ class Lockout(Part):
     def clear(self) -> None:
         """Forgets what this process has counted for itself."""
         self._local.clear()
+        self._turns.clear()
 
     def _count(self, pair: str) -> tuple[int, float]:
         count, ends = self._local.get(pair, (0, 0.0))
@@ -114,7 +146,7 @@ class Lockout(Part):
 
 def _pair(address: str, identity: str) -> str:
     """Returns the pair's name, hashed: an identity is whatever a client sends."""
-    digest = hashlib.sha256(f"{address}\n{identity}".encode("utf-8", "replace")).hexdigest()
+    digest = hashlib.sha256(f"{client_group(address)}\n{identity}".encode("utf-8", "replace")).hexdigest()
     return f"gateway:lockout:{digest[:40]}"
 
 

@@ -18,13 +18,13 @@ from django.http.request import split_domain_port, validate_host
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized, Unavailable
-from core_app.shares import RETRY_AFTER_SECONDS, Claim, Shares, Waiter
+from core_app.shares import NOBODY, RETRY_AFTER_SECONDS, Claim, Shares, Waiter
 from edge_app.face import default_body_limit
 from edge_app.gate.cors import is_preflight, preflight_headers
 from edge_app.gate.failed_keys import FAILED_KEYS, FailedKeys
 from edge_app.gate.paths import PathMatch, PathTable
 from edge_app.gate.request import CLIENT_GONE, GateRequest
-from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header
+from edge_app.http.asgi import Application, ClientGone, Receive, Scope, Send, header, tell_client_known
 from edge_app.http.body import count_body, length_check, read_body, replay_body, with_length
 from edge_app.http.body_budget import BODIES
 from edge_app.http.errors import ERROR_BODY, internal_error
@@ -35,10 +35,6 @@ from tenants_app.principal import Principal
 
 WAIT_SECONDS = 30.0
 """A request waits this long for one of GATEWAY_REQUEST_THREADS before it is told to try again (503)."""
-
-
-NOBODY = 0
-"""Requests without a key share a tenant's share: sign-in pages, the admin, late results of callbacks."""
 
 
 class Gate:
@@ -177,6 +173,7 @@ class Gate:
         if not match.known:
             raise NotFound("There is nothing at this path.")
         request.principal = principal = await self._authenticate(request.scope, match)
+        tell_client_known(request.scope)
         if match.counted and (limit := await self._limits.take(principal)) is not None:
             request.headers.extend(limit.headers())
             limit.enforce()
@@ -229,9 +226,10 @@ class Gate:
 
 
 def _shown(scope: Scope) -> str:
-    """Returns where a face may find another credential than a key: the query string and the cookies."""
-    query = scope.get("query_string", b"") + (header(scope, b"cookie") or b"")
-    return str(query.decode("latin-1"))
+    """Returns where a face may find another credential than a key: the query string, the cookies, and Authorization
+    with another scheme."""
+    headers = b"\n".join(header(scope, name) or b"" for name in (b"cookie", b"authorization"))
+    return str((scope.get("query_string", b"") + b"\n" + headers).decode("latin-1"))
 
 
 def _set_free(free: asyncio.Future[None]) -> None:

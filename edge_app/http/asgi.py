@@ -15,6 +15,18 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = HeaderPairs
 
 
+CLIENT_KNOWN = "gateway.client_known"
+"""Extension of the ASGI scope: called without arguments when a request's credential was good. The server then keeps the
+connection between two requests, however many its address has."""
+
+
+def tell_client_known(scope: Scope) -> None:
+    """Tells the server that the request's credential was good; servers without the extension need not know."""
+    tell = (scope.get("extensions") or {}).get(CLIENT_KNOWN)
+    if tell is not None:
+        tell()
+
+
 class ClientGone(Exception):
     """The client went away before its request was complete, or before it had its response."""
 

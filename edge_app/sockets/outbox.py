@@ -1,8 +1,8 @@
 """The outbox: the only writer of a socket. Replies and events leave in the order in which they were put in.
 
-A request is performed however slowly its client reads, so the outbox is bounded twice. Its users wait in time: a
-connection takes no further events before the outbox is empty, and reads no frames beyond MAX_REPLIES waiting replies.
-Whoever puts more than MAX_FRAMES in without waiting ends the socket.
+A request is performed however slowly its client reads, so the outbox is bounded. Its users wait in time: a connection
+takes no further events before the outbox is empty, and reads no frames beyond MAX_REPLIES waiting replies. Whoever puts
+more than MAX_FRAMES in without waiting ends the socket, and so do MAX_SIGNAL_BYTES of signals, which never wait.
 """
 
 from __future__ import annotations
@@ -20,12 +20,21 @@ MAX_REPLIES = 32
 MAX_FRAMES = 1024
 """Beyond what waiting users reach: one page of events (256) with MAX_REPLIES and the replies of requests under way."""
 
+MAX_SIGNAL_BYTES = 2 * 1024 * 1024
+"""Signals have up to 64 KiB each: MAX_FRAMES of them would take 64 MiB for every socket that is not read."""
+
 Frame = str | bytes
 """A text frame or a binary one."""
 
 
 class OutboxFull(Exception):
     """The client takes frames more slowly than they are put in."""
+
+
+class _Signal(str):
+    """A frame that counts towards MAX_SIGNAL_BYTES until it is sent."""
+
+    __slots__ = ()
 
 
 class Outbox:
@@ -35,18 +44,25 @@ class Outbox:
     within GATEWAY_SLOW_FOLLOWER_SECONDS, or the server's own. Nothing is written after that.
     """
 
-    __slots__ = ("_failed", "_frames", "_replies", "_send", "_writer")
+    __slots__ = ("_failed", "_frames", "_replies", "_send", "_signal_bytes", "_writer")
 
     def __init__(self, send: Send, failed: Callable[[Exception], None]) -> None:
         self._send = send
         self._failed = failed
         self._frames: list[Frame] = []
         self._replies = 0
+        self._signal_bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
     def put_events(self, frames: Iterable[Frame]) -> None:
         """Adds events; call `flush` before, unless there are few."""
         self._frames.extend(frames)
+        self._start_writer()
+
+    def put_signal(self, frame: str) -> None:
+        """Adds an event that comes from outside of the streams that the connection follows, such as a broadcast."""
+        self._signal_bytes += len(frame)
+        self._frames.append(_Signal(frame))
         self._start_writer()
 
     def put_reply(self, frame: Frame) -> None:
@@ -74,7 +90,7 @@ class Outbox:
         if self._writer is None:
             if self._frames:
                 self._writer = asyncio.create_task(self._write())
-        elif len(self._frames) > MAX_FRAMES:
+        elif len(self._frames) > MAX_FRAMES or self._signal_bytes > MAX_SIGNAL_BYTES:
             self._frames.clear()
             self._writer.cancel()
             self._failed(OutboxFull())
@@ -88,6 +104,8 @@ class Outbox:
                         await self._send(
                             {"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame}
                         )
+                    if type(frame) is _Signal:
+                        self._signal_bytes -= len(frame)
         except Exception as error:  # the owner decides what it means
             self._failed(error)
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 
-from core_app import database
+from django.conf import settings
+
 from core_app.errors import Unauthorized
 from edge_app.http.asgi import Scope, header
-from faces.agentbus.sign_in import principal_of_user, user_identity
+from faces.agentbus.sign_in import PASSWORD, aprincipal_of_user, user_identity
 from tenants_app.lockout import LOCKOUT
 from tenants_app.principal import Principal
 
@@ -16,19 +17,17 @@ MAX_HEADER = 1024
 
 
 async def basic_principal(scope: Scope) -> Principal | None:
-    """Returns the user of `Authorization: Basic`; None without such a header. Raises Unauthorized, and RateLimited for
-    an address that has failed too often under this name."""
+    """Returns the user of `Authorization: Basic`; None without such a header. Raises Unauthorized, also where
+    GATEWAY_AUTH_MODES has no passwords, and RateLimited for an address that has failed too often under this name."""
     scheme, _, encoded = (header(scope, b"authorization") or b"").strip().partition(b" ")
     if scheme.lower() != b"basic":
         return None
+    if PASSWORD not in settings.GATEWAY_AUTH_MODES:
+        raise Unauthorized("Basic credentials are switched off (GATEWAY_AUTH_MODES): send an API key.")
     name, password = _decode(encoded)
     address = str((scope.get("client") or ("",))[0])
-    await LOCKOUT.check(address, user_identity(name))
-    try:
-        return await database.run(principal_of_user, name, password)
-    except Unauthorized:
-        await LOCKOUT.count_failure(address, user_identity(name))
-        raise
+    async with LOCKOUT.attempt(address, user_identity(name)):
+        return await aprincipal_of_user(name, password)
 
 
 def _decode(encoded: bytes) -> tuple[str, str]:

@@ -23,6 +23,10 @@ PRESENCE_TO_ALL = 100
 """With more connections of a tenant here, only those that have asked for the list are told who comes and goes: a
 thousand clients that come back after a restart would otherwise be sent a million events."""
 
+SPARED_SECONDS = 1.0
+"""A socket may take this long for its `connect` before it makes room for others, so that clients that come back at the
+same time behind one address do not displace each other."""
+
 
 class Client(Protocol):
     """A signed-in connection as the registry sees it."""
@@ -56,6 +60,13 @@ class Client(Protocol):
     def disconnect(self, reason: str) -> None:
         """Sends the event `disconnect` and closes the connection."""
 
+    @property
+    def address(self) -> str:
+        """The client's address, as limits count it."""
+
+    def make_room(self) -> None:
+        """Closes a connection that has not signed in, for the sake of others."""
+
     def shut_down(self) -> None:
         """Sends the event `shutdown` and closes the connection, so that the client comes back to another process."""
 
@@ -67,6 +78,8 @@ class Clients(Part):
         self._clients: dict[int, dict[str, Client]] = {}
         self._receivers: dict[int, Callable[[Mapping[str, Any]], None]] = {}
         self._open: set[Client] = set()
+        self._unsigned: dict[Client, float] = {}
+        """Sockets before their `connect`, the first to come first, with the times from which on they make room."""
         self.started_at = time.time()
         self.requests = 0
         """Requests that this process has taken."""
@@ -83,15 +96,37 @@ class Clients(Part):
 
     @contextmanager
     def track(self, client: Client) -> Iterator[None]:
-        """Counts a socket while it is open; raises RateLimited at GATEWAY_MAX_CONNECTIONS of the process."""
+        """Counts a socket while it is open; raises RateLimited at GATEWAY_MAX_CONNECTIONS of the process, and before
+        that closes sockets that take long to sign in: those of one address beyond GATEWAY_MAX_IDLE_PER_ADDRESS, and
+        the longest waiting one where the process has no room. Strangers could otherwise keep all clients out."""
         limit = settings.GATEWAY_MAX_CONNECTIONS
+        self._make_room(client, limit)
         if len(self._open) >= limit:
             raise RateLimited(f"The process has {limit} open sockets (GATEWAY_MAX_CONNECTIONS).", retry_after=5)
         self._open.add(client)
+        self._unsigned[client] = time.monotonic() + SPARED_SECONDS
         try:
             yield
         finally:
-            self._open.discard(client)
+            self._forget(client)
+
+    def _make_room(self, newcomer: Client, limit: int) -> None:
+        if len(self._open) < limit and len(self._unsigned) < settings.GATEWAY_MAX_IDLE_PER_ADDRESS:
+            return
+        now, address = time.monotonic(), newcomer.address
+        spared = next((at for at, since in enumerate(self._unsigned.values()) if since > now), len(self._unsigned))
+        slow = list(self._unsigned)[:spared]
+        excess = sum(client.address == address for client in self._unsigned) - settings.GATEWAY_MAX_IDLE_PER_ADDRESS + 1
+        leaving = [client for client in slow if client.address == address][: max(0, excess)]
+        if not leaving and len(self._open) >= limit:
+            leaving = slow[:1]
+        for client in leaving:
+            self._forget(client)
+            client.make_room()
+
+    def _forget(self, client: Client) -> None:
+        self._open.discard(client)
+        self._unsigned.pop(client, None)
 
     def count(self, tenant_id: int) -> int:
         """Number of the tenant's signed-in connections here."""
@@ -104,6 +139,7 @@ class Clients(Part):
         if len(members) >= limit:
             raise RateLimited(f"The tenant has {limit} connections (GATEWAY_MAX_CONNECTIONS).", retry_after=5)
         members[client.name] = client
+        self._unsigned.pop(client, None)
         if client.tenant_id not in self._receivers:
             self._receivers[client.tenant_id] = lambda signal: self._receive(client.tenant_id, signal)
             SIGNALS.subscribe(_topic(client.tenant_id), self._receivers[client.tenant_id])

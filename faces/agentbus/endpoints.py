@@ -9,6 +9,7 @@ from typing import Any
 
 from core_app import database
 from core_app.errors import GatewayError, MethodNotAllowed
+from core_app.shares import Claim
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.errors import face_error_body
 from edge_app.http.response import send_error, send_json
@@ -56,7 +57,8 @@ async def _clients(principal: Principal | None) -> Mapping[str, Any]:
 async def _stats(principal: Principal | None) -> Mapping[str, Any]:
     assert principal is not None
     principal.require(SESSIONS)
-    sessions, active_runs = await database.run(session_counts, principal.tenant_id)
+    tenant_id = principal.tenant_id
+    sessions, active_runs = await database.run_action(Claim(tenant_id), session_counts, tenant_id)
     return {
         "connections": CLIENTS.open,
         "uptime": time.time() - CLIENTS.started_at,

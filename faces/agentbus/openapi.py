@@ -11,6 +11,7 @@ from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
 from faces.agentbus.views import AgentbusSessionViewSet, MessageBodySerializer, SessionBodySerializer
 
 TAG = "Agentbus"
+ERROR = "AgentbusError"
 _LIMIT = parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "How many at most.")
 
 
@@ -94,6 +95,13 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
     return made
 
 
+def schemas() -> Mapping[str, Schema]:
+    """Returns the component of the protocol's errors."""
+    fields: Schema = {"code": {"type": "integer"}, "message": {"type": "string"}}
+    inner: Schema = {"type": "object", "properties": fields, "required": ["code", "message"]}
+    return {ERROR: {"type": "object", "properties": {"error": inner}, "required": ["error"]}}
+
+
 _STATUS: Schema = {
     "type": "object",
     "properties": {
@@ -104,7 +112,20 @@ _STATUS: Schema = {
         "uptime": {"type": "number"},
     },
 }
-_CLIENTS: Schema = {"type": "object", "properties": {"clients": {"type": "array", "items": {"type": "object"}}}}
+_CLIENT: Schema = {
+    "type": "object",
+    "properties": {
+        "client_id": {"type": "string"},
+        "client_name": {"type": "string"},
+        "platform": {"type": ["string", "null"]},
+        "version": {"type": ["string", "null"]},
+        "capabilities": {"type": "array", "items": {"type": "string"}},
+        "connected_at": {"type": "number"},
+        "last_activity": {"type": "number"},
+        "state": {"type": "string"},
+    },
+}
+_CLIENTS: Schema = {"type": "object", "properties": {"clients": {"type": "array", "items": _CLIENT}}}
 _STATS: Schema = {
     "type": "object",
     "properties": {
@@ -125,6 +146,7 @@ def _socket(name: str) -> Schema:
         "summary": "Open the RPC socket",
         "responses": {"101": {"description": "The socket is open; the first request is `connect`."}},
         "x-open": True,
+        "x-errors": [404],
     }
 
 
@@ -183,5 +205,7 @@ DOCUMENT = FaceDocument(
         ),
     },
     paths=paths,
+    error=ERROR,
+    schemas=schemas,
     path_parameters={"session_id": "The session's id, `sessionId`."},
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.conf import settings
@@ -17,11 +17,12 @@ from django.contrib.auth import authenticate
 
 from core_app import database
 from core_app.errors import BadRequest, Forbidden, Unauthorized
+from core_app.shares import NOBODY, Claim
 from edge_app.gate.failed_keys import FAILED_KEYS
 from edge_app.http.asgi import Scope
 from faces.agentbus.parameters import Parameters, parser
-from faces.agentbus.tailscale import tailscale_login
-from tenants_app.authentication import principal_for_guest, principal_for_user
+from faces.agentbus.tailscale import is_foreign_page, tailscale_login
+from tenants_app.authentication import aprincipal_for_secret, principal_for_guest, principal_for_user
 from tenants_app.lockout import LOCKOUT
 from tenants_app.models import Tenant, User
 from tenants_app.principal import DEFAULT_TENANT, TAILSCALE_USER, Principal
@@ -38,6 +39,10 @@ CLOCK_SECONDS = 300
 """How far a device's clock may be off."""
 
 MAX_CAPABILITIES = 64
+MAX_TEXT = 200
+"""Characters of `client_name`, `version` and `platform`, which are kept and shown to the tenant's clients."""
+
+PASSWORD = "password"  # noqa: S105  (the name of a way to sign in)
 
 
 class ConnectParameters(Parameters):
@@ -80,8 +85,9 @@ def parse_connect(params: Mapping[str, Any]) -> ConnectParameters:
     connect = _parse(params)
     if not 0 < len(connect.client_id) <= 128 or not connect.client_id.isprintable():
         raise BadRequest("'client_id' has 1 to 128 visible characters.", field="client_id")
-    if len(connect.client_name) > 200:
-        raise BadRequest("'client_name' has at most 200 characters.", field="client_name")
+    for field in ("client_name", "version", "platform"):
+        if len(getattr(connect, field) or "") > MAX_TEXT:
+            raise BadRequest(f"'{field}' has at most {MAX_TEXT} characters.", field=field)
     if len(connect.capabilities) > MAX_CAPABILITIES or any(len(name) > 64 for name in connect.capabilities):
         raise BadRequest(f"At most {MAX_CAPABILITIES} capabilities of 64 characters.", field="capabilities")
     return connect
@@ -109,26 +115,37 @@ def timestamp_literal(frame: bytes) -> str | None:
 async def sign_in(connect: ConnectParameters, *, scope: Scope, nonce: str) -> SignedIn:
     """Returns the caller; raises Unauthorized, Forbidden for a way that is switched off, and RateLimited for an address
     that has failed too often under this identity. `nonce` is the challenge of this connection."""
-    method, identity = _method_of(connect)
+    way = _way_of(connect)
     address = str((scope.get("client") or ("",))[0])
-    await LOCKOUT.check(address, identity)
-    try:
-        if method == "session":
-            assert connect.session_token is not None
-            resumed = await database.run(connection_token_use, connect.session_token)
-            return SignedIn(
-                resumed.principal,
-                resumed.method,
-                resumed.token_id,
-                connect.session_token,
-                resumed.expires_at.timestamp(),
-            )
-        _require_mode(method)
-        principal = await _authenticate(method, connect, scope, nonce)
-    except (Unauthorized, BadRequest):
-        await LOCKOUT.count_failure(address, identity)
-        raise
-    issued: IssuedConnectionToken = await database.run(_issue, principal, method, connect.client_id)
+
+    async def attempt() -> SignedIn | Principal:
+        async with LOCKOUT.attempt(address, way.identity):
+            if way.method == "session":
+                return await _resume(connect)
+            _require_mode(way.method)
+            return await _authenticate(way.method, connect, scope, nonce)
+
+    # Beside the pair's lock: whoever changes the identity with each attempt is counted by address alone.
+    found = await FAILED_KEYS.check(scope, way.credential, attempt)
+    if isinstance(found, SignedIn):
+        return found
+    return await _issue_token(found, way.method, connect.client_id)
+
+
+async def _resume(connect: ConnectParameters) -> SignedIn:
+    assert connect.session_token is not None
+    resumed = await database.run(connection_token_use, connect.session_token)
+    return SignedIn(
+        resumed.principal,
+        resumed.method,
+        resumed.token_id,
+        connect.session_token,
+        resumed.expires_at.timestamp(),
+    )
+
+
+async def _issue_token(principal: Principal, method: str, client_id: str) -> SignedIn:
+    issued: IssuedConnectionToken = await database.run(_issue, principal, method, client_id)
     return SignedIn(principal, method, issued.token_id, issued.secret, issued.expires_at.timestamp())
 
 
@@ -136,17 +153,27 @@ def _issue(principal: Principal, method: str, client_id: str) -> IssuedConnectio
     return connection_token_issue(principal=principal, method=method, client_id=client_id)
 
 
-def _method_of(connect: ConnectParameters) -> tuple[str, str]:
-    """Returns the way that the parameters choose, and the identity under which failures count."""
+class _Way(NamedTuple):
+    """The way that a client takes, the identity under which its failures count, and what it proves itself with."""
+
+    method: str
+    identity: str
+    credential: str
+
+
+def _way_of(connect: ConnectParameters) -> _Way:
+    """Returns the way that the parameters choose."""
     if connect.session_token is not None:
-        return "session", f"session {secret_hash(connect.session_token)}"
+        return _Way("session", f"session {secret_hash(connect.session_token)}", connect.session_token)
     if connect.auth_token is not None:
-        return "token", f"token {secret_hash(connect.auth_token)}"
+        return _Way("token", f"token {secret_hash(connect.auth_token)}", connect.auth_token)
     if connect.device_id is not None:
-        return "device", f"device {connect.device_id[:128]}"
+        identity = f"device {connect.device_id[:128]}"
+        return _Way("device", identity, f"{identity} {connect.signature}")
     if connect.password is not None:
-        return "password", user_identity(connect.username or GATEWAY_USER)
-    return "tailscale", "tailscale"
+        identity = user_identity(connect.username or GATEWAY_USER)
+        return _Way(PASSWORD, identity, f"{identity} {connect.password}")
+    return _Way("tailscale", "tailscale", "tailscale")
 
 
 def _require_mode(method: str) -> None:
@@ -158,11 +185,13 @@ def _require_mode(method: str) -> None:
 
 async def _authenticate(method: str, connect: ConnectParameters, scope: Scope, nonce: str) -> Principal:
     if method == "token":
-        return await FAILED_KEYS.principal(scope, connect.auth_token)
+        return await aprincipal_for_secret(connect.auth_token)
     if method == "device":
         return await database.run(_device, connect, nonce)
-    if method == "password":
-        return await database.run(principal_of_user, connect.username or GATEWAY_USER, connect.password or "")
+    if method == PASSWORD:
+        return await aprincipal_of_user(connect.username or GATEWAY_USER, connect.password or "")
+    if is_foreign_page(scope):
+        raise Unauthorized("A web page signs in through the tailnet from origins that GATEWAY_CORS_ORIGINS names only.")
     login = await tailscale_login(scope)
     return await database.run(_tailscale_user, login)
 
@@ -189,8 +218,13 @@ def user_identity(name: str) -> str:
     return f"user {name.casefold()[:150]}"
 
 
-def principal_of_user(username: str, password: str) -> Principal:
-    """Returns the principal of a user of a tenant; raises Unauthorized."""
+async def aprincipal_of_user(username: str, password: str) -> Principal:
+    """Returns the principal of a user of a tenant; raises Unauthorized. A password takes a thread for a fifth of a
+    second, so those of strangers share what one tenant may have, and Unavailable is raised when too many wait."""
+    return await database.run_action(Claim(NOBODY), _principal_of_user, username, password)
+
+
+def _principal_of_user(username: str, password: str) -> Principal:
     user = authenticate(username=username, password=password)
     if not isinstance(user, User) or user.tenant is None:
         raise Unauthorized("User name or password is wrong.")

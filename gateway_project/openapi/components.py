@@ -6,6 +6,7 @@ The errors are read from `core_app.errors`, so a new one is documented without a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 
 from core_app.errors import GatewayError
 from edge_app.openapi import Schema
@@ -25,6 +26,8 @@ IDEMPOTENCY_KEY: Schema = {
     "description": "The same key with the same body within 24 hours gets the first response again"
     " (`Idempotent-Replayed: true`); with another body 422; while the first request is in progress 409.",
 }
+
+_HEADERS_OF = {429: ("RetryAfter",)}
 
 KEYED: list[Schema] = [{"apiKey": []}, {"bearer": []}]
 BY_STREAM_TOKEN = [*KEYED, {"streamToken": []}]
@@ -76,8 +79,11 @@ def error_schema() -> Schema:
     }
 
 
-def error_references(statuses: Sequence[int]) -> dict[str, Schema]:
-    """Returns references for an operation's `responses`."""
+def error_references(statuses: Sequence[int], error: str = "") -> dict[str, Schema]:
+    """Returns an operation's `responses` for errors: references, or, with the component of a face's own errors, that
+    shape in place of the native one."""
+    if error:
+        return {str(status): _response_of_face(status, error) for status in sorted(set(statuses))}
     return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in sorted(set(statuses))}
 
 
@@ -88,9 +94,17 @@ def header_references(*names: str) -> Schema:
     return {wire.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
+def _response_of_face(status: int, error: str) -> Schema:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": header_references("XRequestId", *_HEADERS_OF.get(status, ())),
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{error}"}}},
+    }
+
+
 def _response(status: int, kinds: Sequence[type[GatewayError]]) -> Schema:
     codes = sorted({kind.code for kind in kinds})
-    own = {429: ("RetryAfter",)}.get(status, ())
+    own = _HEADERS_OF.get(status, ())
     return {
         "description": " or ".join(f"`{code}`" for code in codes),
         "headers": header_references("XRequestId", "RateLimit", "RateLimitPolicy", *own),

@@ -33,8 +33,9 @@ def document() -> Schema:
     for part in documents:
         paths |= part.paths(generator.resolve_serializer)
     descriptions = {name: text for part in documents for name, text in part.path_parameters.items()}
+    errors = {tag: part.error for part in documents for tag in part.tags if part.error}
     for method, path, operation in _operations(paths):
-        _complete(method, path, operation, descriptions)
+        _complete(method, path, operation, descriptions, errors.get(operation["tags"][0], ""))
     schemas = generator.registry.build({}).get("schemas", {}) | {"Error": components.error_schema()}
     for part in documents:
         schemas |= part.schemas()
@@ -67,8 +68,9 @@ def _operations(paths: dict[str, Schema]) -> Iterator[tuple[str, str, Schema]]:
             yield method, path, operation
 
 
-def _complete(method: str, path: str, operation: Schema, path_parameters: dict[str, str]) -> None:
-    """Adds credentials, errors, headers and descriptions of path parameters, so that no face repeats them.
+def _complete(method: str, path: str, operation: Schema, path_parameters: dict[str, str], error: str) -> None:
+    """Adds credentials, errors, headers and descriptions of path parameters, so that no face repeats them. `error` is
+    the component of the face's errors, empty for the native shape.
 
     Takes out the notes of the face: `x-open` (no key), `x-stream-token` (takes one), `x-errors` (statuses beside the
     common ones) and `x-dialect` (errors in the face's own shape, which it describes itself).
@@ -85,7 +87,7 @@ def _complete(method: str, path: str, operation: Schema, path_parameters: dict[s
     for response in operation["responses"].values():
         response["headers"] = {**components.header_references(*common), **response.get("headers", {})}
     if own is None:
-        operation["responses"] = components.error_references(sorted(statuses)) | operation["responses"]
+        operation["responses"] = components.error_references(sorted(statuses), error) | operation["responses"]
     for parameter in operation.get("parameters", ()):
         if parameter.get("in") == "path":
             parameter.setdefault("description", path_parameters[parameter["name"]])

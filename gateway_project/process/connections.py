@@ -2,7 +2,8 @@
 
 A connection waits from its start, or from the end of a response, until the next request's head is complete. The table
 closes connections that wait too long, and the longest waiting ones where too many do, so that silent connections never
-keep others out. Nothing is refused for its address: behind a proxy, or behind one router, many clients share one.
+keep others out. Nothing is refused for its address: behind a proxy, or behind one router, many clients share one. The
+limit per address is for connections that have shown no good credential, since clients keep a hundred of theirs.
 
 Time is counted in ticks of at least a second, and the server reads what has arrived between two of them. A connection
 whose request arrived while the process was busy is therefore served and not closed.
@@ -27,6 +28,10 @@ from core_app.lifecycle import process_wide
 from core_app.metrics import CONNECTIONS_REFUSED
 
 TICK_SECONDS = 1.0
+SPARED_TICKS = 3
+"""A connection is not closed for a crowd before it has waited for two whole seconds at least: a busy client that opens
+some hundred connections at once may need a second until it has sent its requests on all of them."""
+
 REPORT_TICKS = 60
 """Refusals are logged this often at most, as sums: a line for each would be an attack of its own."""
 
@@ -42,6 +47,9 @@ class Waiting(Protocol):
 
     group: str | None
     """Its address as `peer_group` returns it."""
+
+    known: bool
+    """True when a request on it had a good credential."""
 
     def give_up(self) -> None:
         """Closes the connection."""
@@ -99,6 +107,10 @@ def peer_group(address: str) -> str | None:
         return None if address in proxies else address
     trusted = any(parsed in ipaddress.ip_network(proxy) for proxy in proxies)
     return None if trusted else client_group(address)
+
+
+def _is_known(entry: tuple[Waiting, int]) -> bool:
+    return entry[0].known
 
 
 class ConnectionTable:
@@ -170,7 +182,7 @@ class ConnectionTable:
         self._ticks += 1
         self._expire(self._heads, limits.head_seconds, "head_time")
         self._expire(self._idle, KEEP_ALIVE_SECONDS, None)
-        self.relieve(min_ticks=1)
+        self.relieve(min_ticks=SPARED_TICKS)
         self._report()
 
     def relieve(self, *, min_ticks: int) -> None:
@@ -178,14 +190,17 @@ class ConnectionTable:
         limits = self.current_limits()
         if self.waiting <= min(limits.idle, limits.idle_per_address):
             return
-        # Connections between two requests come last, because closing them costs well-behaved clients a reconnect.
-        waiting = [*self._heads.items(), *self._idle.items()]
-        of_group = Counter(connection.group for connection, _ in waiting)
+        # Connections between two requests come last, and of these the known ones, because closing them costs
+        # well-behaved clients a reconnect.
+        waiting = sorted((*self._heads.items(), *self._idle.items()), key=_is_known)
+        of_group = Counter(connection.group for connection, _ in waiting if not connection.known)
         excess = len(waiting) - limits.idle
         for connection, since in waiting:
-            crowded = connection.group is not None and of_group[connection.group] > limits.idle_per_address
+            stranger = connection.group is not None and not connection.known
+            crowded = stranger and of_group[connection.group] > limits.idle_per_address
             if (crowded or excess > 0) and self._ticks - since >= min_ticks:
-                of_group[connection.group] -= 1
+                if stranger:
+                    of_group[connection.group] -= 1
                 excess -= 1
                 self._give_up(connection, "address" if crowded else "idle")
 

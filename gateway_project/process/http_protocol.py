@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from edge_app.http.asgi import CLIENT_KNOWN
 from gateway_project.process.connections import CONNECTIONS, ConnectionTable, peer_group
 
 MAX_PIPELINED = 32
@@ -36,6 +37,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.table = table
         self.limits = self.table.current_limits()
         self.group: str | None = None
+        self.known = False
         self._closing = False
         self._refusal: tuple[int, str] | None = None
         self._fields = 0
@@ -66,6 +68,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Closes a connection that waited too long."""
         self._closing = True
         self.transport.close()
+
+    def become_known(self) -> None:
+        """Spares the connection the limit of its address."""
+        self.known = True
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -107,6 +113,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if not self.known:
+            extensions: dict[Any, Any] = {CLIENT_KNOWN: self.become_known}
+            self.scope["extensions"] = extensions
         self._fields = self._head_bytes = 0
         self._head_complete = False
 

@@ -100,13 +100,15 @@ def connection_token_revoke(*, principal: Principal, secret: str) -> None:
         token = mine.first()
         if token is None:
             raise NotFound("There is no such session token.")
-        if mine.filter(revoked_at=None).update(revoked_at=clock.now()):
-            audit_record(
-                actor=principal.actor,
-                action="connection_token.revoke",
-                target=str(token),
-                tenant_id=principal.tenant_id,
-            )
+        connection_token_end(token=token, actor=principal.actor)
+
+
+def connection_token_end(*, token: ConnectionToken, actor: str) -> None:
+    """Revokes a token; idempotent."""
+    with write_transaction():
+        if ConnectionToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=clock.now()):
+            target, tenant_id = str(token), token.tenant_id
+            audit_record(actor=actor, action="connection_token.revoke", target=target, tenant_id=tenant_id)
         keys_forget()
 
 

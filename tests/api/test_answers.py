@@ -18,7 +18,7 @@ from tests.api.contract import CheckingClient, Contract
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Frame
 
-STREAMED = {"followGroup", "openSocket"}
+STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
 """Operations without a complete response: their frames are validated below. The model gateway's paths are validated in
 tests/faces/inference/test_contract.py, where there is a provider behind them."""
 
@@ -68,6 +68,7 @@ async def test_every_operation_answers_as_documented(
     await read_everything(checking_client)
     await waiting_runs(checking_client)
     await webhooks(checking_client)
+    await agentbus(checking_client)
     expected = {
         operation.name: SUCCESSES.get(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
@@ -201,6 +202,17 @@ async def mark_dead(delivery_id: str) -> None:
             )
 
     await database.run(change)
+
+
+async def agentbus(client: CheckingClient) -> None:
+    for path in ("/status", "/health", "/api/v1/clients", "/api/v1/stats"):
+        assert (await client.get(path)).status == 200
+    await client.post("/api/v1/sessions", {"session_id": "bus", "client_id": "one", "model": "demo:echo"})
+    sent = await client.post("/api/v1/sessions/bus/messages", {"message": "hello"})
+    await client.follow_run("bus", sent.json["run_id"])
+    for path in ("/api/v1/sessions", "/api/v1/sessions/bus", "/api/v1/sessions/bus/messages"):
+        assert (await client.get(path)).status == 200
+    await client.delete("/api/v1/sessions/bus")
 
 
 @pytest.mark.parametrize("who", ["colleague", "stranger", "nobody"])

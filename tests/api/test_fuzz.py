@@ -27,6 +27,7 @@ THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
 
 EXAMPLES = 100 if THOROUGH else 10
 STREAMS = ["followSession", "followGroup", "openSocket"]
+SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"]
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
@@ -42,7 +43,7 @@ SETTINGS = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
-operations = from_dict(document()).exclude(operation_id=STREAMS).exclude(tag=list(INFERENCE.tags))
+operations = from_dict(document()).exclude(operation_id=[*STREAMS, *SOCKETS]).exclude(tag=list(INFERENCE.tags))
 operations.config.phases.coverage.enabled = THOROUGH
 
 

@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
+from faces.agentbus.face import FACE as AGENTBUS
 from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
@@ -52,8 +53,8 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 
 def test_every_path_is_documented_and_no_other() -> None:
-    views = {template(pattern) for pattern in urls.urlpatterns}
-    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers)}
+    views = {template(pattern) for pattern in (*urls.urlpatterns, *AGENTBUS.urls)}
+    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers, *AGENTBUS.consumers)}
     assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 
@@ -121,7 +122,8 @@ def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> No
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.described.get("parameters", ()))
     }
     of_sessions = {"createSession", "forkSession", "prompt", "registerTool"}
-    assert honoured == of_sessions | {"createWebhook", "rotateWebhookSecret", "testWebhook"}
+    of_agentbus = {"agentbusCreateSession", "agentbusSend"}
+    assert honoured == of_sessions | of_agentbus | {"createWebhook", "rotateWebhookSecret", "testWebhook"}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

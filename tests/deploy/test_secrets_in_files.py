@@ -21,12 +21,14 @@ VALUES = {
     "GATEWAY_SECRET_KEY_FALLBACKS": "formerly-this\nbefore-that\n",
     "GATEWAY_DATABASE_URL": "postgresql://gateway:from-a-file@127.0.0.1/gateway\n",
     "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3\n",
+    "GATEWAY_PASSWORD": "of-the-gateway\n",
 }
 DUMP = """
 import json
 from gateway_project import settings
 print(json.dumps({name: getattr(settings, name) for name in (
-    "GATEWAY_API_KEYS", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL")}))
+    "GATEWAY_API_KEYS", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL",
+    "GATEWAY_PASSWORD")}))
 """
 
 
@@ -56,6 +58,7 @@ def test_every_secret_setting_is_taken_from_its_file(tmp_path: Path, files: dict
         "SECRET_KEY_FALLBACKS": ["formerly-this", "before-that"],
         "GATEWAY_DATABASE_URL": "postgresql://gateway:from-a-file@127.0.0.1/gateway",
         "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3",
+        "GATEWAY_PASSWORD": "of-the-gateway",
     }
 
 

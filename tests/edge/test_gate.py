@@ -16,6 +16,7 @@ from core_app.errors import Conflict, NotFound, Unauthorized
 from edge_app.face import Face, Route
 from edge_app.gate import Gate, PathTable
 from edge_app.gate import gate as gate_module
+from edge_app.gate.failed_keys import FailedKeys
 from edge_app.http import body
 from edge_app.http.asgi import Application, Receive, Scope, Send
 from edge_app.http.body import read_body
@@ -696,3 +697,23 @@ async def test_a_tenant_takes_its_share_of_the_threads_and_one_session_its_bound
         assert await inner.entered.get() == "/docs"
         inner.hold.set()
     assert {task.result().status for task in [*requests, page]} == {200}
+
+
+async def test_a_good_credential_in_authorization_does_not_vouch_for_another_one(
+    settings: Any, inner: Inner, limits: RateLimits
+) -> None:
+    shown: list[str] = []
+
+    class Recorded(FailedKeys):
+        async def check(self, scope: Scope, credential: str, look_up: Any) -> Any:
+            shown.append(credential)
+            return await look_up()
+
+    async def token_principal(scope: Scope) -> Principal:
+        return PRINCIPAL
+
+    gate = make(inner, limits, token_principal=token_principal)
+    gate = Gate(inner, gate._paths, limits=limits, failed_keys=Recorded(limits))
+    for text in ("Basic YTpi", "Basic YTpj", "Basic YTpi"):
+        assert (await ask(gate, http_scope("GET", "/things", {"Authorization": text}))).status == 200
+    assert len(set(shown)) == 2

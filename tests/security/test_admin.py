@@ -18,8 +18,9 @@ from core_app import jsontext
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from sessions_app.models import AgentSession
-from tenants_app.models import Tenant, User
+from tenants_app.models import Device, Tenant, User
 from tenants_app.principal import TENANT_SCOPES
+from tenants_app.services.connection_token import connection_token_issue
 from tests.admin.conftest import CALLS, Waiting, act, person, root, signed_in, waiting, waiting_made
 from tests.conftest import Caller
 from tools_app.models import SessionTool, ToolCall
@@ -50,6 +51,8 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
         tenant=tenant, url=f"https://{SECRET}.example.com/", secret="x", events=["agent_end"], description=SECRET
     )
     WebhookDelivery.objects.create(endpoint=hook, type="test", due_at=0)
+    Device.objects.create(tenant=tenant, device_id=SECRET, public_key="A" * 44)
+    connection_token_issue(principal=owner.principal, method="token", client_id=SECRET)
     Provider.objects.create(name=SECRET, entry={})
     Route.objects.create(prefix=SECRET, providers=[])
     Alias.objects.create(name=SECRET, targets=[])

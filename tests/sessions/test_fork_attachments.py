@@ -11,7 +11,6 @@ from django.test.utils import CaptureQueriesContext
 
 from agents_app.engine import Attachment
 from core_app.database import write_transaction
-from core_app.errors import Conflict
 from events_app.models import Stream
 from sessions_app.legs.history import attachment_read, history_load
 from sessions_app.models import AgentSession, AttachmentContent, Message, PromptAttachment, Run
@@ -120,26 +119,3 @@ def test_a_fork_holds_no_lock_of_its_source_while_it_copies(
     monkeypatch.setattr(fork_module, "messages_copy", copy_and_look)
     fork(owner, source)
     assert locked == [source.stream_id]
-
-
-@pytest.mark.skipif(DEPLOYMENT != "distributed", reason="SQLite has one writer, so nothing comes in between")
-def test_a_source_that_is_erased_meanwhile_leaves_no_fork(
-    owner: Caller, source: AgentSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = messages_copy
-
-    def erase_elsewhere() -> None:
-        session_erase(tenant_id=source.tenant_id, public_id=source.public_id, actor="test")
-        connections.close_all()
-
-    def copy_and_erase(**given: Any) -> None:
-        copy(**given)
-        other = threading.Thread(target=erase_elsewhere)
-        other.start()
-        other.join(60)
-
-    monkeypatch.setattr(fork_module, "messages_copy", copy_and_erase)
-    with pytest.raises(Conflict):
-        fork(owner, source)
-    assert not AgentSession.objects.exists()
-    assert not AttachmentContent.objects.exists()

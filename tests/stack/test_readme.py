@@ -25,7 +25,11 @@ def lines_of(name: str) -> str:
 async def test_the_readmes_lines_work_as_printed(name: str, process: Start) -> None:
     server = process()
     await server.start()
-    script = lines_of(name).replace("export KEY=my-key", f"export KEY={KEY}").replace(":4000", f":{server.port}")
+    script = (
+        lines_of(name)
+        .replace("export KEY=my-key-of-20-characters", f"export KEY={KEY}")
+        .replace(":4000", f":{server.port}")
+    )
     assert KEY in script
     shell = await asyncio.create_subprocess_exec(
         "bash", "-e", "-c", script, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL

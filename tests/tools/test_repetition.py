@@ -7,7 +7,7 @@ import socket
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import aiohappyeyeballs
+import aiohttp.connector
 import pytest
 
 from core_app.database import run
@@ -97,14 +97,15 @@ async def test_a_tool_that_is_not_idempotent_is_called_again_if_nothing_was_sent
 ) -> None:
     """The port refuses the first connection and takes the second."""
     refusals = [ConnectionRefusedError(111, "refused")]
-    connect = aiohappyeyeballs.start_connection
+    connector: Any = vars(aiohttp.connector)["aiohappyeyeballs"]
+    connect = connector.start_connection
 
     async def refuse_first(*args: Any, **more: Any) -> Any:
         if refusals:
             raise refusals.pop()
         return await connect(*args, **more)
 
-    monkeypatch.setattr(aiohappyeyeballs, "start_connection", refuse_first)
+    monkeypatch.setattr(connector, "start_connection", refuse_first)
     result = await called(session, callbackUrl=server.url)
     assert (result.status, result.content, refusals) == ("ok", "done", [])
     assert len(server.received) == 1

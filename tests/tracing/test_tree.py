@@ -131,7 +131,7 @@ async def test_a_model_that_is_asked_again_has_a_span_for_each_try(api: Client, 
 
 
 async def test_a_failed_run_says_with_which_code_and_never_with_which_words(api: Client, spans: Spans) -> None:
-    session = await api.session(model="scripted:status:500")
+    session = await api.session(model="scripted:status:500", outagePolicy="fail")
     assert (await api.run(session, "hello"))["status"] == "failed"
     [leg] = await spans.came("leg")
     [whole] = spans.with_name("invoke_agent")

@@ -7,6 +7,7 @@ from typing import Any
 
 from core_app import database
 from core_app.errors import BadRequest, SessionNotFound
+from core_app.shares import Claim
 from edge_app.rpc import Method
 from faces.agentbus.caller import Caller
 from faces.agentbus.parameters import Parameters, SessionParameters, parser
@@ -64,7 +65,9 @@ class CreateParameters(Parameters):
 
 async def _send(caller: Caller, wanted: SendParameters) -> Mapping[str, Any]:
     """Sends a prompt; the connection then sees the session's conversation from the prompt on."""
-    receipt, start = await database.run(send, caller.principal, wanted, caller.connection.client_id)
+    principal = caller.principal
+    claim = Claim(principal.tenant_id, wanted.session_id)
+    receipt, start = await database.run_action(claim, send, principal, wanted, caller.connection.client_id)
     await caller.connection.follow(start, conversation=True)
     return receipt
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core_app import database
+from core_app.shares import Claim
 from edge_app.rpc import Method
 from faces.agentbus.caller import Caller
 from faces.agentbus.clients import CLIENTS
@@ -47,7 +48,8 @@ async def _heartbeat(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
 
 
 async def _revoke(caller: Caller, wanted: RevokeParameters) -> Mapping[str, Any]:
-    await database.run(_revoke_token, caller.principal, wanted.session_id)
+    principal = caller.principal
+    await database.run_action(Claim(principal.tenant_id), _revoke_token, principal, wanted.session_id)
     return {"session_id": wanted.session_id, "status": "revoked"}
 
 

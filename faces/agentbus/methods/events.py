@@ -9,6 +9,7 @@ from typing import Any
 from core_app import database
 from core_app.errors import BadRequest
 from core_app.jsontext import encode
+from core_app.shares import Claim
 from edge_app.rpc import Method
 from faces.agentbus.caller import Caller
 from faces.agentbus.clients import CLIENTS
@@ -41,7 +42,8 @@ class BroadcastParameters(Parameters):
 
 
 async def _follow(caller: Caller, wanted: FollowParameters) -> Mapping[str, Any]:
-    start = await database.run(_start, caller.principal, wanted)
+    claim = Claim(caller.principal.tenant_id, wanted.session_id)
+    start = await database.run_action(claim, _start, caller.principal, wanted)
     await caller.connection.follow(start, native=True)
     return {"session_id": start.session_id, "status": "following"}
 
@@ -51,7 +53,8 @@ def _start(principal: Principal, wanted: FollowParameters) -> FollowFrom:
 
 
 async def _unfollow(caller: Caller, wanted: SessionParameters) -> Mapping[str, Any]:
-    stream_id = await database.run(_stream_of, caller.principal, wanted.session_id)
+    claim = Claim(caller.principal.tenant_id, wanted.session_id)
+    stream_id = await database.run_action(claim, _stream_of, caller.principal, wanted.session_id)
     caller.connection.unfollow(stream_id)
     return {"session_id": wanted.session_id, "status": "unfollowed"}
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from core_app import database
+from core_app.shares import Claim
 from edge_app.rpc import Method
 from faces.agentbus.caller import Caller
 from faces.agentbus.clients import CLIENTS
@@ -49,7 +50,8 @@ async def _status(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
     """Counts the caller's tenant; without `connect` only the process is shown."""
     sessions, active_runs = None, None
     if caller.signed_in is not None:
-        sessions, active_runs = await database.run(session_counts, caller.signed_in.tenant_id)
+        tenant_id = caller.signed_in.tenant_id
+        sessions, active_runs = await database.run_action(Claim(tenant_id), session_counts, tenant_id)
     return {
         "status": "ok",
         "uptime": time.time() - CLIENTS.started_at,

@@ -31,10 +31,6 @@ _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock of the process that migrates, of several that start."""
 
-MIGRATION_IDLE_SECONDS = 300
-"""How long the database lets a migration idle. Between two statements Django may compute for longer than a lease, which
-is the limit of all other transactions."""
-
 
 class Command(BaseCommand):
     help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
@@ -108,12 +104,9 @@ def migrate() -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_KEY])
-        idle = f"{MIGRATION_IDLE_SECONDS}s"
-        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [idle])
         try:
             call_command("migrate", interactive=False, verbosity=0)
         finally:
-            cursor.execute("RESET idle_in_transaction_session_timeout")
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_KEY])
 
 

@@ -45,6 +45,9 @@ RULES: tuple[tuple[str, str], ...] = (
     # What a process counts for its probe, as of some moment ago.
     (r'(?<="sessions":\{"active":)\d+', "<n>"),
     (r'(?<="tracked_keys":)\d+', "<n>"),
+    # A row of a table whose sequence has gaps.
+    (r"(?<=[?&]cursor=)\d+", "<row>"),
+    (r'(?<="nextCursor":")\d+', "<row>"),
     # Ports of this machine.
     (r"\b127\.0\.0\.1:(?!9\b|1\b)\d+", "127.0.0.1:<port>"),
     # A bucket that fills with time, and the pause that it asks for.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from core_app import database
+from core_app import database, database_threads
+from core_app.shares import Claim
+from edge_app.sockets.outbox import MAX_SIGNAL_BYTES, Outbox, OutboxFull
+from faces.agentbus import clients
 from faces.agentbus.clients import CLIENTS
 from faces.agentbus.methods import METHODS
 from tests.conftest import Caller
@@ -136,3 +140,111 @@ async def test_heartbeats_come_by_themselves(server: LiveServer, owner: Caller, 
     async with signed_in(server.port, owner.secret) as client:
         beat = await client.event("heartbeat")
         assert set(beat) == {"timestamp", "uptime"}
+
+
+async def test_strangers_keep_no_client_out(
+    server: LiveServer, owner: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "SPARED_SECONDS", 0.0)
+    settings.GATEWAY_MAX_CONNECTIONS = 3
+    async with (
+        signed_in(server.port, owner.secret) as client,
+        bus(server.port) as oldest,
+        bus(server.port) as youngest,
+    ):
+        youngest.nonce = (await youngest.event("connect.challenge"))["nonce"]
+        async with signed_in(server.port, owner.secret) as newcomer:
+            assert await oldest.close_code() == 4002
+            await newcomer.call("heartbeat")
+        await client.call("heartbeat")
+        assert (await youngest.sign_in(auth_token=owner.secret))["ok"]
+    await eventually(lambda: CLIENTS.open == 0)
+
+
+async def test_one_address_has_few_sockets_that_have_not_signed_in(
+    server: LiveServer, owner: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "SPARED_SECONDS", 0.0)
+    settings.GATEWAY_MAX_IDLE_PER_ADDRESS = 2
+    async with AsyncExitStack() as stack:
+        signed = [await stack.enter_async_context(signed_in(server.port, owner.secret)) for _ in range(3)]
+        waiting = [await stack.enter_async_context(bus(server.port)) for _ in range(3)]
+        assert await waiting[0].close_code() == 4002
+        for client in signed:
+            await client.call("heartbeat")
+        for client in waiting[1:]:
+            assert (await client.sign_in(auth_token=owner.secret))["ok"]
+
+
+async def test_sockets_that_come_at_once_are_spared(
+    server: LiveServer, owner: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "SPARED_SECONDS", 3600.0)
+    settings.GATEWAY_MAX_IDLE_PER_ADDRESS = 1
+    async with bus(server.port) as one, bus(server.port) as two:
+        await two.event("connect.challenge")
+        assert (await one.sign_in(auth_token=owner.secret))["ok"]
+
+
+async def test_a_large_message_needs_a_connect(server: LiveServer, owner: Caller) -> None:
+    frame = json.dumps({"type": "event", "event": "heartbeat", "payload": {"x": "y" * (64 * 1024)}})
+    async with bus(server.port) as client:
+        await client.send_raw(frame)
+        assert await client.close_code() == 1009
+    plain_frame = json.dumps({"type": "req", "id": "r", "method": "heartbeat", "params": {"x": "y" * (64 * 1024)}})
+    async with signed_in(server.port, owner.secret) as client:
+        await client.send_raw(plain_frame)
+        assert (await client.response())["ok"]
+
+
+async def test_a_client_that_reads_no_broadcasts_is_disconnected_before_they_take_much_memory() -> None:
+    failures: list[Exception] = []
+    never = asyncio.Event()
+
+    async def stalled(message: Any) -> None:
+        await never.wait()
+
+    outbox = Outbox(stalled, failures.append)
+    put = 0
+    while not failures:
+        outbox.put_signal("x" * 64 * 1024)
+        put += 1
+        await asyncio.sleep(0)
+    assert isinstance(failures[0], OutboxFull)
+    assert put <= MAX_SIGNAL_BYTES // (64 * 1024) + 1
+
+
+async def test_a_client_that_reads_gets_any_number_of_broadcasts() -> None:
+    failures: list[Exception] = []
+    sent: list[Any] = []
+
+    async def taken(message: Any) -> None:
+        await asyncio.sleep(0)
+        sent.append(message["text"])
+
+    outbox = Outbox(taken, failures.append)
+    # The outbox is never empty: the next frame is there before the last one is taken.
+    for _ in range(100):
+        outbox.put_signal("x" * 64 * 1024)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await outbox.flush()
+    assert (len(sent), failures) == (100, [])
+
+
+@pytest.mark.parametrize("method", ["chat.send", "events.follow", "events.unfollow", "system.status", "auth.revoke"])
+async def test_requests_take_threads_of_their_tenants_share(
+    server: LiveServer, owner: Caller, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    claims: list[int | None] = []
+    run = database_threads.ACTIONS.run
+
+    async def recorded(claim: Claim, *args: Any, **kwargs: Any) -> Any:
+        claims.append(claim.tenant_id)
+        return await run(claim, *args, **kwargs)
+
+    async with signed_in(server.port, owner.secret) as client:
+        await client.call("chat.sessions.create", session_id="mine", model="demo:echo")
+        monkeypatch.setattr(database_threads.ACTIONS, "run", recorded)
+        await client.request(method, session_id="mine", message="hello")
+    assert claims == [owner.principal.tenant_id]

@@ -61,13 +61,16 @@ async def test_errors_have_the_protocols_shape(api: Client, gateway: GatewayHarn
     assert (wrong.status, wrong.json["error"]["code"]) == (400, 4000)
 
 
-async def test_a_user_may_use_basic_credentials(gateway: GatewayHarness, tenant: Tenant) -> None:
+async def test_a_user_may_use_basic_credentials(gateway: GatewayHarness, tenant: Tenant, settings: Any) -> None:
     await sync_to_async(User.objects.create_user)("ann", password="secret: of ann", tenant=tenant, scopes=["sessions"])
     client = gateway.client(None)
 
     def basic(text: str) -> dict[str, str]:
         return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
 
+    # A password is a way to sign in, whatever the wire.
+    assert (await client.get("/api/v1/stats", headers=basic("ann:secret: of ann"))).status == 401
+    settings.GATEWAY_AUTH_MODES = ["token", "password"]
     assert (await client.get("/api/v1/stats", headers=basic("ann:secret: of ann"))).status == 200
     assert (await client.get("/api/v1/stats", headers={"Authorization": "Basic ???"})).status == 401
     for _ in range(5):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +18,15 @@ from asgiref.sync import sync_to_async
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tenants_app.lockout import FAILURES
+from core_app import database_threads
+from core_app.errors import RateLimited, Unauthorized
+from tenants_app.lockout import FAILURES, Lockout
 from tenants_app.models import Tenant, User
 from tenants_app.services import gateway_user_ensure, tenant_create, tenant_update
 from tests.conftest import Caller
 from tests.faces.agentbus.bus_client import BusClient, bus, signed_in
 from tests.faces.native.live_server import LiveServer
+from tests.gateway_harness import WAIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,6 +202,81 @@ async def test_five_failures_lock_the_pair_and_nobody_else(server: LiveServer, t
         assert (await client.sign_in(username="bob", password="pass of bob"))["ok"]
 
 
+async def test_attempts_sent_at_once_are_not_more_than_the_lockout_allows(
+    server: LiveServer, tenant: Tenant, settings: Any
+) -> None:
+    settings.GATEWAY_AUTH_MODES = ["password"]
+    await sync_to_async(User.objects.create_user)("ann", password="pass of ann", tenant=tenant)
+
+    async def guess(number: int) -> int:
+        async with bus(server.port) as client:
+            code: int = (await client.sign_in(username="ann", password=f"guess {number}"))["error"]["code"]
+            return code
+
+    codes = await asyncio.gather(*(guess(number) for number in range(3 * FAILURES)))
+    assert sorted(codes) == [4001] * FAILURES + [4029] * 2 * FAILURES
+
+
+async def test_attempts_under_many_names_are_counted_by_address(
+    server: LiveServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GATEWAY_AUTH_MODES = ["password", "device"]
+    settings.GATEWAY_FAILED_KEYS_PER_MINUTE = 2
+    settings.GATEWAY_REDIS_URL = ""  # former tests have left counts of this address there
+    async with bus(server.port) as client:
+        assert (await client.sign_in(username="ann", password="guess"))["error"]["code"] == 4001
+        assert (await client.sign_in(session_token="agc_" + "x" * 43))["error"]["code"] == 4001
+        assert (await client.sign_in(username="bob", password="guess"))["error"]["code"] == 4029
+
+
+async def test_passwords_of_strangers_take_no_threads_of_others(
+    server: LiveServer, owner: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GATEWAY_AUTH_MODES = ["password", "token"]
+    go_on = threading.Event()
+
+    def slow(**credentials: Any) -> None:
+        assert go_on.wait(WAIT)
+
+    monkeypatch.setattr("faces.agentbus.sign_in.authenticate", slow)
+
+    async def guess(number: int) -> int:
+        async with bus(server.port) as client:
+            code: int = (await client.sign_in(username=f"user {number}", password="x"))["error"]["code"]
+            return code
+
+    guesses = [asyncio.create_task(guess(number)) for number in range(settings.GATEWAY_DB_THREADS)]
+    try:
+        await eventually(lambda: database_threads.ACTIONS.shares.waiting)
+        async with signed_in(server.port, owner.secret) as client:
+            await client.call("chat.sessions.list")
+    finally:
+        go_on.set()
+    assert set(await asyncio.gather(*guesses)) == {4001}
+
+
+@pytest.mark.parametrize("field", ["client_name", "version", "platform"])
+async def test_what_a_client_says_of_itself_is_bounded(server: LiveServer, owner: Caller, field: str) -> None:
+    async with bus(server.port) as client:
+        refused = await client.sign_in(auth_token=owner.secret, **{field: "x" * 201})
+        assert (refused["error"]["code"], refused["error"]["details"]["field"]) == (4000, field)
+        assert (await client.sign_in(auth_token=owner.secret, **{field: "x" * 200}))["ok"]
+
+
+async def test_addresses_of_one_network_are_locked_together(settings: Any) -> None:
+    settings.GATEWAY_REDIS_URL = ""
+    lockout = Lockout()
+    for number in range(FAILURES):
+        with pytest.raises(Unauthorized):
+            async with lockout.attempt(f"2001:db8:1:2::{number}", "user ann"):
+                raise Unauthorized("wrong")
+    with pytest.raises(RateLimited):
+        async with lockout.attempt("2001:db8:1:2:ffff::1", "user ann"):
+            raise AssertionError("no attempt may be made")
+    async with lockout.attempt("2001:db8:1:3::1", "user ann"):
+        pass
+
+
 async def test_a_session_token_is_good_until_its_credential_is_revoked(server: LiveServer, owner: Caller) -> None:
     async with signed_in(server.port, owner.secret) as client:
         token = client.frames[-1]["payload"]["auth_info"]["session_id"]
@@ -250,6 +330,22 @@ async def test_tailscaled_says_who_a_peer_is(
             assert response["payload"]["auth_info"]["user_id"] == login
             assert response["payload"]["auth_info"]["scopes"] == ["tailscale_user"]
             assert (await client.call("chat.sessions.list"))["sessions"] == []
+
+
+async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
+    server: LiveServer, settings: Any, tmp_path: Path
+) -> None:
+    await sync_to_async(tenant_create)(slug="default")
+    path = tmp_path / "tailscaled.sock"
+    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(path)
+    settings.GATEWAY_CORS_ORIGINS = ["*", "https://app.example.com"]
+    async with tailscaled(path, "ann@example.com") as asked:
+        for origin in ("https://evil.example", "null", f"http://127.0.0.1:{server.port}", "*.example.com"):
+            async with bus(server.port, origin=origin) as client:
+                assert (await client.sign_in())["error"]["code"] == 4001, origin
+        assert asked == []
+        async with bus(server.port, origin="https://app.example.com") as client:
+            assert (await client.sign_in())["ok"]
 
 
 async def test_the_header_of_a_proxy_that_is_not_trusted_says_nothing(
