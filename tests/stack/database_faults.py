@@ -12,6 +12,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psycopg
+
 from tests.stack.client import until
 from tests.stack.deployment import exchange_databases
 from tests.stack.faults import Fault, Scene, by_name
@@ -90,12 +92,24 @@ async def disk_full(scene: Scene) -> str:
     assert scene.disk is not None
     seconds = scene.chance.uniform(*FULL_SECONDS)
     await asyncio.to_thread(scene.disk.fill)
+    assert await asyncio.to_thread(is_full, scene.postgres), "PostgreSQL had room on a full disk"
     await asyncio.sleep(seconds)
     await asyncio.to_thread(scene.disk.free)
     ended = not scene.postgres.alive
     if ended:
         await asyncio.to_thread(scene.postgres.start)
     return f"the disk was full for {seconds:.1f} s" + (" and PostgreSQL ended" if ended else "")
+
+
+def is_full(postgres: PostgresProcess) -> bool:
+    """Returns True when the server cannot write a table of some megabytes, which it would not keep."""
+    try:
+        with psycopg.connect(postgres.url) as connection:
+            connection.execute("CREATE TABLE ballast AS SELECT generate_series(1, 200000)")
+            connection.rollback()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def _copy(scene: Scene, *, follows: bool) -> PostgresProcess:

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.stack import laws
-from tests.stack.client import Event
+from tests.stack.client import Event, until
+from tests.stack.database_faults import is_full
+from tests.stack.fleet import directory_made
+from tests.stack.postgres_process import PostgresMissing, PostgresProcess
 from tests.stack.reader import Resettable
 from tests.stack.shifted_clock import ClockMissing, ShiftedClock
 from tests.stack.small_disk import DiskMissing, SmallDisk
@@ -103,3 +107,25 @@ def test_a_full_disk_refuses_to_grow_and_goes_on_when_there_is_room(tmp_path: Pa
         (disk.directory / "more").write_bytes(b"x" * 100_000)
     finally:
         disk.end()
+
+
+async def test_postgresql_on_a_full_disk_refuses_and_goes_on_when_there_is_room() -> None:
+    with ExitStack() as stack:
+        # Its user must reach the directory, which pytest's own does not allow.
+        directory = directory_made(stack)
+        try:
+            disk = SmallDisk(directory)
+            stack.callback(disk.end)
+            postgres = PostgresProcess(disk.directory)
+        except (DiskMissing, PostgresMissing) as missing:
+            pytest.skip(str(missing))
+        stack.callback(postgres.end)
+        postgres.start()
+        assert not is_full(postgres)
+        disk.fill()
+        assert is_full(postgres)
+        disk.free()
+        if not postgres.alive:
+            postgres.start()
+        # It may have crashed and be recovering.
+        await until(lambda: not is_full(postgres), 30, "PostgreSQL writes again")
