@@ -9,6 +9,7 @@ from edge_app.openapi import FaceDocument, Resolve, Schema
 from faces.codelab.execute import MAX_SECONDS
 
 TAG = "Codelab"
+ERROR = "CodelabError"
 
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
@@ -18,6 +19,12 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
         "/api/v1/ws/{session_id}": {"get": _socket("codelabSocketV1")},
         "/tool/execute/{session_id}": {"post": _EXECUTE},
     }
+
+
+def schemas() -> Mapping[str, Schema]:
+    """Returns the component of the protocol's errors."""
+    fields: Schema = {"detail": {"type": "string"}, "code": {"type": "string"}, "status": {"type": "string"}}
+    return {ERROR: {"type": "object", "properties": fields, "required": ["detail"]}}
 
 
 _SESSION: Schema = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -60,7 +67,13 @@ _EXECUTE: Schema = {
     "summary": "Have the session's IDE run a tool, and wait for its result",
     "parameters": [
         _SESSION,
-        {"name": "X-Internal-Auth", "in": "header", "required": True, "schema": {"type": "string"}},
+        {
+            "name": "X-Internal-Auth",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "A key of `GATEWAY_INTERNAL_API_KEY`.",
+        },
     ],
     "security": [],
     "requestBody": {
@@ -92,4 +105,10 @@ _EXECUTE: Schema = {
     },
 }
 
-DOCUMENT = FaceDocument(tags=(TAG,), paths=paths, path_parameters={"session_id": "The session's id."})
+DOCUMENT = FaceDocument(
+    tags=(TAG,),
+    paths=paths,
+    error=ERROR,
+    schemas=schemas,
+    path_parameters={"session_id": "The session's id, `sessionId`."},
+)
