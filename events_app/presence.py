@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import structlog
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 from core_app import database
 from core_app.lifecycle import Periodic, process_wide
 from core_app.log_lines import error_summary
+from core_app.redis_client import redis_client
 from core_app.redis_errors import redis_errors
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class Presence(Periodic):
         """Starts to refresh this process's entries."""
         if settings.GATEWAY_REDIS_URL:
             self._prefix = f"gateway:{self.name}:{await database.run(database.database_identity)}"
-            self._redis = import_string("redis.asyncio.Redis").from_url(
-                settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
-            )
+            self._redis = redis_client(settings.GATEWAY_REDIS_URL, seconds=REDIS_SECONDS)
         await super().start()
 
     async def stop(self) -> None:

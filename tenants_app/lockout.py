@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 from core_app.addresses import client_group
 from core_app.errors import BadRequest, RateLimited, Unauthorized
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import RATE_LIMITED
+from core_app.redis_client import redis_client
 from core_app.redis_errors import redis_errors
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ class Lockout(Part):
         loop = asyncio.get_running_loop()
         if self._redis is None or self._loop is not loop:
             self._loop = loop
-            self._redis = import_string("redis.asyncio.Redis").from_url(
-                settings.GATEWAY_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
-            )
+            self._redis = redis_client(settings.GATEWAY_REDIS_URL, seconds=REDIS_SECONDS)
         return self._redis
 
 

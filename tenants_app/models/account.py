@@ -7,7 +7,9 @@ recognise a key by its `prefix`. Tenants are disabled, not deleted, because thei
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
@@ -71,6 +73,14 @@ class User(AbstractUser):
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="users")
     scopes = models.JSONField(default=list, blank=True)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the user; with another password, or without one, the session tokens end that it once gave."""
+        changed = getattr(self, "_password", None) is not None or not self.has_usable_password()
+        super().save(*args, **kwargs)
+        if changed:
+            tokens = apps.get_model("tenants_app", "ConnectionToken")._default_manager
+            tokens.filter(user_id=self.pk, revoked_at=None).update(revoked_at=clock.now())
 
 
 class ApiKey(models.Model):

@@ -288,6 +288,26 @@ async def test_a_session_token_is_good_until_its_credential_is_revoked(server: L
         assert (await client.sign_in(session_token=token))["error"]["code"] == 4001
 
 
+@pytest.mark.parametrize("password", ["another one", None])
+async def test_a_session_token_ends_with_the_password_that_gave_it(
+    server: LiveServer, tenant: Tenant, settings: Any, password: str | None
+) -> None:
+    settings.GATEWAY_AUTH_MODES, settings.GATEWAY_KEY_CACHE_SECONDS = ["password"], 0
+    user = await sync_to_async(User.objects.create_user)("ann", password="secret of ann", tenant=tenant)
+    async with bus(server.port) as client:
+        response = await client.sign_in(username="ann", password="secret of ann")
+        token = response["payload"]["auth_info"]["session_id"]
+        user.first_name = "Ann"
+        await user.asave()
+        await client.call("heartbeat")
+        user.set_password(password)
+        await user.asave()
+        assert await client.refused("heartbeat") == 4001
+        assert await client.close_code() == 4401
+    async with bus(server.port) as client:
+        assert (await client.sign_in(session_token=token))["error"]["code"] == 4001
+
+
 @asynccontextmanager
 async def tailscaled(path: Path, login: str | None) -> AsyncIterator[list[str]]:
     """Serves tailscaled's whois on a socket; `login` None: the peer is not in the tailnet. Yields the peers asked."""
