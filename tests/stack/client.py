@@ -15,6 +15,7 @@ from tests.stack.deployment import KEY
 
 TERMINAL = frozenset({"agent_end", "agent_abort"})
 POLL_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
 BUSY = 6
 
 
@@ -130,11 +131,15 @@ class Watcher(Seen):
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        pause = POLL_SECONDS
         while True:
+            position = self.position
             # The server is dead, or is about to be: the next connection resumes.
             with contextlib.suppress(aiohttp.ClientError, ConnectionError):
                 await self._connection()
-            await asyncio.sleep(POLL_SECONDS)
+            # A thousand clients that hurry keep a busy server from serving any.
+            pause = POLL_SECONDS if self.position != position else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _connection(self) -> None:
         self.connections += 1

@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.stack.client import Event
 from tests.stack.load import Load, Refused
-from tests.stack.reader import Reader
+from tests.stack.reader import Reader, Resettable
 
 SPARE_DESCRIPTORS = 2000
 RECONNECT_SECONDS = 600.0
@@ -59,14 +59,18 @@ class Crowd:
 
     async def _come_back(self, name: str, outcomes: Counter[str]) -> None:
         seen = self.load.watchers[name]
-        position, offset = seen.position, len(seen.events)
+        position = seen.position
+        mine = Resettable()
+        for event in seen.events:
+            mine.take(event)
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                async for event in self.load.client.follow(name, position):
-                    if isinstance(event, Event):
-                        assert event.id == offset + 1, f"{name}: {event.position} came after {position}"
-                        outcomes["served"] += 1
+                async for shown in self.load.client.follow(name, position):
+                    if isinstance(shown, Event):
+                        mine.take(shown)
+                        assert mine.complaints == [], f"{name}: {mine.complaints}"
+                        outcomes["reset" if mine.resets else "served"] += 1
                         return
                 outcomes["ended"] += 1
             except Refused:
