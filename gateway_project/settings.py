@@ -95,6 +95,18 @@ GATEWAY_RPC_HEARTBEAT_SECONDS = env.float("RPC_HEARTBEAT_SECONDS", 30.0)
 # `system.info` and `system.status` before `connect`.
 GATEWAY_RPC_PUBLIC_STATUS = env.bool("RPC_PUBLIC_STATUS", False)
 
+# --- Agents ------------------------------------------------------------------------------------------
+# A runtime that serves every session of the agent `remote`, and agents of that type without an endpoint of their own.
+GATEWAY_AGENT_URL = env.str("AGENT_URL", "")
+# To the first byte of an agent's answer, and between its bytes.
+GATEWAY_REQUEST_TIMEOUT = env.float("REQUEST_TIMEOUT", 30.0)
+GATEWAY_AGENT_STREAM_TIMEOUT = env.float("AGENT_STREAM_TIMEOUT", 60.0)
+# One answer of an agent, in all and per line or event: an agent that floods harms only its own run.
+GATEWAY_AGENT_OUTPUT_BYTES = env.int("AGENT_OUTPUT_BYTES", 16 * 1024 * 1024)
+GATEWAY_AGENT_LINE_BYTES = env.int("AGENT_LINE_BYTES", 1024 * 1024)
+# A call that an agent addressed to the connected client waits this long for its result.
+GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
+
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
 GATEWAY_MAX_HEADERS = env.int("MAX_HEADERS", 100)
