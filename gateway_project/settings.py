@@ -47,6 +47,12 @@ GATEWAY_API_KEYS: list[str] = env.list("API_KEYS", [])
 GATEWAY_RATE_LIMIT_RPM = env.int("RATE_LIMIT_RPM", 600)
 # All keys of a tenant together: its administrators issue keys, and must not multiply the limit by their number.
 GATEWAY_TENANT_RATE_LIMIT_RPM = env.int("TENANT_RATE_LIMIT_RPM", 5 * GATEWAY_RATE_LIMIT_RPM)
+# Tokens of an issuer (JWT) in place of keys, on every face. These name the issuer of tenant `default`; other tenants
+# name theirs in their setting `jwt`.
+GATEWAY_USE_JWT_AUTH = env.bool("USE_JWT_AUTH", False)
+GATEWAY_JWT_JWKS_URL = env.str("JWT_JWKS_URL", "")
+GATEWAY_JWT_ISSUER = env.str("JWT_ISSUER", "")
+GATEWAY_JWT_AUDIENCE = env.str("JWT_AUDIENCE", "")
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
 # In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.

@@ -54,6 +54,9 @@ class Principal:
 
     guest: str = ""
     allow_private: bool = False
+    expires_at: float | None = None
+    """Seconds since the epoch at which a guest's credential ends; None where something else ends it."""
+
     default_model: str | None = None
     default_agent: str | None = None
 

@@ -6,12 +6,18 @@ Issued secrets have 256 random bits, so one round of SHA-256 is as safe as a slo
 from __future__ import annotations
 
 import hashlib
+import re
 
 from core_app.ids import mark_cell, new_secret
 
 KIND = "agw"
 PREFIX_LENGTH = 12
 """Characters by which a key is recognised, besides the cell's code."""
+
+MAX_TOKEN_LENGTH = 8192
+"""The same for tokens of an issuer, which carry claims."""
+
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\Z")
 
 MAX_LENGTH = 256
 """Longer secrets are rejected without hashing them: no key has one."""
@@ -37,3 +43,8 @@ def secret_prefix(secret: str) -> str:
 def is_well_formed(secret: str) -> bool:
     """True for visible ASCII of at most MAX_LENGTH characters; other texts cannot be keys and are not looked up."""
     return 0 < len(secret) <= MAX_LENGTH and secret.isascii() and secret.isprintable() and " " not in secret
+
+
+def is_jwt(secret: str) -> bool:
+    """True for a text in the form of a JSON Web Token, which is then not looked up as a key."""
+    return len(secret) <= MAX_TOKEN_LENGTH and _JWT.match(secret) is not None

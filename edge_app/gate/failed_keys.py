@@ -22,7 +22,7 @@ from core_app.errors import RateLimited, Unauthorized
 from core_app.lifecycle import process_wide
 from core_app.metrics import FAILED_KEYS as COUNTER
 from edge_app.http.asgi import Scope
-from tenants_app.authentication import aprincipal_for_secret
+from tenants_app.authentication import aprincipal_for_credential
 from tenants_app.limits import RATE_LIMITS, RateLimits
 from tenants_app.principal import Principal
 
@@ -50,8 +50,8 @@ class FailedKeys:
         """Returns the key's principal; raises Unauthorized for a wrong key, and RateLimited instead of it when the
         address has sent too many."""
         if secret is None:
-            return await aprincipal_for_secret(secret)
-        return await self.check(scope, secret, lambda: aprincipal_for_secret(secret))
+            return await aprincipal_for_credential(secret)
+        return await self.check(scope, secret, lambda: aprincipal_for_credential(secret))
 
     async def check(self, scope: Scope, credential: str, look_up: Callable[[], Awaitable[T]]) -> T:
         """Does the same for any credential; `look_up` raises Unauthorized for a wrong one."""

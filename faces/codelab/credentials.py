@@ -1,6 +1,6 @@
 """Credentials of a socket other than a key in a header: `?token=`, and none at all from this machine.
 
-`?token=` takes an API key or a stream token, told apart by their form.
+`?token=` takes an API key, a JWT or a stream token, told apart by their form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core_app import database
 from edge_app.http.asgi import Scope, header
 from edge_app.tokens import StreamTokens, TokenRoute
 from sessions_app.models import AgentSession
-from tenants_app.authentication import aprincipal_for_secret, principal_for_guest, query_parameter
+from tenants_app.authentication import aprincipal_for_credential, principal_for_guest, query_parameter
 from tenants_app.models import Tenant
 from tenants_app.principal import DEFAULT_TENANT, SESSIONS, Principal
 
@@ -44,7 +44,7 @@ async def codelab_principal(scope: Scope) -> Principal | None:
         return await database.run(_anonymous) if _is_local(scope) else None
     if token.startswith(_STREAM_TOKEN):
         return await _STREAM_TOKENS(scope)
-    return await aprincipal_for_secret(token)
+    return await aprincipal_for_credential(token)
 
 
 def _is_local(scope: Scope) -> bool:

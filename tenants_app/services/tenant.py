@@ -21,6 +21,7 @@ SETTINGS: Mapping[str, type] = {
     "allow_private": bool,
     "default_model": str,
     "default_agent": str,
+    "jwt": dict,
     "rpm": int,
     "max_sessions": int,
     "max_waiting": int,

@@ -291,3 +291,20 @@ async def test_a_waiting_call_holds_no_thread(
             await client.send("tool_result", call_id=call_id, result=None)
             assert (await client.frame("ack"))["status"] == "ok"
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+
+
+async def test_keys_are_in_no_log(
+    server: LiveServer, owner: Caller, runtime: Runtime, gateway: GatewayHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("INFO", logger="websockets.client")  # the IDE of the test
+    async with ide(server.port, "s", token=owner.secret) as client:
+        asked = asyncio.create_task(runtime.execute("s"))
+        await client.frame("tool_call")
+        await client.send("tool_result", call_id="call_0", result=1)
+        await asked
+    await runtime.raw("s", b"{")
+    await Runtime(gateway, "a-wrong-service-key").execute("s")
+    assert caplog.records
+    for secret in (TEST_KEY, owner.secret, "a-wrong-service-key"):
+        assert secret not in caplog.text
