@@ -36,7 +36,7 @@ async def open_answer(
             url,
             headers={"Accept": EVENT_STREAM, "Content-Type": "application/json", **headers},
             body=body,
-            first_byte_seconds=settings.GATEWAY_AGENT_REQUEST_TIMEOUT,
+            first_byte_seconds=settings.GATEWAY_REQUEST_TIMEOUT,
             idle_seconds=settings.GATEWAY_AGENT_STREAM_TIMEOUT,
             allow_private=True,
             owner=leg.session.tenant_id,

@@ -18,6 +18,9 @@ from events_app.models import Stream
 from tenants_app.models import Tenant
 from tools_app.states import WAITING, ApprovalState, CallKind, CallState, CallStatus
 
+OUTSIDE_PREFIX = "out_"
+"""Begins the ids of outside calls, and of no others (`tools_app.outside_calls`)."""
+
 _SETTLED = CallState.SETTLED.value
 _OPEN = ~Q(state=_SETTLED)
 
@@ -165,6 +168,11 @@ class ToolCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool_name} ({self.id})"
+
+    @property
+    def is_outside(self) -> bool:
+        """True for a call that belongs to no run (`tools_app.outside_calls`)."""
+        return self.id.startswith(OUTSIDE_PREFIX)
 
     @property
     def effective_args(self) -> Any:

@@ -21,7 +21,7 @@ from core_app.shares import NOBODY, Claim
 from edge_app.gate.failed_keys import FAILED_KEYS
 from edge_app.http.asgi import Scope
 from faces.agentbus.parameters import Parameters, parser
-from faces.agentbus.tailscale import tailscale_login
+from faces.agentbus.tailscale import is_foreign_page, tailscale_login
 from tenants_app.authentication import aprincipal_for_secret, principal_for_guest, principal_for_user
 from tenants_app.lockout import LOCKOUT
 from tenants_app.models import Tenant, User
@@ -190,6 +190,8 @@ async def _authenticate(method: str, connect: ConnectParameters, scope: Scope, n
         return await database.run(_device, connect, nonce)
     if method == PASSWORD:
         return await aprincipal_of_user(connect.username or GATEWAY_USER, connect.password or "")
+    if is_foreign_page(scope):
+        raise Unauthorized("A web page signs in through the tailnet from origins that GATEWAY_CORS_ORIGINS names only.")
     login = await tailscale_login(scope)
     return await database.run(_tailscale_user, login)
 

@@ -2,6 +2,9 @@
 
 tailscaled answers `GET /localapi/v0/whois?addr=<ip:port>` on its socket (tailscale.com/kb/1312/serve describes the
 header that `tailscale serve` adds). The header is believed only from GATEWAY_TRUSTED_PROXIES.
+
+A peer proves nothing that a web page in its browser could not use as well: browsers open sockets to every address for
+the pages of every origin. A page therefore signs in from origins that GATEWAY_CORS_ORIGINS names only; `*` names none.
 """
 
 from __future__ import annotations
@@ -32,6 +35,12 @@ async def tailscale_login(scope: Scope) -> str | None:
         proxied = header(scope, b"tailscale-user-login") or b""
         return clean_text(proxied.decode("utf-8", "replace")).strip()[:200] or None
     return await _whois(str(client[0]), int(client[1]))
+
+
+def is_foreign_page(scope: Scope) -> bool:
+    """Returns True for a socket that a web page opened whose origin GATEWAY_CORS_ORIGINS does not name."""
+    origin = header(scope, b"origin")
+    return origin is not None and origin.decode("latin-1") not in settings.GATEWAY_CORS_ORIGINS
 
 
 async def _whois(host: str, port: int) -> str | None:

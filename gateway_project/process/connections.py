@@ -28,6 +28,10 @@ from core_app.lifecycle import process_wide
 from core_app.metrics import CONNECTIONS_REFUSED
 
 TICK_SECONDS = 1.0
+SPARED_TICKS = 3
+"""A connection is not closed for a crowd before it has waited for two whole seconds at least: a busy client that opens
+some hundred connections at once may need a second until it has sent its requests on all of them."""
+
 REPORT_TICKS = 60
 """Refusals are logged this often at most, as sums: a line for each would be an attack of its own."""
 
@@ -178,7 +182,7 @@ class ConnectionTable:
         self._ticks += 1
         self._expire(self._heads, limits.head_seconds, "head_time")
         self._expire(self._idle, KEEP_ALIVE_SECONDS, None)
-        self.relieve(min_ticks=1)
+        self.relieve(min_ticks=SPARED_TICKS)
         self._report()
 
     def relieve(self, *, min_ticks: int) -> None:

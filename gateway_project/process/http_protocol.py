@@ -114,7 +114,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if not self.known:
-            self.scope["extensions"] = {CLIENT_KNOWN: self.become_known}
+            extensions: dict[Any, Any] = {CLIENT_KNOWN: self.become_known}
+            self.scope["extensions"] = extensions
         self._fields = self._head_bytes = 0
         self._head_complete = False
 

@@ -253,7 +253,7 @@ async def test_a_refused_message_fails_the_run_without_a_text(
 async def test_a_runtime_that_never_begins_to_answer_is_a_time_out(
     engine: Engine, runtime: AgentServer, settings: Any
 ) -> None:
-    settings.GATEWAY_AGENT_REQUEST_TIMEOUT = 0.05
+    settings.GATEWAY_REQUEST_TIMEOUT = 0.05
 
     async def script(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         return await runtime.stall(request)

@@ -194,6 +194,7 @@ class Silent:
     """A connection that sends nothing."""
 
     group: str | None = None
+    known = False
 
     def give_up(self) -> None:
         raise AssertionError("Nothing is over a limit here.")

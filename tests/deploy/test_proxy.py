@@ -47,12 +47,18 @@ async def test_a_socket_goes_through(client: aiohttp.ClientSession, behind: Stub
 async def test_the_gateway_is_told_who_came_and_how_and_not_what_he_claims(
     client: aiohttp.ClientSession, behind: Stub
 ) -> None:
-    claims = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "Host": "gateway.example:8443"}
+    claims = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "Host": "gateway.example:8443",
+        "Tailscale-User-Login": "ann@example.com",
+    }
     async with client.get("/v1/models", headers=claims) as answer:
         headers = (await answer.json())["headers"]
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["x-forwarded-proto"] == "http"
     assert headers["host"] == headers["x-forwarded-host"] == "gateway.example:8443"
+    assert "tailscale-user-login" not in headers
 
 
 async def test_a_request_id_goes_through_and_is_made_where_there_is_none(

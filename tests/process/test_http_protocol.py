@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_app.http.asgi import tell_client_known
-from gateway_project.process.connections import ConnectionTable
+from gateway_project.process.connections import SPARED_TICKS, ConnectionTable
 from gateway_project.process.http_protocol import MAX_PIPELINED
 from tests.process.transport import LIMITS, connect, table_of, turns
 
@@ -40,6 +40,12 @@ def application() -> Application:
 @pytest.fixture
 def table() -> ConnectionTable:
     return table_of()
+
+
+def wait_for_crowd(table: ConnectionTable) -> None:
+    """Lets the time pass after which a crowd is thinned."""
+    for _ in range(SPARED_TICKS):
+        table.tick()
 
 
 async def test_a_request_within_the_limits_is_served_and_the_connection_kept(
@@ -229,7 +235,7 @@ async def test_the_longest_waiting_connections_of_an_address_are_closed(
 ) -> None:
     crowd = [connect(application, table)[1] for _ in range(LIMITS.idle_per_address + 2)]
     other = connect(application, table, peer="198.51.100.1")[1]
-    table.tick()
+    wait_for_crowd(table)
     assert [transport.closed for transport in crowd] == [True, True, False, False, False, False]
     assert not other.closed
 
@@ -246,14 +252,14 @@ async def test_connections_of_clients_with_a_good_key_are_kept(
     for protocol, _ in crowd + strangers:
         protocol.data_received(GET)
     await turns()
-    table.tick()
+    wait_for_crowd(table)
     assert not any(transport.closed for _, transport in crowd)
     assert [transport.closed for _, transport in strangers] == [True] + [False] * LIMITS.idle_per_address
 
 
 async def test_an_ipv6_network_counts_as_one_address(application: Application, table: ConnectionTable) -> None:
     crowd = [connect(application, table, peer=f"2001:db8::{number:x}")[1] for number in range(6)]
-    table.tick()
+    wait_for_crowd(table)
     assert sum(transport.closed for transport in crowd) == 2
 
 
@@ -262,7 +268,7 @@ async def test_a_trusted_proxy_has_no_limit_per_address(
 ) -> None:
     settings.GATEWAY_TRUSTED_PROXIES = ["10.0.0.0/8"]
     proxied = [connect(application, table, peer="10.1.2.3")[1] for _ in range(LIMITS.idle)]
-    table.tick()
+    wait_for_crowd(table)
     assert not any(transport.closed for transport in proxied)
 
 
@@ -274,7 +280,7 @@ async def test_half_heads_go_before_kept_connections(application: Application, t
         kept.append(transport)
     await turns()
     silent = [connect(application, table, peer=f"203.0.113.{number}")[1] for number in range(8)]
-    table.tick()
+    wait_for_crowd(table)
     assert not any(transport.closed for transport in kept)
     assert sum(transport.closed for transport in silent) == 3
 
@@ -285,6 +291,18 @@ async def test_a_newcomer_is_not_closed_before_it_could_speak(application: Appli
     for protocol, _ in crowd:
         protocol.data_received(GET)
     table.tick()
+    await turns()
+    assert [transport.statuses for _, transport in crowd] == [[200]] * 30
+
+
+async def test_a_busy_client_has_two_seconds_to_speak_on_its_new_connections(
+    application: Application, table: ConnectionTable
+) -> None:
+    crowd = [connect(application, table) for _ in range(30)]
+    for _ in range(2):
+        table.tick()
+    for protocol, _ in crowd:
+        protocol.data_received(GET)
     await turns()
     assert [transport.statuses for _, transport in crowd] == [[200]] * 30
 

@@ -332,6 +332,22 @@ async def test_tailscaled_says_who_a_peer_is(
             assert (await client.call("chat.sessions.list"))["sessions"] == []
 
 
+async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
+    server: LiveServer, settings: Any, tmp_path: Path
+) -> None:
+    await sync_to_async(tenant_create)(slug="default")
+    path = tmp_path / "tailscaled.sock"
+    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(path)
+    settings.GATEWAY_CORS_ORIGINS = ["*", "https://app.example.com"]
+    async with tailscaled(path, "ann@example.com") as asked:
+        for origin in ("https://evil.example", "null", f"http://127.0.0.1:{server.port}", "*.example.com"):
+            async with bus(server.port, origin=origin) as client:
+                assert (await client.sign_in())["error"]["code"] == 4001, origin
+        assert asked == []
+        async with bus(server.port, origin="https://app.example.com") as client:
+            assert (await client.sign_in())["ok"]
+
+
 async def test_the_header_of_a_proxy_that_is_not_trusted_says_nothing(
     server: LiveServer, settings: Any, tmp_path: Path
 ) -> None:
