@@ -128,11 +128,12 @@ async def test_a_program_whose_supervisor_is_killed_ends_with_it(text: Engine, t
     async with asyncio.timeout(60):
         await leg.ready.wait()
         program, *children = family(tmp_path)
-        supervisor = psutil.Process(program).parent()
+        watched = psutil.Process(program)
+        supervisor = watched.parent()
         assert supervisor is not None
         supervisor.kill()
-        while alive([program]):
-            await asyncio.sleep(0)
+        await asyncio.to_thread(psutil.wait_procs, [watched], timeout=60)
+        assert not watched.is_running() or watched.status() == psutil.STATUS_ZOMBIE
         for child in children:
             psutil.Process(child).kill()
         await asyncio.wait([running])
