@@ -33,7 +33,7 @@ _MODULES = {
     "claude-code": "agents_app.programs.claude_code",
 }
 SHARED_RUNTIME = "remote"
-"""The id of the agent that `GATEWAY__AGENT_URL` serves, unless the configuration has one of this id."""
+"""The id of the agent that `GATEWAY_AGENT_URL` serves, unless the configuration has one of this id."""
 _ATTACHMENT_ENGINES = ("demo", "model")
 _loading = threading.Lock()
 
@@ -127,7 +127,7 @@ def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
 
 
 def agents_all() -> tuple[AgentEntry, ...]:
-    """Returns the configured agents, and the one of `GATEWAY__AGENT_URL`."""
+    """Returns the configured agents, and the one of `GATEWAY_AGENT_URL`."""
     configured = AGENTS.get()
     if not settings.GATEWAY_AGENT_URL or any(agent.id == SHARED_RUNTIME for agent in configured):
         return configured

@@ -26,7 +26,7 @@ PATH = "/agent/message/stream"
 
 
 class RemoteFields(BaseModel):
-    """The fields of an agent of type `remote`. Without `endpoint` it is the runtime of `GATEWAY__AGENT_URL`."""
+    """The fields of an agent of type `remote`. Without `endpoint` it is the runtime of `GATEWAY_AGENT_URL`."""
 
     endpoint: str = Field(default="", max_length=2000)
 
@@ -47,7 +47,7 @@ def _ask(leg: Leg) -> Ask:
         fields = agent_settings(leg, RemoteFields)
         endpoint = (fields.endpoint or settings.GATEWAY_AGENT_URL).rstrip("/")
         if not endpoint:
-            raise agent_error(leg, "has no endpoint, and GATEWAY__AGENT_URL is not set.", code="unprocessable")
+            raise agent_error(leg, "has no endpoint, and GATEWAY_AGENT_URL is not set.", code="unprocessable")
         key = internal_key_for(leg.session.tenant_slug)
         headers = {"X-Internal-Auth": key} if key else {}
         async with open_answer(leg, endpoint + PATH, _body(leg, messages), headers=headers) as chunks:

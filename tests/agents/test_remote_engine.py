@@ -296,7 +296,7 @@ async def test_an_agent_without_an_address_says_what_to_set(engine: Engine, sett
     settings.GATEWAY_CONFIG.write_text("agents: [{id: runtime, type: remote}]", encoding="utf-8")
     outcome = await engine.run_leg(world_of("hi").leg())
     assert isinstance(outcome, Failed)
-    assert (outcome.code, "GATEWAY__AGENT_URL" in outcome.reason) == ("unprocessable", True)
+    assert (outcome.code, "GATEWAY_AGENT_URL" in outcome.reason) == ("unprocessable", True)
 
 
 async def test_a_runtime_that_is_not_there_fails_the_run(engine: Engine, runtime: AgentServer) -> None:
