@@ -58,7 +58,7 @@ async def _read_objects(leg: Leg, response: StreamedResponse) -> AsyncIterator[d
     chunks = _limited(leg, response)
     if response.content_type != EVENT_STREAM:
         whole = b"".join([chunk async for chunk in chunks])
-        yield _parse(leg, whole)
+        yield parse_object(leg, whole)
         return
     parser = EventParser(end_type=DONE_TYPE, max_bytes=settings.GATEWAY_AGENT_LINE_BYTES)
     try:
@@ -66,9 +66,9 @@ async def _read_objects(leg: Leg, response: StreamedResponse) -> AsyncIterator[d
             for data in parser.feed(chunk):
                 if data == DONE:
                     return
-                yield _parse(leg, data)
+                yield parse_object(leg, data)
         for data in _without_done(parser.end()):
-            yield _parse(leg, data)
+            yield parse_object(leg, data)
     except EventTooLarge:
         limit = settings.GATEWAY_AGENT_LINE_BYTES
         raise agent_error(leg, f"sent an event of more than {limit} bytes (GATEWAY_AGENT_LINE_BYTES).") from None
@@ -87,7 +87,8 @@ async def _limited(leg: Leg, response: StreamedResponse) -> AsyncIterator[bytes]
             raise agent_error(leg, f"answered with more than {limit} bytes (GATEWAY_AGENT_OUTPUT_BYTES).")
 
 
-def _parse(leg: Leg, data: bytes) -> dict[str, Any]:
+def parse_object(leg: Leg, data: bytes) -> dict[str, Any]:
+    """Returns the JSON object in `data`. Raises AgentError when it is something else."""
     try:
         value = jsontext.decode_untrusted(data)
     except BadRequest:

@@ -55,6 +55,11 @@ class ToolOutput:
 Message = UserText | ToolOutput
 
 
+def joined_text(messages: tuple[Message, ...]) -> str:
+    """Returns the user's texts as one, for agents that ask for no tools."""
+    return "\n\n".join(message.text for message in messages if isinstance(message, UserText))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The end of one answer, whose text went through Output. `state` is what the agent's adapter wants to have again

@@ -28,6 +28,9 @@ _MODULES = {
     "demo": "agents_app.demo",
     "model": "agents_app.model",
     "remote": "agents_app.remote",
+    "http": "agents_app.http_agent",
+    "process": "agents_app.programs.text_program",
+    "claude-code": "agents_app.programs.claude_code",
 }
 SHARED_RUNTIME = "remote"
 """The id of the agent that `GATEWAY_AGENT_URL` serves, unless the configuration has one of this id."""

@@ -17,7 +17,7 @@ from agents_app.agent_http import agent_error, open_answer
 from agents_app.agent_settings import agent_settings
 from agents_app.conversation import parse_args
 from agents_app.engine import Leg, LegOutcome, ToolRequest
-from agents_app.exchange import AgentError, Answer, Ask, Exchange, Message, Output, ToolOutput, UserText
+from agents_app.exchange import AgentError, Answer, Ask, Exchange, Message, Output, ToolOutput, UserText, joined_text
 from core_app.ids import new_id
 from tenants_app.internal_keys import internal_key_for
 from tenants_app.principal import DEFAULT_TENANT
@@ -71,7 +71,7 @@ def _body(leg: Leg, messages: tuple[Message, ...]) -> dict[str, Any]:
         result = {"type": "tool_result", "call_id": first.agent_call_id, **outcome}
         return {"session_id": session_id, "message": result, "content": "", **result}
     texts = [message for message in messages if isinstance(message, UserText)]
-    content = "\n\n".join(message.text for message in texts)
+    content = joined_text(messages)
     said = {"type": "user_message", "content": content, "role": "user", "message_id": texts[-1].message_id}
     return {"session_id": session_id, "message": said, "type": "user_message", "content": content}
 

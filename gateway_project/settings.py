@@ -104,6 +104,9 @@ GATEWAY_AGENT_STREAM_TIMEOUT = env.float("AGENT_STREAM_TIMEOUT", 60.0)
 # One answer of an agent, in all and per line or event: an agent that floods harms only its own run.
 GATEWAY_AGENT_OUTPUT_BYTES = env.int("AGENT_OUTPUT_BYTES", 16 * 1024 * 1024)
 GATEWAY_AGENT_LINE_BYTES = env.int("AGENT_LINE_BYTES", 1024 * 1024)
+# One start of a program that is an agent: its time, and the address space of each of its processes (0: no limit).
+GATEWAY_PROGRAM_SECONDS = env.float("PROGRAM_SECONDS", 1800.0)
+GATEWAY_PROGRAM_MEMORY_BYTES = env.int("PROGRAM_MEMORY_BYTES", 8 * 1024 * 1024 * 1024)
 # A call that an agent addressed to the connected client waits this long for its result.
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
 

@@ -1,0 +1,180 @@
+"""A program that answers one message: started without a shell, fed through standard input, read line by line.
+
+Programs come from the operator's configuration alone, and nothing of a message is on their command line. Each session
+has a directory of its own; the environment has nothing of the gateway's but what the entry passes on. Time, memory,
+output and lines are limited, and the program ends with all its descendants, whatever ends the leg (`supervisor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents_app.agent_http import agent_error
+from agents_app.engine import Leg
+from agents_app.programs import supervisor
+
+END_SECONDS = 15.0
+"""The time that the supervisor has to kill everything; it needs milliseconds, and more only under a fork bomb."""
+
+ERROR_BYTES = 4096
+"""The end of standard error that is kept for the log."""
+
+CHUNK_BYTES = 64 * 1024
+
+
+class ProgramFields(BaseModel):
+    """The fields of an agent that is a program. `pass_env` names variables of the gateway that it gets."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    command: str = Field(default="", max_length=1000)
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = Field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    timeout: float = Field(default=0, ge=0)
+    memory_bytes: int | None = Field(default=None, ge=0)
+    model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.:/@\[\]-]{0,199}$")
+
+
+def session_directory(leg: Leg) -> Path:
+    """Returns the directory of the leg's session, made for its owner only. Its name says nothing of the session."""
+    key = f"{leg.session.tenant_id}/{leg.session.session_id}".encode()
+    directory = Path(settings.GATEWAY_DATA_DIR).resolve() / "agents" / hashlib.sha256(key).hexdigest()[:32]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+@contextlib.asynccontextmanager
+async def run_program(
+    leg: Leg, fields: ProgramFields, argv: Sequence[str], message: str
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Starts a program and yields its lines. It has ended, with all that it started, when the block ends. Raises
+    AgentError, here and in the block; iterating to the end checks its exit status."""
+    directory = await asyncio.to_thread(session_directory, leg)
+    process, lifeline = await _start(leg, fields, argv, directory)
+    errors = bytearray()
+    helpers = [
+        asyncio.create_task(_feed(process, message.encode())),
+        asyncio.create_task(_keep_errors(process, errors)),
+    ]
+    seconds = fields.timeout or settings.GATEWAY_PROGRAM_SECONDS
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            yield _lines(leg, process, errors)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        reason = f"was ended after {seconds:g} seconds (GATEWAY_PROGRAM_SECONDS)."
+        raise agent_error(leg, reason, code="timeout", logged=_shown(errors)) from None
+    finally:
+        os.close(lifeline)
+        for helper in helpers:
+            helper.cancel()
+        await _await_end(process)
+        await asyncio.gather(*helpers, return_exceptions=True)
+
+
+async def _start(leg: Leg, fields: ProgramFields, argv: Sequence[str], directory: Path) -> tuple[Process, int]:
+    memory = settings.GATEWAY_PROGRAM_MEMORY_BYTES if fields.memory_bytes is None else fields.memory_bytes
+    read_end, write_end = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", supervisor.__file__, str(read_end), str(memory), *argv),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=directory,
+            env=_environment(fields, directory),
+            pass_fds=(read_end,),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        os.close(write_end)
+        raise agent_error(leg, "could not be started.", logged=str(error)) from None
+    except BaseException:
+        os.close(write_end)
+        raise
+    finally:
+        os.close(read_end)
+    return process, write_end
+
+
+def _environment(fields: ProgramFields, directory: Path) -> dict[str, str]:
+    """Builds a clean environment. `HOME` is the session's directory unless the entry has another."""
+    passed = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", *fields.pass_env) if name in os.environ}
+    return {"HOME": str(directory), **passed, **fields.env}
+
+
+async def _feed(process: Process, message: bytes) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.write(message)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _keep_errors(process: Process, errors: bytearray) -> None:
+    assert process.stderr is not None
+    while chunk := await process.stderr.read(CHUNK_BYTES):
+        errors += chunk
+        del errors[:-ERROR_BYTES]
+
+
+async def _lines(leg: Leg, process: Process, errors: bytearray) -> AsyncIterator[bytes]:
+    """Yields lines with their ends, then checks the exit status."""
+    assert process.stdout is not None
+    size, rest = 0, b""
+    output, longest = settings.GATEWAY_AGENT_OUTPUT_BYTES, settings.GATEWAY_AGENT_LINE_BYTES
+    while chunk := await process.stdout.read(CHUNK_BYTES):
+        size += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+        if len(rest) > longest:
+            raise agent_error(leg, f"wrote a line of more than {longest} bytes (GATEWAY_AGENT_LINE_BYTES).")
+        if size > output:
+            raise agent_error(leg, f"wrote more than {output} bytes (GATEWAY_AGENT_OUTPUT_BYTES).")
+    if rest:
+        yield rest
+    if code := await process.wait():
+        started = code != supervisor.NOT_STARTED
+        reason = f"ended with status {code}." if started else "is not installed here, or cannot be executed."
+        raise agent_error(leg, reason, logged=_shown(errors))
+
+
+async def _await_end(process: Process) -> None:
+    """Waits until the supervisor has ended everything, even when the leg is cancelled again meanwhile."""
+    ending: asyncio.Task[Any] = asyncio.create_task(_end(process))
+    cancelled: asyncio.CancelledError | None = None
+    while not ending.done():
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _end(process: Process) -> None:
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(OSError):
+            process.kill()
+        await process.wait()
+
+
+def _shown(errors: bytearray) -> str:
+    return errors.decode("utf-8", "replace")
