@@ -16,7 +16,7 @@ help:
 	@echo "make stack       start 2 web processes and 2 workers behind nginx (PostgreSQL and Redis of this machine); make stack-stop"
 	@echo "make test        run all tests, embedded and, where PostgreSQL and Redis answer, distributed"
 	@echo "make bench       run the benchmarks and compare them with their budgets"
-	@echo "make chaos       kill, freeze and restart a fleet's processes at random (CHAOS_SECONDS, CHAOS_SESSIONS, CHAOS_DELAY_MS, CHAOS_SEED)"
+	@echo "make chaos       kill, freeze, fail over, restore, fill and disconnect a fleet at random (CHAOS_SECONDS, CHAOS_FAULTS, CHAOS_SEED: tests/stack/chaos.py)"
 	@echo "make lint        check formatting, lint, types and import layers"
 	@echo "make format      format the code"
 	@echo "make lock        write the lock files from pyproject.toml (UPGRADE=1 takes the newest versions)"

@@ -110,7 +110,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """An engine's view of the session. `options` are the checked `providerOpts`."""
+    """An engine's view of the session. `options` are the checked `providerOpts`, `agent` is the id of its configured
+    agent, and `tenant_slug` names the tenant to agents that serve several."""
 
     session_id: str
     tenant_id: int
@@ -122,6 +123,8 @@ class SessionSpec:
     response_format: Mapping[str, Any] | None = None
     history_policy: Literal["error", "truncate", "summarize"] = "truncate"
     tools: tuple[ToolSpec, ...] = ()
+    agent: str | None = None
+    tenant_slug: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from events_app.types import Event
 
@@ -84,6 +84,16 @@ class ContextSummarized(Event):
     type: ClassVar[str] = "context_summarized"
     messages: int
     tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentEvent(Event):
+    """Something that an external agent tells and the gateway has no event of its own for. `name` is the agent's word,
+    `data` the JSON that came with it."""
+
+    type: ClassVar[str] = "agent_event"
+    name: str
+    data: Any
 
 
 def _pieces(text: str, characters: int) -> Sequence[str]:

@@ -24,7 +24,14 @@ from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
 from tenants_app.principal import Principal
 
-_MODULES = {"demo": "agents_app.demo", "model": "agents_app.model"}
+_MODULES = {
+    "demo": "agents_app.demo",
+    "model": "agents_app.model",
+    "remote": "agents_app.remote",
+}
+SHARED_RUNTIME = "remote"
+"""The id of the agent that `GATEWAY_AGENT_URL` serves, unless the configuration has one of this id."""
+_ATTACHMENT_ENGINES = ("demo", "model")
 _loading = threading.Lock()
 
 
@@ -103,8 +110,8 @@ def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
     field "agent"."""
     entry = agent_get(agent_id)
     if entry.type != "model" and entry.type in engine_modules():
-        model = entry.model or agent_id
-        return ResolvedModel(entry.type, f"{entry.type}:{model}", entry.type, model)
+        # The agent's own fields decide what it runs; a model that it names is one of them.
+        return ResolvedModel(entry.type, f"{entry.type}:{agent_id}", entry.type, agent_id)
     if entry.type != "model":
         raise Unprocessable(
             f"The agent {agent_id!r} is of type {entry.type!r}, which cannot be run here.", field="agent"
@@ -116,9 +123,17 @@ def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
         raise Unprocessable(f"The agent {agent_id!r} cannot be served. {error.message}", field="agent") from None
 
 
+def agents_all() -> tuple[AgentEntry, ...]:
+    """Returns the configured agents, and the one of `GATEWAY_AGENT_URL`."""
+    configured = AGENTS.get()
+    if not settings.GATEWAY_AGENT_URL or any(agent.id == SHARED_RUNTIME for agent in configured):
+        return configured
+    return (*configured, AgentEntry(id=SHARED_RUNTIME, name="Agent runtime", type="remote"))
+
+
 def agent_get(agent_id: str) -> AgentEntry:
     """Returns the configured agent of this id. Raises Unprocessable with the field "agent"."""
-    entry = next((agent for agent in AGENTS.get() if agent.id == agent_id), None)
+    entry = next((agent for agent in agents_all() if agent.id == agent_id), None)
     if entry is None:
         raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
     return entry
@@ -139,6 +154,12 @@ def attachments_check(resolved: ResolvedModel, attachments: Sequence[Attachment]
         raise Unprocessable(
             f"The model {resolved.name} takes no attachments of type {refused.kind!r}.", field="attachments"
         )
+
+
+def external_check(engine: str, attachments: Sequence[Attachment]) -> None:
+    """Raises Unprocessable with the field "attachments" for an engine whose agents take text only."""
+    if attachments and engine not in _ATTACHMENT_ENGINES:
+        raise Unprocessable(f"Agents of type {engine!r} take no attachments.", field="attachments")
 
 
 def _unservable_message(name: str, resolution: Resolution) -> str:

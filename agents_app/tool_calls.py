@@ -15,13 +15,15 @@ from tools_app.types import CallResult
 
 async def settle_calls(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
     """Settles the calls. Returns the results for the model by call id, or None when at least one call is pending."""
+    results = await call_results(leg, call_ids)
+    return None if results is None else {result.call_id: result.content for result in results}
+
+
+async def call_results(leg: Leg, call_ids: Sequence[str]) -> list[CallResult] | None:
+    """Settles the calls. Returns their results in order, or None when at least one call is pending."""
     results = [await leg.call(call_ids[0])] if len(call_ids) == 1 else await _settle_concurrently(leg, call_ids)
-    contents: dict[str, str] = {}
-    for call_id, result in zip(call_ids, results, strict=True):
-        if result is None:
-            return None
-        contents[call_id] = result.content
-    return contents
+    settled = [result for result in results if result is not None]
+    return settled if len(settled) == len(results) else None
 
 
 async def _settle_concurrently(leg: Leg, call_ids: Sequence[str]) -> list[CallResult | None]:

@@ -13,23 +13,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from django.conf import settings
 from yarl import URL
 
 from core_app import addresses
+from core_app.guarded_connector import Call, Connector, Resolve, Resolver, current_call, resolve_name, socket_factory
 from core_app.lifecycle import Part, process_wide
 from core_app.tracing import current_span
 
@@ -41,13 +35,6 @@ TOTAL = 2000
 DROP_SECONDS = 1.0
 """The time that an unwanted body gets to end by itself, so that its connection can be used again."""
 
-RESOLVER_THREADS = 64
-"""Threads for DNS alone: a tenant's slow name server must not hold the loop's default executor."""
-
-RESOLVED_AT_ONCE = 8
-"""Concurrent name look-ups of one tenant, abandoned ones included. A name server that never answers holds a thread for
-half a minute, and must not hold them all."""
-
 ALLOW_HINT = "(GATEWAY_CALLBACK_ALLOW_PRIVATE allows it)"
 UNREACHED = {
     False: "could not be reached at a public address (GATEWAY_CALLBACK_ALLOW_PRIVATE allows others).",
@@ -56,21 +43,6 @@ UNREACHED = {
 """By whether private addresses are allowed."""
 
 _ODD = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
-
-
-@dataclass(slots=True)
-class _Call:
-    """The request of the current context. `owner` is the tenant that supplied its URL. `connected` is set before the
-    first byte of it may be written."""
-
-    owner: int | None = None
-    connected: bool = False
-
-
-_call: ContextVar[_Call] = ContextVar("guarded_client_call")
-
-Resolve = Callable[[str, int], list[str]]
-"""A blocking function that returns the numeric addresses of a name; OSError when there are none."""
 
 
 class CallFailed(Exception):
@@ -127,6 +99,36 @@ def check_url(url: Any, *, allow_private: bool = False) -> str:
     return url
 
 
+class StreamedResponse:
+    """A response whose body is read as it arrives."""
+
+    def __init__(self, response: aiohttp.ClientResponse, first_byte_at: float, idle_seconds: float) -> None:
+        self.status = response.status
+        self.content_type = response.content_type
+        self._response = response
+        self._first_byte_at = first_byte_at
+        self._idle_seconds = idle_seconds
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yields the body in pieces of any size. Raises TimedOut when nothing comes for too long, and
+        ConnectionFailed when the body breaks off."""
+        if self._response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Unreadable("answered in a compressed form that was not asked for.", sent=True)
+        seconds = max(0.0, self._first_byte_at - asyncio.get_running_loop().time())
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    chunk = await self._response.content.readany()
+            except TimeoutError:
+                raise TimedOut("stopped answering.", sent=True) from None
+            except (aiohttp.ClientError, OSError, ValueError):
+                raise ConnectionFailed("broke off before it had answered.", sent=True) from None
+            if not chunk:
+                return
+            seconds = self._idle_seconds
+            yield chunk
+
+
 class GuardedClient(Part):
     """Sends requests that `check_url` permits, and reads their responses within limits.
 
@@ -135,7 +137,7 @@ class GuardedClient(Part):
     """
 
     def __init__(self, resolve: Resolve | None = None) -> None:
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or resolve_name
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, aiohttp.ClientSession]]
         self._sessions = WeakKeyDictionary()
         self._per_host: WeakValueDictionary[tuple[int | None, URL], asyncio.Semaphore] = WeakValueDictionary()
@@ -166,8 +168,8 @@ class GuardedClient(Part):
         allowed = _is_allowed(allow_private)
         checked = _parse_url(url, allowed)
         session = self._session(allowed)
-        call = _Call(owner)
-        _call.set(call)
+        call = Call(owner)
+        current_call.set(call)
         try:
             async with (
                 asyncio.timeout(timeout) as deadline,
@@ -197,6 +199,48 @@ class GuardedClient(Part):
             reason = "broke off before it had answered." if call.connected else UNREACHED[allowed]
             raise ConnectionFailed(reason, sent=call.connected) from None
 
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        first_byte_seconds: float,
+        idle_seconds: float,
+        allow_private: bool = False,
+        owner: int | None = None,
+    ) -> AsyncIterator[StreamedResponse]:
+        """Opens a response whose body may take as long as its bytes keep coming; the connection is closed at the end of
+        the block. Raises CallFailed. For the few addresses of long streams, whose number the caller limits."""
+        allowed = _is_allowed(allow_private)
+        checked = _parse_url(url, allowed)
+        call = Call(owner)
+        current_call.set(call)
+        first_byte_at = asyncio.get_running_loop().time() + first_byte_seconds
+        try:
+            async with asyncio.timeout_at(first_byte_at):
+                response = await self._session(allowed).request(
+                    method,
+                    checked,
+                    headers={"Accept-Encoding": "identity", **headers, **current_span().headers(checked.host)},
+                    data=body,
+                    allow_redirects=False,
+                )
+        except aiohttp.ServerTimeoutError:
+            reason = f"could not be reached within {CONNECT_SECONDS:g} seconds."
+            raise ConnectionFailed(reason, sent=call.connected) from None
+        except TimeoutError:
+            raise TimedOut(f"did not answer within {first_byte_seconds:g} seconds.", sent=call.connected) from None
+        except (aiohttp.ClientError, OSError, ValueError):
+            reason = "broke off before it had answered." if call.connected else UNREACHED[allowed]
+            raise ConnectionFailed(reason, sent=call.connected) from None
+        try:
+            yield StreamedResponse(response, first_byte_at, idle_seconds)
+        finally:
+            response.close()
+
     def _host_slot(self, owner: int | None, url: URL) -> asyncio.Semaphore:
         """Returns the tenant's connections to the host. Taken first, so that requests that wait for a slow host take
         nothing from the tenant's others."""
@@ -210,11 +254,11 @@ class GuardedClient(Part):
         sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
         if allowed not in sessions:
             sessions[allowed] = aiohttp.ClientSession(
-                connector=_Connector(
-                    resolver=_Resolver(self._resolve, allowed),
+                connector=Connector(
+                    resolver=Resolver(self._resolve, allowed),
                     use_dns_cache=False,
                     limit=TOTAL,
-                    socket_factory=_socket_factory(allowed),
+                    socket_factory=socket_factory(allowed),
                 ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -222,85 +266,6 @@ class GuardedClient(Part):
                 auto_decompress=False,
             )
         return sessions[allowed]
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Notes when a request has its connection. Until then nothing of it was sent."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        _call.get().connected = True
-        return connection
-
-
-class _Refused(OSError):
-    """A refusal inside aiohttp's connector, which passes on OSError only."""
-
-
-class _Resolver(AbstractResolver):
-    """Resolves names in threads of its own, and returns addresses only when all of them may be called."""
-
-    def __init__(self, resolve: Resolve, allowed: bool) -> None:
-        self._resolve = resolve
-        self._allowed = allowed
-        self._slots: WeakValueDictionary[int | None, asyncio.Semaphore] = WeakValueDictionary()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        slot = self._slots.setdefault(_call.get().owner, asyncio.Semaphore(RESOLVED_AT_ONCE))
-        await slot.acquire()
-        lookup = asyncio.get_running_loop().run_in_executor(_resolvers, self._resolve, host, port)
-        lookup.add_done_callback(partial(_release_slot, slot))
-        # A cancelled request leaves its thread to finish the look-up.
-        found = await asyncio.shield(lookup)
-        for address in found:
-            _refuse_private(address, self._allowed)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in found
-        ]
-
-    async def close(self) -> None:
-        """Does nothing: all resolvers of the process share the threads."""
-
-
-_resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="gateway-dns")
-
-
-def _release_slot(slot: asyncio.Semaphore, lookup: asyncio.Future[list[str]]) -> None:
-    slot.release()
-    if not lookup.cancelled():
-        lookup.exception()  # retrieved, because an abandoned look-up has no reader
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(item[4][0]) for item in found))
-
-
-def _socket_factory(allowed: bool) -> Callable[[Any], socket.socket]:
-    def make(info: Any) -> socket.socket:
-        # The last check, of the address that is connected to, whatever resolved it.
-        _refuse_private(info[4][0], allowed)
-        return socket.socket(family=info[0], type=info[1], proto=info[2])
-
-    return make
-
-
-def _refuse_private(address: str, allowed: bool) -> None:
-    parsed = addresses.parse(address)
-    if parsed is None or not (allowed or addresses.is_public(parsed)):
-        raise _Refused("The address is not public.")
 
 
 def _is_allowed(allow_private: bool) -> bool:

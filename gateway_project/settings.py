@@ -89,6 +89,18 @@ GATEWAY_RPC_HEARTBEAT_SECONDS = env.float("RPC_HEARTBEAT_SECONDS", 30.0)
 # `system.info` and `system.status` before `connect`.
 GATEWAY_RPC_PUBLIC_STATUS = env.bool("RPC_PUBLIC_STATUS", False)
 
+# --- Agents ------------------------------------------------------------------------------------------
+# A runtime that serves every session of the agent `remote`, and agents of that type without an endpoint of their own.
+GATEWAY_AGENT_URL = env.str("AGENT_URL", "")
+# To the first byte of an agent's answer, and between its bytes.
+GATEWAY_REQUEST_TIMEOUT = env.float("REQUEST_TIMEOUT", 30.0)
+GATEWAY_AGENT_STREAM_TIMEOUT = env.float("AGENT_STREAM_TIMEOUT", 60.0)
+# One answer of an agent, in all and per line or event: an agent that floods harms only its own run.
+GATEWAY_AGENT_OUTPUT_BYTES = env.int("AGENT_OUTPUT_BYTES", 16 * 1024 * 1024)
+GATEWAY_AGENT_LINE_BYTES = env.int("AGENT_LINE_BYTES", 1024 * 1024)
+# A call that an agent addressed to the connected client waits this long for its result.
+GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
+
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
 GATEWAY_MAX_HEADERS = env.int("MAX_HEADERS", 100)
@@ -104,6 +116,16 @@ GATEWAY_RESERVED_FILES = env.int("RESERVED_FILES", 128)
 GATEWAY_SOCKET_FRAMES_PER_MINUTE = env.int("SOCKET_FRAMES_PER_MINUTE", 1000)
 # Messages of one socket; each 32 KiB of their size counts as one more.
 GATEWAY_SOCKET_MESSAGES_PER_MINUTE = env.int("SOCKET_MESSAGES_PER_MINUTE", 6000)
+
+# --- Codelab -----------------------------------------------------------------------------------------
+# Keys between services: `key` (tenant `default`), `key:tenant-slug` or `key:*`. None lets nobody in.
+GATEWAY_INTERNAL_API_KEY: list[str] = env.list("INTERNAL_API_KEY", [])
+# Answers every valid body of /tool/execute with 202, as the original gateway did; the body says what happened.
+GATEWAY_COMPAT_STATUS_202 = env.bool("COMPAT_STATUS_202", False)
+# A tool call fails only when no client of its session has been connected for this long.
+GATEWAY_RECONNECT_GRACE = env.float("RECONNECT_GRACE", 5.0)
+# Sockets from this machine need no credential. For development: behind a proxy everybody may seem to be here.
+GATEWAY_ALLOW_ANONYMOUS_LOOPBACK = env.bool("ALLOW_ANONYMOUS_LOOPBACK", False)
 
 # --- Streams -----------------------------------------------------------------------------------------
 GATEWAY_HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", 15.0)
@@ -202,6 +224,7 @@ FACES = [
     "faces.inference",
     "faces.responses",
     "faces.agentbus",
+    "faces.codelab",
 ]
 
 INSTALLED_APPS = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from agents_app.events import (
+    AgentEvent,
     ContextSummarized,
     ContextTruncated,
     MessageDelta,
@@ -217,6 +218,7 @@ SESSION_EVENTS = SessionVocabulary(
         ProviderResumed,
         ContextTruncated,
         ContextSummarized,
+        AgentEvent,
         SessionUpdated,
         SessionClosed,
     ],

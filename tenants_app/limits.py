@@ -40,6 +40,9 @@ REDIS_SECONDS = 0.25
 """Longest wait of a request for Redis; a check normally takes 0.1 ms."""
 
 RETRY_SECONDS = 1.0
+LOG_SECONDS = 60.0
+"""Pause between two log lines about Redis: hundreds of requests may wait for it at once."""
+
 _CONNECTIONS = 16
 _LOCAL_KEYS = 100_000
 
@@ -88,6 +91,7 @@ class RateLimits:
         self._store: RedisStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._redis_retry_at = 0.0
+        self._log_at = 0.0
 
     async def take(self, principal: Principal, cost: int = 1) -> RateLimit | None:
         """Takes `cost` tokens from the principal's bucket and then from its tenant's; returns the one that has fewer
@@ -121,8 +125,11 @@ class RateLimits:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await self._shared_buckets(rpm).limit(name, cost)
         except redis_errors(StoreUnavailableError) as error:
-            self._redis_retry_at = time.monotonic() + RETRY_SECONDS
-            logger.warning("rate_limits_per_process", error=error_summary(error))
+            now = time.monotonic()
+            self._redis_retry_at = now + RETRY_SECONDS
+            if now >= self._log_at:
+                self._log_at = now + LOG_SECONDS
+                logger.warning("rate_limits_per_process", error=error_summary(error))
             return self._take_local(name, rpm, cost)
 
     def _take_local(self, name: str, rpm: int, cost: int) -> RateLimitResult:

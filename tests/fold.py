@@ -43,7 +43,7 @@ class Folded:
     runs: dict[str, FoldedRun] = field(default_factory=dict)
     approvals: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
-    tools: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, str | None] = field(default_factory=dict)
     deltas: dict[str, str] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Folded:
             return "waiting_approval"
         if self.questions:
             return "waiting_input"
-        if self.tools:
+        if any(run_id is not None for run_id in self.tools.values()):
             return "waiting_tool"
         return "working" if any(run.status in ("queued", "running") for run in self.runs.values()) else "idle"
 
@@ -125,7 +125,7 @@ def _calls(state: Folded, kind: str, data: dict[str, Any]) -> None:
     elif kind == "question_resolved":
         del state.questions[data["ref"]]
     elif kind == "tool_call_requested":
-        state.tools[data["callId"]] = data["callId"]
+        state.tools[data["callId"]] = data["requestId"]
     elif kind == "tool_execution_end":
         state.tools.pop(data["callId"], None)
 

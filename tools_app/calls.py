@@ -94,6 +94,8 @@ def calls_plan(
             tool_name=jsontext.clean_text(request.name)[:MAX_NAME_CHARACTERS],
             args=(args := _encode_args(request.args)),
             args_hash=fingerprint(jsontext.decode(args)),
+            for_client=request.for_client,
+            approval_hint=request.approval_hint,
         )
         for position, request in enumerate(requests)
     ]

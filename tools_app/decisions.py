@@ -8,7 +8,7 @@ response, a different decision raises Conflict, one after the expiry raises Gone
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 
@@ -19,7 +19,7 @@ from events_app import log
 from tenants_app.services.audit import audit_record
 from tools_app.events import ApprovalResolved, QuestionResolved
 from tools_app.fingerprint import fingerprint
-from tools_app.models import ToolCall
+from tools_app.models import OUTSIDE_PREFIX, ToolCall
 from tools_app.result_body import parse_result_body
 from tools_app.signing import token_hash
 from tools_app.states import ApprovalState, CallKind, CallState
@@ -96,10 +96,10 @@ def question_answer(*, stream_id: int, ref: str, response: Any, by: str, on_sett
 
 
 def client_result(
-    *, stream_id: int, call_id: str, result: Any = None, error: str | None = None, on_settled: OnSettled
+    *, stream_id: int, call_id: str, result: Any = None, error: Any = None, on_settled: OnSettled
 ) -> dict[str, Any]:
     """Stores the result of a tool that the connected client ran; a given `error` means that the tool failed."""
-    status, content = parse_result_body({"result": result} if error is None else {"error": error})
+    status, content = _client_outcome(call_id, result, error)
     answer = {"callId": call_id, "status": "accepted"}
     with write_transaction():
         log.lock(stream_id)
@@ -136,6 +136,14 @@ def callback_result(*, token: str, body: Any, on_settled: OnSettled) -> Placed:
             _refuse_late(call, "The address has expired.", None)
         settle(call, status=status, content=content, on_settled=on_settled, answer_hash=mark)
     return placed
+
+
+def _client_outcome(call_id: str, result: Any, error: Any) -> tuple[Literal["ok", "error"], str]:
+    """Returns the status and the content of a client's result. A caller gets the result of its outside call as it was;
+    a model reads text."""
+    if _searchable(call_id).startswith(OUTSIDE_PREFIX):
+        return ("ok", jsontext.encode_text(result)) if error is None else ("error", jsontext.encode_text(error))
+    return parse_result_body({"result": result} if error is None else {"error": error})
 
 
 def _searchable(identifier: Any) -> str:

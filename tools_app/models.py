@@ -18,6 +18,9 @@ from events_app.models import Stream
 from tenants_app.models import Tenant
 from tools_app.states import WAITING, ApprovalState, CallKind, CallState, CallStatus
 
+OUTSIDE_PREFIX = "out_"
+"""Begins the ids of outside calls, and of no others (`tools_app.outside_calls`)."""
+
 _SETTLED = CallState.SETTLED.value
 _OPEN = ~Q(state=_SETTLED)
 
@@ -64,8 +67,10 @@ class SessionTool(models.Model):
 class ToolCall(models.Model):
     """One call of a run: `id` is the idempotency key of its callback, `provider_id` what the model calls it.
 
-    `args` is what the model asked for, `decided_args` what an approver made of it. `epoch` is the lease under
-    which it last began to run. `token_hash` is of the single-use address where a late result is posted.
+    `args` is what the model asked for, `decided_args` what an approver made of it. `for_client`: an external agent
+    addressed the call to the client. `approval_hint` of a planned call is set when that agent wants a decision first.
+    `epoch` is the lease under which it last began to run. `token_hash` is of the single-use address where a late result
+    is posted.
     """
 
     id = models.CharField(primary_key=True, max_length=40)
@@ -79,6 +84,7 @@ class ToolCall(models.Model):
     kind = models.CharField(max_length=8, null=True)
     args = models.TextField()
     args_hash = models.CharField(max_length=64)
+    for_client = models.BooleanField(default=False, db_default=False)
     state = models.CharField(max_length=20, default=CallState.PLANNED.value)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
@@ -162,6 +168,11 @@ class ToolCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool_name} ({self.id})"
+
+    @property
+    def is_outside(self) -> bool:
+        """True for a call that belongs to no run (`tools_app.outside_calls`)."""
+        return self.id.startswith(OUTSIDE_PREFIX)
 
     @property
     def effective_args(self) -> Any:

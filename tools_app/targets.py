@@ -8,28 +8,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from core_app import jsontext
 from tools_app import operator_rules, schema
 from tools_app.executors import ask_user, builtin
 from tools_app.executors.base import Builtin
 from tools_app.models import SessionTool, ToolCall
-from tools_app.states import CallKind
+from tools_app.states import CallKind, CallState
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`registered` is set for callback and client tools, `builtin` for the gateway's own."""
+    """`registered` is set for callback and client tools, `builtin` for the gateway's own, neither for a call that an
+    external agent addressed to the client. `asked_hint` is set when the agent wants a decision about the call."""
 
     kind: CallKind
     name: str
     parameters: str
     registered: SessionTool | None = None
     builtin: Builtin | None = None
+    asked_hint: str | None = None
 
     @property
     def hint(self) -> str | None:
         """The note that an approver reads beside the arguments."""
-        return self.registered.hint if self.registered else self.builtin.hint if self.builtin else None
+        own = self.registered.hint if self.registered else self.builtin.hint if self.builtin else None
+        return own or self.asked_hint
+
+    @property
+    def client_seconds(self) -> float:
+        """Time that the connected client has for its result."""
+        return self.registered.timeout_ms / 1000 if self.registered else float(settings.GATEWAY_CLIENT_TOOL_SECONDS)
 
     @property
     def idempotent(self) -> bool:
@@ -49,9 +59,12 @@ class Target:
 def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target | None:
     """The target of `call`; None when its session has no such tool. `builtins` None allows every built-in."""
     tool = SessionTool.objects.filter(stream_id=call.stream_id, name=call.tool_name).first()
+    asked_hint = call.approval_hint if call.state == CallState.PLANNED else None
     if tool is not None:
         kind = CallKind.CALLBACK if tool.callback_url else CallKind.CLIENT
-        return Target(kind, tool.name, tool.parameters, registered=tool)
+        return Target(kind, tool.name, tool.parameters, registered=tool, asked_hint=asked_hint)
+    if call.for_client:
+        return Target(CallKind.CLIENT, call.tool_name, "{}", asked_hint=asked_hint)
     found = builtin.find(call.tool_name, builtins)
     if found is None:
         return None
@@ -60,7 +73,7 @@ def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target |
 
 
 def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
-    """Applies the operator's rule first, then the tool's own flag and the client's policy.
+    """Applies the operator's rule first, then the tool's own flag, the agent's wish and the client's policy.
 
     The client's policy may raise the flag, and may lower it only for tools that the client registered. `*` does not
     apply to questions, because a person answers them anyway.
@@ -71,9 +84,9 @@ def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
     if wish == "always":
         return True
     if target.registered is None:
-        return bool(target.builtin and target.builtin.requires_approval)
+        return target.asked_hint is not None or bool(target.builtin and target.builtin.requires_approval)
     lowered = wish == "never" and target.registered.origin == "client"
-    return target.registered.requires_approval and not lowered
+    return (target.registered.requires_approval or target.asked_hint is not None) and not lowered
 
 
 def known_names(stream_id: int, builtins: Sequence[str]) -> list[str]:

@@ -55,7 +55,7 @@ def settle(
     """Settles the call: updates the row, appends the events `before` and `tool_execution_end`, calls `on_settled`."""
     moment = database_moment()
     duration = round((moment - call.started_at).total_seconds() * 1000) if call.started_at else 0
-    text = model_text(content)
+    text = content if call.is_outside else model_text(content)
     move(
         call,
         CallState.SETTLED,
@@ -74,7 +74,7 @@ def settle(
         duration_ms=max(0, duration),
         truncated=truncated,
     )
-    log.append(call.stream_id, [*before, end], run_id=call.run_id, fence=fence)
+    log.append(call.stream_id, [*before, end], run_id=call.run_id or None, fence=fence)
     on_settled(SettledCall(call.id, call.run_id, call.stream_id, call.tool_name, text, status))
     return CallResult(call.id, status, text)
 

@@ -25,11 +25,17 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """A call as the model requested it; `args` is the parsed object, or the raw text if it is not a JSON object."""
+    """A call as the model requested it; `args` is the parsed object, or the raw text if it is not a JSON object.
+
+    `for_client`: an external agent asks the connected client, whether or not the session has a tool of that name.
+    `approval_hint` is set when the agent wants a person's decision first, as the note for the approver.
+    """
 
     name: str
     args: Mapping[str, Any] | str
     provider_id: str
+    for_client: bool = False
+    approval_hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ def open_wait(
 ) -> bool:
     """Opens the wait of a client tool or a question, after the events `before`; False if the call is to be executed."""
     moment = database_moment()
-    if target.kind is CallKind.CLIENT and target.registered is not None:
-        expires = moment + timedelta(milliseconds=target.registered.timeout_ms)
+    if target.kind is CallKind.CLIENT:
+        expires = moment + timedelta(seconds=target.client_seconds)
         move(call, CallState.REQUESTED, kind=target.kind, expires_at=expires, started_at=moment, **fields)
         event: Event = requested_event(call)
     elif target.is_question:

@@ -245,6 +245,9 @@ class AgentbusConnection(Connection):
                 await self.follow(found, conversation=True, native=True)
         except GatewayError as error:
             self.put_event("chat.error", jsontext.encode_text({"code": error.code, "message": error.message}))
+            if error.retryable:
+                # Its client was told that it resumes, and would wait for events that nobody sends.
+                self.end(CloseCode.RESTART)
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
             internal_error(cause)
             self.end(CloseCode.FAILED)

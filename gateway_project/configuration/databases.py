@@ -25,7 +25,7 @@ CONNECTION_SECONDS = 600.0
 IDLE_PARTS = 4
 """A transaction may be idle for a quarter of a lease: its row locks are needed to renew leases, every quarter of it."""
 
-LEAST_IDLE_SECONDS = 1.0
+LEAST_IDLE_SECONDS = 2.0
 """A process on a busy machine may need as long between two statements, however short its leases are."""
 
 DEFAULT_PORT = "5432"

@@ -23,6 +23,7 @@ SECRETS = (
     "GATEWAY_DATABASE_URL",
     "GATEWAY_REDIS_URL",
     "GATEWAY_PASSWORD",
+    "GATEWAY_INTERNAL_API_KEY",
 )
 """Settings that may be in a file each. In the file of a list the entries are separated by lines or commas."""
 
@@ -46,8 +47,15 @@ def env_file() -> str:
     return given or ".env"
 
 
+def take_other_spellings() -> None:
+    """Reads `GATEWAY__NAME` as `GATEWAY_NAME`, unless that is set: deployments of other gateways spell it so."""
+    for name in [name for name in os.environ if name.startswith("GATEWAY__")]:
+        os.environ.setdefault(f"GATEWAY_{name.removeprefix('GATEWAY__')}", os.environ[name])
+
+
 env = Env(prefix="GATEWAY_")
 env.read_env(env_file(), recurse=False)
+take_other_spellings()
 load_secret_files()
 
 

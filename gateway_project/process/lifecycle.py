@@ -72,7 +72,7 @@ class Gateway:
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
         relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
-        own = [part for face in faces() for part in face.parts]
+        own = dict.fromkeys(part for face in faces() for part in face.parts)
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 
     async def ensure_started(self) -> None:

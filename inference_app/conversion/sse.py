@@ -1,7 +1,8 @@
 """Parser of a provider's server-sent events, and encoder of a client's events.
 
 The parser follows the line rules of the standard (LF, CRLF, CR, comments, several `data` lines, byte order mark) and
-takes chunks that are split anywhere. It ignores the event's type, because every wire repeats the type in the data.
+takes chunks that are split anywhere. It ignores the event's type, because every wire repeats the type in the data;
+only agents mark the end by a type.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ DONE = b"[DONE]"
 
 
 class EventTooLarge(ValueError):
-    """The provider sent an event larger than MAX_EVENT_BYTES."""
+    """The sender's event is larger than the limit."""
 
 
 class EventParser:
-    """Incremental parser: chunks of bytes in, the data of complete events out."""
+    """Incremental parser: chunks of bytes in, the data of complete events out.
 
-    def __init__(self) -> None:
+    An event of the type `end_type` is read as DONE, whatever its data. `max_bytes` limits an event."""
+
+    def __init__(self, *, end_type: bytes | None = None, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._end_type = end_type
+        self._max_bytes = max_bytes
+        self._ending = False
         self._pending = b""
         self._search_from = 0
         self._data: list[bytes] = []
@@ -35,7 +41,7 @@ class EventParser:
         self._started = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yields the data of the events that this chunk completes. Raises EventTooLarge above MAX_EVENT_BYTES."""
+        """Yields the data of the events that this chunk completes. Raises EventTooLarge above `max_bytes`."""
         self._pending += chunk
         if not self._started and not self._strip_bom():
             return
@@ -48,7 +54,7 @@ class EventParser:
             at = end.end()
         self._pending = self._pending[at:]
         self._search_from = max(0, len(self._pending) - 1)
-        if len(self._pending) + self._size > MAX_EVENT_BYTES:
+        if len(self._pending) + self._size > self._max_bytes:
             raise EventTooLarge
 
     def end(self) -> Iterator[bytes]:
@@ -69,12 +75,17 @@ class EventParser:
     def _read_line(self, line: bytes) -> Iterator[bytes]:
         if not line:
             data, self._data, self._size = self._data, [], 0
-            if data:
+            if self._ending:
+                self._ending = False
+                yield DONE
+            elif data:
                 yield b"\n".join(data)
         elif line.startswith(b"data:"):
             value = line[5:].removeprefix(b" ")
             self._data.append(value)
             self._size += len(value)
+        elif self._end_type is not None and line.startswith(b"event:"):
+            self._ending = line[6:].strip() == self._end_type
 
 
 def typed_event(event: dict[str, Any]) -> bytes:

@@ -74,6 +74,8 @@ def session_spec(session: AgentSession) -> SessionSpec:
         response_format=jsontext.decode(session.response_format) if session.response_format else None,
         history_policy=session.history_policy,  # type: ignore[arg-type]  # checked at creation
         tools=tools.tool_specs(session.stream_id, session_builtins(session)),
+        agent=session.agent,
+        tenant_slug=session.tenant.slug,
     )
 
 

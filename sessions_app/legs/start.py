@@ -43,7 +43,7 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
-        session = AgentSession.objects.get(pk=session_id)
+        session = AgentSession.objects.select_related("tenant").get(pk=session_id)
         run = _next_run(session, fence)
         if run is None:
             lease_release(fence=fence)
@@ -76,7 +76,7 @@ def leg_start_fail(*, session_id: int, fence: Fence) -> None:
     with write_transaction():
         log.lock(fence.stream_id)
         log.fence_check(fence)
-        session = AgentSession.objects.get(pk=session_id)
+        session = AgentSession.objects.select_related("tenant").get(pk=session_id)
         run = run_active(session_id) or run_next(session_id)
         if run is not None and run.state != RunState.WAITING and run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:
             run_fail(

@@ -68,7 +68,7 @@ def question_answer(*, principal: Principal, public_id: str, ref: str, response:
 
 
 def tool_result_accept(
-    *, principal: Principal, public_id: str, call_id: str, result: Any = None, error: str | None = None
+    *, principal: Principal, public_id: str, call_id: str, result: Any = None, error: Any = None
 ) -> dict[str, Any]:
     """Settles a call with the result of a tool that the client ran."""
     with write_transaction():

@@ -50,7 +50,10 @@ def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
 
 
 def tool_result_store(settled: SettledCall) -> None:
-    """Stores a tool's result as a message. Called in the transaction that settled the call."""
+    """Stores a tool's result as a message. Called in the transaction that settled the call. The result of a call that
+    belongs to no run is its caller's, and no part of the conversation."""
+    if not settled.run_id:
+        return
     session_id = AgentSession.objects.values_list("pk", flat=True).get(stream_id=settled.stream_id)
     message_add(
         session_id=session_id,

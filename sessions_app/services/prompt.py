@@ -85,6 +85,7 @@ def prompt_accept(
 
 def _accept(principal: Principal, session: AgentSession, prompt: Prompt) -> PromptReceipt:
     if prompt.attachments:
+        agents.external_check(session.engine, prompt.attachments)
         resolved = agents.model_resolve(session.model, principal=principal)
         agents.attachments_check(resolved, prompt.attachments)
     busy = runs_unfinished(session.pk).exists()

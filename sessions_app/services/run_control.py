@@ -1,13 +1,13 @@
-"""Control of runs by clients: abort, steer, and switch of the session's model."""
+"""Control of runs by clients: abort, steer, and switch of the session's model or agent."""
 
 from __future__ import annotations
 
 from agents_app import registry as agents
-from core_app import clock
+from core_app import clock, jsontext
 from core_app.database import write_transaction
 from core_app.errors import Conflict
 from events_app import log
-from sessions_app.events import ModelSwitched
+from sessions_app.events import ModelSwitched, SessionUpdated
 from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.selectors import run_active, run_current, run_get
 from sessions_app.services.run_end import run_stop
@@ -58,4 +58,21 @@ def model_switch(*, principal: Principal, public_id: str, model: str) -> AgentSe
             [ModelSwitched(model=resolved.name, previous=previous)],
             run_id=run.pk if run is not None else None,
         )
+    return session
+
+
+def agent_switch(*, principal: Principal, public_id: str, agent_id: str, reason: str | None = None) -> AgentSession:
+    """Switches the session to another configured agent from its next leg on (`session_updated` with `agent`). Raises
+    Unprocessable."""
+    resolved = agents.agent_resolve(agent_id, principal=principal)
+    entry = agents.agent_get(agent_id)
+    with write_transaction():
+        session = session_lock(principal, public_id)
+        session.agent, session.model, session.engine = agent_id, resolved.name, resolved.engine
+        session.system_prompt = entry.system_prompt
+        session.builtins = jsontext.encode_text(sorted(entry.tools))
+        session.updated_at = clock.now()
+        session.save(update_fields=["agent", "model", "engine", "system_prompt", "builtins", "updated_at"])
+        changed = {"agent": agent_id, "model": resolved.name, "reason": reason}
+        log.append(session.stream_id, [SessionUpdated(changed=changed)])
     return session

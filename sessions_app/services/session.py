@@ -25,6 +25,7 @@ from sessions_app.services.run_end import run_stop
 from sessions_app.services.tenant_limits import session_limit_check
 from tenants_app.principal import Principal
 from tools_app import registry as tools
+from tools_app.outside_calls import outside_calls_cancel
 from tools_app.schema import schema_check
 
 
@@ -187,6 +188,7 @@ def session_close(*, principal: Principal, public_id: str) -> None:
         session.save(update_fields=["closed_at"])
         for run in runs_unfinished(session.pk).order_by("number"):
             run_stop(session=session, run=run, reason="deleted", message="The session was deleted.")
+        outside_calls_cancel(stream_id=session.stream_id, reason="The session was deleted.")
         session.state = SessionState.CLOSED
         session.save(update_fields=["state"])
         log.append(session.stream_id, [SessionClosed()])

@@ -28,7 +28,11 @@ SCHEMA = {
 
 
 class EngineContract:
-    """Base class. Subclasses define the fixture `engine` and the method `situation`."""
+    """Base class. Subclasses define the fixture `engine` and the method `situation`.
+
+    `reports_usage` is False for agents that do not tell what they used: their usage has no cost, and is there."""
+
+    reports_usage = True
 
     def situation(self, name: str) -> tuple[str, str]:
         """Returns the session's model and the prompt for one of: answer, tool, later (its tool stays pending), mixed
@@ -75,7 +79,8 @@ class EngineContract:
     async def test_usage_is_reported_with_every_response(self, engine: Engine) -> None:
         world = self.world("tool")
         await engine.run_leg(world.leg())
-        assert [usage.output_tokens > 0 for usage in world.usage] == [True, True]
+        assert [usage.output_tokens > 0 for usage in world.usage] == [self.reports_usage] * 2
+        assert self.reports_usage or {usage.cost_usd for usage in world.usage} == {None}
 
     async def test_a_tool_is_called_once_and_the_model_is_told_what_it_answered(self, engine: Engine) -> None:
         world = self.world("tool")

@@ -27,7 +27,8 @@ THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
 
 EXAMPLES = 100 if THOROUGH else 10
 STREAMS = ["followSession", "followGroup", "openSocket"]
-SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"]
+SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash", "codelabSocket", "codelabSocketV1"]
+NEEDS_A_SETTING = ["codelabExecuteTool"]
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
@@ -43,7 +44,9 @@ SETTINGS = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
-operations = from_dict(document()).exclude(operation_id=[*STREAMS, *SOCKETS]).exclude(tag=list(INFERENCE.tags))
+operations = (
+    from_dict(document()).exclude(operation_id=[*STREAMS, *SOCKETS, *NEEDS_A_SETTING]).exclude(tag=list(INFERENCE.tags))
+)
 operations.config.phases.coverage.enabled = THOROUGH
 
 

@@ -14,6 +14,7 @@ from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
 from faces.agentbus.face import FACE as AGENTBUS
+from faces.codelab.face import FACE as CODELAB
 from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
 from faces.native import urls
@@ -53,8 +54,10 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 
 def test_every_path_is_documented_and_no_other() -> None:
-    views = {template(pattern) for pattern in (*urls.urlpatterns, *AGENTBUS.urls)}
-    consumers = {template(route.pattern()) for route in (*PROBES, *FACE.consumers, *AGENTBUS.consumers)}
+    served = (FACE, AGENTBUS, CODELAB)
+    views = {template(pattern) for face in served for pattern in face.urls}
+    routes = (*PROBES, *(route for face in served for route in face.consumers))
+    consumers = {template(route.pattern()) for route in routes}
     assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from core_app import addresses, guarded_client
+from core_app import addresses, guarded_client, guarded_connector
 from core_app.guarded_client import (
     UNREACHED,
     AddressRefused,
@@ -532,7 +532,7 @@ async def test_one_tenants_silent_name_servers_hold_up_nobody_elses_names(client
         for timeout in (0.05, 60.0):  # those that were given up, whose threads go on, and those still waited for
             asked += [
                 asyncio.ensure_future(get(guarded, f"https://slow{number}.example/", timeout=timeout, owner=1))
-                for number in range(2 * guarded_client.RESOLVER_THREADS)
+                for number in range(2 * guarded_connector.RESOLVER_THREADS)
             ]
             await asyncio.wait(asked, timeout=0.2)
             with pytest.raises(ConnectionFailed):

@@ -26,6 +26,7 @@ PATHS = {
     "inference": "/v1/models",
     "responses": "/v1/responses",
     "agentbus": "/api/v1/sessions/{session_id}",
+    "codelab": "/tool/execute/{session_id}",
 }
 """A path of each face in the document."""
 

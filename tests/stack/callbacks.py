@@ -21,6 +21,8 @@ class Callbacks:
 
     def __init__(self, chance: random.Random) -> None:
         self.requests: Counter[str] = Counter()
+        self.uncertain: set[str] = set()
+        """Calls that the gateway may have forgotten, because its database went back in time."""
         self.port = 0
         self._chance = chance
 

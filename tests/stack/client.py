@@ -81,17 +81,42 @@ class Client:
                     yield shown
 
 
-class Watcher:
-    """Follows a session whatever happens to its server, resuming after the last id it received."""
+class Seen:
+    """The events of a session that one client has, and what follows from them."""
 
-    def __init__(self, client: Client, session_id: str) -> None:
+    def __init__(self) -> None:
         self.events: list[Event] = []
-        self.comments: list[str] = []
-        self.connections = 0
         self.over: set[str] = set()
         """The runs whose end it has seen."""
         self.asked: set[str] = set()
-        """The approvals that were asked for."""
+        """The approvals that were asked for and not decided."""
+        self.resets: list[Event] = []
+        self.complaints: list[str] = []
+        """Breaches of the protocol that show at once."""
+
+    @property
+    def position(self) -> str:
+        """The position to resume after."""
+        return self.events[-1].position if self.events else "0"
+
+    def take(self, event: Event) -> None:
+        """Adds the next event."""
+        self.events.append(event)
+        if event.type in TERMINAL:
+            self.over.add(event.data["requestId"])
+        elif event.type == "approval_required":
+            self.asked.add(event.data["approvalId"])
+        elif event.type == "approval_resolved":
+            self.asked.discard(event.data["approvalId"])
+
+
+class Watcher(Seen):
+    """Follows a session whatever happens to its server, resuming after the last id it received."""
+
+    def __init__(self, client: Client, session_id: str) -> None:
+        super().__init__()
+        self.comments: list[str] = []
+        self.connections = 0
         self._client = client
         self._session_id = session_id
         self._task = asyncio.create_task(self._run())
@@ -113,19 +138,11 @@ class Watcher:
 
     async def _connection(self) -> None:
         self.connections += 1
-        after = self.events[-1].position if self.events else "0"
-        async for event in self._client.follow(self._session_id, after):
+        async for event in self._client.follow(self._session_id, self.position):
             if isinstance(event, Event):
-                self._take(event)
+                self.take(event)
             else:
                 self.comments.append(event)
-
-    def _take(self, event: Event) -> None:
-        self.events.append(event)
-        if event.type in TERMINAL:
-            self.over.add(event.data["requestId"])
-        elif event.type == "approval_required":
-            self.asked.add(event.data["approvalId"])
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:

@@ -19,7 +19,7 @@ from tests.stack.process import GatewayProcess
 from tests.stack.template import state_copy, template_database
 
 # What only one process may do, and what it takes two for.
-SEVERAL = ["test_agentbus.py", "test_outages.py", "test_two_processes.py", "test_workers.py"]
+SEVERAL = ["test_agentbus.py", "test_codelab.py", "test_outages.py", "test_two_processes.py", "test_workers.py"]
 collect_ignore = SEVERAL if DEPLOYMENT == "embedded" else ["test_one_process.py"]
 
 LONGEST = ("test_outages.py", "test_workers.py", "test_kill.py", "test_two_processes.py", "test_stop.py")

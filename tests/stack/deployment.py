@@ -19,6 +19,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 KEY = "the-key-of-the-stacks-tests"
+LEASE_SECONDS = "2"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,16 @@ class Deployment:
             "PORT": str(port),
             "RATE_LIMIT_RPM": "0",
             "CALLBACK_ALLOW_PRIVATE": "true",
-            "LEASE_SECONDS": "2",
+            "LEASE_SECONDS": LEASE_SECONDS,
             "SWEEP_SECONDS": "0.3",
             **self.settings,
         }
         return base | {f"GATEWAY_{name}": value for name, value in gateway.items()}
+
+    @property
+    def lease_seconds(self) -> float:
+        """The time after which a silent process loses its sessions."""
+        return float(self.settings.get("LEASE_SECONDS", LEASE_SECONDS))
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Runs a query on the committed rows; its parameters are written `?`."""
@@ -79,6 +85,20 @@ def database_of_its_own(server_url: str, template: str = "template1") -> Iterato
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def exchange_databases(url: str, other_url: str) -> None:
+    """Gives each of two databases the name of the other; connections to them break, as in every restore in place."""
+    names = [str(conninfo_to_dict(each)["dbname"]) for each in (url, other_url)]
+    with psycopg.connect(url.rpartition("/")[0] + "/postgres", autocommit=True) as server:
+        for name in names:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+        server.execute(f"ALTER DATABASE {names[0]} RENAME TO {names[0]}_lost")
+        server.execute(f"ALTER DATABASE {names[1]} RENAME TO {names[0]}")
+        server.execute(f"ALTER DATABASE {names[0]}_lost RENAME TO {names[1]}")
+        for name in names:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def _url(parts: dict[str, Any]) -> str:

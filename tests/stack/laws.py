@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 
-from tests.stack.client import TERMINAL, Event
+from tests.stack.client import TERMINAL, Event, Seen
 from tests.stack.deployment import Deployment
 
 _WHOLE = "CASE WHEN r.state = 'completed' AND r.attempt = r.leg THEN 1 ELSE 0 END"
@@ -48,6 +49,26 @@ def texts_are_whole(events: Sequence[Event]) -> None:
             answer[run] = event.data["content"]
         elif event.type == "agent_end":
             assert event.data["lastMessage"]["content"] == answer[run]
+
+
+def reader_has_the_log(reader: Seen, log: Sequence[Event], *, went_back: bool) -> None:
+    """A client has exactly the log. Who saw events that were lost was told so, with the position that it had and the
+    one that still holds; nobody else was."""
+    assert reader.complaints == []
+    differ = next((pair for pair in zip_longest(reader.events, log) if pair[0] != pair[1]), None)
+    assert differ is None, f"a client has {differ[0]} where the log has {differ[1]}; it was told {reader.resets}"
+    assert went_back or reader.resets == []
+    held = {event.position for event in log}
+    for told in reader.resets:
+        assert told.position == str(told.data["to"])
+        assert str(told.data["from"]) not in held, f"{told.data}: nothing was lost, and the reader was reset"
+
+
+def positions_rise(log: Sequence[Event]) -> None:
+    """Offsets have no gap, and a later event never is of an earlier generation."""
+    offsets_have_no_gap(log)
+    generations = [int(event.position.partition(".")[2] or 0) for event in log]
+    assert generations == sorted(generations)
 
 
 def usage_is_counted_once(deployment: Deployment) -> None:

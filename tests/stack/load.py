@@ -11,15 +11,18 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import aiohttp
 
 from tests.stack import laws
+from tests.stack.bus_reader import BusReader
 from tests.stack.callbacks import Callbacks
-from tests.stack.client import Client, Event, Watcher, until
+from tests.stack.client import Client, Event, Seen, until
 from tests.stack.deployment import Deployment
+from tests.stack.reader import Reader
 
 ANSWER_SECONDS = 5.0
 """A frozen process answers nothing, so the client turns to another."""
@@ -74,6 +77,14 @@ class Roamer(Client):
             raise Refused(str(answer)) from answer
 
 
+@dataclass(frozen=True)
+class Promise:
+    """The prompts that are accepted and the requests for tools that are made at one moment."""
+
+    accepted: dict[str, set[str]]
+    requests: Counter[str]
+
+
 class Load:
     """Sessions of every kind, each with a follower."""
 
@@ -81,9 +92,18 @@ class Load:
         self.client = client
         self.callbacks = callbacks
         self.accepted: dict[str, set[str]] = {}
-        self.watchers: dict[str, Watcher] = {}
+        self.watchers: dict[str, Reader] = {}
+        self.followers: list[Reader | BusReader] = []
+        """Everybody who follows a session; they may leave and come back."""
+        self.seen: dict[str, list[Seen]] = {}
+        """What each of the followers was shown of a session."""
         self.unanswered = 0
+        self.uncertain = 0
+        """Prompts that were accepted in moments that the database may have lost."""
+        self.history = 0
+        """The number of times that the database has gone back."""
         self._prefix = prefix
+        self._chance = random.Random(prefix)
         self._sent: Counter[str] = Counter()
         self._approved: set[str] = set()
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -122,46 +142,91 @@ class Load:
             events: list[Event] = await self.client.insist(partial(self.client.log, name))
             received = {event.data["requestId"] for event in events if event.type == "prompt_received"}
             assert accepted <= received, f"{name} lost {accepted - received}"
-            laws.offsets_have_no_gap(events)
+            laws.positions_rise(events)
             laws.every_run_ends_once(events, received)
             laws.texts_are_whole(events)
-            await until(lambda n=name, e=events: self.watchers[n].events[-1:] == e[-1:], 20, f"{name} watched")  # type: ignore[misc]
-            assert self.watchers[name].events == events, name
+            for seen in self.seen[name]:
+                await until(lambda s=seen, e=events: s.events[-1:] == e[-1:], 20, f"{name} watched")  # type: ignore[misc]
+                laws.reader_has_the_log(seen, events, went_back=self.history > 0)
             approvals_are_resolved_once(events)
             calls_were_made_once(events, self.callbacks)
         laws.usage_is_counted_once(deployment)
 
     async def stop(self) -> None:
-        await asyncio.gather(*(watcher.stop() for watcher in self.watchers.values()))
+        await asyncio.gather(*(follower.stop() for follower in self.followers))
+
+    def follow(self, name: str) -> Reader:
+        """Adds a follower of a session over SSE."""
+        reader = Reader(self.client, name)
+        self.followers.append(reader)
+        self.seen.setdefault(name, []).append(reader)
+        return reader
+
+    def follow_by_bus(self, count: int, each: int) -> None:
+        """Adds Agentbus clients, of which each follows `each` sessions; together they follow all equally."""
+        names = list(self.accepted)
+        for number in range(count):
+            followed = {names[(number * each + step) % len(names)] for step in range(each)}
+            client = BusReader(f"{self._prefix}-{number}", self.client.urls, sorted(followed), self._chance)
+            self.followers.append(client)
+            for name, seen in client.sessions.items():
+                self.seen[name].append(seen)
+
+    def promise(self) -> Promise:
+        """Returns what a copy of the database that is made from now on has."""
+        accepted = {name: set(runs) for name, runs in self.accepted.items()}
+        return Promise(accepted, self.callbacks.requests.copy())
+
+    def step_back(self, promise: Promise) -> None:
+        """Notes that the database may have lost everything since the promise."""
+        self.history += 1
+        for name, runs in self.accepted.items():
+            self.uncertain += len(runs - promise.accepted[name])
+            runs &= promise.accepted[name]
+        made = self.callbacks.requests.items()
+        self.callbacks.uncertain |= {call for call, count in made if count != promise.requests[call]}
+        self._approved.clear()
 
     def unfinished_prompts(self, name: str) -> set[str]:
         """Returns the accepted prompts whose end the follower has not seen."""
         return self.accepted[name] - self.watchers[name].over
 
     async def _create(self, name: str, tools: list[dict[str, object]], delay_ms: int) -> None:
-        await self.client.insist(
-            lambda: self.client.create(name, providerOpts={"delayMs": delay_ms}, tools=tools),
-        )
+        async def ask() -> None:
+            try:
+                await self.client.create(name, providerOpts={"delayMs": delay_ms}, tools=tools)
+            except AssertionError as refusal:
+                # An attempt before this one was performed after its client had given up.
+                if "is in use" not in str(refusal):
+                    raise
+
+        await self.client.insist(ask)
         self.accepted[name] = set()
-        self.watchers[name] = Watcher(self.client, name)
+        self.watchers[name] = self.follow(name)
 
     async def _go_on(self, name: str) -> None:
         await self._decide(name)
         if not self.unfinished_prompts(name):
             self._sent[name] += 1
             text = KINDS[name.split("-")[0]](self._sent[name])
+            history = self.history
             try:
-                self.accepted[name].add(await self.client.attempt(lambda: self.client.prompt(name, text)))
+                accepted = await self.client.attempt(lambda: self.client.prompt(name, text))
+                if history == self.history:
+                    self.accepted[name].add(accepted)
+                else:
+                    self.uncertain += 1
             except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 self.unanswered += 1
 
     async def _decide(self, name: str) -> None:
         for approval in self.watchers[name].asked - self._approved:
-            body = {"approvalId": approval}
+            body, history = {"approvalId": approval}, self.history
             with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
                 path = f"/v1/sessions/{name}/approve"
                 await self.client.attempt(partial(self.client.post, path, body, expect=200))
-                self._approved.add(approval)
+                if history == self.history:
+                    self._approved.add(approval)
 
     async def _wait_settled(self, name: str) -> None:
         """Waits until the session is idle: prompts whose response was lost run too."""
@@ -192,11 +257,15 @@ def approvals_are_resolved_once(events: Sequence[Event]) -> None:
 
 
 def calls_were_made_once(events: Sequence[Event], callbacks: Callbacks) -> None:
-    """No request was made for a call after the one that settled it, and never two for `idempotent: false`."""
+    """No request was made for a call after the one that settled it, and never two for `idempotent: false`, as far as
+    the gateway can remember the call."""
     for event in events:
         if event.type != "tool_execution_end" or event.data["toolName"] not in ("again", "once"):
             continue
         made = callbacks.requests[event.data["callId"]]
+        if event.data["callId"] in callbacks.uncertain:
+            # Made before the database went back, it may be made again, and the result is that of one of both.
+            continue
         if event.data["status"] == "ok":
             assert event.data["result"] == f"{event.data['callId']}#{made}"
         if event.data["toolName"] == "once":

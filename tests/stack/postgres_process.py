@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psycopg
@@ -27,15 +27,24 @@ class PostgresMissing(Exception):
 
 
 class PostgresProcess:
-    """A cluster below `within`, which its user must be able to reach; with a `primary` its asynchronous standby. Raises
-    PostgresMissing.
+    """A cluster below `within`, which its user must be able to reach; with a `primary` its asynchronous standby, or its
+    base backup with `follows=False`. Raises PostgresMissing.
 
     It is a child of this process and not of pg_ctl, so that its end is known by its exit code.
     """
 
-    def __init__(self, within: Path, *, primary: PostgresProcess | None = None) -> None:
+    def __init__(
+        self,
+        within: Path,
+        *,
+        primary: PostgresProcess | None = None,
+        follows: bool = True,
+        settings: Mapping[str, str] = {},
+    ) -> None:
         directory = within / "postgres"
         directory.mkdir()
+        self.directory = directory
+        self.settings = settings
         self.port = free_port()
         self.url = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
         self._data = directory / "cluster"
@@ -52,8 +61,11 @@ class PostgresProcess:
             str(self._data),
         )
         if primary is not None:
-            options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata", str(self._data))
-            made = ("pg_basebackup", f"--dbname={primary.url}", *options)
+            self.settings = primary.settings
+            options = ("--checkpoint=fast", "--no-sync", "--pgdata", str(self._data))
+            recovery = ("--write-recovery-conf",) if follows else ()
+            made = ("pg_basebackup", f"--dbname={primary.url}", *recovery, *options)
+        self._follows = primary is not None and follows
         subprocess.run(self._command(*made), check=True, timeout=SECONDS, cwd="/", stdout=subprocess.DEVNULL)
 
     @property
@@ -79,11 +91,24 @@ class PostgresProcess:
         return bool(there)
 
     def take_over(self, primary: PostgresProcess) -> None:
-        """Makes a standby that does not run the server at the address of its primary, which does not run any more."""
+        """Makes a standby or a backup the server at the address of its primary. Neither of both may run."""
         self.port, self.url = primary.port, primary.url
         self.start()
+        if not self._follows:
+            return
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
+
+    def create_database(self, name: str) -> str:
+        """Creates an empty database; returns its URL."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"{self.url.rpartition('/')[0]}/{name}"
+
+    def drop_database(self, name: str) -> None:
+        """Removes a database and ends its connections."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop(self, mode: str = "fast") -> None:
         """Stops it: `fast` ends every connection, `immediate` is a crash. Fails with its log when it does not end."""
@@ -116,6 +141,7 @@ class PostgresProcess:
             "unix_socket_directories": "",
             "max_connections": 300,
             "fsync": "off",
+            **self.settings,
         }
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         command = self._command("postgres", "-D", str(self._data), *options)

@@ -48,6 +48,8 @@ class GatewayProcess:
     def __init__(self, deployment: Deployment, name: str = "serve", command: Sequence[str] = SERVE) -> None:
         self.deployment = deployment
         self.command = command
+        self.variables: dict[str, str] = {}
+        """Environment of this process alone, from its next start."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = deployment.directory.parent / f"{name}-{self.port}.log"
@@ -69,7 +71,7 @@ class GatewayProcess:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env=self.deployment.environment(self.port),
+                env=self.deployment.environment(self.port) | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,43 +11,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
 import aiohttp
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from tests.settings import DEPLOYMENT
-from tests.stack.client import Client, Event, Watcher, until
-from tests.stack.deployment import Deployment
+from tests.stack.client import Client, until
+from tests.stack.deployment import Deployment, exchange_databases
 from tests.stack.process import GatewayProcess
+from tests.stack.reader import Reader
 from tests.stack.test_backup import restore_copy
 
 SESSION = "kept"
 SECONDS = 30
 
 pytestmark = pytest.mark.timeout(300)
-
-
-class Reader(Watcher):
-    """Keeps what it is shown as the protocol says: after a reset, only what comes before its position is the log's."""
-
-    def __init__(self, client: Client) -> None:
-        self.resets: list[Event] = []
-        super().__init__(client, SESSION)
-
-    def _take(self, event: Event) -> None:
-        if event.type == "events_dropped":
-            assert event.data["reason"] == "reset"
-            self.resets.append(event)
-            self.events = [seen for seen in self.events if seen.id <= event.id]
-        else:
-            super()._take(event)
-
-    def sleeps(self) -> None:
-        """Its connection breaks, and it does not come back before `wakes`."""
-        self._task.cancel()
-
-    def wakes(self) -> None:
-        self._task = asyncio.create_task(self._run())
 
 
 @pytest.fixture
@@ -75,7 +51,7 @@ async def put_back(copy: Deployment, first: GatewayProcess, second: GatewayProce
         second.port, second.url = first.port, first.url
         await second.start()
         return second
-    exchange(first.deployment.database_url, copy.database_url)
+    exchange_databases(first.deployment.database_url, copy.database_url)
 
     async def is_ready() -> bool:
         async with aiohttp.ClientSession() as session, session.get(f"{first.url}/readyz") as answer:
@@ -83,20 +59,6 @@ async def put_back(copy: Deployment, first: GatewayProcess, second: GatewayProce
 
     await until(is_ready, SECONDS, "the process is ready again")
     return first
-
-
-def exchange(url: str, other_url: str) -> None:
-    """Gives each of two databases the name of the other; connections to them break, as in every restore in place."""
-    names = [str(conninfo_to_dict(each)["dbname"]) for each in (url, other_url)]
-    with psycopg.connect(url.rpartition("/")[0] + "/postgres", autocommit=True) as server:
-        for name in names:
-            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
-        server.execute(f"ALTER DATABASE {names[0]} RENAME TO {names[0]}_lost")
-        server.execute(f"ALTER DATABASE {names[1]} RENAME TO {names[0]}")
-        server.execute(f"ALTER DATABASE {names[0]}_lost RENAME TO {names[1]}")
-        for name in names:
-            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @pytest.mark.parametrize("moves_on", [True, False], ids=["written", "quiet"])
@@ -149,7 +111,7 @@ async def test_every_client_has_the_log_after_a_restore_or_was_told_from_where(
 @asynccontextmanager
 async def reading(client: Client, count: int) -> AsyncIterator[list[Reader]]:
     """Opens readers of the session."""
-    readers = [Reader(client) for _ in range(count)]
+    readers = [Reader(client, SESSION) for _ in range(count)]
     try:
         yield readers
     finally:

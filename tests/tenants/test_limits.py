@@ -142,6 +142,17 @@ async def test_a_frozen_redis_is_waited_for_once_and_the_process_counts_by_itsel
     assert [line["level"] for line in lines(caplog)] == ["warning"]
 
 
+async def test_requests_that_wait_for_a_frozen_redis_together_are_one_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, limits: RateLimits, frozen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits_module, "REDIS_SECONDS", 0.01)
+    monkeypatch.setattr(limits_module, "RETRY_SECONDS", 0.0)
+    settings.GATEWAY_REDIS_URL = frozen
+    for _ in range(2):
+        await asyncio.gather(*(limits.take(holder(2)) for _ in range(20)))
+    assert len(lines(caplog, "rate_limits_per_process")) == 1
+
+
 async def test_a_redis_that_is_down_lets_requests_pass(
     settings: Any, limits: RateLimits, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,6 +54,20 @@ class Session:
     def planned(self, name: str, args: Any) -> str:
         return self.plan((name, args))[0]
 
+    def planned_by_agent(self, name: str, args: Any, approval_hint: str | None = None) -> str:
+        """Plans a call that an external agent addressed to the client."""
+        self.messages += 1
+        request = ToolRequest(name, args, "call_0", for_client=True, approval_hint=approval_hint)
+        with database.write_transaction():
+            planned = calls.calls_plan(
+                tenant_id=self.tenant.pk,
+                stream_id=self.stream_id,
+                run_id=self.run_id,
+                message_id=f"msg_{self.stream_id}_{self.messages}",
+                requests=[request],
+            )
+        return planned[0].call_id
+
     def context(self, **changes: Any) -> CallContext:
         known: dict[str, Any] = {
             "session_id": "s-1",

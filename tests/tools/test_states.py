@@ -177,3 +177,48 @@ def test_the_admin_shows_calls_and_tools_without_secrets(session: Session, clien
         assert answer.status_code == 200
         assert str(tool.sealed_secret) not in answer.content.decode()
     assert client.post(pages[2], {"name": "other"}).status_code == 403
+
+
+def test_a_call_that_an_agent_addressed_to_the_client_needs_no_registered_tool(session: Session, settings: Any) -> None:
+    settings.GATEWAY_CLIENT_TOOL_SECONDS = 77.0
+    call_id = session.planned_by_agent("read_file", {"path": "a"})
+    assert session.executed(call_id) is None
+    call = session.call(call_id)
+    assert call.state == CallState.REQUESTED
+    assert call.expires_at is not None
+    assert call.started_at is not None
+    assert (call.expires_at - call.started_at).total_seconds() == 77.0
+    assert session.event("tool_call_requested")["args"] == {"path": "a"}
+    calls.client_result(stream_id=session.stream_id, call_id=call_id, result="text", on_settled=session.settled.append)
+    assert [(settled.status, settled.content) for settled in session.settled] == [("ok", "text")]
+
+
+def test_an_agents_wish_for_approval_is_asked_first_and_then_the_client(session: Session) -> None:
+    call_id = session.planned_by_agent("write_file", {"path": "a"}, approval_hint="The agent asks.")
+    assert session.executed(call_id) is None
+    asked = session.event("approval_required")
+    assert (asked["hint"], asked["toolName"]) == ("The agent asks.", "write_file")
+    calls.approval_decide(
+        stream_id=session.stream_id,
+        approval_id=asked["approvalId"],
+        approve=True,
+        args={"path": "b"},
+        by="ada",
+        on_settled=session.settled.append,
+    )
+    assert session.call(call_id).state == CallState.REQUESTED
+    assert session.event("tool_call_requested")["args"] == {"path": "b"}
+
+
+def test_a_registered_tool_answers_an_agent_that_asks_for_its_name(session: Session) -> None:
+    session.attach("lookup", parameters={"type": "object", "required": ["n"]})
+    call_id = session.planned_by_agent("lookup", {})
+    result = session.executed(call_id)
+    assert result is not None
+    assert result.status == "error"
+
+
+def test_a_model_cannot_address_the_client_with_a_tool_that_the_session_lacks(session: Session) -> None:
+    result = session.executed(session.planned("read_file", {}))
+    assert result is not None
+    assert (result.status, session.call(result.call_id).kind) == ("error", "unknown")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core_app import database
+from core_app.errors import Unavailable
+from faces.agentbus import connection
 from tests.conftest import Caller
 from tests.faces.agentbus.bus_client import bus, signed_in
 from tests.faces.native.live_server import LiveServer
@@ -33,6 +35,18 @@ async def test_a_client_that_resumes_is_told_in_both_views_and_goes_on_from_the_
         assert [event["id"] for event in shown[1:]] == [f"{base + n}.1" for n in range(1, LOST + 1)]
     updates = [frame["payload"] for frame in client.frames if frame.get("event") == "session.update"]
     assert updates[0] == {"session_id": session, "state": "dropped", **dropped}
+
+
+async def test_a_client_that_cannot_resume_now_is_closed_to_come_back(
+    server: LiveServer, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Unavailable("The database is not available.")
+
+    monkeypatch.setattr(connection, "sessions_to_resume", fail)
+    async with bus(server.port) as client:
+        assert (await client.sign_in(auth_token=owner.secret, last_seq={"any": 1}))["ok"]
+        assert await client.close_code() == 4000
 
 
 async def test_a_client_that_follows_is_told_and_closed_to_come_back(
