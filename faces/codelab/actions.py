@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
-from core_app.errors import BadRequest, NotFound
+from core_app.errors import BadRequest, Conflict, NotFound
 from edge_app.rpc import Method, struct_parser
 from sessions_app.selectors import session_get
 from sessions_app.services.decisions import approval_decide, tool_result_accept
@@ -110,7 +111,8 @@ def _switch_agent(caller: SessionCaller, message: SwitchAgent) -> Mapping[str, A
 
 
 def _abort(caller: SessionCaller, message: Abort) -> Mapping[str, Any]:
-    run_abort(principal=caller.principal, public_id=caller.session_id)
+    with suppress(Conflict):  # nothing runs, so there is nothing to end: an abort is always acknowledged
+        run_abort(principal=caller.principal, public_id=caller.session_id)
     return {}
 
 

@@ -6,8 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 
+from core_app import database
 from tenants_app.models import Tenant, User
 from tests.conftest import Caller
 from tests.faces.agentbus.bus_client import signed_in
@@ -62,7 +62,7 @@ async def test_errors_have_the_protocols_shape(api: Client, gateway: GatewayHarn
 
 
 async def test_a_user_may_use_basic_credentials(gateway: GatewayHarness, tenant: Tenant, settings: Any) -> None:
-    await sync_to_async(User.objects.create_user)("ann", password="secret: of ann", tenant=tenant, scopes=["sessions"])
+    await database.run(User.objects.create_user, "ann", password="secret: of ann", tenant=tenant, scopes=["sessions"])
     client = gateway.client(None)
 
     def basic(text: str) -> dict[str, str]:

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from asgiref.sync import sync_to_async
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from core_app import database_threads
+from core_app import database, database_threads
 from core_app.errors import RateLimited, Unauthorized
 from tenants_app.lockout import FAILURES, Lockout
 from tenants_app.models import Tenant, User
@@ -167,7 +166,7 @@ async def test_a_foreign_tenant_cannot_take_a_device_over(
 
 
 async def test_a_user_signs_in_with_a_password(server: LiveServer, tenant: Tenant, settings: Any) -> None:
-    await sync_to_async(User.objects.create_user)("ann", password="secret of ann", tenant=tenant, scopes=["sessions"])
+    await database.run(User.objects.create_user, "ann", password="secret of ann", tenant=tenant, scopes=["sessions"])
     async with bus(server.port) as client:
         assert (await client.sign_in(username="ann", password="secret of ann"))["error"]["code"] == 4003
         settings.GATEWAY_AUTH_MODES = ["password"]
@@ -179,11 +178,11 @@ async def test_a_user_signs_in_with_a_password(server: LiveServer, tenant: Tenan
 
 async def test_the_gateway_user_has_the_password_of_the_setting(server: LiveServer, settings: Any, db: None) -> None:
     settings.GATEWAY_AUTH_MODES, settings.GATEWAY_PASSWORD = ["password"], "one password"
-    await sync_to_async(gateway_user_ensure)()
+    await database.run(gateway_user_ensure)
     async with bus(server.port) as client:
         assert (await client.sign_in(password="one password"))["ok"]
     settings.GATEWAY_PASSWORD = ""
-    await sync_to_async(gateway_user_ensure)()
+    await database.run(gateway_user_ensure)
     async with bus(server.port) as client:
         assert (await client.sign_in(password="one password"))["error"]["code"] == 4001
 
@@ -191,7 +190,7 @@ async def test_the_gateway_user_has_the_password_of_the_setting(server: LiveServ
 async def test_five_failures_lock_the_pair_and_nobody_else(server: LiveServer, tenant: Tenant, settings: Any) -> None:
     settings.GATEWAY_AUTH_MODES = ["password"]
     for name in ("ann", "bob"):
-        await sync_to_async(User.objects.create_user)(name, password=f"pass of {name}", tenant=tenant)
+        await database.run(User.objects.create_user, name, password=f"pass of {name}", tenant=tenant)
     async with bus(server.port) as client:
         for _ in range(FAILURES):
             assert (await client.sign_in(username="ann", password="wrong"))["error"]["code"] == 4001
@@ -206,7 +205,7 @@ async def test_attempts_sent_at_once_are_not_more_than_the_lockout_allows(
     server: LiveServer, tenant: Tenant, settings: Any
 ) -> None:
     settings.GATEWAY_AUTH_MODES = ["password"]
-    await sync_to_async(User.objects.create_user)("ann", password="pass of ann", tenant=tenant)
+    await database.run(User.objects.create_user, "ann", password="pass of ann", tenant=tenant)
 
     async def guess(number: int) -> int:
         async with bus(server.port) as client:
@@ -282,8 +281,8 @@ async def test_a_session_token_is_good_until_its_credential_is_revoked(server: L
         token = client.frames[-1]["payload"]["auth_info"]["session_id"]
     async with bus(server.port) as client:
         assert (await client.sign_in(session_token=token))["payload"]["auth_info"]["session_id"] == token
-    tenant = await sync_to_async(Tenant.objects.get)(slug=owner.principal.tenant_slug)
-    await sync_to_async(tenant_update)(tenant=tenant, disabled=True)
+    tenant = await database.run(Tenant.objects.get, slug=owner.principal.tenant_slug)
+    await database.run(tenant_update, tenant=tenant, disabled=True)
     async with bus(server.port) as client:
         assert (await client.sign_in(session_token=token))["error"]["code"] == 4001
 
@@ -293,15 +292,15 @@ async def test_a_session_token_ends_with_the_password_that_gave_it(
     server: LiveServer, tenant: Tenant, settings: Any, password: str | None
 ) -> None:
     settings.GATEWAY_AUTH_MODES, settings.GATEWAY_KEY_CACHE_SECONDS = ["password"], 0
-    user = await sync_to_async(User.objects.create_user)("ann", password="secret of ann", tenant=tenant)
+    user = await database.run(User.objects.create_user, "ann", password="secret of ann", tenant=tenant)
     async with bus(server.port) as client:
         response = await client.sign_in(username="ann", password="secret of ann")
         token = response["payload"]["auth_info"]["session_id"]
         user.first_name = "Ann"
-        await user.asave()
+        await database.run(user.save)
         await client.call("heartbeat")
         user.set_password(password)
-        await user.asave()
+        await database.run(user.save)
         assert await client.refused("heartbeat") == 4001
         assert await client.close_code() == 4401
     async with bus(server.port) as client:
@@ -334,7 +333,7 @@ async def tailscaled(path: Path, login: str | None) -> AsyncIterator[list[str]]:
 async def test_tailscaled_says_who_a_peer_is(
     server: LiveServer, settings: Any, tmp_path: Path, login: str | None
 ) -> None:
-    await sync_to_async(tenant_create)(slug="default")
+    await database.run(tenant_create, slug="default")
     path = tmp_path / "tailscaled.sock"
     settings.GATEWAY_TAILSCALE_SOCKET = str(path)
     async with tailscaled(path, login) as asked, bus(server.port) as client:
@@ -355,7 +354,7 @@ async def test_tailscaled_says_who_a_peer_is(
 async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
     server: LiveServer, settings: Any, tmp_path: Path
 ) -> None:
-    await sync_to_async(tenant_create)(slug="default")
+    await database.run(tenant_create, slug="default")
     path = tmp_path / "tailscaled.sock"
     settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(path)
     settings.GATEWAY_CORS_ORIGINS = ["*", "https://app.example.com"]
@@ -371,7 +370,7 @@ async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
 async def test_the_header_of_a_proxy_that_is_not_trusted_says_nothing(
     server: LiveServer, settings: Any, tmp_path: Path
 ) -> None:
-    await sync_to_async(tenant_create)(slug="default")
+    await database.run(tenant_create, slug="default")
     settings.GATEWAY_ALLOW_TAILSCALE = True
     settings.GATEWAY_TAILSCALE_SOCKET = str(tmp_path / "none.sock")
     headers = {"Tailscale-User-Login": "ann@example.com", "X-Forwarded-For": "100.64.0.1"}
