@@ -83,6 +83,8 @@ async def run_program(
             helper.cancel()
         await _await_end(process)
         await asyncio.gather(*helpers, return_exceptions=True)
+        # The pipes stay open while a descendant that left the process group holds their other ends.
+        process._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way
 
 
 async def _start(leg: Leg, fields: ProgramFields, argv: Sequence[str], directory: Path) -> tuple[Process, int]:
