@@ -87,6 +87,14 @@ class OperatorSettings(Periodic):
             self._stamp = await database.run(rows_apply)
             logger.info("operator_settings_changed")
 
+    def reset(self) -> None:
+        """Takes all rows out of force; the next round reads them again."""
+        self._stamp = None
+        overlay_replace(Overlay(), {})
+        MODELS.forget()
+        access_replace({})
+        BUDGETS.rules_replace([])
+
 
 def _log_failure(error: Exception) -> None:
     # The database may be unavailable, which needs no traceback.
@@ -128,5 +136,5 @@ def _rule(row: Budget) -> BudgetRule:
     )
 
 
-OPERATOR_SETTINGS = process_wide(OperatorSettings())
+OPERATOR_SETTINGS = process_wide(OperatorSettings(), reset=OperatorSettings.reset)
 """Process-wide instance, started by `Gateway`."""
