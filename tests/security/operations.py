@@ -21,6 +21,7 @@ UNKNOWN = {
 """Ids that nobody has, by the name of the parameter."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_SOCKET = re.compile(r"/ws(/|$)")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def operations() -> tuple[Operation, ...]:
 def _operations() -> Iterator[Operation]:
     for template, item in document()["paths"].items():
         for method in DOCUMENTED:
-            if method in item and not template.endswith("/ws"):
+            if method in item and not _SOCKET.search(template):
                 yield Operation(method.upper(), template, item[method].get("x-scope"))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -329,14 +330,20 @@ async def tailscaled(path: Path, login: str | None) -> AsyncIterator[list[str]]:
         await runner.cleanup()
 
 
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """A path for a socket. Under /tmp, since the path of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="ts-", dir="/tmp") as directory:
+        yield Path(directory) / "tailscaled.sock"
+
+
 @pytest.mark.parametrize("login", ["ann@example.com", None])
 async def test_tailscaled_says_who_a_peer_is(
-    server: LiveServer, settings: Any, tmp_path: Path, login: str | None
+    server: LiveServer, settings: Any, socket_path: Path, login: str | None
 ) -> None:
     await database.run(tenant_create, slug="default")
-    path = tmp_path / "tailscaled.sock"
-    settings.GATEWAY_TAILSCALE_SOCKET = str(path)
-    async with tailscaled(path, login) as asked, bus(server.port) as client:
+    settings.GATEWAY_TAILSCALE_SOCKET = str(socket_path)
+    async with tailscaled(socket_path, login) as asked, bus(server.port) as client:
         assert (await client.sign_in())["error"]["code"] == 4001
         assert asked == []
         settings.GATEWAY_ALLOW_TAILSCALE = True
@@ -352,13 +359,12 @@ async def test_tailscaled_says_who_a_peer_is(
 
 
 async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
-    server: LiveServer, settings: Any, tmp_path: Path
+    server: LiveServer, settings: Any, socket_path: Path
 ) -> None:
     await database.run(tenant_create, slug="default")
-    path = tmp_path / "tailscaled.sock"
-    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(path)
+    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(socket_path)
     settings.GATEWAY_CORS_ORIGINS = ["*", "https://app.example.com"]
-    async with tailscaled(path, "ann@example.com") as asked:
+    async with tailscaled(socket_path, "ann@example.com") as asked:
         for origin in ("https://evil.example", "null", f"http://127.0.0.1:{server.port}", "*.example.com"):
             async with bus(server.port, origin=origin) as client:
                 assert (await client.sign_in())["error"]["code"] == 4001, origin
