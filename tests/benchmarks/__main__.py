@@ -8,9 +8,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+
+import django
+
+# Some benchmarks import models, which needs the settings.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+django.setup()
 
 from tests.benchmarks import (
     at_scale,
