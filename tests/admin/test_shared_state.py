@@ -71,7 +71,7 @@ def description(value: Any, depth: int = DEPTH, seen: tuple[int, ...] = ()) -> A
 
 
 def state_of_classes() -> dict[str, Any]:
-    """What the classes, and the admins that all requests share, hold."""
+    """Returns the state of the classes, and of the admins that all requests share."""
     held: dict[str, Any] = {}
     for one in shared_classes():
         name = f"{one.__module__}.{one.__qualname__}"

@@ -297,7 +297,7 @@ def caught(name: str) -> Json:
 
 
 def conversions(name: str, request: Json) -> Json:
-    """What the request is on each other wire, with the tools that were left out."""
+    """Returns the request on each other wire, with the tools that were left out."""
     dialect, _ = CASES[name]
     made: Json = {}
     for wire in WIRES[dialect]:

@@ -42,7 +42,7 @@ PAIRS: list[tuple[ClientDialect, Wire]] = [(client, wire) for client, wires in W
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something can be replaced."""
+    """Yields the path of each part that can be replaced."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
         yield (*path, key)

@@ -1,4 +1,4 @@
-"""What both sides of a conversion can say comes back unchanged, in requests, answers and streams."""
+"""Round trips: requests, answers and streams that both wires can express come back unchanged."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_a_chat_answer_comes_back_unchanged(
 
 
 def _folded(events: list[Json]) -> Json:
-    """What a client of chat has after its last chunk."""
+    """Returns the message that a client of chat has after its last chunk."""
     message: Json = {"role": "assistant", "content": None, "refusal": None}
     calls: dict[int, Json] = {}
     finish, usage = None, None

@@ -25,7 +25,7 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class State:
-    """What a database has of one stream: the numbers of its events, its generations, and its incarnations."""
+    """The state of one stream in a database: the numbers of its events, its generations, and its incarnations."""
 
     events: tuple[int, ...] = ()
     generations: Generations = NO_GENERATIONS

@@ -129,7 +129,7 @@ def _documented() -> set[tuple[str, str]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> dict[str, str]:
-    """What a tenant has, by the names of the parameters."""
+    """Objects of one tenant: their ids by the names of the parameters."""
     session = await api.session(groupId="family", tools=["current_time"])
     run = await api.run(session, "hello")
     await api.post(f"/v1/sessions/{session}/tools", {"name": "lookup"})

@@ -25,7 +25,7 @@ from tools_app.types import CallContext, CallResult, SettledCall, ToolRequest
 
 @dataclass
 class Session:
-    """What the runner knows when it executes calls; sync methods for threads, async ones for tests."""
+    """A session as the runner knows it when it executes calls; sync methods for threads, async ones for tests."""
 
     tenant: Tenant
     stream_id: int

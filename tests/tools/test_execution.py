@@ -396,7 +396,7 @@ async def test_a_builtins_bug_costs_its_call_and_shows_nothing(
 
 
 class Died(BaseException):
-    """What ends a process in these tests: nothing may catch it."""
+    """The end of a process in these tests: nothing may catch it."""
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, crossing: int, *, after: bool) -> Callable[[], None]:
