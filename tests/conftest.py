@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import gc
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +32,25 @@ hypothesis_settings.load_profile("gateway")
 # A test makes much that is gone with it; Python's own threshold would go through it every 700 objects, a twentieth of
 # the tests' processor time.
 gc.set_threshold(20_000, 20, 20)
+
+
+def _parse_in_turn() -> None:
+    """Lets one thread at a time call `ast.parse`. CPython 3.11 counts the depth of all threads' trees in one place, and
+    raises SystemError when two are built at once (gh-106905); Schemathesis parses in a thread of its own while
+    Hypothesis does in the test's."""
+    parse, turn = ast.parse, threading.RLock()
+
+    @functools.wraps(parse)
+    def parse_in_turn(*arguments: Any, **options: Any) -> Any:
+        with turn:
+            return parse(*arguments, **options)
+
+    ast.parse = parse_in_turn
+
+
+if sys.version_info < (3, 13):
+    _parse_in_turn()
+
 
 KEPT = frozenset({"django_content_type", "auth_permission"})
 """Tables that migrations fill and no test changes."""
