@@ -76,6 +76,9 @@ class Browser:
     async def __aexit__(self, *failure: object) -> None:
         if self._reader is not None:
             self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        if self._socket is not None:
+            await self._socket.close()
         if self._http is not None:
             await self._http.close()
         if self._process is not None:
