@@ -75,7 +75,8 @@ def test_of_a_governed_field_that_comes_twice_the_provider_gets_the_one_that_was
     ("field", "value"),
     [
         ("stream", 1), ("stream", 0.0), ("stream", "true"), ("max_tokens", "9"), ("max_tokens", 9.0),
-        ("max_completion_tokens", -1), ("max_output_tokens", True), ("max_completion_tokens", [9]), ("n", "9"), ("n", 9.0),
+        ("max_completion_tokens", -1), ("max_output_tokens", True), ("max_completion_tokens", [9]), ("n", "9"),
+        ("n", 9.0),
     ],
 )  # fmt: skip
 async def test_a_field_that_a_provider_may_read_otherwise_is_refused(
