@@ -74,12 +74,8 @@ def attacks(port: int) -> dict[str, Callable[[], Awaitable[Any]]]:
 
     heads = {f"{ATTACKERS} endless heads, {name}": endless(*pieces) for name, pieces in ENDLESS_HEADS.items()}
     floods = {f"{ATTACKERS} floods of {name}": flood(name) for name in FLOODS}
-    return {
-        f"{HALF_OPEN} half-open connections": silent,
-        f"{POSTERS} bodies in pieces of a byte": pieces,
-        **heads,
-        **floods,
-    }
+    crowds = {f"{HALF_OPEN} half-open connections": silent, f"{POSTERS} bodies in pieces of a byte": in_pieces}
+    return {**crowds, **heads, **floods}
 
 
 async def slowest_ms(http: aiohttp.ClientSession, url: str, attack: Callable[[], Awaitable[Any]]) -> float:
