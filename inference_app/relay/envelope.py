@@ -37,6 +37,7 @@ MAX_COMPLETIONS = 1000
 
 _ESTIMATED_BYTES_PER_TOKEN = 4
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_NUMBERS = (*_LIMIT_FIELDS, "n")
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
@@ -65,8 +66,12 @@ class Envelope:
         if not isinstance(model, str) or not model:
             raise BadRequest("'model' is required and must be a text.", field="model")
         streamed = _value(fields, "stream")
-        if streamed not in (None, True, False):
+        if streamed is not None and not isinstance(streamed, bool):
+            # Some readers take 1 for true.
             raise BadRequest("'stream' must be true or false.", field="stream")
+        for name in _NUMBERS:
+            if name in fields:
+                _number_check(fields, name)
         return cls(raw, fields, written, model, streamed is True, len(raw))
 
     @property
@@ -84,15 +89,13 @@ class Envelope:
     def output_bound(self) -> int | None:
         """The client's own limit for the tokens of one completion; None without one. Providers differ in the field that
         they read, so the largest counts."""
-        values = [_value(self.fields, name) for name in _LIMIT_FIELDS]
-        given = [value for value in values if isinstance(value, int) and value > 0]
-        return min(max(given), MAX_TOKENS) if given else None
+        given = max(_value(self.fields, name) or 0 for name in _LIMIT_FIELDS)
+        return min(given, MAX_TOKENS) or None
 
     @property
     def completions(self) -> int:
         """The number of completions that the client asks for."""
-        number = _value(self.fields, "n")
-        return min(number, MAX_COMPLETIONS) if isinstance(number, int) and number > 1 else 1
+        return min(max(1, _value(self.fields, "n") or 1), MAX_COMPLETIONS)
 
     def forget_body(self) -> None:
         """Frees the body, which nobody needs any more once a provider has begun to respond."""
@@ -166,6 +169,14 @@ def _read(raw: bytes) -> tuple[bytes, Fields]:
         if whole is None:
             raise
     return whole, read_fields(whole)
+
+
+def _number_check(fields: Mapping[str, Value], name: str) -> None:
+    """Raises BadRequest for what is no whole number from 0 up. Some providers read "9" and 9.0 as 9, and a negative
+    limit as none, so such a value could not be reserved in a budget."""
+    value = _value(fields, name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise BadRequest(f"'{name}' must be a whole number that is not negative.", field=name)
 
 
 def _value(fields: Mapping[str, Value], name: str) -> Any:
