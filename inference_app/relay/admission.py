@@ -74,9 +74,12 @@ async def take_token(principal: Principal, path: LimitedPath) -> HeaderPairs:
 async def admit(
     config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent."""
+    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent, and
+    BadRequest for a limit that cannot be reserved."""
     if kind == "count_tokens" or not BUDGETS.has_rules(principal.tenant_id):
         return Admission()
+    # Without a budget the provider decides: to some, -1 is a limit.
+    envelope.limits_check()
     provider, rates = config.providers[first.provider], known_rates(first)
     bound = _output_limit(kind, envelope, provider.model(first.model))
     output = min(bound.tokens * envelope.completions, MAX_TOKENS)

@@ -69,9 +69,6 @@ class Envelope:
         if streamed is not None and not isinstance(streamed, bool):
             # Some readers take 1 for true.
             raise BadRequest("'stream' must be true or false.", field="stream")
-        for name in _NUMBERS:
-            if name in fields:
-                _number_check(fields, name)
         return cls(raw, fields, written, model, streamed is True, len(raw))
 
     @property
@@ -85,16 +82,24 @@ class Envelope:
         """Tokens of the request, estimated from its length: reserved, and charged if the provider reports no usage."""
         return self.size // _ESTIMATED_BYTES_PER_TOKEN + 1
 
+    def limits_check(self) -> None:
+        """Raises BadRequest for a limit of tokens, or a number of completions, that is no whole number from 0 up. Some
+        providers read "9" and 9.0 as 9, and a negative limit as none, so none of them could be reserved in a budget."""
+        for name in _NUMBERS:
+            value = _value(self.fields, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise BadRequest(f"'{name}' must be a whole number that is not negative.", field=name)
+
     @property
     def output_bound(self) -> int | None:
         """The client's own limit for the tokens of one completion; None without one. Providers differ in the field that
-        they read, so the largest counts."""
+        they read, so the largest counts. Call `limits_check` first."""
         given = max(_value(self.fields, name) or 0 for name in _LIMIT_FIELDS)
         return min(given, MAX_TOKENS) or None
 
     @property
     def completions(self) -> int:
-        """The number of completions that the client asks for."""
+        """The number of completions that the client asks for. Call `limits_check` first."""
         return min(max(1, _value(self.fields, "n") or 1), MAX_COMPLETIONS)
 
     def forget_body(self) -> None:
@@ -169,14 +174,6 @@ def _read(raw: bytes) -> tuple[bytes, Fields]:
         if whole is None:
             raise
     return whole, read_fields(whole)
-
-
-def _number_check(fields: Mapping[str, Value], name: str) -> None:
-    """Raises BadRequest for what is no whole number from 0 up. Some providers read "9" and 9.0 as 9, and a negative
-    limit as none, so such a value could not be reserved in a budget."""
-    value = _value(fields, name)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise BadRequest(f"'{name}' must be a whole number that is not negative.", field=name)
 
 
 def _value(fields: Mapping[str, Value], name: str) -> Any:

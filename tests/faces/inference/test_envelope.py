@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from core_app.errors import BadRequest
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.large_bodies import AT_ONCE_BYTES
+from inference_app.spend.budgets import BUDGETS, BudgetRule
 from tests.agents.conftest import Upstream
+from tests.conftest import Caller
 from tests.faces.inference.conftest import RelayClient
 
 HALVES = {
@@ -21,6 +24,12 @@ HALVES = {
     rb"\\ud83d \ud83d": "\\ud83d \ufffd",
     rb"\\\ud83d": "\\\ufffd",
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_budgets() -> Iterator[None]:
+    yield
+    BUDGETS.rules_replace([])
 
 
 @pytest.mark.parametrize(("written", "read"), HALVES.items())
@@ -71,22 +80,43 @@ def test_of_a_governed_field_that_comes_twice_the_provider_gets_the_one_that_was
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("stream", 1), ("stream", 0.0), ("stream", "true"), ("max_tokens", "9"), ("max_tokens", 9.0),
-        ("max_completion_tokens", -1), ("max_output_tokens", True), ("max_completion_tokens", [9]), ("n", "9"),
-        ("n", 9.0),
-    ],
-)  # fmt: skip
-async def test_a_field_that_a_provider_may_read_otherwise_is_refused(
-    relay: RelayClient, upstream: Upstream, path: str, field: str, value: Any
+@pytest.mark.parametrize("value", [1, 0.0, "true"])
+async def test_a_switch_that_a_provider_may_read_otherwise_is_refused(
+    relay: RelayClient, upstream: Upstream, path: str, value: Any
 ) -> None:
-    said = [{"role": "user", "content": "Hi"}]
-    body = {"model": "second:hello", "max_tokens": 1, "messages": said, "input": said, field: value}
-    answer = await relay.post(path, body)
+    answer = await relay.post(path, _asked("stream", value))
+    assert (answer.status, "stream" in json.dumps(answer.json)) == (400, True)
+    assert upstream.requests() == []
+
+
+LIMITS = [
+    ("max_tokens", "9"), ("max_tokens", 9.0), ("max_completion_tokens", -1), ("max_completion_tokens", [9]),
+    ("max_output_tokens", True), ("n", "9"), ("n", 9.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize(("field", "value"), LIMITS)
+async def test_a_limit_that_cannot_be_reserved_is_refused_where_a_budget_counts(
+    relay: RelayClient, owner: Caller, upstream: Upstream, path: str, field: str, value: Any
+) -> None:
+    BUDGETS.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=10_000)])
+    answer = await relay.post(path, _asked(field, value))
     assert (answer.status, field in json.dumps(answer.json)) == (400, True)
     assert upstream.requests() == []
+
+
+@pytest.mark.parametrize(("field", "value"), LIMITS)
+async def test_without_a_budget_the_provider_decides_about_a_limit(
+    relay: RelayClient, upstream: Upstream, field: str, value: Any
+) -> None:
+    assert (await relay.post("/v1/chat/completions", _asked(field, value))).status == 200
+    assert upstream.requests()[-1][field] == value
+
+
+def _asked(field: str, value: Any) -> dict[str, Any]:
+    said = [{"role": "user", "content": "Hi"}]
+    return {"model": "second:hello", "max_tokens": 1, "messages": said, "input": said, field: value}
 
 
 @pytest.mark.parametrize("padding", [b"", b"x" * AT_ONCE_BYTES])
