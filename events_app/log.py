@@ -268,7 +268,10 @@ def read_newest(stream_id: int, *, texts: Mapping[str, str], limit: int) -> list
     wanted = reduce(or_, (Q(type=type_, data__contains=text) for type_, text in texts.items()))
     rows = EventRow.objects.filter(wanted, stream_id=stream_id).order_by("-offset")
     found = list(rows.values_list("offset", "type", "run_id", "data")[:limit])
-    return [StoredEvent(stream_id, offset, type_, run_id, data.encode()) for offset, type_, run_id, data in found[::-1]]
+    return [
+        StoredEvent(stream_id, offset, type_, run_id, (data or "").encode())
+        for offset, type_, run_id, data in found[::-1]
+    ]
 
 
 def page_of(stream_id: int, rows: Sequence[tuple[Any, ...]]) -> Page:

@@ -141,7 +141,8 @@ def run_outcomes(session_ids: Collection[int]) -> list[dict[str, Any]]:
     `state`, `error_code`, `count`, and the sum of `active_ms`."""
     rows = Run.objects.filter(session_id__in=session_ids, ended_at__isnull=False)
     named = rows.annotate(agent=Coalesce("session__agent", "session__model")).order_by()
-    return list(named.values("agent", "state", "error_code").annotate(count=Count("pk"), sum_ms=Sum("active_ms")))
+    summed = named.values("agent", "state", "error_code").annotate(count=Count("pk"), sum_ms=Sum("active_ms"))
+    return [dict(row) for row in summed]
 
 
 def messages_page(session: AgentSession, *, after: int, limit: int) -> tuple[list[Message], int | None]:

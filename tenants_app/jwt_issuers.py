@@ -102,7 +102,7 @@ class Issuers:
             self._loaded_at = None
             self._tenants = {}
 
-    async def named(self, name: str) -> list[Issuer]:
+    async def find(self, name: str) -> list[Issuer]:
         """Returns the issuers of this name; queries the database only when what is known is too old."""
         if self._is_fresh():
             return self._by_name.get(name, [])

@@ -46,7 +46,7 @@ async def aprincipal_for_jwt(token: str) -> Principal:
     found: dict[str, tuple[Issuer, Mapping[str, Any]]] = {}
     # Verified once for all tenants that share the issuer.
     verified: dict[tuple[str, str, str], Mapping[str, Any] | None] = {}
-    for issuer in await ISSUERS.named(claimed):
+    for issuer in await ISSUERS.find(claimed):
         if issuer.key_source not in verified:
             verified[issuer.key_source] = await _verify(token, key_id, issuer)
         claims = verified[issuer.key_source]

@@ -92,7 +92,7 @@ def call_outcomes(stream_ids: Collection[int]) -> list[dict[str, Any]]:
         "rejected": Count("pk", filter=Q(approval_state=ApprovalState.REJECTED)),
     }
     rows = ToolCall.objects.filter(stream_id__in=stream_ids).order_by("tool_name")
-    return list(rows.values("tool_name").annotate(**totals))
+    return [dict(row) for row in rows.values("tool_name").annotate(**totals)]
 
 
 def results(run_id: str) -> dict[str, CallResult]:

@@ -96,7 +96,7 @@ class CodelabSessionViewSet(GatewayViewSet):
 
 
 class CodelabEventViewSet(GatewayViewSet):
-    """What happened: entries, and counts."""
+    """The audit log, and counts."""
 
     scope = SESSIONS
 

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -110,6 +111,24 @@ async def test_sockets_take_tokens(gateway: GatewayHarness, issuer: KeyServer, s
         assert "hello" in "".join(await client.answer())
     async with signed_in(server.port, token) as client_of_bus:
         assert "jwt" in str(await client_of_bus.call("chat.sessions.list"))
+
+
+async def test_a_token_is_in_no_log(
+    gateway: GatewayHarness, issuer: KeyServer, server: LiveServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("INFO", logger="websockets.client")  # the IDE of the test
+    good, bad = issuer.token(scope="sessions"), issuer.token(aud="other")
+    for token in (good, bad):
+        await ask(gateway, token)
+        with suppress(InvalidStatus):
+            async with ide(server.port, "jwt", token=token) as client:
+                await client.send("abort", message_id=1)
+                await client.frame("ack")
+    assert caplog.records
+    for token in (good, bad):
+        assert token not in caplog.text
+        assert token.rpartition(".")[2] not in caplog.text, "the signature"
 
 
 async def test_a_session_token_does_not_outlive_the_issuers_token(
@@ -259,8 +278,9 @@ async def test_tenants_that_share_an_issuer_are_told_apart_by_a_claim(
         )
         assert made.status == 201
         assert await database.run(session_tenant, made.json["sessionId"]) == slug
-    for org in ("nobody", "", None, ["org-1"], 1, tenant.slug):
-        assert (await ask(gateway, issuer.token(org=org))).status == 401, org
+    wrong: list[Any] = ["nobody", "", None, ["org-1"], 1, tenant.slug]
+    for claim in wrong:
+        assert (await ask(gateway, issuer.token(org=claim))).status == 401, claim
 
 
 def session_tenant(session_id: str) -> str:
@@ -312,8 +332,9 @@ async def test_the_gateways_issuer_serves_every_tenant_only_with_a_claim(
     gateway_forget()
     made = await gateway.client(None).post("/v1/sessions", {"model": "demo:echo"}, headers=bearer)
     assert await database.run(session_tenant, made.json["sessionId"]) == tenant.slug
-    for name in (None, "", "nobody", ["default"]):
-        assert (await ask(gateway, issuer.token(tenant=name))).status == 401, name
+    wrong: list[Any] = [None, "", "nobody", ["default"]]
+    for claim in wrong:
+        assert (await ask(gateway, issuer.token(tenant=claim))).status == 401, claim
 
 
 def default_tenant() -> None:

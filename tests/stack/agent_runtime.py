@@ -97,12 +97,16 @@ async def send_token(response: web.StreamResponse, token: str, *, final: bool = 
     await send(response, {"type": "assistant_message", "token": token, "is_final": final})
 
 
+async def _healthy(request: web.Request) -> web.Response:
+    return web.Response()
+
+
 async def serve(port: int, gateway_url: str, key: str) -> None:
     """Serves until the process ends."""
     runtime = Runtime(gateway_url, key)
     application = web.Application()
     application.router.add_post("/agent/message/stream", runtime.answer)
-    application.router.add_get("/health", lambda request: web.Response())
+    application.router.add_get("/health", _healthy)
     async with aiohttp.ClientSession() as runtime.http:
         runner = web.AppRunner(application)
         await runner.setup()

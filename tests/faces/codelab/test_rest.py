@@ -221,12 +221,12 @@ async def test_the_tenants_trail_needs_an_administrator(
     api: Client, gateway: GatewayHarness, owner: Caller, stranger: Caller, tenant: Any
 ) -> None:
     path = "/api/v1/events/audit-log"
-    for number in range(3):
-        await database.run(
-            lambda number=number: audit_record(
-                actor="test", action=f"thing.do{number}", target="x", tenant_id=tenant.pk
-            )
-        )
+
+    def record() -> None:
+        for number in range(3):
+            audit_record(actor="test", action=f"thing.do{number}", target="x", tenant_id=tenant.pk)
+
+    await database.run(record)
     shown = await read(api, f"{path}?limit=2")
     assert [entry["event_type"] for entry in shown["audit_log"]] == ["thing.do1", "thing.do2"]
     assert (shown["audit_log"][0]["actor"], shown["audit_log"][0]["target"]) == ("test", "x")
