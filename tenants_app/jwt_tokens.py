@@ -78,7 +78,8 @@ async def _verify(token: str, key_id: str | None, issuer: Issuer) -> Mapping[str
             leeway=LEEWAY_SECONDS,
             options={"require": ["exp", "iss", "aud"]},
         )
-    except jwt.PyJWTError:
+        float(claims["exp"])
+    except (jwt.PyJWTError, ValueError, OverflowError, TypeError):  # the library passes on some of Python's own
         return None
     return claims
 

@@ -62,7 +62,7 @@ def connection_token_issue(*, principal: Principal, method: str, client_id: str)
             method=method,
             client_id=client_id,
             scopes=sorted(principal.scopes),
-            expires_at=min(moment + LIFETIME, _end_of(principal) or moment + LIFETIME),
+            expires_at=_end_of(principal, moment + LIFETIME),
         )
     return IssuedConnectionToken(token.pk, secret, token.expires_at)
 
@@ -113,8 +113,11 @@ def connection_token_end(*, token: ConnectionToken, actor: str) -> None:
         keys_forget()
 
 
-def _end_of(principal: Principal) -> datetime | None:
-    return None if principal.expires_at is None else datetime.fromtimestamp(principal.expires_at, UTC)
+def _end_of(principal: Principal, latest: datetime) -> datetime:
+    """The end of the token, which is not after that of the credential behind it."""
+    if principal.expires_at is None or principal.expires_at >= latest.timestamp():
+        return latest
+    return datetime.fromtimestamp(principal.expires_at, UTC)
 
 
 def _cache_name(token_id: int) -> str:

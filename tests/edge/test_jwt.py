@@ -82,6 +82,10 @@ async def test_a_good_token_is_taken_by_every_face(
         {"exp": 1},
         {"exp": None},
         {"nbf": 9_999_999_999},
+        {"exp": "soon"},
+        {"exp": float("inf")},
+        {"exp": []},
+        {"iat": 9_999_999_999},
         {"kid": "unknown"},
     ],
 )
@@ -134,9 +138,13 @@ async def test_a_token_is_in_no_log(
 async def test_a_session_token_does_not_outlive_the_issuers_token(
     gateway: GatewayHarness, issuer: KeyServer, server: LiveServer
 ) -> None:
+    expiry = time.time() + 600
     async with bus(server.port) as client:
-        response = await client.sign_in(auth_token=issuer.token(scope="sessions"))
+        assert (await client.sign_in(auth_token=issuer.token(scope="sessions", exp=1e15)))["ok"]
+    async with bus(server.port) as client:
+        response = await client.sign_in(auth_token=issuer.token(scope="sessions", exp=expiry))
         assert response["ok"]
+        assert response["payload"]["auth_info"]["expires_at"] < expiry + 60
     session_token = response["payload"]["auth_info"]["session_id"]
     async with bus(server.port) as client:
         assert not (await client.sign_in(session_token=session_token))["ok"]
