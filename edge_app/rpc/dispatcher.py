@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -113,12 +113,17 @@ class Dispatcher(ABC, Generic[C]):
     limit: ClassVar[int] = 16
     """Requests of one connection under way at the same time; the next one is refused (`too_many`)."""
 
-    __slots__ = ("_calls", "_order")
+    in_order: ClassVar[bool] = False
+    """True where requests take effect in the order in which they came: each begins when the one before has ended."""
+
+    __slots__ = ("_calls", "_order", "_turn")
 
     def __init__(self, order: RepliesFirst | None = None) -> None:
         """`order` makes replies precede the events that their requests cause."""
         self._order = order
         self._calls: dict[asyncio.Task[None], PendingRequest] = {}
+        # The lock serves in the order of asking, and tasks begin in the order of their creation.
+        self._turn: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.in_order else nullcontext()
 
     # -- hooks ---------------------------------------------------------------------------------------
 
@@ -184,6 +189,12 @@ class Dispatcher(ABC, Generic[C]):
             self._refuse(call, RequestCancelled("The request was cancelled."))
         return bool(calls)
 
+    async def wait_room(self) -> None:
+        """Waits until fewer than `limit` requests are under way, for a face whose clients wait in place of being
+        refused."""
+        while len(self._calls) >= self.limit:
+            await asyncio.wait(list(self._calls), return_when=asyncio.FIRST_COMPLETED)
+
     async def drain(self) -> None:
         """Waits until every request has its reply."""
         if self._calls:
@@ -200,8 +211,9 @@ class Dispatcher(ABC, Generic[C]):
 
     async def _run(self, call: PendingRequest) -> None:
         try:
-            with self.span(call.request):
-                await self._perform(call, self.methods[call.request.method])
+            async with self._turn:
+                with self.span(call.request):
+                    await self._perform(call, self.methods[call.request.method])
         except Exception as cause:  # the boundary of this wire: every request gets its reply
             self._refuse(call, self.error_of(cause))
 

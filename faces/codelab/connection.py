@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from core_app import jsontext
-from core_app.errors import Forbidden, GatewayError, RateLimited, Unauthorized
+from core_app.errors import Forbidden, GatewayError, Unauthorized
 from core_app.ids import new_id
 from core_app.tracing import span
 from edge_app.http.asgi import Receive, Send
@@ -76,6 +76,8 @@ class CodelabConnection(AuthenticatedConnection):
         except FrameRefused as refused:
             self.outbox.put_reply(refused.reply)
             return
+        # A burst of results waits on the network: an IDE that answers twenty calls at once must not lose four.
+        await self._actions.wait_room()
         self._actions.dispatch(request)
 
     async def drain(self) -> None:
@@ -110,11 +112,13 @@ class CodelabConnection(AuthenticatedConnection):
 
 
 class Actions(Dispatcher[SessionCaller]):
-    """The messages of one socket. A turn under way holds none of them up."""
+    """The messages of one socket. They take effect in their order, because a client sends a decision and the result of
+    the tool without waiting in between. A turn under way holds none of them up."""
 
     __slots__ = ("_connection", "_session_id")
 
     methods = ACTIONS
+    in_order = True
 
     def __init__(self, connection: CodelabConnection, session_id: str) -> None:
         super().__init__(connection.order)
@@ -145,9 +149,6 @@ class Actions(Dispatcher[SessionCaller]):
         if self._connection.read_only:
             return Forbidden("This socket was opened with a stream token, which may only read.")
         return super().objection(request)
-
-    def too_many(self) -> GatewayError:
-        return RateLimited(f"A socket may have {self.limit} messages under way; wait for a reply.")
 
     def span(self, request: Request) -> AbstractContextManager[Any]:
         attributes = {"gen_ai.conversation.id": self._session_id, "gateway.action": request.method}

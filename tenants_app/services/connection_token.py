@@ -6,7 +6,7 @@ A token is good for a day, or until it or the credential behind it is revoked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from core_app import clock, database
 from core_app.database import write_transaction
@@ -15,7 +15,7 @@ from core_app.ids import new_secret
 from tenants_app.authentication import principal_recheck
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ConnectionToken
-from tenants_app.principal import Principal
+from tenants_app.principal import JWT_GUEST, Principal
 from tenants_app.secret import is_well_formed, secret_hash
 from tenants_app.services.audit import audit_record
 from tenants_app.services.key_cache_invalidate import keys_forget
@@ -62,7 +62,7 @@ def connection_token_issue(*, principal: Principal, method: str, client_id: str)
             method=method,
             client_id=client_id,
             scopes=sorted(principal.scopes),
-            expires_at=moment + LIFETIME,
+            expires_at=_end_of(principal, moment + LIFETIME),
         )
     return IssuedConnectionToken(token.pk, secret, token.expires_at)
 
@@ -72,7 +72,8 @@ def connection_token_use(secret: str) -> Resumed:
     token = None
     if is_well_formed(secret):
         token = ConnectionToken.objects.select_related("tenant").filter(secret_hash=secret_hash(secret)).first()
-    if token is None or not _is_good(token):
+    if token is None or not _is_good(token) or token.guest == JWT_GUEST:
+        # The issuer's token says until when its holder is good and whose prompts they are; it is shown again.
         raise Unauthorized("The session token is not known, or no longer good.")
     return Resumed(token.pk, principal_recheck(_holder(token)), token.method, token.expires_at)
 
@@ -110,6 +111,13 @@ def connection_token_end(*, token: ConnectionToken, actor: str) -> None:
             target, tenant_id = str(token), token.tenant_id
             audit_record(actor=actor, action="connection_token.revoke", target=target, tenant_id=tenant_id)
         keys_forget()
+
+
+def _end_of(principal: Principal, latest: datetime) -> datetime:
+    """The end of the token, which is not after that of the credential behind it."""
+    if principal.expires_at is None or principal.expires_at >= latest.timestamp():
+        return latest
+    return datetime.fromtimestamp(principal.expires_at, UTC)
 
 
 def _cache_name(token_id: int) -> str:

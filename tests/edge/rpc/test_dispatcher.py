@@ -341,3 +341,49 @@ def test_the_code_of_an_error_is_that_of_its_nearest_class() -> None:
 def test_a_table_without_a_code_for_every_error_is_refused() -> None:
     with pytest.raises(ValueError, match="GatewayError"):
         ErrorTable({BadRequest: 4000})
+
+
+class CallsInOrder(Calls):
+    """The same methods, one at a time."""
+
+    in_order = True
+
+
+async def test_requests_in_order_begin_when_the_one_before_has_ended() -> None:
+    calls = CallsInOrder()
+    for name in ("first", "second", "third"):
+        calls.dispatch(Request("wait", name, {"name": name}))
+    calls.open("third")
+    calls.open("second")
+    await calls.until_entered(1)
+    assert (calls.entered, calls.replies) == (["first"], [])
+    calls.open("first")
+    await in_time(calls.drain())
+    assert [name for name, _ in calls.replies] == calls.entered == ["first", "second", "third"]
+
+
+async def test_a_request_that_fails_or_is_cancelled_lets_the_next_one_begin() -> None:
+    calls = CallsInOrder()
+    calls.dispatch(Request("fail", 1, {}))
+    calls.dispatch(Request("wait", 2, {"name": "stuck"}))
+    calls.dispatch(Request("add", 3, {"a": 1}))
+    await calls.until_entered(1)
+    calls.cancel(2)
+    await in_time(calls.drain())
+    assert calls.replies == [(3, 1)]
+    assert [request_id for request_id, _ in calls.refusals] == [1, 2]
+
+
+async def test_a_client_that_waits_for_room_is_not_refused() -> None:
+    calls = CallsInOrder()
+    for number in range(calls.limit):
+        calls.dispatch(Request("wait", number, {"name": "all"}))
+    room = asyncio.create_task(calls.wait_room())
+    await calls.until_entered(1)
+    assert not room.done()
+    calls.open("all")
+    await in_time(room)
+    calls.dispatch(Request("add", "last", {"a": 1}))
+    await in_time(calls.drain())
+    assert calls.refusals == []
+    assert calls.replies[-1] == ("last", 1)
