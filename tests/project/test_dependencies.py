@@ -58,6 +58,13 @@ def test_the_gateway_imports_only_what_it_declares() -> None:
     assert undeclared_imports("*_app/**/*.py", runtime) + undeclared_imports("gateway_project/**/*.py", runtime) == []
 
 
+def test_the_client_imports_only_what_its_own_package_declares() -> None:
+    own = tomllib.loads((settings.BASE_DIR / "gateway_client/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    whole = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert undeclared_imports("gateway_client/**/*.py", declared_names(own["dependencies"])) == []
+    assert own["dependencies"] == whole["optional-dependencies"]["client"]
+
+
 def test_the_tests_import_only_what_is_declared() -> None:
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     everything = declared_names(project["dependencies"], *project["optional-dependencies"].values())

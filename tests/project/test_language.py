@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-FOLDERS = (*sorted(path.name for path in settings.BASE_DIR.glob("*_app")), "faces", "gateway_project", "deploy")
+FOLDERS = (
+    *sorted(path.name for path in settings.BASE_DIR.glob("*_app")),
+    "faces",
+    "gateway_project",
+    "gateway_client",
+    "deploy",
+)
 MODULES = sorted(
     path for folder in FOLDERS for path in (settings.BASE_DIR / folder).rglob("*.py") if "migrations" not in path.parts
 )

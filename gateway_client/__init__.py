@@ -1,0 +1,36 @@
+"""Python client of Agent Gateway: sessions, prompts that resume by themselves, approvals, tools of the client.
+
+`AsyncGateway` and `Gateway` speak the native protocol. `gateway_client.webhooks` verifies webhook messages,
+`gateway_client.events` and `gateway_client.errors` have a class for every event and error.
+"""
+
+from __future__ import annotations
+
+from gateway_client.client import AsyncGateway
+from gateway_client.errors import APIError, ConnectionFailed, GatewayError, RunAborted, WaitTimeout
+from gateway_client.event_stream import EventStream
+from gateway_client.events import Event
+from gateway_client.replies import Decision
+from gateway_client.sessions import AsyncSession
+from gateway_client.sync import Gateway, Session, Stream
+from gateway_client.tools import Tool, tool
+from gateway_client.transport import Timeouts
+
+__all__ = [
+    "APIError",
+    "AsyncGateway",
+    "AsyncSession",
+    "ConnectionFailed",
+    "Decision",
+    "Event",
+    "EventStream",
+    "Gateway",
+    "GatewayError",
+    "RunAborted",
+    "Session",
+    "Stream",
+    "Timeouts",
+    "Tool",
+    "WaitTimeout",
+    "tool",
+]
