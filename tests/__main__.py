@@ -28,7 +28,7 @@ DATABASE_URLS = (
 )
 REDIS_URL = "redis://127.0.0.1:6379/0"
 ANSWER_SECONDS = 3
-PROCESSES = ("tests/stack", "tests/browser", "tests/deploy")
+PROCESSES = ("tests/stack", "tests/browser", "tests/deploy", "tests/client")
 """Tests that kill real processes and wait for them: they run after the others, which use both cores."""
 
 NO_DATABASE = (

@@ -21,6 +21,7 @@ django.setup()
 
 from tests.benchmarks import (
     at_scale,
+    client_import,
     fan_out,
     group_commit,
     hostile_bodies,
@@ -48,6 +49,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "idle_followers": idle_followers.measure,
     "prompt_acceptance": prompt_acceptance.measure,
     "start_up": start_up.measure,
+    "client_import": client_import.measure,
     "model_engine": model_engine.measure,
     "relay": relay.measure,
     "rpc": rpc.measure,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +30,12 @@ class CuttingProxy:
     url: str = ""
     passed: int = 0
     """Bytes of the server's that the last connection got."""
+    open: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self.serve(reader, writer))
+        self.open.add(task)
+        task.add_done_callback(self.open.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         limit, self.limit = self.limit, None
@@ -56,6 +62,8 @@ class CuttingProxy:
             await asyncio.gather(upwards, return_exceptions=True)
             for each in (writer, back):
                 each.close()
+                with suppress(ConnectionError):
+                    await each.wait_closed()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,10 +75,15 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def cutting(served: GatewayProcess) -> AsyncIterator[CuttingProxy]:
     address = urlsplit(served.url)
     proxy = CuttingProxy(str(address.hostname), int(address.port or 0))
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        yield proxy
+        try:
+            yield proxy
+        finally:
+            for task in list(proxy.open):
+                task.cancel()
+            await asyncio.gather(*proxy.open, return_exceptions=True)
 
 
 @pytest.mark.parametrize("via", ["sse", "websocket"])
@@ -96,7 +109,9 @@ async def test_a_stream_that_is_cut_at_any_byte_is_resumed(
 
 
 def test_the_parser_takes_pieces_of_any_size() -> None:
-    text = 'retry: 1000\n\nid: 1\nevent: a\ndata: {"é":1}\n\n: heartbeat\nid: 2.7\n\nevent: b\nid: 3\ndata: {}\n\n'.encode()
+    lines = 'retry: 1000\n\nid: 1\nevent: a\ndata: {"é":1}\n\n'
+    lines += ": heartbeat\nid: 2.7\n\nevent: b\nid: 3\ndata: {}\n\n"
+    text = lines.encode()
     whole = FrameParser().feed(text)
     assert [(frame.type, frame.id) for frame in whole] == [("a", "1"), ("message", "2.7"), ("b", "3")]
     for first in range(len(text)):

@@ -54,7 +54,7 @@ def test_a_result_has_fields_that_the_gateway_documents(kind: type[results.Resul
 
 
 def test_every_event_of_the_gateway_is_typed_with_its_fields() -> None:
-    for kind in SESSION_EVENTS.types.values():
+    for kind in SESSION_EVENTS.events.values():
         names = dict(SESSION_EVENTS.wire_names(kind)).values()
         ours = EVENT_TYPES[kind.type]
         data = {name: object() for name in names}
@@ -62,7 +62,7 @@ def test_every_event_of_the_gateway_is_typed_with_its_fields() -> None:
         read = {id(getattr(event, name)) for name in ours.__annotations__ if name != "kind"}
         missing = {name for name, value in data.items() if id(value) not in read}
         assert missing <= ({"data"} if kind.type == "agent_event" else set())
-    assert set(EVENT_TYPES) == set(SESSION_EVENTS.types) | {EventsDropped.kind}
+    assert set(EVENT_TYPES) == set(SESSION_EVENTS.events) | {EventsDropped.kind}
     assert TERMINAL_TYPES == gateway_events.TERMINAL_TYPES
 
 

@@ -80,7 +80,7 @@ async def test_approvals_are_decided_by_the_callback(gateway: AsyncGateway) -> N
     ends = [
         event
         for callback in (approve, refuse)
-        async for event in session.prompt("approve", on_approval=callback)  # type: ignore[arg-type]
+        async for event in session.prompt("approve", on_approval=callback)
         if isinstance(event, ToolExecutionEnd)
     ]
     assert [end.status for end in ends] == ["ok", "rejected"]
