@@ -1,7 +1,8 @@
 """Python client of Agent Gateway: sessions, prompts that resume by themselves, approvals, tools of the client.
 
-`AsyncGateway` and `Gateway` speak the native protocol. `gateway_client.webhooks` verifies webhook messages,
-`gateway_client.events` and `gateway_client.errors` have a class for every event and error.
+`AsyncGateway` and `Gateway` speak the native protocol. `gateway_client.rpc` and `gateway_client.rpc_sync` have the
+client of the RPC socket, `gateway_client.webhooks` verifies webhook messages, `gateway_client.events` and
+`gateway_client.errors` have a class for every event and error.
 """
 
 from __future__ import annotations
