@@ -25,7 +25,7 @@ from gateway_client.results import (
     Status,
     ToolInfo,
 )
-from gateway_client.streams import session_path, socket_follow, sse_follow
+from gateway_client.streams import EndsWith, session_path, sse_follow
 from gateway_client.tools import Tool, tools_by_name
 from gateway_client.transport import Transport, decode
 
@@ -241,13 +241,18 @@ class AsyncSession:
 
     async def _run_on_socket(self, request_id: str, since: str) -> AsyncGenerator[Event, None]:
         ends = _RunEnd(request_id)
-        async for event in socket_follow(self._transport, self.id, since, ends):
+        async for event in self._socket(since, ends):
             if event.request_id == request_id or event.type in ("events_dropped", SessionClosed.kind):
                 yield event
 
+    def _socket(self, since: str, ends_with: EndsWith) -> AsyncGenerator[Event, None]:
+        from gateway_client.socket_stream import socket_follow  # noqa: PLC0415  (slow to import)
+
+        return socket_follow(self._transport, self.id, since, ends_with)
+
     def _follow(self, since: str, via: Via) -> AsyncGenerator[Event, None]:
         if via == "websocket":
-            return socket_follow(self._transport, self.id, since, _is_closed)
+            return self._socket(since, _is_closed)
         query = {"follow": "session"}
         return sse_follow(self._transport, session_path(self.id, "events"), query, since, _is_closed)
 
