@@ -191,7 +191,7 @@ class GatewayClient:
         }
         if last_seen := self._positions.resume():
             params["last_seq"] = last_seen
-        await socket.send(_encode({"type": "req", "id": "connect", "method": "connect", "params": params}))
+        await socket.send(_encode(_request("connect", "connect", params)))
         while (frame := _decode(await socket.recv())).get("id") != "connect":
             continue
         if not frame["ok"]:
@@ -214,8 +214,7 @@ class GatewayClient:
             await self._drop()
             if code in FINAL_CODES or not self.config.auto_reconnect:
                 break
-            # What has arrived is handled first: the positions are those of handled events.
-            await self._events.join()
+            self._discard_repeated()
             if not await self._reconnect():
                 break
         self._over = True
@@ -237,8 +236,19 @@ class GatewayClient:
                     return False
             else:
                 self._attempts = 0
+                with contextlib.suppress(ConnectionFailed):
+                    for session_id in self._positions.unknown():
+                        await self._send(_request(uuid.uuid4().hex, "events.follow", {"session_id": session_id}))
                 return True
         return False
+
+    def _discard_repeated(self) -> None:
+        """Removes events that no handler has had and that the next connection shows again: positions are those of
+        events that were handed on."""
+        waiting = [self._events.get_nowait() for _ in range(self._events.qsize())]
+        for name, payload in waiting:
+            if not self._positions.comes_again(name, payload):
+                self._events.put_nowait((name, payload))
 
     async def _read(self) -> int | None:
         """Reads to the end of the connection; returns its close code, None without one."""
@@ -275,8 +285,7 @@ class GatewayClient:
         name = uuid.uuid4().hex
         request = self._pending[name] = _Request(method, dict(params or {}), asyncio.get_running_loop().create_future())
         try:
-            body = {"type": "req", "id": name, "method": method, "params": request.params}
-            await self._send({**body, "timestamp": time.time()})
+            await self._send(_request(name, method, request.params))
             frame = await request.future
         finally:
             self._pending.pop(name, None)
@@ -316,14 +325,11 @@ class GatewayClient:
     async def _dispatch(self) -> None:
         while True:
             name, payload = await self._events.get()
-            try:
-                if self._positions.admits(name, payload):
-                    for handler in list(self._handlers.get(name, [])):
-                        await _call(handler, payload)
-                    for handler in list(self._handlers.get("*", [])):
-                        await _call(handler, {"event": name, "payload": payload})
-            finally:
-                self._events.task_done()
+            if self._positions.admits(name, payload):
+                for handler in list(self._handlers.get(name, [])):
+                    await _call(handler, payload)
+                for handler in list(self._handlers.get("*", [])):
+                    await _call(handler, {"event": name, "payload": payload})
 
     async def _beat(self) -> None:
         while True:
@@ -349,6 +355,10 @@ def _sign(key: str | bytes, text: str) -> str:
 
     raw = base64.b64decode(key) if isinstance(key, str) else key
     return base64.b64encode(Ed25519PrivateKey.from_private_bytes(raw).sign(text.encode())).decode()
+
+
+def _request(name: str, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "req", "id": name, "method": method, "params": params, "timestamp": time.time()}
 
 
 def _session_id(params: Mapping[str, Any]) -> str:

@@ -33,8 +33,15 @@ class SessionPosition:
         self._finding = False
         self._withheld = 0
 
+    @property
+    def is_known(self) -> bool:
+        """False for a session that is followed from an unknown position and has shown nothing yet."""
+        return self.conversation or self.last is not None or self.before is not None
+
     def resume(self) -> str:
         """Returns the position to ask for, and withholds from now on what was handed on before."""
+        if not self.conversation:
+            return self.last or self.before or BEGINNING
         self._finding = self.last is not None or self.before is None
         self._withheld = self._handed_on
         return self.before or BEGINNING
@@ -93,15 +100,25 @@ class SessionPositions:
 
     def note_follow(self, session_id: str, since: str | None) -> None:
         """Notes a session that is followed."""
-        if since is not None:
-            self._sessions.setdefault(session_id, SessionPosition(since=since))
+        self._sessions.setdefault(session_id, SessionPosition(since=since))
 
     def forget(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
 
     def resume(self) -> dict[str, str]:
         """Returns the positions that `connect` takes as `last_seq`."""
-        return {name: position.resume() for name, position in self._sessions.items()}
+        return {name: position.resume() for name, position in self._sessions.items() if position.is_known}
+
+    def unknown(self) -> list[str]:
+        """Returns the sessions that cannot be resumed, and are followed anew."""
+        return [name for name, position in self._sessions.items() if not position.is_known]
+
+    def comes_again(self, name: str, payload: Any) -> bool:
+        """True for an event that a resumed connection shows again, unless it was handed on."""
+        if name != NATIVE and name not in CONVERSATION:
+            return False
+        position = self._sessions.get(payload.get("session_id", ""))
+        return position is not None and position.is_known
 
     def admits(self, name: str, payload: Any) -> bool:
         """True for an event that is to be handed on."""

@@ -5,6 +5,7 @@ A module of its own, loaded when it is used: the WebSocket library is half of th
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlencode
@@ -40,6 +41,7 @@ async def socket_follow(
     backoff = Backoff(transport.timeouts, transport.timeouts.resume)
     while True:
         failure: Exception | None = None
+        opened = time.monotonic()
         try:
             async with connect(
                 _socket_address(transport.base_url, session_id, position),
@@ -67,6 +69,8 @@ async def socket_follow(
             failure = _closed(code, error)
         except (OSError, TimeoutError, InvalidHandshake) as error:
             failure = error
+        if time.monotonic() > opened + 2 * transport.timeouts.idle:
+            backoff.reset()  # an idle socket that answered pings
         await backoff.wait(failure, failure.retry_after if isinstance(failure, APIError) else None)
 
 

@@ -6,6 +6,7 @@ the stream then goes on at the position that this event carries.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from urllib.parse import quote
 
@@ -32,7 +33,10 @@ async def sse_follow(
                 if pieces is None:
                     return
                 parser = FrameParser()
+                opened = time.monotonic()
                 async for piece in pieces:
+                    if time.monotonic() > opened + transport.timeouts.longest_pause:
+                        backoff.reset()  # heartbeats of a stream without events
                     for frame in parser.feed(piece):
                         position = frame.id or position
                         backoff.reset()

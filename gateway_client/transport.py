@@ -49,7 +49,7 @@ class Timeouts:
 
 
 class Backoff:
-    """Pauses that double up to a limit, with full jitter, until `seconds` have passed without `reset`."""
+    """Pauses that double up to a limit, with jitter, until `seconds` have passed since the first one after `reset`."""
 
     def __init__(self, timeouts: Timeouts, seconds: float) -> None:
         self._timeouts = timeouts
@@ -59,7 +59,7 @@ class Backoff:
     def reset(self) -> None:
         """Starts anew, after progress."""
         self._pause = self._timeouts.first_pause
-        self._until = time.monotonic() + self._seconds
+        self._until: float | None = None
 
     async def wait(self, error: Exception | None, at_least: float | None = None) -> None:
         """Sleeps before the next attempt, at least as long as the gateway asked for. Raises the error, or
@@ -67,6 +67,8 @@ class Backoff:
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311  (spread, not secrecy)
         pause = max(pause, at_least or 0.0)
         self._pause = min(2 * self._pause, self._timeouts.longest_pause)
+        if self._until is None:
+            self._until = time.monotonic() + self._seconds
         if time.monotonic() + pause > self._until:
             if isinstance(error, GatewayError):
                 raise error
