@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
-from gateway_client import AsyncGateway, Event, Timeouts
+from gateway_client import AsyncGateway, ConnectionFailed, Event, Timeouts
+from gateway_client.events import ApprovalRequired
 from gateway_client.sse import FrameParser
 from tests.client.test_sessions import all_events
 from tests.stack.deployment import KEY
@@ -106,6 +108,37 @@ async def test_a_stream_that_is_cut_at_any_byte_is_resumed(
         assert length > 1000
         for limit in range(length):
             assert await seen(limit) == log, limit
+
+
+async def test_a_request_whose_response_is_lost_is_performed_once(
+    gateway: AsyncGateway, served: GatewayProcess
+) -> None:
+    group = f"g-{uuid4().hex}"
+    async with cutting(served) as proxy, AsyncGateway(proxy.url, KEY, timeouts=AT_ONCE) as cut:
+        proxy.limit = 1
+        session = await cut.sessions.create("demo:tour", group_id=group)
+        proxy.limit = 1
+        receipt = await session.send("approve")
+        async for event in session.resume(receipt.request_id, timeout=60):
+            if isinstance(event, ApprovalRequired):
+                proxy.limit = 1
+                await session.approve(event.approval_id, args_hash=event.args_hash)
+        assert [run.request_id async for run in session.runs()] == [receipt.request_id]
+        assert [info.session_id async for info in gateway.sessions.list(group_id=group)] == [session.id]
+        decisions = [event for event in await all_events(gateway, session.id) if event.type == "approval_resolved"]
+        assert len(decisions) == 1
+
+
+async def test_a_request_that_must_not_be_performed_twice_is_not_repeated(served: GatewayProcess) -> None:
+    async with cutting(served) as proxy, AsyncGateway(proxy.url, KEY, timeouts=AT_ONCE) as cut:
+        session = await cut.sessions.create("demo:tour")
+        stream = session.prompt("approve", timeout=60)
+        while not isinstance(await anext(stream), ApprovalRequired):
+            continue
+        proxy.limit = 1
+        with pytest.raises(ConnectionFailed, match="may have been performed"):
+            await session.abort()
+        assert [event.type async for event in stream][-1] == "agent_abort"
 
 
 def test_the_parser_takes_pieces_of_any_size() -> None:
