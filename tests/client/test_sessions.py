@@ -28,10 +28,13 @@ from tests.stack.process import GatewayProcess
 
 async def all_events(gateway: AsyncGateway, session_id: str) -> list[Event]:
     """The session's log, read in pages and without the client's streams."""
-    body = await gateway._transport.send(
-        "GET", f"/v1/sessions/{session_id}/events", query={"format": "json", "since": 0, "limit": 1000}
-    )
-    return [Event(item["event"], item["data"], str(item["id"])) for item in msgspec.json.decode(body)["events"]]
+    path, events, since = f"/v1/sessions/{session_id}/events", [], 0
+    while since is not None:
+        body = await gateway._transport.send("GET", path, query={"format": "json", "since": since, "limit": 1000})
+        page = msgspec.json.decode(body)
+        events += [Event(item["event"], item["data"], str(item["id"])) for item in page["events"]]
+        since = page["nextCursor"]
+    return events
 
 
 @pytest.mark.parametrize("via", ["sse", "websocket"])
