@@ -27,6 +27,7 @@ from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES, Connection
 from edge_app.sockets.consumer import set_frame_limit
+from edge_app.sockets.frames import FrameRefused, parse_off_loop
 from events_app.follower import (
     FollowerReleased,
     FollowerReset,
@@ -39,10 +40,9 @@ from events_app.positions import dropped_range
 from faces.agentbus.clients import CLIENTS
 from faces.agentbus.close_codes import AgentbusClose
 from faces.agentbus.frames import (
-    PARSE_ON_LOOP_BYTES,
     ClientEvent,
-    FrameRefused,
     encode_event,
+    frame_refused,
     parse_frame,
 )
 from faces.agentbus.methods.system import capabilities, server_info
@@ -151,9 +151,8 @@ class AgentbusConnection(Connection):
         CLIENTS.requests += 1
         try:
             if binary:
-                raise FrameRefused("A frame is text, not binary.")
-            large = len(frame) > PARSE_ON_LOOP_BYTES
-            parsed = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
+                raise frame_refused("A frame is text, not binary.")
+            parsed = await parse_off_loop(parse_frame, frame)
         except FrameRefused as refused:
             self.outbox.put_reply(refused.reply)
             return
