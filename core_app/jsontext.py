@@ -30,6 +30,7 @@ _ORJSON_BLOCK = 4096
 _UNEXPLAINED = "it is too large to say where"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_DOUBTFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|[0-9]{19}")
 
 
 def clean_text(text: str) -> str:
@@ -99,11 +100,20 @@ def decode_untrusted(raw: bytes, *, field: str | None = None, max_nodes: int = M
     if has_more_nodes(raw, max_nodes):
         raise BadRequest(f"The JSON holds more than {max_nodes} values.", field=field)
     try:
+        if _is_clean(raw):
+            with suppress(msgspec.DecodeError):
+                return msgspec.json.decode(raw)
         return clean(_decode_strictly(raw))
     except RecursionError:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {_describe(error)}.", field=field) from None
+
+
+def _is_clean(raw: bytes) -> bool:
+    """Returns True for a text whose value `clean` would only copy, told from its bytes, which takes a tenth of the
+    time: it escapes neither NUL nor surrogates, and has neither long numbers nor more brackets than MAX_DEPTH."""
+    return _DOUBTFUL.search(raw) is None and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
 
 
 def _decode_strictly(raw: bytes) -> Any:
