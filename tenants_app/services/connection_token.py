@@ -5,13 +5,17 @@ A token is good for a day, or until it or the credential behind it is revoked.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from core_app import clock, database
 from core_app.database import write_transaction
 from core_app.errors import NotFound, Unauthorized
 from core_app.ids import new_secret
+from core_app.lifecycle import process_wide
 from tenants_app.authentication import principal_recheck
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ConnectionToken
@@ -21,6 +25,9 @@ from tenants_app.services.audit import audit_record
 from tenants_app.services.key_cache_invalidate import keys_forget
 
 LIFETIME = timedelta(hours=24)
+
+LOOKED_UP = 500
+"""Tokens of one query; SQLite takes 999 parameters at least."""
 
 PURGED = 100
 """Expired tokens that are removed with each new one: more than are issued, so they never pile up."""
@@ -84,13 +91,71 @@ def connection_token_check(token_id: int) -> None:
         raise _no_longer_good()
 
 
-async def aconnection_token_check(token_id: int) -> None:
-    """Does the same from the event loop; a cached token needs no thread."""
+def connection_token_cached(token_id: int) -> bool:
+    """Does the same from the cache alone, and returns False where the cache does not know the token."""
     known = KEY_CACHE.get(_cache_name(token_id))
-    if known is None:
-        await database.run(connection_token_check, token_id)
-    elif known.principal is None:
+    if known is not None and known.principal is None:
         raise _no_longer_good()
+    return known is not None
+
+
+async def aconnection_token_check(token_id: int) -> None:
+    """Does the same from the event loop. A cached token needs no thread, and those that are looked up at the same time
+    share one: the tokens of a thousand connections expire from the cache together."""
+    if not connection_token_cached(token_id):
+        await _CHECKS.check(token_id)
+
+
+class _SharedChecks:
+    """Look-ups of tokens, of which one runs at a time; those asked for meanwhile are the next one's."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._runner: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def check(self, token_id: int) -> None:
+        """Waits for the look-up of a token; raises Unauthorized."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._asked, self._runner, self._loop = {}, None, loop
+        asked = self._asked.get(token_id)
+        if asked is None:
+            asked = self._asked[token_id] = loop.create_future()
+        if self._runner is None:
+            self._runner = loop.create_task(self._run(), name="connection-tokens")
+        # A caller that leaves must not take the answer from the others.
+        await asyncio.shield(asked)
+        if not connection_token_cached(token_id):
+            # The cache was cleared meanwhile, or keeps nothing.
+            await database.run(connection_token_check, token_id)
+
+    async def _run(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                await self._look_up(asked)
+        finally:
+            self._runner = None
+
+    @staticmethod
+    async def _look_up(asked: Mapping[int, asyncio.Future[None]]) -> None:
+        try:
+            await database.run(_load_holders, list(asked))
+        except Exception as failure:  # it is raised where the look-up is waited for
+            for future in asked.values():
+                future.set_exception(failure)
+                future.exception()  # read, for the case that nobody waits any more
+        else:
+            for future in asked.values():
+                future.set_result(None)
+        finally:
+            for future in asked.values():
+                future.cancel()  # does nothing unless this task was cancelled
+
+
+_CHECKS = process_wide(_SharedChecks())
+"""Process-wide instance."""
 
 
 def connection_token_revoke(*, principal: Principal, secret: str) -> None:
@@ -122,6 +187,19 @@ def _no_longer_good() -> Unauthorized:
 
 def _is_good(token: ConnectionToken) -> bool:
     return token.revoked_at is None and token.expires_at > clock.now()
+
+
+def _load_holders(token_ids: Sequence[int]) -> None:
+    """Looks tokens up with one query for LOOKED_UP of them, and leaves them in the cache."""
+    for start in range(0, len(token_ids), LOOKED_UP):
+        part = token_ids[start : start + LOOKED_UP]
+        KEY_CACHE.load_many([_cache_name(token_id) for token_id in part], partial(_holders, part))
+
+
+def _holders(token_ids: Sequence[int]) -> list[Principal | None]:
+    found = ConnectionToken.objects.select_related("tenant").in_bulk(token_ids)
+    tokens = [found.get(token_id) for token_id in token_ids]
+    return [_holder(token) if token is not None and _is_good(token) else None for token in tokens]
 
 
 def _load_holder(token_id: int) -> Principal | None:
