@@ -26,7 +26,7 @@ from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES, Connection
-from edge_app.sockets.consumer import set_frame_limit
+from edge_app.sockets.consumer import send_now_of, set_frame_limit
 from edge_app.sockets.frames import FrameRefused, parse_off_loop
 from events_app.follower import (
     FollowerReleased,
@@ -50,9 +50,9 @@ from faces.agentbus.positions import FollowFrom, sessions_to_resume
 from faces.agentbus.requests import Requests
 from faces.agentbus.session_view import SessionView, Shown
 from faces.agentbus.sign_in import ConnectParameters, SignedIn, sign_in, timestamp_literal
-from tenants_app.authentication import KeyWatch, aprincipal_recheck
+from tenants_app.authentication import KeyWatch
 from tenants_app.principal import ADMIN, Principal
-from tenants_app.services.connection_token import aconnection_token_check
+from tenants_app.services.connection_token import aconnection_token_check, connection_token_cached
 
 HANDSHAKE_SECONDS = 10.0
 MAX_CONNECTS = 5
@@ -77,7 +77,7 @@ class AgentbusConnection(Connection):
     max_frame_bytes = UNSIGNED_FRAME_BYTES
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(receive, send)
+        super().__init__(receive, send, send_now=send_now_of(scope))
         self.scope = scope
         self.nonce = secrets.token_urlsafe(24)
         self.signed_in: SignedIn | None = None
@@ -135,14 +135,17 @@ class AgentbusConnection(Connection):
 
     async def recheck(self) -> Principal:
         """Checks the credential and the session token again; raises Unauthorized."""
-        signed_in = self.signed_in
-        if signed_in is None:
+        if self.signed_in is None or self._key is None:
             raise Unauthorized("The first request is 'connect'.")
-        await aconnection_token_check(signed_in.token_id)
-        principal = await aprincipal_recheck(signed_in.principal)
-        if self.signed_in is signed_in:
-            self.signed_in = replace(signed_in, principal=principal)
-        return principal
+        await aconnection_token_check(self.signed_in.token_id)
+        return await self._key.check()
+
+    def known_principal(self) -> Principal | None:
+        """Returns the same where the answers of earlier checks are still good; None where it has to be asked."""
+        if self.signed_in is None or self._key is None:
+            return None
+        known = connection_token_cached(self.signed_in.token_id) and self._key.fresh
+        return self._key.principal if known else None
 
     # -- frames --------------------------------------------------------------------------------------
 
@@ -204,11 +207,11 @@ class AgentbusConnection(Connection):
                 "connected_at": time.time(),
             }
             self._resumed = dict(wanted.last_seq or {})
-            self.signed_in = signed_in
+            self.signed_in, self._key = signed_in, KeyWatch(signed_in.principal, None)
             try:
                 await CLIENTS.enter(self)
             except GatewayError:
-                self.signed_in = None
+                self.signed_in = self._key = None
                 self.end(CloseCode.TOO_MANY)
                 raise
         except GatewayError:
@@ -238,7 +241,7 @@ class AgentbusConnection(Connection):
     async def _resume(self) -> None:
         try:
             assert self.signed_in is not None
-            principal = self.signed_in.principal
+            principal = await self.recheck()
             claim = Claim(principal.tenant_id)
             for found in await database.run_action(claim, sessions_to_resume, principal, self._resumed):
                 await self.follow(found, conversation=True, native=True)
@@ -362,9 +365,7 @@ class AgentbusConnection(Connection):
     async def _key_is_good(self) -> bool:
         """Asks before each batch of events; ends the connection when the credential is no longer good."""
         if self._key is None:
-            if self.signed_in is None:
-                return False
-            self._key = KeyWatch(self.signed_in.principal, None)
+            return False
         try:
             if not self._key.fresh:
                 await self._key.check()

@@ -48,7 +48,8 @@ def parse_frame(raw: bytes) -> Request | ClientEvent:
         raise frame_refused(f"'id' is required: text of 1 to {MAX_ID_CHARACTERS} characters, or an integer.")
     if value.get("type") != "req":
         raise frame_refused("'type' is 'req' for a request and 'event' for an event.", request_id)
-    if extra := sorted(value.keys() - _REQUEST_KEYS):
+    if not value.keys() <= _REQUEST_KEYS:
+        extra = sorted(value.keys() - _REQUEST_KEYS)
         raise frame_refused(f"A request has no field {extra[0][:64]!r}.", request_id)
     method, params = value.get("method"), value.get("params")
     if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD_CHARACTERS:

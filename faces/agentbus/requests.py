@@ -43,6 +43,16 @@ class Requests(Dispatcher[Caller]):
             return Caller(self._connection, None)
         return Caller(self._connection, await admit_principal(await self._connection.recheck(), method))
 
+    def admit_now(self, request: Request, method: Method[Caller]) -> Caller | None:
+        if self._connection.signed_in is None:
+            return Caller(self._connection, None)
+        principal = None if method.counted else self._connection.known_principal()
+        if principal is None:
+            return None
+        if method.scope is not None:
+            principal.require(method.scope)
+        return Caller(self._connection, principal)
+
     def reply(self, request: Request, result: Mapping[str, Any]) -> None:
         self._connection.outbox.put_reply(encode_reply(request.id, result))
         self._connection.follow_reply(request.method)
