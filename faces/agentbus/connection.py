@@ -18,12 +18,13 @@ from django.conf import settings
 
 from core_app import database, jsontext
 from core_app.addresses import client_group
-from core_app.errors import Conflict, GatewayError, Unauthorized
+from core_app.errors import Conflict, Forbidden, GatewayError, Unauthorized
 from core_app.ids import new_id
 from core_app.shares import Claim
 from core_app.timeouts import cancel_tasks
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.errors import internal_error
+from edge_app.key_changes import KEY_CHANGES
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES, Connection
 from edge_app.sockets.consumer import send_now_of, set_frame_limit
@@ -114,6 +115,7 @@ class AgentbusConnection(Connection):
         finally:
             self._timer.cancel()
             await cancel_tasks(*(task for task in (self._watching, self._resuming) if task is not None))
+            KEY_CHANGES.unwatch(self)
             if self.signed_in is not None:
                 await CLIENTS.leave(self)
 
@@ -139,6 +141,16 @@ class AgentbusConnection(Connection):
             raise Unauthorized("The first request is 'connect'.")
         await aconnection_token_check(self.signed_in.token_id)
         return await self._key.check()
+
+    async def end_if_revoked(self) -> None:
+        """Ends the connection where its credential is no longer good. Where that cannot be found out, the next
+        heartbeat asks again."""
+        try:
+            await self.recheck()
+        except (Unauthorized, Forbidden):
+            self.end(self.unauthorized)
+        except Exception as cause:  # the boundary of one of many checks: it must not end the others
+            internal_error(cause)
 
     def known_principal(self) -> Principal | None:
         """Returns the same where the answers of earlier checks are still good; None where it has to be asked."""
@@ -214,6 +226,7 @@ class AgentbusConnection(Connection):
                 self.signed_in = self._key = None
                 self.end(CloseCode.TOO_MANY)
                 raise
+            KEY_CHANGES.watch(self, self.end_if_revoked)
         except GatewayError:
             self._failed += 1
             if self._failed >= MAX_CONNECTS:

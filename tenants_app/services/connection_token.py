@@ -159,7 +159,7 @@ _CHECKS = process_wide(_SharedChecks())
 
 
 def connection_token_revoke(*, principal: Principal, secret: str) -> None:
-    """Revokes a token of the principal's tenant; its connections end at their next check. Raises NotFound."""
+    """Revokes a token of the principal's tenant, and ends its connections in all processes. Raises NotFound."""
     with write_transaction():
         mine = ConnectionToken.objects.filter(tenant_id=principal.tenant_id, secret_hash=secret_hash(secret))
         token = mine.first()
