@@ -185,6 +185,10 @@ class Dispatcher(ABC, Generic[C]):
         """Number of requests whose handlers have not ended."""
         return len(self._calls)
 
+    def is_under_way(self, request_id: str | int | None) -> bool:
+        """Returns True while a request of this id waits for its reply."""
+        return any(call.open and call.request.id == request_id for call in self._calls.values())
+
     def dispatch(self, request: Request) -> None:
         """Starts a request, or refuses it at once; returns without waiting."""
         call = PendingRequest(request)

@@ -16,6 +16,7 @@ from faces.agentbus.errors import error_object
 MAX_ID_CHARACTERS = 256
 MAX_METHOD_CHARACTERS = 128
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _REQUEST_KEYS = frozenset({"type", "id", "method", "params", "timestamp"})
 _EVENT_KEYS = frozenset({"type", "event", "payload", "seq", "timestamp"})
 
@@ -46,6 +47,9 @@ def parse_frame(raw: bytes) -> Request | ClientEvent:
     request_id = value.get("id")
     if not _is_id(request_id):
         raise frame_refused(f"'id' is required: text of 1 to {MAX_ID_CHARACTERS} characters, or an integer.")
+    if jsontext.holds_unsafe_text(raw):
+        readable = None if _REPLACEMENT in str(request_id) else request_id
+        raise frame_refused("A frame holds no NUL and no lone surrogate.", readable)
     if value.get("type") != "req":
         raise frame_refused("'type' is 'req' for a request and 'event' for an event.", request_id)
     if not value.keys() <= _REQUEST_KEYS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from core_app.errors import GatewayError, NotFound, RateLimited, Unauthorized
+from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized
 from edge_app.rpc import Dispatcher, Method, Request, admit_principal
 from faces.agentbus.caller import Caller
 from faces.agentbus.close_codes import AgentbusClose
@@ -36,6 +36,8 @@ class Requests(Dispatcher[Caller]):
     def objection(self, request: Request) -> GatewayError | None:
         if self._connection.signed_in is None and request.method != "connect" and not self._is_public(request):
             return Unauthorized("The first request is 'connect'.")
+        if self.is_under_way(request.id):
+            return BadRequest("A request of this 'id' is in flight: its response could not be told from this one's.")
         return super().objection(request)
 
     async def admit(self, request: Request, method: Method[Caller]) -> Caller:
