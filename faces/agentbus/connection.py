@@ -156,8 +156,7 @@ class AgentbusConnection(Connection):
         """Returns the same where the answers of earlier checks are still good; None where it has to be asked."""
         if self.signed_in is None or self._key is None:
             return None
-        known = connection_token_cached(self.signed_in.token_id) and self._key.fresh
-        return self._key.principal if known else None
+        return self._key.check_now() if connection_token_cached(self.signed_in.token_id) else None
 
     # -- frames --------------------------------------------------------------------------------------
 
@@ -227,6 +226,8 @@ class AgentbusConnection(Connection):
                 self.end(CloseCode.TOO_MANY)
                 raise
             KEY_CHANGES.watch(self, self.end_if_revoked)
+            # Requests that follow at once find the answer in the cache.
+            await self.recheck()
         except GatewayError:
             self._failed += 1
             if self._failed >= MAX_CONNECTS:
@@ -272,8 +273,8 @@ class AgentbusConnection(Connection):
             "server_info": server_info(),
             "capabilities": capabilities(),
             "policy": {
-                "heartbeat_interval": settings.GATEWAY_RPC_HEARTBEAT_SECONDS,
-                "connection_timeout": settings.GATEWAY_CONNECTION_TIMEOUT,
+                "heartbeat_interval": _shortest(settings.GATEWAY_RPC_HEARTBEAT_SECONDS),
+                "connection_timeout": _shortest(settings.GATEWAY_CONNECTION_TIMEOUT),
                 "max_connections": settings.GATEWAY_MAX_CONNECTIONS,
             },
             "auth_info": {
@@ -393,3 +394,8 @@ class AgentbusConnection(Connection):
             self._seq += 1
             frames.append(encode_event(event, payload, self._seq))
         self.outbox.put_events(frames)
+
+
+def _shortest(seconds: float) -> float:
+    """Returns whole seconds as an integer: clients whose types are strict read `30` and not `30.0`."""
+    return int(seconds) if seconds == int(seconds) else seconds

@@ -26,6 +26,9 @@ from tenants_app.services.key_cache_invalidate import keys_forget
 
 LIFETIME = timedelta(hours=24)
 
+FRESH_SHARE = 0.5
+"""A token in use is looked up again after this share of its time in the cache."""
+
 LOOKED_UP = 500
 """Tokens of one query; SQLite takes 999 parameters at least."""
 
@@ -92,11 +95,17 @@ def connection_token_check(token_id: int) -> None:
 
 
 def connection_token_cached(token_id: int) -> bool:
-    """Does the same from the cache alone, and returns False where the cache does not know the token."""
-    known = KEY_CACHE.get(_cache_name(token_id))
-    if known is not None and known.principal is None:
+    """Does the same from the cache alone, and has it renewed in time, so that no request of a busy connection waits for
+    the database. Returns False where the cache does not know the token. Belongs to the loop."""
+    name = _cache_name(token_id)
+    known = KEY_CACHE.get(name)
+    if known is None:
+        return False
+    if known.principal is None:
         raise _no_longer_good()
-    return known is not None
+    if KEY_CACHE.get(name, FRESH_SHARE) is None:
+        _CHECKS.start(token_id)
+    return True
 
 
 async def aconnection_token_check(token_id: int) -> None:
@@ -114,8 +123,8 @@ class _SharedChecks:
         self._runner: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def check(self, token_id: int) -> None:
-        """Waits for the look-up of a token; raises Unauthorized."""
+    def start(self, token_id: int) -> asyncio.Future[None]:
+        """Starts the look-up of a token, unless it waits for its turn already."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._asked, self._runner, self._loop = {}, None, loop
@@ -124,8 +133,12 @@ class _SharedChecks:
             asked = self._asked[token_id] = loop.create_future()
         if self._runner is None:
             self._runner = loop.create_task(self._run(), name="connection-tokens")
+        return asked
+
+    async def check(self, token_id: int) -> None:
+        """Waits for the look-up of a token; raises Unauthorized."""
         # A caller that leaves must not take the answer from the others.
-        await asyncio.shield(asked)
+        await asyncio.shield(self.start(token_id))
         if not connection_token_cached(token_id):
             # The cache was cleared meanwhile, or keeps nothing.
             await database.run(connection_token_check, token_id)
