@@ -141,7 +141,7 @@ async def test_a_check_that_fails_ends_no_connection(
 
     async with signed_in(server.port, owner.secret) as client:
         with monkeypatch.context() as patch:
-            patch.setattr("faces.agentbus.connection.aconnection_token_check", fail)
+            patch.setattr("faces.agentbus.credential.aconnection_token_check", fail)
             SIGNALS.send(TOPIC, {})
             await checked.wait()
         assert await answers(client)
