@@ -19,7 +19,7 @@ from tenants_app.models import Tenant
 from tests.conftest import Caller
 from tests.conftest import caller as caller_of
 from tests.faces.agentbus.bus_client import BusClient, signed_in
-from tests.faces.agentbus.test_sign_in import FakeDevice
+from tests.faces.agentbus.fake_device import FakeDevice
 from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import Client
 

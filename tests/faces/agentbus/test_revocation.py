@@ -17,7 +17,7 @@ from tenants_app.services import api_key_revoke
 from tenants_app.services.device import device_register
 from tests.conftest import Caller, caller
 from tests.faces.agentbus.bus_client import BusClient, bus, signed_in
-from tests.faces.agentbus.test_sign_in import FakeDevice
+from tests.faces.agentbus.fake_device import FakeDevice
 from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import eventually
 
