@@ -1,4 +1,4 @@
-"""What the two sides of a connection tell each other at `connect` (docs/protocol-agentbus.md, "Signing in")."""
+"""The answer to `connect`, and what is kept of the client that sent it (docs/protocol-agentbus.md, "Signing in")."""
 
 from __future__ import annotations
 

@@ -104,10 +104,6 @@ class MessageQueue:
                 self._waiter = None
         return self._messages.popleft()
 
-    def empty(self) -> bool:
-        """Returns True when no message waits."""
-        return not self._messages
-
     def qsize(self) -> int:
         """Returns how many messages wait."""
         return len(self._messages)
@@ -146,7 +142,7 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
             self._handed_out = 0
             await asyncio.sleep(0)
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
+        if self.read_paused and not self.queue.qsize():
             self.read_paused = False
             self._parse()
             self._read_on()
