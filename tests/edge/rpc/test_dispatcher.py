@@ -68,7 +68,7 @@ class Calls(Dispatcher[str]):
             "unsendable": Method.on_loop(dict, self.unsendable),
             "now": Method.at_once(struct_parser(Sum), self.now),
             "fail now": Method.at_once(dict, self.fail_now),
-            "secret now": Method.at_once(dict, self.now, scope="secrets"),
+            "secret now": Method.at_once(struct_parser(Sum), self.now, scope="secrets"),
             "greet": Method.on_loop(serializer_parser(NameSerializer), self.greet),
         }
 
