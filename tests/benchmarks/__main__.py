@@ -26,6 +26,7 @@ from tests.benchmarks import (
     hostile_bodies,
     hostile_input,
     hostile_tenant,
+    hot_groups,
     idle_followers,
     job_wakeups,
     latency,
@@ -42,6 +43,7 @@ from tests.benchmarks.serving import machine_prepare
 
 REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "group_commit": group_commit.measure,
+    "hot_groups": hot_groups.measure,
     "latency": latency.measure,
     "fan_out": fan_out.measure,
     "idle_followers": idle_followers.measure,
