@@ -21,7 +21,7 @@ from core_app import jsontext
 from core_app.lifecycle import Part, process_wide
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
-from tools_app.executors.mcp_connection import Connection, Refused, Unreachable
+from tools_app.executors.mcp_connection import Connection, Refused, Unreachable, preload_library
 from tools_app.result_body import as_text
 from tools_app.types import CallContext, Outcome, unknown_outcome
 
@@ -178,6 +178,12 @@ class McpServers(Part):
 
 
 SERVERS = process_wide(McpServers())
+
+
+async def preload() -> None:
+    """Loads the library of MCP servers in a thread, if any server is configured."""
+    if operator_rules.rules().mcp:
+        await asyncio.to_thread(preload_library)
 
 
 async def open_servers(names: Sequence[str]) -> None:
