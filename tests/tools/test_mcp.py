@@ -259,3 +259,14 @@ async def test_a_silent_server_costs_the_calls_of_others_nothing(
     assert not opening.done()
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
+
+
+@pytest.mark.parametrize("servers", [{}, {"local": local()}], ids=["none", "one"])
+async def test_the_library_is_loaded_ahead_where_servers_are_configured_and_only_there(
+    configured: Any, monkeypatch: pytest.MonkeyPatch, servers: dict[str, Any]
+) -> None:
+    loads: list[str] = []
+    monkeypatch.setattr(mcp, "preload_library", lambda: loads.append("loaded"))
+    configured(**servers)
+    await mcp.preload()
+    assert len(loads) == len(servers)
