@@ -23,6 +23,7 @@ from sessions_app.legs.start import leg_start
 from sessions_app.models import Message, Run, SteeringNote
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import Crash, Gate, ScriptedEngine, crashing_leg, gated_leg, say, saying_leg, stream
+from tools_app.executors import mcp
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -453,6 +454,6 @@ async def test_what_prompts_will_need_is_loaded_ahead_and_a_mistake_in_one_part_
 
     monkeypatch.setattr(runner, "WARM_AFTER_SECONDS", 0)
     monkeypatch.setattr(runner, "preload_models", fail)
-    monkeypatch.setattr(runner.mcp, "preload", load)
+    monkeypatch.setattr(mcp, "preload", load)
     await runner._load_engines()
     assert loaded == ["models", "mcp"]
