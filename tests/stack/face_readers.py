@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.faces.codelab.ide import Ide, ide
 from tests.stack.bus_reader import BusReader
-from tests.stack.client import POLL_SECONDS, Client, Event
+from tests.stack.client import POLL_SECONDS, Client, Event, until
 from tests.stack.deployment import KEY
 from tests.stack.reader import Reader, Resettable
 
@@ -209,12 +209,44 @@ FACES: Mapping[str, Callable[[Client, str], FaceReader]] = {
 }
 
 
+Readers = Mapping[str, FaceReader]
+"""A reader of each face."""
+
+
 @contextlib.asynccontextmanager
-async def readers_of(client: Client, session: str, count: int) -> AsyncIterator[list[dict[str, FaceReader]]]:
+async def readers_of(client: Client, session: str, count: int) -> AsyncIterator[list[Readers]]:
     """Opens `count` readers of the session on each face; yields a mapping of all faces for each."""
-    readers = [{name: make(client, session) for name, make in FACES.items()} for _ in range(count)]
+    readers: list[Readers] = [{name: make(client, session) for name, make in FACES.items()} for _ in range(count)]
     try:
         yield readers
     finally:
         stops: list[Awaitable[None]] = [reader.stop() for each in readers for reader in each.values()]
         await asyncio.gather(*stops)
+
+
+def all_read(event: Event, *groups: Readers) -> bool:
+    """Returns True when all of them have come to this event, with which a run ends."""
+    return all(reader.has_read(event) for readers in groups for reader in readers.values())
+
+
+def all_reset(readers: Readers) -> bool:
+    """Returns True when each of them was told of a reset."""
+    return all(reader.resets for reader in readers.values())
+
+
+async def all_have_the_log(
+    log: Sequence[Event],
+    seconds: float,
+    *,
+    base: Event,
+    lost: Event,
+    reset: Sequence[Readers],
+    not_reset: Sequence[Readers],
+) -> None:
+    """Waits until all have exactly the log, and checks that those who had seen the `lost` event were told so once, and
+    to go on after `base`, and the others nothing."""
+    told = Told(base.position, str(lost.id), str(base.id))
+    for readers, resets in [*((each, [told]) for each in reset), *((each, []) for each in not_reset)]:
+        for face, reader in readers.items():
+            await until(lambda r=reader: r.has(log), seconds, f"{face}: the log")  # type: ignore[misc]
+            assert (list(reader.resets), list(reader.complaints)) == (resets, []), face

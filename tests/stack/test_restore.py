@@ -7,16 +7,16 @@ Embedded, the copy is served at the same port. Distributed, the database is exch
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import aiohttp
 import pytest
 
 from tests.settings import DEPLOYMENT
-from tests.stack.client import Client, Event, until
+from tests.stack.client import Client, until
 from tests.stack.deployment import Deployment, exchange_databases
-from tests.stack.face_readers import FaceReader, Told, readers_of
+from tests.stack.face_readers import all_have_the_log, all_read, all_reset, readers_of
 from tests.stack.process import GatewayProcess
 from tests.stack.test_backup import restore_copy
 
@@ -97,34 +97,12 @@ async def test_every_client_has_the_log_after_a_restore_or_was_told_from_where(
             await run(client, "words in their place")
         log = await client.log(SESSION)
         assert log[-1].id > base.id
-        for face, readers in by_face(connected, ahead, at_copy):
-            await until(lambda r=readers: all(each.has(log) for each in r), SECONDS, f"{face}: all have the log")  # type: ignore[misc]
-            resets = [list(reader.resets) for reader in readers]
-            told = Told(base.position, str(lost.id), str(base.id))
-            assert resets == [[told], [told], []], face
-            assert [list(reader.complaints) for reader in readers] == [[], [], []], face
+        await all_have_the_log(log, SECONDS, base=base, lost=lost, reset=(connected, ahead), not_reset=(at_copy,))
         # Before: positions are the numbers they were. After: they say that the offsets mean something else now.
         assert [event.position for event in log[: base.id]] == [str(offset) for offset in range(1, base.id + 1)]
         generations = {event.position.partition(".")[2] for event in log[base.id :]}
         assert len(generations) == 1
         assert generations != {""}
-
-
-Readers = Mapping[str, FaceReader]
-
-
-def all_read(event: Event, *groups: Readers) -> bool:
-    return all(reader.has_read(event) for readers in groups for reader in readers.values())
-
-
-def all_reset(readers: Readers) -> bool:
-    return all(reader.resets for reader in readers.values())
-
-
-def by_face(*groups: Readers) -> Iterator[tuple[str, list[FaceReader]]]:
-    """Yields the readers of each face, one of each group."""
-    for face in groups[0]:
-        yield face, [readers[face] for readers in groups]
 
 
 @pytest.mark.skipif(DEPLOYMENT != "embedded", reason="A crash of PostgreSQL is in test_outages.py.")
