@@ -103,6 +103,11 @@ class Flusher(Part):
         """True while the threads run that should; for `/readyz`."""
         return (self._thread is None or self._thread.is_alive()) and self._groups.alive
 
+    @property
+    def _running(self) -> bool:
+        """True between its start and its stop."""
+        return self._thread is not None and not self._stopping
+
     def writer(self, fence: Fence, run_id: str) -> LegWriter:
         """Returns a writer for a leg of the running loop."""
         return LegWriter(self, fence, run_id)
@@ -115,7 +120,7 @@ class Flusher(Part):
 
     def _enqueue(self, writer: LegWriter) -> None:
         """Gives the writer a place among those of a crowded group, or else of the next round."""
-        if writer.group_id is not None and not self._stopping and writer.crowded_until > time.monotonic():
+        if writer.group_id is not None and self._running and writer.crowded_until > time.monotonic():
             self._groups.join(writer, writer.group_id)
         elif writer not in self._dirty:
             self._dirty[writer] = None
@@ -247,7 +252,7 @@ class Flusher(Part):
         """Lets the events wait for the turn of their group, if that alone is locked, or else for a later round."""
         with self._ready:
             writer.put_back(submission.events)
-            if isinstance(result, GroupBusy):
+            if isinstance(result, GroupBusy) and self._running:
                 self._dirty.pop(writer, None)
                 writer.group_id, writer.crowded_until = result.group_id, time.monotonic() + CROWDED_SECONDS
             else:
