@@ -33,7 +33,7 @@ GiveBack = Callable[[Sequence[LegWriter], Sequence[LegWriter]], None]
 
 
 class GroupTurns:
-    """The crowded groups and their writers. `guard` is the flusher's; `join`, `leave` and `holds` are called with it.
+    """The crowded groups and their writers. `guard` is the flusher's; `join` and `holds` are called with it.
 
     A writer is here from `join` until it is left to the flusher again: events that it emits meanwhile are taken by its
     next turn, because a writer has one committer at a time.
