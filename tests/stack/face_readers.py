@@ -166,16 +166,17 @@ def _offset(frame: Mapping[str, Any]) -> int:
 
 
 def _codelab_frames(event: Event) -> list[Mapping[str, Any]]:
-    """Returns what docs/protocol-codelab.md has for an event of a run that answers with text."""
-    position: int | str = int(event.position) if event.position.isdecimal() else event.position
+    """Returns what docs/protocol-codelab.md has for an event of a run that answers with text, and may be retried."""
     match event.type:
         case "message_delta":
-            fields = {"token": event.data["delta"], "is_final": False}
+            fields = {"type": "assistant_message", "token": event.data["delta"], "is_final": False}
         case "agent_end":
-            fields = {"token": "", "is_final": True}
+            fields = {"type": "assistant_message", "token": "", "is_final": True}
+        case "run_retried":
+            fields = {"type": "run_retried", "attempt": event.data["attempt"]}
         case _:
             return []
-    return [{"type": "assistant_message", **fields, "offset": position}]
+    return [{**fields, "offset": int(event.position) if event.position.isdecimal() else event.position}]
 
 
 def _sse(client: Client, session: str) -> FaceReader:
