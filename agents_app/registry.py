@@ -68,6 +68,7 @@ class AgentEntry(BaseModel):
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     name: str = ""
+    description: str = ""
     type: str = Field(min_length=1)
     model: str | None = None
     system_prompt: str = ""
