@@ -7,7 +7,7 @@ functions know no connections and no clocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -33,7 +33,8 @@ FaultKind = Literal["connect", "disconnected", "timeout", "status", "garbage", "
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The fault of an attempt. `code` is for the caller; `retry_after` is in seconds, None if the provider has none."""
+    """The fault of an attempt. `code` is for the caller; `status` is the one that the provider's answer stands for,
+    None without an answer; `retry_after` is in seconds, None if the provider has none."""
 
     kind: FaultKind
     code: str
@@ -90,13 +91,26 @@ def deadline_seconds(*, streamed: bool) -> float:
     return STREAM_DEADLINE if streamed else WHOLE_DEADLINE
 
 
-def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """Parses a `Retry-After` header, in seconds or as a date; an hour at most. None if it is missing or unreadable."""
+def asked_delay(headers: Mapping[str, str], told: float | None = None) -> float | None:
+    """Returns the seconds after which a provider wants to be asked again: by `retry-after-ms`, which is the more exact
+    one, by `Retry-After`, or as `told` in its error. None if it says nothing."""
+    milliseconds = retry_after_seconds(headers.get("retry-after-ms"), scale=1000)
+    if milliseconds is not None:
+        return milliseconds
+    seconds = retry_after_seconds(headers.get("Retry-After"))
+    return told if seconds is None else seconds
+
+
+def retry_after_seconds(value: str | None, now: datetime | None = None, *, scale: int = 1) -> float | None:
+    """Parses a `Retry-After` header, in seconds (or parts of them, by `scale`) or as a date; an hour at most. None if
+    it is missing or unreadable."""
     if not value:
         return None
     try:
-        seconds = float(value)
+        seconds = float(value) / scale
     except ValueError:
+        if scale != 1:
+            return None
         try:
             moment = parsedate_to_datetime(value)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

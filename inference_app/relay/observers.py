@@ -140,7 +140,7 @@ class CallObserver:
         elif isinstance(error, asyncio.CancelledError):
             self._meter(candidate, "left", self._spend(candidate, self._estimate()) if self._in_flight else None)
         else:
-            self._meter(candidate, "refused" if error.status < 500 else "failed", None)
+            self._meter(candidate, "refused" if isinstance(error, ProviderRefusal) else "failed", None)
 
     def _estimate(self) -> Usage:
         """Returns the usage of the running attempt so far."""
@@ -150,14 +150,14 @@ class CallObserver:
         return Usage(self._request.envelope.input_estimate, 0, estimated=True)
 
     def _usage(self, response: RelayedResponse) -> Usage:
-        """Returns the usage that the provider reported, else the estimate. Anthropic reports the input at the beginning
-        of a stream and the output at its end, so one that was cut off has half a report."""
+        """Returns the usage that the provider reported, else the estimate. Some report in the course of a stream, the
+        input first and the output at the end, so one that was cut off has a part of it."""
         reported, output = response.usage, response.output_estimate
         if reported is None:
             return Usage(self._request.envelope.input_estimate, output, estimated=True)
-        if response.outcome == "ok" or response.wire != "anthropic" or reported.output >= output:
+        if response.outcome == "ok" or response.usage_is_whole:
             return reported
-        return replace(reported, output=output, estimated=True)
+        return replace(reported, output=max(output, reported.output), estimated=True)
 
     def _spend(self, candidate: Candidate, usage: Usage) -> RequestSpend | None:
         """Returns the spend of the newest attempt; None for a request that is free. The reservation is of the call, so
