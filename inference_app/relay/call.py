@@ -140,7 +140,7 @@ class UpstreamCall:
         converter = None if target.converter is None else target.converter()
         size = len(request.envelope.raw)
         body, stream = await run_for_size(size, self._prepare, config, target, converter)
-        observer.start(target)
+        observer.start(target, upstream.provider)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
         if carried := observer.span.headers(upstream.url.host):

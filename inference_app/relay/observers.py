@@ -13,6 +13,7 @@ from functools import partial
 import structlog
 
 from core_app.tracing import NO_SPAN
+from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
 from inference_app.relay.admission import Admission
@@ -43,8 +44,8 @@ class CallObserver:
     It is the meter's `RunningRequest` while an attempt runs."""
 
     __slots__ = (
-        "_asking", "_first_byte", "_in_flight", "_ledger_id", "_request", "_response", "_started", "admission",
-        "attempts", "span", "verdict",
+        "_asking", "_first_byte", "_in_flight", "_ledger_id", "_provider", "_request", "_response", "_started",
+        "admission", "attempts", "span", "verdict",
     )  # fmt: skip
 
     def __init__(self, request: UpstreamRequest) -> None:
@@ -53,6 +54,7 @@ class CallObserver:
         self._first_byte: float | None = None
         self._asking: Candidate | None = None
         self._response: RelayedResponse | None = None
+        self._provider: ProviderEntry | None = None
         self._in_flight = False
         # The request's id may be the client's own, which may come twice; a call is charged once, not never.
         self._ledger_id = f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}"
@@ -75,11 +77,21 @@ class CallObserver:
             request_id=self._request.request_id,
         )
 
-    def start(self, target: Target) -> None:
-        """Counts an attempt that starts now."""
+    def start(self, target: Target, provider: ProviderEntry) -> None:
+        """Counts an attempt that starts now. `provider` is its configuration, which prices the attempt even if it is
+        gone by the end."""
         self.attempts += 1
+        self._provider = provider
         self._asking, self._in_flight = target.candidate, True
         request = self._request
+        if target.substituted_for is not None:
+            logger.warning(
+                "model_substituted",
+                asked=target.substituted_for[:200],
+                candidate=target.candidate.name,
+                tenant=request.principal.tenant_slug,
+                request_id=request.request_id,
+            )
         if request.kind != "count_tokens":
             METER.begin(self)
         self.span = start_attempt(
@@ -173,8 +185,8 @@ class CallObserver:
             number=self.attempts,
             candidate=candidate,
             usage=usage,
-            price=partial(request_price, candidate),
-            known_price=partial(known_price, candidate),
+            price=partial(request_price, candidate, provider=self._provider),
+            known_price=partial(known_price, candidate, provider=self._provider),
         )
 
     def _meter(self, candidate: Candidate, outcome: Outcome, spend: RequestSpend | None) -> None:

@@ -16,7 +16,7 @@ from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, Fault
 from inference_app.relay.attempt import UpstreamResponse, error_data, provider_refusal, redacted_excerpt
 from inference_app.relay.converter import Converter
 from inference_app.relay.request import UpstreamRequest
-from inference_app.relay.targets import Target, target_headers
+from inference_app.relay.targets import Target, substitution_headers, target_headers
 from inference_app.spend.metering import Outcome
 from inference_app.spend.text_estimate import IN_ANSWERS, estimated_tokens, media_of
 from inference_app.spend.usage import Usage
@@ -44,6 +44,7 @@ class RelayedResponse:
         "_over",
         "_provider",
         "_request",
+        "_substitution",
         "attempts",
         "candidate",
         "first",
@@ -71,6 +72,7 @@ class RelayedResponse:
         self._admission_headers = admission_headers
         self._converter = converter
         self.candidate: Candidate = target.candidate
+        self._substitution = substitution_headers(target)
         self.wire = target.wire
         self.attempts = attempts
         self.outcome: Outcome = "left"
@@ -105,6 +107,7 @@ class RelayedResponse:
         headers += (
             *target_headers(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
+            *self._substitution,
             *self._admission_headers,
         )
         return headers if self._converter is None else headers + self._converter.headers()

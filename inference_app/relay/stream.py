@@ -228,7 +228,7 @@ class StreamObserver:
         zeros = count(self._zero_index)
         if count(b"finish_reason") != count(self._null_finish) or count(b'"index"') != zeros:
             return self._read_events(whole)
-        if zeros and not self._choices:
+        if zeros and 0 not in self._choices:
             self._choices[0] = False
         return whole
 
