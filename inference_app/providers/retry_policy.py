@@ -47,6 +47,17 @@ class Fault:
         return self.status == 429
 
     @property
+    def reason(self) -> str:
+        """A word for metrics and the log: the operator's key or account, the request itself, or the kind of fault."""
+        if self.status in (401, 403):
+            return "key"
+        if self.status == 402:
+            return "account"
+        if self.is_rate_limit:
+            return "rate_limit"
+        return "request" if self.status in CALLER_FAULT_STATUSES else self.kind
+
+    @property
     def may_have_cost(self) -> bool:
         """True if the provider may have worked on the request and charges for it: it had the request, and neither
         refused it with a status nor answered with an error."""

@@ -16,6 +16,8 @@ from core_app.tracing import NO_SPAN
 from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
+from inference_app.providers.fault_sentences import fault_sentence
+from inference_app.providers.instruments import INSTRUMENTS
 from inference_app.relay.admission import Admission
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import UpstreamRequest
@@ -82,6 +84,8 @@ class CallObserver:
         gone by the end."""
         self.attempts += 1
         self._provider = provider
+        if self.attempts > 1:
+            INSTRUMENTS.record_retry(target.candidate)
         self._asking, self._in_flight = target.candidate, True
         request = self._request
         if target.substituted_for is not None:
@@ -107,7 +111,9 @@ class CallObserver:
         fault, self._in_flight = failed.fault, False
         METER.end(self)
         fail_attempt(self.span, failed)
-        METER.record_failed_attempt(self._request.principal, target.candidate, fault.code)
+        assert self._provider is not None
+        sentence = fault_sentence(target.candidate.provider, self._provider, fault)
+        METER.record_failed_attempt(self._request.principal, target.candidate, fault.code, fault.reason, sentence)
         if fault.may_have_cost and not free and (spend := self._spend(target.candidate, self._estimate())) is not None:
             METER.record_spend(spend)
         logger.warning(
@@ -116,6 +122,7 @@ class CallObserver:
             attempt=self.attempts,
             reason=fault.kind,
             code=fault.code,
+            told=sentence,
             status=fault.status,
             counted=not (free or fault.is_rate_limit or failed.refusal is not None),
             request_id=self._request.request_id,

@@ -29,7 +29,7 @@ RICH: dict[str, Json] = {
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "tool_calls": [CALL, CALL]},
+                "message": {"role": "assistant", "content": "Hi", "reasoning": "hm", "tool_calls": [CALL, CALL]},
                 "logprobs": {"content": [{"token": "Hi", "logprob": -0.5, "bytes": None, "top_logprobs": []}]},
                 "finish_reason": "tool_calls",
             },
@@ -121,14 +121,14 @@ def test_pieces_of_text_are_put_together(pieces: list[str], number: int) -> None
 )
 @pytest.mark.parametrize("wire", WIRE_NAMES.values())
 def test_events_that_make_no_response_are_refused(junk: bytes, wire: Wire) -> None:
-    with pytest.raises(ValueError, match="no response|cut off|Expecting|Extra"):
+    with pytest.raises(ValueError, match=r"no response|cut off|Expecting|Extra"):
         answer_from_events(junk, wire)
 
 
 @pytest.mark.parametrize("junk", [b"{}", b"[]", b"5", b'{"choices": 5}', b'{"content": [5]}', b'{"output": [5]}'])
 @pytest.mark.parametrize("wire", WIRE_NAMES.values())
 def test_documents_that_are_no_response_have_no_events(junk: bytes, wire: Wire) -> None:
-    with pytest.raises(ValueError, match="no response|cut off|Expecting|Extra"):
+    with pytest.raises(ValueError, match=r"no response|cut off|Expecting|Extra"):
         events_from_answer(junk, wire)
 
 
