@@ -20,7 +20,8 @@ from agents_app.engine import SessionSpec
 from inference_app.spend.budgets import Reservation
 
 CostOf = Callable[[int, int, int, int, Decimal | None], Decimal | None]
-"""(input, output, cached, tokens written to the cache, public price) → the cost of the response; None: it is unknown."""
+"""(input, output, cached, written tokens, public price) → the cost of the response; None: it is unknown. Cached tokens
+were read from the provider's cache, written ones written to it."""
 
 
 class Budget(Protocol):

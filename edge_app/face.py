@@ -125,7 +125,7 @@ class Face:
     """Makes the body of an error, for the gate's own responses, DRF views and event streams."""
 
     refusal_headers: Callable[[Scope, str], Headers] = no_headers
-    """Returns the headers that the gate's own refusals get for the face's clients, by the scope and the request's id."""
+    """Returns what the gate's own refusals get for the face's clients, by the scope and the request's id."""
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""

@@ -149,7 +149,7 @@ async def test_metrics_tell_calls_tokens_cost_retries_and_circuits_by_provider_a
     assert of("gateway_provider_retries_total", provider="second", model="hello") == 1
     # Names that clients make up are one series.
     assert of("gateway_provider_failed_attempts_total", provider="scripted", model="other", reason="key") == 2
-    assert of("gateway_provider_failed_attempts_total", provider="closed", model="other", reason="connect") == 2
+    assert of("gateway_provider_failed_attempts_total", provider="closed", model="hello", reason="connect") == 2
     assert after["gateway_provider_circuit", frozenset(hello.items())] == 0
     left = after["gateway_budget_left_ratio", frozenset({"provider": "all", "model": "all", "period": "day"}.items())]
     assert 0.9 < left < 1
