@@ -10,16 +10,15 @@ import asyncio
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any, Protocol
 
 import brotli
 
 from core_app.database import pool
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+"""Python's own module, or its backport."""
 
 PIECE_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024

@@ -55,7 +55,7 @@ class ProviderStates(Collector):
     def refresh(self) -> None:
         """Reads the states; on the loop, where they change."""
         config = models_config()
-        usable = [found for found in REPORTED.configured(config) if config.providers[found.provider].usable]
+        usable = [found for found in REPORTED.list_configured(config) if config.providers[found.provider].usable]
         circuits = {INSTRUMENTS.labels(candidate): 0 for candidate in usable}
         for candidate in CIRCUITS:
             labels = INSTRUMENTS.labels(candidate)

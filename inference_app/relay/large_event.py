@@ -44,6 +44,6 @@ class LargeEvent:
         seen = self._kept + piece
         for found in _USAGE.finditer(seen):
             if (usage := read_usage(found[1])) is not None:
-                self.reported = usage.merged(self.reported)
+                self.reported = usage.merge(self.reported)
         self.finished = self.finished or _FINISH.search(seen) is not None
         self._kept = seen[-KEPT_BYTES:]

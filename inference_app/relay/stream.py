@@ -161,7 +161,7 @@ class StreamObserver:
 
     @property
     def usage(self) -> Usage | None:
-        """What the provider has reported so far."""
+        """The usage that the provider has reported so far."""
         return None if self._reported is None else self._reported.usage()
 
     @property
@@ -209,7 +209,7 @@ class StreamObserver:
         elif self.wire == "openai-responses":
             self._over = self._over or large.kind in _RESPONSE_ENDS
         if large.reported is not None:
-            self._reported = large.reported.merged(self._reported)
+            self._reported = large.reported.merge(self._reported)
             self._counted_whole = self.ended
 
     def _pass(self, whole: bytes) -> bytes:
@@ -269,7 +269,7 @@ class StreamObserver:
     def _read_chunk(self, chunk: _Event, event: bytes) -> bytes:
         reported = chunk.reported_usage()
         if reported is not None:
-            self._reported = reported.merged(self._reported)
+            self._reported = reported.merge(self._reported)
         if self.wire == "openai-chat":
             self._learn_forms(event)
             for choice in _choices_of(chunk.choices):

@@ -112,7 +112,7 @@ class Window:
 
     @property
     def share_left(self) -> float:
-        """What is left of the narrower one of the two limits, as a share of it."""
+        """The rest of the narrower one of the two limits, as a share of it."""
         rule, tokens, usd = self.rule, self.tokens_left, self.usd_left
         shares = [tokens / rule.tokens] if tokens is not None and rule.tokens else []
         shares += [float(usd / rule.usd)] if usd is not None and rule.usd else []

@@ -73,7 +73,7 @@ class ReportedUsage(msgspec.Struct):
         """True if nothing was counted."""
         return all(getattr(self, name) is None for name in _COUNTED)
 
-    def merged(self, before: ReportedUsage | None) -> ReportedUsage:
+    def merge(self, before: ReportedUsage | None) -> ReportedUsage:
         """Returns this report together with the stream's earlier ones."""
         return self if before is None else _merged(before, self)
 
@@ -198,7 +198,7 @@ def _merged(before: Any, after: Any) -> Any:
 
 
 def _more(found: ReportedUsage | None, other: ReportedUsage | None) -> ReportedUsage | None:
-    return found if other is None else other.merged(found)
+    return found if other is None else other.merge(found)
 
 
 def _largest(*values: int | None) -> int:

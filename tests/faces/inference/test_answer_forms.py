@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from itertools import product
 from typing import Any
 
-import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 from hypothesis import given
@@ -135,7 +135,10 @@ def test_documents_that_are_no_response_have_no_events(junk: bytes, wire: Wire) 
 async def test_the_official_clients_read_the_events(relay: RelayClient, settings: Any) -> None:
     """The events are given to the clients' own accumulators, by a transport that replays them."""
 
-    def transport(events: bytes) -> httpx2.AsyncClient:
+    # The library of the official clients.
+    httpx2 = import_module("httpx2")
+
+    def transport(events: bytes) -> Any:
         return httpx2.AsyncClient(
             transport=httpx2.MockTransport(lambda request: httpx2.Response(200, content=events, headers=SSE))
         )
