@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from inference_app.catalogue.config import Wire
-from inference_app.spend.usage import Body, Usage
+from inference_app.spend.usage import Body, ReportedUsage, Usage
 
 PROVIDER_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded"})
 """Codes of a failed response that blame the provider and not the request."""
@@ -20,12 +20,19 @@ _EMPTY_VALUES = (b"", b"null", b"{}", b"[]", b'""', b"false", b"0")
 class _Answer(Body):
     """The fields that decide about validity, and the usage."""
 
+    usage: ReportedUsage | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
     type: msgspec.Raw = msgspec.Raw(b"")
     data: msgspec.Raw = msgspec.Raw(b"")
     content: msgspec.Raw = msgspec.Raw(b"")
     output: msgspec.Raw = msgspec.Raw(b"")
     input_tokens: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _LooseAnswer(_Answer):
+    """A response whose usage has members of other types than numbers."""
+
+    usage: msgspec.Raw = msgspec.Raw(b"")  # type: ignore[assignment]
 
 
 class _Error(msgspec.Struct):
@@ -37,6 +44,7 @@ class _Choice(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_LOOSE_ANSWER = msgspec.json.Decoder(_LooseAnswer)
 _ERROR = msgspec.json.Decoder(_Error)
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 
@@ -46,12 +54,22 @@ def read_response(body: bytes, wire: Wire, *, passes: bool = True) -> tuple[bool
     the client has the wire itself, so it may get a failed response.
 
     Raises ValueError if the body is not a JSON object."""
+    answer: _Answer
     try:
         answer = _ANSWER.decode(body)
+    except msgspec.ValidationError:
+        answer = _read_loosely(body)
     except (msgspec.DecodeError, RecursionError):
-        raise ValueError("no JSON object") from None
+        raise ValueError("no JSON") from None
     counted = answer.reported_usage()
     return _is_answer(answer, wire, passes), None if counted is None else counted.usage()
+
+
+def _read_loosely(body: bytes) -> _Answer:
+    try:
+        return _LOOSE_ANSWER.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("no JSON object") from None
 
 
 def _is_answer(answer: _Answer, wire: Wire, passes: bool) -> bool:
@@ -63,13 +81,14 @@ def _is_answer(answer: _Answer, wire: Wire, passes: bool) -> bool:
     if wire == "anthropic":
         return _is_present(answer.content) or _is_present(answer.input_tokens)
     # A list of embeddings may be empty; a completion has a choice.
-    return (has_content(answer.choices) and not _has_failed_choice(answer.choices)) or _is_present(answer.data)
+    choices = bytes(answer.choices)
+    if choices in _EMPTY_VALUES:
+        return _is_present(answer.data)
+    return b'"error"' not in choices or not _has_failed_choice(choices)
 
 
-def _has_failed_choice(choices: msgspec.Raw) -> bool:
+def _has_failed_choice(choices: bytes) -> bool:
     """True if a choice is an error, as OpenRouter has them."""
-    if b'"error"' not in bytes(choices):
-        return False
     try:
         return any(has_content(choice.error) for choice in _CHOICES.decode(choices))
     except (msgspec.DecodeError, RecursionError):

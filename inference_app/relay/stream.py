@@ -20,7 +20,7 @@ from inference_app.providers.provider_errors import looks_like_error
 from inference_app.relay.large_event import LargeEvent
 from inference_app.relay.response_check import has_content, is_provider_error
 from inference_app.spend.text_estimate import BYTES_PER_TOKEN, IN_ANSWERS, MEDIUM_TOKENS, media_of
-from inference_app.spend.usage import Body, ReportedUsage, Usage
+from inference_app.spend.usage import LooseBody, ReportedUsage, Usage
 
 MAX_HELD = 1024 * 1024
 """The longest event that is held back; a longer one (an image) passes in pieces, to save memory and time."""
@@ -43,7 +43,7 @@ _ZERO_INDEX = re.compile(rb'"index"\s*:\s*0')
 
 _ENDS: Mapping[Wire, tuple[bytes, ...]] = {
     "anthropic": (b"message_stop",),
-    "openai-responses": (b"response.completed", b"response.failed", b"response.incomplete", b"response.cancelled"),
+    "openai-responses": (b"response.c", b"response.failed", b"response.incomplete"),
 }
 """Words in the events that end a stream; chat's `[DONE]` has no `choices`, and so is looked at anyway."""
 
@@ -52,6 +52,19 @@ _KEYS: Mapping[Wire, bytes] = {"openai-chat": b'"choices"'}
 
 _RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 
+
+LESSONS = 5
+"""Chunks from which the shape of a provider's chunks is learnt; some have random members in each."""
+
+NOTHING = b"\0"
+"""A beginning that no event has."""
+
+_DELTA_BEGIN = b'"delta":{'
+_DELTA_EVENTS: Mapping[Wire, tuple[bytes, int, bytes]] = {
+    "anthropic": (b"event: content_block_delta\ndata: ", 3, b"\ndata: "),
+    "openai-responses": (b"event: response.output_text.delta\ndata: ", 3, b"\ndata: "),
+}
+"""The beginning of the most frequent events, their lines, and what is in each of them once."""
 
 _UNFINISHED = (None, "", "null")
 """Finish reasons that are none; the last is what some providers write for it."""
@@ -63,7 +76,7 @@ class _Response(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Event(Body):
+class _Event(LooseBody):
     """The fields of an event that say what it is, beside its usage."""
 
     error: msgspec.Raw = msgspec.Raw(b"")
@@ -124,6 +137,9 @@ class StreamObserver:
         """True if the provider says that the stream is over, though a choice has no end."""
         self.ended_empty = False
         """True if the provider says that the stream is over, and there was no choice at all."""
+        self._head, self._lines, self._once = _DELTA_EVENTS.get(wire, (NOTHING, 0, b"finish_reason"))
+        self._tail = b""
+        self._lessons = LESSONS if wire == "openai-chat" else 0
         self._events = 0
         self._media_bytes = 0
         self._media_tokens = 0
@@ -215,6 +231,16 @@ class StreamObserver:
     def _pass(self, whole: bytes) -> bytes:
         """Returns complete events, without those that are not for the client."""
         count, size = whole.count, len(whole)
+        if (
+            whole.startswith(self._head)
+            and whole.endswith(self._tail)
+            and count(b"\n") == self._lines
+            and size <= MEDIA_FROM_BYTES
+            and count(self._once) == 1
+        ):
+            self._events += 1
+            self.bytes += size
+            return whole
         events = count(b"data:")
         self._events += events
         self.bytes += size
@@ -224,13 +250,27 @@ class StreamObserver:
         if b"error" in whole or count(self._key) < events or count(b"usage") != count(self._null_usage):
             return self._read_events(whole)
         if self.wire != "openai-chat":
-            return self._read_events(whole) if any(word in whole for word in self._ends) else whole
+            for word in self._ends:
+                if word in whole:
+                    return self._read_events(whole)
+            return whole
         zeros = count(self._zero_index)
         if count(b"finish_reason") != count(self._null_finish) or count(b'"index"') != zeros:
             return self._read_events(whole)
         if zeros and 0 not in self._choices:
             self._choices[0] = False
+        if self._lessons:
+            self._learn_shape(whole)
         return whole
+
+    def _learn_shape(self, whole: bytes) -> None:
+        """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no more
+        than that, and is passed on at once. A second choice in it would have a finish reason of its own."""
+        self._lessons -= 1
+        begin, end = whole.find(_DELTA_BEGIN), whole.rfind(b"}," + b'"' + self._null_finish)
+        if begin > 0 and end > begin and whole.count(b"data:") == 1:
+            self._head, self._tail = whole[: begin + len(_DELTA_BEGIN)], whole[end:]
+            self._lines = whole.count(b"\n")
 
     def _read_events(self, whole: bytes) -> bytes:
         kept: list[bytes] = []

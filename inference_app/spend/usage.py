@@ -71,7 +71,9 @@ class ReportedUsage(msgspec.Struct):
 
     def is_empty(self) -> bool:
         """True if nothing was counted."""
-        return all(getattr(self, name) is None for name in _COUNTED)
+        return (self.prompt_tokens or self.completion_tokens or self.input_tokens or self.output_tokens) is None and (
+            all(getattr(self, name) is None for name in _COUNTED)
+        )
 
     def merge(self, before: ReportedUsage | None) -> ReportedUsage:
         """Returns this report together with the stream's earlier ones."""
@@ -79,6 +81,8 @@ class ReportedUsage(msgspec.Struct):
 
     def usage(self) -> Usage:
         """Returns the counts."""
+        if self.input_tokens is None and self.prompt_tokens is not None and self.completion_tokens is not None:
+            return self._of_chat(self.prompt_tokens, self.completion_tokens)
         given, put_out = _largest(self.prompt_tokens, self.input_tokens), self._output()
         input_details = self.prompt_tokens_details or self.input_tokens_details
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
@@ -97,6 +101,21 @@ class ReportedUsage(msgspec.Struct):
         reasoning = min(bounded_tokens(self._reasoning()), output)
         return Usage(total, output, cached, reasoning, written=written - hour, written_hour=hour)
 
+    def _of_chat(self, given: int, put_out: int) -> Usage:
+        """Returns the counts of a chat completion, by far the most frequent shape."""
+        details, total = self.prompt_tokens_details, bounded_tokens(given)
+        cached = self.prompt_cache_hit_tokens or self.cached_tokens or 0
+        written = 0
+        if details is not None:
+            cached = details.cached_tokens or cached
+            written = details.cache_write_tokens or details.cache_creation_tokens or 0
+        reasoning = self._reasoning()
+        if reasoning or self.total_tokens != given + put_out:
+            put_out = self._output()
+        cached, output = min(max(0, cached), total), bounded_tokens(put_out)
+        written = min(max(0, written), total - cached) if written else 0
+        return Usage(total, output, cached, min(reasoning, output), written=written)
+
     def _output(self) -> int:
         """Returns the output with its reasoning, which some providers count beside it: the total shows that."""
         if self.completion_tokens is None:
@@ -109,8 +128,10 @@ class ReportedUsage(msgspec.Struct):
 
     def _reasoning(self) -> int:
         details = self.completion_tokens_details or self.output_tokens_details
-        stated = None if details is None else details.reasoning_tokens or details.thinking_tokens
-        return max(0, stated or self.reasoning_tokens or 0)
+        stated = self.reasoning_tokens
+        if details is not None:
+            stated = details.reasoning_tokens or details.thinking_tokens or stated
+        return bounded_tokens(stated) if stated else 0
 
 
 class _Holder(msgspec.Struct):
@@ -118,9 +139,10 @@ class _Holder(msgspec.Struct):
 
 
 class Body(msgspec.Struct):
-    """A complete response or one event of a stream, reduced to the places in which providers report usage."""
+    """A complete response or one event of a stream, reduced to the places in which providers report usage. A `usage`
+    with members of other types than numbers needs a subclass in which it is `msgspec.Raw`."""
 
-    usage: msgspec.Raw = msgspec.Raw(b"")
+    usage: Any = None
     message: msgspec.Raw = msgspec.Raw(b"")
     response: msgspec.Raw = msgspec.Raw(b"")
     choices: msgspec.Raw = msgspec.Raw(b"")
@@ -128,7 +150,10 @@ class Body(msgspec.Struct):
 
     def reported_usage(self) -> ReportedUsage | None:
         """Returns what all places report together."""
-        found = read_usage(self.usage)
+        found: ReportedUsage | None
+        found = self.usage
+        if isinstance(found, msgspec.Raw):
+            found = read_usage(found)
         if found is not None and not found.is_empty():
             return found
         for holder in (self.message, self.response, self.x_groq):
@@ -140,7 +165,13 @@ class Body(msgspec.Struct):
         return None if found is None or found.is_empty() else found
 
 
-BODY = msgspec.json.Decoder(Body)
+class LooseBody(Body):
+    """A body whose usage may have members of any type."""
+
+    usage: msgspec.Raw = msgspec.Raw(b"")
+
+
+BODY = msgspec.json.Decoder(LooseBody)
 _USAGE = msgspec.json.Decoder(ReportedUsage)
 _HOLDER = msgspec.json.Decoder(_Holder)
 _HOLDERS = msgspec.json.Decoder(list[_Holder])
