@@ -264,8 +264,8 @@ class StreamObserver:
         return whole
 
     def _learn_shape(self, whole: bytes) -> None:
-        """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no more
-        than that, and is passed on at once. A second choice in it would have a finish reason of its own."""
+        """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no
+        more, and is passed on at once. A second choice in it would have a finish reason of its own."""
         self._lessons -= 1
         begin, end = whole.find(_DELTA_BEGIN), whole.rfind(b"}," + b'"' + self._null_finish)
         if begin > 0 and end > begin and whole.count(b"data:") == 1:
