@@ -59,7 +59,7 @@ LESSONS = 5
 NOTHING = b"\0"
 """A beginning that no event has."""
 
-_DELTA_BEGIN = b'"delta":{'
+_DELTA_BEGIN = re.compile(rb'"delta"\s*:\s*\{')
 _DELTA_EVENTS: Mapping[Wire, tuple[bytes, int, bytes]] = {
     "anthropic": (b"event: content_block_delta\ndata: ", 3, b"\ndata: "),
     "openai-responses": (b"event: response.output_text.delta\ndata: ", 3, b"\ndata: "),
@@ -137,8 +137,8 @@ class StreamObserver:
         """True if the provider says that the stream is over, though a choice has no end."""
         self.ended_empty = False
         """True if the provider says that the stream is over, and there was no choice at all."""
-        self._head, self._lines, self._once = _DELTA_EVENTS.get(wire, (NOTHING, 0, b"finish_reason"))
-        self._tail = b""
+        self._head, self._lines, self._once = _DELTA_EVENTS.get(wire, (NOTHING, 1, b"finish_reason"))
+        self._tail = b"\n\n"
         self._lessons = LESSONS if wire == "openai-chat" else 0
         self._events = 0
         self._media_bytes = 0
@@ -231,16 +231,17 @@ class StreamObserver:
     def _pass(self, whole: bytes) -> bytes:
         """Returns complete events, without those that are not for the client."""
         count, size = whole.count, len(whole)
-        if (
-            whole.startswith(self._head)
-            and whole.endswith(self._tail)
-            and count(b"\n") == self._lines
-            and size <= MEDIA_FROM_BYTES
-            and count(self._once) == 1
-        ):
-            self._events += 1
-            self.bytes += size
-            return whole
+        if whole.startswith(self._head) and whole.endswith(self._tail):
+            number, odd = divmod(count(b"\n"), self._lines)
+            if (
+                not odd
+                and count(self._once) == number
+                and size <= MEDIA_FROM_BYTES * number
+                and (number == 1 or count(self._head) == count(self._tail) == number)
+            ):
+                self._events += number
+                self.bytes += size
+                return whole
         events = count(b"data:")
         self._events += events
         self.bytes += size
@@ -267,10 +268,13 @@ class StreamObserver:
         """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no
         more, and is passed on at once. A second choice in it would have a finish reason of its own."""
         self._lessons -= 1
-        begin, end = whole.find(_DELTA_BEGIN), whole.rfind(b"}," + b'"' + self._null_finish)
-        if begin > 0 and end > begin and whole.count(b"data:") == 1:
-            self._head, self._tail = whole[: begin + len(_DELTA_BEGIN)], whole[end:]
-            self._lines = whole.count(b"\n")
+        blank = _BLANK.search(whole)
+        event = whole if blank is None else whole[: blank.end()]
+        begin = _DELTA_BEGIN.search(event)
+        end = event.rfind(b"}", 0, max(0, event.rfind(self._null_finish)))
+        if begin is not None and end >= begin.end() and event.startswith(b"data:"):
+            self._head, self._tail, self._lines = event[: begin.end()], event[end:], event.count(b"\n")
+            self._lessons = 0
 
     def _read_events(self, whole: bytes) -> bytes:
         kept: list[bytes] = []
@@ -311,7 +315,8 @@ class StreamObserver:
         if reported is not None:
             self._reported = reported.merge(self._reported)
         if self.wire == "openai-chat":
-            self._learn_forms(event)
+            if self._lessons:
+                self._learn_forms(event)
             for choice in _choices_of(chunk.choices):
                 if len(self._choices) < MAX_CHOICES:
                     index = choice.index or 0

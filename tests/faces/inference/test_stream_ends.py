@@ -146,3 +146,32 @@ async def test_a_stream_of_nothing_is_a_failed_attempt(
     async with scripted(settings, Reply(pieces=[stream], headers=SSE)):
         heard = await relay.post(PATHS[client], question(client, "c-first", stream=True))
     assert (heard.status, heard.headers.get("x-gateway-provider")) == (200, "second")
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["compact", "spaced"])
+@pytest.mark.parametrize("number", [1, 3])
+def test_chunks_of_a_known_shape_hide_nothing(separators: tuple[str, str], number: int) -> None:
+    """After many chunks that differ in their text alone, everything else is still seen."""
+    usual = chunk({"content": "word "})
+    odd: list[dict[str, Any]] = [
+        chunk({"content": "word "}, "stop"),
+        {**usual, "error": {"message": "x"}},
+        {**usual, "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+        {**usual, "choices": [*usual["choices"], {"index": 1, "delta": {"content": "x"}, "finish_reason": None}]},
+        {**usual, "choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}, *usual["choices"]]},
+    ]
+
+    def encoded(*events: Any) -> bytes:
+        return b"".join(b"data: %b\n\n" % json.dumps(event, separators=separators).encode() for event in events)
+
+    for which, event in enumerate(odd):
+        observer = StreamObserver("openai-chat", strip_usage=False)
+        pieces = [encoded(*[usual] * number) for _ in range(20)] + [encoded(*[usual] * (number - 1), event)]
+        passed = b"".join(map(observer.feed, pieces))
+        assert (passed == b"".join(pieces)) == (which != 1)
+        assert (observer.failed is not None) == (which == 1)
+        assert (observer.usage is not None) == (which == 2)
+        assert observer.ended == (which == 0)
+        if which in (3, 4):
+            observer.feed(encoded(of_choice(0, "stop")))
+            assert observer.ended == (which == 4)
