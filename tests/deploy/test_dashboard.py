@@ -37,7 +37,8 @@ def every_state_has_a_sample() -> Iterator[None]:
     PROVIDER_STATES.budgets = {("all", "all", "day"): 0.5}
     PROVIDER_STATES.accounts, PROVIDER_STATES.balances = {"p": True}, {"p": 1.0}
     yield
-    PROVIDER_STATES.circuits = PROVIDER_STATES.budgets = PROVIDER_STATES.accounts = PROVIDER_STATES.balances = {}
+    PROVIDER_STATES.circuits, PROVIDER_STATES.budgets = {}, {}
+    PROVIDER_STATES.accounts, PROVIDER_STATES.balances = {}, {}
 
 
 def exposed_series() -> dict[str, set[str]]:

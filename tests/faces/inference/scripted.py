@@ -119,7 +119,7 @@ def body(value: Any) -> bytes:
 
 
 def chunk(delta: Json | None = None, finish: Any = None, **more: Any) -> Json:
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    choice: Json = {"index": 0, "delta": delta or {}, "finish_reason": finish}
     return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
 
 
@@ -152,7 +152,7 @@ def _responses_stream() -> list[Json]:
     item = response["output"][0]
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     empty = {"type": "output_text", "text": "", "annotations": []}
-    events = [
+    events: list[Json] = [
         {"type": "response.created", "response": begun},
         {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
         {"type": "response.content_part.added", **place, "part": empty},

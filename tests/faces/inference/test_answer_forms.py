@@ -152,7 +152,10 @@ async def test_the_official_clients_read_the_events(relay: RelayClient, settings
         message = await stream.get_final_message()
     assert [block.model_dump(exclude_none=True) for block in message.content] == RICH["messages"]["content"]
     other = transport(events_from_answer(body(RICH["responses"]), "openai-responses"))
-    async with AsyncOpenAI(api_key="k", http_client=other) as two, two.responses.stream(model="m", input="x") as stream:
-        response = await stream.get_final_response()
+    async with (
+        AsyncOpenAI(api_key="k", http_client=other) as two,
+        two.responses.stream(model="m", input="x") as responses,
+    ):
+        response = await responses.get_final_response()
     assert [item.type for item in response.output] == [item["type"] for item in RICH["responses"]["output"]]
     assert response.output_text == "Hi"
