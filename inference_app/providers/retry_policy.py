@@ -7,7 +7,7 @@ functions know no connections and no clocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -102,13 +102,13 @@ def deadline_seconds(*, streamed: bool) -> float:
     return STREAM_DEADLINE if streamed else WHOLE_DEADLINE
 
 
-def asked_delay(headers: Mapping[str, str], told: float | None = None) -> float | None:
+def asked_delay(header: Callable[[bytes], str | None], told: float | None = None) -> float | None:
     """Returns the seconds after which a provider wants to be asked again: by `retry-after-ms`, which is the more exact
     one, by `Retry-After`, or as `told` in its error. None if it says nothing."""
-    milliseconds = retry_after_seconds(headers.get("retry-after-ms"), scale=1000)
+    milliseconds = retry_after_seconds(header(b"retry-after-ms"), scale=1000)
     if milliseconds is not None:
         return milliseconds
-    seconds = retry_after_seconds(headers.get("Retry-After"))
+    seconds = retry_after_seconds(header(b"retry-after"))
     return told if seconds is None else seconds
 
 

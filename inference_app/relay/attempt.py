@@ -11,15 +11,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import aiohttp
 import structlog
 
 from core_app.content_codings import BrokenCoding
+from core_app.http1 import (
+    ConnectFailed,
+    ConnectTimedOut,
+    Disconnected,
+    HttpClientError,
+    NameNotResolved,
+    Response,
+    TlsFailed,
+)
 from core_app.timeouts import Deadline, IdleTimer, running_loop
 from inference_app.errors import ProviderRefusal
 from inference_app.providers.provider_errors import ProviderError, parse_error
 from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, asked_delay
-from inference_app.providers.upstreams import UPSTREAMS, Upstream, request_payload
+from inference_app.providers.upstreams import UPSTREAMS, Upstream
 from inference_app.relay.answer_forms import answer_from_events, events_from_answer
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.response_body import ResponseBody, response_body
@@ -47,7 +55,7 @@ class UpstreamResponse:
     """A response that has started. `first` are the bytes for the client so far. `silence` is the timer that ends a
     stream from which nothing comes for too long; it and `observer` are None for a complete response."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     first: bytes
     observer: StreamObserver | None
     usage: Usage | None
@@ -85,37 +93,29 @@ async def make_attempt(
     try:
         async with Deadline(seconds):
             return await _send(upstream, body, headers, observer, converted)
-    except aiohttp.ServerDisconnectedError:
+    except Disconnected:
         raise AttemptFailed(Fault("disconnected", "disconnected")) from None
-    except aiohttp.ConnectionTimeoutError:
-        raise AttemptFailed(Fault("connect", "connect_timeout")) from None
-    except aiohttp.SocketTimeoutError:
-        raise AttemptFailed(Fault("timeout", "timeout")) from None
-    except aiohttp.ClientConnectorError as error:
+    except ConnectFailed as error:
         raise AttemptFailed(Fault("connect", _connecting_code(error))) from None
     except TimeoutError:
         raise AttemptFailed(Fault("timeout", "timeout")) from None
-    except (aiohttp.ClientError, OSError, ValueError):
+    except (HttpClientError, OSError, ValueError):
         raise AttemptFailed(Fault("disconnected", "connection_broken")) from None
 
 
-def _connecting_code(error: aiohttp.ClientConnectorError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+def _connecting_code(error: ConnectFailed) -> str:
+    if isinstance(error, ConnectTimedOut):
+        return "connect_timeout"
+    if isinstance(error, NameNotResolved):
         return "name_not_resolved"
-    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
-        return "tls_failed"
-    return "connection_failed"
+    return "tls_failed" if isinstance(error, TlsFailed) else "connection_failed"
 
 
 async def _send(
     upstream: Upstream, body: bytes, headers: Mapping[str, str], observer: StreamObserver | None, converted: bool
 ) -> UpstreamResponse:
-    response = await UPSTREAMS.session().post(
-        upstream.url,
-        data=request_payload(body),
-        headers=upstream.request_headers(headers),
-        allow_redirects=False,
-        timeout=upstream.timeout,
+    response = await UPSTREAMS.client().post(
+        upstream.target(headers), body, connect_seconds=upstream.provider.timeout.connect
     )
     opened: UpstreamResponse | None = None
     try:
@@ -136,7 +136,7 @@ async def _send(
 
 
 async def _read_whole(
-    upstream: Upstream, response: aiohttp.ClientResponse, content: ResponseBody, *, passes: bool
+    upstream: Upstream, response: Response, content: ResponseBody, *, passes: bool
 ) -> UpstreamResponse:
     body = await content.read(MAX_ANSWER_BYTES)
     if len(body) > MAX_ANSWER_BYTES:
@@ -166,7 +166,7 @@ async def _fold(upstream: Upstream, events: bytes) -> bytes:
 
 
 async def _open_stream(
-    upstream: Upstream, response: aiohttp.ClientResponse, content: ResponseBody, observer: StreamObserver
+    upstream: Upstream, response: Response, content: ResponseBody, observer: StreamObserver
 ) -> UpstreamResponse:
     """Reads up to the first event that a client can use. Comments do not count: some providers send them while they
     search for capacity. After a while they pass, so that the client sees that its slow response is still coming."""
@@ -190,14 +190,12 @@ async def _open_stream(
             first = b""
         if observer.ended_empty or ((observer.failed is not None or observer.cut) and not first):
             raise _failed_stream(upstream, response, observer)
-    silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
+    silent = partial(response.set_exception, TimeoutError("The provider is silent."))
     silence = IdleTimer(upstream.provider.timeout.idle, silent)
     return UpstreamResponse(response, first, observer, None, silence, content.readany)
 
 
-async def _begin_events(
-    upstream: Upstream, response: aiohttp.ClientResponse, content: ResponseBody, first: bytes
-) -> bytes:
+async def _begin_events(upstream: Upstream, response: Response, content: ResponseBody, first: bytes) -> bytes:
     """Returns the first bytes of a stream; the events of a complete response that came in its place."""
     if not first or starts_like_events(first):
         return first
@@ -213,13 +211,13 @@ async def _begin_events(
         raise _failed_answer(upstream, response, body) from None
 
 
-def _failed_answer(upstream: Upstream, response: aiohttp.ClientResponse, body: bytes) -> AttemptFailed:
+def _failed_answer(upstream: Upstream, response: Response, body: bytes) -> AttemptFailed:
     """Returns the failure for a body with a good status that is no response of the wire."""
     _log_answer("provider_answered_an_error", upstream, body)
     return _failure_in(upstream, response, body, Fault("garbage", "invalid_answer"))
 
 
-def _failed_stream(upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver) -> AttemptFailed:
+def _failed_stream(upstream: Upstream, response: Response, observer: StreamObserver) -> AttemptFailed:
     event = observer.failed or b""
     _log_answer("provider_failed_in_its_stream", upstream, event)
     if observer.failed is None:
@@ -227,19 +225,19 @@ def _failed_stream(upstream: Upstream, response: aiohttp.ClientResponse, observe
     return _failure_in(upstream, response, error_data(event), Fault("stream_error", "stream_error"))
 
 
-def _failure_in(upstream: Upstream, response: aiohttp.ClientResponse, body: bytes, unknown: Fault) -> AttemptFailed:
+def _failure_in(upstream: Upstream, response: Response, body: bytes, unknown: Fault) -> AttemptFailed:
     """Returns the failure for an error in the place of a response; `unknown` is the fault if nothing is known of it."""
     error = parse_error(_without_key(body, upstream))
     if error is None:
         return AttemptFailed(unknown)
     status = error.true_status(None)
-    delay = asked_delay(response.headers, error.retry_after)
+    delay = asked_delay(response.header, error.retry_after)
     fault = Fault(unknown.kind, error.word or (unknown.code if status is None else str(status)), status, delay)
     refusal = provider_refusal(status, error) if status in CALLER_FAULT_STATUSES else None
     return AttemptFailed(fault, refusal)
 
 
-async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse, content: ResponseBody) -> AttemptFailed:
+async def _read_error(upstream: Upstream, response: Response, content: ResponseBody) -> AttemptFailed:
     """Returns the error for a response with another status than 200."""
     try:
         body = _without_key(await content.read(MAX_ERROR_BYTES), upstream)
@@ -251,11 +249,13 @@ async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse, cont
         status=response.status,
         body=redacted_excerpt(body, upstream.provider.key),
     )
-    error = parse_error(body, plain=response.content_type == "text/plain") or ProviderError()
+    error = (
+        parse_error(body, plain=(response.header(b"content-type") or "").startswith("text/plain")) or ProviderError()
+    )
     status = error.true_status(response.status) or response.status
     named = error.code or (error.type if upstream.wire == "anthropic" else None)
     code = named if named and _CODE.match(named) else str(status)
-    fault = Fault("status", code, status, asked_delay(response.headers, error.retry_after))
+    fault = Fault("status", code, status, asked_delay(response.header, error.retry_after))
     return AttemptFailed(fault, provider_refusal(status, error) if status in CALLER_FAULT_STATUSES else None)
 
 

@@ -143,7 +143,7 @@ class UpstreamCall:
         observer.start(target, upstream.provider)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
-        if carried := observer.span.headers(upstream.url.host):
+        if carried := observer.span.headers(upstream.host):
             headers = {**headers, **carried}
         opened = await make_attempt(
             upstream, body, headers=headers, observer=stream, seconds=seconds, converted=converter is not None

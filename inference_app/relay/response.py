@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import aiohttp
 import structlog
 
 from core_app.errors import GatewayError
 from core_app.header_pairs import HeaderPairs
+from core_app.http1 import HttpClientError
 from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ProviderFailed
@@ -144,7 +144,7 @@ class RelayedResponse:
             ended = observer.ended
             if ended and converter is not None:
                 rest = (converter.feed(rest) if rest else b"") + converter.finish()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (HttpClientError, TimeoutError, OSError, ValueError) as error:
             ended, rest = False, self._break_off(type(error).__name__)
         else:
             rest = rest if ended else self._break_off("stream_error" if observer.failed else "stream_ended")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
-import aiohttp
-
 from core_app.content_codings import BrokenCoding, Decoder, UnknownCoding, decode_body, open_decoder
+from core_app.http1 import Response
 
 
 class ResponseBody:
@@ -19,17 +18,16 @@ class ResponseBody:
 
     __slots__ = ("_response", "readany")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
-        self.readany: Callable[[], Awaitable[bytes]] = response.content.readany
+        self.readany: Callable[[], Awaitable[bytes]] = response.readany
 
     async def read(self, limit: int) -> bytes:
-        """Reads the body to its end, or until it is longer than `limit`."""
-        length = self._response.content_length
-        return await self._response.read() if length is not None and length <= limit else await self.read_rest(limit)
+        """Reads the body to its end, or until it is longer than `limit`; also one of which something was read."""
+        return await self._response.read(limit)
 
     async def read_rest(self, limit: int) -> bytes:
-        """Does the same for a body of which something was read already."""
+        """Does the same for decoded bytes."""
         chunks, size = [], 0
         while size <= limit and (data := await self.readany()):
             chunks.append(data)
@@ -42,7 +40,7 @@ class EncodedBody(ResponseBody):
 
     __slots__ = ("_decoder", "_pieces")
 
-    def __init__(self, response: aiohttp.ClientResponse, decoder: Decoder) -> None:
+    def __init__(self, response: Response, decoder: Decoder) -> None:
         super().__init__(response)
         self._decoder = decoder
         self._pieces: Iterator[bytes] = iter(())
@@ -59,17 +57,17 @@ class EncodedBody(ResponseBody):
                 # A piece that waits is here at once: without this, a body of many would hold up the loop.
                 await asyncio.sleep(0)
                 return piece
-            data = await self._response.content.readany()
+            data = await self._response.readany()
             if not data:
                 self._decoder.finish()
                 return b""
             self._pieces = self._decoder.pieces(data)
 
 
-def response_body(response: aiohttp.ClientResponse) -> ResponseBody:
+def response_body(response: Response) -> ResponseBody:
     """Returns the body of a response; raises BrokenCoding for a coding that is not decoded here."""
     try:
-        decoder = open_decoder(response.headers.get("Content-Encoding"))
+        decoder = open_decoder(response.header(b"content-encoding"))
     except UnknownCoding:
         raise BrokenCoding from None
     return ResponseBody(response) if decoder is None else EncodedBody(response, decoder)

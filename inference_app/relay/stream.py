@@ -48,10 +48,15 @@ _ENDS: Mapping[Wire, tuple[bytes, ...]] = {
 """Words in the events that end a stream; chat's `[DONE]` has no `choices`, and so is looked at anyway."""
 
 _KEYS: Mapping[Wire, bytes] = {"openai-chat": b'"choices"'}
-"""The member that every event of the wire has; an event without it may be an error of any shape."""
+_TYPE = b'data: {"type"'
+"""What every event of the wire has, once: an event without it may be an error of any shape. `"type"` alone would be in
+most events of the other wires more than once, and hide an event without it."""
 
 _RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 
+
+PARSED_TOGETHER = 2
+"""Events that are not taken apart by halves."""
 
 LESSONS = 5
 """Chunks from which the shape of a provider's chunks is learnt; some have random members in each."""
@@ -117,7 +122,7 @@ class StreamObserver:
         self.wire = wire
         self._strip_usage = strip_usage
         self._passes_failures = passes_failures
-        self._key = _KEYS.get(wire, b'"type"')
+        self._key = _KEYS.get(wire, _TYPE)
         self._ends = _ENDS.get(wire, ())
         self._held = b""
         self._large: LargeEvent | None = None
@@ -248,21 +253,36 @@ class StreamObserver:
         if size > MEDIA_FROM_BYTES and (media := media_of(whole, IN_ANSWERS)).bytes:
             self._media_bytes += media.bytes
             self._media_tokens += media.tokens
-        if b"error" in whole or count(self._key) < events or count(b"usage") != count(self._null_usage):
-            return self._read_events(whole)
-        if self.wire != "openai-chat":
-            for word in self._ends:
-                if word in whole:
-                    return self._read_events(whole)
+        return self._filter(whole, events)
+
+    def _filter(self, whole: bytes, events: int) -> bytes:
+        """Parses the events in which something may have happened, which are told from many others by halves."""
+        if self._is_plain(whole, events):
+            if self._lessons:
+                self._learn_shape(whole)
             return whole
+        middle = _BLANK.search(whole, len(whole) // 2) if events > PARSED_TOGETHER else None
+        if middle is None or middle.end() == len(whole):
+            return self._read_events(whole)
+        first, rest = whole[: middle.end()], whole[middle.end() :]
+        passed = self._filter(first, first.count(b"data:"))
+        if self.failed is not None or self.cut:
+            return passed
+        return passed + self._filter(rest, rest.count(b"data:"))
+
+    def _is_plain(self, whole: bytes, events: int) -> bool:
+        """True for events of which none can be an error, an end or a report of usage."""
+        count = whole.count
+        if b"error" in whole or count(self._key) < events or count(b"usage") != count(self._null_usage):
+            return False
+        if self.wire != "openai-chat":
+            return not any(word in whole for word in self._ends)
         zeros = count(self._zero_index)
         if count(b"finish_reason") != count(self._null_finish) or count(b'"index"') != zeros:
-            return self._read_events(whole)
+            return False
         if zeros and 0 not in self._choices:
             self._choices[0] = False
-        if self._lessons:
-            self._learn_shape(whole)
-        return whole
+        return True
 
     def _learn_shape(self, whole: bytes) -> None:
         """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no
