@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+import structlog
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -36,6 +37,8 @@ SHARED_RUNTIME = "remote"
 """The id of the agent that `GATEWAY_AGENT_URL` serves, unless the configuration has one of this id."""
 _ATTACHMENT_ENGINES = ("demo", "model")
 _loading = threading.Lock()
+
+logger = structlog.get_logger("gateway.agents")
 
 
 def engine_modules() -> dict[str, str]:
@@ -106,6 +109,8 @@ def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) 
     if entry.wire == "demo" and entry.model(first.model) is None:
         raise Unprocessable(f"There is no demo model called {first.model[:64]!r}.", field="model")
     kept = first.name if resolution.substituted else name
+    if resolution.substituted:
+        logger.warning("model_substituted", asked=name[:200], candidate=first.name, tenant=principal.tenant_slug)
     return ResolvedModel("demo" if entry.wire == "demo" else "model", kept, first.provider, first.model)
 
 

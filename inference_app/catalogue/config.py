@@ -41,11 +41,15 @@ class _Closed(BaseModel):
 
 
 class Price(_Closed):
-    """US dollars per million tokens; `cached` is for input read from the provider's cache (None: as `input`)."""
+    """US dollars per million tokens; `cached` is for input read from the provider's cache (None: as `input`).
+    `cache_write` is for input that it writes to its cache for minutes, `cache_write_hour` for an hour (None: 1.25 and 2
+    times `input`, as Anthropic has it)."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+    cache_write_hour: float | None = Field(default=None, ge=0)
 
 
 class ModelEntry(_Closed):
