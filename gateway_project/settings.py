@@ -240,6 +240,7 @@ FACES = [
     "faces.responses",
     "faces.agentbus",
     "faces.codelab",
+    "faces.acp",
 ]
 
 INSTALLED_APPS = [
