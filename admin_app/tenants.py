@@ -90,7 +90,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
         if not isinstance(given, dict):
             raise forms.ValidationError("The settings are a JSON object.")
         try:
-            settings_check(given)
+            settings_check(given, tenant_id=self.instance.pk, slug=self.instance.slug or self.data.get("slug", ""))
         except GatewayError as error:
             raise forms.ValidationError(error.message) from None
         return given

@@ -7,10 +7,13 @@ order is the order of commits. Appended events are announced after the commit, n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from core_app.clock import iso_ms, now
 from core_app.database import now_sql
@@ -22,6 +25,7 @@ from events_app.generations import MAX_BASES, NO_GENERATIONS, Generations
 from events_app.hub import HUB
 from events_app.incarnation import GENERATION_FROM, GENERATION_MOVE
 from events_app.lease import Fence, LeaseLost
+from events_app.models import Event as EventRow
 from events_app.models import Stream
 from events_app.positions import StreamPosition
 from events_app.types import Event, vocabulary_get, webhook_types
@@ -256,6 +260,18 @@ def read_page(
         sql += f" AND e.type IN ({', '.join(['%s'] * len(types))})" if types else " AND 1 = 0"
         params += sorted(types)
     return page_of(stream_id, _fetch_page(sql + ' ORDER BY e."offset" LIMIT %s', [*params, limit]))
+
+
+def read_newest(stream_id: int, *, texts: Mapping[str, str], limit: int) -> list[StoredEvent]:
+    """Returns the newest events of some types, oldest of them first. `texts` maps each type to a text that its encoded
+    data contains, so that a reader of few events does not fetch many. Costs a scan of the stream; at most `limit`."""
+    wanted = reduce(or_, (Q(type=type_, data__contains=text) for type_, text in texts.items()))
+    rows = EventRow.objects.filter(wanted, stream_id=stream_id).order_by("-offset")
+    found = list(rows.values_list("offset", "type", "run_id", "data")[:limit])
+    return [
+        StoredEvent(stream_id, offset, type_, run_id, (data or "").encode())
+        for offset, type_, run_id, data in found[::-1]
+    ]
 
 
 def page_of(stream_id: int, rows: Sequence[tuple[Any, ...]]) -> Page:

@@ -53,6 +53,8 @@ GATEWAY_USE_JWT_AUTH = env.bool("USE_JWT_AUTH", False)
 GATEWAY_JWT_JWKS_URL = env.str("JWT_JWKS_URL", "")
 GATEWAY_JWT_ISSUER = env.str("JWT_ISSUER", "")
 GATEWAY_JWT_AUDIENCE = env.str("JWT_AUDIENCE", "")
+# The claim with the slug of the token's tenant, for an issuer that serves all tenants. Empty: all are of `default`.
+GATEWAY_JWT_TENANT_CLAIM = env.str("JWT_TENANT_CLAIM", "")
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
 # In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.

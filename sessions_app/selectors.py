@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from django.db.models import Count, Model, Q, QuerySet, Value
+from django.db.models import Count, Model, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Length
 
 from core_app.errors import NotFound, SessionNotFound
@@ -141,6 +141,21 @@ def runs_page(session: AgentSession, *, before: int | None, limit: int) -> tuple
     rows = Run.objects.filter(session=session).defer("text")
     rows = rows.filter(number__lt=before) if before is not None else rows
     return _page(rows, "-number", limit, texts=("last_message", "error_reason", "metadata"))
+
+
+def runs_failed(session: AgentSession, *, limit: int) -> list[Run]:
+    """Returns the newest runs that failed, the oldest of them first."""
+    rows = Run.objects.filter(session=session, state=RunState.FAILED).defer("text", "last_message")
+    return list(rows.order_by("-number")[:limit])[::-1]
+
+
+def run_outcomes(session_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Returns the ended runs of sessions, counted by agent and outcome: `agent` (the session's agent, else its model),
+    `state`, `error_code`, `count`, and the sum of `active_ms`."""
+    rows = Run.objects.filter(session_id__in=session_ids, ended_at__isnull=False)
+    named = rows.annotate(agent=Coalesce("session__agent", "session__model")).order_by()
+    summed = named.values("agent", "state", "error_code").annotate(count=Count("pk"), sum_ms=Sum("active_ms"))
+    return [dict(row) for row in summed]
 
 
 def messages_page(session: AgentSession, *, after: int, limit: int) -> tuple[list[Message], int | None]:

@@ -107,7 +107,8 @@ async def _fetch(url: str) -> Mapping[str | None, PyJWK]:
     if not isinstance(body, dict) or not isinstance(body.get("keys"), list) or len(body["keys"]) > MAX_KEYS:
         raise ValueError("no key set")
     found = PyJWKSet.from_dict(body).keys
-    return {key.key_id: key for key in found if key.algorithm_name in ALGORITHMS}
+    signing = [key for key in found if key.public_key_use in (None, "sig")]
+    return {key.key_id: key for key in signing if key.algorithm_name in ALGORITHMS}
 
 
 JWK_SETS = process_wide(JwkSets(), reset=JwkSets.reset)

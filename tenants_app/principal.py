@@ -31,6 +31,9 @@ IDENTITY_SCOPES = (DEVICE, TAILSCALE_USER)
 
 DEFAULT_TENANT = "default"
 
+JWT_GUEST = "jwt"
+"""Vouches for the holders of tokens of an issuer: the issuer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -56,6 +59,9 @@ class Principal:
     allow_private: bool = False
     expires_at: float | None = None
     """Seconds since the epoch at which a guest's credential ends; None where something else ends it."""
+
+    end_user: str | None = None
+    """The person that a token was issued for; prompts are theirs, whatever a client says. None: the client says."""
 
     default_model: str | None = None
     default_agent: str | None = None

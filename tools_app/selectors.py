@@ -5,14 +5,19 @@ A stream belongs to one tenant; the caller resolves it for the principal first.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Any, Literal
+
+from django.db.models import Count, Q
 
 from tools_app.models import ToolCall
 from tools_app.signing import token_hash
-from tools_app.states import WAITING, CallState
+from tools_app.states import WAITING, ApprovalState, CallState, CallStatus
 from tools_app.transitions import result_of
 from tools_app.types import CallResult, Pending
 from tools_app.waits import approval_event, question_event, requested_event
+
+_FAILURES = (CallStatus.ERROR, CallStatus.TIMEOUT, CallStatus.UNKNOWN)
 
 WaitingKind = Literal["waiting_approval", "waiting_input", "waiting_tool"]
 
@@ -52,6 +57,42 @@ def waiting_kind(run_id: str) -> WaitingKind | None:
     if CallState.AWAITING_ANSWER in states:
         return "waiting_input"
     return "waiting_tool" if states else None
+
+
+def calls_with_approval(stream_id: int, *, limit: int) -> list[ToolCall]:
+    """Returns the newest calls of a session that needed an approval, the oldest of them first."""
+    rows = ToolCall.objects.filter(stream_id=stream_id, approval_id__isnull=False).defer("result")
+    return list(rows.order_by("-requested_at")[:limit])[::-1]
+
+
+def calls_by_approval(stream_id: int, approval_ids: Collection[str]) -> dict[str | None, ToolCall]:
+    """Returns calls of a session by the ids of their approvals."""
+    rows = ToolCall.objects.filter(stream_id=stream_id, approval_id__in=approval_ids).defer("result")
+    return {call.approval_id: call for call in rows}
+
+
+def calls_failed(stream_id: int, *, limit: int) -> list[ToolCall]:
+    """Returns the newest calls of a session that failed or timed out, the oldest of them first. A rejection is no
+    failure."""
+    rows = ToolCall.objects.filter(stream_id=stream_id, state=CallState.SETTLED, status__in=_FAILURES)
+    return list(rows.defer("args", "decided_args").order_by("-settled_at")[:limit])[::-1]
+
+
+def call_outcomes(stream_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Returns the calls of sessions by tool: how many there are, settled well, failed and needed an approval, and how
+    approvals were decided (`edited` are approvals with other arguments)."""
+    approved = Q(approval_state=ApprovalState.APPROVED)
+    totals = {
+        "requested": Count("pk"),
+        "completed": Count("pk", filter=Q(status=CallStatus.OK)),
+        "failed": Count("pk", filter=Q(status__in=_FAILURES)),
+        "requires_approval": Count("pk", filter=Q(approval_id__isnull=False)),
+        "approved": Count("pk", filter=approved & Q(decided_args__isnull=True)),
+        "edited": Count("pk", filter=approved & Q(decided_args__isnull=False)),
+        "rejected": Count("pk", filter=Q(approval_state=ApprovalState.REJECTED)),
+    }
+    rows = ToolCall.objects.filter(stream_id__in=stream_ids).order_by("tool_name")
+    return [dict(row) for row in rows.values("tool_name").annotate(**totals)]
 
 
 def results(run_id: str) -> dict[str, CallResult]:

@@ -51,6 +51,7 @@ class AgentEntry(BaseModel):
 
     id: str = Field(pattern=rf"^{ID_PATTERN}$")
     name: str = ""
+    description: str = ""
     type: str = Field(min_length=1)
     endpoint: str = ""
     model: str | None = None

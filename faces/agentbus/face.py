@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_app.face import Face, Route, SocketCodes
+from edge_app.key_changes import KEY_CHANGES
 from edge_app.rest.routers import GatewayRouter
 from events_app.presence import PRESENCE
 from events_app.signals import SIGNALS
@@ -35,6 +36,6 @@ FACE = Face(
     error_body=agentbus_error_body,
     token_principal=basic_principal,
     close_codes=SocketCodes(),
-    parts=(LOCKOUT, PRESENCE, SIGNALS, CLIENTS),
+    parts=(LOCKOUT, PRESENCE, SIGNALS, KEY_CHANGES, CLIENTS),
     openapi="faces.agentbus.openapi.DOCUMENT",
 )

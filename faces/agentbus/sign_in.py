@@ -22,7 +22,7 @@ from edge_app.gate.failed_keys import FAILED_KEYS
 from edge_app.http.asgi import Scope
 from faces.agentbus.parameters import Parameters, parser
 from faces.agentbus.tailscale import is_foreign_page, tailscale_login
-from tenants_app.authentication import aprincipal_for_secret, principal_for_guest, principal_for_user
+from tenants_app.authentication import aprincipal_for_credential, principal_for_guest, principal_for_user
 from tenants_app.lockout import LOCKOUT
 from tenants_app.models import Tenant, User
 from tenants_app.principal import DEFAULT_TENANT, TAILSCALE_USER, Principal
@@ -185,7 +185,7 @@ def _require_mode(method: str) -> None:
 
 async def _authenticate(method: str, connect: ConnectParameters, scope: Scope, nonce: str) -> Principal:
     if method == "token":
-        return await aprincipal_for_secret(connect.auth_token)
+        return await aprincipal_for_credential(connect.auth_token)
     if method == "device":
         return await database.run(_device, connect, nonce)
     if method == PASSWORD:

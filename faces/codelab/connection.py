@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from core_app import jsontext
-from core_app.errors import Forbidden, GatewayError, RateLimited, Unauthorized
+from core_app.errors import Forbidden, GatewayError, Unauthorized
 from core_app.ids import new_id
 from core_app.tracing import span
 from edge_app.http.asgi import Receive, Send
@@ -20,8 +19,6 @@ from events_app.follower import Follower, FollowerReset, Missing
 from events_app.positions import dropped_range
 from faces.codelab.actions import ACTIONS, SessionCaller
 from faces.codelab.frames import (
-    PARSE_ON_LOOP_BYTES,
-    FrameRefused,
     encode_dropped,
     encode_received,
     encode_refusal,
@@ -38,9 +35,10 @@ from tools_app.models import ToolCall
 class CodelabConnection(AuthenticatedConnection):
     """An accepted socket. A `read_only` one (stream token) is offered no tool calls and takes no messages."""
 
-    __slots__ = ("_actions", "_offers", "_seen", "read_only")
+    __slots__ = ("_offers", "_seen", "read_only")
 
     required_scope = SESSIONS
+    parse = staticmethod(parse_frame)
 
     def __init__(
         self,
@@ -55,7 +53,7 @@ class CodelabConnection(AuthenticatedConnection):
         super().__init__(principal, receive, send, follower=follower)
         self.read_only = read_only
         self._seen: int | str = follower.position.wire
-        self._actions = Actions(self, session_id)
+        self.requests = Actions(self, session_id)
         self._offers = Offers(follower.stream_id, new_id("cli"), self._offer)
 
     async def serve(self, first: Sequence[str]) -> None:
@@ -70,16 +68,9 @@ class CodelabConnection(AuthenticatedConnection):
             await self._offers.close()
 
     async def take(self, frame: bytes, *, binary: bool) -> None:
-        try:
-            large = len(frame) > PARSE_ON_LOOP_BYTES
-            request = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
-        except FrameRefused as refused:
-            self.outbox.put_reply(refused.reply)
-            return
-        self._actions.dispatch(request)
-
-    async def drain(self) -> None:
-        await self._actions.drain()
+        # A burst of results waits on the network: an IDE that answers twenty calls at once must not lose four.
+        await self.requests.wait_room()
+        await super().take(frame, binary=binary)
 
     def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
         frames: list[str] = [] if missing is None else [encode_dropped(missing[1], dropped_range(*missing))]
@@ -110,11 +101,13 @@ class CodelabConnection(AuthenticatedConnection):
 
 
 class Actions(Dispatcher[SessionCaller]):
-    """The messages of one socket. A turn under way holds none of them up."""
+    """The messages of one socket. They take effect in their order, because a client sends a decision and the result of
+    the tool without waiting in between. A turn under way holds none of them up."""
 
     __slots__ = ("_connection", "_session_id")
 
     methods = ACTIONS
+    in_order = True
 
     def __init__(self, connection: CodelabConnection, session_id: str) -> None:
         super().__init__(connection.order)
@@ -145,9 +138,6 @@ class Actions(Dispatcher[SessionCaller]):
         if self._connection.read_only:
             return Forbidden("This socket was opened with a stream token, which may only read.")
         return super().objection(request)
-
-    def too_many(self) -> GatewayError:
-        return RateLimited(f"A socket may have {self.limit} messages under way; wait for a reply.")
 
     def span(self, request: Request) -> AbstractContextManager[Any]:
         attributes = {"gen_ai.conversation.id": self._session_id, "gateway.action": request.method}

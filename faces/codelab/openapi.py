@@ -5,11 +5,101 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_app.openapi import FaceDocument, Resolve, Schema
+from rest_framework import serializers
+
+from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
 from faces.codelab.execute import MAX_SECONDS
+from faces.codelab.views import CodelabAgentViewSet, CodelabEventViewSet, CodelabSessionViewSet
 
 TAG = "Codelab"
 ERROR = "CodelabError"
+_LIMIT = parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "How many at most.")
+
+
+class CodelabAgentSerializer(serializers.Serializer[Any]):
+    """An agent; `type` is its name in `switch_agent`."""
+
+    type = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    allowed_tools = serializers.ListField(child=serializers.CharField())
+    has_file_restrictions = serializers.BooleanField()
+
+
+class CodelabAgentListSerializer(serializers.Serializer[Any]):
+    """The configured agents."""
+
+    agents = CodelabAgentSerializer(many=True)
+    total = serializers.IntegerField()
+
+
+class CodelabSwitchSerializer(serializers.Serializer[Any]):
+    """A switch of a session's agent."""
+
+    from_agent = serializers.CharField(allow_null=True)
+    to_agent = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    at = serializers.CharField()
+
+
+class CodelabCurrentAgentSerializer(serializers.Serializer[Any]):
+    """The agent of a session, and how it came to be."""
+
+    session_id = serializers.CharField()
+    current_agent = serializers.CharField()
+    agent_history = CodelabSwitchSerializer(many=True)
+    switch_count = serializers.IntegerField()
+
+
+class CodelabMessageSerializer(serializers.Serializer[Any]):
+    """A message of a conversation."""
+
+    role = serializers.CharField()
+    content = serializers.CharField()
+    tool_calls = serializers.ListField(required=False)
+    tool_call_id = serializers.CharField(required=False)
+
+
+class CodelabHistorySerializer(serializers.Serializer[Any]):
+    """The newest messages of a session."""
+
+    session_id = serializers.CharField()
+    messages = CodelabMessageSerializer(many=True)
+    message_count = serializers.IntegerField()
+    last_activity = serializers.CharField()
+    current_agent = serializers.CharField()
+    agent_history = CodelabSwitchSerializer(many=True)
+
+
+class CodelabApprovalSerializer(serializers.Serializer[Any]):
+    """A call that waits for a decision."""
+
+    request_id = serializers.CharField()
+    request_type = serializers.CharField()
+    subject = serializers.CharField()
+    details = serializers.DictField()
+    reason = serializers.CharField(allow_null=True)
+    created_at = serializers.CharField()
+    call_id = serializers.CharField()
+    tool_name = serializers.CharField()
+    arguments = serializers.JSONField()
+
+
+class CodelabApprovalListSerializer(serializers.Serializer[Any]):
+    """The calls of a session that wait for a decision."""
+
+    session_id = serializers.CharField()
+    pending_approvals = CodelabApprovalSerializer(many=True)
+    count = serializers.IntegerField()
+
+
+class CodelabMetricsSerializer(serializers.Serializer[Any]):
+    """Counts of the tenant's newest sessions."""
+
+    metrics = serializers.DictField()
+    computed = serializers.DictField(child=serializers.FloatField())
+    sessions = serializers.IntegerField()
+    timestamp = serializers.CharField()
 
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
@@ -105,8 +195,85 @@ _EXECUTE: Schema = {
     },
 }
 
+_FILTERS: Schema = {
+    "type": "object",
+    "properties": {
+        "session_id": {"type": ["string", "null"]},
+        "event_type": {"type": ["string", "null"]},
+        "limit": {"type": "integer"},
+    },
+    "required": ["session_id", "event_type", "limit"],
+}
+_ENTRY: Schema = {
+    "type": "object",
+    "description": "Further fields depend on `event_type` (docs/protocol-codelab.md).",
+    "properties": {
+        "timestamp": {"type": "string"},
+        "event_type": {"type": "string"},
+        "event_id": {"type": "string"},
+        "session_id": {"type": ["string", "null"]},
+    },
+    "required": ["timestamp", "event_type", "event_id", "session_id"],
+    "additionalProperties": True,
+}
+_AUDIT_LOG: Schema = {
+    "type": "object",
+    "properties": {
+        "audit_log": {"type": "array", "items": _ENTRY},
+        "count": {"type": "integer"},
+        "filters": _FILTERS,
+    },
+    "required": ["audit_log", "count", "filters"],
+}
+
 DOCUMENT = FaceDocument(
     tags=(TAG,),
+    operations={
+        (CodelabAgentViewSet, "list"): Operation(
+            id="codelabAgents", tag=TAG, summary="List agents", responses={200: CodelabAgentListSerializer}
+        ),
+        (CodelabAgentViewSet, "current"): Operation(
+            id="codelabCurrentAgent",
+            tag=TAG,
+            summary="Get the agent of a session",
+            responses={200: CodelabCurrentAgentSerializer},
+        ),
+        (CodelabSessionViewSet, "history"): Operation(
+            id="codelabHistory",
+            tag=TAG,
+            summary="Get the newest messages of a session",
+            responses={200: CodelabHistorySerializer},
+            query=(_LIMIT,),
+        ),
+        (CodelabSessionViewSet, "pending_approvals"): Operation(
+            id="codelabPendingApprovals",
+            tag=TAG,
+            summary="List calls that wait for a decision",
+            responses={200: CodelabApprovalListSerializer},
+        ),
+        (CodelabEventViewSet, "audit_log"): Operation(
+            id="codelabAuditLog",
+            tag=TAG,
+            summary="Get what was decided, switched and failed",
+            responses={200: _AUDIT_LOG},
+            query=(
+                parameter(
+                    "session_id",
+                    {"type": "string"},
+                    "The session. Without it the tenant's audit trail, which needs the scope `admin`.",
+                ),
+                parameter("event_type", {"type": "string"}, "Only entries of this type."),
+                _LIMIT,
+            ),
+            errors=(403, 404),
+        ),
+        (CodelabEventViewSet, "metrics"): Operation(
+            id="codelabMetrics",
+            tag=TAG,
+            summary="Get counts of the newest sessions",
+            responses={200: CodelabMetricsSerializer},
+        ),
+    },
     paths=paths,
     error=ERROR,
     schemas=schemas,

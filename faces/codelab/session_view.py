@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents_app.events import MessageDelta
+from agents_app.events import AgentEvent, MessageDelta
 from core_app import jsontext
 from events_app.batches import Encoder, StoredEvent
 from faces.codelab.errors import AGENT_DOWN
+from sessions_app.agent_switches import parse_switch
 from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent, RunRetried, SessionUpdated
 
-_ENGINE_FAILURES = frozenset(
-    {"agent_down", "agent_timeout", "upstream_error", "provider_error", "provider_unavailable", "unavailable"}
-)
-"""Codes of runs that ended because the runtime or the model's provider did not answer."""
+_ENGINE_FAILURES = frozenset({"upstream_error", "timeout"})
+"""Codes of runs that ended because the runtime or the model's provider failed, broke off or did not answer in time
+(`agents_app.agent_http`, `agents_app.failures`)."""
 
 
 def _frames(event: StoredEvent) -> tuple[str, ...]:
@@ -36,8 +36,8 @@ def _frames(event: StoredEvent) -> tuple[str, ...]:
             return (*_abort(event, offset), _frame("assistant_message", offset, token="", is_final=True))
         case RunRetried.type:
             return (_frame("run_retried", offset, attempt=jsontext.decode(event.data)["attempt"]),)
-        case SessionUpdated.type:
-            return _switched(jsontext.decode(event.data)["changed"], offset)
+        case SessionUpdated.type | AgentEvent.type:
+            return _switched(event, offset)
     return ()
 
 
@@ -49,10 +49,14 @@ def _abort(event: StoredEvent, offset: int | str) -> Sequence[str]:
     return [_frame("error", offset, content=data["message"], code=data["reason"].upper())]
 
 
-def _switched(changed: Any, offset: int | str) -> tuple[str, ...]:
-    if "agent" not in changed:
+def _switched(event: StoredEvent, offset: int | str) -> tuple[str, ...]:
+    """A switch by a client, or one between a runtime's own agents, which tells what it switched from."""
+    switch = parse_switch(event.type, jsontext.decode(event.data))
+    if switch is None:
         return ()
-    return (_frame("agent_switched", offset, agent_type=changed["agent"], reason=changed.get("reason")),)
+    former, agent, reason = switch
+    told = {} if former is None else {"from_agent": former, "to_agent": agent}
+    return (_frame("agent_switched", offset, agent_type=agent, reason=reason, **told),)
 
 
 def _code(code: str) -> str:

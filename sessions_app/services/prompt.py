@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from django.conf import settings
@@ -73,6 +73,8 @@ def prompt_accept(
     `on_accepted` is called in the same transaction. Raises Conflict (`reject`, or a closed session), QueueFull,
     Unprocessable.
     """
+    if principal.end_user is not None:
+        prompt = replace(prompt, end_user=principal.end_user)
     text_check(principal, public_id, prompt.text, prompt.end_user)
     _addresses_check(principal, prompt)
     waiting_limit_check(principal.tenant_id)

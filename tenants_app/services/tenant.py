@@ -11,6 +11,7 @@ from django.db import IntegrityError
 from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
+from tenants_app.jwt_issuers import jwt_setting_check
 from tenants_app.models import Tenant
 from tenants_app.models.account import SLUG
 from tenants_app.services.audit import SYSTEM, audit_record
@@ -38,11 +39,12 @@ def tenant_create(
 ) -> Tenant:
     """Creates a tenant. Raises BadRequest for an invalid slug or setting, Conflict when the slug is taken."""
     slug_check(slug)
-    settings_check(settings or {})
+    settings_check(settings or {}, slug=slug)
     try:
         with write_transaction():
             tenant = Tenant.objects.create(slug=slug, name=name or slug, settings=dict(settings or {}))
             audit_record(actor=actor, action="tenant.create", target=slug, tenant_id=tenant.id)
+            keys_forget()
     except IntegrityError:
         raise Conflict(f"There is a tenant '{slug}' already.", field="slug") from None
     return tenant
@@ -57,7 +59,7 @@ def tenant_update(
     actor: str = SYSTEM,
 ) -> Tenant:
     """Changes the arguments that are not `None`. A disabled tenant's keys stop working at once in this process."""
-    settings_check(settings or {})
+    settings_check(settings or {}, tenant_id=tenant.id, slug=tenant.slug)
     with write_transaction():
         locked = Tenant.objects.select_for_update().get(id=tenant.id)
         locked.name = locked.name if name is None else name
@@ -79,8 +81,9 @@ def slug_check(slug: str) -> None:
         raise BadRequest(str(error.message), field="slug") from None
 
 
-def settings_check(settings: Mapping[str, Any]) -> None:
-    """Raises BadRequest naming a known setting with a value of the wrong type; `None` means "not set"."""
+def settings_check(settings: Mapping[str, Any], *, tenant_id: int | None = None, slug: str = "") -> None:
+    """Raises BadRequest naming a known setting with a value of the wrong type, and Conflict for an issuer that serves
+    another tenant without telling them apart; `None` means "not set"."""
     for name, kind in SETTINGS.items():
         value = settings.get(name)
         if value is None:
@@ -90,3 +93,5 @@ def settings_check(settings: Mapping[str, Any]) -> None:
             raise BadRequest(f"The tenant's setting '{name}' is not a {kind.__name__}.", field="settings")
         if isinstance(value, int) and value < 0:
             raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field="settings")
+    if settings.get("jwt") is not None:
+        jwt_setting_check(settings["jwt"], tenant_id=tenant_id, slug=slug)

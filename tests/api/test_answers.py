@@ -74,6 +74,7 @@ async def test_every_operation_answers_as_documented(
     await waiting_runs(checking_client)
     await webhooks(checking_client)
     await agentbus(checking_client)
+    await codelab(checking_client)
     expected = {
         operation.name: SUCCESSES.get(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
@@ -219,6 +220,24 @@ async def agentbus(client: CheckingClient) -> None:
     for path in ("/api/v1/sessions", "/api/v1/sessions/bus", "/api/v1/sessions/bus/messages"):
         assert (await client.get(path)).status == 200
     await client.delete("/api/v1/sessions/bus")
+
+
+async def codelab(client: CheckingClient) -> None:
+    session = await client.session(model="demo:tour", builtinTools=["ask_user"], tools=[{"name": "mine"}])
+    request = await client.prompt(session, "use mine")
+    asked = await next_of(client, session, request, "tool_call_requested")
+    await client.post(f"/v1/sessions/{session}/tool-results", {"callId": asked.data["callId"], "error": "no"})
+    await client.follow_run(session, request)
+    for path in (
+        "/api/v1/agents",
+        f"/api/v1/agents/{session}/current",
+        f"/api/v1/sessions/{session}/history?limit=5",
+        f"/api/v1/sessions/{session}/pending-approvals",
+        f"/api/v1/events/audit-log?session_id={session}",
+        "/api/v1/events/audit-log",
+        "/api/v1/events/metrics",
+    ):
+        assert (await client.get(path)).status == 200
 
 
 @pytest.mark.parametrize("who", ["colleague", "stranger", "nobody"])

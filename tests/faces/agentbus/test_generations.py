@@ -6,7 +6,7 @@ import pytest
 
 from core_app import database
 from core_app.errors import Unavailable
-from faces.agentbus import connection
+from faces.agentbus import followed_sessions
 from tests.conftest import Caller
 from tests.faces.agentbus.bus_client import bus, signed_in
 from tests.faces.native.live_server import LiveServer
@@ -43,7 +43,7 @@ async def test_a_client_that_cannot_resume_now_is_closed_to_come_back(
     def fail(*_: object) -> None:
         raise Unavailable("The database is not available.")
 
-    monkeypatch.setattr(connection, "sessions_to_resume", fail)
+    monkeypatch.setattr(followed_sessions, "sessions_to_resume", fail)
     async with bus(server.port) as client:
         assert (await client.sign_in(auth_token=owner.secret, last_seq={"any": 1}))["ok"]
         assert await client.close_code() == 4000

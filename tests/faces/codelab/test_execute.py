@@ -201,6 +201,21 @@ async def test_a_strangers_result_reaches_no_call_and_no_other_session(
         assert (await asked).json["result"] == "mine"
 
 
+async def test_a_reader_is_offered_no_call_and_answers_none(
+    server: LiveServer, owner: Caller, runtime: Runtime, api: Client
+) -> None:
+    session = await api.session()
+    token = (await api.post(f"/v1/sessions/{session}/stream-token")).json["token"]
+    async with ide(server.port, session, owner.secret) as writer, ide(server.port, session, token=token) as reader:
+        asked = asyncio.create_task(runtime.execute(session))
+        await writer.frame("tool_call")
+        await reader.send("tool_result", call_id="call_0", result="forged")
+        assert (await reader.frame("ack"))["status"] == "error"
+        await writer.send("tool_result", call_id="call_0", result="mine")
+        assert (await asked).json["result"] == "mine"
+        assert "tool_call" not in [frame["type"] for frame in reader.frames]
+
+
 async def test_another_tenants_session_is_not_found(server: LiveServer, stranger: Caller, runtime: Runtime) -> None:
     async with ide(server.port, "theirs", stranger.secret):
         assert (await runtime.execute("theirs")).status == 404

@@ -68,6 +68,24 @@ async def test_a_stream_token_only_reads(server: LiveServer, owner: Caller, api:
         assert await reader.answer() == await writer.answer()
 
 
+async def test_a_stream_token_opens_its_own_session_alone(
+    server: LiveServer, owner: Caller, stranger: Caller, api: Client, gateway: GatewayHarness
+) -> None:
+    mine, other = await api.session(), await api.session()
+    theirs = await gateway.client(stranger).session(sessionId=mine)
+    same_name = (await gateway.client(stranger).post(f"/v1/sessions/{theirs}/stream-token")).json["token"]
+    of_other = (await api.post(f"/v1/sessions/{other}/stream-token")).json["token"]
+    await api.run(mine, "a secret word")
+    for session in (mine, "nothing"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with ide(server.port, session, token=of_other):
+                pass
+        assert refused.value.response.status_code == 401
+    async with ide(server.port, mine, token=same_name, since=0) as client:
+        await gateway.client(stranger).run(theirs, "something else")
+        assert "secret" not in "".join(await client.answer())
+
+
 @pytest.mark.parametrize("session", ["has.dot", "x" * 65])
 async def test_an_id_of_another_form_is_an_error_frame(server: LiveServer, owner: Caller, session: str) -> None:
     async with ide(server.port, session, owner.secret) as client:
