@@ -36,7 +36,13 @@ UNUSED_SECONDS = 3600
 BATCH = 200
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
-_TEXT_TYPES = ("application/json", "application/xml", "application/yaml", "application/x-yaml", "application/javascript")
+_TEXT_TYPES = (
+    "application/json",
+    "application/xml",
+    "application/yaml",
+    "application/x-yaml",
+    "application/javascript",
+)
 
 
 def artifact_put(*, principal: Principal, space_id: str, name: str, content: bytes, media_type: str) -> Artifact:
@@ -60,9 +66,7 @@ def artifact_put(*, principal: Principal, space_id: str, name: str, content: byt
         )
         entry_add(space_pk=space.pk, text=f"{name.replace('.', ' ').replace('-', ' ')}\n{text}", artifact=artifact)
         _count(space, files=0 if former is not None else 1, size=len(content) - (former.size if former else 0))
-        mesh_append(
-            principal.tenant_id, [ContextUpdated(space_id=space.public_id, change="artifact", artifact=name)]
-        )
+        mesh_append(principal.tenant_id, [ContextUpdated(space_id=space.public_id, change="artifact", artifact=name)])
     if former is not None:
         file_delete(former.file)
     return artifact

@@ -16,8 +16,8 @@ from core_app.errors import BadRequest, MethodNotAllowed
 from core_app.shares import Claim
 from edge_app.face import default_body_limit
 from edge_app.http.asgi import Receive, Scope, Send
-from edge_app.http.exchange import Endpoint, Exchange, Router
 from edge_app.http.errors import face_error_body
+from edge_app.http.exchange import Endpoint, Exchange, Router
 from edge_app.http.response import send_error, send_json
 from edge_app.rest.errors import as_gateway_error
 from faces.mesh.agents import agents_shown

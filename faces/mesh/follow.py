@@ -8,6 +8,7 @@ from typing import Any
 
 from core_app import database
 from core_app.ids import new_id
+from core_app.lifecycle import process_wide
 from core_app.shares import Claim
 from edge_app.http.query import Query
 from edge_app.sse.consumer import EventStreamConsumer, OpenStream, requested_position
@@ -15,7 +16,6 @@ from edge_app.tokens import StreamTokens, TokenRoute
 from events_app.generations import Position
 from events_app.positions import position
 from events_app.presence import Presence
-from core_app.lifecycle import process_wide
 from faces.mesh.agents import agents_shown
 from faces.mesh.live import LiveView, now_ms
 from faces.mesh.models import MeshStream

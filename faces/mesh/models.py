@@ -182,7 +182,9 @@ class Task(models.Model):
             models.Index(fields=["tenant", "status", "-id"], name="task_by_status"),
             models.Index(fields=["tenant", "updated_at"], name="task_by_update"),
             models.Index(
-                fields=["tenant", "pipeline_id", "step"], condition=Q(pipeline_id__isnull=False), name="task_of_pipeline"
+                fields=["tenant", "pipeline_id", "step"],
+                condition=Q(pipeline_id__isnull=False),
+                name="task_of_pipeline",
             ),
             models.Index(fields=["deadline_at"], condition=Q(status__in=UNFINISHED), name="task_deadline"),
         ]

@@ -111,5 +111,3 @@ def _events_remove(tenant: Tenant, before: datetime, go_on: GoOn) -> None:
     stream_id = MeshStream.objects.filter(tenant=tenant).values_list("stream_id", flat=True).first()
     if stream_id is not None and (through := offset_before(stream_id, before)):
         events_remove(stream_id=stream_id, through=through, go_on=go_on)
-
-

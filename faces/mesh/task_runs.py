@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core_app import clock
 from events_app.types import Event
 from faces.mesh.errors import CANCELLED, EXECUTION_ERROR, TIMEOUT
 from faces.mesh.events import TaskStarted
@@ -9,7 +10,6 @@ from faces.mesh.models import UNFINISHED, TaskRun, TaskStatus
 from faces.mesh.stream import mesh_append, mesh_lock
 from faces.mesh.task_advance import task_advance
 from faces.mesh.task_start import MARKER
-from core_app import clock
 from sessions_app.models import AgentSession, Run, RunState
 from sessions_app.run_observers import RunObserver
 

@@ -41,7 +41,9 @@ def tasks_time_out(go_on: GoOn) -> None:
     for task in list(due[:BATCH]):
         if not go_on():
             return
-        task_stop(task, code=TIMEOUT, message=f"The task took longer than {task.timeout_seconds:g} s (options.timeout).")
+        task_stop(
+            task, code=TIMEOUT, message=f"The task took longer than {task.timeout_seconds:g} s (options.timeout)."
+        )
 
 
 def tasks_reconcile(go_on: GoOn) -> None:

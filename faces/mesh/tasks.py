@@ -171,5 +171,3 @@ def _task(
         step=pipeline[1],
         caller=caller_text(principal),
     )
-
-

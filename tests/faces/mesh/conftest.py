@@ -70,7 +70,9 @@ async def submit(client: Client, text: str, **more: Any) -> str:
 
 
 @asynccontextmanager
-async def live(client: Client, *, path: str = "/events", last_id: Any = None, **query: Any) -> AsyncIterator[EventReader]:
+async def live(
+    client: Client, *, path: str = "/events", last_id: Any = None, **query: Any
+) -> AsyncIterator[EventReader]:
     """Follows the tenant's live events, after `welcome`."""
     async with client.events("", path=path, last_id=last_id, **query) as reader:
         await reader.next_of("welcome")

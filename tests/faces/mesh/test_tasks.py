@@ -11,6 +11,8 @@ from core_app import clock, database
 from faces.mesh.models import Task, TaskRun
 from sessions_app.dependents import DEPENDENTS
 from sessions_app.models import Run
+from tenants_app.key_cache import KEY_CACHE
+from tenants_app.models import ApiKey
 from tests.conftest import Caller
 from tests.faces.mesh.conftest import Script, ended, live, mesh_error, submit
 from tests.gateway_harness import Client, GatewayHarness
@@ -217,9 +219,6 @@ async def test_a_step_does_not_start_for_a_revoked_key(api: Client, script: Scri
     await gate.arrival()
 
     def revoke() -> None:
-        from tenants_app.models import ApiKey
-        from tenants_app.key_cache import KEY_CACHE
-
         with database.write_transaction():
             ApiKey.objects.update(revoked_at=clock.now())
         KEY_CACHE.clear()
