@@ -107,6 +107,12 @@ GATEWAY_AGENT_LINE_BYTES = env.int("AGENT_LINE_BYTES", 1024 * 1024)
 # One start of a program that is an agent: its time, and the address space of each of its processes (0: no limit).
 GATEWAY_PROGRAM_SECONDS = env.float("PROGRAM_SECONDS", 1800.0)
 GATEWAY_PROGRAM_MEMORY_BYTES = env.int("PROGRAM_MEMORY_BYTES", 8 * 1024 * 1024 * 1024)
+# Between two checks whether an agent's program is here or its address answers; 0 switches the checks off.
+GATEWAY_AGENT_CHECK_SECONDS = env.float("AGENT_CHECK_SECONDS", 15.0)
+# Running runs from which on an agent is shown as busy; 0: never. An agent's own `max_running` takes precedence.
+GATEWAY_AGENT_BUSY_RUNS = env.int("AGENT_BUSY_RUNS", 32)
+# Agents that one tenant has registered; 0 means no limit.
+GATEWAY_MAX_AGENTS_PER_TENANT = env.int("MAX_AGENTS_PER_TENANT", 100)
 # A call that an agent addressed to the connected client waits this long for its result.
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
 

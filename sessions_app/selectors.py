@@ -9,13 +9,13 @@ import itertools
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from django.db.models import Model, Q, QuerySet, Value
+from django.db.models import Count, Model, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Length
 
 from core_app.errors import NotFound, SessionNotFound
 from events_app.models import Stream
 from events_app.positions import StreamPosition, position
-from sessions_app.models import ACTIVE, UNFINISHED, AgentSession, Message, Run, SessionGroup
+from sessions_app.models import ACTIVE, UNFINISHED, AgentSession, Message, Run, RunState, SessionGroup
 from tenants_app.principal import Principal
 
 Row = TypeVar("Row", bound=Model)
@@ -56,6 +56,13 @@ def session_names(stream_ids: Collection[int]) -> Mapping[int, str]:
     """Returns public session ids by stream id. Not bound to a tenant: the caller must know that the streams are its
     tenant's."""
     return dict(AgentSession.objects.filter(stream_id__in=stream_ids).values_list("stream_id", "public_id"))
+
+
+def running_by_agent() -> Mapping[tuple[int, str], int]:
+    """Counts the running runs of all tenants, by tenant and agent."""
+    running = Run.objects.filter(state=RunState.RUNNING, session__agent__isnull=False)
+    counted = running.values_list("tenant_id", "session__agent").annotate(runs=Count("pk"))
+    return {(tenant_id, str(agent)): runs for tenant_id, agent, runs in counted}
 
 
 def sessions_of_end_user(tenant_id: int, end_user: str) -> QuerySet[AgentSession]:

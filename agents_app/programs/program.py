@@ -13,16 +13,17 @@ import hashlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field
 
 from agents_app.agent_http import agent_error
+from agents_app.agent_settings import agent_settings
 from agents_app.engine import Leg
 from agents_app.programs import supervisor
+from agents_app.programs.fields import ProgramFields
 
 END_SECONDS = 15.0
 """The time that the supervisor has to kill everything; it needs milliseconds, and more only under a fork bomb."""
@@ -33,18 +34,12 @@ ERROR_BYTES = 4096
 CHUNK_BYTES = 64 * 1024
 
 
-class ProgramFields(BaseModel):
-    """The fields of an agent that is a program. `pass_env` names variables of the gateway that it gets."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    command: str = Field(default="", max_length=1000)
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = Field(default_factory=dict)
-    pass_env: tuple[str, ...] = ()
-    timeout: float = Field(default=0, ge=0)
-    memory_bytes: int | None = Field(default=None, ge=0)
-    model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.:/@\[\]-]{0,199}$")
+async def program_fields(leg: Leg) -> ProgramFields:
+    """Returns the fields of the leg's agent. Raises AgentError, also for a program that no operator has defined."""
+    found = await agent_settings(leg, ProgramFields)
+    if not found.trusted:
+        raise agent_error(leg, "is a program that no operator has registered.", code="unprocessable")
+    return found.fields
 
 
 def session_directory(leg: Leg) -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from agents_app.directory.entries import AGENTS
 from agents_app.engine import Engine, Failed, Finished, LegOutcome
 from agents_app.events import AgentEvent, MessageDelta
-from agents_app.registry import AGENTS, engine_get
+from agents_app.registry import engine_get
 from events_app.types import Event
 from tests.agents.agent_program import SESSION
 from tests.agents.engine_contract import EngineContract
