@@ -1,7 +1,9 @@
-"""What the face asks the rooms below it to tell: the ends of runs, the sweep, retention and erasure."""
+"""What the face asks the rooms below it to tell: changes of agents, the ends of runs, the sweep, retention and erasure."""
 
 from __future__ import annotations
 
+from agents_app.agent_changes import agent_changes_subscribe
+from faces.mesh.agents import agent_changed
 from faces.mesh.removal import MeshDependent
 from faces.mesh.task_runs import TaskRuns
 from sessions_app.dependents import DEPENDENTS
@@ -12,3 +14,4 @@ def register() -> None:
     """Called once, when Django starts."""
     RUN_OBSERVERS.register(TaskRuns())
     DEPENDENTS.register(MeshDependent())
+    agent_changes_subscribe(agent_changed)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.urls import URLPattern, path
 
 from edge_app.rest.routers import GatewayRouter
+from faces.mesh.views.agents import AgentViewSet
 from faces.mesh.views.base import MeshViewSet
 from faces.mesh.views.spaces import ArtifactViewSet, SpaceViewSet
 from faces.mesh.views.tasks import PipelineViewSet, TaskViewSet
@@ -29,6 +30,10 @@ class ArtifactV1ViewSet(ArtifactViewSet):
     """The same under `/v1`."""
 
 
+class AgentV1ViewSet(AgentViewSet):
+    """The same under `/v1`."""
+
+
 class EventTokenV1ViewSet(EventTokenViewSet):
     """The same under `/v1`."""
 
@@ -38,6 +43,7 @@ V1: Mapping[type[MeshViewSet], type[MeshViewSet]] = {
     PipelineViewSet: PipelineV1ViewSet,
     SpaceViewSet: SpaceV1ViewSet,
     ArtifactViewSet: ArtifactV1ViewSet,
+    AgentViewSet: AgentV1ViewSet,
     EventTokenViewSet: EventTokenV1ViewSet,
 }
 """The viewsets under `/v1` by those at the root."""
@@ -51,6 +57,7 @@ def _urls(prefix: str, viewsets: Mapping[type[MeshViewSet], type[MeshViewSet]]) 
     router.register(f"{prefix}tasks", viewsets[TaskViewSet], f"{name}-task")
     router.register(f"{prefix}pipeline", viewsets[PipelineViewSet], f"{name}-pipeline")
     router.register(f"{prefix}spaces", viewsets[SpaceViewSet], f"{name}-space")
+    router.register(f"{prefix}agents", viewsets[AgentViewSet], f"{name}-agent")
     router.register(f"{prefix}events/token", viewsets[EventTokenViewSet], f"{name}-event-token")
     artifact = viewsets[ArtifactViewSet].as_view(_ARTIFACT)
     return [
