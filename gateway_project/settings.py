@@ -125,7 +125,7 @@ GATEWAY_MAX_SPACE_BYTES_PER_TENANT = env.int("MAX_SPACE_BYTES_PER_TENANT", 10 * 
 # Unfinished tasks of one tenant; 0 means no limit.
 GATEWAY_MAX_TASKS_PER_TENANT = env.int("MAX_TASKS_PER_TENANT", 10_000)
 # The files of spaces. Web processes on several hosts need a directory that all of them have.
-GATEWAY_ARTIFACTS_DIR = Path(env.str("ARTIFACTS_DIR", "") or GATEWAY_DATA_DIR / "artifacts")
+GATEWAY_ARTIFACTS_DIR = env.str("ARTIFACTS_DIR", "")
 
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
@@ -339,7 +339,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     "artifacts": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {
-            "location": GATEWAY_ARTIFACTS_DIR,
+            "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
             "file_permissions_mode": 0o600,
             "directory_permissions_mode": 0o700,
         },

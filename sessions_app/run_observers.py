@@ -40,12 +40,12 @@ class RunObservers:
         """Calls the observer from now on."""
         self._observers.append(observer)
 
-    def started(self, session: AgentSession, run: Run) -> None:
+    def notify_started(self, session: AgentSession, run: Run) -> None:
         """Tells the run's observers that it starts."""
         for observer in self._of(run):
             _contain(observer.run_started, session, run)
 
-    def ended(self, session: AgentSession, run: Run) -> None:
+    def notify_ended(self, session: AgentSession, run: Run) -> None:
         """Tells the run's observers that it has ended."""
         for observer in self._of(run):
             _contain(observer.run_ended, session, run)

@@ -65,7 +65,7 @@ class EventView(ABC):
         """Returns the frame of a heartbeat."""
         return heartbeat_frame(position)
 
-    def dropped(self, after: Position, dropped: Dropped) -> bytes:
+    def render_dropped(self, after: Position, dropped: Dropped) -> bytes:
         """Returns the frame that says which events the client misses; it goes on after `after`."""
         return dropped_frame(after, dropped)
 
@@ -165,7 +165,7 @@ async def _chunks(
     clock, view = asyncio.get_running_loop().time, stream.view
     yield retry_frame() + view.opening()
     if stream.dropped is not None:
-        yield view.dropped(stream.start, stream.dropped)
+        yield view.render_dropped(stream.start, stream.dropped)
     if stream.over:
         return
     watch = KeyWatch(principal, required_scope)
@@ -187,7 +187,7 @@ async def _chunks(
                 await watch.check()
                 yield view.heartbeat(follower.position)
     except FollowerReset as reset:
-        yield view.dropped(reset.after, reset.dropped) + restart_frame()
+        yield view.render_dropped(reset.after, reset.dropped) + restart_frame()
     except FollowerReleased:
         yield restart_frame()
     except (FollowerSlow, GatewayError) as error:
@@ -201,7 +201,7 @@ def _frames(view: EventView, missing: Missing | None, events: Sequence[StoredEve
     """Returns the frames for events, `missing` before them, and True when the stream ends with them."""
     frames = []
     if events and missing is not None:
-        frames.append(view.dropped(missing[1], dropped_range(*missing)))
+        frames.append(view.render_dropped(missing[1], dropped_range(*missing)))
     for event in events:
         frame = view.frame(event)
         frames.append(frame)

@@ -115,7 +115,7 @@ class LiveView(EventView):
         """Returns a heartbeat that `onmessage` sees."""
         return data_frame(jsontext.encode({"type": "heartbeat", "timestamp": now_ms()}), position)
 
-    def dropped(self, after: Position, dropped: Dropped) -> bytes:
+    def render_dropped(self, after: Position, dropped: Dropped) -> bytes:
         """Returns the event that tells of removed ones."""
         shown = {"type": "events_dropped", **dropped, "timestamp": now_ms()}
         return data_frame(jsontext.encode(shown), after)

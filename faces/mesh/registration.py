@@ -1,4 +1,4 @@
-"""What the face asks the rooms below it to tell: changes of agents, the ends of runs, the sweep, retention and erasure."""
+"""Registration of the face with the rooms below it: changes of agents, runs, the sweep, retention and erasure."""
 
 from __future__ import annotations
 

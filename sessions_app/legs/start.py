@@ -134,7 +134,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
             session_id=session.pk, run_id=run.pk, role="user", content=run.text, message_id=prompt_message_id(run.pk)
         )
         PromptAttachment.objects.filter(run=run).update(message=message)
-        RUN_OBSERVERS.started(session, run)
+        RUN_OBSERVERS.notify_started(session, run)
         events.append(AgentStart(model=session.model))
     elif run.state == RunState.RUNNING:
         _charge_lost_time(run)

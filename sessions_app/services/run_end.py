@@ -114,7 +114,7 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     session.save(update_fields=["state", "updated_at"])
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
     run_span_report(session, run)
-    RUN_OBSERVERS.ended(session, run)
+    RUN_OBSERVERS.notify_ended(session, run)
     if fence is None:
         # A leg that ends its own run starts the next one itself.
         WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))

@@ -26,7 +26,7 @@ THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
 """Runs minutes instead of seconds: more requests, new ones every time, and one for every boundary in the document."""
 
 EXAMPLES = 100 if THOROUGH else 10
-STREAMS = ["followSession", "followGroup", "openSocket"]
+STREAMS = ["followSession", "followGroup", "openSocket", "meshEvents"]
 SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash", "codelabSocket", "codelabSocketV1"]
 NEEDS_A_SETTING = ["codelabExecuteTool"]
 CHECKS = [
@@ -44,8 +44,18 @@ SETTINGS = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
+TWICE = [
+    operation["operationId"]
+    for path, item in document()["paths"].items()
+    for operation in item.values()
+    if operation["operationId"].startswith("mesh") and path.startswith("/v1/")
+]
+"""Paths that are there twice, with the same code behind both."""
+
 operations = (
-    from_dict(document()).exclude(operation_id=[*STREAMS, *SOCKETS, *NEEDS_A_SETTING]).exclude(tag=list(INFERENCE.tags))
+    from_dict(document())
+    .exclude(operation_id=[*STREAMS, *SOCKETS, *NEEDS_A_SETTING, *TWICE])
+    .exclude(tag=list(INFERENCE.tags))
 )
 operations.config.phases.coverage.enabled = THOROUGH
 

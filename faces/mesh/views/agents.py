@@ -28,7 +28,7 @@ MAX_PROMPT = 100_000
 
 
 class AgentFieldsSerializer(serializers.Serializer[Any]):
-    """What registration and change have in common. The directory checks the bounds, and who may register programs."""
+    """Fields of registration and change. The directory checks the bounds, and who may register programs."""
 
     name = StrictString(required=False, allow_blank=True, max_length=200)
     capabilities = serializers.ListField(child=StrictString(max_length=100), required=False, max_length=64)
