@@ -194,8 +194,10 @@ class Task(models.Model):
 
 
 class TaskRun(models.Model):
-    """One agent's part of a task: a session with a run. `output` or an error is set when the run has ended. An agent that
-    cannot be served has neither session nor run."""
+    """One agent's part of a task: a session with a run. `output` or an error is set when the run has ended.
+
+    An agent that cannot be served has neither session nor run.
+    """
 
     task = models.ForeignKey(Task, models.CASCADE, db_index=False, related_name="runs")
     number = models.PositiveIntegerField()
