@@ -148,7 +148,8 @@ async def place(api: Client) -> dict[str, str]:
     while (await api.get(f"/tasks/{task}")).json["status"] != "completed":
         pass
     return {
-        **UNKNOWN, "task_id": task, "space_id": space, "agent_id": agent, "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
+        **UNKNOWN, "task_id": task, "space_id": space, "agent_id": agent,
+        "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery,
     }  # fmt: skip
 
