@@ -60,7 +60,10 @@ operations.config.phases.coverage.enabled = THOROUGH
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with gateway_served(tmp_path_factory.mktemp("fuzzed")) as server:
+    # With a default agent: a task that nobody can take is answered 503, as the protocol says.
+    config = tmp_path_factory.mktemp("configuration") / "gateway.yaml"
+    config.write_text("agents: [{id: echo, type: model, model: 'demo:echo'}]\nrouting: {defaultAgent: echo}\n")
+    with gateway_served(tmp_path_factory.mktemp("fuzzed"), CONFIG=str(config)) as server:
         yield server
 
 
@@ -104,6 +107,8 @@ QUERIES = strategies.fixed_dictionaries(
         "requestId": strategies.text(max_size=50),
         "format": strategies.one_of(strategies.just("json"), strategies.text(max_size=8)),
         "token": strategies.text(max_size=50),
+        "taskId": strategies.text(max_size=50),
+        "spaceId": strategies.text(max_size=50),
     },
 )
 LAST_IDS = strategies.one_of(strategies.none(), strategies.text(strategies.characters(codec="latin-1"), max_size=20))
@@ -112,7 +117,7 @@ LAST_IDS = strategies.one_of(strategies.none(), strategies.text(strategies.chara
 @pytest.mark.timeout(600)
 @hypothesis.settings(SETTINGS, max_examples=60)
 @hypothesis.given(query=QUERIES, last_id=LAST_IDS, who=strategies.sampled_from(["owner", "colleague", "stranger"]))
-@pytest.mark.parametrize("path", ["/v1/sessions/{session_id}/events", "/v1/groups/{group_id}/events"])
+@pytest.mark.parametrize("path", ["/v1/sessions/{session_id}/events", "/v1/groups/{group_id}/events", "/events"])
 def test_no_stream_begins_outside_the_document(
     path: str, server: Served, session_id: str, query: dict[str, str], last_id: str | None, who: str
 ) -> None:
