@@ -65,6 +65,12 @@ def running_by_agent() -> Mapping[tuple[int, str], int]:
     return {(tenant_id, str(agent)): runs for tenant_id, agent, runs in counted}
 
 
+def runs_paused(run_ids: Collection[str]) -> Collection[str]:
+    """Returns those of the runs that wait for somebody, or are ready to go on. Not bound to a tenant."""
+    paused = Run.objects.filter(pk__in=run_ids, state__in=(RunState.WAITING, RunState.READY))
+    return list(paused.values_list("pk", flat=True))
+
+
 def sessions_of_end_user(tenant_id: int, end_user: str) -> QuerySet[AgentSession]:
     """Returns sessions with a run of this end user, or with messages of theirs that were copied by a fork or
     imported."""

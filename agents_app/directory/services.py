@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from pydantic import ValidationError
 
 from agents_app import registry
@@ -162,7 +163,7 @@ def agent_remove(row: Agent, *, actor: str) -> None:
     """Removes a row, with its audit entry and the notification. The caller has a write transaction."""
     tenant_id, agent_id = row.tenant_id, row.public_id
     info = info_of(definition_of(row), None, servable=False)
-    AgentState.objects.filter(tenant_id=tenant_id, agent_id=agent_id).delete()
+    AgentState.objects.filter(_of(tenant_id), agent_id=agent_id).delete()
     row.delete()
     audit_record(actor=actor, action="agent.unregister", target=agent_id, tenant_id=tenant_id)
     publish_agent_change(tenant_id, "unregistered", info)
@@ -171,11 +172,18 @@ def agent_remove(row: Agent, *, actor: str) -> None:
 def state_lock(tenant_id: int | None, agent_id: str) -> AgentState:
     """Returns the agent's state, which it makes if need be, locked until the transaction ends."""
     rows = AgentState.objects.select_for_update()
-    state = rows.filter(tenant_id=tenant_id, agent_id=agent_id).first()
-    if state is None:
+    state = rows.filter(_of(tenant_id), agent_id=agent_id).first()
+    if state is not None:
+        return state
+    try:
         with transaction.atomic():
-            state, _ = rows.get_or_create(tenant_id=tenant_id, agent_id=agent_id)
-    return state
+            return AgentState.objects.create(tenant_id=tenant_id, agent_id=agent_id)
+    except IntegrityError:
+        return rows.get(_of(tenant_id), agent_id=agent_id)
+
+
+def _of(tenant_id: int | None) -> Q:
+    return Q(tenant__isnull=True) if tenant_id is None else Q(tenant_id=tenant_id)
 
 
 def state_announce(state: AgentState, info: AgentInfo) -> None:

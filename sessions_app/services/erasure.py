@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
+from agents_app.programs.directories import directory_remove
 from core_app import clock
 from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
@@ -199,6 +200,9 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     _delete(Run.objects.filter(session__in=keys), go_on)
     if not go_on():
         return RemovalCounts(events=events)
+    # Before the rows, so that an interrupted removal finds them again.
+    for name in names:
+        directory_remove(tenant_id, name)
     with write_transaction():
         AgentSession.objects.filter(pk__in=keys).delete()
         streams_remove(stream_ids=streams)

@@ -22,7 +22,7 @@ from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import default_candidate
 from tenants_app.principal import Principal
 
-pytestmark = pytest.mark.usefixtures("upstream")
+pytestmark = [pytest.mark.usefixtures("upstream"), pytest.mark.django_db]
 OTHER = Principal(7, "other", None, "k", frozenset({"sessions"}))
 DEFAULT = Principal(1, "default", None, "k", frozenset({"sessions"}))
 
