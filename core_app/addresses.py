@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 Address = IPv4Address | IPv6Address
@@ -38,6 +39,9 @@ _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _TEREDO = ipaddress.ip_network("2001::/32")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
+_LONGEST_ADDRESS = 128
+"""Characters; an address with a zone has fewer."""
+
 _NUMERIC_LABEL = re.compile(r"\A(0x[0-9a-f]*|[0-9]+)\Z", re.IGNORECASE)
 
 
@@ -77,6 +81,12 @@ def _embedded_addresses(address: Address) -> list[IPv4Address]:
 def client_group(address: str) -> str:
     """Returns the text by which limits per address count a client: its address, and for IPv6 its network of 64 bits,
     because one customer has all of it. A text that is no address is returned as it is."""
+    return _client_group(address) if len(address) <= _LONGEST_ADDRESS else address
+
+
+@lru_cache(maxsize=4096)
+def _client_group(address: str) -> str:
+    """Does the work of `client_group`, once for the many requests of a client: parsing takes microseconds."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
