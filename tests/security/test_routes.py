@@ -125,7 +125,13 @@ async def test_a_key_of_every_other_scope_is_forbidden(gateway: GatewayHarness, 
             expected = (403,) if method == operation.method else (403, 404, 405)
             if method != operation.method and (method, operation.template) in _documented():
                 continue
+            if method in ("HEAD", "OPTIONS") and len(_scopes(operation.template)) > 1:
+                continue  # Another method's scope opens the path to them.
             assert answer.status in expected, (method, str(operation))
+
+
+def _scopes(template: str) -> set[str | None]:
+    return {operation.scope for operation in operations() if operation.template == template}
 
 
 def _documented() -> set[tuple[str, str]]:
@@ -141,7 +147,7 @@ async def place(api: Client) -> dict[str, str]:
     given = {"url": "https://example.com/hook", "events": ["agent_end"]}
     webhook = (await api.post("/v1/webhooks", given)).json["id"]
     delivery = (await api.post(f"/v1/webhooks/{webhook}/test")).json["id"]
-    agent = (await api.post("/agents", {"id": "family", "type": "model", "model": "demo:echo"})).json["id"]
+    agent = (await api.post("/agents", {"id": "kin", "type": "model", "model": "demo:echo"})).json["id"]
     space = (await api.post("/spaces", {})).json["space_id"]
     await api.ask("PUT", f"/spaces/{space}/artifacts/lookup", body=b"secret")
     task = (await api.post("/tasks", {"target": agent, "payload": {"task": "hello"}})).json["task_id"]
