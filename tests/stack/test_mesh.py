@@ -73,7 +73,8 @@ async def site(tmp_path: Path) -> Any:
     (tmp_path / "data").mkdir(mode=0o700)
     with ExitStack() as stack:
         site = Site(tmp_path, deployment_of(tmp_path / "data", stack))
-        stack.callback(lambda: [process.end() for process in site.processes])
+        for process in site.processes:
+            stack.callback(process.end)
         await site.start()
         yield site
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from core_app.config_file import ConfigurationError
-from faces.mesh.routing import Candidate, Route, Rule, fold, matches, route
+from faces.mesh.routing import Candidate, Route, Rule, matches, route
 from faces.mesh.rules import ROUTING
+from faces.mesh.scripts import fold
 
 MATCHES = [
     # English: whole words, whatever their case.
