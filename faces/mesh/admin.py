@@ -139,7 +139,8 @@ class SpaceAdmin(ReadOnlyModelAdmin):
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
         """True for administrators of the tenant."""
-        return may(request, ADMIN)
+        allowed: bool = may(request, ADMIN)
+        return allowed
 
 
 class LinesField(forms.CharField):
@@ -206,7 +207,8 @@ class RoutingRuleAdmin(TenantModelAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_change_permission(request, obj)
+        allowed: bool = self.has_change_permission(request, obj)
+        return allowed
 
     def save_model(self, request: HttpRequest, obj: RoutingRule, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from edge_app.face import Face, Route, default_body_limit
+from edge_app.face import DjangoWrapper, Face, Route, default_body_limit
 from faces.mesh.artifacts import MAX_BYTES
 from faces.mesh.endpoints import BROADCAST, HEALTH, WS_INFO_PAGE
 from faces.mesh.errors import mesh_error_body
 from faces.mesh.follow import FOLLOWING, TOKEN_PRINCIPAL, LiveEvents
+from faces.mesh.semantic import SemanticSearch
 from faces.mesh.urls import URLS
 
 _ARTIFACT = re.compile(r"(?:/v1)?/spaces/[^/]+/artifacts/[^/]+\Z")
@@ -30,6 +31,9 @@ def _routes(prefix: str) -> list[Route]:
 FACE = Face(
     name="mesh",
     consumers=(*_routes(""), *_routes("v1/")),
+    wrappers=tuple(
+        DjangoWrapper(path=f"{prefix}spaces/<str:space_id>/search", wrap=SemanticSearch) for prefix in ("", "v1/")
+    ),
     urls=URLS,
     error_body=mesh_error_body,
     body_limit=_body_limit,

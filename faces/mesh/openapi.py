@@ -12,10 +12,10 @@ from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
 from edge_app.rest.paging import MAX_LIMIT
 from faces.mesh import schemas
 from faces.mesh.models import TaskStatus
+from faces.mesh.semantic import MAX_QUERY
 from faces.mesh.urls import V1
 from faces.mesh.views.agents import AgentBodySerializer, AgentChangeSerializer, AgentViewSet, HeartbeatSerializer
 from faces.mesh.views.spaces import (
-    MAX_QUERY,
     SpaceBodySerializer,
     SpaceMessageBodySerializer,
     SpaceViewSet,

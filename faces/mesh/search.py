@@ -8,10 +8,9 @@ from typing import Any
 from faces.mesh.models import Artifact, Space, SpaceMessage
 from faces.mesh.search_index import Match, search_matches
 from faces.mesh.terms import excerpt, query_terms
-from tenants_app.principal import Principal
 
 
-def space_search(principal: Principal, space: Space, query: str, *, limit: int) -> list[dict[str, Any]]:
+def space_search(space: Space, query: str, *, limit: int) -> list[dict[str, Any]]:
     """Returns the messages and artifacts that have all words of the query."""
     wanted = query_terms(query)
     return results_of(search_matches(space.pk, wanted, limit), query) if wanted else []

@@ -100,6 +100,6 @@ def _runs_stop(task: Task, code: str, message: str) -> None:
     reason = "timeout" if code == TIMEOUT else "aborted"
     for part in TaskRun.objects.filter(task=task, ended=False, run_id__isnull=False):
         run = Run.objects.filter(pk=part.run_id, state__in=UNFINISHED_RUNS).first()
-        session = AgentSession.objects.filter(stream_id=part.stream_id).first()
+        session = AgentSession.objects.filter(pk=run.session_id).first() if run is not None else None
         if run is not None and session is not None:
             run_stop(session=session, run=run, reason=reason, message=message)

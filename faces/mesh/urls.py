@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, URLResolver, path
 
 from edge_app.rest.routers import GatewayRouter
 from faces.mesh.views.agents import AgentViewSet
@@ -48,10 +49,10 @@ V1: Mapping[type[MeshViewSet], type[MeshViewSet]] = {
 }
 """The viewsets under `/v1` by those at the root."""
 
-_ARTIFACT = {"get": "retrieve", "put": "update", "delete": "destroy"}
+_ARTIFACT: dict[str, Any] = {"get": "retrieve", "put": "update", "delete": "destroy"}
 
 
-def _urls(prefix: str, viewsets: Mapping[type[MeshViewSet], type[MeshViewSet]]) -> list[URLPattern]:
+def _urls(prefix: str, viewsets: Mapping[type[MeshViewSet], type[MeshViewSet]]) -> list[URLPattern | URLResolver]:
     router = GatewayRouter()
     name = f"mesh-{prefix.strip('/')}" if prefix else "mesh"
     router.register(f"{prefix}tasks", viewsets[TaskViewSet], f"{name}-task")

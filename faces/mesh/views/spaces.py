@@ -21,14 +21,13 @@ from edge_app.rest.viewsets import idempotent
 from faces.mesh.artifacts import artifact_delete, artifact_get, artifact_put, artifact_read
 from faces.mesh.models import Artifact
 from faces.mesh.search import space_search
-from faces.mesh.semantic import semantic_search
+from faces.mesh.semantic import DEFAULT_LIMIT, query_check
 from faces.mesh.spaces import space_create, space_get, space_message_add, space_messages
 from faces.mesh.views.base import MeshViewSet
 from faces.mesh.views.tasks import ID, MAX_TEXT
 from faces.mesh.wire import artifact_to_wire, message_to_wire, space_to_wire
 from tenants_app.principal import TASKS
 
-MAX_QUERY = 1000
 MAX_METADATA_BYTES = 64 * 1024
 _MEDIA_TYPE = "application/octet-stream"
 _FILE_HEADERS = {
@@ -53,7 +52,9 @@ class SpaceMessageBodySerializer(serializers.Serializer[Any]):
     metadata = JSONObject(required=False, max_bytes=MAX_METADATA_BYTES)
     id = StrictPattern(ID, required=False, allow_null=True)
     type = serializers.ChoiceField(choices=["request", "response", "event", "stream", "stream_end"], required=False)
-    source = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
+    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
+        required=False, allow_null=True, allow_blank=True, max_length=200
+    )
     target = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
     correlation_id = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
     timestamp = serializers.FloatField(required=False, allow_null=True)
@@ -125,14 +126,10 @@ class SpaceViewSet(MeshViewSet):
     def search(self, request: Request, space_id: str) -> Response:
         """Searches messages and artifacts, best first."""
         space = space_get(self.principal, space_id)
-        query = request.query_params.get("q", "").strip()
-        if not query or len(query) > MAX_QUERY:
-            raise BadRequest(f"'q' has 1 to {MAX_QUERY} characters.", field="q")
-        mode = request.query_params.get("mode", "text")
-        if mode not in ("text", "semantic"):
+        query = query_check(request.query_params.get("q", ""))
+        if request.query_params.get("mode", "text") != "text":
             raise BadRequest("'mode' is text or semantic.", field="mode")
-        find = semantic_search if mode == "semantic" else space_search
-        return Response({"results": find(self.principal, space, query, limit=limit_of(request, default=20))})
+        return Response({"results": space_search(space, query, limit=limit_of(request, default=DEFAULT_LIMIT))})
 
 
 class ArtifactViewSet(MeshViewSet):

@@ -57,7 +57,7 @@ class TaskPayloadSerializer(serializers.Serializer[Any]):
     """`payload` of a task."""
 
     task = StrictString(max_length=MAX_TEXT)
-    context = TaskContextSerializer(required=False, allow_null=True)
+    context = TaskContextSerializer(required=False, allow_null=True)  # type: ignore[assignment]  # DRF collects fields
     files = serializers.ListField(child=StrictString(max_length=128), required=False, allow_null=True, max_length=32)
     options = TaskOptionsSerializer(required=False, allow_null=True)
 
@@ -67,7 +67,9 @@ class TaskBodySerializer(serializers.Serializer[Any]):
 
     id = StrictPattern(ID, required=False, allow_null=True)
     type = serializers.ChoiceField(choices=["request"], required=False)
-    source = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
+    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
+        required=False, allow_null=True, allow_blank=True, max_length=200
+    )
     target = StrictString(required=False, allow_null=True, allow_blank=True, max_length=64)
     correlation_id = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
     timestamp = StrictNumber(required=False, allow_null=True)

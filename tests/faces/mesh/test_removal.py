@@ -69,12 +69,13 @@ async def test_the_erasure_of_a_tenant_leaves_nothing(
         pass
 
 
-def age(days: int) -> None:
-    """Makes everything older."""
+def apply_after(days: int, tenant: Tenant) -> None:
+    """Makes everything older, and applies retention."""
     with database.write_transaction():
         moment = clock.now() - timedelta(days=days)
-        for table in (Task, Space):
-            table.objects.update(updated_at=moment)
+        Task.objects.update(updated_at=moment)
+        Space.objects.update(updated_at=moment)
+    retention_apply(tenant=tenant)
 
 
 async def test_retention_removes_ended_tasks_and_old_spaces(
@@ -88,9 +89,9 @@ async def test_retention_removes_ended_tasks_and_old_spaces(
     await gate.arrival()
     settings.GATEWAY_RETENTION_SESSIONS_DAYS = 10
     before = await database.run(counts)
-    await database.run(lambda: (age(9), retention_apply(tenant=tenant)))
+    await database.run(apply_after, 9, tenant)
     assert await database.run(counts) == before
-    await database.run(lambda: (age(11), retention_apply(tenant=tenant)))
+    await database.run(apply_after, 11, tenant)
     left = await database.run(counts)
     assert (left["Task"], left["Space"], left["Artifact"], left["StoredFile"]) == (1, 1, 0, 0)
     assert (await api.get(f"/tasks/{running}")).json["status"] == "running"
