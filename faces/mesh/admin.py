@@ -139,8 +139,7 @@ class SpaceAdmin(ReadOnlyModelAdmin):
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
         """True for administrators of the tenant."""
-        allowed: bool = may(request, ADMIN)
-        return allowed
+        return may(request, ADMIN)
 
 
 class LinesField(forms.CharField):
@@ -161,7 +160,7 @@ class LinesField(forms.CharField):
         return lines
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return self.prepare_value(initial) != data
+        return bool(self.prepare_value(initial) != data)
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -72,7 +72,7 @@ def nearest_matches(space_pk: int, model: str, wanted: Vector, limit: int) -> li
     rows = SearchEntry.objects.filter(space_id=space_pk, embedding_model=model).order_by("-id")[:SCANNED]
     found = []
     for pk, message_id, artifact_id, stored in rows.values_list("pk", "message_id", "artifact_id", "embedding"):
-        vector = array("f", bytes(stored))
+        vector = array("f", bytes(stored or b""))
         if len(vector) == len(wanted):
             found.append(Match(pk, message_id, artifact_id, sum(map(operator.mul, vector, wanted))))
     found.sort(key=lambda match: -match.score)

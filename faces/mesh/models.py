@@ -213,6 +213,7 @@ class TaskRun(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["task", "number"], name="task_run_number_unique")]
+        indexes = [models.Index(fields=["task"], condition=Q(ended=False), name="task_run_open")]
 
     def __str__(self) -> str:
         return f"{self.agent_id} of {self.task_id}"

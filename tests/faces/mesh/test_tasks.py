@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agents_app.engine import Failed, Leg, LegOutcome
 from core_app import clock, database
@@ -310,3 +313,39 @@ async def test_the_limit_of_unfinished_tasks(api: Client, script: Script, settin
     await api.post(f"/tasks/{task_id}/cancel")
     gate.open()
     await submit(api, "y")
+
+
+async def test_tasks_that_end_start_and_are_cancelled_at_once_do_not_block_each_other(
+    api: Client, script: Script
+) -> None:
+    async def submit_and_end(number: int) -> str:
+        if number % 5 == 0:
+            await api.post("/agents", {"id": f"agent-{number}", "type": "model", "model": "demo:echo"})
+        if number % 3 == 0:
+            steps = [{"agentId": "one"}, {"agentId": "two"}, {"agentId": "echo"}]
+            body = {"steps": steps, "input": "x", "options": {"stream": True}}
+            answer = await api.post("/pipeline", body)
+            task_id = str(answer.json["task_ids"][-1])
+        else:
+            task_id = await submit(api, "everybody", options={"stream": number % 2 == 0})
+        if number % 4 == 0:
+            cancelled = await api.post(f"/tasks/{task_id}/cancel")
+            assert cancelled.status in (200, 409), cancelled.body
+        return str((await ended(api, task_id))["status"])
+
+    statuses = await asyncio.gather(*map(submit_and_end, range(24)))
+    assert set(statuses) <= {"completed", "cancelled"}
+    assert statuses.count("completed") >= 18
+
+
+def test_the_sweep_reads_no_ended_tasks(db: None) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        DEPENDENTS.sweep(lambda: True)
+    if connection.vendor == "sqlite":
+        selects = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
+        with connection.cursor() as cursor:
+            for statement in selects:
+                cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+                plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+                assert "SCAN mesh_task" not in plan or "USING INDEX task_run_open" in plan, (statement, plan)
+                assert "SCAN mesh_storedfile" not in plan, plan
