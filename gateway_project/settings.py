@@ -124,7 +124,8 @@ GATEWAY_MAX_SPACES_PER_TENANT = env.int("MAX_SPACES_PER_TENANT", 100_000)
 GATEWAY_MAX_SPACE_BYTES_PER_TENANT = env.int("MAX_SPACE_BYTES_PER_TENANT", 10 * 1024 * 1024 * 1024)
 # Unfinished tasks of one tenant; 0 means no limit.
 GATEWAY_MAX_TASKS_PER_TENANT = env.int("MAX_TASKS_PER_TENANT", 10_000)
-# The files of spaces. Web processes on several hosts need a directory that all of them have.
+# A directory for the files of spaces, which all hosts with web processes must have. Without it they are in the data
+# directory, or with PostgreSQL in the database.
 GATEWAY_ARTIFACTS_DIR = env.str("ARTIFACTS_DIR", "")
 
 # --- Connections -------------------------------------------------------------------------------------
@@ -335,15 +336,19 @@ DATABASES = {
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    # Files of tenants: not readable by others on this machine.
-    "artifacts": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {
-            "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
-            "file_permissions_mode": 0o600,
-            "directory_permissions_mode": 0o700,
-        },
-    },
+    "artifacts": (
+        {"BACKEND": "faces.mesh.storage.DatabaseStorage"}
+        if GATEWAY_DATABASE_URL and not GATEWAY_ARTIFACTS_DIR
+        else {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            # Files of tenants: not readable by others on this machine.
+            "OPTIONS": {
+                "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
+                "file_permissions_mode": 0o600,
+                "directory_permissions_mode": 0o700,
+            },
+        }
+    ),
 }
 
 _YEARS = 10 * 365 * 86_400

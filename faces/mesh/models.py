@@ -98,6 +98,16 @@ class StoredFile(models.Model):
         return self.name
 
 
+class FileContent(models.Model):
+    """The bytes of a file, where `faces.mesh.storage` is the storage of artifacts."""
+
+    name = models.CharField(max_length=200, unique=True)
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Artifact(models.Model):
     """A file of a space, by its name. `text` is the beginning of a text file, for excerpts."""
 

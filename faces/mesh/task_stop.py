@@ -26,9 +26,6 @@ ATTEMPTS = 10
 
 BATCH = 200
 
-_UNFINISHED_SQL = "status IN ('pending', 'assigned', 'running')"
-"""The condition of the index `task_deadline`, literally: SQLite uses a partial index only then."""
-
 
 def task_cancel(*, principal: Principal, public_id: str) -> Task:
     """Ends an unfinished task as cancelled. Raises TaskNotFound, and Conflict when it has ended."""
@@ -40,7 +37,9 @@ def task_cancel(*, principal: Principal, public_id: str) -> Task:
 
 def tasks_time_out(go_on: GoOn) -> None:
     """Ends the tasks whose deadline has passed."""
-    due = Task.objects.filter(deadline_at__lte=clock.now()).extra(where=[_UNFINISHED_SQL]).order_by("deadline_at")
+    # The condition of the index `task_deadline`, literally: SQLite uses a partial index only then.
+    due = Task.objects.extra(where=["status IN ('pending', 'assigned', 'running')"])
+    due = due.filter(deadline_at__lte=clock.now()).order_by("deadline_at")
     for task in list(due[:BATCH]):
         if not go_on():
             return

@@ -11,7 +11,7 @@ import pytest
 
 from core_app import clock, database
 from faces.mesh import artifacts
-from faces.mesh.models import StoredFile
+from faces.mesh.models import FileContent, StoredFile
 from tenants_app.models import Tenant
 from tests.conftest import Caller
 from tests.faces.mesh.conftest import Script, ended, live, mesh_error, submit
@@ -81,7 +81,18 @@ async def test_a_message_may_be_an_agent_message(api: Client) -> None:
     assert mesh_error(await api.post(f"/spaces/{space}/messages", {"type": "event"})) == (400, "INVALID_REQUEST")
 
 
-async def test_an_artifact_is_stored_replaced_and_deleted(api: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["directory", "database"])
+async def test_an_artifact_is_stored_replaced_and_deleted(
+    api: Client, tmp_path: Path, settings: Any, where: str
+) -> None:
+    if where == "database":
+        settings.STORAGES = {**settings.STORAGES, "artifacts": {"BACKEND": "faces.mesh.storage.DatabaseStorage"}}
+
+    def stored_files() -> list[Any]:
+        if where == "database":
+            return list(FileContent.objects.all())
+        return [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
     space = await make_space(api)
     stored = await put(api, space, "report.txt", b"first", "text/plain; charset=utf-8")
     assert (stored.status, stored.json["size"], stored.json["media_type"]) == (200, 5, "text/plain; charset=utf-8")
@@ -90,11 +101,10 @@ async def test_an_artifact_is_stored_replaced_and_deleted(api: Client, tmp_path:
     assert (read.body, read.headers["content-type"]) == (b"\x00\xffsecond", "application/octet-stream")
     assert read.headers["x-content-type-options"] == "nosniff"
     assert [a["name"] for a in (await api.get(f"/spaces/{space}/artifacts")).json["artifacts"]] == ["report.txt"]
-    files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
-    assert len(files) == 1
+    assert len(await database.run(stored_files)) == 1
     assert (await api.delete(f"/spaces/{space}/artifacts/report.txt")).status == 204
     assert mesh_error(await api.get(f"/spaces/{space}/artifacts/report.txt")) == (404, "ARTIFACT_NOT_FOUND")
-    assert not files[0].exists()
+    assert await database.run(stored_files) == []
     assert (await api.get(f"/spaces/{space}")).json["artifact_count"] == 0
 
 
