@@ -21,7 +21,10 @@ HISTORY_CHARACTERS = 100_000
 MAX_DECISIONS = 100
 """Decisions of a run that are remembered."""
 
-CONTINUE = "The session was interrupted while it waited for a decision about: {names}. Go on with the task."
+CONTINUE = (
+    "The session was interrupted while it waited for a decision about: {names}. "
+    "Make that call again, and go on with the task."
+)
 """The prompt of an agent that was started again; it asks again and gets the decision at once."""
 
 
