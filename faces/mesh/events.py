@@ -1,4 +1,4 @@
-"""The vocabulary of a tenant's mesh stream (docs/protocol-agentmesh.md, "Events").
+"""The vocabulary of a tenant's mesh stream (docs/protocol-agentmesh.md, "Live events").
 
 Every event is stored as the frame's object, with `type` and `timestamp`, so a follower sends it as it is. The stream
 also counts the events of the sessions of tasks that stream; their deltas are shown as `task.progress`.

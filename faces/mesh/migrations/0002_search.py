@@ -1,6 +1,6 @@
-from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.state import StateApps
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 from core_app.online_migrations import OnlineMigration
 
@@ -28,20 +28,34 @@ SQLITE_BACK = [
 ]
 
 
-def create(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    for statement in POSTGRESQL if schema_editor.connection.vendor == "postgresql" else SQLITE:
-        schema_editor.execute(statement)
+class CreateSearchIndex(Operation):
+    """Creates the full-text index over the table that the migration before has made, in the database's own way."""
 
+    reversible = True
 
-def remove(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("ALTER TABLE mesh_searchentry DROP COLUMN document")
-    else:
-        for statement in SQLITE_BACK:
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Models know nothing of it."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        for statement in POSTGRESQL if schema_editor.connection.vendor == "postgresql" else SQLITE:
             schema_editor.execute(statement)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute("ALTER TABLE mesh_searchentry DROP COLUMN document")
+        else:
+            for statement in SQLITE_BACK:
+                schema_editor.execute(statement)
+
+    def describe(self) -> str:
+        return "Create the full-text index of spaces"
 
 
 class Migration(OnlineMigration):
     dependencies = [("mesh", "0001_initial")]
 
-    operations = [migrations.RunPython(create, remove)]
+    operations = [CreateSearchIndex()]
