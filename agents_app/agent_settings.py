@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agents_app.directory.entries import Definition, configured, definition_find
+from agents_app.directory.entries import Definition, configured_agents, definition_find
 from agents_app.engine import Failed, Leg, SessionSpec
 from agents_app.exchange import AgentError
 from core_app import database
@@ -45,7 +45,7 @@ async def agent_settings(leg: Leg, kind: type[Fields]) -> AgentSettings[Fields]:
 
 async def _find(session: SessionSpec, agent_id: str) -> tuple[Definition | None, bool]:
     """Looks in the configuration first, which costs no query."""
-    if (found := configured().get(agent_id)) is not None:
+    if (found := configured_agents().get(agent_id)) is not None:
         return (found if found.entry.enabled else None), True
     return await database.run(_find_row, session, agent_id)
 

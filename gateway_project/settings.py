@@ -253,6 +253,7 @@ FACES = [
     "faces.agentbus",
     "faces.codelab",
     "faces.mesh",
+    "faces.acp",
 ]
 
 INSTALLED_APPS = [

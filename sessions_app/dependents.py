@@ -19,7 +19,8 @@ class Dependent:
     """Base of dependents. Each step does nothing unless a subclass overrides it, and may be repeated at any time."""
 
     def sweep(self, go_on: GoOn) -> None:
-        """One round of what time brings about, such as deadlines; one process at a time, every few seconds."""
+        """One round of what time brings about, such as deadlines; one process at a time, every few seconds. `go_on` is
+        asked before each piece of work."""
 
     def retention_apply(self, tenant: Tenant, go_on: GoOn) -> None:
         """Removes what is older than the tenant's retention times."""
@@ -41,11 +42,10 @@ class Dependents:
     def sweep(self, go_on: GoOn) -> None:
         """Lets each dependent run its round. A failure of one is logged and leaves the others alone."""
         for dependent in self._dependents:
-            if go_on():
-                try:
-                    dependent.sweep(go_on)
-                except Exception:  # contains: a dependent must not keep the sweep from the sessions
-                    logger.exception("dependent_sweep_failed", dependent=type(dependent).__name__)
+            try:
+                dependent.sweep(go_on)
+            except Exception:  # contains: a dependent must not keep the sweep from the sessions
+                logger.exception("dependent_sweep_failed", dependent=type(dependent).__name__)
 
     def retention_apply(self, tenant: Tenant, go_on: GoOn) -> None:
         """Applies each dependent's retention."""

@@ -1,4 +1,4 @@
-"""What an agent tells and asks, as values: text, reasoning, other news, and requests for permission."""
+"""Messages of an agent as values: text, reasoning, other news, and requests for permission."""
 
 from __future__ import annotations
 

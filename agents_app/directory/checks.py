@@ -17,7 +17,7 @@ from django.db.models import Q
 
 from agents_app import registry
 from agents_app.agent_load import LOAD, Running
-from agents_app.directory.entries import Definition, configured, definition_of, shipped
+from agents_app.directory.entries import Definition, configured_agents, definition_of, shipped_agents
 from agents_app.directory.selectors import info_of
 from agents_app.directory.services import state_announce, state_lock
 from agents_app.directory.status import is_checked
@@ -123,7 +123,7 @@ def _due_of_all(now: datetime) -> list[Due]:
     later = set(
         AgentState.objects.filter(tenant__isnull=True, due_at__gt=now).values_list("agent_id", flat=True),
     )
-    found = {**shipped(), **rows, **configured()}.values()
+    found = {**shipped_agents(), **rows, **configured_agents()}.values()
     return [Due(definition, True) for definition in found if definition.entry.enabled and definition.id not in later]
 
 

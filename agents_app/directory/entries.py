@@ -100,7 +100,7 @@ AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
 """The entries of the file. One with `enabled: false` switches a shipped agent off."""
 
 
-def configured() -> dict[str, Definition]:
+def configured_agents() -> dict[str, Definition]:
     """Returns the agents of the file, also those that are switched off, and the runtime of `GATEWAY_AGENT_URL`."""
     entries: dict[str, AgentEntry] = {}
     for entry in AGENTS.get():
@@ -113,7 +113,7 @@ def configured() -> dict[str, Definition]:
 _SHIPPED = {entry["id"]: Definition(AgentEntry(**entry), "shipped", None, trusted=True) for entry in SHIPPED}
 
 
-def shipped(tenant_slug: str = DEFAULT_TENANT) -> dict[str, Definition]:
+def shipped_agents(tenant_slug: str = DEFAULT_TENANT) -> dict[str, Definition]:
     """Returns the shipped agents that a tenant has."""
     return _SHIPPED if tenant_slug == DEFAULT_TENANT else {}
 
@@ -143,17 +143,17 @@ def definitions(tenant: TenantRef) -> dict[str, Definition]:
     """Returns the agents that a tenant can use, by id."""
     rows = Agent.objects.filter(Q(tenant_id=tenant.tenant_id) | Q(tenant__isnull=True))
     own, shared = _split(definition_of(row) for row in rows)
-    found = {**shipped(tenant.tenant_slug), **own, **shared, **configured()}
+    found = {**shipped_agents(tenant.tenant_slug), **own, **shared, **configured_agents()}
     return {agent_id: definition for agent_id, definition in found.items() if definition.entry.enabled}
 
 
 def definition_find(tenant: TenantRef, agent_id: str) -> Definition | None:
     """Returns the tenant's agent of this id, or None. Costs a query only for an id that the file does not have."""
-    found = configured().get(agent_id)
+    found = configured_agents().get(agent_id)
     if found is None:
         rows = Agent.objects.filter(Q(tenant_id=tenant.tenant_id) | Q(tenant__isnull=True), public_id=agent_id[:65])
         own, shared = _split(definition_of(row) for row in rows)
-        found = {**shipped(tenant.tenant_slug), **own, **shared}.get(agent_id)
+        found = {**shipped_agents(tenant.tenant_slug), **own, **shared}.get(agent_id)
     return found if found is not None and found.entry.enabled else None
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from agents_app import registry
 from agents_app.agent_changes import publish_agent_change
-from agents_app.directory.entries import ENDPOINT_TYPES, PROGRAM_TYPES, configured, definition_of
+from agents_app.directory.entries import ENDPOINT_TYPES, PROGRAM_TYPES, configured_agents, definition_of
 from agents_app.directory.selectors import AgentInfo, definition_get, info_of
 from agents_app.models import ID_PATTERN, Agent, AgentState
 from agents_app.programs.fields import ProgramFields
@@ -215,7 +215,7 @@ def _check_owner(principal: Principal, row: Agent) -> None:
 
 
 def _check_free(agent_id: str) -> None:
-    if agent_id in configured() or Agent.objects.filter(tenant__isnull=True, public_id=agent_id).exists():
+    if agent_id in configured_agents() or Agent.objects.filter(tenant__isnull=True, public_id=agent_id).exists():
         raise Conflict(f"The id {agent_id!r} is that of an agent of the gateway's operator.", field="id")
 
 

@@ -5,8 +5,10 @@ import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core_app.online_migrations import OnlineMigration
 
-class Migration(migrations.Migration):
+
+class Migration(OnlineMigration):
 
     initial = True
 

@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent_program import fork_family
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.agents.agent_program import fork_family  # a script finds only what lies beside it
 
 SESSION = Path("session.json")
 numbers = itertools.count(1)

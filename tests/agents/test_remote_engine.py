@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from agents_app.directory.entries import AGENTS, configured
+from agents_app.directory.entries import AGENTS, configured_agents
 from agents_app.engine import Engine, Failed, Finished, Waiting
 from agents_app.events import AgentEvent, MessageDelta
 from agents_app.registry import engine_get
@@ -286,7 +286,7 @@ async def test_one_address_serves_the_agent_remote_and_agents_without_an_endpoin
     engine: Engine, runtime: AgentServer, settings: Any
 ) -> None:
     settings.GATEWAY_AGENT_URL = runtime.url + "/base/"
-    assert configured()["remote"].entry.type == "remote"
+    assert configured_agents()["remote"].entry.type == "remote"
     outcome = await engine.run_leg(world_of("hi", agent="remote").leg())
     assert outcome == Finished("You said hi.")
     assert runtime.paths == ["/base/agent/message/stream"]
