@@ -17,7 +17,7 @@ _DOCUMENT = "gateway_project.openapi.document"
 
 FILES = "drf_spectacular_sidecar/swagger-ui-dist"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE = """<!doctype html>

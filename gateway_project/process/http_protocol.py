@@ -25,6 +25,11 @@ LINGER_SECONDS = 1.0
 """A refused connection is closed this long after its response, and not read meanwhile. Closing at once would discard
 the response, too, when the client is still sending."""
 
+SLICE_BYTES = 4096
+TURN_PIECES = 100
+"""The work on one read before other connections get the loop: pieces of bodies, and the slice that they came in. A read
+may contain 40,000 chunks of one byte, which take a fifth of a second, and other clients' reads come behind it."""
+
 NO_DESCRIPTOR = -1
 BAD_REQUEST = b"Invalid HTTP request received."
 
@@ -45,6 +50,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._head_complete = False
         self._pending_bytes = 0
         """Bytes since the last callback that completed something: those of an unfinished head, chunk or trailer."""
+
+        self._unread = b""
+        self._deferred = False
+        self._pieces = 0
 
     # -- the connection ------------------------------------------------------------------------------
 
@@ -77,6 +86,26 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._closing:
             return
         self.table.begin_head(self)
+        if self._deferred:
+            # The application has taken the body so far, which resumes reading.
+            self._unread += data
+            self.transport.pause_reading()
+            return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parses in slices until all is parsed, or the turn is over; the rest waits for the loop's next turn."""
+        position, self._pieces = 0, 0
+        while position < len(data) and not self._closing:
+            if self._pieces >= TURN_PIECES:
+                self._defer(data[position:])
+                return
+            if not self._parse_slice(data[position : position + SLICE_BYTES]):
+                return
+            position += SLICE_BYTES
+
+    def _parse_slice(self, data: bytes) -> bool:
+        """Returns False when the connection's bytes are no business of this protocol any more."""
         self._pending_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -85,13 +114,28 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             else:
                 self._unsupported_upgrade_warning()
-            return
+            return False
         except httptools.HttpParserError:
             status, reason = self._refusal or (HTTPStatus.BAD_REQUEST, "syntax")
             self._refuse(status, reason)
-            return
+            return False
         if self._pending_bytes > self.limits.head_bytes:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_bytes")
+            return False
+        return True
+
+    def _defer(self, rest: bytes) -> None:
+        self._unread, self._deferred = rest, True
+        self.transport.pause_reading()
+        self.loop.call_soon(self._parse_deferred)
+
+    def _parse_deferred(self) -> None:
+        rest, self._unread, self._deferred = self._unread, b"", False
+        if self._closing or self.transport.is_closing():
+            return
+        self._parse(rest)
+        if not (self._deferred or self._closing or self.flow.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
 
     def handle_websocket_upgrade(self) -> None:
         # `connection_lost` will be the new protocol's.
@@ -146,6 +190,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._pending_bytes = 0
+        self._pieces += 1
         super().on_body(body)
 
     def on_message_complete(self) -> None:

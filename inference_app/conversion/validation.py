@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from core_app.errors import BadRequest, PayloadTooLarge
@@ -68,6 +68,12 @@ def require_nonempty(value: Any, field: str) -> str:
 def field_error(field: str, sentence: str) -> BadRequest:
     """Returns a BadRequest whose message begins with the field."""
     return BadRequest(f"{field} {sentence}", field=field)
+
+
+def unknown_fields(body: Json, known: Collection[str]) -> Json:
+    """Returns the fields of `body` that are not among `known` and not null. They are passed on as they are, so `known`
+    has the names of the fields that were converted, too."""
+    return {name: value for name, value in body.items() if name not in known and value is not None}
 
 
 def pick_fields(body: Json, names: tuple[str, ...]) -> Json:

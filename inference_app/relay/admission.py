@@ -37,7 +37,9 @@ class Admission:
         """Returns the field that tells the provider about `output_limit`, in the wire of the client."""
         if self.output_limit is None:
             return {}
-        return token_limit(model, self.output_limit) if kind == "chat" else {"max_output_tokens": self.output_limit}
+        if kind == "chat":
+            return token_limit(model, self.output_limit)
+        return {"max_tokens" if kind == "messages" else "max_output_tokens": self.output_limit}
 
     def reservation_for(self, candidate: Candidate) -> Reservation | None:
         """Returns the reservation, to be settled with the spend of a call at `candidate`."""
@@ -72,9 +74,12 @@ async def take_token(principal: Principal, path: LimitedPath) -> HeaderPairs:
 async def admit(
     config: ModelsConfig, principal: Principal, kind: RequestKind, envelope: Envelope, first: Candidate
 ) -> Admission:
-    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent."""
+    """Reserves the most that the request may cost in every budget; raises MinuteBudgetSpent or BudgetSpent, and
+    BadRequest for a limit that cannot be reserved."""
     if kind == "count_tokens" or not BUDGETS.has_rules(principal.tenant_id):
         return Admission()
+    # Without a budget the provider decides: to some, -1 is a limit.
+    envelope.limits_check()
     provider, rates = config.providers[first.provider], known_rates(first)
     bound = _output_limit(kind, envelope, provider.model(first.model))
     output = min(bound.tokens * envelope.completions, MAX_TOKENS)
@@ -83,8 +88,7 @@ async def admit(
     tokens = envelope.input_estimate + output
     reservation = await BUDGETS.reserve(principal.tenant_id, principal.key_id, names, tokens, usd)
     headers = [] if reservation is None else budget_headers(reservation)
-    # Anthropic's clients always send a limit.
-    return Admission(headers, reservation, bound.tokens if bound.sent and kind != "messages" else None)
+    return Admission(headers, reservation, bound.tokens if bound.sent else None)
 
 
 def _output_limit(kind: RequestKind, envelope: Envelope, model: ModelEntry | None) -> OutputLimit:

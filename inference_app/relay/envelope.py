@@ -37,6 +37,7 @@ MAX_COMPLETIONS = 1000
 
 _ESTIMATED_BYTES_PER_TOKEN = 4
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_NUMBERS = (*_LIMIT_FIELDS, "n")
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
@@ -65,7 +66,8 @@ class Envelope:
         if not isinstance(model, str) or not model:
             raise BadRequest("'model' is required and must be a text.", field="model")
         streamed = _value(fields, "stream")
-        if streamed not in (None, True, False):
+        if streamed is not None and not isinstance(streamed, bool):
+            # Some readers take 1 for true.
             raise BadRequest("'stream' must be true or false.", field="stream")
         return cls(raw, fields, written, model, streamed is True, len(raw))
 
@@ -80,19 +82,25 @@ class Envelope:
         """Tokens of the request, estimated from its length: reserved, and charged if the provider reports no usage."""
         return self.size // _ESTIMATED_BYTES_PER_TOKEN + 1
 
+    def limits_check(self) -> None:
+        """Raises BadRequest for a limit of tokens, or a number of completions, that is no whole number from 0 up. Some
+        providers read "9" and 9.0 as 9, and a negative limit as none, so none of them could be reserved in a budget."""
+        for name in _NUMBERS:
+            value = _value(self.fields, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise BadRequest(f"'{name}' must be a whole number that is not negative.", field=name)
+
     @property
     def output_bound(self) -> int | None:
         """The client's own limit for the tokens of one completion; None without one. Providers differ in the field that
-        they read, so the largest counts."""
-        values = [_value(self.fields, name) for name in _LIMIT_FIELDS]
-        given = [value for value in values if isinstance(value, int) and value > 0]
-        return min(max(given), MAX_TOKENS) if given else None
+        they read, so the largest counts. Call `limits_check` first."""
+        given = max(_value(self.fields, name) or 0 for name in _LIMIT_FIELDS)
+        return min(given, MAX_TOKENS) or None
 
     @property
     def completions(self) -> int:
-        """The number of completions that the client asks for."""
-        number = _value(self.fields, "n")
-        return min(number, MAX_COMPLETIONS) if isinstance(number, int) and number > 1 else 1
+        """The number of completions that the client asks for. Call `limits_check` first."""
+        return min(max(1, _value(self.fields, "n") or 1), MAX_COMPLETIONS)
 
     def forget_body(self) -> None:
         """Frees the body, which nobody needs any more once a provider has begun to respond."""

@@ -71,7 +71,7 @@ def _failures_table(failures: QuerySet[Run], address: str) -> list[Table]:
             (
                 run.session.public_id,
                 run.error_code or "",
-                (run.error_reason or "")[:_CELL_CHARACTERS],
+                visible_text((run.error_reason or "")[:_CELL_CHARACTERS]),
                 f"{run.ended_at:%Y-%m-%d %H:%M:%S}",
                 run.session.tenant.slug,
             ),

@@ -23,6 +23,7 @@ from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge, cost, group_digits
 from core_app import jsontext
 from core_app.database import write_transaction
+from core_app.visible_text import visible_text
 from sessions_app.admin import session_lists
 from sessions_app.models import AgentSession, Run, SessionState
 from sessions_app.services.erasure import session_erase
@@ -88,7 +89,7 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
     def session_label(self, session: AgentSession) -> SafeString:
         """The id, and below it the model and the client's title, truncated."""
         under = " · ".join(filter(None, [session.model, session.title]))[:80]
-        return format_html("{}<span class='under'>{}</span>", session.public_id, under)
+        return format_html("{}<span class='under'>{}</span>", session.public_id, visible_text(under))
 
     @admin.display(description="updated")
     def last_change(self, session: AgentSession) -> str:

@@ -8,7 +8,8 @@ import pytest
 from django.test import Client
 
 from core_app import clock, jsontext
-from sessions_app.models import AgentSession, Run, RunState, SessionState
+from events_app.models import Event
+from sessions_app.models import AgentSession, Message, Run, RunState, SessionState
 from sessions_app.services.run_control import run_abort
 from tenants_app.models import AuditEntry
 from tests.admin.conftest import CALLS, SESSIONS, Scoped, Waiting, act, call_made, session_made, waiting_made
@@ -257,20 +258,24 @@ def test_invisible_characters_are_shown_where_a_person_decides(root: Client, wai
         question=HIDDEN, options=jsontext.encode_text([{"id": "a", "label": HIDDEN}])
     )
     AgentSession.objects.update(title=HIDDEN)
+    Run.objects.update(text=HIDDEN)
+    Message.objects.update(content=HIDDEN, calls=jsontext.encode_text([{"name": HIDDEN}]))
+    Event.objects.update(data=jsontext.encode_text({"text": HIDDEN}))
     pages = [
         act(root, CALLS, "approve", call, confirmed=False),
         act(root, CALLS, "answer", waiting.question, confirmed=False),
         root.get(f"{CALLS}{call.pk}/change/"),
         root.get(f"{CALLS}{waiting.question.pk}/change/"),
         root.get(waiting.page),
+        root.get(SESSIONS),
         root.get(CALLS),
         root.get("/admin/"),
     ]
     for page in pages:
         text = page.content.decode()
         assert "\\u202e" in text, page.request["PATH_INFO"]
-    for page in pages[:4]:
-        assert not set("\u202e\u202c\u200b") & set(page.content.decode())
+        assert not set("\u202e\u202c\u200b") & set(text), page.request["PATH_INFO"]
+    for page in pages[:5]:
         assert '<mark title="an invisible character">' in page.content.decode()
 
 

@@ -22,11 +22,13 @@ from tests.benchmarks.serving import deployment, running_server
 from tests.process.transport import FakeTransport, table_of
 from tests.stack.client import Client
 from tests.stack.deployment import KEY
-from tests.stack.hostile_clients import ENDLESS_HEADS, FLOODS, flood_socket, half_open, send_endlessly
+from tests.stack.hostile_clients import ENDLESS_HEADS, FLOODS, flood_socket, half_open, post_in_pieces, send_endlessly
 
 HALF_OPEN = 1000
 MOST = 60 * 1024 * 1024
 ATTACKERS = 4
+POSTERS = 24
+PIECES = 256 * 1024
 BUDGET_MS = 250
 QUIET_SECONDS = 2.0
 REQUESTS = 20_000
@@ -67,9 +69,13 @@ def attacks(port: int) -> dict[str, Callable[[], Awaitable[Any]]]:
     def flood(name: str) -> Callable[[], Awaitable[Any]]:
         return lambda: asyncio.gather(*(flood_socket(port, "flooded", KEY, name, MOST) for _ in range(ATTACKERS)))
 
+    async def in_pieces() -> None:
+        await asyncio.gather(*(post_in_pieces(port, "/admin/login/", b"a" * PIECES) for _ in range(POSTERS)))
+
     heads = {f"{ATTACKERS} endless heads, {name}": endless(*pieces) for name, pieces in ENDLESS_HEADS.items()}
     floods = {f"{ATTACKERS} floods of {name}": flood(name) for name in FLOODS}
-    return {f"{HALF_OPEN} half-open connections": silent, **heads, **floods}
+    crowds = {f"{HALF_OPEN} half-open connections": silent, f"{POSTERS} bodies in pieces of a byte": in_pieces}
+    return {**crowds, **heads, **floods}
 
 
 async def slowest_ms(http: aiohttp.ClientSession, url: str, attack: Callable[[], Awaitable[Any]]) -> float:

@@ -30,6 +30,11 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 CLICKABLE = ", ".join(f"{place} {kind}" for place in ("main", "form") for kind in ("a", "button", "input[type=submit]"))
+VIOLATIONS = """document.addEventListener("securitypolicyviolation", event => reportViolation(
+  `${document.URL}: ${event.effectiveDirective} blocked ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`
+))"""
+"""Runs before a page's own scripts, whatever its policy says."""
+
 SECONDS = 90.0
 EXIT_SECONDS = 60.0
 
@@ -53,6 +58,9 @@ class Browser:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self.errors: list[str] = []
+        self.violations: list[str] = []
+        """What a page's policy blocked, with the page and the place in it."""
+
         self.dialogs: list[str] = []
 
     async def __aenter__(self) -> Browser:
@@ -76,6 +84,9 @@ class Browser:
     async def __aexit__(self, *failure: object) -> None:
         if self._reader is not None:
             self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        if self._socket is not None:
+            await self._socket.close()
         if self._http is not None:
             await self._http.close()
         if self._process is not None:
@@ -100,6 +111,8 @@ class Browser:
         self._reader = asyncio.create_task(self._read())
         for domain in ("Page", "Runtime", "Log"):
             await self._do(f"{domain}.enable")
+        await self._do("Runtime.addBinding", name="reportViolation")
+        await self._do("Page.addScriptToEvaluateOnNewDocument", source=VIOLATIONS)
 
     async def _read(self) -> None:
         assert self._socket is not None
@@ -111,6 +124,8 @@ class Browser:
                 self._loaded.set()
             elif received["method"] == "Page.javascriptDialogOpening":
                 self.dialogs.append(received["params"]["message"])
+            elif received["method"] == "Runtime.bindingCalled":
+                self.violations.append(received["params"]["payload"])
             elif received["method"] == "Runtime.exceptionThrown":
                 self.errors.append(received["params"]["exceptionDetails"]["text"])
             elif received["method"] == "Log.entryAdded" and received["params"]["entry"]["level"] == "error":
@@ -193,6 +208,12 @@ class Browser:
         """Prefers dark colours, or light ones."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         await self._do("Emulation.setEmulatedMedia", features=features)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Gives the page another size."""
+        await self._do(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
 
     async def shot(self, file: Path, *, whole: bool = True) -> None:
         """A picture of the page."""

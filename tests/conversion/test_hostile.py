@@ -41,6 +41,23 @@ STREAM = chat_stream(
 PAIRS: list[tuple[ClientDialect, Wire]] = [(client, wire) for client, wires in WIRES.items() for wire in wires]
 
 
+@pytest.mark.parametrize(("client", "wire"), PAIRS)
+def test_a_field_of_the_providers_wire_does_not_take_the_place_of_a_converted_one(
+    client: ClientDialect, wire: Wire
+) -> None:
+    said = [{"role": "user", "content": "Hi"}]
+    body = {
+        "model": "m",
+        "max_tokens": 5,
+        "max_output_tokens": 5,
+        "input" if client == "responses" else "messages": said,
+    }
+    expected = converter(client, wire).convert_request(copy.deepcopy(body))
+    # What the client's API does not have is the provider's business, but for what the conversion has written.
+    foreign = {name: "forged" for name in expected if name not in body and name != "store"}
+    assert converter(client, wire).convert_request({**body, **foreign}) == expected
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yields the path of each part that can be replaced."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core_app import json_size
 from core_app.errors import BadRequest
 from core_app.json_size import MAX_NODES, has_more_nodes
 from core_app.jsontext import decode_untrusted
@@ -36,6 +39,31 @@ def test_values_are_counted_exactly_but_for_one_more_per_container(value: Any, a
     count = nodes(value)
     assert not has_more_nodes(raw, count + containers(value))
     assert has_more_nodes(raw, count - 1) or len(raw) <= 2 * (count - 1)
+
+
+@given(VALUES, st.booleans(), st.integers(1, 9))
+def test_values_are_counted_across_the_windows_that_are_read(value: Any, ascii_only: bool, window: int) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+    with mock.patch.object(json_size, "_STRINGS_WINDOW", window):
+        counted = [limit for limit in range(len(raw)) if not json_size._values_exceed(raw, limit)]
+    assert counted == [limit for limit in range(len(raw)) if not json_size._values_exceed(raw, limit)]
+
+
+@pytest.mark.parametrize("piece", ['"",', '"a":1,', r'"\\\",', r'"\",', '"'])
+def test_a_count_takes_no_step_for_each_string(piece: str) -> None:
+    steps = 0
+
+    def step(frame: Any, event: str, argument: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    raw = f"[{piece * 300_000}".encode()
+    sys.setprofile(step)
+    try:
+        has_more_nodes(raw, 200_000)
+    finally:
+        sys.setprofile(None)
+    assert steps < 50_000
 
 
 @pytest.mark.parametrize("piece", ["[],", "{},", '"",', "0,", '{"a":0},', "[[0]],", '{"":{"":0}},', r'"\"",', '"[,{",'])

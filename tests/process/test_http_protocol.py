@@ -9,12 +9,14 @@ import pytest
 
 from edge_app.http.asgi import tell_client_known
 from gateway_project.process.connections import SPARED_TICKS, ConnectionTable
-from gateway_project.process.http_protocol import MAX_PIPELINED
+from gateway_project.process.http_protocol import MAX_PIPELINED, SLICE_BYTES, TURN_PIECES
 from tests.process.transport import LIMITS, connect, table_of, turns
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n"
 PIECE = 65_536
+PIECES = b"1\r\na\r\n"
+MAX_TURN_PIECES = TURN_PIECES + SLICE_BYTES // len(PIECES) + 1
 
 
 class Application:
@@ -332,3 +334,59 @@ async def test_refusals_are_logged_as_sums_once_a_minute(
         connect(application, table)[0].data_received(b"GET /" + b"a" * 2000)
         table.tick()
     assert [line["url"] for line in lines] == [60]
+
+
+async def test_other_connections_get_the_loop_between_the_pieces_of_a_body(table: ConnectionTable) -> None:
+    count, bodies = 20_000, []
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        bodies.append(body)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    protocol, transport = connect(read, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n" + PIECES * count)
+    pieces = [protocol._pieces]
+    while not transport.reading:
+        await turns(1)
+        pieces.append(protocol._pieces)
+    assert len(pieces) > count / MAX_TURN_PIECES
+    assert max(pieces) <= MAX_TURN_PIECES
+    protocol.data_received(b"0\r\n\r\n" + GET)
+    await turns(20)
+    assert bodies == [b"a" * count, b""]
+    assert transport.statuses == [200, 200]
+
+
+async def test_what_comes_while_pieces_wait_keeps_its_order(table: ConnectionTable) -> None:
+    bodies = []
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        bodies.append(body)
+
+    protocol, transport = connect(read, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n" + PIECES * 5000)
+    assert not transport.reading
+    transport.resume_reading()
+    protocol.data_received(b"1\r\nb\r\n0\r\n\r\n")
+    assert not transport.reading
+    await turns(200)
+    assert bodies == [b"a" * 5000 + b"b"]
+
+
+async def test_pieces_that_wait_end_with_their_connection(application: Application, table: ConnectionTable) -> None:
+    application.answer.clear()
+    protocol, transport = connect(application, table)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n" + PIECES * 5000)
+    transport.close()
+    await turns(200)
+    assert (table.open, table.waiting) == (0, 0)
+    assert transport.statuses == []

@@ -68,6 +68,22 @@ async def send_endlessly(port: int, start: bytes, piece: bytes, most: int) -> tu
     return sent, response
 
 
+async def post_in_pieces(port: int, path: str, body: bytes) -> bytes:
+    """Sends a body in chunks of one byte, which need no key where the path needs none; returns the response."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answering = asyncio.create_task(_read_all(reader))
+    head = f"POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with contextlib.suppress(OSError):
+        writer.write(head.encode())
+        for start in range(0, len(body), PIECE):
+            writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in body[start : start + PIECE]))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+    response = await answering
+    writer.transport.abort()
+    return response
+
+
 async def flood_socket(port: int, session: str, key: str, name: str, most: int) -> int | None:
     """Opens a session's socket and floods it with one kind of frame; returns the close code."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

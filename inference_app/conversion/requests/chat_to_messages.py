@@ -21,6 +21,7 @@ from inference_app.conversion.validation import (
     pick_fields,
     require_nonempty,
     require_object,
+    unknown_fields,
 )
 
 DEFAULT_MAX_TOKENS = 8192
@@ -55,7 +56,7 @@ def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
     if tools:
         body |= {"tools": tools, **_choice(chat)}
     body |= _fields(chat)
-    body |= {name: value for name, value in chat.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
     return ({**body, "stream": True} if chat.get("stream") else body), dropped
 
 

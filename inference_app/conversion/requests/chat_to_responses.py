@@ -18,6 +18,7 @@ from inference_app.conversion.validation import (
     pick_fields,
     require_object,
     require_string,
+    unknown_fields,
 )
 
 MAPPED = frozenset(
@@ -43,7 +44,7 @@ def chat_to_responses(chat: Json) -> Json:
     if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
         body["instructions"] = items.pop(0)["content"]
     body |= _tools(chat) | _text(chat) | _limits(chat)
-    body |= {name: value for name, value in chat.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
     return {**body, "stream": True} if chat.get("stream") else body
 
 

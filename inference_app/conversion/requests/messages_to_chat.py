@@ -33,6 +33,7 @@ from inference_app.conversion.validation import (
     require_nonempty,
     require_object,
     require_string,
+    unknown_fields,
 )
 
 MAPPED = frozenset(
@@ -67,7 +68,7 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
     chat |= _fields(body)
     if tools:
         chat |= {"tools": tools, **_choice(body.get("tool_choice"), names)}
-    chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    chat |= unknown_fields(body, MAPPED | LEFT_OUT | chat.keys())
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     return chat, tuple(dict.fromkeys(dropped))

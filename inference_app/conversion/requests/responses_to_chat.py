@@ -20,6 +20,7 @@ from inference_app.conversion.validation import (
     optional_object,
     pick_fields,
     require_object,
+    unknown_fields,
 )
 
 MAPPED = frozenset(
@@ -48,7 +49,7 @@ def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ..
     tools = _tools(body, names)
     chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
-    chat |= {name: value for name, value in body.items() if name not in MAPPED | LEFT_OUT and value is not None}
+    chat |= unknown_fields(body, MAPPED | LEFT_OUT | chat.keys())
     if not chat.get("logprobs"):
         # The Responses API accepts `top_logprobs` without `logprobs`, chat rejects it.
         chat.pop("top_logprobs", None)

@@ -258,6 +258,8 @@ async def test_output_without_a_bound_is_reserved_and_sent_where_a_budget_counts
     assert upstream.requests()[-1]["max_tokens"] == 300
     await relay.post("/v1/responses", {"model": "hello", "input": "Hi"})
     assert upstream.requests()[-1]["max_tokens"] == 300
+    await relay.post("/v1/messages", {"model": "hello", "messages": [{"role": "user", "content": "Hi"}]})
+    assert upstream.requests()[-1]["max_tokens"] == 300
     await relay.chat("hello", max_completion_tokens=5)
     assert "max_tokens" not in upstream.requests()[-1]
 
