@@ -73,7 +73,7 @@ class AgentAdmin(TenantModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request)
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         # The environment of a program may hold a key of the operator's.
         shown = ("tenant", "public_id", *FIELDS)
         return [name for name in shown if name != "entry" or self.has_change_permission(request)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from acp import PROTOCOL_VERSION, RequestError, schema
 from acp.agent.connection import AgentSideConnection
@@ -43,7 +43,11 @@ OPTIONS = [
     schema.PermissionOption(option_id=ALLOW, name="Allow", kind="allow_once"),
     schema.PermissionOption(option_id=REJECT, name="Reject", kind="reject_once"),
 ]
-STOP_REASONS: Mapping[str, str] = {"aborted": "cancelled", "deleted": "cancelled", "max_turns": "max_turn_requests"}
+STOP_REASONS: Mapping[str, Literal["cancelled", "max_turn_requests"]] = {
+    "aborted": "cancelled",
+    "deleted": "cancelled",
+    "max_turns": "max_turn_requests",
+}
 """Reasons of `agent_abort` that are no errors."""
 
 MAX_PROMPTS = 32
@@ -62,7 +66,7 @@ class LoadedSession(schema.LoadSessionResponse):
     session_id: Annotated[str, Field(alias="sessionId")]
 
 
-def answered(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+def answer_errors(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     """Turns what a method raises into the protocol's errors: the boundary of this wire."""
 
     @wraps(method)
@@ -87,7 +91,7 @@ class GatewayAgent:
         self._connection = connection
         self._backlog = backlog
 
-    @answered
+    @answer_errors
     async def initialize(self, protocol_version: int, **kwargs: Any) -> schema.InitializeResponse:
         """Tells what this agent can."""
         prompts = schema.PromptCapabilities(image=True, audio=True, embedded_context=True)
@@ -98,12 +102,12 @@ class GatewayAgent:
             auth_methods=[],
         )
 
-    @answered
+    @answer_errors
     async def authenticate(self, method_id: str, **kwargs: Any) -> schema.AuthenticateResponse:
         """Does nothing: the connection has a key."""
         return schema.AuthenticateResponse()
 
-    @answered
+    @answer_errors
     async def new_session(self, cwd: str, **kwargs: Any) -> schema.NewSessionResponse:
         """Creates a session; `_meta` may have `agent`, `model` and `sessionId`. Directories and servers of the editor's
         machine are out of the gateway's reach."""
@@ -112,7 +116,7 @@ class GatewayAgent:
         session = await database.run_action(Claim(principal.tenant_id, None), _create, principal, given)
         return schema.NewSessionResponse(session_id=session.public_id)
 
-    @answered
+    @answer_errors
     async def load_session(self, cwd: str, session_id: str, **kwargs: Any) -> LoadedSession:
         """Shows what was said in a session, from its beginning, or after the offset `_meta.since`."""
         principal = await self._admit()
@@ -127,7 +131,7 @@ class GatewayAgent:
                     break
         return LoadedSession(session_id=session_id, field_meta={"offset": here.newest.wire})
 
-    @answered
+    @answer_errors
     async def prompt(self, prompt: list[Any], session_id: str, **kwargs: Any) -> schema.PromptResponse:
         """Sends a prompt, and answers when its run has ended."""
         principal = await self._admit()

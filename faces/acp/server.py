@@ -64,7 +64,7 @@ class AcpEndpoint:
 
     def __init__(self) -> None:
         self._server = AcpServer(_make_agent)
-        self._application = AcpAsgiApp(self._server)
+        self._application: Any = AcpAsgiApp(self._server)
         self._owned: dict[str, Owned] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from acp import schema
 
@@ -48,7 +48,7 @@ def text_block(text: str) -> schema.TextContentBlock:
     return schema.TextContentBlock(type="text", text=text)
 
 
-def _started(data: Any, status: str) -> schema.ToolCallStart:
+def _started(data: Any, status: Literal["pending", "in_progress"]) -> schema.ToolCallStart:
     return schema.ToolCallStart(
         session_update="tool_call",
         tool_call_id=data["callId"],

@@ -20,6 +20,9 @@ from tests.gateway_harness import WAIT, Frame
 
 STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
 STREAMED |= {"meshEvents", "meshEventsV1"}
+ACP = {"acpEvents", "acpMessage", "acpEnd"}
+"""Tested in tests/faces/acp, by the library's own client."""
+
 CODELAB = {"codelabSocket", "codelabSocketV1", "codelabExecuteTool"}
 """Tested in tests/faces/codelab; the tool's endpoint has a key of its own, and answers 503 without one."""
 """Operations without a complete response: their frames are validated below. The model gateway's paths are validated in
@@ -79,7 +82,8 @@ async def test_every_operation_answers_as_documented(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
         )
         for operation in contract.operations()
-        if operation.name not in STREAMED | CODELAB and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
+        if operation.name not in STREAMED | CODELAB | ACP
+        and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
     }
     called = {name: statuses & expected.get(name, set()) for name, statuses in contract.seen.items()}
     assert called == expected

@@ -27,7 +27,7 @@ THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
 
 EXAMPLES = 100 if THOROUGH else 10
 STREAMS = ["followSession", "followGroup", "openSocket", "meshEvents"]
-SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash", "codelabSocket", "codelabSocketV1"]
+SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash", "codelabSocket", "codelabSocketV1", "acpEvents"]
 NEEDS_A_SETTING = ["codelabExecuteTool"]
 CHECKS = [
     schemathesis.checks.not_a_server_error,

@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
+from faces.acp.face import FACE as ACP
 from faces.agentbus.face import FACE as AGENTBUS
 from faces.codelab.face import FACE as CODELAB
 from faces.inference.openapi import DOCUMENT as INFERENCE
@@ -55,7 +56,7 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 
 def test_every_path_is_documented_and_no_other() -> None:
-    served = (FACE, AGENTBUS, CODELAB, MESH)
+    served = (FACE, AGENTBUS, CODELAB, MESH, ACP)
     views = {template(pattern) for face in served for pattern in face.urls}
     routes = (*PROBES, *(route for face in served for route in face.consumers))
     consumers = {template(route.pattern()) for route in routes}

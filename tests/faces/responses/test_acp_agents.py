@@ -123,8 +123,8 @@ class ToldLeg(RecordingLeg):
         self.told.set()
 
 
-def descendants() -> list[psutil.Process]:
-    return psutil.Process(os.getpid()).children(recursive=True)
+def descendants() -> list[Any]:
+    return list(psutil.Process(os.getpid()).children(recursive=True))
 
 
 async def test_an_approved_agent_finishes_its_task(engine: Engine, name: str) -> None:
