@@ -118,6 +118,18 @@ GATEWAY_MAX_AGENTS_PER_TENANT = env.int("MAX_AGENTS_PER_TENANT", 100)
 # A call that an agent addressed to the connected client waits this long for its result.
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
 
+# --- Tasks and spaces --------------------------------------------------------------------------------
+# `heartbeat` events on /events.
+GATEWAY_MESH_HEARTBEAT_SECONDS = env.float("MESH_HEARTBEAT_SECONDS", 30.0)
+# One tenant's spaces, and the bytes of their messages and artifacts together; 0 means no limit.
+GATEWAY_MAX_SPACES_PER_TENANT = env.int("MAX_SPACES_PER_TENANT", 100_000)
+GATEWAY_MAX_SPACE_BYTES_PER_TENANT = env.int("MAX_SPACE_BYTES_PER_TENANT", 10 * 1024 * 1024 * 1024)
+# Unfinished tasks of one tenant; 0 means no limit.
+GATEWAY_MAX_TASKS_PER_TENANT = env.int("MAX_TASKS_PER_TENANT", 10_000)
+# A directory for the files of spaces, which all hosts with web processes must have. Without it they are in the data
+# directory, or with PostgreSQL in the database.
+GATEWAY_ARTIFACTS_DIR = env.str("ARTIFACTS_DIR", "")
+
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
 GATEWAY_MAX_HEADERS = env.int("MAX_HEADERS", 100)
@@ -242,6 +254,7 @@ FACES = [
     "faces.responses",
     "faces.agentbus",
     "faces.codelab",
+    "faces.mesh",
     "faces.acp",
 ]
 
@@ -321,6 +334,24 @@ DATABASES = {
         synchronous=GATEWAY_SYNCHRONOUS,
         lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
+}
+
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "artifacts": (
+        {"BACKEND": "faces.mesh.storage.DatabaseStorage"}
+        if GATEWAY_DATABASE_URL and not GATEWAY_ARTIFACTS_DIR
+        else {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            # Files of tenants: not readable by others on this machine.
+            "OPTIONS": {
+                "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
+                "file_permissions_mode": 0o600,
+                "directory_permissions_mode": 0o700,
+            },
+        }
+    ),
 }
 
 _YEARS = 10 * 365 * 86_400

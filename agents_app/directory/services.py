@@ -205,7 +205,8 @@ def _own_row(principal: Principal, agent_id: str) -> Agent:
 
 def _lock_tenant(principal: Principal) -> None:
     """Serialises the registrations of a tenant, so that none passes the limit and no id is taken twice."""
-    Tenant.objects.select_for_update().only("pk").get(pk=principal.tenant_id)
+    # Without its key: rows that refer to the tenant are inserted meanwhile, by transactions that this one may wait for.
+    Tenant.objects.select_for_update(no_key=True).only("pk").get(pk=principal.tenant_id)
 
 
 def _check_owner(principal: Principal, row: Agent) -> None:

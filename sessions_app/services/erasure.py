@@ -22,6 +22,7 @@ from core_app.errors import Conflict, SessionNotFound
 from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
+from sessions_app.dependents import DEPENDENTS
 from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
@@ -94,6 +95,7 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     Raises Conflict while further sessions are created.
     """
     erased = 0
+    DEPENDENTS.tenant_erase(tenant)
     for found in _rounds(AgentSession.objects.filter(tenant=tenant).order_by("pk")):
         while sessions := list(itertools.islice(found, SESSIONS)):
             for session in sessions:

@@ -31,6 +31,7 @@ from tests.benchmarks import (
     idle_followers,
     job_wakeups,
     latency,
+    mesh,
     model_engine,
     old_snapshots,
     processes,
@@ -62,6 +63,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "hostile_input": hostile_input.measure,
     "hostile_tenant": hostile_tenant.measure,
     "hostile_bodies": hostile_bodies.measure,
+    "mesh": mesh.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})
