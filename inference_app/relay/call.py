@@ -13,6 +13,7 @@ import random
 from types import TracebackType
 
 from inference_app.catalogue.config import ModelsConfig, models_config
+from inference_app.catalogue.limits import target_limits
 from inference_app.errors import NoProvider, ProviderFailed
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.retry_policy import (
@@ -178,7 +179,8 @@ class UpstreamCall:
         else:
             model, unknown = target.candidate.model, unknown_fields(config, target)
             directed = envelope.body_for(model, leave_out=unknown, limit=limit)
-            converted = Envelope.open(converter.request(directed))
+            limits = target_limits(target.candidate.provider, provider, target.wire, model)
+            converted = Envelope.open(converter.request(directed, limits))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
 

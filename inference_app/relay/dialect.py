@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from core_app.errors import GatewayError
 from core_app.header_pairs import HeaderPairs
 from core_app.jsontext import encode
-from inference_app.errors import PathRateLimited, ProviderRefusal
+from inference_app.errors import PathRateLimited, ProviderRefusal, UnsupportedFields
 
 _CODES = {
     "unauthorized": "invalid_api_key",
@@ -75,7 +75,8 @@ class Anthropic:
 
     def body(self, error: GatewayError) -> Mapping[str, Any]:
         kind = self._types.get(error.status) or _fallback(error.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": error.message}}
+        details = {"details": error.details} if isinstance(error, UnsupportedFields) else {}
+        return {"type": "error", "error": {"type": kind, "message": error.message, **details}}
 
     def event(self, error: GatewayError) -> bytes:
         return b"event: error\ndata: " + encode(self.body(error)) + b"\n\n"

@@ -23,6 +23,7 @@ class _Call:
     given_id: str
     name: str
     custom: bool
+    signature: str | None = None
     pieces: list[str] = field(default_factory=list)
     started: bool = False
 
@@ -51,17 +52,17 @@ class CallSequencer:
         """True if every open call is complete."""
         return all(call.complete for call in self._waiting)
 
-    def read_deltas(self, deltas: Any) -> Iterator[Step]:
-        """Yields the steps of the `tool_calls` of a delta or a complete message."""
+    def read_deltas(self, deltas: Any, choice: int = 0) -> Iterator[Step]:
+        """Yields the steps of the `tool_calls` of a delta or a complete message. Each choice has indexes of its own."""
         for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-            yield from self._take_delta(delta, position, alone=len(deltas) == 1)
+            yield from self._take_delta(delta, position, choice, alone=len(deltas) == 1)
 
     def end(self) -> Iterator[Step]:
         """Yields the remaining steps of all open calls, in order."""
         while self._waiting:
             yield from self._close_first()
 
-    def _take_delta(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
+    def _take_delta(self, delta: Json, position: int, choice: int, *, alone: bool) -> Iterator[Step]:
         called = delta.get("custom") or delta.get("function") or {}
         custom = delta.get("custom") is not None
         given_id, name = delta.get("id") or "", called.get("name") or ""
@@ -70,13 +71,16 @@ class CallSequencer:
         index = delta.get("index")
         if index is None:
             # A delta without index and name continues the newest call.
-            index = self._waiting[-1].index if alone and self._waiting and not name else position
+            index = self._waiting[-1].index if alone and self._waiting and not name else (choice, position)
+        else:
+            index = (choice, index)
         call = self._find_open(index, given_id, name, text)
         if call is None:
-            call = _Call(index, given_id, name, custom)
+            call = _Call(index, given_id, name, custom, signature_of(delta))
             self._waiting.append(call)
             self.seen = True
         call.given_id, call.name = call.given_id or given_id, call.name or name
+        call.signature = call.signature or signature_of(delta)
         if text:
             call.pieces.append(text)
         if call is self._waiting[0]:
@@ -112,7 +116,7 @@ class CallSequencer:
         call.started = True
         call_id = call.given_id if call.given_id and call.given_id not in self._ids else self._new_id("call")
         self._ids.add(call_id)
-        yield CallStart(call_id, call.name, call.custom)
+        yield CallStart(call_id, call.name, call.custom, call.signature)
         if call.pieces:
             yield CallInput("".join(call.pieces))
 
@@ -128,6 +132,14 @@ class CallSequencer:
         yield CallEnd(call.complete)
         if self._waiting and self._waiting[0].name:
             yield from self._emit_start(self._waiting[0])
+
+
+def signature_of(delta: Json) -> str | None:
+    """Returns Gemini's signature of a call, or of the text of a delta."""
+    extra = delta.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) and signature else None
 
 
 def _parse_json(text: str) -> Any:
