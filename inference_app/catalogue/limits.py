@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core_app.lifecycle import process_wide
+
 if TYPE_CHECKING:
     from inference_app.catalogue.config import ProviderEntry, Wire
+
+
+MAX_REMEMBERED = 1024
+"""Targets whose limits are kept; clients may send any name of a model."""
 
 
 class _Closed(BaseModel):
@@ -170,6 +176,28 @@ def target_limits(provider: str, entry: ProviderEntry, wire: Wire, model: str) -
     for more in _layers(provider, entry, wire, model):
         limits = limits.extended(more)
     return limits
+
+
+class TargetLimits:
+    """The limits of the targets in use, merged once for one configuration."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], tuple[ProviderEntry, Limits]] = {}
+
+    def limits(self, provider: str, entry: ProviderEntry, wire: Wire, model: str) -> Limits:
+        """Returns `target_limits`."""
+        known = self._known.get((provider, wire, model))
+        if known is not None and known[0] is entry:
+            return known[1]
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        limits = target_limits(provider, entry, wire, model)
+        self._known[(provider, wire, model)] = entry, limits
+        return limits
+
+
+TARGET_LIMITS = process_wide(TargetLimits())
+"""Process-wide instance."""
 
 
 def _layers(provider: str, entry: ProviderEntry, wire: Wire, model: str) -> Iterator[Limits | None]:
