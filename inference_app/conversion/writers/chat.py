@@ -108,7 +108,9 @@ class ChatWriter:
         places = {"start_index": self._part + step.start, "end_index": self._part + step.end}
         page = {"url": step.url, "title": step.title, **places}
         self._annotations.append({"type": "url_citation", "url_citation": page})
-        return [*self._start_chunks(), self._chunk({"annotations": [self._annotations[-1]]})]
+        # Clients put the entries of a list together by their indexes.
+        delta = {"index": len(self._annotations) - 1, **self._annotations[-1]}
+        return [*self._start_chunks(), self._chunk({"annotations": [delta]})]
 
     def _write_seal(self, step: steps.Seal) -> list[Json]:
         """Returns the chunk with the state of the reasoning so far, as OpenRouter sends it."""

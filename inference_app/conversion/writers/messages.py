@@ -122,15 +122,18 @@ class MessagesWriter:
 
     def _write_citation(self, step: steps.Citation) -> list[Json]:
         """Returns the citation of a web page, of which other wires know the place in the text and not the page's."""
+        events: list[Json] = []
+        if self._open is None or self._open["type"] != "text":
+            events = self._start_block({"type": "text", "text": "", "citations": None})
+            self._start = self._length
         block = self._open
-        if block is None or block["type"] != "text":
-            return []
+        assert block is not None
         begin, end = (max(0, self._part + place - self._start) for place in (step.start, step.end))
         cited = step.cited_text if step.cited_text is not None else "".join(self._pieces)[begin:end]
         page = {"type": "web_search_result_location", "url": step.url, "title": step.title, "cited_text": cited}
         citation = {**page, "encrypted_index": ""}
         block["citations"] = [*(block["citations"] or ()), citation]
-        return [self._delta_event({"type": "citations_delta", "citation": citation})]
+        return [*events, self._delta_event({"type": "citations_delta", "citation": citation})]
 
     def _write_seal(self, step: steps.Seal) -> list[Json]:
         """Returns the events that end a thinking block with its signature; reasoning without text is redacted."""
