@@ -7,15 +7,18 @@ encoder. Lone surrogates and other values that orjson rejects are cleaned everyw
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
 
 from core_app import jsontext
 from core_app.errors import BadRequest
+from core_app.surrogates import replace_lone_surrogates
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _TOOL_USE = b'"tool_use"'
 
@@ -38,14 +41,13 @@ class _Block(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: msgspec.Raw = msgspec.Raw(b"")
+    content: list[_Block] | str | None = None
 
 
 class _Conversation(msgspec.Struct):
     messages: list[_Message] = []
 
 
-_BLOCKS = msgspec.json.Decoder(list[_Block])
 _CONVERSATION = msgspec.json.Decoder(_Conversation)
 _MESSAGE = msgspec.json.Decoder(_Message)
 
@@ -70,24 +72,35 @@ def decode_request(raw: bytes) -> Any:
     """Decodes a client's request, with the inputs of Anthropic's `tool_use` blocks as ExactObject."""
     value = decode(raw)
     if _TOOL_USE in raw and isinstance(value, dict) and isinstance(value.get("messages"), list):
-        try:
-            contents = [message.content for message in _CONVERSATION.decode(raw).messages]
-        except (msgspec.DecodeError, RecursionError):
-            return value
-        for message, content in zip(value["messages"], contents, strict=True):
-            _keep_inputs(message, content)
+        exact = _decode_exactly(_CONVERSATION, raw)
+        if exact is not None:
+            for message, kept in zip(value["messages"], exact.messages, strict=True):
+                _keep_inputs(message, kept)
     return value
 
 
 def decode_answer(raw: bytes) -> Any:
     """Decodes a provider's answer, with the inputs of Anthropic's `tool_use` blocks as ExactObject."""
     value = decode(raw)
-    if _TOOL_USE in raw and isinstance(value, dict):
-        try:
-            _keep_inputs(value, _MESSAGE.decode(raw).content)
-        except (msgspec.DecodeError, RecursionError):
-            return value
+    if _TOOL_USE in raw and isinstance(value, dict) and (exact := _decode_exactly(_MESSAGE, raw)) is not None:
+        _keep_inputs(value, exact)
     return value
+
+
+def _decode_exactly(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:
+    """Returns the parts whose text is kept; None for a body of another shape. Halves of surrogate pairs, which msgspec
+    refuses, are replaced."""
+    try:
+        return decoder.decode(raw)
+    except RecursionError:
+        return None
+    except msgspec.DecodeError:
+        whole = replace_lone_surrogates(raw)
+    if whole is None:
+        return None
+    with suppress(msgspec.DecodeError, RecursionError):
+        return decoder.decode(whole)
+    return None
 
 
 def parse_object(text: str) -> ExactObject | None:
@@ -108,16 +121,11 @@ def object_text(value: Json) -> str:
     return value.text if isinstance(value, ExactObject) else encode(value).decode()
 
 
-def _keep_inputs(message: Any, content: msgspec.Raw) -> None:
+def _keep_inputs(message: Json, exact: _Message) -> None:
     """Replaces the inputs of a message's calls by the same objects with their text."""
-    blocks = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(blocks, list) or _TOOL_USE not in bytes(content):
+    if not isinstance(exact.content, list):
         return
-    try:
-        raws = _BLOCKS.decode(content)
-    except (msgspec.DecodeError, RecursionError):
-        return
-    for block, raw in zip(blocks, raws, strict=True):
+    for block, raw in zip(message["content"], exact.content, strict=True):
         if raw.type == "tool_use" and isinstance(block.get("input"), dict):
             block["input"] = ExactObject(block["input"], bytes(raw.input).decode())
 

@@ -77,9 +77,14 @@ def thread_check(thread: Any) -> None:
 def dropped_fields(source: str, body: Json) -> Iterator[str]:
     """Yields the names of the fields that a conversion leaves out; `source` is a dialect before chat, or a wire after
     it."""
-    for name in _LEFT_OUT.get(source, ()):
-        value = body.get(name)
-        if name in _SILENT or value in (None, False, "", [], {}) or value == _DEFAULTS.get(name):
+    left_out = _LEFT_OUT.get(source, frozenset())
+    for name, value in body.items():
+        if (
+            name not in left_out
+            or name in _SILENT
+            or value in (None, False, "", [], {})
+            or value == _DEFAULTS.get(name)
+        ):
             continue
         yield name
 

@@ -112,6 +112,8 @@ class Fit:
 
     def _fit_chat_message(self, message: Json) -> Json:
         if message["role"] == "tool":
+            if self._limits.call_id is None:
+                return message
             return {**message, "tool_call_id": self._fit_id(message.get("tool_call_id"))}
         if isinstance(message.get("content"), list):
             self._check_parts(message["content"])
@@ -130,6 +132,8 @@ class Fit:
     def _fit_call(self, call: Json, is_first: bool) -> Json:
         """Fits a call. Gemini signs the first of parallel calls."""
         extra = call.get("extra_content")
+        if self._limits.call_id is None and (self._limits.signatures is True or extra is None) and not is_first:
+            return call
         call = {**call, "id": self._fit_id(call.get("id"))}
         if self._limits.signatures is False:
             call.pop("extra_content", None)

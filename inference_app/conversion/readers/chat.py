@@ -47,6 +47,7 @@ _REASONS = {
     "recitation": FinishReason.CONTENT_FILTER,
     "refusal": FinishReason.CONTENT_FILTER,
 }
+_PLAIN = frozenset({"role", "content"})
 _KNOWN_PARTS = frozenset({"text", "output_text", "thinking", "reasoning", "refusal"})
 
 
@@ -125,6 +126,20 @@ class ChatReader:
 
     def _read_choice(self, delta: Json, choice: Json) -> Iterator[Step]:
         content = delta.get("content")
+        if delta.keys() <= _PLAIN and isinstance(content, str) and not choice.get("logprobs"):
+            # Nearly every delta.
+            if content:
+                self._length += len(content)
+                yield from self._emit(Text(content))
+        else:
+            yield from self._read_delta(delta, content, choice)
+        reason = choice.get("finish_reason")
+        if reason and str(reason).lower() not in _NONE:
+            self._reasons[choice.get("index") or 0] = str(reason).lower()
+            stop = choice.get("stop_reason")
+            self._sequence = stop if isinstance(stop, str) and reason == "stop" else self._sequence
+
+    def _read_delta(self, delta: Json, content: Any, choice: Json) -> Iterator[Step]:
         if thought := _reasoning_text(delta, content):
             yield from self._emit(Reasoning(thought))
         if isinstance(details := delta.get("reasoning_details"), list):
@@ -141,11 +156,6 @@ class ChatReader:
             yield from self._cite(annotation)
         if (signature := signature_of(delta)) is not None:
             yield from self._emit(Seal({"format": "google", "signature": signature}, alone=True))
-        reason = choice.get("finish_reason")
-        if reason and str(reason).lower() not in _NONE:
-            self._reasons[choice.get("index") or 0] = str(reason).lower()
-            stop = choice.get("stop_reason")
-            self._sequence = stop if isinstance(stop, str) and reason == "stop" else self._sequence
 
     def _cite(self, annotation: Any) -> Iterator[Step]:
         page = annotation.get("url_citation") if isinstance(annotation, dict) else None
@@ -164,6 +174,8 @@ class ChatReader:
             self._delayed.append(step)
             return
         yield from self._calls.end()
+        delayed, self._delayed = self._delayed, []
+        yield from delayed
         yield step
 
     def _finish_reason(self) -> FinishReason:
