@@ -45,6 +45,7 @@ class CallSequencer:
         self._new_id = new_id
         self._ids: set[str] = set(taken)
         self._waiting: list[_Call] = []
+        self._closed: set[Any] = set()
         self.seen = False
 
     @property
@@ -75,6 +76,9 @@ class CallSequencer:
         else:
             index = (choice, index)
         call = self._find_open(index, given_id, name, text)
+        if call is None and index in self._closed and not (name or given_id or text.strip()):
+            # The rest of a call that other content has ended.
+            return
         if call is None:
             call = _Call(index, given_id, name, custom, signature_of(delta))
             self._waiting.append(call)
@@ -123,6 +127,7 @@ class CallSequencer:
     def _close_first(self) -> Iterator[Step]:
         """Ends the first call and yields the buffered part of the next one."""
         call = self._waiting.pop(0)
+        self._closed.add(call.index)
         if not call.started:
             yield from self._emit_start(call)
         if not call.custom and not "".join(call.pieces).strip():
