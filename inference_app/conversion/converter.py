@@ -18,7 +18,7 @@ from inference_app.catalogue.config import Wire
 from inference_app.catalogue.limits import WIRE_LIMITS, Limits
 from inference_app.conversion import exact_json
 from inference_app.conversion.failures import CompletionError
-from inference_app.conversion.fields import dropped_fields, header_value, refused_check
+from inference_app.conversion.fields import dropped_fields, header_value, without_refused
 from inference_app.conversion.fit import Fit
 from inference_app.conversion.readers.chat import ChatReader
 from inference_app.conversion.readers.messages import MessagesReader
@@ -85,7 +85,7 @@ class RequestConverter:
         """Returns the provider's request, within the limits of the target (None: those of all providers of the wire).
         Raises BadRequest for what the target cannot express."""
         self._names = ToolNames()
-        refused_check(self._client, body)
+        body = without_refused(self._client, body)
         chat, dropped = self._request_to_chat(body)
         left_out = [*dropped_fields(self._client, body), *dropped_fields(self._wire, chat)]
         several = isinstance(chat.get("n"), int) and chat["n"] > 1

@@ -56,16 +56,20 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def refused_check(dialect: Dialect, body: Json) -> None:
-    """Raises UnsupportedParameter for a field that a conversion may not leave out."""
+def without_refused(dialect: Dialect, body: Json) -> Json:
+    """Returns the request without refused fields, which are empty; raises UnsupportedParameter for one that is not."""
     if dialect == "messages":
         thread_check(body.get(THREAD))
-    for name, why in REFUSED[dialect].items():
+    refused = REFUSED[dialect]
+    for name, why in refused.items():
         if body.get(name):
             raise UnsupportedParameter(f"{name} {why}", field=name)
     modalities = body.get("modalities")
     if dialect == "chat" and isinstance(modalities, list) and any(kind != "text" for kind in modalities):
         raise UnsupportedParameter(f"modalities {_ANSWER}", field="modalities")
+    if body.keys().isdisjoint(refused):
+        return body
+    return {name: value for name, value in body.items() if name not in refused}
 
 
 def thread_check(thread: Any) -> None:

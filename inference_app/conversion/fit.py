@@ -75,7 +75,7 @@ class Fit:
         given = stops if isinstance(stops, list) else [stops]
         if stops is None or not all(isinstance(stop, str) for stop in given):
             return
-        if not self._limits.blank_text and any(not stop.strip() for stop in given):
+        if not self._limits.blank_text and any(not str(stop).strip() for stop in given):
             raise self._refuse(field, "has a stop sequence of white space, which this provider refuses.")
         if self._limits.stops is not None and len(given) > self._limits.stops:
             raise self._refuse(
@@ -168,7 +168,8 @@ class Fit:
     def _fit_item(self, item: Json) -> Json:
         if "call_id" in item:
             return {**item, "call_id": self._fit_id(item["call_id"])}
-        for part in item.get("content") if isinstance(item.get("content"), list) else ():
+        content = item.get("content")
+        for part in content if isinstance(content, list) else ():
             self._check_url(part.get("image_url"))
         return item
 

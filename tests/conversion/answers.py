@@ -293,9 +293,9 @@ def response_body(answer: Answer) -> Json:
     if parts:
         output.append({"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": parts})
     for call in answer.calls:
-        shape = {"type": "function_call", "id": f"fc_{call.id}", "call_id": call.id, "name": call.name}
-        output.append({**shape, "arguments": call.arguments, "status": "completed"})
-    shape = {"id": "resp_1", "object": "response", "created_at": 5, "model": "m", "status": status, "error": None}
+        named = {"type": "function_call", "id": f"fc_{call.id}", "call_id": call.id, "name": call.name}
+        output.append({**named, "arguments": call.arguments, "status": "completed"})
+    shape: Json = {"id": "resp_1", "object": "response", "created_at": 5, "model": "m", "status": status, "error": None}
     why = {"reason": "max_output_tokens"} if answer.cut_off else None
     counted = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     return {**shape, "incomplete_details": why, "output": output, "usage": counted}

@@ -22,7 +22,7 @@ SAID = TEXTS | TEXTS.map(lambda text: text + " \n") | BLANKS
 SPOKEN = TEXTS.filter(str.strip)
 """Text that Anthropic's clients may send."""
 
-SEALS = st.sampled_from(
+SEALS: st.SearchStrategy[Json] = st.sampled_from(
     [
         {"format": "anthropic", "signature": "c2ln"},
         {"format": "anthropic", "data": "ZGF0YQ=="},
@@ -124,7 +124,7 @@ def _chat_tools(draw: st.DrawFn, names: list[str]) -> Json:
 
 @st.composite
 def _chat_user(draw: st.DrawFn) -> Json:
-    parts = [{"type": "text", "text": draw(SAID)}]
+    parts: list[Json] = [{"type": "text", "text": draw(SAID)}]
     if draw(st.booleans()):
         parts.append({"type": "image_url", "image_url": {"url": draw(IMAGE_URLS)}})
     if draw(st.booleans()):
@@ -151,7 +151,7 @@ def _chat_turn(draw: st.DrawFn, names: list[str]) -> list[Json]:
         }
         for call_id in ids
     ]
-    message = {"role": "assistant", "content": draw(st.none() | SAID), "tool_calls": calls}
+    message: Json = {"role": "assistant", "content": draw(st.none() | SAID), "tool_calls": calls}
     if draw(st.booleans()):
         detail = {
             "type": "reasoning.text",

@@ -123,7 +123,7 @@ def test_items_that_come_whole_count(client: ClientDialect, place: str) -> None:
 @pytest.mark.parametrize("client", ["chat", "messages"])
 def test_deltas_go_to_the_item_of_their_index(client: ClientDialect) -> None:
     at = "response.function_call_arguments.delta"
-    events = [{"type": "response.created", "response": {"id": "r", "status": "in_progress"}}]
+    events: list[Json] = [{"type": "response.created", "response": {"id": "r", "status": "in_progress"}}]
     for n in range(2):
         item = {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": "f", "arguments": ""}
         events.append({"type": "response.output_item.added", "output_index": n, "item": item})
@@ -208,7 +208,7 @@ def test_arguments_keep_their_digits_and_characters_in_a_history() -> None:
     use = b'{"type":"tool_use","id":"a","name":"f","input":%b}' % EXACT.encode()
     raw = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[%b]}]}'
     for wire in ("openai-chat", "openai-responses"):
-        sent = RequestConverter("messages", wire).request(raw % use)  # type: ignore[arg-type]
+        sent = RequestConverter("messages", wire).request(raw % use)
         assert json.dumps(EXACT).encode() in sent
 
 

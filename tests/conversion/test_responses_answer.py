@@ -20,7 +20,7 @@ from tests.conversion.building import (
     streamed,
 )
 
-TOOLS = [
+TOOLS: list[Json] = [
     {"type": "function", "name": "look"},
     {"type": "namespace", "name": "crm", "description": "d", "tools": [{"type": "function", "name": "find"}]},
     {"type": "custom", "name": "apply_patch"},

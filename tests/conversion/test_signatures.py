@@ -52,7 +52,7 @@ def responses_turn(output: list[Json]) -> Json:
 def test_geminis_signature_comes_back_with_its_call(client: ClientDialect, streamed: bool) -> None:
     made = converter(client)
     if client == "messages":
-        block = {"type": "tool_use", "id": "", "name": "f", "input": {}}
+        block: Json = {"type": "tool_use", "id": "", "name": "f", "input": {}}
         if streamed:
             events = events_of(made.feed(gemini_stream()) + made.finish())
             block["id"] = next(e["content_block"]["id"] for e in events if e["type"] == "content_block_start")

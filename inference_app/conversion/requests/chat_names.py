@@ -17,7 +17,8 @@ def rename_tools(chat: Json, names: ToolNames) -> Json:
     for tool in tools if isinstance(tools, list) else ():
         name = _name(tool)
         changed = changed or (name is not None and names.add(Origin(name)) != name)
-    for message in chat.get("messages") if isinstance(chat.get("messages"), list) else ():
+    messages = chat.get("messages")
+    for message in messages if isinstance(messages, list) else ():
         calls = message.get("tool_calls") if isinstance(message, dict) else None
         for call in calls if isinstance(calls, list) else ():
             name = _name(call)

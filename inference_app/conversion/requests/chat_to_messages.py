@@ -36,7 +36,7 @@ MAPPED = frozenset(
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "modalities",
+        "frequency_penalty", "logit_bias", "logprobs", "metadata", "modalities",
         "moderation", "n", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention", "safety_identifier", "seed", "service_tier", "store", "stream_options",
         "top_logprobs", "verbosity", "web_search_options",

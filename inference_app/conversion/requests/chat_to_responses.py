@@ -32,7 +32,7 @@ MAPPED = frozenset(
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "modalities", "moderation", "n",
+        "frequency_penalty", "logit_bias", "modalities", "moderation", "n",
         "prediction", "presence_penalty", "seed", "stop", "stream_options", "web_search_options",
         "prompt_cache_options",
     }

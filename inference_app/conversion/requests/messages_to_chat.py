@@ -46,7 +46,7 @@ MAPPED = frozenset(
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "cache_control", "container", "context_management", "diagnostics", "fallbacks", "inference_geo", "mcp_servers",
+        "cache_control", "context_management", "diagnostics", "fallbacks", "inference_geo", "mcp_servers",
         "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id",
     }
 )  # fmt: skip

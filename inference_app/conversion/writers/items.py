@@ -59,7 +59,7 @@ class MessageItem(Item):
         """Returns the events for a citation, whose places count from the place `base` of the completion's text."""
         events, part = self._open_text(at)
         places = [max(0, base + place - self._start) for place in (citation.start, citation.end)]
-        found = {"type": "url_citation", "url": citation.url, "title": citation.title}
+        found: Json = {"type": "url_citation", "url": citation.url, "title": citation.title}
         found |= {"start_index": places[0], "end_index": places[1]}
         number = len(part["annotations"])
         part["annotations"].append(found)
