@@ -256,14 +256,11 @@ _FITS: Mapping[Wire, Callable[[Fit, Json], Json]] = {
 
 
 def lacks_thinking(messages: list[Json]) -> bool:
-    """True if the last turn of the assistant is in the middle of using tools and does not begin with its thinking: a
-    provider that thinks refuses such a conversation."""
+    """True if the last message of the assistant uses tools and does not begin with its thinking: a provider that thinks
+    refuses such a conversation."""
     last = next((message for message in reversed(messages) if message.get("role") == "assistant"), None)
     content = None if last is None else last.get("content")
     if not isinstance(content, list) or not any(_type(block) == "tool_use" for block in content):
-        return False
-    newest = messages[-1].get("content")
-    if not isinstance(newest, list) or not any(_type(block) == "tool_result" for block in newest):
         return False
     return _type(content[0]) not in ("thinking", "redacted_thinking")
 
