@@ -82,7 +82,7 @@ class Limits(_Closed):
     schema_properties: bool = False
     signatures: bool | Literal["required"] = True
 
-    def extended(self, other: Limits | None) -> Limits:
+    def extend(self, other: Limits | None) -> Limits:
         """Returns these limits with those of `other` over them; bounds and lists are joined."""
         if other is None or not other.model_fields_set:
             return self
@@ -174,7 +174,7 @@ def target_limits(provider: str, entry: ProviderEntry, wire: Wire, model: str) -
     """Returns the limits of a model at a provider, for one wire."""
     limits = WIRE_LIMITS[wire]
     for more in _layers(provider, entry, wire, model):
-        limits = limits.extended(more)
+        limits = limits.extend(more)
     return limits
 
 
