@@ -120,7 +120,6 @@ WIRE_LIMITS: Mapping[str, Limits] = {
 }
 """Rules that every provider of a wire is known to have."""
 
-_OPENAI = Limits(call_id=CallIdForm(length=40), stops=4, image_types=_IMAGES, schema_properties=True, signatures=False)
 PROVIDER_LIMITS: Mapping[str, Limits] = {
     "openai": Limits(
         call_id=CallIdForm(length=40), stops=4, image_types=_IMAGES, schema_properties=True, signatures=False
