@@ -87,3 +87,12 @@ class ResponseNotFound(NotFound):
     """A stored response that does not exist."""
 
     code = "response_not_found"
+
+
+class UnsupportedFields(UnsupportedParameter):
+    """Fields of a vendor's API that need a state which no provider of the model holds. Anthropic's clients read
+    `details` and send the whole conversation."""
+
+    def __init__(self, message: str, *, error_code: str, unsupported: tuple[str, ...]) -> None:
+        super().__init__(message, field=unsupported[0])
+        self.details = {"error_code": error_code, "unsupported": list(unsupported)}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from inference_app.catalogue.config import ModelsConfig, models_config
+from inference_app.catalogue.limits import TARGET_LIMITS
 from inference_app.errors import NoProvider, ProviderFailed
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.fault_sentences import fault_sentence
@@ -31,6 +32,7 @@ from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.observers import CallObserver
+from inference_app.relay.passed_fit import fit_passed
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
 from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
@@ -173,17 +175,19 @@ class UpstreamCall:
         envelope = self.request.envelope
         provider = config.providers[target.candidate.provider]
         refuses, named = provider.refuses, provider.upstream_model(target.candidate.model)
+        limits = TARGET_LIMITS.limits(target.candidate.provider, provider, target.wire, target.candidate.model)
         counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         limit = self.observer.admission.limit_field(self.request.kind, target.candidate.model)
         if converter is None:
             envelope = without_foreign_reasoning(envelope, target.wire)
+            envelope = fit_passed(envelope, target.wire, limits, provider.limits)
             body = envelope.body_for(named, include_usage=counts, limit=limit)
             strip = counts and not envelope.wants_usage
         else:
             model, unknown = target.candidate.model, unknown_fields(config, target)
             directed = envelope.body_for(model, leave_out=unknown, limit=limit)
-            converted = Envelope.open(converter.request(directed))
+            converted = Envelope.open(converter.request(directed, limits))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         if not envelope.streamed:
             return body, None

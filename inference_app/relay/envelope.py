@@ -123,6 +123,10 @@ class Envelope:
         """Returns the request with another value of one field, as JSON."""
         return Envelope.open(self._rewrite({name: value}))
 
+    def without(self, name: str) -> Envelope:
+        """Returns the request without one field."""
+        return Envelope.open(self._rewrite({name: None}))
+
     def body_for(
         self,
         model: str,

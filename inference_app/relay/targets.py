@@ -59,6 +59,9 @@ class Targets:
             return [replace(target, substituted_for=name) for target in targets] if resolution.substituted else targets
         if not ready:
             raise NoProvider("The quota of every provider of this model is exhausted.", retry_after=60)
+        if kind == "embeddings":
+            # No client should try again: a converter for embeddings cannot exist.
+            raise ModelNotFound(name)
         raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
 
     def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:

@@ -42,7 +42,8 @@ async def test_a_provider_that_answers_errors_with_a_good_status_opens_its_circu
 
 @pytest.mark.parametrize(("path", "wanted"), [("/v1/messages", "messages"), ("/v1/responses", "everything")])
 async def test_so_it_is_on_the_other_wires(relay: RelayClient, path: str, wanted: str) -> None:
-    body = {"model": f"{wanted}:no-answer:{NO_ANSWERS[1]}", "max_tokens": 5, "messages": [], "input": "Hi"}
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": f"{wanted}:no-answer:{NO_ANSWERS[1]}", "max_tokens": 5, "messages": messages, "input": "Hi"}
     heard = await relay.post(path, body)
     assert (heard.status, b"SECRET" in heard.body) == (502, False)
 
