@@ -16,6 +16,8 @@ from admin_app.access import actor_of, tenant_of
 from admin_app.site import SITE
 from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter, TenantModelAdmin
 from core_app import clock
+from core_app.errors import BadRequest
+from tenants_app.device_key import public_key_parse
 from tenants_app.models import ConnectionToken, Device, Tenant
 from tenants_app.principal import ADMIN
 from tenants_app.services.connection_token import connection_token_end
@@ -32,6 +34,13 @@ class DeviceForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Device
         fields = ("tenant", "device_id", "public_key")
+
+    def clean_public_key(self) -> str:
+        """Returns the key as it is stored: the model takes no OpenSSH line."""
+        try:
+            return public_key_parse(self.cleaned_data["public_key"])
+        except BadRequest as error:
+            raise forms.ValidationError(error.message) from None
 
 
 @admin.register(Device, site=SITE)

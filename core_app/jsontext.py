@@ -30,6 +30,8 @@ _ORJSON_BLOCK = 4096
 _UNEXPLAINED = "it is too large to say where"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_UNSAFE_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_DOUBTFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|[0-9]{19}")
 
 
 def clean_text(text: str) -> str:
@@ -99,11 +101,38 @@ def decode_untrusted(raw: bytes, *, field: str | None = None, max_nodes: int = M
     if has_more_nodes(raw, max_nodes):
         raise BadRequest(f"The JSON holds more than {max_nodes} values.", field=field)
     try:
+        if _is_clean(raw):
+            with suppress(msgspec.DecodeError):
+                return msgspec.json.decode(raw)
         return clean(_decode_strictly(raw))
     except RecursionError:
         raise BadRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.", field=field) from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {_describe(error)}.", field=field) from None
+
+
+def holds_unsafe_text(raw: bytes) -> bool:
+    """Returns True for a valid JSON text with a NUL or a lone surrogate, which `decode_untrusted` replaces."""
+    if _UNSAFE_ESCAPE.search(raw) is None:
+        return False
+    try:
+        return _holds_nul(msgspec.json.decode(raw))
+    except msgspec.DecodeError:  # it reads no lone surrogate
+        return True
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_holds_nul(item) for item in value)
+
+
+def _is_clean(raw: bytes) -> bool:
+    """Returns True for a text whose value `clean` would only copy, told from its bytes, which takes a tenth of the
+    time: it escapes neither NUL nor surrogates, and has neither long numbers nor more brackets than MAX_DEPTH."""
+    return _DOUBTFUL.search(raw) is None and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
 
 
 def _decode_strictly(raw: bytes) -> Any:

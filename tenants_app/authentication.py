@@ -153,14 +153,25 @@ class KeyWatch:
 
     async def check(self) -> Principal:
         """Asks, and returns what the principal may do now; raises Unauthorized or Forbidden."""
+        if (found := self.check_now()) is not None:
+            return found
+        self.principal = await aprincipal_recheck(self.principal)
+        # What the cache has now, which may be newer than the answer that was waited for.
+        return self._take(KEY_CACHE.get(self._identity))
+
+    def check_now(self) -> Principal | None:
+        """Does the same from the cache alone, and has it renewed in time; None where it has no answer."""
+        if self.fresh:
+            return self.principal
         known = KEY_CACHE.get(self._identity)
         if known is None:
-            self.principal = await aprincipal_recheck(self.principal)
-            known = KEY_CACHE.get(self._identity)
-        elif KEY_CACHE.get(self._identity, _FRESH_SHARE) is None:
+            return None
+        if KEY_CACHE.get(self._identity, _FRESH_SHARE) is None:
             _RECHECKS.start(self._identity, self.principal)
+        return self._take(known)
+
+    def _take(self, known: CachedLookup | None) -> Principal:
         if known is not None:
-            # What the cache has now, which may be newer than the answer that was waited for.
             self.principal = _narrow(_require_principal(known, loaded=False), self.principal)
         if self.required_scope is not None:
             self.principal.require(self.required_scope)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -60,6 +60,12 @@ class KeyCache:
             known = CachedLookup(load(), began)
             self._remember(name, known, generation)
         return known, True
+
+    def load_many(self, names: Sequence[str], load: Callable[[], Sequence[Principal | None]]) -> None:
+        """Stores what `load` returns, in the order of the names, unless the cache was cleared meanwhile."""
+        generation, began = self._generation, self.clock()
+        for name, principal in zip(names, load(), strict=True):
+            self._remember(name, CachedLookup(principal, began), generation)
 
     def clear(self) -> None:
         """Removes all entries; look-ups in progress are not stored."""

@@ -1,8 +1,9 @@
 """The dispatcher of RPC requests: method to handler, a task per request, bounded, cancellable, with time-outs.
 
 It knows nothing of sessions, sockets or frames. `dispatch` never waits, so the read loop goes on while handlers run and
-replies leave in the order in which handlers end. Every request gets exactly one reply or refusal, whatever its handler
-does, unless the connection closes first.
+replies leave in the order in which handlers end. A method that never waits needs no task: its reply is put in before
+`dispatch` returns. Every request gets exactly one reply or refusal, whatever its handler does, unless the connection
+closes first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 from core_app import database
 from core_app.errors import BadRequest, GatewayError, RateLimited
 from core_app.shares import Claim
-from core_app.timeouts import cancel_tasks
+from core_app.timeouts import cancel_tasks, running_loop
 from edge_app.rpc.errors import MethodTimedOut, RequestCancelled, rpc_error
 from edge_app.rpc.parameters import Params, Parse
 from edge_app.sockets.order import RepliesFirst
@@ -60,6 +61,22 @@ class Method(Generic[C]):
 
     shape: Any = None
     """The class of the parameters, for the face's document."""
+
+    answer: Callable[[C, Params], Any] | None = None
+    """Returns the result at once, for a method that never waits; it costs no task where `admit_now` knows the caller.
+    Such a method causes no event that its reply has to precede."""
+
+    @classmethod
+    def at_once(cls, parse: Parse[P], handle: Callable[[C, P], Any], **options: Any) -> Method[C]:
+        """Returns a method whose handler is a plain function that neither waits nor takes long."""
+
+        def answer(context: C, params: Params) -> Any:
+            return handle(context, parse(params))
+
+        async def run(context: C, params: Params) -> Any:
+            return answer(context, params)
+
+        return cls(run=run, answer=answer, **options)
 
     @classmethod
     def on_loop(cls, parse: Parse[P], handle: Callable[[C, P], Awaitable[Any]], **options: Any) -> Method[C]:
@@ -131,6 +148,11 @@ class Dispatcher(ABC, Generic[C]):
     async def admit(self, request: Request, method: Method[C]) -> C:
         """Returns the handler's context, such as the principal; raises GatewayError to refuse the request."""
 
+    def admit_now(self, request: Request, method: Method[C]) -> C | None:
+        """Returns what `admit` would where that is known without waiting, else None; raises what `admit` would. Asked
+        for methods with an `answer` only."""
+        return None
+
     @abstractmethod
     def reply(self, request: Request, result: Any) -> None:
         """Puts the reply in the outbox; never waits."""
@@ -168,13 +190,20 @@ class Dispatcher(ABC, Generic[C]):
         """Number of requests whose handlers have not ended."""
         return len(self._calls)
 
+    def is_under_way(self, request_id: str | int | None) -> bool:
+        """Returns True while a request of this id waits for its reply."""
+        return any(call.open and call.request.id == request_id for call in self._calls.values())
+
     def dispatch(self, request: Request) -> None:
         """Starts a request, or refuses it at once; returns without waiting."""
         call = PendingRequest(request)
         if (error := self.objection(request)) is not None:
             self._refuse(call, error)
             return
-        call.task = asyncio.create_task(self._run(call))
+        method = self.methods[request.method]
+        if method.answer is not None and not self.in_order and self._answer(call, method, method.answer):
+            return
+        call.task = running_loop().create_task(self._run(call))
         self._calls[call.task] = call
         call.task.add_done_callback(self._forget)
 
@@ -209,6 +238,18 @@ class Dispatcher(ABC, Generic[C]):
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._calls.pop(task, None)
 
+    def _answer(self, call: PendingRequest, method: Method[C], answer: Callable[[C, Params], Any]) -> bool:
+        """Answers a request at once; returns False where its caller is not known without waiting."""
+        try:
+            context = self.admit_now(call.request, method)
+            if context is None:
+                return False
+            with self.span(call.request):
+                self._reply(call, answer(context, call.request.params))
+        except Exception as cause:  # the boundary of this wire: every request gets its reply
+            self._refuse(call, self.error_of(cause))
+        return True
+
     async def _run(self, call: PendingRequest) -> None:
         try:
             async with self._turn:
@@ -235,7 +276,7 @@ class Dispatcher(ABC, Generic[C]):
         if self._order is None:
             self._reply(call, await method.run(context, call.request.params))
             return
-        async with self._order.answering():
+        async with self._order:
             self._reply(call, await method.run(context, call.request.params))
 
     def _reply(self, call: PendingRequest, result: Any) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edge_app.http.asgi import Receive, Send
+from edge_app.rpc import Dispatcher, Request
 from edge_app.sockets.connection import Connection
+from edge_app.sockets.frames import FrameRefused, parse_off_loop
 from events_app.follower import Follower
 from tenants_app.authentication import KeyWatch
 from tenants_app.principal import Principal
@@ -11,12 +15,23 @@ from tenants_app.principal import Principal
 
 class AuthenticatedConnection(Connection):
     """A connection whose key is checked again before each batch of events and at every heartbeat, so that a revoked one
-    ends the socket."""
+    ends the socket.
 
-    __slots__ = ("_watch",)
+    A face sets `parse` and `requests`: a frame is parsed and dispatched, and one that is no request gets its reply.
+    """
+
+    __slots__ = ("_watch", "requests")
 
     required_scope: str | None = None
     """The scope that the key must have for as long as the socket is open."""
+
+    requests: Dispatcher[Any]
+    """The requests of this connection."""
+
+    @staticmethod
+    def parse(raw: bytes) -> Request:
+        """Returns the request of a frame; raises FrameRefused. It is called in a thread for a large frame."""
+        raise NotImplementedError("A connection parses its frames, or has its own 'take'.")
 
     def __init__(self, principal: Principal, receive: Receive, send: Send, *, follower: Follower | None = None) -> None:
         super().__init__(receive, send, follower=follower)
@@ -26,6 +41,21 @@ class AuthenticatedConnection(Connection):
     def principal(self) -> Principal:
         """The caller, as of the last check."""
         return self._watch.principal
+
+    async def take(self, frame: bytes, *, binary: bool) -> None:
+        try:
+            request = await parse_off_loop(self.parse, frame)
+        except FrameRefused as refused:
+            self.outbox.put_reply(refused.reply)
+            return
+        self.dispatch(request)
+
+    def dispatch(self, request: Request) -> None:
+        """Starts a request; a face that answers some of them itself overrides it."""
+        self.requests.dispatch(request)
+
+    async def drain(self) -> None:
+        await self.requests.drain()
 
     async def heartbeat(self) -> None:
         await self.recheck()

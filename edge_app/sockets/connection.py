@@ -19,7 +19,7 @@ from edge_app.http.asgi import ClientGone, Message, Receive, Send
 from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.order import RepliesFirst
-from edge_app.sockets.outbox import Frame, Outbox, OutboxFull
+from edge_app.sockets.outbox import Frame, Outbox, OutboxFull, SendNow
 from events_app.batches import StoredEvent
 from events_app.follower import Follower, FollowerReleased, FollowerReset, FollowerSlow, Missing
 
@@ -31,6 +31,7 @@ class Connection(ABC):
     """An accepted socket; belongs to its loop. A face implements the hooks; `run` serves the socket.
 
     `follower` is the stream whose events the client gets. Without one, a face puts its events into the outbox itself.
+    `send_now` is the server's (`consumer.send_now_of`), where it has one.
     """
 
     __slots__ = ("_close_code", "_ended", "_follower", "_reading", "_receive", "_send", "order", "outbox")
@@ -39,8 +40,10 @@ class Connection(ABC):
     frame_too_large: SocketClose = CloseCode.PROTOCOL_VIOLATION
     unauthorized: SocketClose = CloseCode.UNAUTHORIZED
 
-    def __init__(self, receive: Receive, send: Send, *, follower: Follower | None = None) -> None:
-        self.outbox = Outbox(send, self._fail_writing)
+    def __init__(
+        self, receive: Receive, send: Send, *, follower: Follower | None = None, send_now: SendNow | None = None
+    ) -> None:
+        self.outbox = Outbox(send, self._fail_writing, send_now=send_now)
         self.order = RepliesFirst()
         self._receive = receive
         self._send = send

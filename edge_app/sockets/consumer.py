@@ -17,6 +17,7 @@ from edge_app.http.asgi import Scope
 from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.connection import Connection, close_message
 from edge_app.sockets.open_sockets import SOCKETS
+from edge_app.sockets.outbox import SendNow
 
 T = TypeVar("T")
 
@@ -30,6 +31,17 @@ def set_frame_limit(scope: Scope, largest: int, too_large: SocketClose) -> None:
     limit = (scope.get("extensions") or {}).get(FRAME_LIMIT)
     if limit is not None:
         limit(largest, int(too_large), too_large.reason)
+
+
+SEND_NOW = "gateway.send_now"
+"""Extension of the ASGI scope: sends a text frame without waiting, and returns False, having sent nothing, where the
+client does not keep up or has gone. Servers without it take frames by `send` alone."""
+
+
+def send_now_of(scope: Scope) -> SendNow | None:
+    """Returns the server's way to send a frame at once; None for a server without one."""
+    send_now: SendNow | None = (scope.get("extensions") or {}).get(SEND_NOW)
+    return send_now
 
 
 class SocketConsumer(ChannellessConsumer, Generic[T]):

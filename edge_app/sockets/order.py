@@ -8,8 +8,6 @@ holds it. Requests share the order; waiting events precede later requests, so ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class RepliesFirst:
@@ -22,18 +20,16 @@ class RepliesFirst:
         self._settled: asyncio.Event | None = None
         self._events_passed: asyncio.Event | None = None
 
-    @asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
-        """Held by a request from before its commit until its reply is in the outbox."""
+    async def __aenter__(self) -> None:
+        """Begins an answer: to be entered by a request before its commit, and left when its reply is in the outbox."""
         while self._events_passed is not None:
             await self._events_passed.wait()
         self._answering += 1
-        try:
-            yield
-        finally:
-            self._answering -= 1
-            if self._answering == 0 and self._settled is not None:
-                self._settled.set()
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._answering -= 1
+        if self._answering == 0 and self._settled is not None:
+            self._settled.set()
 
     async def before_events(self) -> None:
         """Waits until the requests that caused the events at hand have been answered. The caller must put the events in

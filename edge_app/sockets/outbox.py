@@ -37,17 +37,23 @@ class _Signal(str):
     __slots__ = ()
 
 
+SendNow = Callable[[str], bool]
+"""Sends a text frame at once, or returns False where the client does not keep up, and sends nothing."""
+
+
 class Outbox:
-    """Frames on their way out; belongs to the loop. Its task exists only while there is something to write.
+    """Frames on their way out; belongs to the loop. Its task exists only while there is something that `send_now` did
+    not take: a task for each reply would cost more than the reply.
 
     `failed` is called with the exception that ended the writing: OutboxFull, TimeoutError when a frame was not taken
     within GATEWAY_SLOW_FOLLOWER_SECONDS, or the server's own. Nothing is written after that.
     """
 
-    __slots__ = ("_failed", "_frames", "_replies", "_send", "_signal_bytes", "_writer")
+    __slots__ = ("_failed", "_frames", "_replies", "_send", "_send_now", "_signal_bytes", "_writer")
 
-    def __init__(self, send: Send, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, send: Send, failed: Callable[[Exception], None], *, send_now: SendNow | None = None) -> None:
         self._send = send
+        self._send_now = send_now
         self._failed = failed
         self._frames: list[Frame] = []
         self._replies = 0
@@ -56,17 +62,23 @@ class Outbox:
 
     def put_events(self, frames: Iterable[Frame]) -> None:
         """Adds events; call `flush` before, unless there are few."""
-        self._frames.extend(frames)
+        for frame in frames:
+            if not self._sent(frame):
+                self._frames.append(frame)
         self._start_writer()
 
     def put_signal(self, frame: str) -> None:
         """Adds an event that comes from outside of the streams that the connection follows, such as a broadcast."""
+        if self._sent(frame):
+            return
         self._signal_bytes += len(frame)
         self._frames.append(_Signal(frame))
         self._start_writer()
 
     def put_reply(self, frame: Frame) -> None:
         """Adds a reply."""
+        if self._sent(frame):
+            return
         self._frames.append(frame)
         self._replies += 1
         self._start_writer()
@@ -85,6 +97,12 @@ class Outbox:
         """Stops writing at once."""
         if self._writer is not None:
             self._writer.cancel()
+
+    def _sent(self, frame: Frame) -> bool:
+        """Sends a frame at once, where nothing precedes it and the server takes it."""
+        if self._send_now is None or self._writer is not None or self._frames or not isinstance(frame, str):
+            return False
+        return self._send_now(frame)
 
     def _start_writer(self) -> None:
         if self._writer is None:

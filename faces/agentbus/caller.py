@@ -10,7 +10,7 @@ from core_app.errors import Unauthorized
 from tenants_app.principal import Principal
 
 if TYPE_CHECKING:
-    from faces.agentbus.positions import FollowFrom
+    from faces.agentbus.followed_sessions import FollowedSessions
     from faces.agentbus.sign_in import ConnectParameters
 
 
@@ -18,17 +18,14 @@ class CallerConnection(Protocol):
     """The connection of a caller, as methods use it."""
 
     client_id: str
+    sessions: FollowedSessions
+    """The sessions whose events the client is shown."""
+
     watches_presence: bool
     """Whether the client is told who comes and goes, in a tenant with many connections."""
 
     async def connect(self, wanted: ConnectParameters) -> Mapping[str, Any]:
         """Signs the client in and returns what `connect` is answered with."""
-
-    async def follow(self, start: FollowFrom, *, conversation: bool = False, native: bool = False) -> None:
-        """Shows the events of a session from a position on."""
-
-    def unfollow(self, stream_id: int) -> None:
-        """Shows nothing of the session any more."""
 
     def disconnect_after_reply(self) -> None:
         """Closes the connection once the reply to the present request is on its way."""

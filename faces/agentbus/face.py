@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_app.face import Face, Route, SocketCodes
+from edge_app.key_changes import KEY_CHANGES
 from edge_app.rest.routers import GatewayRouter
 from events_app.presence import PRESENCE
 from events_app.signals import SIGNALS
@@ -27,7 +28,6 @@ FACE = Face(
             for path in _SOCKET_PATHS
         ),
         Route(path="status", application=STATUS, key="none", probe=True),
-        Route(path="health", application=STATUS, key="none", probe=True),
         Route(path="api/v1/clients", application=CLIENT_LIST),
         Route(path="api/v1/stats", application=STATS),
     ),
@@ -35,6 +35,6 @@ FACE = Face(
     error_body=agentbus_error_body,
     token_principal=basic_principal,
     close_codes=SocketCodes(),
-    parts=(LOCKOUT, PRESENCE, SIGNALS, CLIENTS),
+    parts=(LOCKOUT, PRESENCE, SIGNALS, KEY_CHANGES, CLIENTS),
     openapi="faces.agentbus.openapi.DOCUMENT",
 )

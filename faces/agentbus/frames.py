@@ -10,14 +10,13 @@ from typing import Any
 from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.rpc import Request
+from edge_app.sockets.frames import FrameRefused
 from faces.agentbus.errors import error_object
-
-PARSE_ON_LOOP_BYTES = 16 * 1024
-"""A larger frame is parsed in a thread, because strict JSON of a megabyte would delay every other socket."""
 
 MAX_ID_CHARACTERS = 256
 MAX_METHOD_CHARACTERS = 128
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _REQUEST_KEYS = frozenset({"type", "id", "method", "params", "timestamp"})
 _EVENT_KEYS = frozenset({"type", "event", "payload", "seq", "timestamp"})
 
@@ -30,12 +29,9 @@ class ClientEvent:
     payload: Mapping[str, Any]
 
 
-class FrameRefused(Exception):
-    """A frame that is neither a request nor an event; `reply` is the encoded refusal."""
-
-    def __init__(self, message: str, request_id: str | int | None = None) -> None:
-        super().__init__(message)
-        self.reply = encode_refusal(request_id, BadRequest(message))
+def frame_refused(message: str, request_id: str | int | None = None) -> FrameRefused:
+    """Returns the exception for a frame that is neither a request nor an event."""
+    return FrameRefused(encode_refusal(request_id, BadRequest(message)))
 
 
 def parse_frame(raw: bytes) -> Request | ClientEvent:
@@ -43,23 +39,27 @@ def parse_frame(raw: bytes) -> Request | ClientEvent:
     try:
         value = jsontext.decode_untrusted(raw)
     except BadRequest as error:
-        raise FrameRefused(error.message.replace("The body", "The frame")) from None
+        raise frame_refused(error.message.replace("The body", "The frame")) from None
     if not isinstance(value, dict):
-        raise FrameRefused("A frame is a JSON object.")
+        raise frame_refused("A frame is a JSON object.")
     if value.get("type") == "event":
         return _parse_event(value)
     request_id = value.get("id")
     if not _is_id(request_id):
-        raise FrameRefused(f"'id' is required: text of 1 to {MAX_ID_CHARACTERS} characters, or an integer.")
+        raise frame_refused(f"'id' is required: text of 1 to {MAX_ID_CHARACTERS} characters, or an integer.")
+    if jsontext.holds_unsafe_text(raw):
+        readable = None if _REPLACEMENT in str(request_id) else request_id
+        raise frame_refused("A frame holds no NUL and no lone surrogate.", readable)
     if value.get("type") != "req":
-        raise FrameRefused("'type' is 'req' for a request and 'event' for an event.", request_id)
-    if extra := sorted(value.keys() - _REQUEST_KEYS):
-        raise FrameRefused(f"A request has no field {extra[0][:64]!r}.", request_id)
+        raise frame_refused("'type' is 'req' for a request and 'event' for an event.", request_id)
+    if not value.keys() <= _REQUEST_KEYS:
+        extra = sorted(value.keys() - _REQUEST_KEYS)
+        raise frame_refused(f"A request has no field {extra[0][:64]!r}.", request_id)
     method, params = value.get("method"), value.get("params")
     if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD_CHARACTERS:
-        raise FrameRefused("'method' is required, and is text.", request_id)
+        raise frame_refused("'method' is required, and is text.", request_id)
     if params is not None and not isinstance(params, dict):
-        raise FrameRefused("'params' is an object or null.", request_id)
+        raise frame_refused("'params' is an object or null.", request_id)
     _check_timestamp(value, request_id)
     return Request(method, request_id, params or {})
 
@@ -67,11 +67,11 @@ def parse_frame(raw: bytes) -> Request | ClientEvent:
 def _parse_event(value: Mapping[str, Any]) -> ClientEvent:
     name, payload = value.get("event"), value.get("payload")
     if extra := sorted(value.keys() - _EVENT_KEYS):
-        raise FrameRefused(f"An event has no field {extra[0][:64]!r}.")
+        raise frame_refused(f"An event has no field {extra[0][:64]!r}.")
     if not isinstance(name, str) or not name:
-        raise FrameRefused("'event' is required, and is text.")
+        raise frame_refused("'event' is required, and is text.")
     if payload is not None and not isinstance(payload, dict):
-        raise FrameRefused("'payload' is an object or null.")
+        raise frame_refused("'payload' is an object or null.")
     _check_timestamp(value, None)
     return ClientEvent(name, payload or {})
 
@@ -85,7 +85,7 @@ def _is_id(value: Any) -> bool:
 def _check_timestamp(value: Mapping[str, Any], request_id: str | int | None) -> None:
     stamp = value.get("timestamp")
     if stamp is not None and (isinstance(stamp, bool) or not isinstance(stamp, int | float)):
-        raise FrameRefused("'timestamp' is a number of seconds.", request_id)
+        raise frame_refused("'timestamp' is a number of seconds.", request_id)
 
 
 def encode_reply(request_id: str | int | None, payload: Any) -> str:

@@ -89,7 +89,6 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
         )
     }
     made["/status"] = {"get": _endpoint("agentbusStatus", "Get the server's status", _STATUS, key=False)}
-    made["/health"] = {"get": _endpoint("agentbusHealth", "Get the server's health", _STATUS, key=False)}
     made["/api/v1/clients"] = {"get": _endpoint("agentbusClients", "List connected clients", _CLIENTS)}
     made["/api/v1/stats"] = {"get": _endpoint("agentbusStats", "Get counts", _STATS)}
     return made
@@ -97,46 +96,38 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the component of the protocol's errors."""
-    fields: Schema = {"code": {"type": "integer"}, "message": {"type": "string"}}
-    inner: Schema = {"type": "object", "properties": fields, "required": ["code", "message"]}
-    return {ERROR: {"type": "object", "properties": {"error": inner}, "required": ["error"]}}
+    return {ERROR: _object(error=_object(code=_COUNT, message=_TEXT))}
 
 
-_STATUS: Schema = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "version": {"type": "string"},
-        "status": {"type": "string"},
-        "timestamp": {"type": "number"},
-        "uptime": {"type": "number"},
-    },
-}
-_CLIENT: Schema = {
-    "type": "object",
-    "properties": {
-        "client_id": {"type": "string"},
-        "client_name": {"type": "string"},
-        "platform": {"type": ["string", "null"]},
-        "version": {"type": ["string", "null"]},
-        "capabilities": {"type": "array", "items": {"type": "string"}},
-        "connected_at": {"type": "number"},
-        "last_activity": {"type": "number"},
-        "state": {"type": "string"},
-    },
-}
-_CLIENTS: Schema = {"type": "object", "properties": {"clients": {"type": "array", "items": _CLIENT}}}
-_STATS: Schema = {
-    "type": "object",
-    "properties": {
-        "connections": {"type": "integer"},
-        "uptime": {"type": "number"},
-        "memory_usage": {"type": ["integer", "null"]},
-        "requests_total": {"type": "integer"},
-        "total_sessions": {"type": "integer"},
-        "active_runs": {"type": "integer"},
-    },
-}
+def _object(**properties: Schema) -> Schema:
+    """Returns the schema of an object that always has all of these fields."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_TEXT: Schema = {"type": "string"}
+_OPTIONAL_TEXT: Schema = {"type": ["string", "null"]}
+_NUMBER: Schema = {"type": "number"}
+_COUNT: Schema = {"type": "integer"}
+_STATUS = _object(name=_TEXT, version=_TEXT, status=_TEXT, timestamp=_NUMBER, uptime=_NUMBER)
+_CLIENT = _object(
+    client_id=_TEXT,
+    client_name=_TEXT,
+    platform=_OPTIONAL_TEXT,
+    version=_OPTIONAL_TEXT,
+    capabilities={"type": "array", "items": _TEXT},
+    connected_at=_NUMBER,
+    last_activity=_NUMBER,
+    state=_TEXT,
+)
+_CLIENTS = _object(clients={"type": "array", "items": _CLIENT})
+_STATS = _object(
+    connections=_COUNT,
+    uptime=_NUMBER,
+    memory_usage={"type": ["integer", "null"]},
+    requests_total=_COUNT,
+    total_sessions=_COUNT,
+    active_runs=_COUNT,
+)
 
 
 def _socket(name: str) -> Schema:

@@ -39,6 +39,8 @@ def parser(struct: type[T]) -> Parse[T]:
 
 
 def _snake_case(params: Params) -> dict[str, Any]:
+    if not params:
+        return {}
     renamed: dict[str, Any] = {}
     for name, value in params.items():
         snake = _CAPITAL.sub(lambda found: f"_{found[0].lower()}", name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from core_app.errors import GatewayError, NotFound, RateLimited, Unauthorized
+from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized
 from edge_app.rpc import Dispatcher, Method, Request, admit_principal
 from faces.agentbus.caller import Caller
 from faces.agentbus.close_codes import AgentbusClose
@@ -34,14 +34,27 @@ class Requests(Dispatcher[Caller]):
         self._connection = connection
 
     def objection(self, request: Request) -> GatewayError | None:
-        if self._connection.signed_in is None and request.method != "connect" and not self._is_public(request):
+        if self._connection.credential is None and request.method != "connect" and not self._is_public(request):
             return Unauthorized("The first request is 'connect'.")
+        if self.is_under_way(request.id):
+            return BadRequest("A request of this 'id' is in flight: its response could not be told from this one's.")
         return super().objection(request)
 
     async def admit(self, request: Request, method: Method[Caller]) -> Caller:
-        if request.method == "connect" or (self._connection.signed_in is None and self._is_public(request)):
+        if request.method == "connect" or (self._connection.credential is None and self._is_public(request)):
             return Caller(self._connection, None)
         return Caller(self._connection, await admit_principal(await self._connection.recheck(), method))
+
+    def admit_now(self, request: Request, method: Method[Caller]) -> Caller | None:
+        credential = self._connection.credential
+        if credential is None:
+            return Caller(self._connection, None)
+        principal = None if method.counted else credential.check_now()
+        if principal is None:
+            return None
+        if method.scope is not None:
+            principal.require(method.scope)
+        return Caller(self._connection, principal)
 
     def reply(self, request: Request, result: Mapping[str, Any]) -> None:
         self._connection.outbox.put_reply(encode_reply(request.id, result))
@@ -49,7 +62,7 @@ class Requests(Dispatcher[Caller]):
 
     def refuse(self, request: Request, error: GatewayError) -> None:
         self._connection.outbox.put_reply(encode_refusal(request.id, error))
-        if isinstance(error, Unauthorized) and self._connection.signed_in is not None and request.method != "connect":
+        if isinstance(error, Unauthorized) and self._connection.credential is not None and request.method != "connect":
             self._connection.end(AgentbusClose.UNAUTHORIZED)
 
     def unknown_method(self, request: Request) -> GatewayError:

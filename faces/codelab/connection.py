@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,8 +19,6 @@ from events_app.follower import Follower, FollowerReset, Missing
 from events_app.positions import dropped_range
 from faces.codelab.actions import ACTIONS, SessionCaller
 from faces.codelab.frames import (
-    PARSE_ON_LOOP_BYTES,
-    FrameRefused,
     encode_dropped,
     encode_received,
     encode_refusal,
@@ -38,9 +35,10 @@ from tools_app.models import ToolCall
 class CodelabConnection(AuthenticatedConnection):
     """An accepted socket. A `read_only` one (stream token) is offered no tool calls and takes no messages."""
 
-    __slots__ = ("_actions", "_offers", "_seen", "read_only")
+    __slots__ = ("_offers", "_seen", "read_only")
 
     required_scope = SESSIONS
+    parse = staticmethod(parse_frame)
 
     def __init__(
         self,
@@ -55,7 +53,7 @@ class CodelabConnection(AuthenticatedConnection):
         super().__init__(principal, receive, send, follower=follower)
         self.read_only = read_only
         self._seen: int | str = follower.position.wire
-        self._actions = Actions(self, session_id)
+        self.requests = Actions(self, session_id)
         self._offers = Offers(follower.stream_id, new_id("cli"), self._offer)
 
     async def serve(self, first: Sequence[str]) -> None:
@@ -70,18 +68,9 @@ class CodelabConnection(AuthenticatedConnection):
             await self._offers.close()
 
     async def take(self, frame: bytes, *, binary: bool) -> None:
-        try:
-            large = len(frame) > PARSE_ON_LOOP_BYTES
-            request = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
-        except FrameRefused as refused:
-            self.outbox.put_reply(refused.reply)
-            return
         # A burst of results waits on the network: an IDE that answers twenty calls at once must not lose four.
-        await self._actions.wait_room()
-        self._actions.dispatch(request)
-
-    async def drain(self) -> None:
-        await self._actions.drain()
+        await self.requests.wait_room()
+        await super().take(frame, binary=binary)
 
     def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
         frames: list[str] = [] if missing is None else [encode_dropped(missing[1], dropped_range(*missing))]

@@ -9,24 +9,18 @@ from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.http.errors import error_body
 from edge_app.rpc import Request
+from edge_app.sockets.frames import FrameRefused
 from events_app.generations import Position
 from events_app.positions import Dropped
 from faces.codelab.errors import INVALID_FORMAT, frame_code
-
-PARSE_ON_LOOP_BYTES = 16 * 1024
-"""A larger frame is parsed in a thread, because strict JSON of 1 MiB would delay every other socket."""
 
 MAX_ID_CHARACTERS = 256
 
 TYPES = ("user_message", "tool_result", "hitl_decision", "switch_agent", "abort")
 
 
-class FrameRefused(Exception):
-    """A frame that is no request; `reply` is the encoded error."""
-
-    def __init__(self, message: str, message_id: str | int | None = None) -> None:
-        super().__init__(message)
-        self.reply = _error(message, INVALID_FORMAT, message_id)
+def _refused(message: str, message_id: str | int | None = None) -> FrameRefused:
+    return FrameRefused(_error(message, INVALID_FORMAT, message_id))
 
 
 def parse_frame(raw: bytes) -> Request:
@@ -35,16 +29,16 @@ def parse_frame(raw: bytes) -> Request:
     try:
         value = jsontext.decode_untrusted(raw)
     except BadRequest as error:
-        raise FrameRefused(error.message.replace("The body", "The frame")) from None
+        raise _refused(error.message.replace("The body", "The frame")) from None
     if not isinstance(value, dict):
-        raise FrameRefused("A frame is a JSON object.")
+        raise _refused("A frame is a JSON object.")
     message_id, kind = value.pop("message_id", None), value.pop("type", None)
     if isinstance(message_id, bool) or not isinstance(message_id, str | int | None):
-        raise FrameRefused("'message_id' is text or a whole number.")
+        raise _refused("'message_id' is text or a whole number.")
     if len(str(message_id)) > MAX_ID_CHARACTERS:
-        raise FrameRefused(f"'message_id' has at most {MAX_ID_CHARACTERS} characters.")
+        raise _refused(f"'message_id' has at most {MAX_ID_CHARACTERS} characters.")
     if not isinstance(kind, str) or kind not in TYPES:
-        raise FrameRefused(f"'type' is one of {', '.join(TYPES)}.", message_id)
+        raise _refused(f"'type' is one of {', '.join(TYPES)}.", message_id)
     return Request(kind, message_id, value)
 
 

@@ -9,6 +9,7 @@ back after some frames, and the size limit of messages is the path's own.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
@@ -16,9 +17,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from edge_app.sockets.consumer import FRAME_LIMIT
+from edge_app.sockets.consumer import FRAME_LIMIT, SEND_NOW
 from gateway_project.process.connections import CONNECTIONS, ConnectionTable
 
 SLICE_BYTES = 1024
@@ -74,6 +76,39 @@ class FacedServerProtocol(ServerProtocol):
         super().fail(code, reason)
 
 
+class MessageQueue:
+    """The messages for the application, which one task takes: asyncio's queue without its events and its waiters, which
+    an idle socket would keep and every message would pass."""
+
+    __slots__ = ("_loop", "_messages", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._messages: deque[Any] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: Any) -> None:
+        """Adds a message."""
+        self._messages.append(message)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def get(self) -> Any:
+        """Removes and returns the oldest message; waits for one."""
+        while not self._messages:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._messages.popleft()
+
+    def qsize(self) -> int:
+        """Returns how many messages wait."""
+        return len(self._messages)
+
+
 class LimitedSocketProtocol(WebSocketsSansIOProtocol):
     """One socket. Bytes wait in `_unread` while the application, or the loop, is busy with what came before them."""
 
@@ -82,6 +117,7 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn: FacedServerProtocol = FacedServerProtocol(max_size=self.config.ws_max_size, logger=self.logger)
+        self.queue: MessageQueue = MessageQueue(self.loop)  # type: ignore[assignment]
         self._unread = b""
         self._ended = False
         self._deferred = False
@@ -106,7 +142,7 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
             self._handed_out = 0
             await asyncio.sleep(0)
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
+        if self.read_paused and not self.queue.qsize():
             self.read_paused = False
             self._parse()
             self._read_on()
@@ -152,6 +188,7 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
             # The application's task has not begun.
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[FRAME_LIMIT] = self._limit_frames
+            extensions[SEND_NOW] = self._send_now
 
     def _limit_frames(self, largest: int, code: int, reason: str) -> None:
         self.conn.max_message_size = largest
@@ -180,6 +217,14 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             return self._send_close(message)
         return super().send(message)
+
+    def _send_now(self, text: str) -> bool:
+        """Sends a text frame, unless the client does not keep up, has gone or is about to go."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            return False
+        self.conn.send_text(text.encode())
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     async def _send_close(self, message: Any) -> None:
         await super().send(message)

@@ -5,13 +5,17 @@ A token is good for a day, or until it or the credential behind it is revoked.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from core_app import clock, database
 from core_app.database import write_transaction
 from core_app.errors import NotFound, Unauthorized
 from core_app.ids import new_secret
+from core_app.lifecycle import process_wide
 from tenants_app.authentication import principal_recheck
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ConnectionToken
@@ -21,6 +25,12 @@ from tenants_app.services.audit import audit_record
 from tenants_app.services.key_cache_invalidate import keys_forget
 
 LIFETIME = timedelta(hours=24)
+
+FRESH_SHARE = 0.5
+"""A token in use is looked up again after this share of its time in the cache."""
+
+LOOKED_UP = 500
+"""Tokens of one query; SQLite takes 999 parameters at least."""
 
 PURGED = 100
 """Expired tokens that are removed with each new one: more than are issued, so they never pile up."""
@@ -80,22 +90,90 @@ def connection_token_use(secret: str) -> Resumed:
 
 def connection_token_check(token_id: int) -> None:
     """Raises Unauthorized when the token was revoked or has expired. Cached like a key."""
-    known, _ = KEY_CACHE.get_or_load(_cache_name(token_id), lambda: _load_holder(token_id))
+    known, _ = KEY_CACHE.get_or_load(_cache_name(token_id), lambda: _holders([token_id])[0])
     if known.principal is None:
         raise _no_longer_good()
 
 
-async def aconnection_token_check(token_id: int) -> None:
-    """Does the same from the event loop; a cached token needs no thread."""
-    known = KEY_CACHE.get(_cache_name(token_id))
+def connection_token_cached(token_id: int) -> bool:
+    """Does the same from the cache alone, and has it renewed in time, so that no request of a busy connection waits for
+    the database. Returns False where the cache does not know the token. Belongs to the loop."""
+    name = _cache_name(token_id)
+    known = KEY_CACHE.get(name)
     if known is None:
-        await database.run(connection_token_check, token_id)
-    elif known.principal is None:
+        return False
+    if known.principal is None:
         raise _no_longer_good()
+    if KEY_CACHE.get(name, FRESH_SHARE) is None:
+        _CHECKS.start(token_id)
+    return True
+
+
+async def aconnection_token_check(token_id: int) -> None:
+    """Does the same from the event loop. A cached token needs no thread, and those that are looked up at the same time
+    share one: the tokens of a thousand connections expire from the cache together."""
+    if not connection_token_cached(token_id):
+        await _CHECKS.check(token_id)
+
+
+class _SharedChecks:
+    """Look-ups of tokens, of which one runs at a time; those asked for meanwhile are the next one's."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._runner: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, token_id: int) -> asyncio.Future[None]:
+        """Starts the look-up of a token, unless it waits for its turn already."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._asked, self._runner, self._loop = {}, None, loop
+        asked = self._asked.get(token_id)
+        if asked is None:
+            asked = self._asked[token_id] = loop.create_future()
+        if self._runner is None:
+            self._runner = loop.create_task(self._run(), name="connection-tokens")
+        return asked
+
+    async def check(self, token_id: int) -> None:
+        """Waits for the look-up of a token; raises Unauthorized."""
+        # A caller that leaves must not take the answer from the others.
+        await asyncio.shield(self.start(token_id))
+        if not connection_token_cached(token_id):
+            # The cache was cleared meanwhile, or keeps nothing.
+            await database.run(connection_token_check, token_id)
+
+    async def _run(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                await self._look_up(asked)
+        finally:
+            self._runner = None
+
+    @staticmethod
+    async def _look_up(asked: Mapping[int, asyncio.Future[None]]) -> None:
+        try:
+            await database.run(_load_holders, list(asked))
+        except Exception as failure:  # it is raised where the look-up is waited for
+            for future in asked.values():
+                future.set_exception(failure)
+                future.exception()  # read, for the case that nobody waits any more
+        else:
+            for future in asked.values():
+                future.set_result(None)
+        finally:
+            for future in asked.values():
+                future.cancel()  # does nothing unless this task was cancelled
+
+
+_CHECKS = process_wide(_SharedChecks())
+"""Process-wide instance."""
 
 
 def connection_token_revoke(*, principal: Principal, secret: str) -> None:
-    """Revokes a token of the principal's tenant; its connections end at their next check. Raises NotFound."""
+    """Revokes a token of the principal's tenant, and ends its connections in all processes. Raises NotFound."""
     with write_transaction():
         mine = ConnectionToken.objects.filter(tenant_id=principal.tenant_id, secret_hash=secret_hash(secret))
         token = mine.first()
@@ -120,6 +198,11 @@ def _end_of(principal: Principal, latest: datetime) -> datetime:
     return datetime.fromtimestamp(principal.expires_at, UTC)
 
 
+_SOMEBODY = Principal(tenant_id=0, tenant_slug="", key_id=None, key_name="", scopes=frozenset())
+"""In the cache the holder of any good token. A check asks whether the token is good, and another one, of the caller's
+own principal, what the caller may do: the rows of a thousand tokens are not read for it."""
+
+
 def _cache_name(token_id: int) -> str:
     return f"connection token {token_id}"
 
@@ -132,9 +215,17 @@ def _is_good(token: ConnectionToken) -> bool:
     return token.revoked_at is None and token.expires_at > clock.now()
 
 
-def _load_holder(token_id: int) -> Principal | None:
-    token = ConnectionToken.objects.select_related("tenant").filter(pk=token_id).first()
-    return None if token is None or not _is_good(token) else _holder(token)
+def _load_holders(token_ids: Sequence[int]) -> None:
+    """Looks tokens up with one query for LOOKED_UP of them, and leaves them in the cache."""
+    for start in range(0, len(token_ids), LOOKED_UP):
+        part = token_ids[start : start + LOOKED_UP]
+        KEY_CACHE.load_many([_cache_name(token_id) for token_id in part], partial(_holders, part))
+
+
+def _holders(token_ids: Sequence[int]) -> list[Principal | None]:
+    found = ConnectionToken.objects.filter(pk__in=token_ids, revoked_at=None, expires_at__gt=clock.now())
+    good = set(found.values_list("pk", flat=True))
+    return [_SOMEBODY if token_id in good else None for token_id in token_ids]
 
 
 def _holder(token: ConnectionToken) -> Principal:

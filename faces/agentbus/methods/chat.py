@@ -68,7 +68,7 @@ async def _send(caller: Caller, wanted: SendParameters) -> Mapping[str, Any]:
     principal = caller.principal
     claim = Claim(principal.tenant_id, wanted.session_id)
     receipt, start = await database.run_action(claim, send, principal, wanted, caller.connection.client_id)
-    await caller.connection.follow(start, conversation=True)
+    await caller.connection.sessions.follow(start, conversation=True)
     return receipt
 
 

@@ -33,7 +33,7 @@ async def _connect(caller: Caller, wanted: ConnectParameters) -> Mapping[str, An
     return await caller.connection.connect(wanted)
 
 
-async def _disconnect(caller: Caller, wanted: DisconnectParameters) -> Mapping[str, Any]:
+def _disconnect(caller: Caller, wanted: DisconnectParameters) -> Mapping[str, Any]:
     principal = caller.principal
     if wanted.client_id in (None, caller.connection.client_id):
         caller.connection.disconnect_after_reply()
@@ -43,7 +43,7 @@ async def _disconnect(caller: Caller, wanted: DisconnectParameters) -> Mapping[s
     return {"status": "disconnected"}
 
 
-async def _heartbeat(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
+def _heartbeat(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
     return {"status": "ok", "timestamp": time.time()}
 
 
@@ -59,7 +59,7 @@ def _revoke_token(principal: Principal, secret: str) -> None:
 
 METHODS: Mapping[str, Method[Caller]] = {
     "connect": Method.on_loop(parse_connect, _connect, shape=ConnectParameters),
-    "disconnect": Method.on_loop(parser(DisconnectParameters), _disconnect, shape=DisconnectParameters),
-    "heartbeat": Method.on_loop(parser(NoParameters), _heartbeat, shape=NoParameters),
+    "disconnect": Method.at_once(parser(DisconnectParameters), _disconnect, shape=DisconnectParameters),
+    "heartbeat": Method.at_once(parser(NoParameters), _heartbeat, shape=NoParameters),
     "auth.revoke": Method.on_loop(parser(RevokeParameters), _revoke, counted=True, shape=RevokeParameters),
 }

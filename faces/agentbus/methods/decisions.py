@@ -39,7 +39,7 @@ class RespondParameters(Parameters):
 
 
 def _approve(caller: Caller, wanted: ApproveParameters) -> Mapping[str, Any]:
-    return approval_decide(
+    decided = approval_decide(
         principal=caller.principal,
         public_id=wanted.session_id,
         approval_id=wanted.approval_id,
@@ -48,16 +48,22 @@ def _approve(caller: Caller, wanted: ApproveParameters) -> Mapping[str, Any]:
         args=wanted.args,
         comment=wanted.comment,
     )
+    return _decision(decided)
 
 
 def _reject(caller: Caller, wanted: RejectParameters) -> Mapping[str, Any]:
-    return approval_decide(
+    decided = approval_decide(
         principal=caller.principal,
         public_id=wanted.session_id,
         approval_id=wanted.approval_id,
         approve=False,
         comment=wanted.reason,
     )
+    return _decision(decided)
+
+
+def _decision(decided: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"approval_id": decided["approvalId"], "status": decided["status"]}
 
 
 def _respond(caller: Caller, wanted: RespondParameters) -> Mapping[str, Any]:

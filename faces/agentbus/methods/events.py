@@ -44,7 +44,7 @@ class BroadcastParameters(Parameters):
 async def _follow(caller: Caller, wanted: FollowParameters) -> Mapping[str, Any]:
     claim = Claim(caller.principal.tenant_id, wanted.session_id)
     start = await database.run_action(claim, _start, caller.principal, wanted)
-    await caller.connection.follow(start, native=True)
+    await caller.connection.sessions.follow(start, native=True)
     return {"session_id": start.session_id, "status": "following"}
 
 
@@ -55,7 +55,7 @@ def _start(principal: Principal, wanted: FollowParameters) -> FollowFrom:
 async def _unfollow(caller: Caller, wanted: SessionParameters) -> Mapping[str, Any]:
     claim = Claim(caller.principal.tenant_id, wanted.session_id)
     stream_id = await database.run_action(claim, _stream_of, caller.principal, wanted.session_id)
-    caller.connection.unfollow(stream_id)
+    caller.connection.sessions.unfollow(stream_id)
     return {"session_id": wanted.session_id, "status": "unfollowed"}
 
 

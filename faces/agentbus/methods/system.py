@@ -42,7 +42,7 @@ def capabilities() -> list[str]:
     return ["chat", "sessions", "devices", "events", "presence", "approvals", "questions"]
 
 
-async def _info(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
+def _info(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
     return {**server_info(), "capabilities": capabilities()}
 
 
@@ -63,6 +63,6 @@ async def _status(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
 
 
 METHODS: Mapping[str, Method[Caller]] = {
-    "system.info": Method.on_loop(parser(NoParameters), _info, shape=NoParameters),
+    "system.info": Method.at_once(parser(NoParameters), _info, shape=NoParameters),
     "system.status": Method.on_loop(parser(NoParameters), _status, shape=NoParameters),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,8 +19,6 @@ from events_app.positions import dropped_range
 from faces.native.socket.actions import ACTIONS, SessionCaller
 from faces.native.socket.frames import (
     EVENT_FRAME,
-    PARSE_ON_LOOP_BYTES,
-    FrameRefused,
     encode_dropped,
     encode_refusal,
     encode_reply,
@@ -34,9 +31,10 @@ from tenants_app.principal import SESSIONS, Principal
 class SessionConnection(AuthenticatedConnection):
     """An accepted socket of one session. A `read_only` socket (stream token) may ping and nothing else."""
 
-    __slots__ = ("_actions",)
+    __slots__ = ()
 
     required_scope = SESSIONS
+    parse = staticmethod(parse_frame)
 
     def __init__(
         self,
@@ -49,22 +47,13 @@ class SessionConnection(AuthenticatedConnection):
         follower: Follower,
     ) -> None:
         super().__init__(principal, receive, send, follower=follower)
-        self._actions = Actions(self, session_id, read_only)
+        self.requests = Actions(self, session_id, read_only)
 
-    async def take(self, frame: bytes, *, binary: bool) -> None:
-        try:
-            large = len(frame) > PARSE_ON_LOOP_BYTES
-            request = await asyncio.to_thread(parse_frame, frame) if large else parse_frame(frame)
-        except FrameRefused as refused:
-            self.outbox.put_reply(refused.reply)
-            return
+    def dispatch(self, request: Request) -> None:
         if request.method == "ping":
             self.outbox.put_reply(encode_reply(request, {}))
         else:
-            self._actions.dispatch(request)
-
-    async def drain(self) -> None:
-        await self._actions.drain()
+            super().dispatch(request)
 
     def encode_events(self, events: Sequence[StoredEvent], missing: Missing | None) -> list[str]:
         frames = [event.encode(EVENT_FRAME) for event in events]

@@ -12,12 +12,10 @@ from core_app import jsontext
 from core_app.errors import BadRequest, GatewayError
 from edge_app.http.errors import error_body
 from edge_app.rpc import Request
+from edge_app.sockets.frames import FrameRefused
 from events_app.batches import Encoder, StoredEvent
 from events_app.generations import Position
 from events_app.positions import Dropped
-
-PARSE_ON_LOOP_BYTES = 16 * 1024
-"""A larger frame is parsed in a thread, because strict JSON of 1 MiB would delay every other socket."""
 
 MAX_REF_CHARACTERS = 256
 
@@ -30,14 +28,6 @@ def _event_frame(event: StoredEvent) -> str:
 
 EVENT_FRAME: Encoder[str] = Encoder(_event_frame)
 """The frame of an event: text, because ASGI sends bytes as binary frames."""
-
-
-class FrameRefused(Exception):
-    """A frame that is no request; `reply` is the encoded reply."""
-
-    def __init__(self, reply: str) -> None:
-        super().__init__(reply)
-        self.reply = reply
 
 
 def parse_frame(raw: bytes) -> Request:

@@ -54,6 +54,7 @@ class Calls(Dispatcher[str]):
         self.refusals: list[tuple[Any, GatewayError]] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.changed = asyncio.Event()
+        self.knows_caller = True
         self.entered: list[str] = []
         self.left: list[str] = []
         self.methods = {  # type: ignore[misc]  # these methods belong to one test
@@ -65,6 +66,9 @@ class Calls(Dispatcher[str]):
             "fail": Method.on_loop(dict, self.fail),
             "secret": Method.on_loop(dict, self.wait, scope="secrets"),
             "unsendable": Method.on_loop(dict, self.unsendable),
+            "now": Method.at_once(struct_parser(Sum), self.now),
+            "fail now": Method.at_once(dict, self.fail_now),
+            "secret now": Method.at_once(struct_parser(Sum), self.now, scope="secrets"),
             "greet": Method.on_loop(serializer_parser(NameSerializer), self.greet),
         }
 
@@ -72,6 +76,11 @@ class Calls(Dispatcher[str]):
         if method.scope is not None:
             raise Forbidden("This is not allowed.")
         return "caller"
+
+    def admit_now(self, request: Request, method: Method[str]) -> str | None:
+        if method.scope is not None:
+            raise Forbidden("This is not allowed.")
+        return "caller" if self.knows_caller else None
 
     def reply(self, request: Request, result: Any) -> None:
         if isinstance(result, set):
@@ -88,6 +97,12 @@ class Calls(Dispatcher[str]):
 
     async def add(self, caller: str, params: Sum) -> int:
         return params.a + params.b
+
+    def now(self, caller: str, params: Sum) -> str:
+        return f"{caller} {params.a + params.b}"
+
+    def fail_now(self, caller: str, params: dict[str, Any]) -> None:
+        raise ZeroDivisionError("secret text of a bug")
 
     async def wait(self, caller: str, params: dict[str, Any]) -> str:
         name = params["name"]
@@ -387,3 +402,45 @@ async def test_a_client_that_waits_for_room_is_not_refused() -> None:
     await in_time(calls.drain())
     assert calls.refusals == []
     assert calls.replies[-1] == ("last", 1)
+
+
+async def test_a_method_that_never_waits_is_answered_before_dispatch_returns() -> None:
+    calls = Calls()
+    calls.dispatch(Request("now", 1, {"a": 1, "b": 2}))
+    assert calls.replies == [(1, "caller 3")]
+    assert calls.in_flight == 0
+
+
+async def test_a_method_that_never_waits_takes_a_task_where_its_caller_has_to_be_asked_for() -> None:
+    calls = Calls()
+    calls.knows_caller = False
+    calls.dispatch(Request("now", 1, {"a": 1}))
+    assert (calls.replies, calls.in_flight) == ([], 1)
+    await calls.drain()
+    assert calls.replies == [(1, "caller 1")]
+
+
+async def test_a_method_that_never_waits_is_refused_at_once_for_every_fault() -> None:
+    calls = Calls()
+    calls.dispatch(Request("now", 1, {"a": "one"}))
+    calls.dispatch(Request("fail now", 2, {}))
+    calls.dispatch(Request("secret now", 3, {}))
+    assert [(request_id, type(error).__name__) for request_id, error in calls.refusals] == [
+        (1, "BadRequest"),
+        (2, "InternalError"),
+        (3, "Forbidden"),
+    ]
+    assert "secret" not in calls.refusals[1][1].message
+    calls.dispatch(Request("now", 4, {"a": "one"}, notification=True))
+    calls.dispatch(Request("now", 5, {"a": 1}, notification=True))
+    assert (len(calls.refusals), calls.replies) == (3, [])
+
+
+async def test_a_method_that_never_waits_counts_beside_those_that_do() -> None:
+    calls = Calls()
+    for number in range(calls.limit):
+        calls.dispatch(Request("wait", number, {"name": "all"}))
+    calls.dispatch(Request("now", 9, {"a": 1}))
+    assert [(request_id, type(error).__name__) for request_id, error in calls.refusals] == [(9, "RateLimited")]
+    calls.open("all")
+    await calls.drain()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
@@ -10,26 +9,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from tests.gateway_harness import WAIT
+from tests.faces.socket_frames import SocketFrames
 
 
-class BusClient:
+class BusClient(SocketFrames):
     """One connection. Checks that events are numbered from 1 without a gap."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.nonce = ""
-        self.frames: list[dict[str, Any]] = []
         self._events: deque[dict[str, Any]] = deque()
         self._replies: deque[dict[str, Any]] = deque()
         self._ids = 0
         self._seq = 0
-
-    async def send_raw(self, frame: str | bytes) -> None:
-        """Sends a frame as it is."""
-        await self.connection.send(frame)
 
     async def send(self, method: str, params: Any = None) -> str:
         """Sends a request; returns its id."""
@@ -64,14 +57,14 @@ class BusClient:
     async def response(self) -> dict[str, Any]:
         """Returns the next response."""
         while not self._replies:
-            await self._take()
+            await self.take()
         return self._replies.popleft()
 
     async def event(self, *names: str) -> dict[str, Any]:
         """Returns the payload of the next event, of one of these names when any are given."""
         while True:
             while not self._events:
-                await self._take()
+                await self.take()
             event = self._events.popleft()
             if not names or event["event"] in names:
                 return dict(event["payload"])
@@ -82,20 +75,7 @@ class BusClient:
             self.nonce = (await self.event("connect.challenge"))["nonce"]
         return await self.request("connect", **{"client_id": "client-1", "client_name": "tests", **params})
 
-    async def close_code(self) -> int:
-        """Reads to the end and returns the code of the close."""
-        try:
-            while True:
-                await self._take()
-        except ConnectionClosed as close:
-            return close.rcvd.code if close.rcvd is not None else 1006
-
-    async def _take(self) -> None:
-        async with asyncio.timeout(WAIT):
-            received = await self.connection.recv()
-        assert isinstance(received, str), "frames are text"
-        frame = json.loads(received)
-        self.frames.append(frame)
+    def sort(self, frame: dict[str, Any]) -> None:
         assert isinstance(frame["timestamp"], float)
         if frame["type"] == "event":
             self._seq += 1

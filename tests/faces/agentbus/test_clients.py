@@ -248,3 +248,33 @@ async def test_requests_take_threads_of_their_tenants_share(
         monkeypatch.setattr(database_threads.ACTIONS, "run", recorded)
         await client.request(method, session_id="mine", message="hello")
     assert claims == [owner.principal.tenant_id]
+
+
+async def test_frames_that_are_sent_at_once_overtake_none_that_wait() -> None:
+    failures: list[Exception] = []
+    sent: list[str] = []
+    takes = True
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        sent.append(message["text"])
+
+    def send_now(text: str) -> bool:
+        if takes:
+            sent.append(text)
+        return takes
+
+    outbox = Outbox(send, failures.append, send_now=send_now)
+    outbox.put_reply("1")
+    outbox.put_signal("2")
+    assert sent == ["1", "2"]
+    takes = False
+    outbox.put_events(["3", "4"])
+    takes = True
+    outbox.put_reply("5")
+    outbox.put_signal("6")
+    assert sent == ["1", "2"]
+    await outbox.flush()
+    outbox.put_events(["7"])
+    assert (sent, failures) == (["1", "2", "3", "4", "5", "6", "7"], [])
+    assert not outbox.crowded

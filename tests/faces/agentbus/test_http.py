@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def test_the_status_needs_no_key(gateway: GatewayHarness, path: str) -> None:
     answer = await gateway.client(None).get(path)
     assert answer.status == 200
-    assert set(answer.json) == {"name", "version", "status", "timestamp", "uptime"}
+    # `/health` is one answer for all protocols, and has more.
+    assert {"name", "version", "status", "timestamp", "uptime"} <= set(answer.json)
     assert answer.json["status"] == "ok"
 
 
@@ -88,3 +89,97 @@ async def test_connected_clients_and_counts_are_real(server: LiveServer, api: Cl
         assert (stats["connections"], stats["total_sessions"], stats["active_runs"]) == (1, 1, 0)
         assert stats["requests_total"] >= 2
         assert stats["memory_usage"] > 1_000_000
+
+
+SHOWN = {
+    "session_id",
+    "client_id",
+    "message_count",
+    "created_at",
+    "updated_at",
+    "state",
+    "id",
+    "title",
+    "last_activity",
+    "is_active",
+    "current_agent",
+}
+STATUS = {"name", "version", "status", "timestamp", "uptime"}
+ENDPOINTS: dict[str, tuple[int, set[str], Any]] = {
+    "GET /status": (200, STATUS, None),
+    "GET /health": (200, STATUS, None),
+    "GET /api/v1/sessions": (200, {"sessions"}, None),
+    "POST /api/v1/sessions": (201, {"session_id", "client_id", "created_at"}, {}),
+    "GET /api/v1/sessions/here": (200, SHOWN, None),
+    "DELETE /api/v1/sessions/here": (200, {"session_id", "status"}, None),
+    "GET /api/v1/sessions/here/messages": (200, {"session_id", "messages", "total"}, None),
+    "POST /api/v1/sessions/here/messages": (202, {"run_id", "message_id"}, {"message": "hello", "type": "text"}),
+    "GET /api/v1/clients": (200, {"clients"}, None),
+    "GET /api/v1/stats": (
+        200,
+        {"connections", "uptime", "memory_usage", "requests_total", "total_sessions", "active_runs"},
+        None,
+    ),
+}
+OPEN = ("GET /status", "GET /health")
+
+
+async def ask(client: Client, endpoint: str, body: Any) -> Any:
+    method, path = endpoint.split()
+    if method == "POST":
+        return await client.post(path, body)
+    return await (client.get(path) if method == "GET" else client.delete(path))
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_an_endpoint_answers_with_its_fields(
+    api: Client, gateway: GatewayHarness, stranger: Caller, endpoint: str
+) -> None:
+    await api.post("/api/v1/sessions", {"session_id": "here", "model": "demo:echo"})
+    status, fields, body = ENDPOINTS[endpoint]
+    answer = await ask(gateway.client(None), endpoint, body)
+    assert answer.status == (status if endpoint in OPEN else 401)
+    if endpoint not in OPEN:
+        assert answer.json == {"error": {"code": 4001, "message": answer.json["error"]["message"]}}
+    if "here" in endpoint:
+        foreign = await ask(gateway.client(stranger), endpoint, body)
+        assert (foreign.status, foreign.json["error"]["code"]) == (404, 4004)
+    answer = await ask(api, endpoint, body)
+    assert (answer.status, set(answer.json)) == (status, fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/v1/sessions", {"session_id": "a b"}, 400),
+        ("/api/v1/sessions", {"session_id": 7}, 400),
+        ("/api/v1/sessions", {"model": "none:such"}, 422),
+        ("/api/v1/sessions", {"agent": "none"}, 422),
+        ("/api/v1/sessions", {"client_id": "x" * 129}, 400),
+        ("/api/v1/sessions", [], 400),
+        ("/api/v1/sessions/here/messages", {}, 400),
+        ("/api/v1/sessions/here/messages", {"message": "  "}, 400),
+        ("/api/v1/sessions/here/messages", {"message": ["text"]}, 400),
+    ],
+)
+async def test_a_body_that_cannot_be_used_is_refused(api: Client, path: str, body: Any, status: int) -> None:
+    await api.post("/api/v1/sessions", {"session_id": "here", "model": "demo:echo"})
+    answer = await api.post(path, body)
+    assert (answer.status, answer.json["error"]["code"]) == (status, 4000), answer.json
+
+
+@pytest.mark.parametrize("limit", ["-1", "x", "1.5"])
+async def test_a_limit_that_is_none_is_refused(api: Client, limit: str) -> None:
+    await api.post("/api/v1/sessions", {"session_id": "here", "model": "demo:echo"})
+    for path in ("/api/v1/sessions", "/api/v1/sessions/here/messages"):
+        answer = await api.get(f"{path}?limit={limit}")
+        assert (answer.status, answer.json["error"]["code"]) == (400, 4000)
+
+
+async def test_the_newest_messages_are_limited(api: Client) -> None:
+    await api.post("/api/v1/sessions", {"session_id": "here", "model": "demo:echo"})
+    for text in ("one", "two"):
+        await api.run("here", text)
+    history = (await api.get("/api/v1/sessions/here/messages?limit=2")).json
+    assert [message["content"] for message in history["messages"]] == ["two", "two"]
+    assert history["total"] == 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import tempfile
 import threading
 import time
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from core_app import database, database_threads
 from core_app.errors import RateLimited, Unauthorized
@@ -24,44 +22,12 @@ from tenants_app.lockout import FAILURES, Lockout
 from tenants_app.models import Tenant, User
 from tenants_app.services import gateway_user_ensure, tenant_create, tenant_update
 from tests.conftest import Caller
-from tests.faces.agentbus.bus_client import BusClient, bus, signed_in
+from tests.faces.agentbus.bus_client import bus, signed_in
+from tests.faces.agentbus.fake_device import FakeDevice
 from tests.faces.native.live_server import LiveServer
-from tests.gateway_harness import WAIT, eventually
+from tests.gateway_harness import WAIT, GatewayHarness, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class FakeDevice:
-    """A device with a key pair of its own."""
-
-    def __init__(self, device_id: str = "device-1") -> None:
-        self.device_id = device_id
-        self.key = Ed25519PrivateKey.generate()
-
-    @property
-    def public_key(self) -> str:
-        return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
-
-    @property
-    def openssh_key(self) -> str:
-        line = self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        return f"{line.decode()} laptop"
-
-    def sign(self, nonce: str, timestamp: Any) -> str:
-        """Returns the signature of a sign-in; `timestamp` as it is written."""
-        return base64.b64encode(self.key.sign(f"{self.device_id}:{nonce}:{timestamp}".encode())).decode()
-
-    async def sign_in(self, client: BusClient, **changed: Any) -> dict[str, Any]:
-        """Signs in, with some parameters changed."""
-        client.nonce = client.nonce or (await client.event("connect.challenge"))["nonce"]
-        stamp = changed.pop("timestamp", time.time())
-        params = {
-            "device_id": self.device_id,
-            "nonce": client.nonce,
-            "timestamp": stamp,
-            "signature": self.sign(client.nonce, stamp if isinstance(stamp, str) else json.dumps(stamp)),
-        }
-        return await client.sign_in(**params | changed)
 
 
 @pytest.fixture
@@ -142,7 +108,6 @@ async def test_revoking_a_device_refuses_it_and_closes_its_connection(
     async with bus(server.port) as client, signed_in(server.port, owner.secret) as admin:
         assert (await device.sign_in(client))["ok"]
         assert (await admin.call("devices.revoke", device_id=device.device_id))["status"] == "revoked"
-        assert await client.refused("heartbeat") == 4001
         assert await client.close_code() == 4401
         assert (await admin.call("devices.list"))["devices"] == []
         assert await admin.refused("devices.revoke", device_id="unknown") == 4004
@@ -382,3 +347,148 @@ async def test_the_header_of_a_proxy_that_is_not_trusted_says_nothing(
     headers = {"Tailscale-User-Login": "ann@example.com", "X-Forwarded-For": "100.64.0.1"}
     async with bus(server.port, additional_headers=headers) as client:
         assert (await client.sign_in())["error"]["code"] == 4001
+
+
+@pytest_asyncio.fixture
+async def proxied(gateway: GatewayHarness, settings: Any) -> AsyncIterator[LiveServer]:
+    """A server that trusts a proxy at the loopback address; the server reads the setting when it starts."""
+    settings.GATEWAY_TRUSTED_PROXIES = ["127.0.0.1"]
+    server = LiveServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_the_header_of_a_trusted_proxy_says_who_a_peer_is(
+    proxied: LiveServer, settings: Any, tmp_path: Path
+) -> None:
+    await database.run(tenant_create, slug="default")
+    settings.GATEWAY_ALLOW_TAILSCALE = True
+    settings.GATEWAY_TAILSCALE_SOCKET = str(tmp_path / "none.sock")
+    told = {"Tailscale-User-Login": "ann@example.com", "X-Forwarded-For": "100.64.0.1"}
+    async with bus(proxied.port, additional_headers=told) as client:
+        response = await client.sign_in()
+        assert response["ok"], response
+        assert response["payload"]["auth_info"]["user_id"] == "ann@example.com"
+    for headers in ({"X-Forwarded-For": "100.64.0.2"}, {**told, "Tailscale-User-Login": " "}):
+        async with bus(proxied.port, additional_headers=headers) as client:
+            assert (await client.sign_in())["error"]["code"] == 4001
+
+
+async def test_a_lock_holds_for_the_address_that_failed_and_no_other(
+    proxied: LiveServer, tenant: Tenant, settings: Any
+) -> None:
+    settings.GATEWAY_AUTH_MODES = ["password"]
+    await database.run(User.objects.create_user, "ann", password="pass of ann", tenant=tenant)
+
+    async def attempt(address: str, password: str) -> int | None:
+        async with bus(proxied.port, additional_headers={"X-Forwarded-For": address}) as client:
+            error = (await client.sign_in(username="ann", password=password))["error"]
+            return None if error is None else int(error["code"])
+
+    assert [await attempt("192.0.2.1", f"guess {number}") for number in range(FAILURES)] == [4001] * FAILURES
+    assert await attempt("192.0.2.1", "pass of ann") == 4029
+    assert await attempt("192.0.2.2", "pass of ann") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        web.Response(status=500),
+        web.Response(text="no JSON"),
+        web.json_response([]),
+        web.json_response({"UserProfile": None}),
+        web.json_response({"UserProfile": {"LoginName": 7}}),
+        web.json_response({"UserProfile": {"LoginName": ""}}),
+    ],
+    ids=["500", "text", "a list", "no profile", "a number", "nobody"],
+)
+async def test_a_tailscaled_that_says_nothing_useful_lets_nobody_in(
+    server: LiveServer, settings: Any, socket_path: Path, answer: web.Response
+) -> None:
+    await database.run(tenant_create, slug="default")
+    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(socket_path)
+
+    async def whois(request: web.Request) -> web.Response:
+        return web.Response(status=answer.status, text=answer.text, content_type="application/json")
+
+    application = web.Application()
+    application.router.add_get("/localapi/v0/whois", whois)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.UnixSite(runner, str(socket_path)).start()
+    try:
+        async with bus(server.port) as client:
+            assert (await client.sign_in())["error"]["code"] == 4001
+    finally:
+        await runner.cleanup()
+    async with bus(server.port) as client:
+        assert (await client.sign_in())["error"]["code"] == 4001
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "token": {"auth_token": "x"},
+    "password": {"username": "ann", "password": "x"},
+    "device": {"device_id": "d", "nonce": "n", "timestamp": 1, "signature": "s"},
+    "tailscale": {},
+    "session": {"session_token": "agc_" + "x" * 43},
+}
+"""Each way to sign in, with a credential that is not good."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_way_is_refused_where_it_is_off_and_where_its_credential_is_not_good(
+    server: LiveServer, db: None, settings: Any, way: str
+) -> None:
+    params = WAYS[way]
+    settings.GATEWAY_AUTH_MODES = []
+    async with bus(server.port) as client:
+        # A session token is always accepted, and the tailnet has a setting of its own.
+        expected = 4001 if way in ("session", "tailscale") else 4003
+        assert (await client.sign_in(**params))["error"]["code"] == expected
+    settings.GATEWAY_AUTH_MODES = ["token", "password", "device"]
+    async with bus(server.port) as client:
+        assert (await client.sign_in(**params))["error"]["code"] == 4001
+
+
+@pytest.mark.parametrize("missing", ["nonce", "timestamp", "signature"])
+async def test_a_device_that_leaves_something_out_is_told(
+    server: LiveServer, owner: Caller, device_mode: None, missing: str
+) -> None:
+    device = FakeDevice()
+    await register(server, owner, device)
+    async with bus(server.port) as client:
+        assert (await device.sign_in(client, **{missing: None}))["error"]["code"] == 4000
+        assert (await device.sign_in(client, timestamp="soon"))["error"]["code"] == 4000
+        assert (await device.sign_in(client, timestamp="NaN"))["error"]["code"] == 4001
+        assert (await device.sign_in(client))["ok"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"client_id": ""}, "client_id"),
+        ({"client_id": "x" * 129}, "client_id"),
+        ({"client_id": "a\nb"}, "client_id"),
+        ({"client_id": None}, "client_id"),
+        ({"client_id": 7}, "client_id"),
+        ({"capabilities": "chat"}, "capabilities"),
+        ({"capabilities": ["x" * 65]}, "capabilities"),
+        ({"capabilities": ["x"] * 65}, "capabilities"),
+        ({"capabilities": [1]}, "capabilities.0"),
+        ({"last_seq": {"s": []}}, "last_seq...."),
+        ({"auth_token": 7}, "auth_token"),
+        ({"timestamp_literal": "1"}, "timestamp_literal"),
+        ({"timestampLiteral": "1"}, "timestamp_literal"),
+    ],
+)
+async def test_a_connect_with_a_wrong_parameter_is_told_which(
+    server: LiveServer, owner: Caller, changed: dict[str, Any], field: str
+) -> None:
+    async with bus(server.port) as client:
+        error = (await client.sign_in(**{"auth_token": owner.secret, **changed}))["error"]
+        if changed.get("timestamp_literal") is not None:
+            assert error is None  # what the client says of it is overwritten
+            return
+        assert (error["code"], error["details"]["field"]) == (4000, field)
+        assert (await client.sign_in(auth_token=owner.secret))["ok"]

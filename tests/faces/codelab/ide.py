@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
@@ -11,19 +10,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from tests.gateway_harness import WAIT
+from tests.faces.socket_frames import SocketFrames
 
 TEST_KEY = "internal-test-key"
 
 
-class Ide:
-    """One connection. `frames` has every frame in the order of its arrival."""
+class Ide(SocketFrames):
+    """One connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
-        self.frames: list[dict[str, Any]] = []
+        super().__init__(connection)
         self._unread: deque[dict[str, Any]] = deque()
 
     async def send(self, kind: str, **fields: Any) -> None:
@@ -34,7 +31,7 @@ class Ide:
         """Returns the next frame, of one of these types when any are given."""
         while True:
             while not self._unread:
-                await self._take()
+                await self.take()
             frame = self._unread.popleft()
             if not kinds or frame["type"] in kinds:
                 return frame
@@ -46,20 +43,7 @@ class Ide:
             tokens.append(frame["token"])
         return tokens
 
-    async def close_code(self) -> int:
-        """Reads to the end and returns the code of the close."""
-        try:
-            while True:
-                await self._take()
-        except ConnectionClosed as close:
-            return close.rcvd.code if close.rcvd is not None else 1006
-
-    async def _take(self) -> None:
-        async with asyncio.timeout(WAIT):
-            received = await self.connection.recv()
-        assert isinstance(received, str), "frames are text"
-        frame = json.loads(received)
-        self.frames.append(frame)
+    def sort(self, frame: dict[str, Any]) -> None:
         self._unread.append(frame)
 
 

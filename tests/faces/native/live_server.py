@@ -11,34 +11,29 @@ from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from gateway_project.asgi import application
 from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.server import GatewayServer, bind_sockets, server_config
 from tests.conftest import Caller
+from tests.faces.socket_frames import SocketFrames
 from tests.gateway_harness import WAIT
 
 
-class SocketClient:
-    """One connection. `frames` has every frame in the order of its arrival."""
+class SocketClient(SocketFrames):
+    """One connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._events: deque[dict[str, Any]] = deque()
         self._replies: deque[dict[str, Any]] = deque()
         self._refs = 0
-        self.frames: list[dict[str, Any]] = []
-
-    async def send_raw(self, frame: str | bytes) -> None:
-        """Sends a frame as it is."""
-        await self._connection.send(frame)
 
     async def send(self, action: str, **fields: Any) -> str:
         """Sends an action; returns its `requestRef`."""
         self._refs += 1
         ref = f"ref-{self._refs}"
-        await self._connection.send(json.dumps({"action": action, "requestRef": ref, **fields}))
+        await self.connection.send(json.dumps({"action": action, "requestRef": ref, **fields}))
         return ref
 
     async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
@@ -57,14 +52,14 @@ class SocketClient:
     async def reply(self) -> dict[str, Any]:
         """Returns the next reply."""
         while not self._replies:
-            await self._take()
+            await self.take()
         return self._replies.popleft()
 
     async def event(self, *types: str) -> dict[str, Any]:
         """Returns the next event, of one of these types when any are given."""
         while True:
             while not self._events:
-                await self._take()
+                await self.take()
             event = self._events.popleft()
             if not types or event["event"] in types:
                 return event
@@ -76,24 +71,11 @@ class SocketClient:
             if event["data"]["requestId"] == request_id:
                 return event
 
-    async def close_code(self) -> int:
-        """Reads to the end and returns the code of the close."""
-        try:
-            while True:
-                await self._take()
-        except ConnectionClosed as close:
-            return close.rcvd.code if close.rcvd is not None else 1006
-
     async def disconnect(self) -> None:
         """Closes the connection from this side."""
-        await self._connection.close()
+        await self.connection.close()
 
-    async def _take(self) -> None:
-        async with asyncio.timeout(WAIT):
-            received = await self._connection.recv()
-        assert isinstance(received, str), "frames are text"
-        frame = json.loads(received)
-        self.frames.append(frame)
+    def sort(self, frame: dict[str, Any]) -> None:
         (self._events if "event" in frame else self._replies).append(frame)
 
 
