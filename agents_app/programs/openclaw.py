@@ -58,7 +58,7 @@ def _ask(leg: Leg) -> Ask:
 async def _message_file(leg: Leg, text: str) -> AsyncIterator[str]:
     """Writes the message into the session's directory for the block; yields its name there."""
     directory = await asyncio.to_thread(directory_make, leg.session.tenant_id, leg.session.session_id)
-    path = directory / f".{new_id('message')}.md"
+    path = directory / f".{new_id('msg')}.md"
     await asyncio.to_thread(_write, path, text)
     try:
         yield path.name

@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
-
-import msgspec
 
 from inference_app.catalogue.config import Wire
-from inference_app.providers.provider_errors import looks_like_error
 from inference_app.relay.large_event import LargeEvent
 from inference_app.relay.response_check import has_content, is_provider_error
+from inference_app.relay.stream_events import (
+    DATA,
+    EVENT,
+    RESPONSE,
+    EventFields,
+    choices_of,
+    decode_event,
+    is_complete,
+    is_error_document,
+    is_stopped,
+)
 from inference_app.spend.text_estimate import BYTES_PER_TOKEN, IN_ANSWERS, MEDIUM_TOKENS, media_of
-from inference_app.spend.usage import LooseBody, ReportedUsage, Usage
+from inference_app.spend.usage import ReportedUsage, Usage
 
 MAX_HELD = 1024 * 1024
 """The longest event that is held back; a longer one (an image) passes in pieces, to save memory and time."""
@@ -30,7 +37,6 @@ MEDIA_FROM_BYTES = 4096
 
 MAX_CHOICES = 128
 
-_DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
 _NAME = re.compile(rb"^event:[ ]?(.*?)\r?$", re.MULTILINE)
 _BLANK = re.compile(rb"\n\r?\n")
 _FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "openai-responses": 200}
@@ -73,39 +79,6 @@ _DELTA_EVENTS: Mapping[Wire, tuple[bytes, int, bytes]] = {
 
 _UNFINISHED = (None, "", "null")
 """Finish reasons that are none; the last is what some providers write for it."""
-
-
-class _Response(msgspec.Struct):
-    """The response in the last event of a Responses stream."""
-
-    error: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Event(LooseBody):
-    """The fields of an event that say what it is, beside its usage."""
-
-    error: msgspec.Raw = msgspec.Raw(b"")
-    type: msgspec.Raw = msgspec.Raw(b"")
-    delta: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Choice(msgspec.Struct):
-    index: int | None = None
-    finish_reason: str | None = None
-    error: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Delta(msgspec.Struct):
-    stop_reason: str | None = None
-
-
-_EVENT = msgspec.json.Decoder(_Event)
-_CHOICES = msgspec.json.Decoder(list[_Choice])
-_RESPONSE = msgspec.json.Decoder(_Response)
-_DELTA = msgspec.json.Decoder(_Delta)
-_ANY = msgspec.json.Decoder()
-
-T = TypeVar("T")
 
 
 def starts_like_events(first: bytes) -> bool:
@@ -167,7 +140,7 @@ class StreamObserver:
         if self._large is not None:
             self._end_large(self._large)
             return b"\n\n" if self.ended else b""
-        if self.failed is not None or self.cut or not _is_complete(rest):
+        if self.failed is not None or self.cut or not is_complete(rest):
             return b""
         line_end = b"\r\n" if b"\r\n" in rest else b"\n"
         rest = self._read_events(rest + line_end * 2)
@@ -310,7 +283,7 @@ class StreamObserver:
 
     def _read_event(self, event: bytes) -> bytes:
         """Reads one event; returns it, or nothing if it is not for the client."""
-        lines = _DATA.findall(event.removeprefix(b"\xef\xbb\xbf"))
+        lines = DATA.findall(event.removeprefix(b"\xef\xbb\xbf"))
         data, name = b"\n".join(lines).strip(), _NAME.search(event)
         is_error = name is not None and name[1] == b"error"
         if not data and not is_error:
@@ -318,7 +291,7 @@ class StreamObserver:
             return b"" if lines else event
         if data == b"[DONE]":
             return self._read_done(event)
-        chunk = _decode(_EVENT, data)
+        chunk = decode_event(EVENT, data)
         if is_error or self._is_error(chunk, data):
             self.failed = event
             return b""
@@ -330,14 +303,14 @@ class StreamObserver:
             self.cut = not self._over and not self.ended_empty
         return b"" if self.cut else event
 
-    def _read_chunk(self, chunk: _Event, event: bytes) -> bytes:
+    def _read_chunk(self, chunk: EventFields, event: bytes) -> bytes:
         reported = chunk.reported_usage()
         if reported is not None:
             self._reported = reported.merge(self._reported)
         if self.wire == "openai-chat":
             if self._lessons:
                 self._learn_forms(event)
-            for choice in _choices_of(chunk.choices):
+            for choice in choices_of(chunk.choices):
                 if len(self._choices) < MAX_CHOICES:
                     index = choice.index or 0
                     self._choices[index] = self._choices.get(index, False) or choice.finish_reason not in _UNFINISHED
@@ -347,7 +320,7 @@ class StreamObserver:
         kind = bytes(chunk.type).strip(b'"').decode("latin-1")
         if self.wire == "anthropic":
             self._over = self._over or kind == "message_stop"
-            stopped = kind == "message_delta" and has_content(chunk.delta) and _is_stopped(chunk.delta)
+            stopped = kind == "message_delta" and has_content(chunk.delta) and is_stopped(chunk.delta)
             self._counted_whole = self._counted_whole or (stopped and reported is not None)
         elif kind in _RESPONSE_ENDS:
             self._over, self._counted_whole = True, reported is not None
@@ -362,22 +335,22 @@ class StreamObserver:
         if (found := _ZERO_INDEX.search(event)) is not None:
             self._zero_index = found[0]
 
-    def _is_error(self, chunk: _Event | None, data: bytes) -> bool:
+    def _is_error(self, chunk: EventFields | None, data: bytes) -> bool:
         if chunk is None:
-            return data[:1] == b"[" and _is_error_document(data)
+            return data[:1] == b"[" and is_error_document(data)
         if self.wire == "openai-chat":
             if has_content(chunk.error):
                 return True
             if len(chunk.choices):
-                return b'"error"' in data and any(has_content(choice.error) for choice in _choices_of(chunk.choices))
-            return _is_error_document(data)
+                return b'"error"' in data and any(has_content(choice.error) for choice in choices_of(chunk.choices))
+            return is_error_document(data)
         kind = bytes(chunk.type)
         if kind == b'"error"':
             return True
         if self.wire == "openai-responses" and kind == b'"response.failed"':
-            response = _decode(_RESPONSE, chunk.response)
+            response = decode_event(RESPONSE, chunk.response)
             return not self._passes_failures or (response is not None and is_provider_error(response.error))
-        return not kind and (has_content(chunk.error) or _is_error_document(data))
+        return not kind and (has_content(chunk.error) or is_error_document(data))
 
     def _is_finished(self) -> bool:
         return bool(self._choices) and all(self._choices.values())
@@ -407,36 +380,3 @@ def _end_of_last(data: bytes, mark: bytes) -> int:
     """Returns the end of the last `mark`; 0 without one."""
     at = data.rfind(mark)
     return 0 if at < 0 else at + len(mark)
-
-
-def _is_complete(event: bytes) -> bool:
-    """True if the data of an event without its blank line is complete."""
-    data = b"\n".join(_DATA.findall(event)).strip()
-    if data == b"[DONE]":
-        return True
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
-
-
-def _choices_of(raw: msgspec.Raw) -> list[_Choice]:
-    return (_decode(_CHOICES, raw) if len(raw) > 2 else None) or []
-
-
-def _is_stopped(delta: msgspec.Raw) -> bool:
-    decoded = _decode(_DELTA, delta)
-    return decoded is not None and bool(decoded.stop_reason)
-
-
-def _is_error_document(data: bytes) -> bool:
-    document: Any = _decode(_ANY, data)
-    return looks_like_error(document)
-
-
-def _decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T | None:
-    try:
-        return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        return None

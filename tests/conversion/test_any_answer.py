@@ -7,11 +7,11 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import anthropic
 import httpx
-import httpx2
 import openai
 import pytest
 from hypothesis import given, settings
@@ -45,7 +45,8 @@ class Served:
     def __init__(self) -> None:
         self.content: bytes | list[bytes] = b""
         one, two = (
-            library.Client(transport=library.MockTransport(self._server(library))) for library in (httpx, httpx2)
+            library.Client(transport=library.MockTransport(self._server(library)))
+            for library in (httpx, import_module("httpx2"))
         )
         self.openai = openai.OpenAI(api_key="k", base_url="http://gateway/v1", http_client=one, max_retries=0)
         self.anthropic = anthropic.Anthropic(api_key="k", base_url="http://gateway", http_client=two, max_retries=0)

@@ -17,6 +17,7 @@ from admin_app.site import SITE
 from agents_app.models import Agent, AgentState
 from core_app import jsontext
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+from faces.mesh.models import RoutingRule, Space, Task
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from sessions_app.models import AgentSession
 from tenants_app.models import Device, Tenant, User
@@ -62,6 +63,9 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
     Budget.objects.create(tenant=tenant, model=SECRET, period="day", tokens=1)
     Agent.objects.create(tenant=tenant, public_id=SECRET, name=SECRET, type="model", entry={"env": {"KEY": SECRET}})
     AgentState.objects.create(tenant=tenant, agent_id=SECRET)
+    space = Space.objects.create(tenant=tenant, public_id=SECRET, metadata=jsontext.encode_text({"name": SECRET}))
+    Task.objects.create(tenant=tenant, public_id=SECRET, body="{}", prompt=SECRET, result=f'"{SECRET}"', space=space)
+    RoutingRule.objects.create(tenant=tenant, name=SECRET, keywords=[SECRET], agents=[SECRET])
     return waiting
 
 

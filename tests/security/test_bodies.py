@@ -72,7 +72,8 @@ async def test_an_odd_query_is_the_clients_error(api: Client, operation: Operati
         of_nobody = "&taskId=nobodys" if operation.template.endswith("/events") else ""
         answer = await api.get(f"{operation.path()}?{query}{of_nobody}")
         assert answer.status < 500 or operation.template == "/readyz", query
-        _check_shape(answer.body)
+        if operation.template != "/metrics":  # which counts the errors of other tests by their codes
+            _check_shape(answer.body)
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))

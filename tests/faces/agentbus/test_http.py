@@ -107,7 +107,7 @@ SHOWN = {
 STATUS = {"name", "version", "status", "timestamp", "uptime"}
 ENDPOINTS: dict[str, tuple[int, set[str], Any]] = {
     "GET /status": (200, STATUS, None),
-    "GET /health": (200, STATUS, None),
+    "GET /health": (200, STATUS | {"service", "agents"}, None),
     "GET /api/v1/sessions": (200, {"sessions"}, None),
     "POST /api/v1/sessions": (201, {"session_id", "client_id", "created_at"}, {}),
     "GET /api/v1/sessions/here": (200, SHOWN, None),
