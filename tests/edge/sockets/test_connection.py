@@ -124,6 +124,25 @@ async def test_frames_are_read_while_handlers_wait(peer: Peer) -> None:
     assert await peer.frame() == {"id": 1, "result": "one"}
 
 
+class Frame(bytes):
+    """A frame that tells when it is gone."""
+
+    gone = False
+
+    def __del__(self) -> None:
+        type(self).gone = True
+
+
+async def test_an_idle_socket_does_not_keep_its_last_frame(peer: Peer) -> None:
+    Frame.gone = False
+    peer.put_bytes(Frame(b"last"))
+    assert await peer.frame() == b"last"  # the toy protocol returns a binary frame as it came
+    peer.sent.clear()
+    async with asyncio.timeout(WAIT):
+        while not Frame.gone:  # the outbox's task ends
+            await asyncio.sleep(0)
+
+
 async def test_a_request_is_cancelled_by_another_frame(peer: Peer) -> None:
     peer.ask(1, "hold", name="one")
     peer.ask(None, "cancel", id=1)
