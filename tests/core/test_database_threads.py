@@ -19,6 +19,7 @@ from core_app.errors import Unavailable
 from edge_app.http.errors import internal_error
 from gateway_project.configuration.databases import IDLE_PARTS
 from tests.events.conftest import Holder, leased_stream
+from tests.gateway_harness import eventually
 from tests.settings import DEPLOYMENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -193,7 +194,4 @@ async def test_arguments_and_results_of_an_action_are_gone_with_it(no_collector:
     await database.run_action(Claim(GREEDY), work, given)
     del given
     # The thread drops its own references after it has handed the result over.
-    assert await database.run(lambda: True)
-    async with asyncio.timeout(30):
-        while taken() is not None or made[0]() is not None:
-            await asyncio.sleep(0)
+    await eventually(lambda: taken() is None and made[0]() is None)

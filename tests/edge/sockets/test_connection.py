@@ -21,6 +21,7 @@ from events_app.follower import FollowerReleased, FollowerSlow
 from tenants_app import authentication
 from tenants_app.principal import Principal
 from tests.edge.sockets.toy import WAIT, Peer, ScriptedFollower, ToyClose, serve
+from tests.gateway_harness import eventually
 
 HELLO = {"hello": 1}
 
@@ -138,9 +139,7 @@ async def test_an_idle_socket_does_not_keep_its_last_frame(peer: Peer) -> None:
     peer.put_bytes(Frame(b"last"))
     assert await peer.frame() == b"last"  # the toy protocol returns a binary frame as it came
     peer.sent.clear()
-    async with asyncio.timeout(WAIT):
-        while not Frame.gone:  # the outbox's task ends
-            await asyncio.sleep(0)
+    await eventually(lambda: Frame.gone)  # the outbox's task ends
 
 
 async def test_a_request_is_cancelled_by_another_frame(peer: Peer) -> None:
