@@ -81,7 +81,7 @@ class SessionView:
                 yield _shown("session.update", names | {"state": "retried", "attempt": data["attempt"]})
             case MessageDelta.type:
                 self._add(data["delta"])
-                content = "".join(self._text) if self._whole and self._length <= MAX_CONTENT else None
+                content = self._so_far() if self._whole else None
                 yield _shown("chat.stream", names | {"content": content, "delta": data["delta"], "done": False})
             case MessageEnd.type:
                 message = {"message_id": data["messageId"], "role": "assistant", "content": data["content"]}
@@ -96,7 +96,7 @@ class SessionView:
                 error = {"code": data["code"], "message": data["reason"], "retryable": data["retryable"]}
                 yield _shown("chat.error", names | error)
             case AgentAbort.type:
-                partial = "".join(self._text) if self._whole else ""
+                partial = self._so_far() if self._whole else ""
                 yield _shown("chat.stream", names | {"content": partial, "delta": "", "done": True})
                 state = "aborted" if data["reason"] == "aborted" else "failed"
                 yield _shown("session.update", names | {"state": state, "reason": data["reason"]})
@@ -111,6 +111,9 @@ class SessionView:
 
     def _begin(self) -> None:
         self._text, self._length, self._whole = [], 0, True
+
+    def _so_far(self) -> str | None:
+        return "".join(self._text) if self._length <= MAX_CONTENT else None
 
     def _add(self, delta: str) -> None:
         if self._length <= MAX_CONTENT:
