@@ -1,7 +1,8 @@
 """Answers of agents over HTTP: server-sent events or one JSON document, as a series of JSON objects.
 
-The addresses are the operator's, so they may be private. An answer is limited in size and in the time between its
-bytes, and whatever is wrong with it is an AgentError with a sentence of the gateway's own.
+Addresses of the operator may be private, those of tenants as far as their settings allow it. An answer is limited in
+size and in the time between its bytes, and whatever is wrong with it is an AgentError with a sentence of the gateway's
+own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ DONE_TYPE = b"done"
 
 @contextlib.asynccontextmanager
 async def open_answer(
-    leg: Leg, url: str, message: Mapping[str, Any], *, headers: Mapping[str, str]
+    leg: Leg,
+    url: str,
+    message: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str],
+    allow_private: bool,
+    first_byte_seconds: float | None = None,
 ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """Posts a message and yields the objects of the answer as they come. Raises AgentError, here and in the block."""
     body = jsontext.encode(message)
@@ -36,9 +43,9 @@ async def open_answer(
             url,
             headers={"Accept": EVENT_STREAM, "Content-Type": "application/json", **headers},
             body=body,
-            first_byte_seconds=settings.GATEWAY_REQUEST_TIMEOUT,
+            first_byte_seconds=first_byte_seconds or settings.GATEWAY_REQUEST_TIMEOUT,
             idle_seconds=settings.GATEWAY_AGENT_STREAM_TIMEOUT,
-            allow_private=True,
+            allow_private=allow_private,
             owner=leg.session.tenant_id,
         ) as response:
             if response.status != 200:

@@ -58,7 +58,9 @@ def _demo_model(session: SessionSpec, script: Script) -> ServedModel:
     )
 
 
-def _no_cost(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal:
+def _no_cost(
+    input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
+) -> Decimal:
     return Decimal(0)
 
 

@@ -22,9 +22,10 @@ HISTORY_CHARACTERS = 100_000
 
 
 class HttpFields(BaseModel):
-    """The fields of an agent of type `http`."""
+    """The fields of an agent of type `http`. `timeout` is the time to its first byte, in seconds."""
 
     endpoint: str = Field(min_length=1, max_length=2000)
+    timeout: float | None = Field(default=None, ge=0)
 
 
 class HttpAgentEngine:
@@ -40,8 +41,16 @@ class HttpAgentEngine:
 
 def _ask(leg: Leg) -> Ask:
     async def ask(messages: tuple[Message, ...], state: Mapping[str, Any], output: Output) -> Answer:
-        fields = agent_settings(leg, HttpFields)
-        async with open_answer(leg, fields.endpoint, _agent_message(leg, joined_text(messages)), headers={}) as parts:
+        agent = await agent_settings(leg, HttpFields)
+        message = _agent_message(leg, joined_text(messages))
+        async with open_answer(
+            leg,
+            agent.fields.endpoint,
+            message,
+            headers={},
+            allow_private=agent.allow_private,
+            first_byte_seconds=agent.fields.timeout,
+        ) as parts:
             return await _read_answer(leg, parts, output)
 
     return ask

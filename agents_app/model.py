@@ -84,13 +84,16 @@ def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedMod
 
 
 def _cost_of(built: BuiltModel) -> CostOf:
-    def cost_of(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+    def cost_of(
+        input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
+    ) -> Decimal | None:
         return response_cost(
             built.provider,
             built.candidate.model,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             cached_tokens=cached_tokens,
+            written_tokens=written_tokens,
             listed=listed,
         )
 

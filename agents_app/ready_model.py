@@ -19,8 +19,9 @@ from pydantic_ai.settings import ModelSettings
 from agents_app.engine import SessionSpec
 from inference_app.spend.budgets import Reservation
 
-CostOf = Callable[[int, int, int, Decimal | None], Decimal | None]
-"""(input, output, cached tokens, public price) → the cost of the response; None if it is unknown."""
+CostOf = Callable[[int, int, int, int, Decimal | None], Decimal | None]
+"""(input, output, cached, written tokens, public price) → the cost of the response; None: it is unknown. Cached tokens
+were read from the provider's cache, written ones written to it."""
 
 
 class Budget(Protocol):
@@ -78,7 +79,9 @@ class RetryRule:
     max_delay: float = 10.0
 
 
-def _public_price(input_tokens: int, output_tokens: int, cached_tokens: int, listed: Decimal | None) -> Decimal | None:
+def _public_price(
+    input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
+) -> Decimal | None:
     return listed
 
 

@@ -1,4 +1,4 @@
-"""Registry of engines, and the resolution of model names and configured agents to engines.
+"""Registry of engines, and the resolution of names of models and agents to engines.
 
 Engines are imported when they are first needed, because their libraries are the slowest part of a start. A name that
 cannot be served raises `Unprocessable` with the reason and the field.
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+import structlog
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from agents_app.directory.entries import AgentEntry, Definition, TenantRef, definition_find
 from agents_app.engine import Attachment, Engine
-from core_app.config_file import Section
 from core_app.errors import Unprocessable
-from core_app.lifecycle import process_wide
 from inference_app.catalogue.access import candidates_allowed, substitution_allowed
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
 from tenants_app.principal import Principal
+from tools_app.operator_rules import builtins_allowed
 
 _MODULES = {
     "demo": "agents_app.demo",
@@ -31,11 +31,13 @@ _MODULES = {
     "http": "agents_app.http_agent",
     "process": "agents_app.programs.text_program",
     "claude-code": "agents_app.programs.claude_code",
+    "openclaw": "agents_app.programs.openclaw",
+    "acp": "agents_app.acp.engine",
 }
-SHARED_RUNTIME = "remote"
-"""The id of the agent that `GATEWAY_AGENT_URL` serves, unless the configuration has one of this id."""
 _ATTACHMENT_ENGINES = ("demo", "model")
 _loading = threading.Lock()
+
+logger = structlog.get_logger("gateway.agents")
 
 
 def engine_modules() -> dict[str, str]:
@@ -59,27 +61,6 @@ class ResolvedModel:
     name: str
     provider: str
     model: str
-
-
-class AgentEntry(BaseModel):
-    """An entry of `agents:` in the configuration. `type` names its engine, which interprets any further fields."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    name: str = ""
-    description: str = ""
-    type: str = Field(min_length=1)
-    model: str | None = None
-    system_prompt: str = ""
-    tools: tuple[str, ...] = ()
-    capabilities: tuple[str, ...] = ()
-
-
-_ENTRIES: TypeAdapter[tuple[AgentEntry, ...]] = TypeAdapter(tuple[AgentEntry, ...])
-AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
-    Section("agents", lambda section: _ENTRIES.validate_python(section or ())), reset=Section.forget
-)
 
 
 def engine_get(name: str) -> RegisteredEngine:
@@ -106,13 +87,15 @@ def model_resolve(name: str, *, principal: Principal, substitutes: bool = True) 
     if entry.wire == "demo" and entry.model(first.model) is None:
         raise Unprocessable(f"There is no demo model called {first.model[:64]!r}.", field="model")
     kept = first.name if resolution.substituted else name
+    if resolution.substituted:
+        logger.warning("model_substituted", asked=name[:200], candidate=first.name, tenant=principal.tenant_slug)
     return ResolvedModel("demo" if entry.wire == "demo" else "model", kept, first.provider, first.model)
 
 
 def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
-    """Resolves a configured agent to its model, or to the engine that its `type` names. Raises Unprocessable with the
-    field "agent"."""
-    entry = agent_get(agent_id)
+    """Resolves an agent of the principal's tenant to its model, or to the engine that its `type` names. Raises
+    Unprocessable with the field "agent"."""
+    entry = agent_get(agent_id, tenant=principal)
     if entry.type != "model" and entry.type in engine_modules():
         # The agent's own fields decide what it runs; a model that it names is one of them.
         return ResolvedModel(entry.type, f"{entry.type}:{agent_id}", entry.type, agent_id)
@@ -121,26 +104,31 @@ def agent_resolve(agent_id: str, *, principal: Principal) -> ResolvedModel:
             f"The agent {agent_id!r} is of type {entry.type!r}, which cannot be run here.", field="agent"
         )
     try:
-        # No substitutes, because the operator chose the model.
+        # No substitutes, because whoever defined the agent chose the model.
         return model_resolve(entry.model or default_candidate(models_config()), principal=principal, substitutes=False)
     except Unprocessable as error:
         raise Unprocessable(f"The agent {agent_id!r} cannot be served. {error.message}", field="agent") from None
 
 
-def agents_all() -> tuple[AgentEntry, ...]:
-    """Returns the configured agents, and the one of `GATEWAY_AGENT_URL`."""
-    configured = AGENTS.get()
-    if not settings.GATEWAY_AGENT_URL or any(agent.id == SHARED_RUNTIME for agent in configured):
-        return configured
-    return (*configured, AgentEntry(id=SHARED_RUNTIME, name="Agent runtime", type="remote"))
-
-
-def agent_get(agent_id: str) -> AgentEntry:
-    """Returns the configured agent of this id. Raises Unprocessable with the field "agent"."""
-    entry = next((agent for agent in agents_all() if agent.id == agent_id), None)
-    if entry is None:
+def agent_get(agent_id: str, *, tenant: TenantRef) -> AgentEntry:
+    """Returns the tenant's agent of this id. Raises Unprocessable with the field "agent", also for a tool that the
+    operator no longer allows to an agent of a tenant."""
+    found = definition_find(tenant, agent_id)
+    if found is None:
         raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
-    return entry
+    if not found.trusted and (gone := set(found.entry.tools).difference(builtins_allowed())):
+        raise Unprocessable(f"The agent {agent_id!r} names the tool {min(gone)!r}, which is not here.", field="agent")
+    return found.entry
+
+
+def is_servable(definition: Definition, tenant_id: int | None) -> bool:
+    """Returns True if the gateway can run the agent for the tenant, or for any where that is None, as far as the
+    configuration says: its model has a provider with a key, or its engine is there."""
+    if definition.entry.type != "model":
+        return definition.entry.type in engine_modules()
+    name = definition.entry.model or default_candidate(models_config())
+    resolution = model_candidates(models_config(), name)
+    return bool(resolution.candidates if tenant_id is None else candidates_allowed(tenant_id, resolution, name))
 
 
 def default_model() -> str:

@@ -29,6 +29,7 @@ class RemoteFields(BaseModel):
     """The fields of an agent of type `remote`. Without `endpoint` it is the runtime of `GATEWAY_AGENT_URL`."""
 
     endpoint: str = Field(default="", max_length=2000)
+    timeout: float | None = Field(default=None, ge=0)
 
 
 class RemoteEngine:
@@ -44,13 +45,22 @@ class RemoteEngine:
 
 def _ask(leg: Leg) -> Ask:
     async def ask(messages: tuple[Message, ...], state: Mapping[str, Any], output: Output) -> Answer:
-        fields = agent_settings(leg, RemoteFields)
-        endpoint = (fields.endpoint or settings.GATEWAY_AGENT_URL).rstrip("/")
+        agent = await agent_settings(leg, RemoteFields)
+        shared = settings.GATEWAY_AGENT_URL if agent.trusted else ""
+        endpoint = (agent.fields.endpoint or shared).rstrip("/")
         if not endpoint:
             raise agent_error(leg, "has no endpoint, and GATEWAY_AGENT_URL is not set.", code="unprocessable")
-        key = internal_key_for(leg.session.tenant_slug)
+        # The key opens the gateway's own doors, so a tenant's runtime does not get it.
+        key = internal_key_for(leg.session.tenant_slug) if agent.trusted else None
         headers = {"X-Internal-Auth": key} if key else {}
-        async with open_answer(leg, endpoint + PATH, _body(leg, messages), headers=headers) as chunks:
+        async with open_answer(
+            leg,
+            endpoint + PATH,
+            _body(leg, messages),
+            headers=headers,
+            allow_private=agent.allow_private,
+            first_byte_seconds=agent.fields.timeout,
+        ) as chunks:
             return await _read_answer(leg, chunks, output)
 
     return ask

@@ -84,7 +84,7 @@ class RequestSpending:
             model=self._served.name,
             input_tokens=given,
             output_tokens=produced,
-            cost_usd=self._served.cost_of(given, produced, 0, None),
+            cost_usd=self._served.cost_of(given, produced, 0, 0, None),
             request=None if self._open is None else self._open.number,
             estimated=True,
         )

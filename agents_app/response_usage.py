@@ -26,6 +26,7 @@ def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[Model
         input_tokens, output_tokens = estimated_tokens(asked) or 1, estimated_tokens([response])
     input_tokens, output_tokens = bounded_tokens(input_tokens), bounded_tokens(output_tokens)
     cached = min(max(0, reported.cache_read_tokens), input_tokens)
+    written = min(max(0, reported.cache_write_tokens), input_tokens - cached)
     reasoning = reported.details.get("reasoning_tokens", 0)
     return Usage(
         model=served.name,
@@ -33,6 +34,6 @@ def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[Model
         output_tokens=output_tokens,
         cached_tokens=cached,
         reasoning_tokens=bounded_tokens(reasoning) if isinstance(reasoning, int) else 0,
-        cost_usd=bounded_usd(served.cost_of(input_tokens, output_tokens, cached, reported.cost)),
+        cost_usd=bounded_usd(served.cost_of(input_tokens, output_tokens, cached, written, reported.cost)),
         estimated=estimated,
     )

@@ -136,6 +136,52 @@ CALLS_LOST = Counter(
     registry=REGISTRY,
 )
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
+_PROVIDER_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
+PROVIDER_REQUESTS = Counter(
+    "gateway_provider_requests",
+    "Relayed calls that ended at a provider, by outcome: ok, left (by the client), broken, refused, failed.",
+    ["provider", "model", "outcome"],
+    registry=REGISTRY,
+)
+PROVIDER_SECONDS = Histogram(
+    "gateway_provider_answer_seconds",
+    "Time to the end of a relayed call that was answered, with its retries.",
+    ["provider", "model"],
+    buckets=_PROVIDER_BUCKETS,
+    registry=REGISTRY,
+)
+PROVIDER_FIRST_BYTE_SECONDS = Histogram(
+    "gateway_provider_first_byte_seconds",
+    "Time to the first byte of a relayed call, with its retries.",
+    ["provider", "model"],
+    buckets=_PROVIDER_BUCKETS,
+    registry=REGISTRY,
+)
+PROVIDER_TOKENS = Counter(
+    "gateway_provider_tokens",
+    "Tokens of relayed calls and of runs, by direction: input, output, and cached as a part of the input.",
+    ["provider", "model", "direction"],
+    registry=REGISTRY,
+)
+PROVIDER_COST = Counter(
+    "gateway_provider_cost_usd",
+    "US dollars of relayed calls and of runs, as far as prices are known.",
+    ["provider", "model"],
+    registry=REGISTRY,
+)
+PROVIDER_RETRIES = Counter(
+    "gateway_provider_retries",
+    "Attempts after the first one of a relayed call, at the same provider or the next.",
+    ["provider", "model"],
+    registry=REGISTRY,
+)
+PROVIDER_FAILED_ATTEMPTS = Counter(
+    "gateway_provider_failed_attempts",
+    "Failed attempts of relayed calls, by reason: key, account, rate_limit, request, connect, disconnected, timeout, "
+    "status, garbage, stream_error.",
+    ["provider", "model", "reason"],
+    registry=REGISTRY,
+)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY)
 RUNS_OVERDUE = Counter(
     "gateway_runs_overdue",

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from core_app.lifecycle import Part
-from edge_app.http.asgi import Application, Scope
+from edge_app.http.asgi import Application, Headers, Scope
 from edge_app.http.errors import ErrorBody, native_error_body
 from tenants_app.principal import Principal
 
@@ -38,6 +38,11 @@ def default_body_limit(path: str) -> int:
 def no_session(path: str) -> str | None:
     """Returns None."""
     return None
+
+
+def no_headers(scope: Scope, request_id: str) -> Headers:
+    """Returns no headers."""
+    return []
 
 
 def no_path(path: str) -> bool:
@@ -118,6 +123,9 @@ class Face:
 
     error_body: ErrorBody = native_error_body
     """Makes the body of an error, for the gate's own responses, DRF views and event streams."""
+
+    refusal_headers: Callable[[Scope, str], Headers] = no_headers
+    """Returns what the gate's own refusals get for the face's clients, by the scope and the request's id."""
 
     body_limit: Callable[[str], int] = default_body_limit
     """Returns the most bytes that a request's body may have, by its path."""

@@ -14,6 +14,11 @@ from events_app.batches import StoredEvent
 from events_app.generations import Generations
 
 _COLUMNS = 'stream_id, "offset", type, run_id, data, source_id, source_offset'
+_INSERT = (
+    f"INSERT INTO events_app_event ({_COLUMNS}) SELECT * FROM unnest("
+    "%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])"
+)
+_INSERT_ROW = f"INSERT INTO events_app_event ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)"
 
 
 class Row(NamedTuple):
@@ -42,28 +47,34 @@ def insert(rows: Sequence[Row]) -> None:
     """Inserts the rows in the caller's transaction."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(
-                f"INSERT INTO events_app_event ({_COLUMNS}) SELECT * FROM unnest("
-                "%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])",
-                [list(column) for column in zip(*rows, strict=True)],
-            )
+            cursor.execute(_INSERT, _columns(rows))
         else:
-            cursor.executemany(f"INSERT INTO events_app_event ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s)", rows)
+            cursor.executemany(_INSERT_ROW, rows)
 
 
-def heads_set(heads: Sequence[tuple[int, int]]) -> None:
-    """Sets the heads of streams, given as (stream id, head). The caller has locked their rows."""
+def insert_and_move(rows: Sequence[Row], heads: Sequence[tuple[int, int]]) -> None:
+    """Inserts the rows and sets the heads of their streams, given as (stream id, head). The caller has locked these.
+
+    It is one statement on PostgreSQL: between two of them a busy process waits for its interpreter, and everybody who
+    needs a group waits for its row.
+    """
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
-                "UPDATE events_app_stream SET head = v.head FROM unnest(%s::bigint[], %s::bigint[]) AS v(id, head)"
-                " WHERE events_app_stream.id = v.id",
-                [[stream_id for stream_id, _ in heads], [head for _, head in heads]],
+                "WITH moved AS (UPDATE events_app_stream SET head = v.head"
+                " FROM unnest(%s::bigint[], %s::bigint[]) AS v(id, head) WHERE events_app_stream.id = v.id)"
+                f" {_INSERT}",
+                [[stream_id for stream_id, _ in heads], [head for _, head in heads], *_columns(rows)],
             )
-        else:
-            cursor.executemany(
-                "UPDATE events_app_stream SET head = %s WHERE id = %s", [(head, stream_id) for stream_id, head in heads]
-            )
+            return
+        cursor.executemany(_INSERT_ROW, rows)
+        cursor.executemany(
+            "UPDATE events_app_stream SET head = %s WHERE id = %s", [(head, stream_id) for stream_id, head in heads]
+        )
+
+
+def _columns(rows: Sequence[Row]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def generations_set(generations: Mapping[int, Generations]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from core_app.clock import iso_ms, now
 from core_app.database import now_sql
 from core_app.event_size import truncate_event
 from events_app.batches import Batch, StoredEvent
-from events_app.bulk_insert import Row, generations_set, heads_set, insert
+from events_app.bulk_insert import Row, generations_set, insert_and_move
 from events_app.generations import Generations
 from events_app.incarnation import GENERATION_NOW
 from events_app.lease import Fence, LeaseLost
@@ -30,6 +30,16 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class GroupBusy:
+    """The result of a submission whose stream was free, and whose group another transaction has locked."""
+
+    group_id: int
+
+
+Result = Outcome | GroupBusy | BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """Events that one leg wants committed, and the fence that allows it."""
 
@@ -38,7 +48,9 @@ class Submission:
     events: Sequence[Event]
 
 
-class _Locked(NamedTuple):
+class LockedStream(NamedTuple):
+    """The row of a stream that the transaction has locked."""
+
     head: int
     owner: str | None
     epoch: int
@@ -55,22 +67,28 @@ class _Locked(NamedTuple):
 
 
 class Commit:
-    """The statements of one transaction. `outcome` and `batches` hold once it has committed."""
+    """The statements of one transaction. `outcome` and `batches` hold once it has committed.
 
-    def __init__(self, submissions: Sequence[Submission]) -> None:
+    `locked` are parents whose rows the transaction has already (`group_wait`). Other rows are skipped if another
+    transaction has them.
+    """
+
+    def __init__(self, submissions: Sequence[Submission], locked: Mapping[int, LockedStream] | None = None) -> None:
         self._submissions = submissions
+        self._locked_parents = dict(locked or {})
         self._rows: list[Row] = []
         self._heads: dict[int, int] = {}
         self._generations: dict[int, Generations] = {}
         self._erased_ids: set[int] = set()
-        self.outcome: dict[Fence, Outcome | BaseException] = {}
+        self.outcome: dict[Fence, Result] = {}
         self.batches: list[Batch] = []
         self.count = 0
 
     def execute(self) -> None:
         """1. Locks the streams, 2. locks their parents, 3. assigns offsets, 4. writes. Called in a transaction."""
-        streams = self._lock({submission.fence.stream_id for submission in self._submissions})
-        parents = self._lock({row.parent_id for row in streams.values() if row.parent_id is not None})
+        streams = streams_lock({submission.fence.stream_id for submission in self._submissions})
+        wanted = {row.parent_id for row in streams.values() if row.parent_id is not None}
+        parents = self._locked_parents | streams_lock(wanted - self._locked_parents.keys())
         self._erased_ids = self._find_erased(
             {submission.fence.stream_id for submission in self._submissions} - streams.keys()
         )
@@ -82,41 +100,22 @@ class Commit:
             self._add(submission, streams.get(submission.fence.stream_id), parents)
         changed = {row.stream_id for row in self._rows}
         if changed:
-            insert(self._rows)
-            heads_set([(stream_id, self._heads[stream_id]) for stream_id in sorted(changed)])
+            insert_and_move(self._rows, [(stream_id, self._heads[stream_id]) for stream_id in sorted(changed)])
         if begun := {pk: self._generations[pk] for pk in changed if self._generations[pk].text != locked[pk].bases}:
             generations_set(begun)
-
-    def _lock(self, ids: set[int]) -> dict[int, _Locked]:
-        if not ids:
-            return {}
-        on_postgresql = connection.vendor == "postgresql"
-        suffix = " FOR UPDATE SKIP LOCKED" if on_postgresql else ""
-        # In the statement that is sent anyway, for this transaction alone.
-        asynchronous = on_postgresql and not settings.GATEWAY_SYNCHRONOUS_DELTAS
-        mode = "set_config('synchronous_commit', 'off', true)" if asynchronous else "NULL"
-        marks = ", ".join(["%s"] * len(ids))
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind, bases, {GENERATION_NOW},"
-                f" {mode} FROM events_app_stream WHERE id IN ({marks}) ORDER BY id{suffix}",
-                sorted(ids),
-            )
-            return {
-                pk: _Locked(head, owner, epoch, bool(alive), parent_id, kind, bases, now_)
-                for pk, head, owner, epoch, alive, parent_id, kind, bases, now_, _ in cursor.fetchall()
-            }
 
     def _find_erased(self, missing: set[int]) -> set[int]:
         """Returns those of the streams that could not be locked because they do not exist any more."""
         return missing - set(Stream.objects.filter(pk__in=missing).values_list("pk", flat=True)) if missing else missing
 
-    def _add(self, submission: Submission, stream: _Locked | None, parents: dict[int, _Locked]) -> None:
+    def _add(self, submission: Submission, stream: LockedStream | None, parents: dict[int, LockedStream]) -> None:
         fence = submission.fence
         if fence.stream_id in self._erased_ids:
             self.outcome[fence] = LeaseLost(fence.stream_id)
-        elif stream is None or (stream.parent_id is not None and stream.parent_id not in parents):
+        elif stream is None:
             self.outcome[fence] = Outcome.BUSY
+        elif stream.parent_id is not None and stream.parent_id not in parents:
+            self.outcome[fence] = GroupBusy(stream.parent_id)
         elif stream.owner != fence.owner or stream.epoch != fence.epoch or not stream.alive:
             self.outcome[fence] = LeaseLost(fence.stream_id)
         else:
@@ -146,3 +145,33 @@ class Commit:
     def _next_offset(self, stream_id: int) -> int:
         self._heads[stream_id] += 1
         return self._heads[stream_id]
+
+
+def streams_lock(ids: Set[int], *, skip: bool = True) -> dict[int, LockedStream]:
+    """Locks the rows of streams in the order of their ids; without `skip` it waits for rows that are locked."""
+    if not ids:
+        return {}
+    on_postgresql = connection.vendor == "postgresql"
+    suffix = f" FOR UPDATE{' SKIP LOCKED' if skip else ''}" if on_postgresql else ""
+    # In the statement that is sent anyway, for this transaction alone.
+    asynchronous = on_postgresql and not settings.GATEWAY_SYNCHRONOUS_DELTAS
+    mode = "set_config('synchronous_commit', 'off', true)" if asynchronous else "NULL"
+    marks = ", ".join(["%s"] * len(ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, head, owner, epoch, lease_expires > {now_sql()}, parent_id, kind, bases, {GENERATION_NOW},"
+            f" {mode} FROM events_app_stream WHERE id IN ({marks}) ORDER BY id{suffix}",
+            sorted(ids),
+        )
+        return {
+            pk: LockedStream(head, owner, epoch, bool(alive), parent_id, kind, bases, now_)
+            for pk, head, owner, epoch, alive, parent_id, kind, bases, now_, _ in cursor.fetchall()
+        }
+
+
+def group_wait(group_id: int, seconds: float) -> dict[int, LockedStream]:
+    """Locks the row of a group, for which it waits in the database's queue. Call it first in a transaction: who waits
+    must hold nothing. Raises OperationalError (`database_busy`) when it is not free in time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
+    return streams_lock({group_id}, skip=False)

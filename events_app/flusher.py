@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, connections
@@ -21,7 +21,8 @@ from core_app.database import database_unavailable, may_succeed_again, write_tra
 from core_app.lifecycle import Part, process_wide
 from core_app.log_lines import error_summary
 from core_app.metrics import COMMIT_EVENTS, COMMIT_SECONDS, FENCED, FLUSHER_FAILURES
-from events_app.commit import Commit, Outcome, Submission
+from events_app.commit import Commit, GroupBusy, Outcome, Result, Submission, group_wait
+from events_app.group_turns import CROWDED_SECONDS, WAIT_SECONDS, GroupTurns, Take
 from events_app.hub import HUB, Hub
 from events_app.lease import Fence, LeaseLost
 from events_app.leg_writer import LegWriter
@@ -45,6 +46,9 @@ DELIVERY_SECONDS = 0.0001
 
 LONGEST_AUDIENCE_PAUSE_SECONDS = 0.1
 
+FREE_SECONDS = 0.002
+"""A group whose row comes sooner was free: no other process has needed it meanwhile."""
+
 DIED_ADVICE = "The thread that commits events ended and was started again; a traceback before this line says why."
 
 logger = structlog.get_logger("gateway.flusher")
@@ -59,7 +63,9 @@ class Flusher(Part):
 
     def __init__(self, hub: Hub = HUB) -> None:
         self._hub = hub
-        self._ready = threading.Condition()
+        guard = threading.RLock()
+        self._ready = threading.Condition(guard)
+        self._groups = GroupTurns(guard, self._take_turn, self._take_back)
         self._hurry = threading.Event()
         self._dirty: dict[LegWriter, None] = {}
         self._stopping = False
@@ -86,12 +92,21 @@ class Flusher(Part):
             self._stopping = True
             self._ready.notify()
         self.hurry()
-        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._groups.stop)
+        with self._ready:
+            self._ready.notify()
+        await loop.run_in_executor(None, thread.join)
 
     @property
     def alive(self) -> bool:
-        """True while the thread runs that should; for `/readyz`."""
-        return self._thread is None or self._thread.is_alive()
+        """True while the threads run that should; for `/readyz`."""
+        return (self._thread is None or self._thread.is_alive()) and self._groups.alive
+
+    @property
+    def _running(self) -> bool:
+        """True between its start and its stop."""
+        return self._thread is not None and not self._stopping
 
     def writer(self, fence: Fence, run_id: str) -> LegWriter:
         """Returns a writer for a leg of the running loop."""
@@ -100,21 +115,29 @@ class Flusher(Part):
     def wake(self, writer: LegWriter) -> None:
         """Notes that a writer has something to commit."""
         with self._ready:
-            if writer not in self._dirty:
-                self._dirty[writer] = None
-                self._ready.notify()
-                self._revive()
+            if not self._groups.holds(writer):
+                self._enqueue(writer)
+
+    def _enqueue(self, writer: LegWriter) -> None:
+        """Gives the writer a place among those of a crowded group, or else of the next round."""
+        if writer.group_id is not None and self._running and writer.crowded_until > time.monotonic():
+            self._groups.join(writer, writer.group_id)
+        elif writer not in self._dirty:
+            self._dirty[writer] = None
+            self._ready.notify()
+            self._revive()
 
     def hurry(self) -> None:
         """Ends the pause between two commits, because a leg waits for the next one."""
         self._hurry.set()
+        self._groups.hurry()
         if not self.alive:
             with self._ready:
                 self._revive()
 
     def _revive(self) -> None:
         """Starts the thread again if it has died: every leg of the process waits for it."""
-        if not self.alive:
+        if self._thread is not None and not self._thread.is_alive():
             logger.critical("flusher_died", do=DIED_ADVICE)
             FLUSHER_FAILURES.inc()
             self._start_thread()
@@ -146,7 +169,7 @@ class Flusher(Part):
                     for writer in turn:
                         del self._dirty[writer]
                     return turn
-                if not self._dirty and self._stopping:
+                if not self._dirty and self._stopping and not self._groups.busy:
                     return []
                 self._ready.wait(min(writer.retry_at for writer in self._dirty) - now if self._dirty else None)
 
@@ -172,36 +195,94 @@ class Flusher(Part):
         except Exception as error:  # contains: a bad row, a bug in one event, a lost database
             logger.warning("commit_failed", error=error_summary(error), legs=len(writers))
             outcome = self._commit_each(submissions, error)
-        for writer in writers:
+        self._settle(taken, outcome)
+
+    def _take_turn(self, group_id: int, take: Take) -> float:
+        """Commits what the writers of a crowded group have by the time its row is free."""
+        began = time.thread_time()
+        taken: dict[LegWriter, Submission] = {}
+
+        def wait_and_take() -> Commit:
+            since = time.monotonic()
+            locked = group_wait(group_id, WAIT_SECONDS)
+            now = time.monotonic()
+            for writer in take():
+                taken[writer] = writer.take()
+                if now - since > FREE_SECONDS:
+                    writer.crowded_until = now + CROWDED_SECONDS
+            return Commit(list(taken.values()), locked)
+
+        try:
+            try:
+                outcome: Mapping[Fence, Result] = self._transaction(wait_and_take).outcome
+            except Exception as error:  # contains: what `_commit_round` contains, and a group that stays locked
+                if not taken:
+                    return 0.0
+                logger.warning("commit_failed", error=error_summary(error), legs=len(taken))
+                outcome = self._commit_each(list(taken.values()), error)
+            self._settle(taken, outcome)
+        except BaseException as error:  # contains: a bug outside the commit, on which the legs of this group depend
+            logger.exception("flusher_failed", legs=len(taken))
+            FLUSHER_FAILURES.inc()
+            _fail_all(list(taken), error)
+        return self._pause_after(list(taken), time.thread_time() - began)
+
+    def _take_back(self, more: Sequence[LegWriter], untaken: Sequence[LegWriter]) -> None:
+        """Takes over the writers that had a turn and have more, or had none because their group stayed locked."""
+        for writer in more:
+            self._enqueue(writer)
+        for writer in untaken:
+            writer.crowded_until = 0.0
+            writer.postpone(time.monotonic())
+            self._enqueue(writer)
+        self._ready.notify()
+
+    def _settle(self, taken: Mapping[LegWriter, Submission], outcome: Mapping[Fence, Result]) -> None:
+        for writer, submission in taken.items():
             result = outcome[writer.fence]
-            if result is Outcome.BUSY:
-                writer.postpone(time.monotonic())
-                writer.put_back(taken[writer].events)
-                self.wake(writer)
+            if result is Outcome.BUSY or isinstance(result, GroupBusy):
+                self._put_back(writer, submission, result)
             else:
                 if isinstance(result, LeaseLost):
                     self.fenced += 1
                     FENCED.inc()
                 writer.settle(result if isinstance(result, BaseException) else None)
 
-    def _commit(self, submissions: Sequence[Submission]) -> dict[Fence, Outcome | BaseException]:
-        work = Commit(submissions)
+    def _put_back(self, writer: LegWriter, submission: Submission, result: Outcome | GroupBusy) -> None:
+        """Lets the events wait for the turn of their group, if that alone is locked, or else for a later round."""
+        with self._ready:
+            writer.put_back(submission.events)
+            if isinstance(result, GroupBusy) and self._running:
+                self._dirty.pop(writer, None)
+                writer.group_id, writer.crowded_until = result.group_id, time.monotonic() + CROWDED_SECONDS
+            else:
+                writer.crowded_until = 0.0
+                writer.postpone(time.monotonic())
+            self.wake(writer)
+
+    def _commit(self, submissions: Sequence[Submission]) -> dict[Fence, Result]:
+        return self._transaction(lambda: Commit(submissions)).outcome
+
+    def _transaction(self, begin: Callable[[], Commit]) -> Commit:
         executed = False
         try:
-            with COMMIT_SECONDS.time(), write_transaction():
+            with write_transaction():
+                work = begin()
+                began = time.perf_counter()
                 work.execute()
                 executed = True
         except (OperationalError, InterfaceError) as error:
             if executed and connection.vendor != "sqlite":
                 raise OutcomeUnknown from error
             raise
+        COMMIT_SECONDS.observe(time.perf_counter() - began)
         COMMIT_EVENTS.observe(work.count)
         self.commits += 1
         self.committed_events += work.count
         self._hub.publish(work.batches)
-        return work.outcome
+        return work
 
-    def _commit_each(self, submissions: Sequence[Submission], error: Exception) -> dict[Fence, Outcome | BaseException]:
+    def _commit_each(self, submissions: Sequence[Submission], error: Exception) -> dict[Fence, Result]:
         """Commits in one transaction per stream, so that only a stream that cannot be written fails.
 
         A commit that may have happened is not tried again: a retried leg drops the partial text, and a repeated batch
@@ -210,12 +291,12 @@ class Flusher(Part):
         if isinstance(error, OutcomeUnknown) or (database_unavailable(error) and connection.vendor != "sqlite"):
             connections.close_all()
             return {submission.fence: error.__cause__ or error for submission in submissions}
-        outcome: dict[Fence, Outcome | BaseException] = {}
+        outcome: dict[Fence, Result] = {}
         for submission in submissions:
             outcome |= self._commit_single(submission)
         return outcome
 
-    def _commit_single(self, submission: Submission) -> dict[Fence, Outcome | BaseException]:
+    def _commit_single(self, submission: Submission) -> dict[Fence, Result]:
         try:
             return self._commit([submission])
         except Exception as error:  # contains: the one stream that cannot be written

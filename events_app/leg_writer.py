@@ -51,6 +51,9 @@ class LegWriter:
         self._failure: BaseException | None = None
         self._busy_since: float | None = None
         self.retry_at = 0.0
+        self.group_id: int | None = None
+        """The group in whose turns it commits until `crowded_until`, by the monotonic clock (`group_turns`)."""
+        self.crowded_until = 0.0
         self._waiters: list[asyncio.Future[None]] = []
         self._taken_waiters: list[asyncio.Future[None]] = []
 

@@ -109,8 +109,26 @@ GATEWAY_AGENT_LINE_BYTES = env.int("AGENT_LINE_BYTES", 1024 * 1024)
 # One start of a program that is an agent: its time, and the address space of each of its processes (0: no limit).
 GATEWAY_PROGRAM_SECONDS = env.float("PROGRAM_SECONDS", 1800.0)
 GATEWAY_PROGRAM_MEMORY_BYTES = env.int("PROGRAM_MEMORY_BYTES", 8 * 1024 * 1024 * 1024)
+# Between two checks whether an agent's program is here or its address answers; 0 switches the checks off.
+GATEWAY_AGENT_CHECK_SECONDS = env.float("AGENT_CHECK_SECONDS", 15.0)
+# Running runs from which on an agent is shown as busy; 0: never. An agent's own `max_running` takes precedence.
+GATEWAY_AGENT_BUSY_RUNS = env.int("AGENT_BUSY_RUNS", 32)
+# Agents that one tenant has registered; 0 means no limit.
+GATEWAY_MAX_AGENTS_PER_TENANT = env.int("MAX_AGENTS_PER_TENANT", 100)
 # A call that an agent addressed to the connected client waits this long for its result.
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
+
+# --- Tasks and spaces --------------------------------------------------------------------------------
+# `heartbeat` events on /events.
+GATEWAY_MESH_HEARTBEAT_SECONDS = env.float("MESH_HEARTBEAT_SECONDS", 30.0)
+# One tenant's spaces, and the bytes of their messages and artifacts together; 0 means no limit.
+GATEWAY_MAX_SPACES_PER_TENANT = env.int("MAX_SPACES_PER_TENANT", 100_000)
+GATEWAY_MAX_SPACE_BYTES_PER_TENANT = env.int("MAX_SPACE_BYTES_PER_TENANT", 10 * 1024 * 1024 * 1024)
+# Unfinished tasks of one tenant; 0 means no limit.
+GATEWAY_MAX_TASKS_PER_TENANT = env.int("MAX_TASKS_PER_TENANT", 10_000)
+# A directory for the files of spaces, which all hosts with web processes must have. Without it they are in the data
+# directory, or with PostgreSQL in the database.
+GATEWAY_ARTIFACTS_DIR = env.str("ARTIFACTS_DIR", "")
 
 # --- Connections -------------------------------------------------------------------------------------
 GATEWAY_MAX_URL_BYTES = env.int("MAX_URL_BYTES", 16 * 1024)
@@ -236,6 +254,8 @@ FACES = [
     "faces.responses",
     "faces.agentbus",
     "faces.codelab",
+    "faces.mesh",
+    "faces.acp",
 ]
 
 INSTALLED_APPS = [
@@ -314,6 +334,24 @@ DATABASES = {
         synchronous=GATEWAY_SYNCHRONOUS,
         lock_seconds=GATEWAY_LOCK_TIMEOUT_SECONDS,
     )
+}
+
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "artifacts": (
+        {"BACKEND": "faces.mesh.storage.DatabaseStorage"}
+        if GATEWAY_DATABASE_URL and not GATEWAY_ARTIFACTS_DIR
+        else {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            # Files of tenants: not readable by others on this machine.
+            "OPTIONS": {
+                "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
+                "file_permissions_mode": 0o600,
+                "directory_permissions_mode": 0o700,
+            },
+        }
+    ),
 }
 
 _YEARS = 10 * 365 * 86_400

@@ -6,6 +6,8 @@ clients of OpenAI and Anthropic.
 
 from __future__ import annotations
 
+import math
+
 from core_app.errors import BadRequest, GatewayError, NotFound, QuotaExceeded, RateLimited, Unavailable, UpstreamError
 from tenants_app.limits import RateLimit
 
@@ -23,10 +25,26 @@ class ProviderRefusal(GatewayError):
 
 
 class ProviderFailed(UpstreamError):
-    """Every candidate was asked and failed; the message has the last one's error code, else its status."""
+    """Every candidate was asked and failed; the message names the last one and its cause.
 
-    def __init__(self, provider: str, code: str, retry_after: int | None = None) -> None:
-        super().__init__(f"{provider}: {code}", retry_after=retry_after)
+    A rate limit keeps its status, so that clients wait. `provider_status` is the status that the failure stands for,
+    None without an answer; a dialect chooses the error's type by it. `retry_after_ms` is what the provider asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider_status: int | None = None,
+        seconds: float | None = None,
+        rate_limited: bool = False,
+    ) -> None:
+        super().__init__(message, retry_after=None if seconds is None else max(1, math.ceil(seconds)))
+        self.provider_status = provider_status
+        self.retry_after_ms = None if seconds is None else math.ceil(seconds * 1000)
+        if rate_limited:
+            self.status, self.code = 429, RateLimited.code
+            self.retry_after = self.retry_after or 1
 
 
 class NoProvider(Unavailable):
@@ -69,3 +87,12 @@ class ResponseNotFound(NotFound):
     """A stored response that does not exist."""
 
     code = "response_not_found"
+
+
+class UnsupportedFields(UnsupportedParameter):
+    """Fields of a vendor's API that need a state which no provider of the model holds. Anthropic's clients read
+    `details` and send the whole conversation."""
+
+    def __init__(self, message: str, *, error_code: str, unsupported: tuple[str, ...]) -> None:
+        super().__init__(message, field=unsupported[0])
+        self.details = {"error_code": error_code, "unsupported": list(unsupported)}

@@ -69,13 +69,16 @@ class Alias(Row):
 
 
 class Price(Row):
-    """US dollars per million tokens of a provider's model; an empty `cached` means the price of `input`."""
+    """US dollars per million tokens of a provider's model. Empty: `cached` as `input`, `cache_write` 1.25 times and
+    `cache_write_hour` 2 times as much."""
 
     provider = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
     input = models.DecimalField(max_digits=14, decimal_places=6)
     output = models.DecimalField(max_digits=14, decimal_places=6)
     cached = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+    cache_write = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+    cache_write_hour = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
 
     class Meta:
         ordering = ("provider", "model")

@@ -58,6 +58,19 @@ def session_names(stream_ids: Collection[int]) -> Mapping[int, str]:
     return dict(AgentSession.objects.filter(stream_id__in=stream_ids).values_list("stream_id", "public_id"))
 
 
+def running_by_agent() -> Mapping[tuple[int, str], int]:
+    """Counts the running runs of all tenants, by tenant and agent."""
+    running = Run.objects.filter(state=RunState.RUNNING, session__agent__isnull=False)
+    counted = running.values_list("tenant_id", "session__agent").annotate(runs=Count("pk"))
+    return {(tenant_id, str(agent)): runs for tenant_id, agent, runs in counted}
+
+
+def runs_paused(run_ids: Collection[str]) -> Collection[str]:
+    """Returns those of the runs that wait for somebody, or are ready to go on. Not bound to a tenant."""
+    paused = Run.objects.filter(pk__in=run_ids, state__in=(RunState.WAITING, RunState.READY))
+    return list(paused.values_list("pk", flat=True))
+
+
 def sessions_of_end_user(tenant_id: int, end_user: str) -> QuerySet[AgentSession]:
     """Returns sessions with a run of this end user, or with messages of theirs that were copied by a fork or
     imported."""

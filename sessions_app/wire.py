@@ -32,7 +32,7 @@ def session_to_wire(session: AgentSession, *, newest: Position | None = None) ->
         "turns": session.turns,
         "toolCalls": session.tool_calls,
         "totalTokens": session.input_tokens + session.output_tokens,
-        "uptimeMs": int((until - session.created_at).total_seconds() * 1000),
+        "uptimeMs": clock.elapsed_ms(session.created_at, until),
         "createdAt": clock.iso_ms(session.created_at),
         "updatedAt": clock.iso_ms(session.updated_at),
         "lastEventIndex": (session_position(session).newest if newest is None else newest).wire,

@@ -125,6 +125,10 @@ class EventReader:
         if b"event" in fields:
             data = json.loads(fields[b"data"])
             self._frames.append(Frame(self._arrived_id, fields[b"event"].decode(), data, block + b"\n\n"))
+        elif b"data" in fields:
+            # A frame without an event's name says its type in its data.
+            data = json.loads(fields[b"data"])
+            self._frames.append(Frame(self._arrived_id, data["type"], data, block + b"\n\n"))
         elif b"id" in fields:
             self.heartbeats.append(self._arrived_id)
 

@@ -46,5 +46,8 @@ if DEPLOYMENT == "distributed":
     _options = _database["OPTIONS"]
     _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=off".strip()
 
+# Tests that want checks of agents call them.
+GATEWAY_AGENT_CHECK_SECONDS = 0
+
 # Hundreds of tests with wrong keys have one address; those of the limit set their own.
 GATEWAY_FAILED_KEYS_PER_MINUTE = 1_000_000

@@ -36,6 +36,7 @@ from tools_app.states import WAITING, CallKind, CallState
 from tools_app.targets import Target, known_names, needs_approval, target_of
 from tools_app.transitions import move, result_of, settle
 from tools_app.types import (
+    PERMITTED,
     UNKNOWN_EFFECT,
     CallContext,
     CallResult,
@@ -95,6 +96,7 @@ def calls_plan(
             args=(args := _encode_args(request.args)),
             args_hash=fingerprint(jsontext.decode(args)),
             for_client=request.for_client,
+            for_agent=request.for_agent,
             approval_hint=request.approval_hint,
         )
         for position, request in enumerate(requests)
@@ -217,6 +219,8 @@ def _advance(attempt: _Attempt) -> CallResult | Execution | None:
     if call.state == CallState.PLANNED and needs_approval(target, context.approvals):
         request_approval(call, target, seconds=context.approval_timeout_seconds, fence=attempt.fence)
         return None
+    if call.for_agent:
+        return attempt.settle(PERMITTED, status="ok", kind=target.kind)
     if target.kind is CallKind.CLIENT or target.is_question:
         if call.state == CallState.APPROVED:
             return attempt.settle("The tool was replaced while its approval was awaited; call it again.")

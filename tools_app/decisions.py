@@ -25,7 +25,7 @@ from tools_app.signing import token_hash
 from tools_app.states import ApprovalState, CallKind, CallState
 from tools_app.targets import target_of
 from tools_app.transitions import move, settle
-from tools_app.types import OnSettled, Placed
+from tools_app.types import PERMITTED, OnSettled, Placed
 from tools_app.waits import open_wait
 
 MAX_RESPONSE_CHARACTERS = 64 * 1024
@@ -46,7 +46,8 @@ def approval_decide(
     """Approves a call (with changed `args`, if given) or rejects it; returns the response body of `approve` and
     `reject`.
 
-    An approved client tool is requested at once. A rejected call is settled, and the model reads `comment`.
+    An approved client tool is requested at once, and an agent's own call is settled,
+    because the agent makes it. A rejected call is settled, and the model reads `comment`.
     """
     comment = _check_comment(comment)
     with write_transaction():
@@ -60,7 +61,7 @@ def approval_decide(
             return _repeat_decision(call, approve, args)
         _refuse_late(call, "The approval has expired.", "approvalId")
         if approve:
-            _approve(call, by, comment, args)
+            _approve(call, by, comment, args, on_settled)
         else:
             _reject(call, by, comment, on_settled)
         _audit(call, by)
@@ -151,7 +152,11 @@ def _searchable(identifier: Any) -> str:
     return jsontext.clean_text(identifier) if isinstance(identifier, str) else ""
 
 
-def _approve(call: ToolCall, by: str, comment: str | None, args: Mapping[str, Any] | None) -> None:
+def _approve(
+    call: ToolCall, by: str, comment: str | None, args: Mapping[str, Any] | None, on_settled: OnSettled
+) -> None:
+    if call.for_agent and args is not None and fingerprint(args) != call.args_hash:
+        raise BadRequest("args cannot be changed: the agent makes the call itself.", field="args")
     # The tools of an MCP server that is not connected are not known here; their arguments are checked before the call.
     target = None if call.kind == CallKind.MCP else target_of(call)
     changed = None
@@ -168,6 +173,10 @@ def _approve(call: ToolCall, by: str, comment: str | None, args: Mapping[str, An
     }
     assert call.approval_id is not None
     resolved = ApprovalResolved(approval_id=call.approval_id, status="approved", by=by, comment=comment)
+    if call.for_agent:
+        content = f"{PERMITTED} {comment}" if comment else PERMITTED
+        settle(call, status="ok", content=content, on_settled=on_settled, before=[resolved], **fields)
+        return
     seconds = settings.GATEWAY_APPROVAL_TIMEOUT_SECONDS
     if target is not None and open_wait(call, target, seconds=seconds, before=[resolved], **fields):
         return

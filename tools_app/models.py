@@ -68,7 +68,8 @@ class ToolCall(models.Model):
     """One call of a run: `id` is the idempotency key of its callback, `provider_id` what the model calls it.
 
     `args` is what the model asked for, `decided_args` what an approver made of it. `for_client`: an external agent
-    addressed the call to the client. `approval_hint` of a planned call is set when that agent wants a decision first.
+    addressed the call to the client. `for_agent`: it asks for permission to do the work itself, so that the decision is
+    the result. `approval_hint` of a planned call is set when that agent wants a decision first.
     `epoch` is the lease under which it last began to run. `token_hash` is of the single-use address where a late result
     is posted.
     """
@@ -85,6 +86,7 @@ class ToolCall(models.Model):
     args = models.TextField()
     args_hash = models.CharField(max_length=64)
     for_client = models.BooleanField(default=False, db_default=False)
+    for_agent = models.BooleanField(default=False, db_default=False)
     state = models.CharField(max_length=20, default=CallState.PLANNED.value)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 

@@ -21,7 +21,8 @@ from tools_app.states import CallKind, CallState
 @dataclass(frozen=True, slots=True)
 class Target:
     """`registered` is set for callback and client tools, `builtin` for the gateway's own, neither for a call that an
-    external agent addressed to the client. `asked_hint` is set when the agent wants a decision about the call."""
+    external agent addressed to the client, or makes itself. `asked_hint` is set when the agent wants a decision about
+    the call."""
 
     kind: CallKind
     name: str
@@ -58,8 +59,11 @@ class Target:
 
 def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target | None:
     """The target of `call`; None when its session has no such tool. `builtins` None allows every built-in."""
-    tool = SessionTool.objects.filter(stream_id=call.stream_id, name=call.tool_name).first()
     asked_hint = call.approval_hint if call.state == CallState.PLANNED else None
+    if call.for_agent:
+        # A tool of the session that happens to have this name is not what the agent means.
+        return Target(CallKind.BUILTIN, call.tool_name, "{}", asked_hint=asked_hint)
+    tool = SessionTool.objects.filter(stream_id=call.stream_id, name=call.tool_name).first()
     if tool is not None:
         kind = CallKind.CALLBACK if tool.callback_url else CallKind.CLIENT
         return Target(kind, tool.name, tool.parameters, registered=tool, asked_hint=asked_hint)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core_app import jsontext
+from core_app import clock, jsontext
 from core_app.database import database_moment
 from events_app import log
 from events_app.lease import Fence
@@ -54,7 +54,7 @@ def settle(
 ) -> CallResult:
     """Settles the call: updates the row, appends the events `before` and `tool_execution_end`, calls `on_settled`."""
     moment = database_moment()
-    duration = round((moment - call.started_at).total_seconds() * 1000) if call.started_at else 0
+    duration = clock.elapsed_ms(call.started_at, moment) if call.started_at else 0
     text = content if call.is_outside else model_text(content)
     move(
         call,

@@ -12,6 +12,8 @@ UNKNOWN_EFFECT = (
     "Whether the call took effect is unknown, and it was not repeated. Find out before you call the tool again."
 )
 """The sentence for the model about a call with the status `unknown`."""
+PERMITTED = "Permitted."
+"""The result of an agent's own call that was approved, or that needed no approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class ToolRequest:
     """A call as the model requested it; `args` is the parsed object, or the raw text if it is not a JSON object.
 
     `for_client`: an external agent asks the connected client, whether or not the session has a tool of that name.
-    `approval_hint` is set when the agent wants a person's decision first, as the note for the approver.
+    `for_agent`: the agent does the work itself and asks for permission alone. `approval_hint` is set when the agent
+    wants a person's decision first, as the note for the approver.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ToolRequest:
     provider_id: str
     for_client: bool = False
     approval_hint: str | None = None
+    for_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 from agents_app.agent_http import agent_error, parse_object
-from agents_app.agent_settings import agent_settings
 from agents_app.engine import Leg, LegOutcome, Usage
 from agents_app.exchange import Answer, Ask, Exchange, Message, Output, joined_text
-from agents_app.programs.program import ProgramFields, run_program
+from agents_app.programs.program import program_fields, run_program
 
 FORMAT = ("-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages")
 _ID = re.compile(r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -35,7 +34,7 @@ class ClaudeCodeEngine:
 
 def _ask(leg: Leg) -> Ask:
     async def ask(messages: tuple[Message, ...], state: Mapping[str, Any], output: Output) -> Answer:
-        fields = agent_settings(leg, ProgramFields)
+        fields = await program_fields(leg)
         argv = (fields.command or "claude", *fields.args, *FORMAT)
         argv += ("--model", fields.model) if fields.model else ()
         argv += ("--resume", state["session"]) if _is_id(state.get("session")) else ()

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field
 
 from agents_app.agent_http import agent_error
+from agents_app.agent_settings import agent_settings
 from agents_app.engine import Leg
 from agents_app.programs import supervisor
+from agents_app.programs.directories import directory_make
+from agents_app.programs.fields import ProgramFields
 
 END_SECONDS = 15.0
 """The time that the supervisor has to kill everything; it needs milliseconds, and more only under a fork bomb."""
@@ -33,45 +35,50 @@ ERROR_BYTES = 4096
 CHUNK_BYTES = 64 * 1024
 
 
-class ProgramFields(BaseModel):
-    """The fields of an agent that is a program. `pass_env` names variables of the gateway that it gets."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    command: str = Field(default="", max_length=1000)
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = Field(default_factory=dict)
-    pass_env: tuple[str, ...] = ()
-    timeout: float = Field(default=0, ge=0)
-    memory_bytes: int | None = Field(default=None, ge=0)
-    model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.:/@\[\]-]{0,199}$")
+async def program_fields(leg: Leg) -> ProgramFields:
+    """Returns the fields of the leg's agent. Raises AgentError, also for a program that no operator has defined."""
+    found = await agent_settings(leg, ProgramFields)
+    if not found.trusted:
+        raise agent_error(leg, "is a program that no operator has registered.", code="unprocessable")
+    return found.fields
 
 
-def session_directory(leg: Leg) -> Path:
-    """Returns the directory of the leg's session, made for its owner only. Its name says nothing of the session."""
-    key = f"{leg.session.tenant_id}/{leg.session.session_id}".encode()
-    directory = Path(settings.GATEWAY_DATA_DIR).resolve() / "agents" / hashlib.sha256(key).hexdigest()[:32]
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+@dataclass(frozen=True, slots=True)
+class RunningProgram:
+    """A program that runs: its lines, its standard input and its directory."""
+
+    lines: AsyncIterator[bytes]
+    input: asyncio.StreamWriter
+    directory: Path
 
 
 @contextlib.asynccontextmanager
 async def run_program(
     leg: Leg, fields: ProgramFields, argv: Sequence[str], message: str
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Starts a program and yields its lines. It has ended, with all that it started, when the block ends. Raises
-    AgentError, here and in the block; iterating to the end checks its exit status."""
-    directory = await asyncio.to_thread(session_directory, leg)
+    """Starts a program, gives it the message, and yields its lines; see `open_program`."""
+    async with open_program(leg, fields, argv) as program:
+        feeding = asyncio.create_task(_feed(program.input, message.encode()))
+        try:
+            yield program.lines
+        finally:
+            feeding.cancel()
+            await asyncio.wait([feeding])
+
+
+@contextlib.asynccontextmanager
+async def open_program(leg: Leg, fields: ProgramFields, argv: Sequence[str]) -> AsyncIterator[RunningProgram]:
+    """Starts a program. It has ended, with all that it started, when the block ends. Raises AgentError, here and in the
+    block; iterating over its lines to the end checks its exit status."""
+    directory = await asyncio.to_thread(directory_make, leg.session.tenant_id, leg.session.session_id)
     process, lifeline = await _start(leg, fields, argv, directory)
+    assert process.stdin is not None
     errors = bytearray()
-    helpers = [
-        asyncio.create_task(_feed(process, message.encode())),
-        asyncio.create_task(_keep_errors(process, errors)),
-    ]
+    helpers = [asyncio.create_task(_keep_errors(process, errors))]
     seconds = fields.timeout or settings.GATEWAY_PROGRAM_SECONDS
     try:
         async with asyncio.timeout(seconds) as deadline:
-            yield _lines(leg, process, errors)
+            yield RunningProgram(_lines(leg, process, errors), process.stdin, directory)
     except TimeoutError:
         if not deadline.expired():
             raise
@@ -118,12 +125,11 @@ def _environment(fields: ProgramFields, directory: Path) -> dict[str, str]:
     return {"HOME": str(directory), **passed, **fields.env}
 
 
-async def _feed(process: Process, message: bytes) -> None:
-    assert process.stdin is not None
+async def _feed(standard_input: asyncio.StreamWriter, message: bytes) -> None:
     with contextlib.suppress(OSError):
-        process.stdin.write(message)
-        await process.stdin.drain()
-    process.stdin.close()
+        standard_input.write(message)
+        await standard_input.drain()
+    standard_input.close()
 
 
 async def _keep_errors(process: Process, errors: bytearray) -> None:

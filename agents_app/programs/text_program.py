@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents_app.agent_http import agent_error
-from agents_app.agent_settings import agent_settings
 from agents_app.engine import Leg, LegOutcome
 from agents_app.exchange import Answer, Ask, Exchange, Message, Output, joined_text
-from agents_app.programs.program import ProgramFields, run_program
+from agents_app.programs.program import program_fields, run_program
 
 
 class TextProgramEngine:
@@ -28,7 +27,7 @@ class TextProgramEngine:
 
 def _ask(leg: Leg) -> Ask:
     async def ask(messages: tuple[Message, ...], state: Mapping[str, Any], output: Output) -> Answer:
-        fields = agent_settings(leg, ProgramFields)
+        fields = await program_fields(leg)
         if not fields.command:
             raise agent_error(leg, "has no command.", code="unprocessable")
         async with run_program(leg, fields, (fields.command, *fields.args), joined_text(messages)) as lines:

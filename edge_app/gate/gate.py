@@ -3,7 +3,8 @@
 In this order: host, path (unknown ones are 404 without a key), key, rate limit, body. A body is not read before the
 key, or the path's own credential, was checked. The scope carries what the applications behind need:
 `gateway.principal`, `gateway.request_id`, `gateway.error_body` of the path's face, `gateway.send`, which goes past the
-gate, for the bodies of long streams, and `gateway.release_body`, for applications that need the body no longer.
+gate, for the bodies of long streams, `gateway.release_body`, for applications that need the body no longer, and
+`gateway.grow_body`, for what they decode it to.
 Exceptions that the applications let through become responses here, once, with an error id.
 """
 
@@ -94,7 +95,7 @@ class Gate:
         share = BODIES.open_share(None if request.principal is None else request.principal.tenant_id)
         length_check(scope, limit, share)
         scope = self._extend_scope(request, match)
-        scope["gateway.release_body"] = share.release
+        scope["gateway.release_body"], scope["gateway.grow_body"] = share.release, share.grow_to
         receive = count_body(receive, limit, share)
         try:
             if match.streams:

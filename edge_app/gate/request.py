@@ -75,6 +75,7 @@ class GateRequest:
     async def refuse(self, error: GatewayError, match: PathMatch, send: Send, limit: int) -> None:
         """Responds with the error in the face's shape; a body that was not read may end the connection."""
         close = [(b"connection", b"close")] if may_be_long(self.scope, limit) else []
+        close += match.face.refusal_headers(self.scope, self.request_id)
         await send_error(send, error, match.face.error_body(self.scope, error), close)
 
     async def refuse_socket(self, error: GatewayError, match: PathMatch, send: Send) -> None:

@@ -6,12 +6,14 @@ sender holds none. Streams count while they read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
 from django.conf import settings
 
-from core_app.errors import BadRequest, PayloadTooLarge
+from core_app.content_codings import CODINGS, BrokenCoding, UnknownCoding, decode_body, open_decoder
+from core_app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from core_app.timeouts import Deadline
 from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, header
 from edge_app.http.body_budget import BodyShare
@@ -67,6 +69,25 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+async def decoded_body(body: bytes, coding: str, limit: int, grow: Callable[[int], None]) -> bytes:
+    """Returns a body without its content coding. What it decodes to is counted: by `limit`, and by `grow`, which is
+    told all bytes that are held and may raise. Raises UnsupportedMediaType, PayloadTooLarge or BadRequest."""
+    try:
+        decoder = open_decoder(coding)
+        decoded = body if decoder is None else await decode_body(body, decoder, limit, lambda n: grow(len(body) + n))
+    except UnknownCoding:
+        raise UnsupportedMediaType(
+            f"The body's Content-Encoding is not supported; it may be {', '.join(CODINGS)} or none.",
+            field="Content-Encoding",
+        ) from None
+    except BrokenCoding:
+        raise BadRequest("The body is not in the coding that Content-Encoding names.") from None
+    if decoded is None:
+        raise too_large(limit)
+    grow(len(decoded))
+    return decoded
 
 
 def count_body(receive: Receive, limit: int, share: BodyShare) -> Receive:

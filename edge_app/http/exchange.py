@@ -15,8 +15,8 @@ from django.conf import settings
 
 from core_app.errors import GatewayError, InternalError, MethodNotAllowed
 from core_app.jsontext import encode
-from edge_app.http.asgi import ClientGone, Headers, Receive, Scope, Send
-from edge_app.http.body import read_body
+from edge_app.http.asgi import ClientGone, Headers, Message, Receive, Scope, Send, header
+from edge_app.http.body import decoded_body, read_body
 from edge_app.http.client_watch import ClientWatch
 from edge_app.http.errors import ErrorBody, internal_error
 from edge_app.http.response import JSON, error_header_pairs, send_response
@@ -72,8 +72,14 @@ class Exchange(Generic[D]):
         return request_id
 
     async def read_body(self) -> bytes:
-        """Reads the request's body; the gate counts it against the same limit."""
-        return await read_body(self.receive, self.body_limit)
+        """Reads the request's body; the gate counts it against the same limit. One in a content coding is decoded, and
+        what it decodes to counts."""
+        body = await read_body(self.receive, self.body_limit)
+        coding = header(self.scope, b"content-encoding")
+        if coding is None:
+            return body
+        grow: Callable[[int], None] = self.scope.get("gateway.grow_body", lambda size: None)
+        return await decoded_body(body, coding.decode("latin-1"), self.body_limit, grow)
 
     def release_body(self) -> None:
         """Tells the gate that the body is no longer in memory, though its response goes on."""
@@ -122,6 +128,15 @@ class Exchange(Generic[D]):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def _without_body(send: Send) -> Send:
+    """Returns `send` for the response to HEAD: the head of the response to GET, and no body."""
+
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
+
+
 Endpoint = Callable[[Exchange[D]], Awaitable[None]]
 
 
@@ -149,9 +164,13 @@ class Router(Generic[D]):
         exchange = self._open_exchange(scope, receive, send)
         try:
             exchange.principal.require(self._scope)
-            endpoint = self._route(scope["path"]).get(scope["method"])
+            methods = self._route(scope["path"])
+            endpoint = methods.get(scope["method"])
+            if endpoint is None and scope["method"] == "HEAD" and (endpoint := methods.get("GET")) is not None:
+                exchange.send = _without_body(exchange.send)
             if endpoint is None:
-                raise MethodNotAllowed("This path does not have that method.")
+                allowed = sorted((*methods, "HEAD") if "GET" in methods else methods)
+                raise MethodNotAllowed("This path does not have that method.", allow=", ".join(allowed))
             await endpoint(exchange)
         except ClientGone:
             raise

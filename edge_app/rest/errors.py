@@ -7,7 +7,7 @@ default; `edge_app.http.errors` makes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.exceptions import BadRequest as DjangoBadRequest
@@ -72,9 +72,14 @@ def as_gateway_error(exc: Exception) -> GatewayError:
     return internal_error(exc)
 
 
-def validation_error(details: Any) -> errors.BadRequest:
-    """Returns the first error of a serializer's details, as a sentence that names the field as clients spell it."""
-    path, leaf = _first_error(details, ())
+def camel_case(name: str) -> str:
+    """Returns a `snake_case` name in camelCase."""
+    return re.sub(r"(?<=[a-z0-9])_([a-z0-9])", lambda match: match[1].upper(), name)
+
+
+def validation_error(details: Any, spell: Callable[[str], str] = camel_case) -> errors.BadRequest:
+    """Returns the first error of a serializer's details, as a sentence that names the field as clients `spell` it."""
+    path, leaf = _first_error(details, (), spell)
     field = ".".join(path) or None
     message, code = str(leaf["message"]), str(leaf["code"])
     if field is None:
@@ -83,19 +88,16 @@ def validation_error(details: Any) -> errors.BadRequest:
     return errors.BadRequest(clean_text(sentence.format(field)), field=field)
 
 
-def _first_error(details: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _first_error(
+    details: Any, path: tuple[str, ...], spell: Callable[[str], str]
+) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Returns the first leaf of DRF's nested error details with its path, in which list items go by position."""
     if isinstance(details, Mapping) and isinstance(details.get("message"), str) and "code" in details:
         return path, details
     if isinstance(details, Mapping):
         name, inner = next((name, inner) for name, inner in details.items() if inner)
-        inner_path = path if name == "non_field_errors" else (*path, camel_case(str(name)))
-        return _first_error(inner, inner_path)
+        inner_path = path if name == "non_field_errors" else (*path, spell(str(name)))
+        return _first_error(inner, inner_path, spell)
     position, inner = next((position, inner) for position, inner in enumerate(details) if inner)
     is_leaf = "message" in inner and "code" in inner
-    return _first_error(inner, path if is_leaf else (*path, str(position)))
-
-
-def camel_case(name: str) -> str:
-    """Returns a `snake_case` name in camelCase."""
-    return re.sub(r"(?<=[a-z0-9])_([a-z0-9])", lambda match: match[1].upper(), name)
+    return _first_error(inner, path if is_leaf else (*path, str(position)), spell)

@@ -51,6 +51,24 @@ class EventView(ABC):
         """True when the stream is over after this event."""
         return False
 
+    def opening(self) -> bytes:
+        """Returns the frames that come before all events."""
+        return b""
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """The pause between two heartbeats."""
+        seconds: float = settings.GATEWAY_HEARTBEAT_SECONDS
+        return seconds
+
+    def heartbeat(self, position: Position) -> bytes:
+        """Returns the frame of a heartbeat."""
+        return heartbeat_frame(position)
+
+    def render_dropped(self, after: Position, dropped: Dropped) -> bytes:
+        """Returns the frame that says which events the client misses; it goes on after `after`."""
+        return dropped_frame(after, dropped)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
@@ -144,14 +162,14 @@ async def _chunks(
 
     The heartbeat comes in time on a busy stream whose events are all filtered out, too.
     """
-    yield retry_frame()
+    clock, view = asyncio.get_running_loop().time, stream.view
+    yield retry_frame() + view.opening()
     if stream.dropped is not None:
-        yield dropped_frame(stream.start, stream.dropped)
+        yield view.render_dropped(stream.start, stream.dropped)
     if stream.over:
         return
-    clock, view = asyncio.get_running_loop().time, stream.view
     watch = KeyWatch(principal, required_scope)
-    due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
+    due = clock() + view.heartbeat_seconds
     try:
         while True:
             events = await follower.next(max(0.0, due - clock()))
@@ -165,11 +183,11 @@ async def _chunks(
             if ended:
                 return
             if not events or clock() >= due:
-                due = clock() + settings.GATEWAY_HEARTBEAT_SECONDS
+                due = clock() + view.heartbeat_seconds
                 await watch.check()
-                yield heartbeat_frame(follower.position)
+                yield view.heartbeat(follower.position)
     except FollowerReset as reset:
-        yield dropped_frame(reset.after, reset.dropped) + restart_frame()
+        yield view.render_dropped(reset.after, reset.dropped) + restart_frame()
     except FollowerReleased:
         yield restart_frame()
     except (FollowerSlow, GatewayError) as error:
@@ -183,7 +201,7 @@ def _frames(view: EventView, missing: Missing | None, events: Sequence[StoredEve
     """Returns the frames for events, `missing` before them, and True when the stream ends with them."""
     frames = []
     if events and missing is not None:
-        frames.append(dropped_frame(missing[1], dropped_range(*missing)))
+        frames.append(view.render_dropped(missing[1], dropped_range(*missing)))
     for event in events:
         frame = view.frame(event)
         frames.append(frame)

@@ -33,6 +33,13 @@ EVENT_FRAME: Encoder[bytes] = Encoder(_own_frame)
 """An event's frame with its own data: the same bytes for every follower of the stream."""
 
 
+def data_frame(data: bytes, position: Position | None = None) -> bytes:
+    """Returns a frame without a type of its own, which browsers hand to `onmessage`; without a position, one that does
+    not move the client's."""
+    head = b"" if position is None else b"id: %b\n" % _id(position)
+    return b"%bdata: %b\n\n" % (head, data)
+
+
 def dropped_frame(after: Position, dropped: Dropped) -> bytes:
     """Returns the frame that says which events the client misses; it goes on after `after`."""
     return b"id: %b\nevent: events_dropped\ndata: %b\n\n" % (_id(after), jsontext.encode(dict(dropped)))

@@ -28,7 +28,6 @@ FACE = Face(
             for path in _SOCKET_PATHS
         ),
         Route(path="status", application=STATUS, key="none", probe=True),
-        Route(path="health", application=STATUS, key="none", probe=True),
         Route(path="api/v1/clients", application=CLIENT_LIST),
         Route(path="api/v1/stats", application=STATS),
     ),

@@ -105,18 +105,23 @@ class FollowedSessions:
         try:
             principal = await self._connection.recheck()
             claim = Claim(principal.tenant_id)
-            for found in await database.run_action(claim, sessions_to_resume, principal, last_seen):
-                await self.follow(found, conversation=True, native=True)
+            found, gone = await database.run_action(claim, sessions_to_resume, principal, last_seen)
+            for public_id, missing in gone.items():
+                self._put_error(missing, session_id=public_id)
+            for start in found:
+                await self.follow(start, conversation=True, native=True)
         except GatewayError as error:
-            self._connection.put_event(
-                "chat.error", jsontext.encode_text({"code": error.code, "message": error.message})
-            )
+            self._put_error(error)
             if error.retryable:
                 # Its client was told that it resumes, and would wait for events that nobody sends.
                 self._connection.end(CloseCode.RESTART)
         except Exception as cause:  # the boundary of this wire: the socket ends, the log has the traceback
             internal_error(cause)
             self._connection.end(CloseCode.FAILED)
+
+    def _put_error(self, error: GatewayError, **about: str) -> None:
+        payload = jsontext.encode_text({**about, "code": error.code, "message": error.message})
+        self._connection.put_event("chat.error", payload)
 
     async def _watch(self) -> None:
         try:

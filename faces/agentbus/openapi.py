@@ -89,7 +89,6 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
         )
     }
     made["/status"] = {"get": _endpoint("agentbusStatus", "Get the server's status", _STATUS, key=False)}
-    made["/health"] = {"get": _endpoint("agentbusHealth", "Get the server's health", _STATUS, key=False)}
     made["/api/v1/clients"] = {"get": _endpoint("agentbusClients", "List connected clients", _CLIENTS)}
     made["/api/v1/stats"] = {"get": _endpoint("agentbusStats", "Get counts", _STATS)}
     return made

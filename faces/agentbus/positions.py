@@ -42,15 +42,19 @@ def follow_from(session: AgentSession, since: int | str | None) -> FollowFrom:
     return FollowFrom(session.stream_id, session.public_id, found.after, here, found.dropped)
 
 
-def sessions_to_resume(principal: Principal, last_seen: Mapping[str, int | str]) -> Sequence[FollowFrom]:
-    """Returns where a client goes on in each of its sessions; those that are no longer there are left out."""
+def sessions_to_resume(
+    principal: Principal, last_seen: Mapping[str, int | str]
+) -> tuple[Sequence[FollowFrom], Mapping[str, SessionNotFound]]:
+    """Returns where a client goes on in each of its sessions, and why it does not in those that are not there: they
+    were erased, or lost when the database went back in time."""
     principal.require(SESSIONS)
     if len(last_seen) > MAX_RESUMED:
         raise BadRequest(f"'last_seq' names at most {MAX_RESUMED} sessions.", field="last_seq")
-    found = []
+    found: list[FollowFrom] = []
+    gone: dict[str, SessionNotFound] = {}
     for public_id, since in last_seen.items():
         try:
             found.append(follow_from(session_get(principal, public_id), since))
-        except SessionNotFound:
-            continue
-    return found
+        except SessionNotFound as error:
+            gone[public_id] = error
+    return found, gone

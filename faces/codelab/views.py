@@ -12,7 +12,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents_app.registry import AgentEntry, agents_all
+from agents_app.directory import agents_visible
+from agents_app.directory.entries import AgentEntry, definitions
 from core_app import clock, jsontext
 from core_app.clock import iso_ms
 from edge_app.rest.paging import limit_of
@@ -35,7 +36,12 @@ class CodelabAgentViewSet(GatewayViewSet):
     lookup_url_kwarg = "session_id"
 
     def list(self, request: Request) -> Response:
-        agents = [_agent_to_wire(entry) for entry in agents_all()]
+        # Shipped agents are there where their programs are.
+        absent = {
+            one.id for one in agents_visible(self.principal) if one.source == "shipped" and one.status == "offline"
+        }
+        found = definitions(self.principal).values()
+        agents = [_agent_to_wire(definition.entry) for definition in found if definition.id not in absent]
         return Response({"agents": agents, "total": len(agents)})
 
     @action(detail=True, methods=["get"], name="Current Agent")

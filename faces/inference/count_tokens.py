@@ -9,6 +9,7 @@ from faces.inference.http import Exchange
 from faces.inference.relay import relay_body
 from inference_app.catalogue.config import models_config
 from inference_app.conversion import estimate_body_tokens
+from inference_app.conversion.fields import THREAD, thread_check
 from inference_app.converters import CONVERTERS
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.relay import Envelope, open_envelope, take_token
@@ -23,6 +24,7 @@ async def count_tokens(exchange: Exchange) -> None:
     if _is_counted(exchange, envelope):
         await relay_body("count_tokens", exchange, envelope)
         return
+    thread_check(envelope.value_of(THREAD))
     estimate = await run_for_size(envelope.size, estimate_body_tokens, envelope.raw)
     await exchange.send_json(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from edge_app.face import Face, Route
-from faces.inference.http import is_vendor_path, render_error
+from faces.inference.http import is_vendor_path, refusal_headers, render_error
 from faces.inference.routes import INFERENCE_PATH, inference_application
 
 
@@ -31,6 +31,7 @@ FACE = Face(
         ),
     ),
     error_body=render_error,
+    refusal_headers=refusal_headers,
     body_limit=body_limit,
     is_dialect_path=is_vendor_path,
     openapi="faces.inference.openapi.DOCUMENT",

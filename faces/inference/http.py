@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from core_app.errors import GatewayError
-from edge_app.http.asgi import Receive, Scope, Send, header
+from edge_app.http.asgi import Headers, Receive, Scope, Send, header
 from edge_app.http.errors import error_body
 from edge_app.http.exchange import Exchange as HttpExchange
 from edge_app.http.exchange import Router
@@ -50,8 +50,13 @@ def render_error(scope: Scope, error: GatewayError) -> Mapping[str, Any]:
     return error_body(error) if scope["path"].startswith(OPERATORS) else dialect_of(scope).body(error)
 
 
+def refusal_headers(scope: Scope, request_id: str) -> Headers:
+    """Returns the headers of a refusal at the gate: Anthropic's clients look for the request's id in `request-id`."""
+    return [(b"request-id", request_id.encode())] if dialect_of(scope) is ANTHROPIC else []
+
+
 def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
-    """Returns the exchange of a request. Anthropic's clients look for the request's id in `request-id`."""
+    """Returns the exchange of a request."""
     dialect = dialect_of(scope)
     # Not through the alias: calling a subscripted class costs as much as making the exchange.
     return HttpExchange(
@@ -60,9 +65,18 @@ def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
         send,
         dialect,
         settings.GATEWAY_MAX_INFERENCE_BODY_BYTES,
-        [(b"request-id", scope["gateway.request_id"].encode())] if dialect is ANTHROPIC else [],
+        refusal_headers(scope, scope["gateway.request_id"]),
         scope.get("gateway.send"),
     )
 
 
-__all__ = ["OPERATORS", "Exchange", "Router", "dialect_of", "is_vendor_path", "open_exchange", "render_error"]
+__all__ = [
+    "OPERATORS",
+    "Exchange",
+    "Router",
+    "dialect_of",
+    "is_vendor_path",
+    "open_exchange",
+    "refusal_headers",
+    "render_error",
+]

@@ -120,4 +120,5 @@ def _openai(model_id: str, owner: str, entry: ModelEntry | None) -> dict[str, An
 
 
 def _anthropic(model_id: str) -> dict[str, Any]:
-    return {"type": "model", "id": model_id, "display_name": model_id, "created_at": EPOCH_ISO}
+    named = {"type": "model", "id": model_id, "display_name": model_id}
+    return {**named, "created_at": EPOCH_ISO, "lifecycle": "active"}

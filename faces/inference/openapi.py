@@ -60,7 +60,7 @@ def schemas() -> Mapping[str, Schema]:
         "capabilities": {"type": "array", "items": {"type": "string"}},
         "pricing": {"type": "object", "additionalProperties": {"type": "number"}},
     }
-    claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at")}
+    claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at", "lifecycle")}
     return {
         OPENAI: openai_error(),
         ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic)}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core_app.errors import BadRequest
 from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
 from inference_app.converters import CONVERTERS
@@ -16,15 +17,32 @@ from inference_app.relay import (
     upstream_call,
 )
 
+MAX_EMPTY = 64
+"""Bytes that are looked at to see whether a list is empty."""
+
 
 def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
     """Returns the endpoint that relays requests of `kind`."""
 
     async def endpoint(exchange: Exchange) -> None:
         exchange.headers += await take_token(exchange.principal, kind)
-        await relay_body(kind, exchange, await open_envelope(await exchange.read_body()))
+        envelope = await open_envelope(await exchange.read_body())
+        _required_check(kind, envelope)
+        await relay_body(kind, exchange, envelope)
 
     return endpoint
+
+
+def _required_check(kind: RequestKind, envelope: Envelope) -> None:
+    """Raises BadRequest for a Messages request without a field that Anthropic requires."""
+    if kind != "messages":
+        return
+    limit = envelope.value_of("max_tokens")
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise BadRequest("'max_tokens' is required and must be a number of tokens.", field="max_tokens")
+    messages = envelope.fields.get("messages")
+    if messages is None or bytes(memoryview(messages)[:MAX_EMPTY]).translate(None, b" \t\r\n") in (b"[]", b"null"):
+        raise BadRequest("'messages' is required and must have at least one message.", field="messages")
 
 
 async def relay_body(kind: RequestKind, exchange: Exchange, envelope: Envelope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from core_app.errors import NotFound
 from edge_app.http.exchange import Endpoint, Router
 from faces.responses.endpoint import response_create, response_missing
 from faces.responses.http import open_exchange, render_error
@@ -13,6 +14,9 @@ from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE
 
 RESPONSES_PATH = re.compile(r"v1/responses(?:/[^/]+(?:/(?:cancel|input_items))?)?\Z")
+
+NOT_SERVED = ("compact", "input_tokens")
+"""Paths of the API that are not served; they are no ids of responses."""
 
 _STORED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
     "": {"GET": response_missing, "DELETE": response_missing},
@@ -26,6 +30,8 @@ def _responses(path: str) -> Mapping[str, Endpoint[Dialect]]:
     if not rest:
         return {"POST": response_create}
     _, _, action = rest[1:].partition("/")
+    if rest[1:] in NOT_SERVED:
+        raise NotFound("There is nothing at this path.")
     return _STORED[action]
 
 

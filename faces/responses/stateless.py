@@ -5,8 +5,10 @@ An absent field asks for nothing; OpenAI's default of `store` does not count as 
 
 from __future__ import annotations
 
+from core_app.errors import BadRequest
 from inference_app.errors import ResponseNotFound, UnsupportedParameter
 from inference_app.relay import Envelope
+from inference_app.relay.body_fields import Value
 
 _NOT_STORED = "this gateway does not store responses."
 _REFUSED = {
@@ -17,10 +19,16 @@ _REFUSED = {
 
 
 def stateless_check(envelope: Envelope) -> None:
-    """Raises UnsupportedParameter for the first field that wants something stored."""
+    """Raises UnsupportedParameter for the first field that wants something stored, and BadRequest without `input`."""
+    if envelope.value_of("prompt") is None and _is_null(envelope.fields.get("input")):
+        raise BadRequest("'input' is required.", field="input")
     for name, message in _REFUSED.items():
         if envelope.value_of(name) not in (None, False):
             raise UnsupportedParameter(message, field=name)
+
+
+def _is_null(value: Value | None) -> bool:
+    return value is None or bytes(memoryview(value)[:4]) == b"null"
 
 
 def stateless_fields() -> frozenset[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
 
-from agents_app.registry import AGENTS
+from agents_app.directory.entries import AGENTS
 from core_app.config_file import ConfigurationError
 from core_app.errors import GatewayError
 from inference_app.catalogue.config import MODELS, parse

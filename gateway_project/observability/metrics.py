@@ -27,6 +27,7 @@ from edge_app.sockets.open_sockets import SOCKETS
 from events_app.flusher import FLUSHER
 from events_app.hub import HUB
 from gateway_project.http.health import send_page
+from gateway_project.observability.provider_states import PROVIDER_STATES
 from gateway_project.process.connections import CONNECTIONS
 from inference_app.spend.metering import METER
 from sessions_app.legs.runner import RUNNER
@@ -101,6 +102,7 @@ class Metrics:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal: Principal = scope["gateway.principal"]
         principal.require(PLATFORM)
+        PROVIDER_STATES.refresh()
         await RUN_STATES.refresh()
         exposition = await asyncio.to_thread(generate_latest, REGISTRY)
         await send_page(scope, send, 200, CONTENT_TYPE_LATEST.encode(), exposition)

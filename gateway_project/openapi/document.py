@@ -89,8 +89,8 @@ def _complete(method: str, path: str, operation: Schema, path_parameters: dict[s
     if own is None:
         operation["responses"] = components.error_references(sorted(statuses), error) | operation["responses"]
     for parameter in operation.get("parameters", ()):
-        if parameter.get("in") == "path":
-            parameter.setdefault("description", path_parameters[parameter["name"]])
+        if parameter.get("in") == "path" and "description" not in parameter:
+            parameter["description"] = path_parameters[parameter["name"]]
     if (scope := operation.get("x-scope")) is not None:
         operation["description"] = f"{operation.get('description', '')} Needs the scope `{scope}`.".strip()
 

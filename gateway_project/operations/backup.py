@@ -1,8 +1,8 @@
 """Backup of an embedded gateway while it serves.
 
 SQLite's online backup copies the database in one step, so the copy is of one moment and later commits are not in it.
-The secret key is copied too, because sealed secrets cannot be opened without it. The copy is a data directory: a
-gateway can start on it.
+The secret key is copied too, because sealed secrets cannot be opened without it, and the files of spaces, whose rows
+are in the database. The copy is a data directory: a gateway can start on it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 DATABASE = "gateway.sqlite3"
 KEY_FILE = "secret_key"
+FILES = "artifacts"
 BUSY_SECONDS = 60.0
 
 
@@ -30,11 +31,24 @@ def backup_make(data: Path, target: Path) -> int:
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(target.iterdir()):
         raise ImproperlyConfigured(f"{target} is not empty: a backup goes into a directory of its own.")
+    # Before and after: a file that the copied database names may be deleted, or have been written, meanwhile.
+    _copy_files(data / FILES, target / FILES)
     _copy_database(data / DATABASE, target / DATABASE)
+    _copy_files(data / FILES, target / FILES)
     if (data / KEY_FILE).exists():
         _write_file(target / KEY_FILE, (data / KEY_FILE).read_bytes())
     _sync(target)
     return (target / DATABASE).stat().st_size
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copies the files that the target does not have. Files never change; they may be deleted meanwhile."""
+    for path in source.rglob("*"):
+        copy = target / path.relative_to(source)
+        if path.is_file() and not copy.exists():
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                _write_file(copy, path.read_bytes())
 
 
 def _copy_database(source: Path, target: Path) -> None:

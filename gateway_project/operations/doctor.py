@@ -23,7 +23,7 @@ from django.core.checks import ERROR, run_checks
 from django.db import DatabaseError, connection
 from django.db.models import Exists, OuterRef, Sum
 
-from agents_app import registry as agents
+from agents_app.directory.entries import AGENTS
 from core_app import clock
 from core_app.config_file import ConfigurationError
 from core_app.database import database_now
@@ -109,11 +109,11 @@ def _count_admin_rows() -> int:
 def check_configuration() -> Found:
     """Reads all sections of the file of GATEWAY_CONFIG, with the admin's rows where they were read."""
     MODELS.forget()
-    agents.AGENTS.forget()
+    AGENTS.forget()
     over = f" with {count} rows of the admin" if (count := _count_admin_rows()) else ""
     try:
         providers = models_config().providers
-        entries = agents.AGENTS.get()
+        entries = AGENTS.get()
         operator_rules.rules()
     except ConfigurationError as error:
         return "wrong", f"{error} (The file{over}.)"

@@ -14,6 +14,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
 
+from agents_app.acp.parked import PARKED
+from agents_app.directory.checks import AGENT_CHECKS
 from core_app import database
 from core_app.guarded_client import CLIENT
 from core_app.lifecycle import Part, process_wide
@@ -67,10 +69,10 @@ class Gateway:
         """Returns the parts of this process in the order they start; they stop in reverse."""
         legs: Sequence[Part]
         if self.role == "worker":
-            legs = (KEEPER, RUNNER, JOB_HINTS, SWEEP, WEBHOOKS, import_string(_JOBS))
+            legs = (KEEPER, PARKED, RUNNER, JOB_HINTS, SWEEP, AGENT_CHECKS, WEBHOOKS, import_string(_JOBS))
             models: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, BUDGETS, SHARED, QUOTAS)
             return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
-        legs = (KEEPER, RUNNER) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
+        legs = (KEEPER, PARKED, RUNNER, AGENT_CHECKS) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
         relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         own = dict.fromkeys(part for face in faces() for part in face.parts)
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)

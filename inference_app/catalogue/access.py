@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from inference_app.catalogue.resolution import Candidate, Resolution
-from tenants_app.principal import DEFAULT_TENANT, Principal
+from tenants_app.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class TenantAccess:
     """One tenant's access. `patterns` are shell patterns that match `provider:model` or the public name; empty allows
-    every model. `substitution` None means the gateway's default."""
+    every model. `substitution` None means no."""
 
     patterns: tuple[str, ...] = ()
     substitution: bool | None = None
@@ -51,8 +51,6 @@ def candidates_allowed(tenant_id: int, resolution: Resolution, name: str) -> lis
 
 
 def substitution_allowed(principal: Principal) -> bool:
-    """Returns True if the fallback chain may serve unknown models; by default it may for the tenant `default` alone."""
+    """Returns True if the fallback chain may serve unknown models: only where the operator has switched it on."""
     access = _ACCESS.get(principal.tenant_id)
-    if access is not None and access.substitution is not None:
-        return access.substitution
-    return principal.tenant_slug == DEFAULT_TENANT
+    return access is not None and access.substitution is True

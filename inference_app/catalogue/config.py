@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from core_app.config_file import Section
 from core_app.environment import UnreadableSecret, read_variable
 from core_app.lifecycle import process_wide
+from inference_app.catalogue.limits import Limits
 from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
 from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
@@ -41,11 +42,15 @@ class _Closed(BaseModel):
 
 
 class Price(_Closed):
-    """US dollars per million tokens; `cached` is for input read from the provider's cache (None: as `input`)."""
+    """US dollars per million tokens; `cached` is for input read from the provider's cache (None: as `input`).
+    `cache_write` is for input that it writes to its cache for minutes, `cache_write_hour` for an hour (None: 1.25 and 2
+    times `input`, as Anthropic has it)."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+    cache_write_hour: float | None = Field(default=None, ge=0)
 
 
 class ModelEntry(_Closed):
@@ -60,6 +65,7 @@ class ModelEntry(_Closed):
     max_output_tokens: int | None = Field(default=None, gt=0)
     price: Price | None = None
     capabilities: tuple[Capability, ...] | None = None
+    limits: Limits | None = None
 
 
 class Timeouts(_Closed):
@@ -78,6 +84,7 @@ class ProviderEntry(_Closed):
     - `also`: further wires at the same address; requests of those wires pass through unconverted.
     - `model_prefixes`: the prefix that the provider puts before model names, by the beginning of the name
       (`claude` → `anthropic/` at a reseller).
+    - `limits`: what the provider takes, beside the table of `inference_app.catalogue.limits`.
     - `refuses`: fields that the provider rejects. The gateway adds none of them to a request, but passes on those that
       the client sent.
     - `assumed`: a local provider of the shipped table that nobody has configured, so it may not run. It serves
@@ -95,6 +102,7 @@ class ProviderEntry(_Closed):
     headers: Mapping[str, str] = Field(default_factory=dict)
     model_prefixes: Mapping[str, str] = Field(default_factory=dict)
     refuses: tuple[str, ...] = ()
+    limits: Limits | None = None
     weight: int = Field(default=1, ge=0)
     timeout: Timeouts = Timeouts()
     assumed: bool = False

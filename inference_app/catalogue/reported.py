@@ -24,9 +24,13 @@ class ReportedModels:
 
     def model(self, config: ModelsConfig, candidate: Candidate) -> str:
         """Returns the model's name at its provider, or OTHER."""
+        return candidate.model if candidate in self.list_configured(config) else OTHER
+
+    def list_configured(self, config: ModelsConfig) -> Collection[Candidate]:
+        """Returns the configured models."""
         if config is not self._config:
             self._config, self._configured = config, frozenset(_configured(config))
-        return candidate.model if candidate in self._configured else OTHER
+        return self._configured
 
     def name(self, config: ModelsConfig, name: str) -> str:
         """Returns a name such as `provider:model`, or OTHER."""

@@ -3,7 +3,8 @@ configuration.
 
 1. exact alias  2. `provider/model` or `provider:model`  3. longest prefix in `model_routing`
 4. a provider that lists the model  5. `fallback_chain`, only where substitution is allowed.
-The first rule that yields a usable candidate applies; providers whose key is missing are skipped.
+The first rule that yields a usable candidate applies; providers whose key is missing are skipped. A name that a
+provider lists as it is (`openai/gpt-x` at a reseller, `mistral:7b`) is never split by rule 2.
 """
 
 from __future__ import annotations
@@ -84,15 +85,15 @@ def default_candidate(config: ModelsConfig) -> str:
 def named_candidates(config: ModelsConfig, name: str) -> list[Candidate]:
     """Returns the candidates of a name that is no alias, by rules 2 to 4, usable or not. When all providers of rule 3
     lack their key, those of rule 4 are added behind them."""
+    listing = [Candidate(key, name) for key, provider in config.providers.items() if provider.model(name)]
     if outright := provider_of(config, name):
-        return [outright]
+        return listing if _split_by_key(config, listing)[0] else [outright, *listing]
     found: list[Candidate] = []
     prefix = max((key for key in config.model_routing if name.startswith(key)), key=len, default=None)
     if prefix is not None:
         found = [Candidate(provider, _model_at(config, provider, name)) for provider in config.model_routing[prefix]]
         if _split_by_key(config, found)[0]:
             return found
-    listing = [Candidate(key, name) for key, provider in config.providers.items() if provider.model(name)]
     return [*found, *(candidate for candidate in listing if candidate not in found)]
 
 

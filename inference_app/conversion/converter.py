@@ -12,21 +12,24 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
-import orjson
-
-from core_app import jsontext
 from core_app.errors import BadRequest
 from core_app.ids import new_id as random_id
 from inference_app.catalogue.config import Wire
+from inference_app.catalogue.limits import WIRE_LIMITS, Limits
+from inference_app.conversion import exact_json
 from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.fields import dropped_fields, header_value, without_refused
+from inference_app.conversion.fit import Fit
 from inference_app.conversion.readers.chat import ChatReader
 from inference_app.conversion.readers.messages import MessagesReader
 from inference_app.conversion.readers.responses import ResponsesReader
 from inference_app.conversion.requests.call_order import call_ids
+from inference_app.conversion.requests.chat_names import rename_tools
 from inference_app.conversion.requests.chat_to_messages import chat_to_messages
 from inference_app.conversion.requests.chat_to_responses import chat_to_responses
 from inference_app.conversion.requests.messages_to_chat import messages_to_chat
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
+from inference_app.conversion.requests.state import restore_chat_state, restore_state
 from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
 from inference_app.conversion.steps import End, Failure, Json, Reader, Step, UsageReport, Writer, malformed_failure
 from inference_app.conversion.tool_names import ToolNames
@@ -39,7 +42,7 @@ from inference_app.conversion.writers.responses import ResponsesWriter
 ClientDialect = Literal["chat", "messages", "responses"]
 
 MAX_HEADER = 1000
-"""Maximum length of `x-gateway-dropped-tools`, because clients limit the size of headers."""
+"""Maximum length of the headers with dropped tools and fields, because clients limit the size of headers."""
 
 _WRITERS: dict[ClientDialect, Callable[..., Writer]] = {
     "chat": ChatWriter,
@@ -75,12 +78,19 @@ class RequestConverter:
         self._failure: Failure | None = None
         self._over = False
         self.dropped_tools: tuple[str, ...] = ()
+        self.dropped_fields: tuple[str, ...] = ()
         self.usage: Usage | None = None
 
-    def convert_request(self, body: Json) -> Json:
-        """Returns the provider's request. Raises BadRequest for what the wire cannot express."""
+    def convert_request(self, body: Json, limits: Limits | None = None) -> Json:
+        """Returns the provider's request, within the limits of the target (None: those of all providers of the wire).
+        Raises BadRequest for what the target cannot express."""
         self._names = ToolNames()
+        body = without_refused(self._client, body)
         chat, dropped = self._request_to_chat(body)
+        left_out = [*dropped_fields(self._client, body), *dropped_fields(self._wire, chat)]
+        several = isinstance(chat.get("n"), int) and chat["n"] > 1
+        if isinstance(chat.get("messages"), list):
+            chat = {**chat, "messages": restore_state(chat["messages"])}
         if self._wire == "anthropic":
             chat, more = chat_to_messages(chat)
             dropped += more
@@ -88,8 +98,11 @@ class RequestConverter:
             chat = chat_to_responses(chat)
         else:
             # Clients need ids that are unique in the conversation; some providers number calls from 0 in each response.
-            self._reader = ChatReader(self._new_id, call_ids(chat["messages"]))
+            self._reader = ChatReader(self._new_id, call_ids(chat["messages"]), several=several)
+        fit = Fit(self._client, limits or WIRE_LIMITS[self._wire])
+        chat = fit.apply(self._wire, chat)
         self.dropped_tools = dropped
+        self.dropped_fields = tuple(dict.fromkeys((*left_out, *fit.dropped)))
         self._writer = self._new_writer(body)
         return chat
 
@@ -101,17 +114,17 @@ class RequestConverter:
             raise CompletionError(self._failure)
         return self._writer.final_body()
 
-    def request(self, body: bytes) -> bytes:
+    def request(self, body: bytes, limits: Limits | None = None) -> bytes:
         """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode."""
         size_check(body)
-        value = _parse_json(body)
+        value = exact_json.decode_request(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")
-        return jsontext.encode(self.convert_request(value))
+        return exact_json.encode(self.convert_request(value, limits))
 
     def answer(self, body: bytes) -> bytes:
         """Applies `convert_response` to JSON bytes."""
-        return jsontext.encode(self.convert_response(_parse_object(body)))
+        return exact_json.encode(self.convert_response(_parse_object(body, exact_json.decode_answer)))
 
     def feed(self, data: bytes) -> bytes:
         """Returns the client's events for these bytes of the provider's stream, which may be split anywhere.
@@ -142,19 +155,16 @@ class RequestConverter:
         return b"".join(map(self._encode_event, self._writer.write(failure)))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns `x-gateway-dropped-tools` if tools were dropped."""
-        if not self.dropped_tools:
-            return []
-        named = ", ".join(self.dropped_tools)[:MAX_HEADER]
-        printable = "".join(letter if " " <= letter <= "~" else "?" for letter in named)
-        return [(b"x-gateway-dropped-tools", printable.encode())]
+        """Returns `x-gateway-dropped-tools` and `x-gateway-dropped` if tools or fields were dropped."""
+        named = ((b"x-gateway-dropped-tools", self.dropped_tools), (b"x-gateway-dropped", self.dropped_fields))
+        return [(header, header_value(names, MAX_HEADER)) for header, names in named if names]
 
     def _request_to_chat(self, body: Json) -> tuple[Json, tuple[str, ...]]:
         if self._client == "responses":
             return responses_to_chat(body, self._names)
         if self._client == "messages":
             return messages_to_chat(body, self._names)
-        return body, ()
+        return rename_tools({**body, "messages": restore_chat_state(body.get("messages"))}, self._names), ()
 
     def _new_writer(self, body: Json) -> Writer:
         return _WRITERS[self._client](body, self._names, self._new_id, self._now)
@@ -201,18 +211,10 @@ class RequestConverter:
         return bare_event(event) if self._client == "chat" else typed_event(event)
 
 
-def _parse_json(data: bytes) -> Any:
-    """Parses JSON of any type. Cleans what orjson rejects (lone surrogates, huge integers) or raises BadRequest."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return jsontext.decode_untrusted(data)
-
-
-def _parse_object(data: bytes) -> Json:
+def _parse_object(data: bytes, decode: Callable[[bytes], Any] = exact_json.decode) -> Json:
     """Parses a provider's JSON object; raises CompletionError for anything else."""
     try:
-        value = _parse_json(data)
+        value = decode(data)
     except BadRequest:
         raise CompletionError(malformed_failure()) from None
     if not isinstance(value, dict):

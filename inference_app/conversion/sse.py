@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from core_app import jsontext
+from inference_app.conversion import exact_json
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Maximum size of an event, which limits the memory that a provider can use per stream."""
@@ -78,8 +78,9 @@ class EventParser:
             if self._ending:
                 self._ending = False
                 yield DONE
-            elif data:
-                yield b"\n".join(data)
+            elif data and (joined := b"\n".join(data)).strip():
+                # Some providers keep a connection alive by events with empty data.
+                yield joined
         elif line.startswith(b"data:"):
             value = line[5:].removeprefix(b" ")
             self._data.append(value)
@@ -91,9 +92,9 @@ class EventParser:
 def typed_event(event: dict[str, Any]) -> bytes:
     """Encodes an event of Anthropic's or of the Responses API, which also has its type on an `event` line."""
     kind: str = event["type"]
-    return b"event: " + kind.encode() + b"\ndata: " + jsontext.encode(event) + b"\n\n"
+    return b"event: " + kind.encode() + b"\ndata: " + exact_json.encode(event) + b"\n\n"
 
 
 def bare_event(event: dict[str, Any]) -> bytes:
     """Encodes a chunk of chat; the empty chunk is `[DONE]`."""
-    return b"data: " + (jsontext.encode(event) if event else DONE) + b"\n\n"
+    return b"data: " + (exact_json.encode(event) if event else DONE) + b"\n\n"

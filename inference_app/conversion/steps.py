@@ -1,8 +1,8 @@
 """Steps: the events of a completion, independent of any wire. Readers yield them, writers consume them.
 
 A completion is Start, content in order, Finish, optionally UsageReport, and End. A Failure may replace any step and is
-the last one. Tool calls do not overlap: the next one starts after the previous one has ended. A completion that is
-not streamed has the same steps, each with its complete text.
+the last one. Items do not overlap: a reader puts those that a provider interleaves one behind the other. A completion
+that is not streamed has the same steps, each with its complete text.
 """
 
 from __future__ import annotations
@@ -51,6 +51,32 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """The end of a stretch of reasoning, with the state that its provider wants back (`sealed_reasoning`). `alone`: it
+    belongs to none of the text before it."""
+
+    value: Json
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartStart:
+    """The start of a part of text, to which the places of the next citations refer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A web page that the text cites. `start` and `end` are places in the part of text, or in the whole text if there
+    are no parts."""
+
+    url: str
+    title: str
+    start: int
+    end: int
+    cited_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A delta of the model's refusal."""
 
@@ -59,11 +85,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class CallStart:
-    """The start of a tool call. `id` is unique in the completion; `custom` marks the wire's own free-form calls."""
+    """The start of a tool call. `id` is unique in the completion; `custom` marks the wire's own free-form calls.
+    `signature` is Gemini's, which it wants back with the call."""
 
     id: str
     name: str
     custom: bool = False
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +137,22 @@ class Failure:
     status: int = 502
 
 
-Step = Start | Text | Reasoning | Refusal | CallStart | CallInput | CallEnd | Finish | UsageReport | End | Failure
+Step = (
+    Start
+    | Text
+    | Reasoning
+    | Seal
+    | PartStart
+    | Citation
+    | Refusal
+    | CallStart
+    | CallInput
+    | CallEnd
+    | Finish
+    | UsageReport
+    | End
+    | Failure
+)
 
 
 class Reader(Protocol):
@@ -138,6 +181,11 @@ class Writer(Protocol):
 def cut_off_failure() -> Failure:
     """Returns the failure of a stream that ended before its completion."""
     return Failure("stream_cut", "The provider's answer was cut off before it was complete.")
+
+
+def unreadable_failure() -> Failure:
+    """Returns the failure of a completion that has only content which the client's dialect cannot express."""
+    return Failure("unreadable_answer", "The provider's answer has nothing that this API can express.")
 
 
 def malformed_failure() -> Failure:

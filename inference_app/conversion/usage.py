@@ -39,17 +39,20 @@ class Usage:
         return usage
 
     def as_messages(self) -> dict[str, Any]:
-        """Returns Anthropic's `usage`."""
+        """Returns Anthropic's `usage`, with null for counts that no other wire has; clients require the keys."""
         fresh = max(0, self.input_tokens - self.cached_tokens - self.cache_write_tokens)
-        counted: dict[str, Any] = {
+        details = {"thinking_tokens": self.reasoning_tokens} if self.reasoning_tokens else None
+        return {
             "input_tokens": fresh,
+            "cache_creation": None,
             "cache_creation_input_tokens": self.cache_write_tokens,
             "cache_read_input_tokens": self.cached_tokens,
+            "inference_geo": None,
             "output_tokens": self.output_tokens,
+            "output_tokens_details": details,
+            "server_tool_use": None,
+            "service_tier": None,
         }
-        if self.reasoning_tokens:
-            counted["output_tokens_details"] = {"thinking_tokens": self.reasoning_tokens}
-        return counted
 
     def _openai(self, names: tuple[str, str, str, str]) -> dict[str, Any]:
         input_details: dict[str, int] = {"cached_tokens": self.cached_tokens}
@@ -65,11 +68,25 @@ class Usage:
 
 
 def usage_of_chat(usage: Any) -> Usage | None:
-    """Parses chat's `usage`; DeepSeek sends `prompt_cache_hit_tokens` instead of details."""
+    """Parses chat's `usage`. DeepSeek sends `prompt_cache_hit_tokens` instead of details; xAI counts reasoning beside
+    the output, not in it."""
     read = _of_openai(usage, _CHAT)
-    if read is None or read.cached_tokens or not (hit := _count(usage, "prompt_cache_hit_tokens")):
+    if read is None:
+        return None
+    cached = read.cached_tokens or _count(usage, "prompt_cache_hit_tokens")
+    beside = _count(usage, "total_tokens") - read.total_tokens
+    extra = read.reasoning_tokens if 0 < read.reasoning_tokens <= beside else 0
+    if not extra and cached == read.cached_tokens:
         return read
-    return Usage(read.input_tokens, read.output_tokens, hit, read.cache_write_tokens, read.reasoning_tokens)
+    output = read.output_tokens + extra
+    return Usage(read.input_tokens, output, cached, read.cache_write_tokens, read.reasoning_tokens)
+
+
+def merge_usage(known: Usage | None, later: Usage | None) -> Usage | None:
+    """Returns both counts as one: the larger of each, because a later count may be partial."""
+    if known is None or later is None or known == later:
+        return later if known is None else known
+    return Usage(*(max(getattr(known, name), getattr(later, name)) for name in Usage.__slots__))
 
 
 def usage_of_responses(usage: Any) -> Usage | None:

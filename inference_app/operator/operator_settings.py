@@ -121,7 +121,8 @@ def _keys() -> dict[str, str]:
 
 def _price(row: Price) -> dict[str, float]:
     price = {"input": float(row.input), "output": float(row.output)}
-    return price if row.cached is None else {**price, "cached": float(row.cached)}
+    more = {name: getattr(row, name) for name in ("cached", "cache_write", "cache_write_hour")}
+    return price | {name: float(value) for name, value in more.items() if value is not None}
 
 
 def _rule(row: Budget) -> BudgetRule:

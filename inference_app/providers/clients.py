@@ -2,7 +2,7 @@
 
 Keys and addresses come from the configuration alone, so a provider's client never falls back to the operator's other
 keys. Clients are cached per event loop, provider and key. Their own retries are off, because the caller that retries
-must know what the user has already seen. Provider libraries are loaded at first use.
+must know what the user has already seen. Provider libraries are loaded at first use, or by `preload_models`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from core_app.tracing import current_span
-from inference_app.catalogue.config import ModelEntry, ProviderEntry
+from inference_app.catalogue.config import ModelEntry, ProviderEntry, models_config
 from inference_app.catalogue.resolution import Candidate
 
 if TYPE_CHECKING:
@@ -120,6 +120,19 @@ async def build_model(candidate: Candidate, provider: ProviderEntry) -> BuiltMod
     if (known := pool.get_model(candidate, provider)) is not None:
         return known
     return await asyncio.to_thread(_build_in_pool, pool, candidate, provider)
+
+
+async def preload_models() -> None:
+    """Builds a model of every provider that the operator has set up, before anybody asks for one.
+
+    The first model of a wire loads its library: a second in which the process's other threads and its loop hardly get
+    the interpreter, so that one tenant's first prompt would delay everybody else's.
+    """
+    pool = _pools.setdefault(asyncio.get_running_loop(), _Pool())
+    for name, provider in models_config().providers.items():
+        model = provider.default_model or next((entry.id for entry in provider.models), None)
+        if model is not None and provider.wire in _WIRES and provider.usable and not provider.assumed:
+            await asyncio.to_thread(_build_in_pool, pool, Candidate(name, model), provider)
 
 
 async def close_clients() -> None:

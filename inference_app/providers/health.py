@@ -1,4 +1,5 @@
-"""Health of the providers: from what is known without a request, and from a probe that lists their models.
+"""Health of the providers: from what is known without a request, such as their last answer to a relayed call, and from
+a probe that lists their models, which some allow to everybody.
 
 A probe takes 5 s at most and is remembered for 30 s; simultaneous probes of one provider are one.
 """
@@ -16,7 +17,10 @@ from core_app import clock
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, models_config
 from inference_app.providers.circuit_state import State
 from inference_app.providers.circuits import CIRCUITS
+from inference_app.providers.fault_sentences import fault_sentence
 from inference_app.providers.quota import EXHAUSTED
+from inference_app.providers.retry_policy import Fault
+from inference_app.providers.stats import STATS, ProviderStats
 from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 from inference_app.request_kinds import models_url
 
@@ -30,11 +34,15 @@ _probes: dict[str, tuple[float, asyncio.Task[dict[str, Any]]]] = {}
 
 def health_report() -> dict[str, Any]:
     """Returns the body of `/model-gateway/health`, without a request to any provider."""
-    config = models_config()
+    config, known = models_config(), STATS.providers()
+    answers: dict[str, Any] = {}
     available: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
     for name, provider in _listed_providers(config):
-        summary, good = _summary(name, provider)
+        stats = known.get(name)
+        if stats is not None and (answer := stats.last_answer()) is not None:
+            answers[name] = answer
+        summary, good = _summary(name, provider, stats)
         (available if good else unavailable).append({"name": name, "summary": summary})
     resting = any(not entry["summary"].startswith("no key") for entry in unavailable)
     status = "down" if not available else "degraded" if resting else "ok"
@@ -43,6 +51,7 @@ def health_report() -> dict[str, Any]:
         "timestamp": int(time.time() * 1000),
         "providers_available": available,
         "providers_unavailable": unavailable,
+        "last_answers": answers,
     }
 
 
@@ -64,7 +73,10 @@ async def probe_provider(name: str) -> dict[str, Any]:
     running = known is not None and (not known[1].done() or time.monotonic() - known[0] < KEPT_SECONDS)
     if known is None or not running or known[1].get_loop() is not asyncio.get_running_loop():
         known = _probes[name] = (time.monotonic(), asyncio.create_task(_probe(name, models_config())))
-    return {**await asyncio.shield(known[1]), "circuit": worst_circuit(name)}
+    stats = STATS.providers().get(name)
+    answer = None if stats is None else stats.last_answer()
+    found = {**await asyncio.shield(known[1]), "circuit": worst_circuit(name)}
+    return found if answer is None else {**found, "last_answer": answer}
 
 
 def forget_probes() -> None:
@@ -76,7 +88,11 @@ def _listed_providers(config: ModelsConfig) -> Iterator[tuple[str, ProviderEntry
     return ((name, entry) for name, entry in config.providers.items() if entry.wire != "demo" and not entry.assumed)
 
 
-def _summary(name: str, provider: ProviderEntry) -> tuple[str, bool]:
+_STANDING = frozenset({"key", "account", "connect"})
+"""Reasons of failures that stay until the operator does something; others may be over by now."""
+
+
+def _summary(name: str, provider: ProviderEntry, stats: ProviderStats | None) -> tuple[str, bool]:
     if not provider.usable:
         return f"no key ({provider.api_key_env})", False
     if worst_circuit(name) == "OPEN":
@@ -84,6 +100,8 @@ def _summary(name: str, provider: ProviderEntry) -> tuple[str, bool]:
         return f"circuit open: {', '.join(sorted(models)[:5])}", False
     if name in EXHAUSTED:
         return "quota exhausted", False
+    if stats is not None and stats.fault is not None and stats.fault_reason in _STANDING:
+        return stats.fault, False
     return "ready", True
 
 
@@ -93,14 +111,14 @@ async def _probe(name: str, config: ModelsConfig) -> dict[str, Any]:
     if not provider.usable or provider.wire == "demo":
         return checked
     began = time.perf_counter()
-    error = await _ask(provider)
+    error = await _ask(name, provider)
     latency = round((time.perf_counter() - began) * 1000, 1)
     if error is None:
         return {**checked, "status": "healthy", "latency_ms": latency}
     return {**checked, "status": "unhealthy", "latency_ms": latency, "error": error}
 
 
-async def _ask(provider: ProviderEntry) -> str | None:
+async def _ask(name: str, provider: ProviderEntry) -> str | None:
     """Returns a short reason if the provider does not respond well, never text of its response; None if it does."""
     try:
         async with (
@@ -109,7 +127,11 @@ async def _ask(provider: ProviderEntry) -> str | None:
                 models_url(provider), headers=identity_headers(provider, provider.wire), allow_redirects=False
             ) as response,
         ):
-            return None if response.status == 200 else f"status {response.status}"
+            if response.status == 200:
+                return None
+            if response.status in (401, 402, 403, 429):
+                return fault_sentence(name, provider, Fault("status", str(response.status), response.status))
+            return f"status {response.status}"
     except TimeoutError:
         return "timeout"
     except (aiohttp.ClientError, OSError, ValueError):

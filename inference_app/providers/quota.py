@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,12 @@ class Quotas(Periodic):
         """Returns the body of `/model-gateway/quota`."""
         local = {name: Quota(name, True, "Local - always available") for name, entry in _local()}
         return {name: quota.to_wire() for name, quota in sorted((local | self._known).items())}
+
+    @property
+    def known(self) -> Collection[Quota]:
+        """The quotas of configured providers."""
+        providers = models_config().providers
+        return [quota for name, quota in self._known.items() if name in providers]
 
     async def refresh(self) -> None:
         """Reads every source once; one that fails keeps its last quota."""

@@ -33,7 +33,8 @@ FaultKind = Literal["connect", "disconnected", "timeout", "status", "garbage", "
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The fault of an attempt. `code` is for the caller; `retry_after` is in seconds, None if the provider has none."""
+    """The fault of an attempt. `code` is for the caller; `status` is the one that the provider's answer stands for,
+    None without an answer; `retry_after` is in seconds, None if the provider has none."""
 
     kind: FaultKind
     code: str
@@ -44,6 +45,17 @@ class Fault:
     def is_rate_limit(self) -> bool:
         """True for a 429: no fault of the provider, so it starts a cooldown and does not count for the circuit."""
         return self.status == 429
+
+    @property
+    def reason(self) -> str:
+        """A word for metrics and the log: the operator's key or account, the request itself, or the kind of fault."""
+        if self.status in (401, 403):
+            return "key"
+        if self.status == 402:
+            return "account"
+        if self.is_rate_limit:
+            return "rate_limit"
+        return "request" if self.status in CALLER_FAULT_STATUSES else self.kind
 
     @property
     def may_have_cost(self) -> bool:
@@ -90,13 +102,26 @@ def deadline_seconds(*, streamed: bool) -> float:
     return STREAM_DEADLINE if streamed else WHOLE_DEADLINE
 
 
-def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """Parses a `Retry-After` header, in seconds or as a date; an hour at most. None if it is missing or unreadable."""
+def asked_delay(header: Callable[[bytes], str | None], told: float | None = None) -> float | None:
+    """Returns the seconds after which a provider wants to be asked again: by `retry-after-ms`, which is the more exact
+    one, by `Retry-After`, or as `told` in its error. None if it says nothing."""
+    milliseconds = retry_after_seconds(header(b"retry-after-ms"), scale=1000)
+    if milliseconds is not None:
+        return milliseconds
+    seconds = retry_after_seconds(header(b"retry-after"))
+    return told if seconds is None else seconds
+
+
+def retry_after_seconds(value: str | None, now: datetime | None = None, *, scale: int = 1) -> float | None:
+    """Parses a `Retry-After` header, in seconds (or parts of them, by `scale`) or as a date; an hour at most. None if
+    it is missing or unreadable."""
     if not value:
         return None
     try:
-        seconds = float(value)
+        seconds = float(value) / scale
     except ValueError:
+        if scale != 1:
+            return None
         try:
             moment = parsedate_to_datetime(value)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

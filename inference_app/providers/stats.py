@@ -35,6 +35,13 @@ class ProviderStats:
     last_success: float | None = None
     last_error: str | None = None
     last_error_at: float = 0.0
+    answered_at: float = 0.0
+    """The time of the provider's last answer of any kind, or of the last attempt to reach it."""
+
+    fault: str | None = None
+    """That answer in words; None if it was a good one, or a refusal of the request itself."""
+
+    fault_reason: str | None = None
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
 
     def add(self, raw: dict[str, Any]) -> None:
@@ -45,7 +52,20 @@ class ProviderStats:
         self.last_success = max((at for at in (self.last_success, raw["last_success"]) if at is not None), default=None)
         if raw["last_error_at"] > self.last_error_at:
             self.last_error, self.last_error_at = raw["last_error"], raw["last_error_at"]
+        if raw["answered_at"] > self.answered_at:
+            self.note_answer(raw["answered_at"], raw["fault"], raw["fault_reason"])
         self.latencies.extend(raw["latencies"])
+
+    def note_answer(self, at: float, fault: str | None = None, reason: str | None = None) -> None:
+        """Notes the newest answer."""
+        self.answered_at, self.fault, self.fault_reason = at, fault, reason
+
+    def last_answer(self) -> dict[str, Any] | None:
+        """Returns the newest answer for the health pages; None before the first."""
+        if not self.answered_at:
+            return None
+        told: dict[str, Any] = {"at": _iso(self.answered_at), "status": "ok" if self.fault is None else "failed"}
+        return told if self.fault is None else {**told, "reason": self.fault_reason, "message": self.fault}
 
     def to_shared(self) -> dict[str, Any]:
         """Returns the counts in the form that processes share."""
@@ -62,10 +82,14 @@ class ProviderStats:
             "p95_latency_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], 1) if ordered else None,
             "last_success": _iso(self.last_success),
             "last_error": self.last_error,
+            "last_answer": self.last_answer(),
         }
 
 
-_COUNTED = ("requests", "failures", "failed_attempts", "last_success", "last_error", "last_error_at")
+_COUNTED = (
+    "requests", "failures", "failed_attempts", "last_success", "last_error", "last_error_at", "answered_at", "fault",
+    "fault_reason",
+)  # fmt: skip
 
 
 class Stats:
@@ -91,14 +115,27 @@ class Stats:
             stats.failures += 1
         elif outcome == "ok":
             stats.last_success = now
+            stats.note_answer(now)
             stats.latencies.append(total_ms)
         self._recent.append((now, provider, model, outcome, total_ms))
 
-    def record_failed_attempt(self, provider: str, model: str, code: str) -> None:
-        """Counts a failed attempt; the call goes on."""
-        stats = self._of(provider)
+    def record_failed_attempt(
+        self, provider: str, model: str, code: str, reason: str = "status", sentence: str | None = None
+    ) -> None:
+        """Counts a failed attempt; the call goes on. `sentence` says in words what was at fault."""
+        stats, now = self._of(provider), self.clock()
         stats.failed_attempts += 1
-        stats.last_error, stats.last_error_at = f"{model}: {code}", self.clock()
+        stats.last_error, stats.last_error_at = f"{model}: {code}", now
+        at_fault = reason != "request"
+        stats.note_answer(now, sentence or f"{provider}: {code}" if at_fault else None, reason if at_fault else None)
+
+    def providers(self) -> dict[str, ProviderStats]:
+        """Returns the statistics of all processes together, by provider."""
+        found: dict[str, ProviderStats] = {}
+        for raw in (self.to_shared(), *self.others):
+            for name, counted in raw["providers"].items():
+                found.setdefault(name, ProviderStats()).add(counted)
+        return found
 
     def to_shared(self) -> dict[str, Any]:
         """Returns the statistics of this process in the form that processes share."""
@@ -113,10 +150,7 @@ class Stats:
     def to_wire(self) -> dict[str, Any]:
         """Returns the body of `/model-gateway/stats`, for all processes together."""
         every = [self.to_shared(), *self.others]
-        providers: dict[str, ProviderStats] = {}
-        for raw in every:
-            for name, counted in raw["providers"].items():
-                providers.setdefault(name, ProviderStats()).add(counted)
+        providers = self.providers()
         recent = sorted((tuple(call) for raw in every for call in raw["recent"]), reverse=True)[:RECENT]
         return {
             "uptime_seconds": int(self.clock() - min(raw["began"] for raw in every)),

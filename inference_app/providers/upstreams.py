@@ -1,21 +1,23 @@
-"""Connections to providers: one session with one pool per event loop, and the headers of each provider.
+"""Connections to providers, with one pool per event loop, and the headers of each provider.
 
-No proxies or credentials of the environment, no cookies, no redirects, no compression: the bytes of a response pass
-unchanged. Only this module puts keys into headers.
+Relayed requests use the HTTP/1.1 client of the gateway, which costs a fifth of aiohttp's; reports and health checks,
+which are rare, use aiohttp's. No proxies or credentials of the environment, no cookies, no redirects, no compression:
+the bytes of a response pass unchanged. Only this module puts keys into headers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from multidict import CIMultiDict
-from yarl import URL
 
+from core_app.http1 import Client, Target
 from core_app.lifecycle import Part, process_wide
 from core_app.timeouts import running_loop
 from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
@@ -24,8 +26,8 @@ from inference_app.request_kinds import RequestKind, upstream_url
 
 KEEPALIVE_SECONDS = 30.0
 DNS_SECONDS = 60
-LARGE_BODY = 1024 * 1024
-"""The limit for bodies given to aiohttp as bytes; it warns of larger ones, which it would copy in one step."""
+MAX_TARGETS = 64
+"""Combinations of forwarded headers whose requests are kept prepared: clients of one kind all send the same."""
 
 ANTHROPIC_VERSION = "2023-06-01"
 FORWARDED_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
@@ -39,18 +41,27 @@ class Upstream:
     name: str
     provider: ProviderEntry
     wire: Wire
-    url: URL
+    url: str
     headers: CIMultiDict[str]
-    timeout: aiohttp.ClientTimeout
-    """The limit for connecting only, because aiohttp would set a timer for every piece of a response."""
+    _targets: OrderedDict[tuple[tuple[str, str], ...], Target] = field(default_factory=OrderedDict)
 
-    def request_headers(self, forwarded_headers: Mapping[str, str]) -> CIMultiDict[str]:
-        """Returns the headers of a request; `forwarded_headers` are the client's own, of this wire."""
-        if not forwarded_headers:
-            return self.headers
-        headers = self.headers.copy()
-        headers.update(forwarded_headers)
-        return headers
+    @property
+    def host(self) -> str | None:
+        """The host of the address."""
+        return urlsplit(self.url).hostname
+
+    def target(self, forwarded_headers: Mapping[str, str]) -> Target:
+        """Returns the target of a request; `forwarded_headers` are the client's own, of this wire, which replace those
+        of the configuration. ValueError for one that cannot be sent."""
+        forwarded = tuple(forwarded_headers.items())
+        known = self._targets.get(forwarded)
+        if known is None:
+            headers = self.headers.copy()
+            headers.update(forwarded_headers)
+            known = self._targets[forwarded] = Target.of(self.url, headers.items(), use_proxies=False)
+            if len(self._targets) > MAX_TARGETS:
+                self._targets.popitem(last=False)
+        return known
 
 
 class Upstreams(Part):
@@ -58,26 +69,38 @@ class Upstreams(Part):
 
     def __init__(self) -> None:
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
-        self._latest: tuple[asyncio.AbstractEventLoop | None, aiohttp.ClientSession | None] = (None, None)
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+        self._latest: tuple[asyncio.AbstractEventLoop | None, Client | None] = (None, None)
         self._config: ModelsConfig | None = None
         self._made: dict[tuple[str, RequestKind, str | None], Upstream] = {}
 
     async def stop(self) -> None:
         """Closes the running loop's connections."""
         self._latest = (None, None)
-        if session := self._sessions.pop(asyncio.get_running_loop(), None):
+        loop = asyncio.get_running_loop()
+        if client := self._clients.pop(loop, None):
+            client.close()
+        if session := self._sessions.pop(loop, None):
             await session.close()
 
-    def session(self) -> aiohttp.ClientSession:
-        """Returns the session of the running loop."""
+    def client(self) -> Client:
+        """Returns the client of the running loop, for relayed requests."""
         loop = running_loop()
-        latest, session = self._latest
-        if latest is loop and session is not None and not session.closed:
-            return session
+        latest, client = self._latest
+        if latest is loop and client is not None and not client.closed:
+            return client
+        client = self._clients.get(loop)
+        if client is None or client.closed:
+            client = self._clients[loop] = Client()
+        self._latest = (loop, client)
+        return client
+
+    def session(self) -> aiohttp.ClientSession:
+        """Returns aiohttp's session of the running loop, for everything else."""
+        loop = running_loop()
         session = self._sessions.get(loop)
         if session is None or session.closed:
             session = self._sessions[loop] = _session()
-        self._latest = (loop, session)
         return session
 
     def upstream(self, config: ModelsConfig, candidate: Candidate, kind: RequestKind, wire: Wire) -> Upstream:
@@ -91,11 +114,6 @@ class Upstreams(Part):
         if known is None:
             known = self._made[(candidate.provider, kind, key)] = _upstream(candidate.provider, provider, kind, wire)
         return known
-
-
-def request_payload(body: bytes) -> bytes | BytesIO:
-    """Returns a body in the form that aiohttp sends without a copy."""
-    return body if len(body) < LARGE_BODY else BytesIO(body)
 
 
 def _session() -> aiohttp.ClientSession:
@@ -116,9 +134,8 @@ def _upstream(name: str, provider: ProviderEntry, kind: RequestKind, wire: Wire)
         name=name,
         provider=provider,
         wire=wire,
-        url=URL(upstream_url(provider.base_url, kind)),
+        url=upstream_url(provider.base_url, kind),
         headers=headers,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=provider.timeout.connect),
     )
 
 

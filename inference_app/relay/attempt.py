@@ -7,18 +7,30 @@ gone to the client while another target may still be asked. A provider's error b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import aiohttp
-import msgspec
 import structlog
 
+from core_app.content_codings import BrokenCoding
+from core_app.http1 import (
+    ConnectFailed,
+    ConnectTimedOut,
+    Disconnected,
+    HttpClientError,
+    NameNotResolved,
+    Response,
+    TlsFailed,
+)
 from core_app.timeouts import Deadline, IdleTimer, running_loop
 from inference_app.errors import ProviderRefusal
-from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, retry_after_seconds
-from inference_app.providers.upstreams import UPSTREAMS, Upstream, request_payload
+from inference_app.providers.provider_errors import ProviderError, parse_error
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, asked_delay
+from inference_app.providers.upstreams import UPSTREAMS, Upstream
+from inference_app.relay.answer_forms import answer_from_events, events_from_answer
+from inference_app.relay.large_bodies import run_for_size
+from inference_app.relay.response_body import ResponseBody, response_body
 from inference_app.relay.response_check import read_response
 from inference_app.relay.stream import StreamObserver, starts_like_events
 from inference_app.spend.usage import Usage
@@ -32,6 +44,7 @@ first byte ends the attempt before."""
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 """A provider's error code that may be shown to a client."""
+_DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
 _EVENT = re.compile(rb"(?:\A|[\r\n]|\xef\xbb\xbf)data:")
 
 logger = structlog.get_logger("gateway.relay")
@@ -42,11 +55,13 @@ class UpstreamResponse:
     """A response that has started. `first` are the bytes for the client so far. `silence` is the timer that ends a
     stream from which nothing comes for too long; it and `observer` are None for a complete response."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     first: bytes
     observer: StreamObserver | None
     usage: Usage | None
     silence: IdleTimer | None
+    readany: Callable[[], Awaitable[bytes]] | None = None
+    """Returns the next bytes of a stream, decoded."""
 
     def close(self) -> None:
         """Closes the provider's connection, unless the response was read to its end."""
@@ -71,86 +86,100 @@ async def make_attempt(
     headers: Mapping[str, str],
     observer: StreamObserver | None,
     seconds: float,
+    converted: bool = False,
 ) -> UpstreamResponse:
-    """Sends the request once; `observer` is for a stream. Raises AttemptFailed."""
+    """Sends the request once; `observer` is for a stream. `converted`: the client has another wire, so that no error of
+    the provider can be handed to it as it is. Raises AttemptFailed."""
     try:
         async with Deadline(seconds):
-            return await _send(upstream, body, headers, observer)
-    except aiohttp.ServerDisconnectedError:
+            return await _send(upstream, body, headers, observer, converted)
+    except Disconnected:
         raise AttemptFailed(Fault("disconnected", "disconnected")) from None
-    except aiohttp.SocketTimeoutError:
-        raise AttemptFailed(Fault("timeout", "timeout")) from None
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise AttemptFailed(Fault("connect", "connection_failed")) from None
+    except ConnectFailed as error:
+        raise AttemptFailed(Fault("connect", _connecting_code(error))) from None
     except TimeoutError:
         raise AttemptFailed(Fault("timeout", "timeout")) from None
-    except (aiohttp.ClientError, OSError, ValueError):
+    except (HttpClientError, OSError, ValueError):
         raise AttemptFailed(Fault("disconnected", "connection_broken")) from None
 
 
+def _connecting_code(error: ConnectFailed) -> str:
+    if isinstance(error, ConnectTimedOut):
+        return "connect_timeout"
+    if isinstance(error, NameNotResolved):
+        return "name_not_resolved"
+    return "tls_failed" if isinstance(error, TlsFailed) else "connection_failed"
+
+
 async def _send(
-    upstream: Upstream, body: bytes, headers: Mapping[str, str], observer: StreamObserver | None
+    upstream: Upstream, body: bytes, headers: Mapping[str, str], observer: StreamObserver | None, converted: bool
 ) -> UpstreamResponse:
-    response = await UPSTREAMS.session().post(
-        upstream.url,
-        data=request_payload(body),
-        headers=upstream.request_headers(headers),
-        allow_redirects=False,
-        timeout=upstream.timeout,
+    response = await UPSTREAMS.client().post(
+        upstream.target(headers), body, connect_seconds=upstream.provider.timeout.connect
     )
     opened: UpstreamResponse | None = None
     try:
+        content = response_body(response)
         if response.status != 200:
-            raise await _read_error(upstream, response)
+            raise await _read_error(upstream, response, content)
         opened = await (
-            _read_whole(upstream, response) if observer is None else _open_stream(upstream, response, observer)
+            _read_whole(upstream, response, content, passes=not converted)
+            if observer is None
+            else _open_stream(upstream, response, content, observer)
         )
+    except BrokenCoding:
+        raise AttemptFailed(Fault("garbage", "invalid_content_coding")) from None
     finally:
         if opened is None:
             response.close()
     return opened
 
 
-async def _read_whole(upstream: Upstream, response: aiohttp.ClientResponse) -> UpstreamResponse:
-    body = await _read(response, MAX_ANSWER_BYTES)
+async def _read_whole(
+    upstream: Upstream, response: Response, content: ResponseBody, *, passes: bool
+) -> UpstreamResponse:
+    body = await content.read(MAX_ANSWER_BYTES)
     if len(body) > MAX_ANSWER_BYTES:
         raise AttemptFailed(Fault("garbage", "answer_too_large"))
+    if starts_like_events(body[:16].lstrip()) and body.strip():
+        body = await _fold(upstream, body)
     try:
-        good, usage = read_response(body, upstream.wire)
+        good, usage = read_response(body, upstream.wire, passes=passes)
     except ValueError:
-        _log_answer("provider_answered_no_json", upstream, body)
-        raise AttemptFailed(Fault("garbage", "invalid_answer")) from None
+        good, usage = False, None
     if not good:
-        _log_answer("provider_answered_an_error", upstream, body)
-        raise AttemptFailed(Fault("garbage", error_code(body) or "invalid_answer"))
+        raise _failed_answer(upstream, response, body)
     return UpstreamResponse(response, body, None, usage, None)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Reads the body to its end, or until it is longer than `limit`."""
-    if response.content_length is not None and response.content_length <= limit:
-        return await response.read()
-    chunks, size = [], 0
-    while size <= limit and (data := await response.content.readany()):
-        chunks.append(data)
-        size += len(data)
-    return b"".join(chunks)
+async def _fold(upstream: Upstream, events: bytes) -> bytes:
+    """Returns the complete response of a stream that was not asked for, or the error in it."""
+    observer = StreamObserver(upstream.wire, strip_usage=False, passes_failures=False)
+    size = len(events)
+    await run_for_size(size, observer.feed, events if events.endswith(b"\n\n") else events + b"\n\n")
+    if observer.failed is not None:
+        return error_data(observer.failed)
+    try:
+        return await run_for_size(size, answer_from_events, events, upstream.wire)
+    except ValueError:
+        return events
 
 
 async def _open_stream(
-    upstream: Upstream, response: aiohttp.ClientResponse, observer: StreamObserver
+    upstream: Upstream, response: Response, content: ResponseBody, observer: StreamObserver
 ) -> UpstreamResponse:
     """Reads up to the first event that a client can use. Comments do not count: some providers send them while they
     search for capacity. After a while they pass, so that the client sees that its slow response is still coming."""
-    first, looked = b"", False
+    first: bytes = b""
+    looked: bytes | None = b""
     passing = running_loop().time() + COMMENTS_SECONDS
     while not first:
-        data = await response.content.readany()
-        if data and not looked:
-            looked = True
-            if not starts_like_events(data):
-                _log_answer("provider_answered_no_stream", upstream, data)
-                raise AttemptFailed(Fault("garbage", "invalid_stream"))
+        data = await content.readany()
+        if looked is not None:
+            looked += data
+            if data and not looked.strip():
+                continue
+            data, looked = await _begin_events(upstream, response, content, looked), None
         if not data:
             first = observer.finish()
             if not first and observer.failed is None:
@@ -159,93 +188,95 @@ async def _open_stream(
             first = observer.feed(data)
         if not _EVENT.search(first) and running_loop().time() < passing:
             first = b""
-        if observer.failed is not None and not first:
-            logger.warning(
-                "provider_failed_in_its_stream",
-                provider=upstream.name,
-                body=redacted_excerpt(observer.failed, upstream.provider.key),
-            )
-            raise AttemptFailed(Fault("stream_error", error_code(observer.failed) or "stream_error"))
-    silent = partial(response.content.set_exception, aiohttp.SocketTimeoutError("The provider is silent."))
-    return UpstreamResponse(response, first, observer, None, IdleTimer(upstream.provider.timeout.idle, silent))
+        if observer.ended_empty or ((observer.failed is not None or observer.cut) and not first):
+            raise _failed_stream(upstream, response, observer)
+    silent = partial(response.set_exception, TimeoutError("The provider is silent."))
+    silence = IdleTimer(upstream.provider.timeout.idle, silent)
+    return UpstreamResponse(response, first, observer, None, silence, content.readany)
 
 
-async def _read_error(upstream: Upstream, response: aiohttp.ClientResponse) -> AttemptFailed:
-    """Returns the error for a response with another status than 200."""
-    status = response.status
-    body, key = await _read(response, MAX_ERROR_BYTES), upstream.provider.key
-    if key:
-        body = body.replace(key.encode(), "…".encode())
-    logger.warning("provider_refused", provider=upstream.name, status=status, body=redacted_excerpt(body, key))
-    provider_error = _parse_error(body)
-    named = provider_error and (provider_error.code or (provider_error.type if upstream.wire == "anthropic" else None))
-    code = named if named and _CODE.match(named) else str(status)
-    fault = Fault("status", code, status, retry_after_seconds(response.headers.get("Retry-After")))
-    if status in CALLER_FAULT_STATUSES:
-        return AttemptFailed(fault, _provider_refusal(status, provider_error))
-    return AttemptFailed(fault)
+async def _begin_events(upstream: Upstream, response: Response, content: ResponseBody, first: bytes) -> bytes:
+    """Returns the first bytes of a stream; the events of a complete response that came in its place."""
+    if not first or starts_like_events(first):
+        return first
+    body = first + await content.read_rest(MAX_ANSWER_BYTES - len(first))
+    if len(body) > MAX_ANSWER_BYTES:
+        raise AttemptFailed(Fault("garbage", "answer_too_large"))
+    try:
+        good, _ = read_response(body, upstream.wire, passes=False)
+        if not good:
+            raise ValueError
+        return await run_for_size(len(body), events_from_answer, body, upstream.wire)
+    except ValueError:
+        raise _failed_answer(upstream, response, body) from None
 
 
-def _provider_refusal(status: int, error: ProviderError | None) -> ProviderRefusal:
-    message = f"The provider refused the request with status {status}."
+def _failed_answer(upstream: Upstream, response: Response, body: bytes) -> AttemptFailed:
+    """Returns the failure for a body with a good status that is no response of the wire."""
+    _log_answer("provider_answered_an_error", upstream, body)
+    return _failure_in(upstream, response, body, Fault("garbage", "invalid_answer"))
+
+
+def _failed_stream(upstream: Upstream, response: Response, observer: StreamObserver) -> AttemptFailed:
+    event = observer.failed or b""
+    _log_answer("provider_failed_in_its_stream", upstream, event)
+    if observer.failed is None:
+        return AttemptFailed(Fault("disconnected", "stream_ended"))
+    return _failure_in(upstream, response, error_data(event), Fault("stream_error", "stream_error"))
+
+
+def _failure_in(upstream: Upstream, response: Response, body: bytes, unknown: Fault) -> AttemptFailed:
+    """Returns the failure for an error in the place of a response; `unknown` is the fault if nothing is known of it."""
+    error = parse_error(_without_key(body, upstream))
     if error is None:
-        return ProviderRefusal(status, message)
-    return ProviderRefusal(status, error.message or message, code=error.code, type=error.type, field=error.param)
+        return AttemptFailed(unknown)
+    status = error.true_status(None)
+    delay = asked_delay(response.header, error.retry_after)
+    fault = Fault(unknown.kind, error.word or (unknown.code if status is None else str(status)), status, delay)
+    refusal = provider_refusal(status, error) if status in CALLER_FAULT_STATUSES else None
+    return AttemptFailed(fault, refusal)
+
+
+async def _read_error(upstream: Upstream, response: Response, content: ResponseBody) -> AttemptFailed:
+    """Returns the error for a response with another status than 200."""
+    try:
+        body = _without_key(await content.read(MAX_ERROR_BYTES), upstream)
+    except BrokenCoding:
+        body = b""
+    logger.warning(
+        "provider_refused",
+        provider=upstream.name,
+        status=response.status,
+        body=redacted_excerpt(body, upstream.provider.key),
+    )
+    error = (
+        parse_error(body, plain=(response.header(b"content-type") or "").startswith("text/plain")) or ProviderError()
+    )
+    status = error.true_status(response.status) or response.status
+    named = error.code or (error.type if upstream.wire == "anthropic" else None)
+    code = named if named and _CODE.match(named) else str(status)
+    fault = Fault("status", code, status, asked_delay(response.header, error.retry_after))
+    return AttemptFailed(fault, provider_refusal(status, error) if status in CALLER_FAULT_STATUSES else None)
+
+
+def provider_refusal(status: int, error: ProviderError) -> ProviderRefusal:
+    """Returns the refusal of a request, in the provider's words."""
+    message = error.message or f"The provider refused the request with status {status}."
+    return ProviderRefusal(status, message, code=error.code, type=error.type, field=error.param)
+
+
+def _without_key(body: bytes, upstream: Upstream) -> bytes:
+    key = upstream.provider.key
+    return body.replace(key.encode(), "…".encode()) if key else body
 
 
 def _log_answer(event: str, upstream: Upstream, body: bytes) -> None:
     logger.warning(event, provider=upstream.name, body=redacted_excerpt(body, upstream.provider.key))
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderError:
-    """A provider's error object. Values that are not short texts are None."""
-
-    message: str | None
-    type: str | None
-    code: str | None
-    param: str | None
-
-
-def _parse_error(body: bytes) -> ProviderError | None:
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    error = _error_of(document) if isinstance(document, dict) else None
-    if isinstance(error, str):
-        return ProviderError(error[:LOGGED_CHARACTERS], None, None, None)
-    if not isinstance(error, dict):
-        return None
-    message = error.get("message")
-    return ProviderError(
-        message[:LOGGED_CHARACTERS] if isinstance(message, str) else None,
-        _word(error.get("type")),
-        _word(error.get("code")),
-        _word(error.get("param")),
-    )
-
-
-def _error_of(document: Mapping[str, object]) -> object:
-    """Returns the error object of any wire; an `error` event of the Responses API is one itself."""
-    response = document.get("response")
-    if document.get("error") or not isinstance(response, dict):
-        return document.get("error") or (document if document.get("type") == "error" else None)
-    return response.get("error")
-
-
-def error_code(event: bytes) -> str | None:
-    """Returns the code, else the type, in a provider's error event, if it is a word and no sentence."""
-    provider_error = _parse_error(event[event.find(b"{") :].strip() if b"{" in event else b"")
-    named = None if provider_error is None else provider_error.code or provider_error.type
-    return named if named and _CODE.match(named) else None
-
-
-def _word(value: object) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        # OpenRouter's codes are HTTP statuses.
-        return str(value)[:100]
-    return value[:100] if isinstance(value, str) and value else None
+def error_data(event: bytes) -> bytes:
+    """Returns the data of a provider's error event."""
+    return b"\n".join(_DATA.findall(event)).strip() or event
 
 
 def redacted_excerpt(body: bytes, key: str | None) -> str:

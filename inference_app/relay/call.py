@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections.abc import Sequence
 from types import TracebackType
 
 from inference_app.catalogue.config import ModelsConfig, models_config
+from inference_app.catalogue.limits import TARGET_LIMITS
 from inference_app.errors import NoProvider, ProviderFailed
 from inference_app.providers.circuits import CIRCUITS
+from inference_app.providers.fault_sentences import fault_sentence
 from inference_app.providers.retry_policy import (
     Fault,
     deadline_seconds,
@@ -29,6 +32,7 @@ from inference_app.relay.converter import Converter
 from inference_app.relay.envelope import Envelope
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.observers import CallObserver
+from inference_app.relay.passed_fit import fit_passed
 from inference_app.relay.reasoning_filter import without_foreign_reasoning
 from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
@@ -82,7 +86,7 @@ class UpstreamCall:
         request, observer = self.request, self.observer
         breaker, tenant_id = config.defaults.circuit_breaker, request.principal.tenant_id
         cooldowns: list[float] = []
-        last: tuple[Target, AttemptFailed] | None = None
+        failures: list[tuple[Target, Fault]] = []
         for index, target in enumerate(targets):
             if (cooldown := CIRCUITS.blocked_for(target.candidate, breaker, tenant_id)) is not None:
                 observer.skip(target, "resting", cooldown)
@@ -97,10 +101,10 @@ class UpstreamCall:
             try:
                 return await self._ask_with_retries(config, target, others)
             except AttemptFailed as failed:
-                last = target, failed
+                failures.append((target, failed.fault))
             if observer.elapsed_seconds() > deadline_seconds(streamed=request.streamed):
                 break
-        raise _exhausted_error(last, cooldowns)
+        raise _exhausted_error(config, failures, cooldowns)
 
     async def _ask_with_retries(self, config: ModelsConfig, target: Target, others: bool) -> RelayedResponse:
         """Asks one target as often as its policy says. For its circuits that is one call, whatever the number of tries.
@@ -138,17 +142,20 @@ class UpstreamCall:
         converter = None if target.converter is None else target.converter()
         size = len(request.envelope.raw)
         body, stream = await run_for_size(size, self._prepare, config, target, converter)
-        observer.start(target)
+        observer.start(target, upstream.provider)
         seconds = first_byte_seconds(upstream.provider.timeout, streamed=request.streamed, others=others)
         headers = request.forwarded_headers if converter is None else {}
-        if carried := observer.span.headers(upstream.url.host):
+        if carried := observer.span.headers(upstream.host):
             headers = {**headers, **carried}
-        opened = await make_attempt(upstream, body, headers=headers, observer=stream, seconds=seconds)
+        opened = await make_attempt(
+            upstream, body, headers=headers, observer=stream, seconds=seconds, converted=converter is not None
+        )
         response = RelayedResponse(
             request,
             target,
             opened,
             converter,
+            provider=upstream.provider,
             attempts=observer.attempts,
             admission_headers=observer.admission.headers,
         )
@@ -168,32 +175,44 @@ class UpstreamCall:
         envelope = self.request.envelope
         provider = config.providers[target.candidate.provider]
         refuses, named = provider.refuses, provider.upstream_model(target.candidate.model)
+        limits = TARGET_LIMITS.limits(target.candidate.provider, provider, target.wire, target.candidate.model)
         counts = target.wire == "openai-chat" and target.kind == "chat" and envelope.streamed
         counts = counts and "stream_options" not in refuses
         limit = self.observer.admission.limit_field(self.request.kind, target.candidate.model)
         if converter is None:
             envelope = without_foreign_reasoning(envelope, target.wire)
+            envelope = fit_passed(envelope, target.wire, limits, provider.limits)
             body = envelope.body_for(named, include_usage=counts, limit=limit)
             strip = counts and not envelope.wants_usage
         else:
             model, unknown = target.candidate.model, unknown_fields(config, target)
             directed = envelope.body_for(model, leave_out=unknown, limit=limit)
-            converted = Envelope.open(converter.request(directed))
+            converted = Envelope.open(converter.request(directed, limits))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
-        return body, StreamObserver(target.wire, strip_usage=strip) if envelope.streamed else None
+        if not envelope.streamed:
+            return body, None
+        return body, StreamObserver(target.wire, strip_usage=strip, passes_failures=converter is None)
 
     def _is_too_late(self, delay: float, max_delay_ms: int) -> bool:
         limit = deadline_seconds(streamed=self.request.streamed)
         return delay > max_delay_ms / 1000 or self.observer.elapsed_seconds() + delay > limit
 
 
-def _exhausted_error(last: tuple[Target, AttemptFailed] | None, cooldowns: list[float]) -> NoProvider | ProviderFailed:
-    """Returns the error after the last target: its failure, or that every target is in its cooldown."""
-    if last is None:
+def _exhausted_error(
+    config: ModelsConfig, failures: Sequence[tuple[Target, Fault]], cooldowns: list[float]
+) -> NoProvider | ProviderFailed:
+    """Returns the error after the last target: its failure, or that every target is in its cooldown. If a target only
+    limits the rate, that is the error: the request may succeed later, after the longest of the delays."""
+    if not failures:
         seconds = math.ceil(min(cooldowns, default=1.0)) or 1
         message = "Every provider of this model rests after failures; try again later."
         return NoProvider(message, retry_after=seconds)
-    target, failed = last
-    wait = failed.fault.retry_after
-    seconds_left = None if wait is None else max(1, math.ceil(wait))
-    return ProviderFailed(target.candidate.provider, failed.fault.code, seconds_left)
+    limited = [(target, fault) for target, fault in failures if fault.is_rate_limit]
+    target, fault = max(limited, key=lambda failure: failure[1].retry_after or 0.0) if limited else failures[-1]
+    name = target.candidate.provider
+    return ProviderFailed(
+        fault_sentence(name, config.providers[name], fault),
+        provider_status=fault.status,
+        seconds=fault.retry_after,
+        rate_limited=bool(limited),
+    )

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from inference_app.catalogue.config import Wire
+from inference_app.catalogue.limits import Limits
 
 
 class Converter(Protocol):
     """The conversion of one request. `request` raises BadRequest for what the other wire cannot express."""
 
-    def request(self, body: bytes) -> bytes:
-        """Returns the body for the provider; its `model` is already the provider's own name."""
+    def request(self, body: bytes, limits: Limits) -> bytes:
+        """Returns the body for the provider, within its limits; `model` is already the provider's own name."""
 
     def answer(self, body: bytes) -> bytes:
         """Converts a complete response; raises ValueError if it is not of the provider's wire."""
@@ -29,7 +30,8 @@ class Converter(Protocol):
         """Returns the end of the client's stream, after the provider's stream has ended well."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns headers about the conversion (`x-gateway-dropped-tools`); call `request` before."""
+        """Returns headers about the conversion (`x-gateway-dropped-tools`, `x-gateway-dropped`); call `request`
+        before."""
 
 
 ConverterFactory = Callable[[], Converter]

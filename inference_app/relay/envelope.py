@@ -27,7 +27,8 @@ from inference_app.relay.body_fields import (
     spelling_check,
     splice,
 )
-from inference_app.relay.large_bodies import run_for_size
+from inference_app.relay.large_bodies import AT_ONCE_BYTES, run_for_size
+from inference_app.spend.text_estimate import Media, estimated_tokens, media_of
 from tenants_app.numbers import MAX_TOKENS
 
 MAX_VALUE_BYTES = 4096
@@ -35,7 +36,6 @@ MAX_VALUE_BYTES = 4096
 
 MAX_COMPLETIONS = 1000
 
-_ESTIMATED_BYTES_PER_TOKEN = 4
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _NUMBERS = (*_LIMIT_FIELDS, "n")
 _USAGE_OPTION = b'{"include_usage":true}'
@@ -52,6 +52,7 @@ class Envelope:
     model: str
     streamed: bool
     size: int
+    _media: Media | None = None
 
     @classmethod
     def open(cls, raw: bytes) -> Envelope:
@@ -80,7 +81,14 @@ class Envelope:
     @property
     def input_estimate(self) -> int:
         """Tokens of the request, estimated from its length: reserved, and charged if the provider reports no usage."""
-        return self.size // _ESTIMATED_BYTES_PER_TOKEN + 1
+        return estimated_tokens(self.size, self.media) + 1
+
+    @property
+    def media(self) -> Media:
+        """Images, documents and audio in the body, which are no text."""
+        if self._media is None:
+            self._media = media_of(self.raw)
+        return self._media
 
     def limits_check(self) -> None:
         """Raises BadRequest for a limit of tokens, or a number of completions, that is no whole number from 0 up. Some
@@ -104,6 +112,7 @@ class Envelope:
 
     def forget_body(self) -> None:
         """Frees the body, which nobody needs any more once a provider has begun to respond."""
+        self._media = self.media
         self.raw, self.fields, self.written = b"", {}, ()
 
     def value_of(self, name: str) -> Any:
@@ -113,6 +122,10 @@ class Envelope:
     def with_value(self, name: str, value: bytes) -> Envelope:
         """Returns the request with another value of one field, as JSON."""
         return Envelope.open(self._rewrite({name: value}))
+
+    def without(self, name: str) -> Envelope:
+        """Returns the request without one field."""
+        return Envelope.open(self._rewrite({name: None}))
 
     def body_for(
         self,
@@ -161,7 +174,15 @@ class Envelope:
 
 async def open_envelope(raw: bytes) -> Envelope:
     """Parses a body, a large one off the loop; raises BadRequest."""
-    return await run_for_size(len(raw), Envelope.open, raw)
+    return await run_for_size(len(raw), _open_whole, raw)
+
+
+def _open_whole(raw: bytes) -> Envelope:
+    envelope = Envelope.open(raw)
+    if len(raw) > AT_ONCE_BYTES:
+        # Here the search does not hold up the loop.
+        envelope._media = media_of(envelope.raw)
+    return envelope
 
 
 def _read(raw: bytes) -> tuple[bytes, Fields]:

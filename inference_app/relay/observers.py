@@ -13,8 +13,11 @@ from functools import partial
 import structlog
 
 from core_app.tracing import NO_SPAN
+from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import NoProvider, ProviderFailed, ProviderRefusal
+from inference_app.providers.fault_sentences import fault_sentence
+from inference_app.providers.instruments import INSTRUMENTS
 from inference_app.relay.admission import Admission
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import UpstreamRequest
@@ -43,8 +46,8 @@ class CallObserver:
     It is the meter's `RunningRequest` while an attempt runs."""
 
     __slots__ = (
-        "_asking", "_first_byte", "_in_flight", "_ledger_id", "_request", "_response", "_started", "admission",
-        "attempts", "span", "verdict",
+        "_asking", "_first_byte", "_in_flight", "_ledger_id", "_provider", "_request", "_response", "_started",
+        "admission", "attempts", "span", "verdict",
     )  # fmt: skip
 
     def __init__(self, request: UpstreamRequest) -> None:
@@ -53,6 +56,7 @@ class CallObserver:
         self._first_byte: float | None = None
         self._asking: Candidate | None = None
         self._response: RelayedResponse | None = None
+        self._provider: ProviderEntry | None = None
         self._in_flight = False
         # The request's id may be the client's own, which may come twice; a call is charged once, not never.
         self._ledger_id = f"{request.request_id}.{_PROCESS}{next(_NUMBERS):x}"
@@ -75,11 +79,23 @@ class CallObserver:
             request_id=self._request.request_id,
         )
 
-    def start(self, target: Target) -> None:
-        """Counts an attempt that starts now."""
+    def start(self, target: Target, provider: ProviderEntry) -> None:
+        """Counts an attempt that starts now. `provider` is its configuration, which prices the attempt even if it is
+        gone by the end."""
         self.attempts += 1
+        self._provider = provider
+        if self.attempts > 1:
+            INSTRUMENTS.record_retry(target.candidate)
         self._asking, self._in_flight = target.candidate, True
         request = self._request
+        if target.substituted_for is not None:
+            logger.warning(
+                "model_substituted",
+                asked=target.substituted_for[:200],
+                candidate=target.candidate.name,
+                tenant=request.principal.tenant_slug,
+                request_id=request.request_id,
+            )
         if request.kind != "count_tokens":
             METER.begin(self)
         self.span = start_attempt(
@@ -95,7 +111,9 @@ class CallObserver:
         fault, self._in_flight = failed.fault, False
         METER.end(self)
         fail_attempt(self.span, failed)
-        METER.record_failed_attempt(self._request.principal, target.candidate, fault.code)
+        assert self._provider is not None
+        sentence = fault_sentence(target.candidate.provider, self._provider, fault)
+        METER.record_failed_attempt(self._request.principal, target.candidate, fault.code, fault.reason, sentence)
         if fault.may_have_cost and not free and (spend := self._spend(target.candidate, self._estimate())) is not None:
             METER.record_spend(spend)
         logger.warning(
@@ -104,6 +122,7 @@ class CallObserver:
             attempt=self.attempts,
             reason=fault.kind,
             code=fault.code,
+            told=sentence,
             status=fault.status,
             counted=not (free or fault.is_rate_limit or failed.refusal is not None),
             request_id=self._request.request_id,
@@ -140,7 +159,7 @@ class CallObserver:
         elif isinstance(error, asyncio.CancelledError):
             self._meter(candidate, "left", self._spend(candidate, self._estimate()) if self._in_flight else None)
         else:
-            self._meter(candidate, "refused" if error.status < 500 else "failed", None)
+            self._meter(candidate, "refused" if isinstance(error, ProviderRefusal) else "failed", None)
 
     def _estimate(self) -> Usage:
         """Returns the usage of the running attempt so far."""
@@ -150,14 +169,14 @@ class CallObserver:
         return Usage(self._request.envelope.input_estimate, 0, estimated=True)
 
     def _usage(self, response: RelayedResponse) -> Usage:
-        """Returns the usage that the provider reported, else the estimate. Anthropic reports the input at the beginning
-        of a stream and the output at its end, so one that was cut off has half a report."""
+        """Returns the usage that the provider reported, else the estimate. Some report in the course of a stream, the
+        input first and the output at the end, so one that was cut off has a part of it."""
         reported, output = response.usage, response.output_estimate
         if reported is None:
             return Usage(self._request.envelope.input_estimate, output, estimated=True)
-        if response.outcome == "ok" or response.wire != "anthropic" or reported.output >= output:
+        if response.outcome == "ok" or response.usage_is_whole:
             return reported
-        return replace(reported, output=output, estimated=True)
+        return replace(reported, output=max(output, reported.output), estimated=True)
 
     def _spend(self, candidate: Candidate, usage: Usage) -> RequestSpend | None:
         """Returns the spend of the newest attempt; None for a request that is free. The reservation is of the call, so
@@ -173,8 +192,8 @@ class CallObserver:
             number=self.attempts,
             candidate=candidate,
             usage=usage,
-            price=partial(request_price, candidate),
-            known_price=partial(known_price, candidate),
+            price=partial(request_price, candidate, provider=self._provider),
+            known_price=partial(known_price, candidate, provider=self._provider),
         )
 
     def _meter(self, candidate: Candidate, outcome: Outcome, spend: RequestSpend | None) -> None:

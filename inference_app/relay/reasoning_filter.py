@@ -1,20 +1,24 @@
-"""Reasoning in a conversation that the provider asked now did not produce, and refuses.
+"""Parts of a conversation that the provider asked now did not produce, and refuses.
 
-A converter makes such items of what a provider of another wire reasoned earlier in the conversation. Anthropic refuses
-reasoning without its signature, which the converter can only leave empty; a provider of the Responses API looks for the
-items among those it stored. A provider's own items are recognised by their ids. Everything else stays as the bytes it
-came in.
+A converter makes such parts of what a provider of another wire said earlier in the conversation. Anthropic refuses
+reasoning without its own signature, citations without its index, and text of white space; a provider of the Responses
+API looks for reasoning items among those it stored. Where Anthropic thinks and the turn that goes on has lost its
+thinking, `thinking` is left out. A provider's own parts are recognised by ids and signatures. Everything else stays as
+the bytes it came in.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from core_app.json_size import has_more_nodes
 from inference_app.catalogue.config import Wire
+from inference_app.conversion.fit import lacks_thinking
+from inference_app.conversion.sealed_reasoning import PREFIX, is_token
 from inference_app.relay.envelope import Envelope
 
 MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
@@ -24,10 +28,17 @@ _GATEWAY_ID = re.compile(r"rs_[0-9a-hjkmnp-tv-z]{26}")
 """An id of `core_app.ids`. OpenAI's have 48 and more hexadecimal digits."""
 
 _ID_START, _QUOTED_GATEWAY_ID = b'"rs_', re.compile(rb'"%s"' % _GATEWAY_ID.pattern.encode())
+_TOKEN = PREFIX.encode()
+_MARKS = (_TOKEN, b'"encrypted_index":""', b'"encrypted_index": ""')
+_BLANK_STARTS = tuple(b'"text":%s"%s' % (space, start) for space in (b"", b" ") for start in (b'"', b" ", rb"\n"))
+"""Beginnings of a text of white space, as JSON encoders write it."""
+
 _SIGNATURE, _EMPTY_SIGNATURE = b'"signature"', re.compile(rb'"signature"\s*:\s*""')
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BLANK_TEXT = re.compile(rb'"text":\s*"(?:\s|\\[nrt])*"')
 
 
 class _Item(msgspec.Struct):
@@ -43,23 +54,41 @@ class _Block(msgspec.Struct):
 
     type: str
     signature: str | None = None
+    data: Any = None
+    text: Any = None
+    citations: Any = None
 
 
 _ITEM = msgspec.json.Decoder(_Item)
 _BLOCK = msgspec.json.Decoder(_Block)
 
 
+class _TypedBlock(msgspec.Struct):
+    type: Any = None
+
+
+class _TypedMessage(msgspec.Struct):
+    """A message, of which only the types of its blocks are read."""
+
+    role: Any = None
+    content: list[_TypedBlock] | str | None = None
+
+
+_TYPED = msgspec.json.Decoder(list[_TypedMessage])
+
+
 def without_foreign_reasoning(envelope: Envelope, wire: Wire) -> Envelope:
     """Returns the request for a provider of its own wire; the same value if there is nothing to leave out."""
     if wire == "anthropic":
-        return without_unsigned_blocks(envelope)
+        return without_lost_thinking(without_unsigned_blocks(envelope))
     return _without_gateway_items(envelope) if wire == "openai-responses" else envelope
 
 
 def without_unsigned_blocks(envelope: Envelope) -> Envelope:
-    """Returns the request without thinking that Anthropic has not signed; the same value if there is none."""
+    """Returns the request without what Anthropic refuses in the assistant's messages; the same value if there is
+    none."""
     conversation = envelope.fields.get("messages")
-    if conversation is None or not _contains(envelope.raw, _SIGNATURE, _EMPTY_SIGNATURE) or _is_too_large(envelope.raw):
+    if conversation is None or not _has_marks(envelope.raw) or is_too_large(envelope.raw):
         return envelope
     try:
         messages = [_signed_message(message) for message in _MESSAGES.decode(conversation)]
@@ -68,32 +97,67 @@ def without_unsigned_blocks(envelope: Envelope) -> Envelope:
     return _replace_field(envelope, "messages", [message for message in messages if message])
 
 
+def without_lost_thinking(envelope: Envelope) -> Envelope:
+    """Returns the request without `thinking` if the assistant's turn that goes on has lost its own."""
+    thinking = envelope.fields.get("thinking")
+    if thinking is None or b'"enabled"' not in bytes(thinking) or is_too_large(envelope.raw):
+        return envelope
+    try:
+        messages = _TYPED.decode(envelope.fields.get("messages") or b"[]")
+    except (msgspec.DecodeError, RecursionError):
+        return envelope
+    return envelope.without("thinking") if lacks_thinking(msgspec.to_builtins(messages)) else envelope
+
+
+def _has_marks(raw: bytes) -> bool:
+    if any(mark in raw for mark in _MARKS) or _contains(raw, _SIGNATURE, _EMPTY_SIGNATURE):
+        return True
+    return any(_contains(raw, start, _BLANK_TEXT) for start in _BLANK_STARTS)
+
+
 def _signed_message(message: dict[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
     """Returns the message without unsigned blocks; empty if it has no other."""
     content = message.get("content")
-    if content is None or bytes(memoryview(content)[:1]) != b"[":
+    if content is None or bytes(memoryview(content)[:1]) != b"[" or bytes(message.get("role") or b"") != b'"assistant"':
         return message
     blocks = _LIST.decode(content)
-    signed = [block for block in blocks if not _is_unsigned(block)]
-    if len(signed) == len(blocks):
+    kept = [_fit_block(block) for block in blocks]
+    if all(new is old for new, old in zip(kept, blocks, strict=True)):
         return message
-    return {**message, "content": msgspec.Raw(msgspec.json.encode(signed))} if signed else {}
+    left = [block for block in kept if block is not None]
+    return {**message, "content": msgspec.Raw(msgspec.json.encode(left))} if left else {}
 
 
-def _is_unsigned(block: msgspec.Raw) -> bool:
+def _fit_block(block: msgspec.Raw) -> msgspec.Raw | None:
+    """Returns the block as Anthropic takes it; None for one that it refuses."""
     try:
         read = _BLOCK.decode(block)
     except msgspec.DecodeError:
-        return False
-    return read.type == "thinking" and read.signature == ""
+        return block
+    if read.type == "thinking" and (read.signature == "" or is_token(read.signature)):
+        return None
+    if read.type == "redacted_thinking" and isinstance(read.data, str) and is_token(read.data):
+        return None
+    if read.type == "text" and isinstance(read.text, str) and not read.text.strip():
+        return None
+    if isinstance(read.citations, list) and any(_is_foreign(citation) for citation in read.citations):
+        fields = _FIELDS.decode(block)
+        own = [citation for citation in read.citations if not _is_foreign(citation)]
+        fields["citations"] = msgspec.Raw(msgspec.json.encode(own or None))
+        return msgspec.Raw(msgspec.json.encode(fields))
+    return block
+
+
+def _is_foreign(citation: Any) -> bool:
+    return isinstance(citation, dict) and citation.get("encrypted_index") == ""
 
 
 def _without_gateway_items(envelope: Envelope) -> Envelope:
     conversation = envelope.fields.get("input")
     if (
         conversation is None
-        or not _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID)
-        or _is_too_large(envelope.raw)
+        or not (_TOKEN in envelope.raw or _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID))
+        or is_too_large(envelope.raw)
     ):
         return envelope
     try:
@@ -110,6 +174,8 @@ def _is_gateway_item(item: msgspec.Raw) -> bool:
         read = _ITEM.decode(item)
     except msgspec.DecodeError:
         return False
+    if is_token(read.encrypted_content):
+        return True
     is_reasoning = read.type in ("reasoning", "item_reference", None) and not read.encrypted_content
     return is_reasoning and read.id is not None and _GATEWAY_ID.fullmatch(read.id) is not None
 
@@ -125,7 +191,7 @@ def _contains(raw: bytes, start: bytes, pattern: re.Pattern[bytes]) -> bool:
     return False
 
 
-def _is_too_large(raw: bytes) -> bool:
+def is_too_large(raw: bytes) -> bool:
     return len(raw) > MAX_BYTES or has_more_nodes(raw, MAX_NODES)
 
 

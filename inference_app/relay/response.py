@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import aiohttp
 import structlog
 
+from core_app.errors import GatewayError
 from core_app.header_pairs import HeaderPairs
-from inference_app.catalogue.config import models_config
+from core_app.http1 import HttpClientError
+from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ProviderFailed
-from inference_app.relay.attempt import UpstreamResponse, error_code, redacted_excerpt
+from inference_app.providers.fault_sentences import fault_sentence
+from inference_app.providers.provider_errors import parse_error
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, Fault
+from inference_app.relay.attempt import UpstreamResponse, error_data, provider_refusal, redacted_excerpt
 from inference_app.relay.converter import Converter
 from inference_app.relay.request import UpstreamRequest
-from inference_app.relay.targets import Target, target_headers
+from inference_app.relay.targets import Target, substitution_headers, target_headers
 from inference_app.spend.metering import Outcome
+from inference_app.spend.text_estimate import IN_ANSWERS, estimated_tokens, media_of
 from inference_app.spend.usage import Usage
 
 logger = structlog.get_logger("gateway.relay")
@@ -37,7 +42,9 @@ class RelayedResponse:
         "_converter",
         "_opened",
         "_over",
+        "_provider",
         "_request",
+        "_substitution",
         "attempts",
         "candidate",
         "first",
@@ -54,14 +61,18 @@ class RelayedResponse:
         opened: UpstreamResponse,
         converter: Converter | None,
         *,
+        provider: ProviderEntry,
         attempts: int,
         admission_headers: HeaderPairs,
     ) -> None:
         self._request = request
         self._opened = opened
+        # As it was configured when the request began: it may be gone by the time that the stream ends.
+        self._provider = provider
         self._admission_headers = admission_headers
         self._converter = converter
         self.candidate: Candidate = target.candidate
+        self._substitution = substitution_headers(target)
         self.wire = target.wire
         self.attempts = attempts
         self.outcome: Outcome = "left"
@@ -78,7 +89,16 @@ class RelayedResponse:
     def output_estimate(self) -> int:
         """Tokens of the response so far, estimated from its length, for a provider that does not report usage."""
         observer = self._opened.observer
-        return len(self._opened.first) // 4 if observer is None else observer.output_estimate
+        if observer is not None:
+            return observer.output_estimate
+        first = self._opened.first
+        return estimated_tokens(len(first), media_of(first, IN_ANSWERS))
+
+    @property
+    def usage_is_whole(self) -> bool:
+        """True if the usage is that of the whole response, even though the client may not have read all of it."""
+        observer = self._opened.observer
+        return observer is None or observer.counted_whole or observer.ended
 
     @property
     def headers(self) -> HeaderPairs:
@@ -87,6 +107,7 @@ class RelayedResponse:
         headers += (
             *target_headers(self.candidate),
             (b"x-gateway-attempts", b"%d" % self.attempts),
+            *self._substitution,
             *self._admission_headers,
         )
         return headers if self._converter is None else headers + self._converter.headers()
@@ -106,11 +127,12 @@ class RelayedResponse:
         observer, silence = self._opened.observer, self._opened.silence
         if observer is None or silence is None or self._over:
             return b""
-        content, converter = self._opened.response.content, self._converter
+        readany, converter = self._opened.readany, self._converter
+        assert readany is not None
         try:
-            while observer.failed is None:
+            while observer.failed is None and not observer.cut:
                 silence.resume()
-                data = await content.readany()
+                data = await readany()
                 silence.pause()
                 if not data:
                     break
@@ -122,7 +144,7 @@ class RelayedResponse:
             ended = observer.ended
             if ended and converter is not None:
                 rest = (converter.feed(rest) if rest else b"") + converter.finish()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (HttpClientError, TimeoutError, OSError, ValueError) as error:
             ended, rest = False, self._break_off(type(error).__name__)
         else:
             rest = rest if ended else self._break_off("stream_error" if observer.failed else "stream_ended")
@@ -131,17 +153,27 @@ class RelayedResponse:
 
     def _break_off(self, reason: str) -> bytes:
         """Returns the last event of a stream that the provider did not finish."""
-        observer = self._opened.observer
-        error = observer.failed if observer is not None else None
-        code = (error_code(error) if error else None) or "stream_interrupted"
+        observer, key = self._opened.observer, self._provider.key
+        event = (observer.failed if observer is not None else None) or b""
         logger.warning(
             "stream_broke",
             candidate=self.candidate.name,
             reason=reason,
             request_id=self._request.request_id,
-            body=redacted_excerpt(error or b"", models_config().providers[self.candidate.provider].key),
+            body=redacted_excerpt(event, key),
         )
-        return self._request.dialect.event(ProviderFailed(self.candidate.provider, code))
+        return self._request.dialect.event(self._error_of(event.replace(key.encode(), b"") if key else event))
+
+    def _error_of(self, event: bytes) -> GatewayError:
+        """Returns the error for the client: of the request's own fault in the provider's words, else its cause."""
+        error = parse_error(error_data(event)) if event else None
+        status = None if error is None else error.true_status(None)
+        if error is not None and status in CALLER_FAULT_STATUSES:
+            return provider_refusal(status, error)
+        code = (None if error is None else error.word) or "stream_interrupted"
+        delay = None if error is None else error.retry_after
+        sentence = fault_sentence(self.candidate.provider, self._provider, Fault("stream_error", code, status, delay))
+        return ProviderFailed(sentence, provider_status=status, seconds=delay)
 
     def close(self) -> None:
         """Closes the provider's connection, unless the response was read to its end."""

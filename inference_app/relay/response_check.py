@@ -1,17 +1,15 @@
 """Validity and usage of a complete response: some providers send an error, or nothing, with status 200.
 
 The body is read once, and no deeper than its top level and its usage. A response of the Responses API whose status is
-`failed` may be the request's own fault; one that is not the provider's goes to the client unchanged.
+`failed` may be the request's own fault; one that is not the provider's goes to a client of that API unchanged.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from inference_app.catalogue.config import Wire
-from inference_app.spend.usage import Body, Usage
+from inference_app.spend.usage import Body, ReportedUsage, Usage
 
 PROVIDER_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded"})
 """Codes of a failed response that blame the provider and not the request."""
@@ -22,62 +20,79 @@ _EMPTY_VALUES = (b"", b"null", b"{}", b"[]", b'""', b"false", b"0")
 class _Answer(Body):
     """The fields that decide about validity, and the usage."""
 
+    usage: ReportedUsage | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
     type: msgspec.Raw = msgspec.Raw(b"")
-    choices: msgspec.Raw = msgspec.Raw(b"")
     data: msgspec.Raw = msgspec.Raw(b"")
     content: msgspec.Raw = msgspec.Raw(b"")
     output: msgspec.Raw = msgspec.Raw(b"")
+    input_tokens: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _AnswerWithoutUsage(_Answer):
-    """A response whose usage has types of no known wire; the usage is ignored."""
+class _LooseAnswer(_Answer):
+    """A response whose usage has members of other types than numbers."""
 
-    usage: Any = None
-    message: Any = None
-    response: Any = None
-    input_tokens: Any = None
+    usage: msgspec.Raw = msgspec.Raw(b"")  # type: ignore[assignment]
 
 
 class _Error(msgspec.Struct):
     code: str | int | None = None
 
 
+class _Choice(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
 _ANSWER = msgspec.json.Decoder(_Answer)
-_ANSWER_WITHOUT_USAGE = msgspec.json.Decoder(_AnswerWithoutUsage)
+_LOOSE_ANSWER = msgspec.json.Decoder(_LooseAnswer)
 _ERROR = msgspec.json.Decoder(_Error)
+_CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
-def read_response(body: bytes, wire: Wire) -> tuple[bool, Usage | None]:
-    """Returns True for a valid response of the wire, which an error of the provider is not, and its usage.
+def read_response(body: bytes, wire: Wire, *, passes: bool = True) -> tuple[bool, Usage | None]:
+    """Returns True for a valid response of the wire, which an error of the provider is not, and its usage. `passes`:
+    the client has the wire itself, so it may get a failed response.
 
     Raises ValueError if the body is not a JSON object."""
+    answer: _Answer
     try:
         answer = _ANSWER.decode(body)
     except msgspec.ValidationError:
-        return _is_answer(_read_without_usage(body), wire), None
+        answer = _read_loosely(body)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("no JSON") from None
     counted = answer.reported_usage()
-    return _is_answer(answer, wire), None if counted is None else counted.usage()
+    return _is_answer(answer, wire, passes), None if counted is None else counted.usage()
 
 
-def _read_without_usage(body: bytes) -> _AnswerWithoutUsage:
+def _read_loosely(body: bytes) -> _Answer:
     try:
-        return _ANSWER_WITHOUT_USAGE.decode(body)
+        return _LOOSE_ANSWER.decode(body)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("no JSON object") from None
 
 
-def _is_answer(answer: _Answer, wire: Wire) -> bool:
+def _is_answer(answer: _Answer, wire: Wire, passes: bool) -> bool:
     if wire == "openai-responses":
-        return _is_present(answer.output) and not is_provider_error(answer.error)
+        failed = is_provider_error(answer.error) if passes else has_content(answer.error)
+        return _is_present(answer.output) and not failed
     if has_content(answer.error) or bytes(answer.type) == b'"error"':
         return False
     if wire == "anthropic":
-        return _is_present(answer.content) or answer.input_tokens is not None
+        return _is_present(answer.content) or _is_present(answer.input_tokens)
     # A list of embeddings may be empty; a completion has a choice.
-    return has_content(answer.choices) or _is_present(answer.data)
+    choices = bytes(answer.choices)
+    if choices in _EMPTY_VALUES:
+        return _is_present(answer.data)
+    return b'"error"' not in choices or not _has_failed_choice(choices)
+
+
+def _has_failed_choice(choices: bytes) -> bool:
+    """True if a choice is an error, as OpenRouter has them."""
+    try:
+        return any(has_content(choice.error) for choice in _CHOICES.decode(choices))
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def has_content(raw: msgspec.Raw) -> bool:

@@ -1,46 +1,78 @@
-"""The observer of a provider's event stream: complete events pass unchanged, and usage and errors are read off them.
+"""The observer of a provider's event stream: complete events pass unchanged; usage, errors and the end are read off.
 
 Bytes without a blank line after them are held back, so that a stream which breaks within an event can still be ended
-with an event that a client can read. Only the few events that contain `usage` or `error` are parsed. A stream whose
-lines end with CR alone, which the standard allows and hardly any provider sends, continues with LF.
+with an event that a client can read. The end is judged by events and never by words: every choice has its finish
+reason, or the wire's own end event has come. Only events in which something may have happened are parsed; counting a
+few words tells which. A stream whose lines end with CR alone, which the standard allows and hardly any provider sends,
+continues with LF.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from inference_app.catalogue.config import Wire
+from inference_app.providers.provider_errors import looks_like_error
+from inference_app.relay.large_event import LargeEvent
 from inference_app.relay.response_check import has_content, is_provider_error
-from inference_app.spend.usage import BODY, Usage
+from inference_app.spend.text_estimate import BYTES_PER_TOKEN, IN_ANSWERS, MEDIUM_TOKENS, media_of
+from inference_app.spend.usage import LooseBody, ReportedUsage, Usage
 
 MAX_HELD = 1024 * 1024
 """The longest event that is held back; a longer one (an image) passes in pieces, to save memory and time."""
 
-_RECENT = 8
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+MEDIA_FROM_BYTES = 4096
+"""Pieces of this size may hold media, which count as such in the estimate."""
+
+MAX_CHOICES = 128
+
 _DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
+_NAME = re.compile(rb"^event:[ ]?(.*?)\r?$", re.MULTILINE)
+_BLANK = re.compile(rb"\n\r?\n")
 _FRAME_BYTES: Mapping[Wire, int] = {"openai-chat": 190, "anthropic": 130, "openai-responses": 200}
 """Bytes of an event beside its text, for the estimate of a stream without usage."""
-_LINES: Mapping[Wire, int] = {"openai-chat": 2, "anthropic": 3, "openai-responses": 3}
-"""Lines of an event with the blank one after it: counting lines takes a third of the time of counting events."""
 
 _STARTS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\n", b"\r", b"\xef\xbb\xbf")
-_ENDS: Mapping[Wire, re.Pattern[bytes]] = {
-    "openai-chat": re.compile(rb'^data: ?\[DONE\]|"finish_reason"\s*:\s*"', re.MULTILINE),
-    "anthropic": re.compile(rb"message_stop"),
-    "openai-responses": re.compile(rb"response\.(?:completed|failed|incomplete)"),
-}
+_NULL_FINISH = re.compile(rb'finish_reason"\s*:\s*null')
+_NULL_USAGE = re.compile(rb'usage"\s*:\s*null')
+_ZERO_INDEX = re.compile(rb'"index"\s*:\s*0')
 
-_USUAL_ENDS: Mapping[Wire, bytes] = {
-    "openai-chat": b"\ndata: [DONE]",
-    "anthropic": b"event: message_stop",
-    "openai-responses": b"event: response.completed",
+_ENDS: Mapping[Wire, tuple[bytes, ...]] = {
+    "anthropic": (b"message_stop",),
+    "openai-responses": (b"response.c", b"response.failed", b"response.incomplete"),
 }
-"""The usual form of a good end, found faster than by an expression."""
+"""Words in the events that end a stream; chat's `[DONE]` has no `choices`, and so is looked at anyway."""
+
+_KEYS: Mapping[Wire, bytes] = {"openai-chat": b'"choices"'}
+_TYPE = b'data: {"type"'
+"""What every event of the wire has, once: an event without it may be an error of any shape. `"type"` alone would be in
+most events of the other wires more than once, and hide an event without it."""
+
+_RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+
+
+PARSED_TOGETHER = 2
+"""Events that are not taken apart by halves."""
+
+LESSONS = 5
+"""Chunks from which the shape of a provider's chunks is learnt; some have random members in each."""
+
+NOTHING = b"\0"
+"""A beginning that no event has."""
+
+_DELTA_BEGIN = re.compile(rb'"delta"\s*:\s*\{')
+_DELTA_EVENTS: Mapping[Wire, tuple[bytes, int, bytes]] = {
+    "anthropic": (b"event: content_block_delta\ndata: ", 3, b"\ndata: "),
+    "openai-responses": (b"event: response.output_text.delta\ndata: ", 3, b"\ndata: "),
+}
+"""The beginning of the most frequent events, their lines, and what is in each of them once."""
+
+_UNFINISHED = (None, "", "null")
+"""Finish reasons that are none; the last is what some providers write for it."""
 
 
 class _Response(msgspec.Struct):
@@ -49,16 +81,31 @@ class _Response(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Chunk(msgspec.Struct):
-    """The fields that identify the extra chunk with the usage, and an error within a stream."""
+class _Event(LooseBody):
+    """The fields of an event that say what it is, beside its usage."""
 
-    choices: msgspec.Raw = msgspec.Raw(b"")
     error: msgspec.Raw = msgspec.Raw(b"")
-    type: str | None = None
-    response: _Response | None = None
+    type: msgspec.Raw = msgspec.Raw(b"")
+    delta: msgspec.Raw = msgspec.Raw(b"")
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    finish_reason: str | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+_CHOICES = msgspec.json.Decoder(list[_Choice])
+_RESPONSE = msgspec.json.Decoder(_Response)
+_DELTA = msgspec.json.Decoder(_Delta)
+_ANY = msgspec.json.Decoder()
+
+T = TypeVar("T")
 
 
 def starts_like_events(first: bytes) -> bool:
@@ -68,34 +115,48 @@ def starts_like_events(first: bytes) -> bool:
 
 class StreamObserver:
     """The observer of one stream. `strip_usage`: the gateway asked for the usage and the client did not, so the extra
-    chunk is removed."""
+    chunk is removed. `passes_failures`: the client has the provider's wire, so it may get a failed response that is the
+    request's own fault."""
 
-    def __init__(self, wire: Wire, *, strip_usage: bool) -> None:
-        self._wire = wire
+    def __init__(self, wire: Wire, *, strip_usage: bool, passes_failures: bool = True) -> None:
+        self.wire = wire
         self._strip_usage = strip_usage
+        self._passes_failures = passes_failures
+        self._key = _KEYS.get(wire, _TYPE)
+        self._ends = _ENDS.get(wire, ())
         self._held = b""
+        self._large: LargeEvent | None = None
         self._lone_returns: bool | None = None
         """True if lines end with CR alone; None until the first line has ended."""
         self._after_return = False
-        self._recent: deque[bytes] = deque(maxlen=_RECENT)
-        self.usage: Usage | None = None
+        # The forms in which this provider writes that nothing has happened; they are learnt from its events.
+        self._null_finish, self._null_usage, self._zero_index = b'finish_reason":null', b'usage":null', b'"index":0'
+        self._choices: dict[int, bool] = {}
+        """The choices that were seen in events that were parsed, and whether each has its finish reason."""
+        self._reported: ReportedUsage | None = None
+        self._over = False
+        self._counted_whole = False
         self.failed: bytes | None = None
         """The provider's error event, once it has sent one: for the log, never for the client."""
-        self._lines = 0
+        self.cut = False
+        """True if the provider says that the stream is over, though a choice has no end."""
+        self.ended_empty = False
+        """True if the provider says that the stream is over, and there was no choice at all."""
+        self._head, self._lines, self._once = _DELTA_EVENTS.get(wire, (NOTHING, 1, b"finish_reason"))
+        self._tail = b"\n\n"
+        self._lessons = LESSONS if wire == "openai-chat" else 0
+        self._events = 0
+        self._media_bytes = 0
+        self._media_tokens = 0
         self.bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """Returns the events that these bytes complete, as they came."""
-        whole = self._take_complete(data)
-        if not whole or self.failed is not None:
+        if self.failed is not None or self.cut:
             return b""
-        self.bytes += len(whole)
-        self._lines += whole.count(b"\n")
-        # Finding these words is faster than finding the marks they are part of, which end with a frequent character.
-        if b"usage" in whole or b"error" in whole:
-            whole = self._filter_events(whole)
-        self._recent.append(whole)
-        return whole
+        if self._lone_returns is not False:
+            data = self._with_line_feeds(data)
+        return self._feed_lines(data) if self._large is None else self._feed_large(self._large, data)
 
     def finish(self) -> bytes:
         """Returns the bytes held back, after the provider has ended its stream; none if the stream is broken.
@@ -103,42 +164,223 @@ class StreamObserver:
         Clients ignore an event without a blank line after it: a complete one gets the line, a cut one is left out.
         """
         rest, self._held = self._held.rstrip(b"\r\n"), b""
-        if self.failed is not None or not _is_complete(rest):
+        if self._large is not None:
+            self._end_large(self._large)
+            return b"\n\n" if self.ended else b""
+        if self.failed is not None or self.cut or not _is_complete(rest):
             return b""
         line_end = b"\r\n" if b"\r\n" in rest else b"\n"
-        self._recent.append(rest)
-        rest = self._filter_events(rest + line_end * 2)
+        rest = self._read_events(rest + line_end * 2)
         return rest if self.ended else b""
 
     @property
     def ended(self) -> bool:
-        """True if the stream has its end mark; a stream without one was cut off."""
-        pattern, last = _ENDS.get(self._wire), _USUAL_ENDS.get(self._wire, b"")
-        if self.failed is not None:
+        """True if the response is complete; a stream that ends without that was cut off."""
+        if self.failed is not None or self.cut:
             return False
-        if pattern is None or any(last in piece for piece in reversed(self._recent)):
-            return True
-        return pattern.search(b"".join(self._recent)) is not None
+        return self._over or self._is_finished()
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage that the provider has reported so far."""
+        return None if self._reported is None else self._reported.usage()
+
+    @property
+    def counted_whole(self) -> bool:
+        """True if the usage is that of the whole response, and not of what was written up to some event."""
+        return self._counted_whole
 
     @property
     def output_estimate(self) -> int:
         """Tokens so far, for a stream without usage: the events, or a quarter of the bytes that are not their frame."""
-        events = self._lines // _LINES.get(self._wire, 2)
-        frames = events * _FRAME_BYTES.get(self._wire, 160)
-        return max(events, (self.bytes - frames) // 4, 0)
+        text = self.bytes - self._media_bytes - self._events * _FRAME_BYTES.get(self.wire, 160)
+        return max(self._events, text // BYTES_PER_TOKEN, 0) + self._media_tokens
 
-    def _take_complete(self, data: bytes) -> bytes:
-        if self._lone_returns is not False:
-            data = self._with_line_feeds(data)
+    def _feed_lines(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
         if data.endswith((b"\n\n", b"\r\n\r\n")):
-            return data
+            return self._pass(data)
         cut = max(_end_of_last(data, b"\n\n"), _end_of_last(data, b"\r\n\r\n") if b"\r" in data else 0)
-        if len(data) - cut > MAX_HELD:
+        if len(data) - cut <= MAX_HELD:
+            self._held = data[cut:]
+            return self._pass(data[:cut]) if cut else b""
+        whole = self._pass(data[:cut]) if cut else b""
+        if self.failed is not None or self.cut:
+            return whole
+        self._large = LargeEvent(data[cut:])
+        return whole + data[cut:]
+
+    def _feed_large(self, large: LargeEvent, data: bytes) -> bytes:
+        edge = large.edge
+        if (blank := _BLANK.search(edge + data)) is None:
+            large.add(data)
             return data
-        self._held = data[cut:]
-        return data[:cut]
+        end = blank.end() - len(edge)
+        large.add(data[:end])
+        self._end_large(large)
+        return data[:end] + (self._feed_lines(data[end:]) if end < len(data) else b"")
+
+    def _end_large(self, large: LargeEvent) -> None:
+        self._large = None
+        self._events += 1
+        self._media_tokens += MEDIUM_TOKENS
+        if self.wire == "openai-chat":
+            self._choices[0] = self._choices.get(0, False) or large.finished
+        elif self.wire == "openai-responses":
+            self._over = self._over or large.kind in _RESPONSE_ENDS
+        if large.reported is not None:
+            self._reported = large.reported.merge(self._reported)
+            self._counted_whole = self.ended
+
+    def _pass(self, whole: bytes) -> bytes:
+        """Returns complete events, without those that are not for the client."""
+        count, size = whole.count, len(whole)
+        if whole.startswith(self._head) and whole.endswith(self._tail):
+            number, odd = divmod(count(b"\n"), self._lines)
+            if (
+                not odd
+                and count(self._once) == number
+                and size <= MEDIA_FROM_BYTES * number
+                and (number == 1 or count(self._head) == count(self._tail) == number)
+            ):
+                self._events += number
+                self.bytes += size
+                return whole
+        events = count(b"data:")
+        self._events += events
+        self.bytes += size
+        if size > MEDIA_FROM_BYTES and (media := media_of(whole, IN_ANSWERS)).bytes:
+            self._media_bytes += media.bytes
+            self._media_tokens += media.tokens
+        return self._filter(whole, events)
+
+    def _filter(self, whole: bytes, events: int) -> bytes:
+        """Parses the events in which something may have happened, which are told from many others by halves."""
+        if self._is_plain(whole, events):
+            if self._lessons:
+                self._learn_shape(whole)
+            return whole
+        middle = _BLANK.search(whole, len(whole) // 2) if events > PARSED_TOGETHER else None
+        if middle is None or middle.end() == len(whole):
+            return self._read_events(whole)
+        first, rest = whole[: middle.end()], whole[middle.end() :]
+        passed = self._filter(first, first.count(b"data:"))
+        if self.failed is not None or self.cut:
+            return passed
+        return passed + self._filter(rest, rest.count(b"data:"))
+
+    def _is_plain(self, whole: bytes, events: int) -> bool:
+        """True for events of which none can be an error, an end or a report of usage."""
+        count = whole.count
+        if b"error" in whole or count(self._key) < events or count(b"usage") != count(self._null_usage):
+            return False
+        if self.wire != "openai-chat":
+            return not any(word in whole for word in self._ends)
+        zeros = count(self._zero_index)
+        if count(b"finish_reason") != count(self._null_finish) or count(b'"index"') != zeros:
+            return False
+        if zeros and 0 not in self._choices:
+            self._choices[0] = False
+        return True
+
+    def _learn_shape(self, whole: bytes) -> None:
+        """Learns what stands around the text in this provider's chunks: one that differs in its delta alone says no
+        more, and is passed on at once. A second choice in it would have a finish reason of its own."""
+        self._lessons -= 1
+        blank = _BLANK.search(whole)
+        event = whole if blank is None else whole[: blank.end()]
+        begin = _DELTA_BEGIN.search(event)
+        end = event.rfind(b"}", 0, max(0, event.rfind(self._null_finish)))
+        if begin is not None and end >= begin.end() and event.startswith(b"data:"):
+            self._head, self._tail, self._lines = event[: begin.end()], event[end:], event.count(b"\n")
+            self._lessons = 0
+
+    def _read_events(self, whole: bytes) -> bytes:
+        kept: list[bytes] = []
+        at, left_out = 0, False
+        for blank in _BLANK.finditer(whole):
+            event, at = whole[at : blank.end()], blank.end()
+            passed = self._read_event(event)
+            left_out = left_out or passed is not event
+            kept.append(passed)
+            if self.failed is not None or self.cut:
+                return b"".join(kept)
+        return whole if not left_out else b"".join((*kept, whole[at:]))
+
+    def _read_event(self, event: bytes) -> bytes:
+        """Reads one event; returns it, or nothing if it is not for the client."""
+        lines = _DATA.findall(event.removeprefix(b"\xef\xbb\xbf"))
+        data, name = b"\n".join(lines).strip(), _NAME.search(event)
+        is_error = name is not None and name[1] == b"error"
+        if not data and not is_error:
+            # Clients take an empty `data:` for broken JSON; comments and events without data are theirs to ignore.
+            return b"" if lines else event
+        if data == b"[DONE]":
+            return self._read_done(event)
+        chunk = _decode(_EVENT, data)
+        if is_error or self._is_error(chunk, data):
+            self.failed = event
+            return b""
+        return event if chunk is None else self._read_chunk(chunk, event)
+
+    def _read_done(self, event: bytes) -> bytes:
+        if self.wire == "openai-chat":
+            self._over, self.ended_empty = self._is_finished(), not self._choices
+            self.cut = not self._over and not self.ended_empty
+        return b"" if self.cut else event
+
+    def _read_chunk(self, chunk: _Event, event: bytes) -> bytes:
+        reported = chunk.reported_usage()
+        if reported is not None:
+            self._reported = reported.merge(self._reported)
+        if self.wire == "openai-chat":
+            if self._lessons:
+                self._learn_forms(event)
+            for choice in _choices_of(chunk.choices):
+                if len(self._choices) < MAX_CHOICES:
+                    index = choice.index or 0
+                    self._choices[index] = self._choices.get(index, False) or choice.finish_reason not in _UNFINISHED
+            self._counted_whole = self._counted_whole or (reported is not None and self._is_finished())
+            only_usage = reported is not None and bytes(chunk.choices) in (b"[]", b"null")
+            return b"" if only_usage and self._strip_usage else event
+        kind = bytes(chunk.type).strip(b'"').decode("latin-1")
+        if self.wire == "anthropic":
+            self._over = self._over or kind == "message_stop"
+            stopped = kind == "message_delta" and has_content(chunk.delta) and _is_stopped(chunk.delta)
+            self._counted_whole = self._counted_whole or (stopped and reported is not None)
+        elif kind in _RESPONSE_ENDS:
+            self._over, self._counted_whole = True, reported is not None
+        return event
+
+    def _learn_forms(self, event: bytes) -> None:
+        """Learns how this provider writes empty members, so that its next such event need not be parsed."""
+        if (found := _NULL_FINISH.search(event)) is not None:
+            self._null_finish = found[0]
+        if (found := _NULL_USAGE.search(event)) is not None:
+            self._null_usage = found[0]
+        if (found := _ZERO_INDEX.search(event)) is not None:
+            self._zero_index = found[0]
+
+    def _is_error(self, chunk: _Event | None, data: bytes) -> bool:
+        if chunk is None:
+            return data[:1] == b"[" and _is_error_document(data)
+        if self.wire == "openai-chat":
+            if has_content(chunk.error):
+                return True
+            if len(chunk.choices):
+                return b'"error"' in data and any(has_content(choice.error) for choice in _choices_of(chunk.choices))
+            return _is_error_document(data)
+        kind = bytes(chunk.type)
+        if kind == b'"error"':
+            return True
+        if self.wire == "openai-responses" and kind == b'"response.failed"':
+            response = _decode(_RESPONSE, chunk.response)
+            return not self._passes_failures or (response is not None and is_provider_error(response.error))
+        return not kind and (has_content(chunk.error) or _is_error_document(data))
+
+    def _is_finished(self) -> bool:
+        return bool(self._choices) and all(self._choices.values())
 
     def _with_line_feeds(self, data: bytes) -> bytes:
         """Returns the next bytes, with LF if lines end with CR alone."""
@@ -152,55 +394,6 @@ class StreamObserver:
         self._after_return = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _filter_events(self, whole: bytes) -> bytes:
-        """Returns the events without those that are not for the client. Only events with a mark in them are parsed."""
-        kept: list[bytes] = []
-        done, returns = 0, b"\r" in whole
-        for at in _find_marks(whole):
-            if at < done:
-                continue
-            begin = max(done, _end_of_last(whole, b"\n\n", done, at))
-            end = _end_of_next(whole, b"\n\n", at)
-            if returns:
-                begin = max(begin, _end_of_last(whole, b"\r\n\r\n", done, at))
-                end = min(end, _end_of_next(whole, b"\r\n\r\n", at))
-            kept += (whole[done:begin], self._filter_event(whole[begin:end]))
-            done = end
-            if self.failed is not None:
-                return b"".join(kept)
-        return b"".join((*kept, whole[done:])) if done else whole
-
-    def _filter_event(self, event: bytes) -> bytes:
-        if (b'"error"' in event or b"event: error" in event) and self._is_error(event):
-            self.failed = event
-            return b""
-        if _USAGE.search(event) and self._is_usage_only(event) and self._strip_usage:
-            return b""
-        return event
-
-    def _is_error(self, event: bytes) -> bool:
-        chunk = _decode_chunk(event)
-        if chunk is None:
-            return event.startswith(b"event: error")
-        if self._wire == "openai-chat":
-            return has_content(chunk.error)
-        if chunk.type == "response.failed" and chunk.response is not None:
-            # An error that is the request's own fault goes to the client unchanged.
-            return is_provider_error(chunk.response.error)
-        return chunk.type == "error"
-
-    def _is_usage_only(self, event: bytes) -> bool:
-        """Stores the usage of an event; returns True if the event has nothing else."""
-        for data in _DATA.findall(event):
-            try:
-                counted = BODY.decode(data).reported_usage()
-            except (msgspec.DecodeError, RecursionError):
-                continue
-            if counted is not None:
-                self.usage = counted.usage(self.usage)
-        chunk = _decode_chunk(event)
-        return chunk is not None and bytes(chunk.choices) in (b"[]", b"null")
-
 
 def _has_lone_returns(beginning: bytes) -> bool | None:
     """True if the first line ends with CR alone; None if more bytes are needed to know."""
@@ -210,42 +403,40 @@ def _has_lone_returns(beginning: bytes) -> bool | None:
     return None if at + 1 == len(beginning) else line_feed != at + 1
 
 
-def _end_of_last(data: bytes, mark: bytes, since: int = 0, until: int | None = None) -> int:
+def _end_of_last(data: bytes, mark: bytes) -> int:
     """Returns the end of the last `mark`; 0 without one."""
-    at = data.rfind(mark, since, until)
+    at = data.rfind(mark)
     return 0 if at < 0 else at + len(mark)
-
-
-def _end_of_next(data: bytes, mark: bytes, since: int) -> int:
-    """Returns the end of the next `mark`; the end of the data without one."""
-    at = data.find(mark, since)
-    return len(data) if at < 0 else at + len(mark)
-
-
-def _find_marks(data: bytes) -> list[int]:
-    """Returns the positions of possible errors, and of usage that is not null; cheaper than an expression."""
-    found = [at for at in _find_all(data, b'"usage"') if _USAGE.match(data, at)]
-    for mark in (b'"error"', b"event: error"):
-        found += _find_all(data, mark)
-    return sorted(found)
-
-
-def _find_all(data: bytes, mark: bytes) -> Iterator[int]:
-    at = data.find(mark)
-    while at >= 0:
-        yield at
-        at = data.find(mark, at + len(mark))
 
 
 def _is_complete(event: bytes) -> bool:
     """True if the data of an event without its blank line is complete."""
-    data = b"".join(_DATA.findall(event))
-    return data.strip() == b"[DONE]" or _decode_chunk(event) is not None
-
-
-def _decode_chunk(event: bytes) -> _Chunk | None:
-    data = b"".join(_DATA.findall(event))
+    data = b"\n".join(_DATA.findall(event)).strip()
+    if data == b"[DONE]":
+        return True
     try:
-        return _CHUNK.decode(data)
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _choices_of(raw: msgspec.Raw) -> list[_Choice]:
+    return (_decode(_CHOICES, raw) if len(raw) > 2 else None) or []
+
+
+def _is_stopped(delta: msgspec.Raw) -> bool:
+    decoded = _decode(_DELTA, delta)
+    return decoded is not None and bool(decoded.stop_reason)
+
+
+def _is_error_document(data: bytes) -> bool:
+    document: Any = _decode(_ANY, data)
+    return looks_like_error(document)
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T | None:
+    try:
+        return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -28,12 +28,14 @@ MAX_REMEMBERED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One candidate, and the wire and kind of the request that it receives. `converter` None: without conversion."""
+    """One candidate, and the wire and kind of the request that it receives. `converter` None: without conversion.
+    `substituted_for` is the model that was asked for, where the fallback chain serves another one."""
 
     candidate: Candidate
     kind: RequestKind
     wire: Wire
     converter: ConverterFactory | None
+    substituted_for: str | None = None
 
 
 class Targets:
@@ -54,9 +56,12 @@ class Targets:
         ready = [candidate for candidate in mine if candidate.provider not in EXHAUSTED]
         found = (_target(config, candidate, kind, converters) for candidate in ready)
         if targets := [target for target in found if target is not None]:
-            return targets
+            return [replace(target, substituted_for=name) for target in targets] if resolution.substituted else targets
         if not ready:
             raise NoProvider("The quota of every provider of this model is exhausted.", retry_after=60)
+        if kind == "embeddings":
+            # No client should try again: a converter for embeddings cannot exist.
+            raise ModelNotFound(name)
         raise NoProvider(f"No provider of '{name[:200]}' takes requests of this kind ({kind}).")
 
     def resolution(self, config: ModelsConfig, name: str, *, substitution: bool) -> Resolution:
@@ -97,6 +102,13 @@ def unknown_fields(config: ModelsConfig, target: Target) -> Collection[str]:
     entry = config.providers[target.candidate.provider].model(target.candidate.model)
     known = None if entry is None else entry.capabilities
     return () if target.wire != "anthropic" or known is None or "reasoning" in known else _EFFORT
+
+
+def substitution_headers(target: Target) -> HeaderPairs:
+    """Returns the header that says that another model was asked for."""
+    if target.substituted_for is None:
+        return []
+    return [(b"x-gateway-substituted-for", quote(target.substituted_for[:200], safe="/:.@+ ").encode())]
 
 
 _EFFORT = ("reasoning", "reasoning_effort")

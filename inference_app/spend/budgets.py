@@ -110,6 +110,14 @@ class Window:
     def usd_left(self) -> Decimal | None:
         return None if self.rule.usd is None else max(Decimal(0), self.rule.usd - self.known.usd - self.own.usd)
 
+    @property
+    def share_left(self) -> float:
+        """The rest of the narrower one of the two limits, as a share of it."""
+        rule, tokens, usd = self.rule, self.tokens_left, self.usd_left
+        shares = [tokens / rule.tokens] if tokens is not None and rule.tokens else []
+        shares += [float(usd / rule.usd)] if usd is not None and rule.usd else []
+        return min(shares, default=0.0)
+
     def is_exhausted(self, processes: int) -> bool:
         """True if this process has used its share of what was left at the last look."""
         known, own, rule = self.known, self.own, self.rule
@@ -184,6 +192,18 @@ class Budgets(Periodic):
     def has_rules(self, tenant_id: int) -> bool:
         """True if the tenant has a budget."""
         return tenant_id in self._rules
+
+    def shares_left(self) -> Mapping[tuple[str, Period], float]:
+        """Returns what is left of the narrowest budget in use, as a share of it, by its model (empty: of all models)
+        and period."""
+        left: dict[tuple[str, Period], float] = {}
+        now = self._now()
+        for window in self._windows.values():
+            if window.end <= now or window.based_at is None:
+                continue
+            key = (window.rule.model, window.rule.period)
+            left[key] = min(left.get(key, 1.0), window.share_left)
+        return left
 
     async def reserve(
         self, tenant_id: int, key_id: int | None, names: Sequence[str], tokens: int, usd: Decimal

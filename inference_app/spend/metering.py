@@ -21,6 +21,7 @@ from core_app.lifecycle import Periodic, process_wide
 from core_app.metrics import CALLS_LOST
 from core_app.timeouts import running_loop
 from inference_app.catalogue.resolution import Candidate
+from inference_app.providers.instruments import INSTRUMENTS
 from inference_app.providers.stats import STATS
 from inference_app.spend.batch_write import RequestSpend, batch_write
 from inference_app.spend.daily_stats import Counts
@@ -139,6 +140,7 @@ class Meter(Periodic):
         """Records a relayed call that has ended."""
         self._some.set()
         STATS.record_call(call.candidate.provider, call.candidate.model, call.outcome, call.total_ms)
+        INSTRUMENTS.record_call(call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
         tenant_id, day = call.principal.tenant_id, call.at.date()
         self._counts.record_call(tenant_id, day, call.candidate, call.outcome, call.total_ms, call.first_byte_ms)
         if call.spend is not None:
@@ -148,6 +150,7 @@ class Meter(Periodic):
         """Records the spend of a request that has ended. Its reservation is settled now, whether or not the spend can
         be written."""
         self._some.set()
+        INSTRUMENTS.record_usage(spend.candidate, spend.usage)
         spend.settle()
         if len(self._gathered) >= MAX_GATHERED:
             CALLS_LOST.labels("full").inc()
@@ -157,11 +160,20 @@ class Meter(Periodic):
         if len(self._gathered) >= BATCH:
             self._full.set()
 
-    def record_failed_attempt(self, principal: Principal, candidate: Candidate, code: str) -> None:
-        """Counts a failed attempt, after which another one may succeed."""
+    def record_failed_attempt(
+        self,
+        principal: Principal,
+        candidate: Candidate,
+        code: str,
+        reason: str = "status",
+        sentence: str | None = None,
+    ) -> None:
+        """Counts a failed attempt, after which another one may succeed. `code` is the provider's, `reason` a word of
+        ours, and `sentence` the fault in words."""
         self._some.set()
+        INSTRUMENTS.record_failed_attempt(candidate, reason)
         self._counts.record_failed_attempt(principal.tenant_id, clock.now().date(), candidate)
-        STATS.record_failed_attempt(candidate.provider, candidate.model, code)
+        STATS.record_failed_attempt(candidate.provider, candidate.model, code, reason, sentence)
 
     async def flush(self) -> None:
         """Writes everything gathered so far; requests that cannot be written now stay gathered."""
@@ -176,6 +188,7 @@ class Meter(Periodic):
                 # After a cancellation the same requests are written again: the ledger counts each once.
                 del self._gathered[: len(batch)]
                 for spend, cost in zip(batch, costs, strict=True):
+                    INSTRUMENTS.record_cost(spend.candidate, cost)
                     spend.confirm(cost)
 
     async def open_rows_write(self) -> None:

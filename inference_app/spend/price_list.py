@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from inference_app.catalogue.resolution import Candidate
+from inference_app.spend.prices import HOUR_FACTOR, WRITE_FACTOR
 from inference_app.spend.usage import Usage
 
 KEPT_SECONDS = 3600.0
@@ -24,6 +25,7 @@ EXACT_TOKENS = 100_000
 """The input up to which the price per token is constant for every model, so that rates are exact."""
 
 _SAMPLE = 100_000
+ANTHROPIC = "anthropic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class _Rates:
 
     input: Decimal
     cached: Decimal
+    written: Decimal
     output: Decimal
     exact: Any
 
@@ -44,9 +47,13 @@ def listed_price(candidate: Candidate, usage: Usage) -> Decimal | None:
     rates = _rates(candidate)
     if rates is None:
         return None
+    hour = (HOUR_FACTOR * rates.input - rates.written) * usage.written_hour
     if usage.input > EXACT_TOKENS:
-        return _total(rates.exact, usage)
-    return rates.input * (usage.input - usage.cached) + rates.cached * usage.cached + rates.output * usage.output
+        total = _total(rates.exact, usage)
+        return None if total is None else total + hour
+    written = usage.written + usage.written_hour
+    fresh = rates.input * (usage.input - usage.cached - written) + rates.cached * usage.cached
+    return fresh + rates.written * written + hour + rates.output * usage.output
 
 
 def known_rates(candidate: Candidate) -> tuple[Decimal, Decimal] | None:
@@ -75,11 +82,20 @@ def _look_up(candidate: Candidate) -> _Rates | None:
     except (LookupError, ValueError):
         return None
     sample = Decimal(_SAMPLE)
-    one = [_total(found, usage) for usage in (Usage(_SAMPLE, 0), Usage(_SAMPLE, 0, cached=_SAMPLE), Usage(0, _SAMPLE))]
+    samples = (
+        Usage(_SAMPLE, 0),
+        Usage(_SAMPLE, 0, cached=_SAMPLE),
+        Usage(_SAMPLE, 0, written=_SAMPLE),
+        Usage(0, _SAMPLE),
+    )
+    one = [_total(found, usage) for usage in samples]
     if any(cost is None for cost in one):
         return None
-    given, cached, output = (cost / sample for cost in one if cost is not None)
-    return _Rates(given, cached, output, found)
+    given, cached, written, output = (cost / sample for cost in one if cost is not None)
+    if candidate.provider == ANTHROPIC and written <= given:
+        # The list does not know the price of writing for every model.
+        written = WRITE_FACTOR * given
+    return _Rates(given, cached, written, output, found)
 
 
 def _total(price: Any, usage: Usage) -> Decimal | None:
@@ -91,4 +107,9 @@ def _total(price: Any, usage: Usage) -> Decimal | None:
 
 
 def _list_usage(prices: Any, usage: Usage) -> Any:
-    return prices.Usage(input_tokens=usage.input, output_tokens=usage.output, cache_read_tokens=usage.cached or None)
+    return prices.Usage(
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cached or None,
+        cache_write_tokens=usage.written + usage.written_hour or None,
+    )

@@ -30,7 +30,7 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_unclaimed
-from inference_app.providers.clients import close_clients
+from inference_app.providers.clients import close_clients, preload_models
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
@@ -38,6 +38,7 @@ from sessions_app.legs.spans import leg_span
 from sessions_app.legs.start import LegStart, leg_hand_over, leg_start, leg_start_count, leg_start_fail
 from sessions_app.models import AgentSession
 from sessions_app.wakeup import WAKEUPS, SessionKey
+from tools_app.executors import mcp
 
 WARM_AFTER_SECONDS = 0.5
 
@@ -285,10 +286,16 @@ class Runner(Part):
 
 
 async def _load_engines() -> None:
-    """Imports the agent loop, which takes over a second, once the server answers and before the first prompt."""
+    """Imports the agent loop and the libraries of configured providers and MCP servers, which take seconds, once the
+    server answers and before the first prompt needs them."""
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
+    for load in (preload_models, mcp.preload):
+        try:
+            await load()
+        except Exception as error:  # contains: a mistake in the configuration, which the first use of it reports
+            logger.warning("preload_failed", error=error_summary(error))
 
 
 async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:

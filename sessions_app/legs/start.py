@@ -20,6 +20,7 @@ from events_app.lease import Fence, lease_release
 from events_app.types import Event
 from sessions_app.events import AgentStart, RunRetried
 from sessions_app.models import AgentSession, PromptAttachment, Run, RunState, prompt_message_id
+from sessions_app.run_observers import RUN_OBSERVERS
 from sessions_app.selectors import run_active, run_next
 from sessions_app.services.messages import message_add
 from sessions_app.services.run_end import run_fail, session_state
@@ -133,6 +134,7 @@ def _start(session: AgentSession, run: Run) -> list[Event]:
             session_id=session.pk, run_id=run.pk, role="user", content=run.text, message_id=prompt_message_id(run.pk)
         )
         PromptAttachment.objects.filter(run=run).update(message=message)
+        RUN_OBSERVERS.notify_started(session, run)
         events.append(AgentStart(model=session.model))
     elif run.state == RunState.RUNNING:
         _charge_lost_time(run)

@@ -24,6 +24,7 @@ from core_app.lifecycle import Part, Periodic, process_wide
 from core_app.log_lines import error_summary
 from events_app.lease import free_streams_join, lease_bounds
 from events_app.removal import GoOn
+from sessions_app.dependents import DEPENDENTS
 from sessions_app.housekeeping import CHORES, Chore
 from sessions_app.services.decisions import calls_expire
 from sessions_app.services.overtime import runs_overdue_end
@@ -100,6 +101,7 @@ def sweep(go_on: GoOn = lambda: True) -> int:
             return 0
         woken, failed = _wake_sessions(), set[int]()
         runs_overdue_end(go_on)
+        DEPENDENTS.sweep(go_on)
         while go_on():
             interval = _Interval(go_on)
             calls_expire(go_on=interval, failed=failed)

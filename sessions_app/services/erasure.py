@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
+from agents_app.programs.directories import directory_remove
 from core_app import clock
 from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
@@ -21,6 +22,7 @@ from core_app.errors import Conflict, SessionNotFound
 from core_app.lifecycle import process_wide
 from events_app import log
 from events_app.removal import GoOn, streams_empty, streams_remove
+from sessions_app.dependents import DEPENDENTS
 from sessions_app.events import SessionClosed
 from sessions_app.models import (
     AgentSession,
@@ -93,6 +95,7 @@ def tenant_erase(*, tenant: Tenant, actor: str) -> int:
     Raises Conflict while further sessions are created.
     """
     erased = 0
+    DEPENDENTS.tenant_erase(tenant)
     for found in _rounds(AgentSession.objects.filter(tenant=tenant).order_by("pk")):
         while sessions := list(itertools.islice(found, SESSIONS)):
             for session in sessions:
@@ -197,6 +200,9 @@ def sessions_remove(sessions: Sequence[AgentSession], *, go_on: GoOn = lambda: T
     _delete(Run.objects.filter(session__in=keys), go_on)
     if not go_on():
         return RemovalCounts(events=events)
+    # Before the rows, so that an interrupted removal finds them again.
+    for name in names:
+        directory_remove(tenant_id, name)
     with write_transaction():
         AgentSession.objects.filter(pk__in=keys).delete()
         streams_remove(stream_ids=streams)

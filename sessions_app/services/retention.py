@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from core_app import clock
 from events_app.removal import GoOn, counted_events_remove
+from sessions_app.dependents import DEPENDENTS
 from sessions_app.models import UNFINISHED, AgentSession, Run
 from sessions_app.services.erasure import SESSIONS, sessions_end, sessions_remove
 from sessions_app.services.groups import groups_remove
@@ -48,6 +49,8 @@ class RetentionCounts:
 def retention_apply(*, tenant: Tenant, go_on: GoOn = lambda: True) -> RetentionCounts:
     """Removes everything of one tenant that is too old."""
     moment = clock.now()
+    # First, because what they remove refers to sessions.
+    DEPENDENTS.retention_apply(tenant, go_on)
     return RetentionCounts(
         sessions=_remove_older(tenant, "sessions", moment, _sessions_remove, go_on),
         events=_remove_older(tenant, "events", moment, _events_remove, go_on),

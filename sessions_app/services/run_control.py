@@ -65,7 +65,7 @@ def agent_switch(*, principal: Principal, public_id: str, agent_id: str, reason:
     """Switches the session to another configured agent from its next leg on (`session_updated` with `agent`). Raises
     Unprocessable."""
     resolved = agents.agent_resolve(agent_id, principal=principal)
-    entry = agents.agent_get(agent_id)
+    entry = agents.agent_get(agent_id, tenant=principal)
     with write_transaction():
         session = session_lock(principal, public_id)
         session.agent, session.model, session.engine = agent_id, resolved.name, resolved.engine

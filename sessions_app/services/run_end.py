@@ -19,6 +19,7 @@ from events_app.lease import Fence, lease_revoke
 from events_app.types import Event
 from sessions_app.events import AgentAbort, AgentEnd, ErrorEvent, SteeringUndelivered
 from sessions_app.models import AgentSession, Run, RunState, SessionState, SteeringNote
+from sessions_app.run_observers import RUN_OBSERVERS
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
 from sessions_app.services.spans import run_span_report
@@ -113,6 +114,7 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     session.save(update_fields=["state", "updated_at"])
     transaction.on_commit(RUNS_ENDED.labels(run.state).inc)
     run_span_report(session, run)
+    RUN_OBSERVERS.notify_ended(session, run)
     if fence is None:
         # A leg that ends its own run starts the next one itself.
         WAKEUPS.announce(SessionKey(session.pk, session.tenant_id))

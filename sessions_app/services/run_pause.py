@@ -12,7 +12,7 @@ def run_pause(session: AgentSession, run: Run, state: RunState) -> None:
     lock."""
     run.state = state
     if run.leg_started_at is not None:
-        run.active_ms += int((clock.now() - run.leg_started_at).total_seconds() * 1000)
+        run.active_ms += clock.elapsed_ms(run.leg_started_at, clock.now())
     run.leg_started_at = None
     run.save(update_fields=["state", "active_ms", "leg_started_at"])
     session.state = session_state(session)

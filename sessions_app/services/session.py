@@ -56,7 +56,7 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
     """Creates a session. Raises Unprocessable for a model or agent that cannot be served, Conflict for an id in use."""
     if request.model is None and request.agent is None:
         raise BadRequest("A session needs a 'model' or an 'agent'.", field="model")
-    agent = agents.agent_get(request.agent) if request.agent is not None else None
+    agent = agents.agent_get(request.agent, tenant=principal) if request.agent is not None else None
     resolved = _resolve_model(principal, request)
     options = provider_options_check(resolved.engine, request.options)
     if request.response_format is not None:

@@ -94,9 +94,35 @@ def act_as_claude(words: str) -> None:
     )
 
 
+def act_as_openclaw() -> None:
+    """Answers in the form of `openclaw agent --json`, below a line of a log."""
+    message = Path(sys.argv[sys.argv.index("--message-file") + 1])
+    words = message.read_text(encoding="utf-8")
+    mode = message.stat().st_mode & 0o777
+    session = Path(sys.argv[sys.argv.index("--session-id") + 1])
+    again = " again" if session.exists() and words == "more" else ""
+    session.touch()
+    if words == "broken":
+        print('[log] {"x": 1}\nSECRET, no JSON')
+        return
+    texts = {"none": [], "where": [json.dumps({"argv": sys.argv[1:], "mode": mode})]}
+    texts["fail"] = texts["none"]
+    payloads = [{"text": text} for text in texts.get(words, ["You said", f"{words}{again}."])]
+    usage = {"input": 5, "output": 7, "cacheRead": 2, "total": 14}
+    answer = {"payloads": payloads, "meta": {"durationMs": 1, "agentMeta": {"usage": usage}}}
+    print("[log] starting {")
+    print(json.dumps({"status": "ok", "result": answer} if "--local" not in sys.argv else answer, indent=2))
+    if words == "fail":
+        sys.stderr.write("SECRET")
+        sys.exit(1)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["deaf"]:
         print("not listening")
+        return
+    if "--message-file" in sys.argv:
+        act_as_openclaw()
         return
     words = sys.stdin.read()
     if "stream-json" in sys.argv:

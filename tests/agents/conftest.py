@@ -45,7 +45,7 @@ models:
   defaults: {{retry: {{max_retries: 2, base_delay_ms: 0, max_delay_ms: 0}}}}
 agents:
   - {{id: helper, name: Helper, type: model, model: "scripted:hello"}}
-  - {{id: coder, name: Coder, type: acp, command: coder}}
+  - {{id: coder, name: Coder, type: unheard-of, command: coder}}
   - {{id: lost, type: model, model: "openai:gpt-4o"}}
 """
 

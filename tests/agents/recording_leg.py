@@ -45,6 +45,8 @@ class World:
     tools: dict[str, Tool] = field(default_factory=lambda: {"echo": str, "later": lambda args: None})
     history: list[HistoryMessage] = field(default_factory=list)
     calls: dict[str, PlannedCall] = field(default_factory=dict)
+    for_agent: set[str] = field(default_factory=set)
+    """Calls that the agent makes itself. They wait for a decision, unless there is a tool of their name."""
     settled: dict[str, CallResult] = field(default_factory=dict)
     executed: list[PlannedCall] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -140,6 +142,9 @@ class RecordingLeg:
         dying = self._step()
         planned = tuple(PlannedCall(new_id("call"), call.name, call.args) for call in completion.calls)
         self.world.calls.update({call.call_id: call for call in planned})
+        self.world.for_agent |= {
+            call.call_id for call, request in zip(planned, completion.calls, strict=True) if request.for_agent
+        }
         self.world.completions.append(completion)
         self.world.history.append(
             HistoryMessage(
@@ -184,6 +189,8 @@ class RecordingLeg:
 
     def _execute(self, call: PlannedCall) -> None:
         tool = self.world.tools.get(call.name)
+        if tool is None and call.call_id in self.world.for_agent:
+            return
         if tool is None:
             result = CallResult(call.call_id, "error", f"There is no tool called {call.name}.")
         elif isinstance(call.args, str):

@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from agents_app.directory.entries import AGENTS
 from agents_app.engine import Engine, Failed, Finished
 from agents_app.events import AgentEvent
-from agents_app.registry import AGENTS, engine_get
+from agents_app.registry import engine_get
 from core_app.guarded_client import CLIENT
 from tests.agents.agent_server import AgentServer, send_all
 from tests.agents.engine_contract import EngineContract

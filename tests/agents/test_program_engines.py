@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from agents_app.directory.entries import AGENTS
 from agents_app.engine import Engine, Failed, Finished, LegOutcome
 from agents_app.events import AgentEvent, MessageDelta
-from agents_app.registry import AGENTS, engine_get
+from agents_app.registry import engine_get
 from events_app.types import Event
 from tests.agents.agent_program import SESSION
 from tests.agents.engine_contract import EngineContract
@@ -27,13 +28,14 @@ PROGRAM = Path(__file__).with_name("agent_program.py")
 
 @pytest.fixture
 def configure(settings: Any, tmp_path: Path) -> Callable[..., None]:
-    """Sets the fields of the agents `text` and `claude`, and a data directory of the test's own."""
+    """Sets the fields of the agents `text`, `claude` and `claw`, and a data directory of the test's own."""
     settings.GATEWAY_DATA_DIR = tmp_path / "data"
     settings.GATEWAY_CONFIG = tmp_path / "gateway.yaml"
 
     def write(**fields: Any) -> None:
         base = {"command": sys.executable, "args": [str(PROGRAM)], **fields}
         agents = [{"id": "text", "type": "process", **base}, {"id": "claude", "type": "claude-code", **base}]
+        agents.append({"id": "claw", "type": "openclaw", **base})
         settings.GATEWAY_CONFIG.write_text(json.dumps({"agents": agents}), encoding="utf-8")
         AGENTS.forget()
 
@@ -47,12 +49,17 @@ def text(configure: Callable[..., None]) -> Engine:
 
 
 @pytest.fixture
+def claw(configure: Callable[..., None]) -> Engine:
+    return engine_get("openclaw")
+
+
+@pytest.fixture
 def claude(configure: Callable[..., None]) -> Engine:
     return engine_get("claude-code")
 
 
 def world_of(prompt: str, agent: str = "text", **session: Any) -> World:
-    kind = {"text": "process", "claude": "claude-code"}[agent]
+    kind = {"text": "process", "claude": "claude-code", "claw": "openclaw"}[agent]
     world = World(session_of(f"{kind}:{agent}", agent=agent, **session))
     world.prompt(prompt)
     return world
@@ -85,9 +92,23 @@ class TestClaudeCodeKeepsTheContract(EngineContract):
         return "claude-code:claude", {"answer": "hello there", "failing": "fail"}[name]
 
 
+class TestOpenClawKeepsTheContract(EngineContract):
+    @pytest.fixture
+    def engine(self, claw: Engine) -> Engine:
+        return claw
+
+    def situation(self, name: str) -> tuple[str, str]:
+        return "openclaw:claw", {"answer": "hello there", "failing": "fail"}[name]
+
+
 def family(tmp_path: Path) -> list[int]:
     (file,) = tmp_path.glob("data/agents/*/pids")
     return [int(line) for line in file.read_text(encoding="utf-8").split()]
+
+
+def files(tmp_path: Path) -> list[str]:
+    """The names in the only session's directory."""
+    return [path.name for path in tmp_path.glob("data/agents/*/*")]
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -248,3 +269,30 @@ async def test_a_model_that_looks_like_an_option_is_not_passed_on(
 ) -> None:
     configure(model="--dangerously-skip-permissions")
     assert (await failure_of(claude, world_of("hello", "claude"))).code == "unprocessable"
+
+
+async def test_openclaw_keeps_the_conversation_and_tells_its_tokens(claw: Engine) -> None:
+    world = world_of("hello", "claw")
+    assert await run_twice(claw, world) == (Finished("You said\n\nhello."), Finished("You said\n\nmore again."))
+    (usage,) = world.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (7, 7, 2)
+    assert usage.cost_usd is None
+
+
+@pytest.mark.parametrize(("args", "before"), [([], ["agent", "--local"]), (["agent", "--agent", "ops"], [])])
+async def test_openclaw_has_nothing_of_a_message_on_its_command_line(
+    claw: Engine, configure: Callable[..., None], tmp_path: Path, args: list[str], before: list[str]
+) -> None:
+    configure(args=[str(PROGRAM), *args], model="provider/model")
+    outcome = await claw.run_leg(world_of("where", "claw").leg())
+    assert isinstance(outcome, Finished)
+    told = json.loads(outcome.content)
+    options = [*args, *before, "--session-id", told["argv"][-6], "--message-file", told["argv"][-4]]
+    assert told["argv"] == [*options, "--model", "provider/model", "--json"]
+    assert told["mode"] == 0o600
+    assert files(tmp_path) == [told["argv"][-6]]
+
+
+@pytest.mark.parametrize("prompt", ["broken", "none", "fail"])
+async def test_openclaw_that_breaks_its_format_fails_the_run(claw: Engine, prompt: str) -> None:
+    assert (await failure_of(claw, world_of(prompt, "claw"))).code == "upstream_error"

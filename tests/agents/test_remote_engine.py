@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from agents_app.directory.entries import AGENTS, configured_agents
 from agents_app.engine import Engine, Failed, Finished, Waiting
 from agents_app.events import AgentEvent, MessageDelta
-from agents_app.registry import AGENTS, agent_get, engine_get
+from agents_app.registry import engine_get
 from core_app.guarded_client import CLIENT
 from events_app.types import Event
 from tests.agents.agent_server import AgentServer, open_stream, send_all
@@ -285,7 +286,7 @@ async def test_one_address_serves_the_agent_remote_and_agents_without_an_endpoin
     engine: Engine, runtime: AgentServer, settings: Any
 ) -> None:
     settings.GATEWAY_AGENT_URL = runtime.url + "/base/"
-    assert agent_get("remote").type == "remote"
+    assert configured_agents()["remote"].entry.type == "remote"
     outcome = await engine.run_leg(world_of("hi", agent="remote").leg())
     assert outcome == Finished("You said hi.")
     assert runtime.paths == ["/base/agent/message/stream"]

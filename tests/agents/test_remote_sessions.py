@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agents_app.registry import AGENTS
+from agents_app.directory.entries import AGENTS
 from tests.agents.agent_server import AgentServer
 from tests.agents.test_remote_engine import converse
 from tests.gateway_harness import Client, GatewayHarness, api, gateway

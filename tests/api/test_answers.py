@@ -19,6 +19,10 @@ from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Frame
 
 STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
+STREAMED |= {"meshEvents", "meshEventsV1"}
+ACP = {"acpEvents", "acpMessage", "acpEnd"}
+"""Tested in tests/faces/acp, by the library's own client."""
+
 CODELAB = {"codelabSocket", "codelabSocketV1", "codelabExecuteTool"}
 """Tested in tests/faces/codelab; the tool's endpoint has a key of its own, and answers 503 without one."""
 """Operations without a complete response: their frames are validated below. The model gateway's paths are validated in
@@ -72,12 +76,15 @@ async def test_every_operation_answers_as_documented(
     await webhooks(checking_client)
     await agentbus(checking_client)
     await codelab(checking_client)
+    for prefix in ("", "/v1"):
+        await mesh(checking_client, prefix)
     expected = {
         operation.name: SUCCESSES.get(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
         )
         for operation in contract.operations()
-        if operation.name not in STREAMED | CODELAB and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
+        if operation.name not in STREAMED | CODELAB | ACP
+        and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
     }
     called = {name: statuses & expected.get(name, set()) for name, statuses in contract.seen.items()}
     assert called == expected
@@ -236,6 +243,41 @@ async def codelab(client: CheckingClient) -> None:
         assert (await client.get(path)).status == 200
 
 
+async def mesh(client: CheckingClient, prefix: str) -> None:
+    for path in ("/health", "/ws-info", "/agents"):
+        assert (await client.get(f"{prefix}{path}")).status == 200
+    agent = {"id": f"mine{prefix[1:]}", "type": "model", "model": "demo:echo"}
+    assert (await client.post(f"{prefix}/agents", agent)).status == 201
+    path = f"{prefix}/agents/{agent['id']}"
+    await client.get(path)
+    await client.patch(path, {"name": "Mine"})
+    await client.post(f"{path}/heartbeat")
+    space = (await client.post(f"{prefix}/spaces", {"metadata": {"a": 1}})).json["space_id"]
+    await client.get(f"{prefix}/spaces/{space}")
+    await client.post(f"{prefix}/spaces/{space}/messages", {"content": "hello", "metadata": {"b": 2}})
+    await client.get(f"{prefix}/spaces/{space}/messages")
+    artifact = f"{prefix}/spaces/{space}/artifacts/hello.txt"
+    await client.ask("PUT", artifact, body=b"hello", headers={"content-type": "application/octet-stream"})
+    await client.get(f"{prefix}/spaces/{space}/artifacts")
+    assert len((await client.get(f"{prefix}/spaces/{space}/search?q=hello")).json["results"]) == 2
+    await client.get(artifact)
+    await client.delete(artifact)
+    body = {"target": agent["id"], "payload": {"task": "hello", "context": {"shared_space_id": space}}}
+    task = (await client.post(f"{prefix}/tasks", body)).json["task_id"]
+    await client.get(f"{prefix}/tasks?limit=1")
+    await client.get(f"{prefix}/tasks/{task}")
+    await client.post(f"{prefix}/pipeline", {"steps": [{"agentId": agent["id"]}], "input": "hello"})
+    await client.post(f"{prefix}/events/token")
+    await client.post(f"{prefix}/broadcast", {"type": "hello", "data": None})
+    # A task that has not ended yet: its only agent waits for an approval.
+    waiting = {"id": f"waits{prefix[1:]}", "type": "model", "model": "demo:tour"}
+    await client.post(f"{prefix}/agents", waiting)
+    asked = {"target": waiting["id"], "payload": {"task": "please approve"}}
+    task = (await client.post(f"{prefix}/tasks", asked)).json["task_id"]
+    assert (await client.post(f"{prefix}/tasks/{task}/cancel")).status == 200
+    await client.delete(path)
+
+
 @pytest.mark.parametrize("who", ["colleague", "stranger", "nobody"])
 async def test_who_may_not_is_answered_as_documented(
     who: str, checking_client: CheckingClient, contract: Contract, colleague: Caller, stranger: Caller
@@ -244,7 +286,12 @@ async def test_who_may_not_is_answered_as_documented(
     client = make_checking_client({"colleague": colleague, "stranger": stranger, "nobody": None}[who], contract)
     refused = {"colleague": {403}, "stranger": {400, 404}, "nobody": {401}}[who]
     for operation in contract.operations():
+        if who == "stranger" and operation.name in {"meshEvents", "meshEventsV1"}:
+            continue  # Their own tenant's events, which do not end.
         path = operation.path.format(
+            agent_id="nobody",
+            task_id="task_x",
+            space_id="space-x",
             session_id=session,
             request_id="run_x",
             name="mine",

@@ -13,10 +13,12 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.validation import validate_schema
 
 from edge_app.gate import PathTable
+from faces.acp.face import FACE as ACP
 from faces.agentbus.face import FACE as AGENTBUS
 from faces.codelab.face import FACE as CODELAB
 from faces.inference.openapi import DOCUMENT as INFERENCE
 from faces.inference.routes import _FIXED
+from faces.mesh.face import FACE as MESH
 from faces.native import urls
 from faces.native.face import FACE
 from faces.native.openapi.operations import OPERATIONS
@@ -54,7 +56,7 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 
 def test_every_path_is_documented_and_no_other() -> None:
-    served = (FACE, AGENTBUS, CODELAB)
+    served = (FACE, AGENTBUS, CODELAB, MESH, ACP)
     views = {template(pattern) for face in served for pattern in face.urls}
     routes = (*PROBES, *(route for face in served for route in face.consumers))
     consumers = {template(route.pattern()) for route in routes}
@@ -126,7 +128,10 @@ def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> No
     }
     of_sessions = {"createSession", "forkSession", "prompt", "registerTool"}
     of_agentbus = {"agentbusCreateSession", "agentbusSend"}
-    assert honoured == of_sessions | of_agentbus | {"createWebhook", "rotateWebhookSecret", "testWebhook"}
+    of_webhooks = {"createWebhook", "rotateWebhookSecret", "testWebhook"}
+    names = ("SubmitTask", "Pipeline", "CreateSpace", "AddMessage", "RegisterAgent", "EventToken")
+    of_mesh = {f"mesh{name}{version}" for name in names for version in ("", "V1")}
+    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

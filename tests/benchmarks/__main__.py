@@ -26,11 +26,14 @@ from tests.benchmarks import (
     hostile_bodies,
     hostile_input,
     hostile_tenant,
+    hot_groups,
     ide_socket,
     idle_followers,
     job_wakeups,
     latency,
+    mesh,
     model_engine,
+    old_snapshots,
     processes,
     prompt_acceptance,
     relay,
@@ -43,6 +46,7 @@ from tests.benchmarks.serving import machine_prepare
 
 REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "group_commit": group_commit.measure,
+    "hot_groups": hot_groups.measure,
     "latency": latency.measure,
     "fan_out": fan_out.measure,
     "idle_followers": idle_followers.measure,
@@ -53,11 +57,13 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "rpc": rpc.measure,
     "ide_socket": ide_socket.measure,
     "processes": processes.measure,
+    "old_snapshots": old_snapshots.measure,
     "retention": retention.measure,
     "job_wakeups": job_wakeups.measure,
     "hostile_input": hostile_input.measure,
     "hostile_tenant": hostile_tenant.measure,
     "hostile_bodies": hostile_bodies.measure,
+    "mesh": mesh.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

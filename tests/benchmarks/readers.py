@@ -24,13 +24,13 @@ class Reader(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
-        self._path = path
+        self.path = path
         self._keep = keep
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(f"GET {self._path} HTTP/1.1\r\nHost: here\r\nX-API-Key: {KEY}\r\n\r\n".encode())
+        transport.write(f"GET {self.path} HTTP/1.1\r\nHost: here\r\nX-API-Key: {KEY}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()

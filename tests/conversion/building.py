@@ -8,6 +8,7 @@ from typing import Any
 
 from inference_app.catalogue.config import Wire
 from inference_app.conversion import ClientDialect, RequestConverter
+from tests.conformance import refusal
 
 Json = dict[str, Any]
 
@@ -29,13 +30,24 @@ def converter(client: ClientDialect, wire: Wire = "openai-chat", request: Json |
     """One whose ids count up and whose clock stands; its request is converted already."""
     numbers = itertools.count(1)
     made = RequestConverter(client, wire, new_id=lambda prefix: f"{prefix}_{next(numbers)}", now=lambda: 1000.0)
-    made.convert_request(request or REQUESTS[client])
+    sent = made.convert_request(request or REQUESTS[client])
+    if request is not None:
+        conformance_check(wire, sent)
     return made
 
 
-def converted(client: ClientDialect, request: Json, wire: Wire = "openai-chat") -> Json:
-    """A request on another wire."""
-    return RequestConverter(client, wire).convert_request(request)
+def converted(client: ClientDialect, request: Json, wire: Wire = "openai-chat", **extensions: Any) -> Json:
+    """A request on another wire, which a provider takes; `extensions` are fields that the provider has beside the
+    official ones."""
+    sent = RequestConverter(client, wire).convert_request(request)
+    conformance_check(wire, sent, extensions=frozenset(extensions))
+    return sent
+
+
+def conformance_check(wire: Wire, sent: Json, extensions: frozenset[str] = frozenset()) -> None:
+    """Fails if a provider of the wire would refuse the request."""
+    refused = refusal(wire, sent, extensions=extensions)
+    assert refused is None, refused
 
 
 def chat_answer(message: Json, finish: str = "stop", usage: Json | None = CHAT_USAGE) -> Json:

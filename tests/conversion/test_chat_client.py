@@ -173,9 +173,11 @@ def test_anthropics_stream_is_chunks_with_a_usage_chunk_and_done() -> None:
     assert events[-2]["choices"] == []
     assert (events[-2]["usage"]["prompt_tokens"], events[-2]["usage"]["completion_tokens"]) == (11, 7)
     deltas = [choice["delta"] for event in events for choice in event.get("choices", ())]
+    sealed = {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "anthropic-claude-v1", "index": 0}
     assert deltas == [
         {"role": "assistant", "content": ""},
         {"reasoning_content": "Hm."},
+        {"reasoning_details": [sealed]},
         {"content": "Hello"},
         {"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "look", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
@@ -213,7 +215,7 @@ def test_a_provider_of_the_responses_api_gets_items() -> None:
         {"role": "developer", "content": "now"},
         tools=[TOOL],
         tool_choice={"type": "function", "function": {"name": "look"}},
-        max_tokens=5,
+        max_tokens=50,
         seed=1,
     )
     assert body == {
@@ -232,7 +234,7 @@ def test_a_provider_of_the_responses_api_gets_items() -> None:
         ],
         "tools": [{"type": "function", "strict": False, **FUNCTION}],
         "tool_choice": {"type": "function", "name": "look"},
-        "max_output_tokens": 5,
+        "max_output_tokens": 50,
     }
 
 

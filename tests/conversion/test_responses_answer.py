@@ -20,7 +20,7 @@ from tests.conversion.building import (
     streamed,
 )
 
-TOOLS = [
+TOOLS: list[Json] = [
     {"type": "function", "name": "look"},
     {"type": "namespace", "name": "crm", "description": "d", "tools": [{"type": "function", "name": "find"}]},
     {"type": "custom", "name": "apply_patch"},
@@ -202,7 +202,8 @@ def test_deepseeks_words_for_cached_tokens_are_understood() -> None:
 def test_the_response_says_back_what_was_asked() -> None:
     asked = {**ASKING, "instructions": "I", "temperature": 0.3, "metadata": {"a": "b"}, "text": {"verbosity": "low"}}
     response = converter("responses", request=asked).convert_response(chat_answer({"content": "x"}))
-    assert response["tools"] == TOOLS
+    assert response["tools"] == [{**TOOLS[0], "strict": True}, *TOOLS[1:]]
+    assert (response["presence_penalty"], response["frequency_penalty"]) == (0, 0)
     assert (response["instructions"], response["temperature"], response["metadata"]) == ("I", 0.3, {"a": "b"})
     assert response["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert (response["model"], response["store"], response["object"]) == ("real", False, "response")

@@ -102,8 +102,10 @@ def test_reasoning_and_what_hosted_tools_did_stay_out() -> None:
         call("a"),
         {"type": "reasoning", "id": "rs_2", "summary": []},
         call("b"),
+        output("a", "x"),
+        output("b", "y"),
     )
-    assert len(spoken) == 2
+    assert len(spoken) == 4
     assert len(spoken[1]["tool_calls"]) == 2
 
 
@@ -175,9 +177,8 @@ def test_namespaces_are_flattened_and_their_description_is_said_once() -> None:
 
 
 def test_a_call_of_a_namespace_in_the_history_has_the_flattened_name() -> None:
-    assert messages(call("a", "find", namespace="crm"), tools=[NAMESPACE])[0]["tool_calls"][0]["function"]["name"] == (
-        "crm__find"
-    )
+    items = (call("a", "find", namespace="crm"), output("a", "x"))
+    assert messages(*items, tools=[NAMESPACE])[0]["tool_calls"][0]["function"]["name"] == ("crm__find")
 
 
 def test_a_free_form_tool_is_a_function_with_one_string() -> None:

@@ -57,12 +57,13 @@ def test_no_other_model_is_told_what_was_thought(model: str, conversation: Any) 
     assert all("reasoning_content" not in message for message in conversation(model))
 
 
+SAID = [{"role": "user", "content": "Hi"}]
 LONG = '{"device_id":"' + "0" * 64 + '","account_uuid":"","session_id":"5a1c"}'
 
 
 @pytest.mark.parametrize(("given", "kept"), [("user-1", True), ("u" * 64, True), ("u" * 65, False), (LONG, False)])
 def test_a_user_that_providers_would_refuse_for_its_length_becomes_a_hash(given: str, kept: bool) -> None:
-    asked = {"model": "m", "max_tokens": 9, "messages": [], "metadata": {"user_id": given}}
+    asked = {"model": "m", "max_tokens": 9, "messages": SAID, "metadata": {"user_id": given}}
     first, again = [converted("messages", asked)["user"] for _ in range(2)]
     assert first == again
     assert len(first) <= 64

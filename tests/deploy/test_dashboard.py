@@ -1,4 +1,4 @@
-"""The dashboard queries metrics that /metrics has, by labels that they have."""
+"""The dashboard and the alert rules query metrics that /metrics has, by labels that they have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+import yaml
 from django.conf import settings
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
@@ -14,16 +16,33 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core_app.metrics import REGISTRY
 from gateway_project.observability.metrics import RUN_STATES
+from gateway_project.observability.provider_states import PROVIDER_STATES
 
 DASHBOARD: dict[str, Any] = json.loads(
     (settings.BASE_DIR / "deploy" / "grafana" / "agent-gateway.json").read_text(encoding="utf-8")
 )
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 OF_PROMETHEUS = {"job", "instance", "le"}
+ALERTS: dict[str, Any] = yaml.safe_load(
+    (settings.BASE_DIR / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+)
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(autouse=True)
+def every_state_has_a_sample() -> Iterator[None]:
+    """Gives samples to the metrics that are read from the parts of the process."""
+    RUN_STATES.counts = {"queued": 1}
+    PROVIDER_STATES.circuits = {("p", "m"): 0}
+    PROVIDER_STATES.budgets = {("all", "all", "day"): 0.5}
+    PROVIDER_STATES.accounts, PROVIDER_STATES.balances = {"p": True}, {"p": 1.0}
+    yield
+    PROVIDER_STATES.circuits, PROVIDER_STATES.budgets = {}, {}
+    PROVIDER_STATES.accounts, PROVIDER_STATES.balances = {}, {}
 
 
 def exposed_series() -> dict[str, set[str]]:
-    """Returns every series of /metrics with its labels; RUN_STATES must have counts."""
+    """Returns every series of /metrics with its labels."""
     families = {family.name: family for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())}
     return {
         f"{name}{suffix}": labels_of(name, family)
@@ -54,7 +73,6 @@ def queried_metrics(expression: str) -> dict[str, set[str]]:
 
 
 def test_every_metric_and_label_that_the_dashboard_asks_for_exists() -> None:
-    RUN_STATES.counts = {"queued": 1}
     known = exposed_series()
     wanted = [(name, labels) for expression in expressions() for name, labels in queried_metrics(expression).items()]
     assert len(wanted) > 30
@@ -63,7 +81,6 @@ def test_every_metric_and_label_that_the_dashboard_asks_for_exists() -> None:
 
 
 def test_every_metric_of_the_gateway_is_on_the_dashboard() -> None:
-    RUN_STATES.counts = {"queued": 1}
     shown = " ".join(expressions())
     families = text_string_to_metric_families(generate_latest(REGISTRY).decode())
     own = {family.name for family in families if family.name.startswith("gateway_")}
@@ -79,3 +96,24 @@ def test_panels_do_not_lie_on_each_other() -> None:
         assert not cells & taken
         taken |= cells
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_every_alert_asks_for_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
+    known = exposed_series() | {"up": set()}
+    wanted = queried_metrics(rule["expr"]) or {"up": set()}
+    missing = [(name, labels) for name, labels in wanted.items() if not labels <= known.get(name, {"no such metric"})]
+    assert (missing, set(wanted) <= set(known)) == ([], True)
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    told = rule["annotations"]["summary"]
+    grouped = {label for labels in wanted.values() for label in labels} | OF_PROMETHEUS
+    assert set(re.findall(r"\$labels\.(\w+)", told)) <= grouped
+    assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
+
+
+def test_alerts_have_names_of_their_own_and_a_bracket_for_each_bracket() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(set(names)) == len(names) > 10
+    for rule in RULES:
+        for left, right in ("()", "{}", "[]"):
+            assert rule["expr"].count(left) == rule["expr"].count(right)

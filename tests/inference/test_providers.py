@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from inference_app.catalogue.config import ProviderEntry, parse
 from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.clients import MAX_MODELS, build_model, close_clients
+from inference_app.providers import clients
+from inference_app.providers.clients import MAX_MODELS, build_model, close_clients, preload_models
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -99,3 +100,23 @@ async def test_deepseek_is_asked_for_json_in_the_way_it_knows(monkeypatch: Any) 
     built = await build_model(Candidate("deepseek", "deepseek-chat"), parse(None).providers["deepseek"])
     assert built.json_schema is False
     assert built.model.profile.get("supports_json_object_output") is True
+
+
+async def test_the_first_request_for_a_preloaded_provider_loads_nothing(monkeypatch: Any) -> None:
+    """Loading a library holds up every other tenant of the process."""
+    config = parse({
+        "providers": {
+            "p": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none", "models": ["small", "large"]},
+            "keyless": {"base_url": "http://127.0.0.1:9/v1", "api_key_env": "NOBODYS_KEY", "models": ["any"]},
+        }
+    })  # fmt: skip
+    monkeypatch.setattr(clients, "models_config", lambda: config)
+    await preload_models()
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a model was built for a request")
+
+    monkeypatch.setattr(clients, "_build_in_pool", refuse)
+    assert (await build_model(Candidate("p", "small"), config.providers["p"])).model.model_name == "small"
+    with pytest.raises(AssertionError):
+        await build_model(Candidate("keyless", "any"), config.providers["keyless"])

@@ -63,6 +63,22 @@ def test_a_provider_may_be_named_outright_with_a_model_it_does_not_list(separato
     assert names(config_of(), f"one{separator}vendor/new:latest") == ["one:vendor/new:latest"]
 
 
+def test_a_listed_name_is_never_split() -> None:
+    router = local("openai/gpt-x", "mistral:7b", "two/shared", "one:alpha:free")
+    config = config_of(providers={"one": local("alpha"), "two": local("shared"), "router": router}, fallback_chain=[])
+    for name in ("openai/gpt-x", "mistral:7b", "two/shared", "one:alpha:free"):
+        assert names(config, name) == [f"router:{name}"]
+    assert names(config, "one:alpha") == ["one:alpha"]
+    assert names(config, "router:openai/gpt-x") == ["router:openai/gpt-x"]
+    assert names(config, "router/mistral:7b") == ["router:mistral:7b"]
+
+
+def test_a_listed_name_whose_provider_has_no_key_may_name_another_provider_outright() -> None:
+    keyless = {"base_url": "http://127.0.0.1:1/v1", "api_key_env": "NO_SUCH_KEY", "models": ["one/alpha"]}
+    config = config_of(providers={"one": local("alpha"), "router": keyless}, fallback_chain=[])
+    assert names(config, "one/alpha") == ["one:alpha"]
+
+
 @pytest.mark.parametrize("name", ["qwen3:14b", "vendor/model", "one", "one:", ":x", ""])
 def test_what_stands_before_the_separator_is_a_provider_only_when_it_is_known(name: str) -> None:
     assert provider_of(config_of(), name) is None

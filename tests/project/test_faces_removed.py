@@ -27,6 +27,7 @@ PATHS = {
     "responses": "/v1/responses",
     "agentbus": "/api/v1/sessions/{session_id}",
     "codelab": "/tool/execute/{session_id}",
+    "mesh": "/tasks/{task_id}",
 }
 """A path of each face in the document."""
 

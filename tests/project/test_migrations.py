@@ -30,7 +30,7 @@ BEFORE = frozenset({
 
 def own_migrations() -> Iterator[tuple[str, str, type[migrations.Migration]]]:
     for config in apps.get_app_configs():
-        folder = settings.BASE_DIR / config.label / "migrations"
+        folder = settings.BASE_DIR.joinpath(*config.name.split("."), "migrations")
         for path in sorted(folder.glob("0*.py")) if config.path.startswith(str(settings.BASE_DIR)) else ():
             module = import_module(f"{config.name}.migrations.{path.stem}")
             yield config.label, path.stem, module.Migration

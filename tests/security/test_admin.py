@@ -14,6 +14,7 @@ from django.contrib.admin import ModelAdmin
 from django.test import Client
 
 from admin_app.site import SITE
+from agents_app.models import Agent, AgentState
 from core_app import jsontext
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
@@ -59,6 +60,8 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
     Price.objects.create(provider=SECRET, model="m", input=1, output=1)
     TenantModels.objects.create(tenant=tenant, patterns=[SECRET])
     Budget.objects.create(tenant=tenant, model=SECRET, period="day", tokens=1)
+    Agent.objects.create(tenant=tenant, public_id=SECRET, name=SECRET, type="model", entry={"env": {"KEY": SECRET}})
+    AgentState.objects.create(tenant=tenant, agent_id=SECRET)
     return waiting
 
 

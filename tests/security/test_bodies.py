@@ -69,7 +69,8 @@ async def test_an_odd_media_type_is_the_clients_error(api: Client, media_type: s
 async def test_an_odd_query_is_the_clients_error(api: Client, operation: Operation) -> None:
     for query in QUERIES:
         # An unknown session's stream: one that exists would not end.
-        answer = await api.get(f"{operation.path()}?{query}")
+        of_nobody = "&taskId=nobodys" if operation.template.endswith("/events") else ""
+        answer = await api.get(f"{operation.path()}?{query}{of_nobody}")
         assert answer.status < 500 or operation.template == "/readyz", query
         _check_shape(answer.body)
 

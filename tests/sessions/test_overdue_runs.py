@@ -14,9 +14,10 @@ from core_app import clock, database
 from events_app.models import Stream
 from sessions_app.legs import runner, start
 from sessions_app.legs.sweep import sweep
-from sessions_app.models import AgentSession, Run
+from sessions_app.models import AgentSession, Run, RunState
+from sessions_app.services.run_pause import run_pause
 from tests.gateway_harness import Client, eventually
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import Gate, ScriptedEngine
 
 
 def begin_earlier(run_id: str, seconds: float) -> None:
@@ -127,3 +128,29 @@ async def test_a_start_that_finds_the_database_away_is_not_counted(
     # The lease stays with this process, which looks again when it has run out; the test does not wait for that.
     await eventually(lambda: not runner.RUNNER.running)
     assert (await database.run(Run.objects.get, pk=run_id)).stalled == 0
+
+
+async def test_a_leg_that_ends_by_a_clock_that_is_behind_takes_no_time_off_its_run(
+    api: Client, script: ScriptedEngine
+) -> None:
+    """The leg began in a process whose clock was ahead: the run would have had that much longer for the rest."""
+    gate = Gate()
+
+    async def wait(leg: Leg) -> LegOutcome:
+        await gate.pass_through()
+        return Finished("done")
+
+    script.behaviour = wait
+    run_id = await api.prompt(await api.session(), "go")
+    await gate.arrival()
+
+    def pause() -> int:
+        with transaction.atomic():
+            run = Run.objects.select_related("session").get(pk=run_id)
+            run.active_ms, run.leg_started_at = 5000, clock.now() + timedelta(hours=1)
+            run_pause(run.session, run, RunState.READY)
+            transaction.set_rollback(True)
+        return run.active_ms
+
+    assert await database.run(pause) == 5000
+    gate.open()

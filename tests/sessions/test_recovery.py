@@ -16,13 +16,14 @@ from core_app.database import TransactionLost, write_transaction
 from events_app import log
 from events_app.flusher import FLUSHER
 from events_app.lease import Renewal, lease_revoke
-from sessions_app.legs import lease_keeper
+from sessions_app.legs import lease_keeper, runner
 from sessions_app.legs.checkpoints import leg_end
 from sessions_app.legs.runner import RUNNER
 from sessions_app.legs.start import leg_start
 from sessions_app.models import Message, Run, SteeringNote
 from tests.gateway_harness import Client, Frame, GatewayHarness, eventually
 from tests.scripted_engine import Crash, Gate, ScriptedEngine, crashing_leg, gated_leg, say, saying_leg, stream
+from tools_app.executors import mcp
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -437,3 +438,22 @@ async def test_a_prompt_whose_wake_up_is_lost_is_found_by_the_sweep(
     WAKEUPS.listener = RUNNER.wake
     await _sweep()
     assert (await api.follow_run(session, request_id))["status"] == "completed"
+
+
+async def test_what_prompts_will_need_is_loaded_ahead_and_a_mistake_in_one_part_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[str] = []
+
+    async def fail() -> None:
+        loaded.append("models")
+        raise ValueError("The configuration cannot be read.")
+
+    async def load() -> None:
+        loaded.append("mcp")
+
+    monkeypatch.setattr(runner, "WARM_AFTER_SECONDS", 0)
+    monkeypatch.setattr(runner, "preload_models", fail)
+    monkeypatch.setattr(mcp, "preload", load)
+    await runner._load_engines()
+    assert loaded == ["models", "mcp"]

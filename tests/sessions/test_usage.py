@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from agents_app.engine import Finished, Leg, LegOutcome
+from core_app import database
+from tenants_app.models import LedgerEntry
 from tests.conftest import Caller
 from tests.fixed_clock import NOON, clock_fixed
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import USAGE, ScriptedEngine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,3 +67,26 @@ async def test_usage_is_the_operators_and_the_tenants_own(
     await api.run(await api.session(), "one")
     assert (await gateway.client(colleague).get("/v1/usage")).error == (403, "forbidden")
     assert (await gateway.client(stranger).get("/v1/usage")).json["usage"] == []
+
+
+async def test_a_request_is_in_the_ledger_when_retention_has_removed_an_earlier_one_of_its_run(
+    api: Client, script: ScriptedEngine
+) -> None:
+    """A number that followed from the count of rows would be that of another request, and its spend dropped."""
+
+    def forget_first() -> None:
+        LedgerEntry.objects.order_by("response_no")[:1].get().delete()
+
+    async def spend(leg: Leg) -> LegOutcome:
+        for _ in range(3):
+            await leg.spend(USAGE)
+        await database.run(forget_first)
+        await leg.spend(USAGE)
+        return Finished("done")
+
+    script.behaviour = spend
+    session = await api.session()
+    await api.run(session, "go")
+    assert await database.run(LedgerEntry.objects.count) == 3
+    # The run has more usage than the ledger now, which the harness refuses after other tests.
+    await api.delete(f"/v1/sessions/{session}?purge=true")

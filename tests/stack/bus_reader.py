@@ -27,15 +27,24 @@ class BusRefused(Exception):
 
 
 class BusReader:
-    """One client; `sessions` has what it was shown of each of them."""
+    """One client; `sessions` has what it was shown of each of them. Without `by_connect` chance decides how it
+    resumes."""
 
-    def __init__(self, name: str, urls: Sequence[str], sessions: Sequence[str], chance: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        sessions: Sequence[str],
+        chance: random.Random,
+        *,
+        by_connect: bool | None = None,
+    ) -> None:
         self.sessions = {session: Resettable() for session in sessions}
         self.connections = 0
         self._name = name
         self._ports = [int(url.rpartition(":")[2]) for url in urls]
         self._chance = chance
-        self._token = ""
+        self._by_connect = by_connect
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -59,7 +68,7 @@ class BusReader:
     async def _connection(self, client: BusClient) -> None:
         self.connections += 1
         resumes = {name: seen.position for name, seen in self.sessions.items() if seen.events}
-        by_connect = self._chance.random() < 0.5
+        by_connect = self._chance.random() < 0.5 if self._by_connect is None else self._by_connect
         await self._sign_in(client, resumes if by_connect else {})
         for name, seen in self.sessions.items():
             if not by_connect or name not in resumes:

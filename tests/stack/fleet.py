@@ -29,6 +29,9 @@ SETTINGS = {
     "DRAIN_SECONDS": "1",
     # Counted in Redis, and never reached.
     "RATE_LIMIT_RPM": "10000000",
+    # Thousands of clients on this machine stand for clients of as many addresses.
+    "MAX_IDLE_CONNECTIONS": "20000",
+    "MAX_IDLE_PER_ADDRESS": "20000",
     # Enough that faults alone end no run.
     "MAX_ATTEMPTS": "20",
     # Four processes share the hundred connections of a PostgreSQL as it is installed.

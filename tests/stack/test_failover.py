@@ -1,4 +1,4 @@
-"""PostgreSQL fails over to a standby that had not received everything, under a process and its connected clients."""
+"""PostgreSQL fails over to a standby that had not received everything, under a process and clients of every face."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tests.__main__ import services_find
 from tests.settings import DEPLOYMENT
 from tests.stack.client import Client, until
 from tests.stack.deployment import Deployment
+from tests.stack.face_readers import all_have_the_log, all_read, readers_of
 from tests.stack.postgres_process import PostgresMissing, PostgresProcess
 from tests.stack.process import GatewayProcess
-from tests.stack.test_restore import SECONDS, SESSION, reading, run
+from tests.stack.test_restore import SECONDS, SESSION, run
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -62,17 +63,18 @@ async def test_every_client_has_the_log_after_a_failover_or_was_told_from_where(
     client = Client(http, gateway.url)
     await client.create(SESSION)
     await run(client, "the first words")
-    async with reading(client, 3) as readers:
-        connected, ahead, at_base = readers
+    async with readers_of(client, SESSION, 3) as (connected, ahead, at_base):
         base = (await client.log(SESSION))[-1]
-        await until(lambda: all(reader.events[-1:] == [base] for reader in readers), SECONDS, "all have read it")
-        at_base.sleeps()
+        await until(lambda: all_read(base, connected, ahead, at_base), SECONDS, "all have read it")
+        for reader in at_base.values():
+            reader.sleeps()
         await until(lambda: standby.has_received_all(primary), SECONDS, "the standby has it")
         standby.stop()
         await run(client, "words that are lost")
         lost = (await client.log(SESSION))[-1]
-        await until(lambda: connected.events[-1] == ahead.events[-1] == lost, SECONDS, "two have read on")
-        ahead.sleeps()
+        await until(lambda: all_read(lost, connected, ahead), SECONDS, "two of each face have read on")
+        for reader in ahead.values():
+            reader.sleeps()
         primary.stop("immediate")
         standby.take_over(primary)
 
@@ -82,12 +84,8 @@ async def test_every_client_has_the_log_after_a_failover_or_was_told_from_where(
 
         await until(is_ready, SECONDS, "the process is ready again")
         await run(client, "words in their place, and some more of them than there were before " * 3)
-        ahead.wakes()
-        at_base.wakes()
+        for reader in (*ahead.values(), *at_base.values()):
+            reader.wakes()
         log = await client.log(SESSION)
-        await until(lambda: all(reader.events == log for reader in readers), SECONDS, "all have the log")
-        assert at_base.resets == []
-        for reader in (connected, ahead):
-            (told,) = reader.resets
-            assert (told.position, told.data["from"], told.data["to"]) == (base.position, lost.id, base.id)
+        await all_have_the_log(log, SECONDS, base=base, lost=lost, reset=(connected, ahead), not_reset=(at_base,))
         assert len({event.position.partition(".")[2] for event in log[base.id :]} - {""}) == 1

@@ -1,14 +1,14 @@
-"""A backup is restored under connected and disconnected clients: each has the log, or was told from where it is new.
+"""A backup is restored under connected and disconnected clients of every face: each has the log, or was told from where
+it is new.
 
 Embedded, the copy is served at the same port. Distributed, the database is exchanged while the process serves.
 """
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import aiohttp
 import pytest
@@ -16,8 +16,8 @@ import pytest
 from tests.settings import DEPLOYMENT
 from tests.stack.client import Client, until
 from tests.stack.deployment import Deployment, exchange_databases
+from tests.stack.face_readers import all_have_the_log, all_read, all_reset, readers_of
 from tests.stack.process import GatewayProcess
-from tests.stack.reader import Reader
 from tests.stack.test_backup import restore_copy
 
 SESSION = "kept"
@@ -75,47 +75,34 @@ async def test_every_client_has_the_log_after_a_restore_or_was_told_from_where(
     client = Client(http, first.url)
     await client.create(SESSION)
     await run(client, "the first words")
-    async with reading(client, 3) as readers:
-        connected, ahead, at_copy = readers
+    async with readers_of(client, SESSION, 3) as (connected, ahead, at_copy):
         base = (await client.log(SESSION))[-1]
-        await until(lambda: all(reader.events[-1:] == [base] for reader in readers), SECONDS, "all have read it")
-        at_copy.sleeps()
+        await until(lambda: all_read(base, connected, ahead, at_copy), SECONDS, "all have read it")
+        for reader in at_copy.values():
+            reader.sleeps()
         copy = restore_copy(deployment, stack)
         await run(client, "words that are lost")
         lost = (await client.log(SESSION))[-1]
-        await until(lambda: connected.events[-1] == ahead.events[-1] == lost, SECONDS, "two have read on")
-        ahead.sleeps()
+        await until(lambda: all_read(lost, connected, ahead), SECONDS, "two of each face have read on")
+        for reader in ahead.values():
+            reader.sleeps()
         await put_back(copy, first, process("second", copy))
         if moves_on:
             await run(client, "words in their place, and some more of them than there were before " * 3)
-        ahead.wakes()
-        at_copy.wakes()
-        await until(lambda: bool(ahead.resets), SECONDS, "who was ahead is told")
-        await until(lambda: bool(connected.resets), SECONDS, "who was connected is told")
+        for reader in (*ahead.values(), *at_copy.values()):
+            reader.wakes()
+        await until(lambda: all_reset(ahead), SECONDS, "who was ahead is told")
+        await until(lambda: all_reset(connected), SECONDS, "who was connected is told")
         if not moves_on:
             await run(client, "words in their place")
         log = await client.log(SESSION)
         assert log[-1].id > base.id
-        await until(lambda: all(reader.events == log for reader in readers), SECONDS, "all have the log")
-        assert at_copy.resets == []
-        for reader in (connected, ahead):
-            (told,) = reader.resets
-            assert (told.position, told.data["from"], told.data["to"]) == (base.position, lost.id, base.id)
+        await all_have_the_log(log, SECONDS, base=base, lost=lost, reset=(connected, ahead), not_reset=(at_copy,))
         # Before: positions are the numbers they were. After: they say that the offsets mean something else now.
         assert [event.position for event in log[: base.id]] == [str(offset) for offset in range(1, base.id + 1)]
         generations = {event.position.partition(".")[2] for event in log[base.id :]}
         assert len(generations) == 1
         assert generations != {""}
-
-
-@asynccontextmanager
-async def reading(client: Client, count: int) -> AsyncIterator[list[Reader]]:
-    """Opens readers of the session."""
-    readers = [Reader(client, SESSION) for _ in range(count)]
-    try:
-        yield readers
-    finally:
-        await asyncio.gather(*(reader.stop() for reader in readers))
 
 
 @pytest.mark.skipif(DEPLOYMENT != "embedded", reason="A crash of PostgreSQL is in test_outages.py.")

@@ -56,8 +56,14 @@ class Session:
 
     def planned_by_agent(self, name: str, args: Any, approval_hint: str | None = None) -> str:
         """Plans a call that an external agent addressed to the client."""
+        return self._plan_one(ToolRequest(name, args, "call_0", for_client=True, approval_hint=approval_hint))
+
+    def planned_for_agent(self, name: str, args: Any) -> str:
+        """Plans a call that an external agent makes itself."""
+        return self._plan_one(ToolRequest(name, args, "call_0", for_agent=True, approval_hint="The agent asks."))
+
+    def _plan_one(self, request: ToolRequest) -> str:
         self.messages += 1
-        request = ToolRequest(name, args, "call_0", for_client=True, approval_hint=approval_hint)
         with database.write_transaction():
             planned = calls.calls_plan(
                 tenant_id=self.tenant.pk,

@@ -24,6 +24,7 @@ from tests.tools.conftest import Session
 from tools_app import calls, registry
 from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
+from tools_app.executors.mcp_connection import Connection
 from tools_app.states import CallState
 from tools_app.types import UNKNOWN_EFFECT, CallResult
 
@@ -234,17 +235,25 @@ async def test_a_server_that_failed_is_left_alone_for_a_pause_that_grows(
     server = await silent()
     configured(local={"url": server.url})
     monkeypatch.setattr("tools_app.executors.mcp_connection.CONNECT_SECONDS", 0.2)
+    attempts: list[str] = []
+    open_connection = Connection.open
+
+    async def count(self: Connection) -> None:
+        attempts.append("opened")
+        await open_connection(self)
+
+    monkeypatch.setattr(Connection, "open", count)
     moment = 1000.0
     monkeypatch.setattr(mcp, "time", SimpleNamespace(monotonic=lambda: moment))
     for pause in (30.0, 60.0, 120.0):
-        before = server.connections
+        before = len(attempts)
         await builtin.prepare(["mcp:local"])
-        assert server.connections > before
-        before = server.connections
+        assert len(attempts) > before
+        before = len(attempts)
         moment += pause - 1.0
         await builtin.prepare(["mcp:local"])
         assert (await called(session, "add", {"a": 1, "b": 1})).status == "error"
-        assert server.connections == before
+        assert len(attempts) == before
         moment += 1.0
 
 
@@ -259,3 +268,40 @@ async def test_a_silent_server_costs_the_calls_of_others_nothing(
     assert not opening.done()
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
+
+
+@pytest.mark.parametrize("servers", [{}, {"local": local()}], ids=["none", "one"])
+async def test_the_library_is_loaded_ahead_where_servers_are_configured_and_only_there(
+    configured: Any, monkeypatch: pytest.MonkeyPatch, servers: dict[str, Any]
+) -> None:
+    loads: list[str] = []
+    monkeypatch.setattr(mcp, "preload_library", lambda: loads.append("loaded"))
+    configured(**servers)
+    await mcp.preload()
+    assert len(loads) == len(servers)
+
+
+@pytest.mark.parametrize(("waits_from", "turns"), [(0.0, [0, 1, 2, 3, 4]), (1000.0, [])], ids=["long", "short"])
+async def test_legs_that_have_waited_long_for_the_same_attempt_go_on_one_after_the_other(
+    configured: Any, monkeypatch: pytest.MonkeyPatch, waits_from: float, turns: list[int]
+) -> None:
+    """They would go on at once, and other tenants' requests would wait for all of them."""
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(mcp, "pause", note)
+    monkeypatch.setattr(mcp, "LONG_WAIT_SECONDS", waits_from)
+    # Whatever the time between two of them on a busy machine.
+    monkeypatch.setattr(mcp, "SPACING_SECONDS", 1000.0)
+    monkeypatch.setattr(mcp, "LONGEST_SPREAD_SECONDS", 10_000.0)
+    configured(broken={"command": [sys.executable, "-c", "raise SystemExit(1)"]})
+    await asyncio.gather(*(mcp.open_servers(["mcp:broken"]) for _ in range(5)))
+    assert [round(seconds / 1000) for seconds in sorted(pauses)] == turns
+
+
+def test_a_leg_is_kept_back_for_a_bounded_time_and_not_at_all_when_nobody_has_waited_with_it() -> None:
+    server, many = mcp._Server(), 2 * round(mcp.LONGEST_SPREAD_SECONDS / mcp.SPACING_SECONDS)
+    assert max(server.leave_at(1000.0) for _ in range(many)) == 1000.0 + mcp.LONGEST_SPREAD_SECONDS
+    assert server.leave_at(2000.0) == 2000.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.urls import reverse
 
 from core_app.clock import now
 from core_app.database import run, write_transaction
-from core_app.errors import Conflict, NotFound
+from core_app.errors import BadRequest, Conflict, NotFound
 from tenants_app.models import User
 from tests.tools.conftest import Session
 from tools_app import calls, transitions
@@ -208,6 +209,49 @@ def test_an_agents_wish_for_approval_is_asked_first_and_then_the_client(session:
     )
     assert session.call(call_id).state == CallState.REQUESTED
     assert session.event("tool_call_requested")["args"] == {"path": "b"}
+
+
+@pytest.mark.parametrize(
+    ("approve", "comment", "settled"),
+    [
+        (True, None, ("ok", "Permitted.")),
+        (True, "Go.", ("ok", "Permitted. Go.")),
+        (False, "No.", ("rejected", "The user rejected this call: No.")),
+    ],
+)
+def test_a_call_that_an_agent_makes_itself_is_settled_by_the_decision(
+    session: Session, approve: bool, comment: str | None, settled: tuple[str, str]
+) -> None:
+    session.attach("write_file")
+    call_id = session.planned_for_agent("write_file", {"path": "a"})
+    assert session.executed(call_id) is None
+    decide = partial(
+        calls.approval_decide,
+        stream_id=session.stream_id,
+        approval_id=session.event("approval_required")["approvalId"],
+        approve=approve,
+        by="ada",
+        comment=comment,
+        on_settled=session.settled.append,
+    )
+    if approve:
+        with pytest.raises(BadRequest):
+            decide(args={"path": "b"})
+    decide()
+    decide()
+    assert [(one.status, one.content) for one in session.settled] == [settled]
+    result = session.executed(call_id)
+    assert result is not None
+    assert (result.status, result.content) == settled
+
+
+def test_a_call_that_an_agent_makes_itself_needs_no_decision_where_the_operator_says_so(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools_app.targets.operator_rules.approval_rule", lambda name: "never")
+    result = session.executed(session.planned_for_agent("rm", {}))
+    assert result is not None
+    assert (result.status, result.content) == ("ok", "Permitted.")
 
 
 def test_a_registered_tool_answers_an_agent_that_asks_for_its_name(session: Session) -> None:

@@ -21,7 +21,7 @@ from core_app import jsontext
 from core_app.lifecycle import Part, process_wide
 from tools_app import operator_rules
 from tools_app.executors.base import Builtin
-from tools_app.executors.mcp_connection import Connection, Refused, Unreachable
+from tools_app.executors.mcp_connection import Connection, Refused, Unreachable, preload_library
 from tools_app.result_body import as_text
 from tools_app.types import CallContext, Outcome, unknown_outcome
 
@@ -35,6 +35,17 @@ RETRY_SECONDS = 30.0
 
 MAX_RETRY_SECONDS = 600.0
 
+LONG_WAIT_SECONDS = 1.0
+"""A leg that has waited longer for an attempt has probably waited with others: those of a silent server gather for ten
+seconds."""
+
+SPACING_SECONDS = 0.1
+"""The time between two legs that have waited for the same attempt and go on. Twenty that went on at once kept other
+tenants' prompts waiting for a second."""
+
+LONGEST_SPREAD_SECONDS = 3.0
+"""How long a leg is kept back for this at most: beyond it they go on together."""
+
 _NAME = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -47,16 +58,31 @@ class _Server:
     tools: tuple[Any, ...] = ()
     failures: int = 0
     closed_until: float = 0.0
+    next_leaves_at: float = 0.0
+    """When the next leg that has waited for an attempt may go on, by the clock of the loop."""
 
     @property
     def is_open(self) -> bool:
         return self.connection is not None and not self.connection.broken
+
+    def leave_at(self, now: float) -> float:
+        """Returns the time at which a leg that has waited until now goes on."""
+        moment = max(now, self.next_leaves_at)
+        if moment > now + LONGEST_SPREAD_SECONDS:
+            return now + LONGEST_SPREAD_SECONDS
+        self.next_leaves_at = moment + SPACING_SECONDS
+        return moment
 
     def note_failure(self) -> None:
         """Starts the pause before the next attempt."""
         self.tools = ()
         pause = min(RETRY_SECONDS * 2**self.failures, MAX_RETRY_SECONDS)
         self.failures, self.closed_until = self.failures + 1, time.monotonic() + pause
+
+
+async def pause(seconds: float) -> None:
+    """Keeps a leg back that has waited with others."""
+    await asyncio.sleep(seconds)
 
 
 class McpServers(Part):
@@ -85,7 +111,7 @@ class McpServers(Part):
 
     async def open(self, servers: Sequence[str]) -> None:
         """Connects to those of the servers that are not connected and may be tried, all at once. Returns when each is
-        connected or has failed."""
+        connected or has failed; callers that have waited long for the same attempt go on one after the other."""
         sections = operator_rules.rules().mcp
         closed = [server for server in servers if server in sections and self._may_open(server)]
         if closed:
@@ -129,7 +155,11 @@ class McpServers(Part):
         return known is None or not (known.is_open or known.closed_until > time.monotonic())
 
     async def _open_all(self, sections: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        began = asyncio.get_running_loop().time()
         await asyncio.gather(*(self._connect(*entry) for entry in sections), return_exceptions=True)
+        now = asyncio.get_running_loop().time()
+        if now - began >= LONG_WAIT_SECONDS:
+            await pause(max(self._servers[server].leave_at(now) for server, _ in sections) - now)
 
     async def _connect(self, server: str, section: Mapping[str, Any]) -> Connection:
         """Returns the server's connection. Everybody who needs it while it is being opened waits for the same attempt.
@@ -178,6 +208,12 @@ class McpServers(Part):
 
 
 SERVERS = process_wide(McpServers())
+
+
+async def preload() -> None:
+    """Loads the library of MCP servers in a thread, if any server is configured."""
+    if operator_rules.rules().mcp:
+        await asyncio.to_thread(preload_library)
 
 
 async def open_servers(names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 The library requires that the task that enters a context leaves it, so a dedicated task owns them. A broken connection
 stays broken; `tools_app.executors.mcp` opens a new one at the next use. The imports inside functions are deliberate:
-the library takes 0.9 s to load, which a gateway without MCP servers does not pay.
+the library takes 0.9 s to load, which a gateway without MCP servers does not pay (`preload_library`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,6 +30,12 @@ CLOSE_SECONDS = 5.0
 
 MAX_TOOLS = 256
 MAX_PAGES = 20
+
+
+def preload_library() -> None:
+    """Loads the library, which would else delay the whole process at the first use of a server."""
+    for module in ("mcp", "mcp.client.stdio", "mcp.client.streamable_http"):
+        import_module(module)
 
 
 class Unreachable(Exception):

@@ -23,6 +23,7 @@ class _Call:
     given_id: str
     name: str
     custom: bool
+    signature: str | None = None
     pieces: list[str] = field(default_factory=list)
     started: bool = False
 
@@ -44,6 +45,7 @@ class CallSequencer:
         self._new_id = new_id
         self._ids: set[str] = set(taken)
         self._waiting: list[_Call] = []
+        self._closed: set[Any] = set()
         self.seen = False
 
     @property
@@ -51,17 +53,17 @@ class CallSequencer:
         """True if every open call is complete."""
         return all(call.complete for call in self._waiting)
 
-    def read_deltas(self, deltas: Any) -> Iterator[Step]:
-        """Yields the steps of the `tool_calls` of a delta or a complete message."""
+    def read_deltas(self, deltas: Any, choice: int = 0) -> Iterator[Step]:
+        """Yields the steps of the `tool_calls` of a delta or a complete message. Each choice has indexes of its own."""
         for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-            yield from self._take_delta(delta, position, alone=len(deltas) == 1)
+            yield from self._take_delta(delta, position, choice, alone=len(deltas) == 1)
 
     def end(self) -> Iterator[Step]:
         """Yields the remaining steps of all open calls, in order."""
         while self._waiting:
             yield from self._close_first()
 
-    def _take_delta(self, delta: Json, position: int, *, alone: bool) -> Iterator[Step]:
+    def _take_delta(self, delta: Json, position: int, choice: int, *, alone: bool) -> Iterator[Step]:
         called = delta.get("custom") or delta.get("function") or {}
         custom = delta.get("custom") is not None
         given_id, name = delta.get("id") or "", called.get("name") or ""
@@ -70,13 +72,19 @@ class CallSequencer:
         index = delta.get("index")
         if index is None:
             # A delta without index and name continues the newest call.
-            index = self._waiting[-1].index if alone and self._waiting and not name else position
+            index = self._waiting[-1].index if alone and self._waiting and not name else (choice, position)
+        else:
+            index = (choice, index)
         call = self._find_open(index, given_id, name, text)
+        if call is None and index in self._closed and not (name or given_id or text.strip()):
+            # The rest of a call that other content has ended.
+            return
         if call is None:
-            call = _Call(index, given_id, name, custom)
+            call = _Call(index, given_id, name, custom, signature_of(delta))
             self._waiting.append(call)
             self.seen = True
         call.given_id, call.name = call.given_id or given_id, call.name or name
+        call.signature = call.signature or signature_of(delta)
         if text:
             call.pieces.append(text)
         if call is self._waiting[0]:
@@ -112,13 +120,14 @@ class CallSequencer:
         call.started = True
         call_id = call.given_id if call.given_id and call.given_id not in self._ids else self._new_id("call")
         self._ids.add(call_id)
-        yield CallStart(call_id, call.name, call.custom)
+        yield CallStart(call_id, call.name, call.custom, call.signature)
         if call.pieces:
             yield CallInput("".join(call.pieces))
 
     def _close_first(self) -> Iterator[Step]:
         """Ends the first call and yields the buffered part of the next one."""
         call = self._waiting.pop(0)
+        self._closed.add(call.index)
         if not call.started:
             yield from self._emit_start(call)
         if not call.custom and not "".join(call.pieces).strip():
@@ -128,6 +137,14 @@ class CallSequencer:
         yield CallEnd(call.complete)
         if self._waiting and self._waiting[0].name:
             yield from self._emit_start(self._waiting[0])
+
+
+def signature_of(delta: Json) -> str | None:
+    """Returns Gemini's signature of a call, or of the text of a delta."""
+    extra = delta.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) and signature else None
 
 
 def _parse_json(text: str) -> Any:

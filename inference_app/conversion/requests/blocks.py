@@ -7,6 +7,7 @@ from typing import Any
 
 from core_app.errors import BadRequest
 from inference_app.conversion.requests.content import file_part, image_part, text_part
+from inference_app.conversion.requests.media import InlineData, inline_data
 from inference_app.conversion.validation import (
     Json,
     field_error,
@@ -62,14 +63,14 @@ def _image(path: str, block: Json) -> Json:
     source = require_object(block.get("source"), f"{path}.source")
     if source.get("type") == "url":
         return image_part(require_nonempty(source.get("url"), f"{path}.source.url"))
-    return image_part(_data_url(path, source))
+    return image_part(_inline(path, source).url)
 
 
-def _data_url(path: str, source: Json) -> str:
+def _inline(path: str, source: Json) -> InlineData:
     if source.get("type") != "base64":
         raise field_error(f"{path}.source", "names what the provider cannot read: send base64.")
     media_type = require_nonempty(source.get("media_type"), f"{path}.source.media_type")
-    return f"data:{media_type};base64,{require_nonempty(source.get('data'), f'{path}.source.data')}"
+    return inline_data(media_type, require_nonempty(source.get("data"), f"{path}.source.data"))
 
 
 def _document(path: str, block: Json) -> Iterator[Json]:
@@ -78,8 +79,12 @@ def _document(path: str, block: Json) -> Iterator[Json]:
         yield text_part(require_string(source.get("data"), f"{path}.source.data"))
     elif source.get("type") == "content":
         yield from parts_of(source.get("content"), f"{path}.source.content")
+    elif source.get("type") == "url":
+        yield file_part(file_url=require_nonempty(source.get("url"), f"{path}.source.url"), path=path)
+    elif (text := (inline := _inline(path, source)).text) is not None:
+        yield text_part(text)
     else:
-        yield file_part(filename=str(block.get("title") or "document.pdf"), file_data=_data_url(path, source))
+        yield file_part(filename=str(block.get("title") or "document.pdf"), file_data=inline.url)
 
 
 def _search_result(path: str, block: Json) -> Json:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from core_app import jsontext
 from core_app.errors import BadRequest
+from inference_app.conversion.exact_json import parse_object
+from inference_app.conversion.requests.media import parse_data_url
 from inference_app.conversion.validation import (
     Json,
     field_error,
@@ -18,10 +17,6 @@ from inference_app.conversion.validation import (
     require_object,
     require_string,
 )
-
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+\Z")
-_OTHER = re.compile(r"[^A-Za-z0-9_-]")
-_DATA_URL = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
 
 
 def blocks_of(content: Any, field: str) -> Iterator[Json]:
@@ -41,21 +36,11 @@ def pick_cache_control(part: Json) -> Json:
     return pick_fields(part, ("cache_control",))
 
 
-def call_id_of(given: str) -> str:
-    """Returns a call id in Anthropic's characters; other providers use more (`functions.look:0`)."""
-    if _PLAIN_ID.match(given):
-        return given
-    return f"{_OTHER.sub('_', given)}_{hashlib.sha256(given.encode('utf-8', 'replace')).hexdigest()[:8]}"
-
-
 def arguments_of(arguments: Any) -> Json:
-    """Returns a call's arguments as an object; other values are kept under `invalid_json`."""
+    """Returns a call's arguments as an object that keeps its text; other values are kept under `invalid_json`."""
     text = require_string(arguments or "{}", "arguments")
-    try:
-        value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))
-    except BadRequest:
-        value = None
-    return value if isinstance(value, dict) else {"invalid_json": text}
+    value = parse_object(text)
+    return value if value is not None else {"invalid_json": text}
 
 
 def _block(path: str, part: Json) -> Json:
@@ -65,9 +50,9 @@ def _block(path: str, part: Json) -> Json:
     if kind == "refusal":
         return {"type": "text", "text": require_string(part.get("refusal"), f"{path}.refusal")}
     if kind == "image_url":
-        url = require_nonempty(
-            require_object(part.get("image_url"), f"{path}.image_url").get("url"), f"{path}.image_url.url"
-        )
+        image = part.get("image_url")
+        given = image if isinstance(image, str) else require_object(image, f"{path}.image_url").get("url")
+        url = require_nonempty(given, f"{path}.image_url.url")
         return {"type": "image", "source": _source(url, f"{path}.image_url.url")}
     if kind == "file":
         return _document(path, require_object(part.get("file"), f"{path}.file"))
@@ -75,14 +60,22 @@ def _block(path: str, part: Json) -> Json:
 
 
 def _source(url: str, field: str) -> Json:
-    if (head := _DATA_URL.match(url)) is not None:
-        return {"type": "base64", "media_type": head.group(1), "data": url[head.end() :]}
+    if (inline := parse_data_url(url)) is not None:
+        return {"type": "base64", "media_type": inline.media_type, "data": inline.data}
     if url.startswith(("http://", "https://")):
         return {"type": "url", "url": url}
     raise field_error(field, "must be a base64 data URL or an http(s) address.")
 
 
 def _document(path: str, file: Json) -> Json:
-    source = _source(require_nonempty(file.get("file_data"), f"{path}.file.file_data"), f"{path}.file.file_data")
+    """Returns a document; Anthropic takes text as text, and other inline documents as base64."""
     titled = {"title": file["filename"]} if file.get("filename") else {}
-    return {"type": "document", "source": source, **titled}
+    if file.get("file_url"):
+        source = _source(require_nonempty(file["file_url"], f"{path}.file.file_url"), f"{path}.file.file_url")
+        return {"type": "document", "source": source, **titled}
+    url = require_nonempty(file.get("file_data"), f"{path}.file.file_data")
+    inline = parse_data_url(url)
+    if inline is not None and (text := inline.text) is not None:
+        source = {"type": "text", "media_type": "text/plain", "data": text}
+        return {"type": "document", "source": source, **titled}
+    return {"type": "document", "source": _source(url, f"{path}.file.file_data"), **titled}

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from core_app.errors import BadRequest
-from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, call_id_of, pick_cache_control
+from inference_app.conversion.requests.chat_blocks import arguments_of, blocks_of, pick_cache_control
+from inference_app.conversion.requests.state import BLOCKS
+from inference_app.conversion.sealed_reasoning import blocks_of_wire
 from inference_app.conversion.validation import (
     Json,
     field_error,
@@ -30,12 +32,12 @@ DEFAULT_MAX_TOKENS = 8192
 MAPPED = frozenset(
     {
         "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "max_tokens",
-        "max_completion_tokens", "reasoning_effort", "stop", "user", "stream", "temperature",
+        "max_completion_tokens", "reasoning_effort", "stop", "user", "stream",
     }
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "modalities",
+        "frequency_penalty", "logit_bias", "logprobs", "metadata", "modalities",
         "moderation", "n", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention", "safety_identifier", "seed", "service_tier", "store", "stream_options",
         "top_logprobs", "verbosity", "web_search_options",
@@ -51,13 +53,24 @@ def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
     """Returns the Messages request and the names of the dropped tools."""
     tools, dropped = _tools(chat)
     system, others = _system(list(iter_objects(chat.get("messages"), "messages")))
-    limit = chat.get("max_completion_tokens") or chat.get("max_tokens") or DEFAULT_MAX_TOKENS
-    body: Json = {"model": chat.get("model"), "max_tokens": limit, **system, "messages": _messages(others)}
+    body: Json = {"model": chat.get("model"), "max_tokens": _limit(chat), **system, "messages": _messages(others)}
     if tools:
-        body |= {"tools": tools, **_choice(chat)}
+        tools, choice = _choice(chat, tools, dropped)
+        body |= {"tools": tools, **choice} if tools else {}
     body |= _fields(chat)
     body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
     return ({**body, "stream": True} if chat.get("stream") else body), dropped
+
+
+def _limit(chat: Json) -> Any:
+    """Returns the limit of the completion, to which a budget for thinking is added if there is no limit."""
+    given = chat.get("max_completion_tokens") or chat.get("max_tokens")
+    thinking = chat.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    budget = budget if isinstance(budget, int) else 0
+    if given is None:
+        return DEFAULT_MAX_TOKENS + budget
+    return given + budget if isinstance(given, int) and given <= budget else given
 
 
 def _system(messages: list[tuple[str, Json]]) -> tuple[Json, list[tuple[str, Json]]]:
@@ -129,13 +142,15 @@ def _tool_result(path: str, message: Json) -> Json:
     content = _simplify(list(blocks_of(message.get("content"), f"{path}.content")) or [{"type": "text", "text": ""}])
     return {
         "type": "tool_result",
-        "tool_use_id": call_id_of(call_id),
+        "tool_use_id": call_id,
         "content": content,
         **pick_cache_control(message),
     }
 
 
 def _assistant_blocks(path: str, message: Json) -> Iterator[Json]:
+    for block in blocks_of_wire(message.get(BLOCKS) or (), "anthropic"):
+        yield _thinking(block)
     yield from blocks_of(message.get("content"), f"{path}.content")
     if message.get("refusal"):
         yield {"type": "text", "text": message["refusal"]}
@@ -143,10 +158,17 @@ def _assistant_blocks(path: str, message: Json) -> Iterator[Json]:
         function = require_object(call.get("function"), f"{call_path}.function")
         yield {
             "type": "tool_use",
-            "id": call_id_of(require_nonempty(call.get("id"), f"{call_path}.id")),
+            "id": require_nonempty(call.get("id"), f"{call_path}.id"),
             "name": require_nonempty(function.get("name"), f"{call_path}.function.name"),
             "input": arguments_of(function.get("arguments")),
         }
+
+
+def _thinking(block: Json) -> Json:
+    seal = block["seal"]
+    if "data" in seal:
+        return {"type": "redacted_thinking", "data": seal["data"]}
+    return {"type": "thinking", "thinking": block["text"], "signature": seal.get("signature", "")}
 
 
 def _tools(chat: Json) -> tuple[list[Json], tuple[str, ...]]:
@@ -159,6 +181,8 @@ def _tools(chat: Json) -> tuple[list[Json], tuple[str, ...]]:
         function = require_object(tool.get("function"), f"{path}.function")
         name = require_nonempty(function.get("name"), f"{path}.function.name")
         schema = function.get("parameters") or {"type": "object", "properties": {}}
+        if isinstance(schema, dict) and "type" not in schema:
+            schema = {"type": "object", **schema}
         tools.append(
             {
                 "name": name,
@@ -171,19 +195,34 @@ def _tools(chat: Json) -> tuple[list[Json], tuple[str, ...]]:
     return tools, tuple(dict.fromkeys(dropped))
 
 
-def _choice(chat: Json) -> Json:
+def _choice(chat: Json, tools: list[Json], dropped: tuple[str, ...]) -> tuple[list[Json], Json]:
+    """Returns the tools that the choice allows, and `tool_choice`."""
     wanted = chat.get("tool_choice")
     choice: Json | None = None
-    if isinstance(wanted, dict) and wanted.get("type") == "function":
-        function = require_object(wanted.get("function"), "tool_choice.function")
-        choice = {"type": "tool", "name": require_nonempty(function.get("name"), "tool_choice.function.name")}
+    if isinstance(wanted, dict) and wanted.get("type") == "allowed_tools":
+        allowed = require_object(wanted.get("allowed_tools"), "tool_choice.allowed_tools")
+        names = [
+            _chosen_name(tool) for _, tool in iter_objects(allowed.get("tools"), "tool_choice.allowed_tools.tools")
+        ]
+        tools = [tool for tool in tools if tool["name"] in names]
+        wanted = allowed.get("mode") or "auto"
+    if isinstance(wanted, dict):
+        name = require_nonempty(_chosen_name(wanted), "tool_choice.function.name")
+        if name not in dropped:
+            choice = {"type": "tool", "name": name}
     elif isinstance(wanted, str):
         if wanted not in _CHOICES:
             raise BadRequest("tool_choice must be auto, none, required or a function.", field="tool_choice")
         choice = {"type": _CHOICES[wanted]}
     if chat.get("parallel_tool_calls") is False and (choice or {}).get("type") != "none":
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
-    return {} if choice is None else {"tool_choice": choice}
+    return tools, {} if choice is None else {"tool_choice": choice}
+
+
+def _chosen_name(choice: Json) -> Any:
+    """Returns the name in chat's choice of a function or of a free-form tool."""
+    inner = choice.get(str(choice.get("type")))
+    return inner.get("name") if isinstance(inner, dict) else choice.get("name")
 
 
 def _fields(chat: Json) -> Json:
@@ -192,9 +231,6 @@ def _fields(chat: Json) -> Json:
         fields["stop_sequences"] = [stop] if isinstance(stop, str) else optional_array(stop, "stop")
     if chat.get("user"):
         fields["metadata"] = {"user_id": chat["user"]}
-    if isinstance(temperature := chat.get("temperature"), int | float):
-        # Chat's range is 0 to 2, Anthropic's 0 to 1.
-        fields["temperature"] = min(temperature, 1)
     output: Json = {}
     if isinstance(effort := chat.get("reasoning_effort"), str) and effort in _EFFORTS:
         output["effort"] = _EFFORTS[effort]

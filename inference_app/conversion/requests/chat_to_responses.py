@@ -5,11 +5,15 @@ The first system message becomes `instructions`. `store` is false unless the cli
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from core_app.errors import BadRequest
 from inference_app.conversion.requests.content import text_of
+from inference_app.conversion.requests.media import normal_url
+from inference_app.conversion.requests.state import BLOCKS
+from inference_app.conversion.sealed_reasoning import blocks_of_wire
 from inference_app.conversion.validation import (
     Json,
     field_error,
@@ -29,12 +33,16 @@ MAPPED = frozenset(
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "modalities", "moderation", "n",
+        "frequency_penalty", "logit_bias", "modalities", "moderation", "n",
         "prediction", "presence_penalty", "seed", "stop", "stream_options", "web_search_options",
         "prompt_cache_options",
     }
 )  # fmt: skip
 """Fields that the Responses API cannot express."""
+
+
+_REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-5(?!.*chat)|codex|grok-4|gpt-oss)")
+_SEALED = "reasoning.encrypted_content"
 
 
 def chat_to_responses(chat: Json) -> Json:
@@ -43,7 +51,7 @@ def chat_to_responses(chat: Json) -> Json:
     body: Json = {"model": chat.get("model"), "input": items, "store": chat.get("store") is True}
     if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
         body["instructions"] = items.pop(0)["content"]
-    body |= _tools(chat) | _text(chat) | _limits(chat)
+    body |= _tools(chat) | _text(chat) | _limits(chat) | _include(chat, stored=body["store"])
     body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
     return {**body, "stream": True} if chat.get("stream") else body
 
@@ -71,6 +79,9 @@ def _texts(content: Any, field: str) -> Iterator[Json]:
 
 def _assistant(path: str, message: Json) -> Iterator[Json]:
     content = message.get("content")
+    if content or message.get("tool_calls") or message.get("refusal"):
+        for block in blocks_of_wire(message.get(BLOCKS) or (), "openai"):
+            yield _reasoning(block)
     text = content if isinstance(content, str) else "".join(p["text"] for p in _texts(content, f"{path}.content"))
     parts: list[Json] = [{"type": "output_text", "text": text, "annotations": []}] if text else []
     if message.get("refusal"):
@@ -79,6 +90,13 @@ def _assistant(path: str, message: Json) -> Iterator[Json]:
         yield {"type": "message", "role": "assistant", "content": parts}
     for call_path, call in iter_objects(message.get("tool_calls"), f"{path}.tool_calls"):
         yield _call(call_path, call)
+
+
+def _reasoning(block: Json) -> Json:
+    seal = block["seal"]
+    summary = [{"type": "summary_text", "text": block["text"]}] if block["text"] else []
+    known = {"id": seal["id"]} if seal.get("id") else {}
+    return {"type": "reasoning", **known, "summary": summary, "encrypted_content": seal["encrypted_content"]}
 
 
 def _call(path: str, call: Json) -> Json:
@@ -101,10 +119,13 @@ def _part(path: str, part: Json) -> Json:
     if kind == "text":
         return {"type": "input_text", "text": require_string(part.get("text"), f"{path}.text")}
     if kind == "image_url":
-        image = require_object(part.get("image_url"), f"{path}.image_url")
-        return {"type": "input_image", "image_url": image.get("url"), **pick_fields(image, ("detail",))}
+        given = part.get("image_url")
+        image = {"url": given} if isinstance(given, str) else require_object(given, f"{path}.image_url")
+        url = normal_url(require_string(image.get("url"), f"{path}.image_url.url"))
+        return {"type": "input_image", "image_url": url, **pick_fields(image, ("detail",))}
     if kind == "file":
-        return {"type": "input_file", **require_object(part.get("file"), f"{path}.file")}
+        file = require_object(part.get("file"), f"{path}.file")
+        return {"type": "input_file", **{name: value for name, value in file.items() if name != "path"}}
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": part.get("input_audio")}
     raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
@@ -112,10 +133,10 @@ def _part(path: str, part: Json) -> Json:
 
 def _tools(chat: Json) -> Json:
     tools = [_tool(path, tool) for path, tool in iter_objects(chat.get("tools"), "tools")]
-    choice = chat.get("tool_choice")
     if not tools:
         return {}
-    return {"tools": tools, **({"tool_choice": _choice(choice)} if choice is not None else {})}
+    choice = _choice(chat.get("tool_choice"))
+    return {"tools": tools, **({"tool_choice": choice} if choice is not None else {})}
 
 
 def _tool(path: str, tool: Json) -> Json:
@@ -161,6 +182,13 @@ def _limits(chat: Json) -> Json:
         fields["max_output_tokens"] = limit
     if chat.get("reasoning_effort"):
         fields["reasoning"] = {"effort": chat["reasoning_effort"]}
-    if chat.get("logprobs"):
-        fields["include"] = ["message.output_text.logprobs"]
     return fields
+
+
+def _include(chat: Json, *, stored: bool) -> Json:
+    """Returns `include`: a model that reasons has to get its reasoning back, which nobody stores."""
+    included = ["message.output_text.logprobs"] if chat.get("logprobs") else []
+    # Others refuse the field.
+    if not stored and _REASONING_MODEL.match(str(chat.get("model"))):
+        included.append(_SEALED)
+    return {"include": included} if included else {}

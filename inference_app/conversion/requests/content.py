@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from inference_app.conversion.requests.media import normal_url
 from inference_app.conversion.validation import Json
 
 PARAGRAPH = "\n\n"
@@ -22,11 +23,11 @@ def text_part(text: str) -> Json:
 
 def image_part(url: str, detail: Any = None) -> Json:
     """Returns an image part with a web address or a data URL."""
-    return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
+    return {"type": "image_url", "image_url": {"url": normal_url(url), **({"detail": detail} if detail else {})}}
 
 
 def file_part(**fields: str) -> Json:
-    """Returns a file part."""
+    """Returns a file part. One with a `file_url`, which chat cannot express, has the client's `path` of it."""
     return {"type": "file", "file": fields}
 
 

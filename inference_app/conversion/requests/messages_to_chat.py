@@ -7,10 +7,11 @@ for models that require it), blocks of hosted tools and `cache_control` are left
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from core_app import jsontext
+from inference_app.conversion.exact_json import object_text
 from inference_app.conversion.requests.blocks import block_parts, blocks_of, parts_of
 from inference_app.conversion.requests.call_order import order_tool_results
 from inference_app.conversion.requests.content import (
@@ -22,7 +23,9 @@ from inference_app.conversion.requests.content import (
     tool_message,
 )
 from inference_app.conversion.requests.reasoning import add_reasoning, requires_reasoning
+from inference_app.conversion.requests.state import BLOCKS
 from inference_app.conversion.requests.token_limit import token_limit
+from inference_app.conversion.sealed_reasoning import open_token
 from inference_app.conversion.tool_names import Origin, ToolNames
 from inference_app.conversion.validation import (
     Json,
@@ -44,20 +47,24 @@ MAPPED = frozenset(
 )  # fmt: skip
 LEFT_OUT = frozenset(
     {
-        "cache_control", "container", "context_management", "diagnostics", "fallbacks", "inference_geo", "mcp_servers",
+        "cache_control", "context_management", "diagnostics", "fallbacks", "inference_geo", "mcp_servers",
         "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id",
     }
 )  # fmt: skip
 """Fields that chat cannot express. `thinking` is a budget, and models without reasoning would reject an effort."""
 
 MAX_USER = 64
+_PSEUDO_HEADERS = re.compile(r"\A(?:x-anthropic-[\w-]*:[^\n]*(?:\n+|\Z))+", re.IGNORECASE)
+_EFFORTS = {"max": "high"}
+"""Efforts of Anthropic that OpenAI's models refuse."""
+
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
     """Returns the chat request and the names of the dropped tools."""
-    tools, dropped = _tools(body, names)
-    system = text_of(list(parts_of(body.get("system") or [], "system")))
+    tools, dropped, hosted = _tools(body, names)
+    system = _system_text(body.get("system"))
     messages: list[Json] = [{"role": "system", "content": system}] if system else []
     thinking = requires_reasoning(body.get("model"))
     for path, message in iter_objects(body.get("messages"), "messages"):
@@ -67,11 +74,20 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
         chat |= token_limit(body.get("model"), body["max_tokens"])
     chat |= _fields(body)
     if tools:
-        chat |= {"tools": tools, **_choice(body.get("tool_choice"), names)}
+        chat |= {"tools": tools, **_choice(body.get("tool_choice"), names, hosted)}
     chat |= unknown_fields(body, MAPPED | LEFT_OUT | chat.keys())
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     return chat, tuple(dict.fromkeys(dropped))
+
+
+def _system_text(system: Any) -> str:
+    """Returns the system's text. Claude Code begins it with a pseudo-header, whose hash changes in each request and
+    would defeat every cache of the prompt's beginning."""
+    texts = (
+        _PSEUDO_HEADERS.sub("", part["text"]) for part in parts_of(system or [], "system") if part["type"] == "text"
+    )
+    return text_of([text_part(text) for text in texts if text])
 
 
 def _messages(path: str, message: Json, names: ToolNames, *, thinking: bool) -> list[Json]:
@@ -94,6 +110,8 @@ def _assistant(blocks: list[tuple[str, Json]], names: ToolNames, *, thinking: bo
     calls = [_call(path, block, names) for path, block in blocks if block["type"] == "tool_use"]
     if text or calls:
         message: Json = {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
+        if sealed := list(_sealed_blocks(blocks)):
+            message[BLOCKS] = sealed
         if thinking:
             add_reasoning(message, "\n\n".join(_thinking_texts(blocks)))
         yield message
@@ -105,8 +123,17 @@ def _thinking_texts(blocks: list[tuple[str, Json]]) -> Iterator[str]:
             yield require_string(block.get("thinking"), f"{path}.thinking")
 
 
+def _sealed_blocks(blocks: list[tuple[str, Json]]) -> Iterator[Json]:
+    """Yields the reasoning that a provider of another wire has sealed."""
+    for path, block in blocks:
+        if block["type"] == "thinking" and (seal := open_token(block.get("signature"))) is not None:
+            yield {"text": require_string(block.get("thinking"), f"{path}.thinking"), "seal": seal}
+        elif block["type"] == "redacted_thinking" and (seal := open_token(block.get("data"))) is not None:
+            yield {"text": "", "seal": seal}
+
+
 def _call(path: str, block: Json, names: ToolNames) -> Json:
-    arguments = jsontext.encode_text(optional_object(block.get("input"), f"{path}.input"))
+    arguments = object_text(optional_object(block.get("input"), f"{path}.input"))
     name = names.wire_name(require_nonempty(block.get("name"), f"{path}.name"))
     call_id = require_nonempty(block.get("id"), f"{path}.id")
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -138,10 +165,10 @@ def _fields(body: Json) -> Json:
     if body.get("stop_sequences"):
         fields["stop"] = body["stop_sequences"]
     if user := optional_object(body.get("metadata"), "metadata").get("user_id"):
-        fields["user"] = _shorten_user(require_string(user, "metadata.user_id"))
+        fields["user"] = shorten_user(require_string(user, "metadata.user_id"), MAX_USER)
     output = optional_object(body.get("output_config"), "output_config")
     if output.get("effort"):
-        fields["reasoning_effort"] = output["effort"]
+        fields["reasoning_effort"] = _EFFORTS.get(str(output["effort"]), output["effort"])
     wanted = optional_object(output.get("format"), "output_config.format")
     if wanted.get("type") == "json_schema":
         schema = {"name": "answer", **pick_fields(wanted, ("schema",))}
@@ -149,17 +176,20 @@ def _fields(body: Json) -> Json:
     return fields
 
 
-def _shorten_user(user: str) -> str:
+def shorten_user(user: str, limit: int) -> str:
     """Returns the id, or its hash if it is too long for some providers: assistants send over 100 characters."""
-    return user if len(user) <= MAX_USER else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
+    return user if len(user) <= limit else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
 
 
-def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:
-    """Returns functions for the client's own tools, and the names of the dropped tools that the provider defines."""
-    tools, dropped = [], []
+def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str], list[str]]:
+    """Returns functions for the client's own tools, and the types and names of the tools that the provider defines,
+    which are dropped."""
+    tools, dropped, hosted = [], [], []
     for path, tool in iter_objects(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):
             dropped.append(require_string(tool["type"], f"{path}.type"))
+            if isinstance(tool.get("name"), str):
+                hosted.append(tool["name"])
             continue
         name = names.add(Origin(require_nonempty(tool.get("name"), f"{path}.name")))
         schema = require_object(tool.get("input_schema"), f"{path}.input_schema")
@@ -170,15 +200,18 @@ def _tools(body: Json, names: ToolNames) -> tuple[list[Json], list[str]]:
             **pick_fields(tool, ("strict",)),
         }
         tools.append({"type": "function", "function": function})
-    return tools, dropped
+    for path, server in iter_objects(body.get("mcp_servers"), "mcp_servers"):
+        dropped.append(f"mcp:{require_string(server.get('name') or '', f'{path}.name')}")
+    return tools, dropped, hosted
 
 
-def _choice(wanted: Any, names: ToolNames) -> Json:
+def _choice(wanted: Any, names: ToolNames, hosted: list[str]) -> Json:
     choice = optional_object(wanted, "tool_choice")
     fields: Json = {}
     if choice.get("type") == "tool":
-        name = names.wire_name(require_nonempty(choice.get("name"), "tool_choice.name"))
-        fields["tool_choice"] = {"type": "function", "function": {"name": name}}
+        given = require_nonempty(choice.get("name"), "tool_choice.name")
+        if given not in hosted:
+            fields["tool_choice"] = {"type": "function", "function": {"name": names.wire_name(given)}}
     elif choice:
         if require_string(choice.get("type"), "tool_choice.type") not in _CHOICES:
             raise field_error("tool_choice.type", "must be auto, any, tool or none.")

@@ -2,7 +2,8 @@
 
 Calls are added to the assistant message before them, and their results follow. Other messages keep their order.
 A developer message becomes a system message, which every provider accepts. Reasoning is left out, except for models
-that require it, and so are items of hosted tools. References to stored items are rejected.
+that require it and for what a provider has sealed, and so are items of hosted tools. References to stored items are
+rejected.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from inference_app.conversion.requests.content import (
     tool_message,
 )
 from inference_app.conversion.requests.reasoning import add_reasoning
+from inference_app.conversion.requests.state import BLOCKS
+from inference_app.conversion.sealed_reasoning import open_token
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.validation import Json, field_error, iter_objects, require_object, require_string
 
@@ -34,7 +37,7 @@ LEFT_OUT = frozenset(
         "local_shell", "apply_patch",
     )
     for suffix in ("_call", "_call_output", "_output")
-) | {"reasoning", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "program_output",
+) | {"mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "program_output",
      "additional_tools", "configuration_update", "compaction_trigger"}  # fmt: skip
 """Types of items that a conversation does not need: activity and descriptions of hosted tools."""
 
@@ -48,6 +51,7 @@ class InputMessages:
         self._names = names
         self._thinking = thinking
         self._reasoning = ""
+        self._blocks: list[Json] = []
         self._messages: list[Json] = []
         self._media: list[Json] = []
 
@@ -68,14 +72,21 @@ class InputMessages:
             self._add_call(path, item, custom=kind == "custom_tool_call")
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._add_output(path, item)
-        elif kind == "reasoning" and self._thinking:
-            self._reasoning = "\n\n".join(filter(None, (self._reasoning, _reasoning_text(path, item))))
+        elif kind == "reasoning":
+            self._add_reasoning(path, item)
         elif kind == "item_reference":
             raise field_error(
                 path, "refers to a stored item, and this gateway stores no responses: send the item itself."
             )
         elif kind not in LEFT_OUT:
             raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
+
+    def _add_reasoning(self, path: str, item: Json) -> None:
+        """Keeps the reasoning that the next assistant's message needs: its text or what a provider has sealed."""
+        if self._thinking:
+            self._reasoning = "\n\n".join(filter(None, (self._reasoning, _reasoning_text(path, item))))
+        if (seal := open_token(item.get("encrypted_content"))) is not None:
+            self._blocks.append({"text": _reasoning_text(path, item), "seal": seal})
 
     def _add_message(self, path: str, item: Json) -> None:
         role = _ROLES.get(require_string(item.get("role"), f"{path}.role"))
@@ -85,7 +96,7 @@ class InputMessages:
             self._add_assistant(path, item)
             return
         self._flush_media()
-        self._reasoning = ""
+        self._reasoning, self._blocks = "", []
         parts = list(content_parts(item.get("content"), f"{path}.content"))
         self._messages.append({"role": role, "content": content_of(parts)})
 
@@ -128,7 +139,10 @@ class InputMessages:
         self._media += tool_media_parts(call_id, media_of(parts))
 
     def _attach_reasoning(self, message: Json) -> None:
-        """Moves the collected reasoning into an assistant message, for models that require it."""
+        """Moves the collected reasoning into an assistant message."""
+        if self._blocks:
+            message[BLOCKS] = [*(message.get(BLOCKS) or ()), *self._blocks]
+            self._blocks = []
         if self._thinking:
             add_reasoning(message, self._reasoning)
             self._reasoning = ""
@@ -185,7 +199,9 @@ def _part(path: str, part: Json) -> Json:
 
 
 def _file(path: str, part: Json) -> Json:
-    if part.get("file_url") or part.get("file_id"):
-        raise field_error(path, "names a file that the provider cannot read: send file_data.")
+    if part.get("file_id"):
+        raise field_error(f"{path}.file_id", "names a file that the provider cannot read: send file_data.")
     named = {"filename": require_string(part["filename"], f"{path}.filename")} if part.get("filename") else {}
+    if part.get("file_url"):
+        return file_part(**named, file_url=require_string(part["file_url"], f"{path}.file_url"), path=path)
     return file_part(**named, file_data=require_string(part.get("file_data"), f"{path}.file_data"))

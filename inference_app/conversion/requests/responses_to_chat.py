@@ -15,7 +15,6 @@ from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.validation import (
     Json,
-    field_error,
     iter_objects,
     optional_object,
     pick_fields,
@@ -37,15 +36,11 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields that chat cannot express: they control the Responses API itself."""
 
-_STORED = ("conversation", "prompt")
 _LOGPROBS = "message.output_text.logprobs"
 
 
 def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...]]:
     """Returns the chat request and the names of the dropped tools."""
-    for name in _STORED:
-        if body.get(name) is not None:
-            raise field_error(name, "refers to something stored, and this gateway stores no responses.")
     tools = _tools(body, names)
     chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)

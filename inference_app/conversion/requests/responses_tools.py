@@ -60,7 +60,10 @@ class ChatTools:
             for _, tool in iter_objects(wanted.get("tools"), "tool_choice.tools")
             if isinstance(tool.get("name"), str)
         }
-        self.tools = [tool for tool in self.tools if tool["function"]["name"] in names]
+        kept = [tool for tool in self.tools if tool["function"]["name"] in names]
+        if not kept and not self.dropped:
+            raise field_error("tool_choice.tools", "allows none of the tools.")
+        self.tools = kept
         return {"tool_choice": wanted.get("mode") or "auto"}
 
     def _add_namespace(self, path: str, namespace: Json) -> None:

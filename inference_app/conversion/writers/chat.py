@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from inference_app.conversion import steps
+from inference_app.conversion.call_ids import sign_call_id
 from inference_app.conversion.error_objects import openai_error
 from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.sealed_reasoning import details_of
 from inference_app.conversion.steps import FinishReason, Json, Step
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
@@ -29,6 +31,10 @@ class ChatWriter:
         self._pieces: dict[str, list[str]] = {}
         self._calls: list[Json] = []
         self._logprobs: list[Json] = []
+        self._details: list[Json] = []
+        self._thoughts: list[str] = []
+        self._annotations: list[Json] = []
+        self._length = self._part = 0
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
 
@@ -40,11 +46,19 @@ class ChatWriter:
                 return self._start_chunks()
             case steps.Text():
                 self._logprobs += step.logprobs
+                self._length += len(step.delta)
                 return self._write_delta("content", step.delta, step.logprobs)
+            case steps.PartStart():
+                self._part = self._length
+            case steps.Citation():
+                return self._write_citation(step)
             case steps.Refusal():
                 return self._write_delta("refusal", step.delta)
             case steps.Reasoning():
+                self._thoughts.append(step.delta)
                 return self._write_delta("reasoning_content", step.delta)
+            case steps.Seal():
+                return self._write_seal(step)
             case steps.CallStart():
                 return self._write_call(step)
             case steps.CallInput():
@@ -71,6 +85,8 @@ class ChatWriter:
             "content": None,
             "refusal": None,
             **texts,
+            **({"annotations": self._annotations} if self._annotations else {}),
+            **({"reasoning_details": self._details} if self._details else {}),
             **({"tool_calls": self._calls} if self._calls else {}),
         }
         logprobs = {"content": self._logprobs, "refusal": None} if self._logprobs else None
@@ -88,10 +104,27 @@ class ChatWriter:
         self._pieces.setdefault(name, []).append(delta)
         return [*self._start_chunks(), self._chunk({name: delta}, logprobs)]
 
+    def _write_citation(self, step: steps.Citation) -> list[Json]:
+        places = {"start_index": self._part + step.start, "end_index": self._part + step.end}
+        page = {"url": step.url, "title": step.title, **places}
+        self._annotations.append({"type": "url_citation", "url_citation": page})
+        # Clients put the entries of a list together by their indexes.
+        delta = {"index": len(self._annotations) - 1, **self._annotations[-1]}
+        return [*self._start_chunks(), self._chunk({"annotations": [delta]})]
+
+    def _write_seal(self, step: steps.Seal) -> list[Json]:
+        """Returns the chunk with the state of the reasoning so far, as OpenRouter sends it."""
+        text = "" if step.alone else "".join(self._thoughts)
+        self._thoughts = []
+        details = details_of(step.value, text, len(self._details))
+        self._details += details
+        return [*self._start_chunks(), self._chunk({"reasoning_details": details})]
+
     def _write_call(self, step: steps.CallStart) -> list[Json]:
         origin = self._names.origin(step.name)
         kind, value = ("custom", "input") if step.custom else ("function", "arguments")
-        call: Json = {"id": step.id, "type": kind, kind: {"name": origin.name, value: ""}}
+        call_id = sign_call_id(step.id, step.signature) if step.signature else step.id
+        call: Json = {"id": call_id, "type": kind, kind: {"name": origin.name, value: ""}}
         self._calls.append(call)
         delta = {"index": len(self._calls) - 1, **call, kind: dict(call[kind])}
         return [*self._start_chunks(), self._chunk({"tool_calls": [delta]})]

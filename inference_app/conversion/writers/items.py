@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 
 from core_app import jsontext
 from core_app.errors import BadRequest
-from inference_app.conversion.steps import CallStart, Json
+from inference_app.conversion.call_ids import sign_call_id
+from inference_app.conversion.steps import CallStart, Citation, Json
 from inference_app.conversion.tool_names import Origin
 
 
@@ -45,13 +46,25 @@ class MessageItem(Item):
         self._parts: list[Json] = self.value["content"]
         self._part: Json | None = None
         self._pieces: list[str] = []
+        self._start = 0
 
-    def add_text(self, delta: str, logprobs: tuple[Json, ...]) -> list[Json]:
-        """Returns the events for a delta of text."""
-        events, part = self._open_part({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+    def add_text(self, delta: str, logprobs: tuple[Json, ...], at: int) -> list[Json]:
+        """Returns the events for a delta of text, which begins at the place `at` of the completion's text."""
+        events, part = self._open_text(at)
         self._pieces.append(delta)
         part["logprobs"] += logprobs
         return [*events, self._part_event("response.output_text.delta", delta=delta, logprobs=list(logprobs))]
+
+    def add_citation(self, citation: Citation, base: int, at: int) -> list[Json]:
+        """Returns the events for a citation, whose places count from the place `base` of the completion's text."""
+        events, part = self._open_text(at)
+        places = [max(0, base + place - self._start) for place in (citation.start, citation.end)]
+        found: Json = {"type": "url_citation", "url": citation.url, "title": citation.title}
+        found |= {"start_index": places[0], "end_index": places[1]}
+        number = len(part["annotations"])
+        part["annotations"].append(found)
+        kind = "response.output_text.annotation.added"
+        return [*events, self._part_event(kind, annotation_index=number, annotation=dict(found))]
 
     def add_refusal(self, delta: str) -> list[Json]:
         """Returns the events for a delta of a refusal."""
@@ -63,6 +76,12 @@ class MessageItem(Item):
         events = self._close_part()
         self.value["status"] = status
         return [*events, self._item_event("response.output_item.done")]
+
+    def _open_text(self, at: int) -> tuple[list[Json], Json]:
+        events, part = self._open_part({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+        if events:
+            self._start = at
+        return events, part
 
     def _open_part(self, empty: Json) -> tuple[list[Json], Json]:
         """Returns the events that open a part of this type, if none is open, and the part."""
@@ -89,25 +108,33 @@ class MessageItem(Item):
 
 
 class ReasoningItem(Item):
-    """A reasoning item with the reasoning as one summary part, where clients look for it."""
+    """A reasoning item with the reasoning as one summary part, where clients look for it. Sealed reasoning may have no
+    text."""
 
     def __init__(self, item_id: str, index: int) -> None:
         super().__init__({"type": "reasoning", "id": item_id, "summary": [], "status": "in_progress"}, index)
         self._pieces: list[str] = []
 
-    def open(self) -> list[Json]:
-        part = {"type": "summary_text", "text": ""}
-        return [*super().open(), self._event("response.reasoning_summary_part.added", summary_index=0, part=part)]
-
     def add_reasoning(self, delta: str) -> list[Json]:
         """Returns the events for a delta of reasoning."""
+        events: list[Json] = []
+        if not self._pieces:
+            part = {"type": "summary_text", "text": ""}
+            events = [self._event("response.reasoning_summary_part.added", summary_index=0, part=part)]
         self._pieces.append(delta)
-        return [self._event("response.reasoning_summary_text.delta", summary_index=0, delta=delta)]
+        return [*events, self._event("response.reasoning_summary_text.delta", summary_index=0, delta=delta)]
+
+    def seal(self, token: str) -> None:
+        """Keeps the state that the provider wants back."""
+        self.value["encrypted_content"] = token
 
     def close(self, status: str) -> list[Json]:
+        self.value["status"] = status
+        if not self._pieces:
+            return [self._item_event("response.output_item.done")]
         text = "".join(self._pieces)
         part = {"type": "summary_text", "text": text}
-        self.value |= {"summary": [part], "status": status}
+        self.value["summary"] = [part]
         return [
             self._event("response.reasoning_summary_text.done", summary_index=0, text=text),
             self._event("response.reasoning_summary_part.done", summary_index=0, part=dict(part)),
@@ -119,7 +146,8 @@ class CallItem(Item):
     """A function call item."""
 
     def __init__(self, item_id: str, index: int, call: CallStart, origin: Origin) -> None:
-        super().__init__(self._new_value(item_id, call.id, origin), index)
+        call_id = sign_call_id(call.id, call.signature) if call.signature else call.id
+        super().__init__(self._new_value(item_id, call_id, origin), index)
         self._pieces: list[str] = []
 
     def add_input(self, delta: str) -> list[Json]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core_app import jsontext
-from core_app.errors import BadRequest
 from inference_app.conversion import steps
+from inference_app.conversion.call_ids import sign_call_id
 from inference_app.conversion.error_objects import anthropic_error
+from inference_app.conversion.exact_json import parse_object
 from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.sealed_reasoning import seal_token
 from inference_app.conversion.steps import FinishReason, Json, Step
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
@@ -41,6 +42,8 @@ class MessagesWriter:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
             "usage": Usage().as_messages(),
         }
         self._blocks: list[Json] = self._message["content"]
@@ -48,6 +51,7 @@ class MessagesWriter:
         self._open: Json | None = None
         self._pieces: list[str] = []
         self._refused = False
+        self._length = self._part = self._start = 0
 
     def write(self, step: Step) -> list[Json]:
         match step:
@@ -55,15 +59,20 @@ class MessagesWriter:
                 self._message["model"] = step.model or self._message["model"]
                 return self._start_events()
             case steps.Text():
-                return self._write_delta("text", step.delta)
+                return self._write_text(step.delta)
+            case steps.PartStart():
+                self._part = self._length
+            case steps.Citation():
+                return self._write_citation(step)
             case steps.Refusal():
                 self._refused = True
-                return self._write_delta("text", step.delta)
+                return self._write_text(step.delta)
             case steps.Reasoning():
                 return self._write_delta("thinking", step.delta)
+            case steps.Seal():
+                return self._write_seal(step)
             case steps.CallStart():
-                origin = self._names.origin(step.name)
-                return self._start_block({"type": "tool_use", "id": step.id, "name": origin.name, "input": {}})
+                return self._start_call(step)
             case steps.CallInput():
                 self._pieces.append(step.delta)
                 return [self._delta_event({"type": "input_json_delta", "partial_json": step.delta})]
@@ -94,10 +103,51 @@ class MessagesWriter:
         events: list[Json] = []
         if self._open is None or self._open["type"] != kind:
             empty: Json = {"type": kind, kind: ""}
-            # There is no signature, but clients require the field.
-            events = self._start_block({**empty, "signature": ""} if kind == "thinking" else empty)
+            # There may be no signature, but clients require the field.
+            events = self._start_block(
+                {**empty, "signature": ""} if kind == "thinking" else {**empty, "citations": None}
+            )
         self._pieces.append(delta)
         return [*events, self._delta_event({"type": _DELTAS[kind], kind: delta})]
+
+    def _write_text(self, delta: str) -> list[Json]:
+        if not delta:
+            return []
+        at = self._length
+        self._length += len(delta)
+        events = self._write_delta("text", delta)
+        if len(events) > 1:
+            self._start = at
+        return events
+
+    def _write_citation(self, step: steps.Citation) -> list[Json]:
+        """Returns the citation of a web page, of which other wires know the place in the text and not the page's."""
+        events: list[Json] = []
+        if self._open is None or self._open["type"] != "text":
+            events = self._start_block({"type": "text", "text": "", "citations": None})
+            self._start = self._length
+        block = self._open
+        assert block is not None
+        begin, end = (max(0, self._part + place - self._start) for place in (step.start, step.end))
+        cited = step.cited_text if step.cited_text is not None else "".join(self._pieces)[begin:end]
+        page = {"type": "web_search_result_location", "url": step.url, "title": step.title, "cited_text": cited}
+        citation = {**page, "encrypted_index": ""}
+        block["citations"] = [*(block["citations"] or ()), citation]
+        return [*events, self._delta_event({"type": "citations_delta", "citation": citation})]
+
+    def _write_seal(self, step: steps.Seal) -> list[Json]:
+        """Returns the events that end a thinking block with its signature; reasoning without text is redacted."""
+        token = seal_token(step.value)
+        if step.alone or self._open is None or self._open["type"] != "thinking":
+            return [*self._start_block({"type": "redacted_thinking", "data": token}), *self._end_block()]
+        self._open["signature"] = token
+        return [self._delta_event({"type": "signature_delta", "signature": token}), *self._end_block()]
+
+    def _start_call(self, step: steps.CallStart) -> list[Json]:
+        call_id = sign_call_id(step.id, step.signature) if step.signature else step.id
+        name = self._names.origin(step.name).name
+        call = {"type": "tool_use", "id": call_id, "name": name, "input": {}, "caller": {"type": "direct"}}
+        return self._start_block(call)
 
     def _start_block(self, block: Json) -> list[Json]:
         events = [*self._start_events(), *self._end_block()]
@@ -116,7 +166,7 @@ class MessagesWriter:
         written = "".join(self._pieces)
         if block["type"] == "tool_use":
             block["input"] = _parse_input(written)
-        else:
+        elif block["type"] != "redacted_thinking":
             block[block["type"]] = written
         return [{"type": "content_block_stop", "index": len(self._blocks) - 1}]
 
@@ -137,9 +187,7 @@ class MessagesWriter:
 
 
 def _parse_input(text: str) -> Json:
-    """Returns a tool's input as an object. Invalid input is kept under `invalid_json`, for the tool to report."""
-    try:
-        value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))
-    except BadRequest:
-        return {"invalid_json": text}
-    return value if isinstance(value, dict) else {"invalid_json": text}
+    """Returns a tool's input as an object, with its digits and escapes. Invalid input is kept under `invalid_json`, for
+    the tool to report."""
+    value = parse_object(text)
+    return value if value is not None else {"invalid_json": text}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from inference_app.conversion.steps import Json
 
 _DEFAULTS: Json = {
+    "frequency_penalty": 0.0,
     "instructions": None,
     "max_output_tokens": None,
     "max_tool_calls": None,
     "metadata": {},
     "parallel_tool_calls": True,
+    "presence_penalty": 0.0,
     "previous_response_id": None,
     "prompt_cache_key": None,
     "safety_identifier": None,
@@ -32,6 +34,8 @@ def response_shape(request: Json, response_id: str, created_at: int) -> Json:
     text = asked.get("text")
     if isinstance(text, dict):
         asked["text"] = {**_DEFAULTS["text"], **text}
+    if isinstance(tools := asked.get("tools"), list):
+        asked["tools"] = [_with_strict(tool) for tool in tools]
     return {
         "id": response_id,
         "object": "response",
@@ -49,3 +53,10 @@ def response_shape(request: Json, response_id: str, created_at: int) -> Json:
         **_DEFAULTS,
         **asked,
     }
+
+
+def _with_strict(tool: object) -> object:
+    """Returns a function tool with `strict`, which clients require, as OpenAI assumes it."""
+    if isinstance(tool, dict) and tool.get("type") == "function" and tool.get("strict") is None:
+        return {**tool, "strict": True}
+    return tool

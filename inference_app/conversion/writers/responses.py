@@ -11,6 +11,7 @@ from collections.abc import Callable
 from inference_app.conversion import steps
 from inference_app.conversion.error_objects import response_error
 from inference_app.conversion.failures import CompletionError
+from inference_app.conversion.sealed_reasoning import seal_token
 from inference_app.conversion.steps import FinishReason, Json, Step
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
@@ -34,6 +35,7 @@ class ResponsesWriter:
         self._number = 0
         self._reason = FinishReason.STOP
         self._usage: Usage | None = None
+        self._length = self._part = 0
 
     def write(self, step: Step) -> list[Json]:
         events = self._write_step(step)
@@ -54,12 +56,21 @@ class ResponsesWriter:
                 return self._start_events()
             case steps.Text():
                 events, message = self._open_message()
-                return [*events, *message.add_text(step.delta, step.logprobs)]
+                events = [*events, *message.add_text(step.delta, step.logprobs, self._length)]
+                self._length += len(step.delta)
+                return events
+            case steps.PartStart():
+                self._part = self._length
+            case steps.Citation():
+                events, message = self._open_message()
+                return [*events, *message.add_citation(step, self._part, self._length)]
             case steps.Refusal():
                 events, message = self._open_message()
                 return [*events, *message.add_refusal(step.delta)]
             case steps.Reasoning():
                 return self._write_reasoning(step.delta)
+            case steps.Seal():
+                return self._write_seal(step)
             case steps.CallStart():
                 return self._open_item(self._new_call(step))
             case steps.CallInput():
@@ -102,6 +113,15 @@ class ResponsesWriter:
             events = self._open_item(ReasoningItem(self._new_id("rs"), self._next_index()))
         assert isinstance(self._item, ReasoningItem)
         return [*events, *self._item.add_reasoning(delta)]
+
+    def _write_seal(self, step: steps.Seal) -> list[Json]:
+        """Returns the events that end a reasoning item, with the token that the client sends back."""
+        events: list[Json] = []
+        if step.alone or not isinstance(self._item, ReasoningItem):
+            events = self._open_item(ReasoningItem(self._new_id("rs"), self._next_index()))
+        assert isinstance(self._item, ReasoningItem)
+        self._item.seal(seal_token(step.value))
+        return [*events, *self._close_item()]
 
     def _new_call(self, step: steps.CallStart) -> CallItem:
         origin = self._names.origin(step.name)

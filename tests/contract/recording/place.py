@@ -74,6 +74,8 @@ SETTINGS = {
     "MAX_BODY_BYTES": "20000",
     "CORS_ORIGINS": "https://app.example.com",
     "BANNED_WORDS": "",
+    # Whatever programs this machine has.
+    "AGENT_CHECK_SECONDS": "0",
 }
 
 CONFIG = """

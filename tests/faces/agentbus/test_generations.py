@@ -37,6 +37,41 @@ async def test_a_client_that_resumes_is_told_in_both_views_and_goes_on_from_the_
     assert updates[0] == {"session_id": session, "state": "dropped", **dropped}
 
 
+@pytest.mark.parametrize("how", ["connect", "events.follow"])
+async def test_a_client_that_resumes_from_any_position_has_the_log_or_is_told_from_where(
+    api: Client, server: LiveServer, owner: Caller, how: str
+) -> None:
+    session, base = await session_that_went_back(api)
+    written = [f"{base + number}.1" for number in range(1, LOST + 1)]
+    whole = [*range(1, base + 1), *written]
+    for since in [0, *whole[:-1], *range(base + 1, base + LOST + 1)]:
+        lost = since not in (0, *whole)
+        rest = written if lost else whole[whole.index(since) + 1 :] if since else whole
+        async with bus(server.port) as client:
+            last_seq = {session: since} if how == "connect" else {}
+            response = await client.sign_in(auth_token=owner.secret, last_seq=last_seq)
+            assert response["ok"], response
+            if how == "events.follow":
+                await client.call("events.follow", session_id=session, since=since)
+            shown = [await client.event("session.event") for _ in range(lost + len(rest))]
+        told = [event["data"] for event in shown if event["event"] == "events_dropped"]
+        assert told == ([{"from": since, "to": base, "reason": "reset"}] if lost else [])
+        assert [event["id"] for event in shown[lost:]] == rest
+
+
+async def test_a_client_that_resumes_a_session_that_is_gone_is_told(
+    api: Client, server: LiveServer, owner: Caller
+) -> None:
+    """It was erased, or made after the copy that was restored."""
+    session, base = await session_that_went_back(api)
+    async with bus(server.port) as client:
+        last_seq = {"lost": 7, session: base + 1}
+        assert (await client.sign_in(auth_token=owner.secret, last_seq=last_seq))["ok"]
+        error = await client.event("chat.error")
+        assert (error["session_id"], error["code"]) == ("lost", "session_not_found")
+        assert (await client.event("session.event"))["event"] == "events_dropped"
+
+
 async def test_a_client_that_cannot_resume_now_is_closed_to_come_back(
     server: LiveServer, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

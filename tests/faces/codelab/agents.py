@@ -10,7 +10,7 @@ from typing import Any
 import pytest_asyncio
 from aiohttp import web
 
-from agents_app.registry import AGENTS
+from agents_app.directory.entries import AGENTS
 from tests.agents.agent_server import AgentServer, send_all
 from tests.agents.test_remote_engine import call, token
 from tests.gateway_harness import GatewayHarness

@@ -123,7 +123,7 @@ async def test_a_provider_that_nobody_can_connect_to_is_left_alone_by_all(relay:
 
 async def test_a_429_cools_its_candidate_without_opening_the_circuit(relay: RelayClient, upstream: Upstream) -> None:
     heard = await relay.chat("scripted:limited:60")
-    assert error_of(heard) == (502, "PROVIDER_ERROR")
+    assert error_of(heard) == (429, "rate_limit_exceeded")
     assert heard.headers["retry-after"] == "60"
     assert state_of("scripted:limited:60") == "CLOSED"
     again = await relay.chat("scripted:limited:60")

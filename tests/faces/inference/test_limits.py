@@ -117,7 +117,8 @@ async def test_a_spent_budget_refuses_and_says_when(relay: RelayClient, owner: C
     await METER.flush()
     refused = await relay.chat("hello")
     assert (refused.status, refused.json["error"]["code"]) == (402, "insufficient_quota")
-    anthropic = await relay.post("/v1/messages", {"model": "messages:hello", "messages": [], "max_tokens": 1})
+    messages = [{"role": "user", "content": "Hi"}]
+    anthropic = await relay.post("/v1/messages", {"model": "messages:hello", "messages": messages, "max_tokens": 1})
     assert (anthropic.status, anthropic.json["error"]["type"]) == (402, "billing_error")
 
 

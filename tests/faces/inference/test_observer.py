@@ -66,3 +66,32 @@ def test_a_stream_may_change_from_cr_to_crlf_anywhere() -> None:
     observer = StreamObserver("openai-chat", strip_usage=False)
     cut = [b"event: a\r", b"data: 1\r", b"\n\r", b"\ndata: [DONE]\r", b"\r"]
     assert b"".join(map(observer.feed, cut)) == b"event: a\ndata: 1\n\ndata: [DONE]\n\n"
+
+
+def test_of_many_events_in_one_piece_only_those_that_say_something_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    read_event = StreamObserver._read_event
+
+    def note(self: StreamObserver, event: bytes) -> bytes:
+        parsed.append(event)
+        return read_event(self, event)
+
+    monkeypatch.setattr(StreamObserver, "_read_event", note)
+    word = b'data: {"choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
+    end = word.replace(b"null", b'"stop"') + b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n'
+    observer = StreamObserver("openai-chat", strip_usage=True)
+    assert observer.feed(word * 100 + end) == word * 100 + word.replace(b"null", b'"stop"') + b"data: [DONE]\n\n"
+    assert observer.ended
+    assert len(parsed) <= 6
+
+
+@pytest.mark.parametrize("before", [1, 2, 3, 8])
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_error_of_any_shape_is_found_among_others_in_one_piece(before: int, after: int) -> None:
+    delta = (
+        b"event: content_block_delta\n"
+        b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}\n\n'
+    )
+    observer = StreamObserver("anthropic", strip_usage=False)
+    observer.feed(delta * before + b'data: {"message":"oh","code":"InternalError"}\n\n' + delta * after)
+    assert observer.failed is not None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from inference_app.providers.health import forget_probes
 from inference_app.providers.quota import parse_codexbar
+from inference_app.spend.budgets import BUDGETS, BudgetRule
+from inference_app.spend.metering import METER
 from tests.agents.conftest import Upstream
 from tests.conftest import Caller
 from tests.faces.inference.conftest import KEY, RelayClient
@@ -87,3 +90,71 @@ def test_codexbar_is_read_as_far_as_it_is_understood() -> None:
     output = b'[{"provider":"codex","usage":{"primary":{"usedPercent":42.5},"secondary":{"usedPercent":100}}},{"x":1}]'
     (quota,) = parse_codexbar(output)
     assert quota.to_wire() == {"provider": "codex", "available": False, "usedPercent": 100.0, "summary": "100% used"}
+
+
+async def test_health_shows_the_last_real_answer_in_words(relay: RelayClient) -> None:
+    assert (await relay.get("/model-gateway/health")).json["last_answers"] == {}
+    await relay.chat("hello")
+    health = (await relay.get("/model-gateway/health")).json
+    assert health["last_answers"]["scripted"]["status"] == "ok"
+    await relay.chat("scripted:status:401")
+    health = (await relay.get("/model-gateway/health")).json
+    told = health["last_answers"]["scripted"]
+    assert (told["status"], told["reason"]) == ("failed", "key")
+    assert told["message"] == "scripted refused the key of this gateway (error_401); check TEST_UPSTREAM_KEY."
+    assert {"name": "scripted", "summary": told["message"]} in health["providers_unavailable"]
+    probe = (await relay.get("/model-gateway/health/scripted")).json
+    assert (probe["status"], probe["last_answer"]["message"]) == ("healthy", told["message"])
+    await relay.chat("scripted:status:400")
+    health = (await relay.get("/model-gateway/health")).json
+    assert health["last_answers"]["scripted"]["status"] == "ok"
+    assert {"name": "scripted", "summary": "ready"} in health["providers_available"]
+    await relay.chat("closed:hello")
+    health = (await relay.get("/model-gateway/health")).json
+    assert "check models.providers.closed.base_url" in health["last_answers"]["closed"]["message"]
+
+
+async def test_metrics_tell_calls_tokens_cost_retries_and_circuits_by_provider_and_model(
+    relay: RelayClient, owner: Caller
+) -> None:
+    before = samples((await relay.get("/metrics")).body)
+    BUDGETS.rules_replace([BudgetRule(1, owner.principal.tenant_id, "day", tokens=1_000_000)])
+    try:
+        await relay.chat("hello")
+        await relay.chat("hello", stream=True)
+        await relay.chat("resilient")
+        for status in (401, 403):
+            await relay.chat(f"scripted:status:{status}", stream=True)
+        await relay.chat("closed:hello")
+        await METER.flush()
+        after = samples((await relay.get("/metrics")).body)
+    finally:
+        BUDGETS.rules_replace([])
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+
+    def of(name: str, **labels: str) -> float:
+        return grown[name, frozenset(labels.items())]
+
+    hello = {"provider": "scripted", "model": "hello"}
+    assert of("gateway_provider_requests_total", **hello, outcome="ok") == 2
+    assert of("gateway_provider_tokens_total", **hello, direction="input") == 22
+    assert of("gateway_provider_tokens_total", **hello, direction="output") == 14
+    assert of("gateway_provider_tokens_total", **hello, direction="cached") == 6
+    assert of("gateway_provider_cost_usd_total", **hello) == 44
+    assert of("gateway_provider_answer_seconds_count", **hello) == 2
+    assert of("gateway_provider_first_byte_seconds_count", **hello) == 2
+    failing = {"provider": "scripted", "model": "status:500"}
+    assert of("gateway_provider_failed_attempts_total", **failing, reason="status") == 2
+    assert of("gateway_provider_retries_total", **failing) == 1
+    assert of("gateway_provider_retries_total", provider="second", model="hello") == 1
+    # Names that clients make up are one series.
+    assert of("gateway_provider_failed_attempts_total", provider="scripted", model="other", reason="key") == 2
+    assert of("gateway_provider_failed_attempts_total", provider="closed", model="hello", reason="connect") == 2
+    assert after["gateway_provider_circuit", frozenset(hello.items())] == 0
+    left = after["gateway_budget_left_ratio", frozenset({"provider": "all", "model": "all", "period": "day"}.items())]
+    assert 0.9 < left < 1
+
+
+def samples(exposition: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(exposition.decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}

@@ -84,6 +84,15 @@ async def test_aliases_routes_and_prices_of_rows_win(relay: RelayClient, upstrea
     assert [entry.cost_usd for entry in await ledger()] == [None, Decimal(11)]
 
 
+async def test_prices_of_cache_writes_are_the_rows(relay: RelayClient) -> None:
+    price = {"input": Decimal(1), "output": Decimal(2), "cached": Decimal("0.5")}
+    await save_row(Price(provider="second", model="m", **price, cache_write=Decimal(3), cache_write_hour=Decimal(4)))
+    entry = models_config().providers["second"].model("m")
+    assert entry is not None
+    assert entry.price is not None
+    assert (entry.price.cached, entry.price.cache_write, entry.price.cache_write_hour) == (0.5, 3, 4)
+
+
 async def test_a_tenant_uses_only_what_it_may(relay: RelayClient, owner: Caller, stranger: Caller) -> None:
     await save_row(TenantModels(tenant_id=owner.principal.tenant_id, patterns=["hello", "second:*"]))
     assert (await relay.chat("hello")).status == 200

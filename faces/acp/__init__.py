@@ -1,0 +1,1 @@
+"""The Agent Client Protocol over HTTP and WebSocket: editors use sessions of the gateway as their agent."""
