@@ -85,11 +85,11 @@ class SessionView:
                 yield _shown("chat.stream", names | {"content": content, "delta": data["delta"], "done": False})
             case MessageEnd.type:
                 message = {"message_id": data["messageId"], "role": "assistant", "content": data["content"]}
-                yield _shown("chat.message", names | message)
+                yield _shown("chat.message", names | message | ({"truncated": True} if _was_cut(data) else {}))
             case AgentStart.type:
                 yield _shown("session.update", names | {"state": "working", "model": data["model"]})
             case AgentEnd.type:
-                content = (data["lastMessage"] or {}).get("content", "")
+                content = None if _was_cut(data) else (data["lastMessage"] or {}).get("content", "")
                 yield _shown("chat.stream", names | {"content": content, "delta": "", "done": True})
                 yield _shown("session.update", names | {"state": "completed", "usage": data["tokenUsage"]})
             case ErrorEvent.type:
@@ -119,6 +119,11 @@ class SessionView:
         if self._length <= MAX_CONTENT:
             self._text.append(delta)
             self._length += len(delta)
+
+
+def _was_cut(data: Mapping[str, Any]) -> bool:
+    """Returns True for an event that was too large for the log, which has the beginning of its texts."""
+    return bool(data.get("truncated"))
 
 
 def _shown(event: str, payload: Mapping[str, Any]) -> Shown:

@@ -13,7 +13,7 @@ from faces.agentbus.session_view import MAX_CONTENT, SessionView
 
 def shown(view: SessionView, offset: int, type_: str, **data: Any) -> list[dict[str, Any]]:
     event = StoredEvent(1, offset, type_, "run", json.dumps(data).encode())
-    return [json.loads(payload) for name, payload in view.show(event) if name == "chat.stream"]
+    return [json.loads(payload) for name, payload in view.show(event) if name != "session.update"]
 
 
 @pytest.mark.parametrize("characters", [10, MAX_CONTENT, MAX_CONTENT + 1, 3 * MAX_CONTENT])
@@ -27,3 +27,15 @@ def test_a_run_that_breaks_off_shows_all_of_its_text_or_none(characters: int) ->
     last = shown(view, 2 + characters, "agent_abort", reason="aborted", message="")[-1]
     assert last["done"]
     assert last["content"] == (text if characters <= MAX_CONTENT else None)
+
+
+@pytest.mark.parametrize("truncated", [True, False])
+def test_the_beginning_of_a_text_is_not_shown_as_the_whole(truncated: bool) -> None:
+    view = SessionView("session")
+    view.conversation = True
+    cut = {"truncated": True} if truncated else {}
+    (message,) = shown(view, 1, "message_end", messageId="m", content="begin", **cut)
+    assert message["content"] == "begin"
+    assert message.get("truncated", False) is truncated
+    (last,) = shown(view, 2, "agent_end", lastMessage={"content": "begin"}, tokenUsage={}, **cut)
+    assert last["content"] == (None if truncated else "begin")
