@@ -61,6 +61,8 @@ class RequestSpending:
             self._release()
         else:
             self._open.end(self._estimate(), self._reservation)
+        # The request has `_estimate`: the two would keep each other, and with them the leg's whole history.
+        self._open = None
 
     def begin(self) -> None:
         """Notes that the request is sent now."""

@@ -59,7 +59,8 @@ class Lane:
         context = copy_context()
         future: Future[R] = Future()
         work = partial(context.run, partial(_call_and_release, function, *args, **kwargs))
-        waiter = Waiter(claim, lambda: self._start(waiter, future, work))
+        # What `start` holds must not lead back to it: arguments and results would stay until the collector comes round.
+        waiter = Waiter(claim, partial(self._start, claim, future, work))
         self.shares.enter(waiter)
         try:
             return await asyncio.wrap_future(future)
@@ -67,15 +68,15 @@ class Lane:
             self.shares.withdraw(waiter)
             raise
 
-    def _start(self, waiter: Waiter, future: Future[Any], work: Callable[[], Any]) -> None:
-        pool(self.pool_name, self.threads()).submit(self._perform, waiter, future, work)
+    def _start(self, claim: Claim, future: Future[Any], work: Callable[[], Any]) -> None:
+        pool(self.pool_name, self.threads()).submit(self._perform, claim, future, work)
 
-    def _perform(self, waiter: Waiter, future: Future[Any], work: Callable[[], Any]) -> None:
+    def _perform(self, claim: Claim, future: Future[Any], work: Callable[[], Any]) -> None:
         try:
             if future.set_running_or_notify_cancel():
                 _settle(future, work)
         finally:
-            self.shares.leave(waiter)
+            self.shares.leave(claim)
 
 
 def _settle(future: Future[Any], work: Callable[[], Any]) -> None:

@@ -83,19 +83,19 @@ class Shares:
             started = self._take()
         _start_all(started)
 
-    def leave(self, waiter: Waiter) -> None:
-        """Frees the slot of a waiter that was started."""
+    def leave(self, claim: Claim) -> None:
+        """Frees the slot of a waiter of this claim that was started."""
         with self._guard:
             self._busy -= 1
-            tenant_id = waiter.claim.tenant_id
+            tenant_id = claim.tenant_id
             if tenant_id is not None:
                 self._of_tenant[tenant_id] -= 1
                 if not self._of_tenant[tenant_id]:
                     del self._of_tenant[tenant_id]
-            if waiter.claim.session is not None:
-                self._of_session[waiter.claim] -= 1
-                if not self._of_session[waiter.claim]:
-                    del self._of_session[waiter.claim]
+            if claim.session is not None:
+                self._of_session[claim] -= 1
+                if not self._of_session[claim]:
+                    del self._of_session[claim]
             started = self._take()
         _start_all(started)
 

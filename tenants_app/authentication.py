@@ -266,8 +266,17 @@ def _load_again(principal: Principal) -> Principal | None:
     if principal.device_id is not None:
         device = Device.objects.select_related("tenant").filter(id=principal.device_id).first()
         return None if device is None else principal_for_device(device)
-    good = Tenant.objects.filter(id=principal.tenant_id, disabled_at=None).exists()
-    return principal if good else None
+    tenant = Tenant.objects.filter(id=principal.tenant_id).first()
+    return None if tenant is None else _guest_again(tenant, principal)
+
+
+def _guest_again(tenant: Tenant, principal: Principal) -> Principal | None:
+    """Returns a guest with the limits that its tenant has now. It has no row that could tell them, and a session token
+    knows of its holder the name and the scopes only."""
+    fresh = principal_for_guest(tenant, guest=principal.guest, name=principal.key_name, scopes=principal.scopes)
+    if fresh is None:
+        return None
+    return replace(fresh, expires_at=principal.expires_at, end_user=principal.end_user)
 
 
 def _key_principal(key: ApiKey) -> Principal | None:

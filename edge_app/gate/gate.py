@@ -127,11 +127,11 @@ class Gate:
                 await free
         except (TimeoutError, asyncio.CancelledError) as ended:
             if not self._threads.withdraw(waiter):
-                self._threads.leave(waiter)
+                self._threads.leave(claim)
             if isinstance(ended, TimeoutError):
                 raise Unavailable("The gateway is busy; try again.", retry_after=RETRY_AFTER_SECONDS) from None
             raise
-        return _call_once(partial(self._threads.leave, waiter))
+        return _call_once(partial(self._threads.leave, claim))
 
     async def _fail(self, request: GateRequest, error: ClientGone | GatewayError, send: Send) -> None:
         """Responds with `error`; raises it in the middle of a response, so that the server cuts the connection."""

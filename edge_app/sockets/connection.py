@@ -207,7 +207,10 @@ class Connection(ABC):
             frame = frame_bytes(message, self.max_frame_bytes)
             if frame is None:
                 return self.frame_too_large
-            await self.take(frame, binary=message.get("text") is None)
+            is_binary = message.get("text") is None
+            del message
+            await self.take(frame, binary=is_binary)
+            del frame  # an idle socket would keep its last frame, of 25 MiB perhaps
             if self.outbox.crowded:
                 await self.outbox.flush()
 

@@ -81,22 +81,22 @@ class SessionView:
                 yield _shown("session.update", names | {"state": "retried", "attempt": data["attempt"]})
             case MessageDelta.type:
                 self._add(data["delta"])
-                content = "".join(self._text) if self._whole and self._length <= MAX_CONTENT else None
+                content = self._so_far() if self._whole else None
                 yield _shown("chat.stream", names | {"content": content, "delta": data["delta"], "done": False})
             case MessageEnd.type:
                 message = {"message_id": data["messageId"], "role": "assistant", "content": data["content"]}
-                yield _shown("chat.message", names | message)
+                yield _shown("chat.message", names | message | ({"truncated": True} if _was_cut(data) else {}))
             case AgentStart.type:
                 yield _shown("session.update", names | {"state": "working", "model": data["model"]})
             case AgentEnd.type:
-                content = (data["lastMessage"] or {}).get("content", "")
+                content = None if _was_cut(data) else (data["lastMessage"] or {}).get("content", "")
                 yield _shown("chat.stream", names | {"content": content, "delta": "", "done": True})
                 yield _shown("session.update", names | {"state": "completed", "usage": data["tokenUsage"]})
             case ErrorEvent.type:
                 error = {"code": data["code"], "message": data["reason"], "retryable": data["retryable"]}
                 yield _shown("chat.error", names | error)
             case AgentAbort.type:
-                partial = "".join(self._text) if self._whole else ""
+                partial = self._so_far() if self._whole else ""
                 yield _shown("chat.stream", names | {"content": partial, "delta": "", "done": True})
                 state = "aborted" if data["reason"] == "aborted" else "failed"
                 yield _shown("session.update", names | {"state": state, "reason": data["reason"]})
@@ -112,10 +112,18 @@ class SessionView:
     def _begin(self) -> None:
         self._text, self._length, self._whole = [], 0, True
 
+    def _so_far(self) -> str | None:
+        return "".join(self._text) if self._length <= MAX_CONTENT else None
+
     def _add(self, delta: str) -> None:
         if self._length <= MAX_CONTENT:
             self._text.append(delta)
             self._length += len(delta)
+
+
+def _was_cut(data: Mapping[str, Any]) -> bool:
+    """Returns True for an event that was too large for the log, which has the beginning of its texts."""
+    return bool(data.get("truncated"))
 
 
 def _shown(event: str, payload: Mapping[str, Any]) -> Shown:

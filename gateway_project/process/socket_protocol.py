@@ -194,6 +194,14 @@ class LimitedSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.max_message_size = largest
         self.conn.too_large = code, reason
 
+    def handle_text(self, event: Frame) -> None:
+        super().handle_text(event)
+        event.data = b""  # the parser keeps the last frame until the next one comes
+
+    def handle_bytes(self, event: Frame) -> None:
+        super().handle_bytes(event)
+        event.data = b""
+
     def handle_cont(self, event: Frame) -> None:
         # One buffer: an object per fragment takes more memory than its bytes.
         if not isinstance(self.frames[0], bytearray):

@@ -47,7 +47,7 @@ def test_one_session_takes_no_more_than_its_bound() -> None:
         queue.enter(f"more {number}", Claim(1, "locked"))
     queue.enter("beside", Claim(1, "free"))
     assert queue.started == ["first", "more 0", "beside"]
-    queue.shares.leave(first)
+    queue.shares.leave(first.claim)
     assert queue.started[-1] == "more 1"
 
 
@@ -59,9 +59,9 @@ def test_tenants_that_wait_are_served_in_turn() -> None:
         for tenant in "ab"
         for number in (1, 2)
     }
-    queue.shares.leave(holder)
+    queue.shares.leave(holder.claim)
     while (last := queue.started[-1]) in waiters and queue.shares.waiting:
-        queue.shares.leave(waiters[last])
+        queue.shares.leave(waiters[last].claim)
     assert queue.started == ["holder", "a1", "b1", "a2", "b2"]
 
 
@@ -90,7 +90,7 @@ def test_one_that_was_withdrawn_is_not_started() -> None:
     gone = queue.enter("gone", Claim(1))
     queue.enter("next", Claim(1))
     assert queue.shares.withdraw(gone)
-    queue.shares.leave(holder)
+    queue.shares.leave(holder.claim)
     assert queue.started == ["holder", "next"]
     assert not queue.shares.withdraw(holder)
 

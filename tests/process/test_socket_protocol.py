@@ -179,6 +179,23 @@ async def test_large_fragments_are_not_counted(table: ConnectionTable) -> None:
     assert application.received == [piece * 300]
 
 
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+async def test_the_parser_does_not_keep_a_message_that_was_handed_over(table: ConnectionTable, opcode: Opcode) -> None:
+    application = Application((10_000_000, 4502, "too large"))
+    socket = await Socket(application, table).open()
+    await socket.feed(frame(opcode, b"first"))
+    sent = frame(opcode, b"a" * 2_000_000)
+    tracemalloc.start()
+    try:
+        await socket.feed(sent)
+        assert len(application.received[-1]) == 2_000_000
+        application.messages.pop()
+        application.messages.append({"type": "websocket.receive"})
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 async def test_fragments_take_no_more_memory_than_their_message(table: ConnectionTable) -> None:
     patient = table_of(LIMITS.__class__(**{**_fields(), "socket_frames": 400_000}))
     socket = await Socket(Application(), patient).open()

@@ -21,6 +21,7 @@ from events_app.follower import FollowerReleased, FollowerSlow
 from tenants_app import authentication
 from tenants_app.principal import Principal
 from tests.edge.sockets.toy import WAIT, Peer, ScriptedFollower, ToyClose, serve
+from tests.gateway_harness import eventually
 
 HELLO = {"hello": 1}
 
@@ -122,6 +123,23 @@ async def test_frames_are_read_while_handlers_wait(peer: Peer) -> None:
     assert await peer.frame() == {"id": 2, "result": "meanwhile"}
     peer.open_gate("one")
     assert await peer.frame() == {"id": 1, "result": "one"}
+
+
+class Frame(bytes):
+    """A frame that tells when it is gone."""
+
+    gone = False
+
+    def __del__(self) -> None:
+        type(self).gone = True
+
+
+async def test_an_idle_socket_does_not_keep_its_last_frame(peer: Peer) -> None:
+    Frame.gone = False
+    peer.put_bytes(Frame(b"last"))
+    assert await peer.frame() == b"last"  # the toy protocol returns a binary frame as it came
+    peer.sent.clear()
+    await eventually(lambda: Frame.gone)  # the outbox's task ends
 
 
 async def test_a_request_is_cancelled_by_another_frame(peer: Peer) -> None:

@@ -323,6 +323,25 @@ async def test_tailscaled_says_who_a_peer_is(
             assert (await client.call("chat.sessions.list"))["sessions"] == []
 
 
+async def test_a_guest_that_resumes_has_the_rate_limits_of_its_first_connection(
+    server: LiveServer, settings: Any, socket_path: Path
+) -> None:
+    tenant = await database.run(tenant_create, slug="default")
+    settings.GATEWAY_ALLOW_TAILSCALE, settings.GATEWAY_TAILSCALE_SOCKET = True, str(socket_path)
+    settings.GATEWAY_RATE_LIMIT_RPM = 3
+    async with tailscaled(socket_path, f"{tenant.pk}@example.com"):
+        async with bus(server.port) as client:
+            token = (await client.sign_in())["payload"]["auth_info"]["session_id"]
+        async with bus(server.port) as client:
+            assert (await client.sign_in(session_token=token))["payload"]["auth_info"]["method"] == "tailscale"
+            for _ in range(settings.GATEWAY_RATE_LIMIT_RPM):
+                await client.call("presence.list")
+            assert await client.refused("presence.list") == 4029
+        async with bus(server.port) as client:  # the bucket is the guest's, not the connection's
+            assert (await client.sign_in(session_token=token))["ok"]
+            assert await client.refused("presence.list") == 4029
+
+
 async def test_web_pages_of_foreign_origins_are_nobody_in_the_tailnet(
     server: LiveServer, settings: Any, socket_path: Path
 ) -> None:
