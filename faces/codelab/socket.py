@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
+from agents_app.directory.entries import SHARED_RUNTIME
 from core_app import database
 from core_app.errors import BadRequest, NotFound, Unprocessable
 from core_app.shares import Claim
@@ -82,7 +85,7 @@ def _open(principal: Principal, session_id: str, after: Position | None, read_on
         session = (
             session_get(principal, session_id)
             if read_only
-            else session_ensure(principal=principal, public_id=session_id)
+            else session_ensure(principal=principal, public_id=session_id, agent=_agent_of_new_sessions(principal))
         )
     except (BadRequest, NotFound, Unprocessable) as error:
         return error.message
@@ -93,3 +96,10 @@ def _open(principal: Principal, session_id: str, after: Position | None, read_on
         return Opening(session.stream_id, here.head, here)
     found = here.resume(after)
     return Opening(session.stream_id, found.after, here, found.dropped)
+
+
+def _agent_of_new_sessions(principal: Principal) -> str | None:
+    """Returns the runtime of GATEWAY_AGENT_URL, which serves all sessions of this face but those of tenants that have
+    chosen a default of their own; else None."""
+    chosen = principal.default_agent or principal.default_model
+    return SHARED_RUNTIME if settings.GATEWAY_AGENT_URL and not chosen else None

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from websockets.exceptions import InvalidStatus
 
+from tenants_app.models import Tenant
+from tenants_app.services.tenant import tenant_update
 from tests.conftest import Caller
 from tests.faces.codelab.ide import ide
 from tests.faces.native.live_server import LiveServer
@@ -35,6 +38,18 @@ async def test_both_paths_and_every_place_of_a_key_are_taken(server: LiveServer,
     async with ide(server.port, "a", headers={"Authorization": f"Bearer {owner.secret}"}) as client:
         await client.send("nothing")
         assert (await client.frame("error"))["code"] == "INVALID_FORMAT"
+
+
+@pytest.mark.parametrize(("chosen", "agent"), [({}, "remote"), ({"default_model": "demo:echo"}, None)])
+async def test_one_runtime_serves_the_sessions_of_tenants_without_a_default(
+    server: LiveServer, owner: Caller, api: Client, settings: Any, tenant: Tenant, chosen: Any, agent: str | None
+) -> None:
+    settings.GATEWAY_AGENT_URL = "http://127.0.0.1:9"
+    await sync_to_async(tenant_update)(tenant=tenant, settings=chosen)
+    async with ide(server.port, "fresh", owner.secret) as client:
+        await client.send("abort", message_id=1)
+        await client.frame()
+    assert (await api.get("/v1/sessions/fresh")).json["agent"] == agent
 
 
 @pytest.mark.parametrize("query", [{}, {"token": "agw_wrong"}, {"token": "nonsense"}, {"api_key": "agw_wrong"}])
