@@ -37,7 +37,7 @@ def section(number: int) -> str:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Steps 1 and 2 of the guide, in a copy of the gateway."""
     tree = tmp_path_factory.mktemp("tree")
-    tree_copy(tree, "tests", "deploy")
+    tree_copy(tree, "tests", "deploy", "gateway_client")
     files = FILE.findall(section(1))
     assert len(files) == len(blocks("python", section(1)))
     for name, content in files:
