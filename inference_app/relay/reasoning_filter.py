@@ -153,10 +153,7 @@ def _has_marks(raw: bytes) -> bool:
             return True
     if _contains(raw, _SIGNATURE, _EMPTY_SIGNATURE):
         return True
-    for start in _BLANK_STARTS:
-        if start in raw and _contains(raw, start, _BLANK_TEXT):
-            return True
-    return False
+    return any(start in raw and _contains(raw, start, _BLANK_TEXT) for start in _BLANK_STARTS)
 
 
 def _signed_message(message: dict[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
@@ -211,7 +208,7 @@ def _without_gateway_items(envelope: Envelope) -> Envelope:
 def _may_have_gateway_items(envelope: Envelope, conversation: Value) -> bool:
     if SHORT_BYTES <= len(envelope.raw) <= QUICK_BYTES:
         with suppress(msgspec.DecodeError, RecursionError):
-            return any([_is_marked(item) for item in _MARKED.decode(conversation)])
+            return any(map(_is_marked, _MARKED.decode(conversation)))
     return _TOKEN in envelope.raw or _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID)
 
 

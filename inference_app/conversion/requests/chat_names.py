@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from inference_app.conversion.tool_names import Origin, ToolNames
+from inference_app.conversion.tool_names import Origin, ToolNames, has_plain_names
 from inference_app.conversion.validation import Json
 
 _KINDS = ("function", "custom")
@@ -12,6 +13,8 @@ _KINDS = ("function", "custom")
 
 def rename_tools(chat: Json, names: ToolNames) -> Json:
     """Returns the request with plain names in tools, calls and the choice; the same value if all are plain."""
+    if has_plain_names(_names_of(chat)):
+        return chat
     changed = False
     tools = chat.get("tools")
     for tool in tools if isinstance(tools, list) else ():
@@ -24,6 +27,19 @@ def rename_tools(chat: Json, names: ToolNames) -> Json:
             name = _name(call)
             changed = changed or (name is not None and names.wire_name(name) != name)
     return _renamed(chat, names) if changed else chat
+
+
+def _names_of(chat: Json) -> Iterator[str]:
+    """Yields the names of tools and calls."""
+    tools, messages = chat.get("tools"), chat.get("messages")
+    for tool in tools if isinstance(tools, list) else ():
+        if (name := _name(tool)) is not None:
+            yield name
+    for message in messages if isinstance(messages, list) else ():
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for call in calls if isinstance(calls, list) else ():
+            if (name := _name(call)) is not None:
+                yield name
 
 
 def _renamed(chat: Json, names: ToolNames) -> Json:
