@@ -23,6 +23,8 @@ NO_TEXT = "(no text)"
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 """Google's own placeholder for a signature that was lost: the call is not checked, and its thoughts are not used."""
 
+_TEXT_ROLES = ("user", "system")
+
 _CLIENT_NAMES: Mapping[str, Mapping[str, str]] = {
     "messages": {"stop": "stop_sequences", "input": "messages", "max_output_tokens": "max_tokens", "user": "metadata"},
     "responses": {"messages": "input", "max_tokens": "max_output_tokens", "stop_sequences": "stop"},
@@ -65,10 +67,10 @@ class Fit:
                 # The default of both is 1; the other one is what the client meant.
                 self._leave_out(body, first if body[first] == 1 and body[second] != 1 else second)
         for field, bound in limits.minimum.items():
-            if _is_number(body.get(field)) and body[field] < bound:
+            if field in body and _is_number(body.get(field)) and body[field] < bound:
                 body[field] = _whole(bound)
         for field, bound in limits.maximum.items():
-            if _is_number(body.get(field)) and body[field] > bound:
+            if field in body and _is_number(body.get(field)) and body[field] > bound:
                 body[field] = _whole(bound)
 
     def _fit_stops(self, body: Json, field: str) -> None:
@@ -89,17 +91,12 @@ class Fit:
         limit = self._limits.user_length
         return shorten_user(user, limit) if isinstance(user, str) and limit is not None else user
 
-    def _fit_id(self, call_id: Any) -> Any:
-        form = self._form
-        if form is None or not isinstance(call_id, str) or not call_id or form.accepts(call_id):
-            return call_id
-        return fit_call_id(call_id, form)
-
     def _with_id(self, value: Json, field: str) -> Json:
         """Returns a message, item or block with the fitted id in a field; the same value if the id fits."""
-        given = value.get(field)
-        fitted = self._fit_id(given)
-        return value if fitted is given else {**value, field: fitted}
+        form, given = self._form, value.get(field)
+        if form is None or not isinstance(given, str) or not given or form.accepts(given):
+            return value
+        return {**value, field: fit_call_id(given, form)}
 
     def _check_media(self, media_type: str, field: str) -> None:
         kind = "image_types" if media_type.startswith("image/") else "document_types"
@@ -110,7 +107,13 @@ class Fit:
     # Chat completions.
 
     def _fit_chat(self, body: Json) -> Json:
-        messages = [self._fit_chat_message(message) for message in body["messages"]]
+        # Most messages of the user and the system are a text, in which nothing has limits.
+        messages = [
+            message
+            if message["role"] in _TEXT_ROLES and isinstance(message.get("content"), str)
+            else self._fit_chat_message(message)
+            for message in body["messages"]
+        ]
         if messages and self._limits.prefill == "prefix" and messages[-1].get("role") == "assistant":
             messages[-1] = {**messages[-1], "prefix": True}
         body = {**body, "messages": messages}
@@ -221,7 +224,12 @@ class Fit:
                 if blank_text or _has_text(content):
                     yield message
                 continue
-            blocks = [self._fit_block(block) for block in content if blank_text or not _is_blank(block)]
+            blocks = []
+            for block in content:
+                if block["type"] != "text":
+                    blocks.append(self._fit_block(block))
+                elif blank_text or _has_text(str(block.get("text"))):
+                    blocks.append(block)
             if blocks:
                 yield {**message, "content": blocks}
 

@@ -20,7 +20,9 @@ def restore_state(messages: list[Json]) -> list[Json]:
     """Returns the messages with the ids that the provider gave, and with the signatures that the client's ids carry;
     the same list if no id carries one."""
     for message in messages:
-        if isinstance(message, dict) and _restore_message(message) is not message:
+        if not isinstance(message, dict) or not ("tool_call_id" in message or "tool_calls" in message):
+            continue
+        if _restore_message(message) is not message:
             return [_restore_message(message) for message in messages]
     return messages
 
@@ -30,7 +32,7 @@ def restore_chat_state(messages: Any) -> Any:
     if not isinstance(messages, list):
         return messages
     for message in messages:
-        if isinstance(message, dict) and _with_blocks(message) is not message:
+        if isinstance(message, dict) and ("reasoning_details" in message or "thinking_blocks" in message):
             return [_with_blocks(message) if isinstance(message, dict) else message for message in messages]
     return messages
 
