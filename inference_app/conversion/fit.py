@@ -171,7 +171,8 @@ class Fit:
     # The Responses API.
 
     def _fit_responses(self, body: Json) -> Json:
-        body = {**body, "input": [self._fit_item(item) for item in body["input"]]}
+        items = [item if isinstance(item.get("content"), str) else self._fit_item(item) for item in body["input"]]
+        body = {**body, "input": items}
         if "user" in body:
             body["user"] = self._fit_user(body["user"])
         if self._limits.schema_properties:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from inference_app.conversion.tool_names import Origin, ToolNames, has_plain_names
@@ -13,7 +12,7 @@ _KINDS = ("function", "custom")
 
 def rename_tools(chat: Json, names: ToolNames) -> Json:
     """Returns the request with plain names in tools, calls and the choice; the same value if all are plain."""
-    if has_plain_names(_names_of(chat)):
+    if has_plain_names(_known_names(chat)):
         return chat
     changed = False
     tools = chat.get("tools")
@@ -29,17 +28,14 @@ def rename_tools(chat: Json, names: ToolNames) -> Json:
     return _renamed(chat, names) if changed else chat
 
 
-def _names_of(chat: Json) -> Iterator[str]:
-    """Yields the names of tools and calls."""
+def _known_names(chat: Json) -> list[str]:
+    """Returns the names of tools and calls."""
     tools, messages = chat.get("tools"), chat.get("messages")
-    for tool in tools if isinstance(tools, list) else ():
-        if (name := _name(tool)) is not None:
-            yield name
+    named = [*tools] if isinstance(tools, list) else []
     for message in messages if isinstance(messages, list) else ():
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        for call in calls if isinstance(calls, list) else ():
-            if (name := _name(call)) is not None:
-                yield name
+        if isinstance(message, dict) and "tool_calls" in message and isinstance(message["tool_calls"], list):
+            named += message["tool_calls"]
+    return [name for name in map(_name, named) if name is not None]
 
 
 def _renamed(chat: Json, names: ToolNames) -> Json:
@@ -70,8 +66,10 @@ def _named(value: Any, names: ToolNames) -> Any:
 
 def _name(value: Any) -> str | None:
     """Returns the name in a tool, a call or a choice."""
-    for kind in _KINDS if isinstance(value, dict) else ():
+    if not isinstance(value, dict):
+        return None
+    for kind in _KINDS:
         inner = value.get(kind)
-        if isinstance(inner, dict) and isinstance(inner.get("name"), str) and inner["name"]:
-            return str(inner["name"])
+        if isinstance(inner, dict) and isinstance(name := inner.get("name"), str) and name:
+            return name
     return None
