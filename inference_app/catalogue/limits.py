@@ -9,7 +9,7 @@ configuration, `limits` of the model's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,10 @@ class CallIdForm(_Closed):
     def accepts(self, call_id: str) -> bool:
         """True if a target with this form takes the id."""
         return self._pattern.fullmatch(call_id) is not None
+
+    def accepts_all(self, call_ids: Iterable[str]) -> bool:
+        """True if a target with this form takes all of the ids."""
+        return all(map(self._pattern.fullmatch, call_ids))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

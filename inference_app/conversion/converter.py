@@ -89,8 +89,9 @@ class RequestConverter:
         chat, dropped = self._request_to_chat(body)
         left_out = [*dropped_fields(self._client, body), *dropped_fields(self._wire, chat)]
         several = isinstance(chat.get("n"), int) and chat["n"] > 1
-        if isinstance(chat.get("messages"), list):
-            chat = {**chat, "messages": restore_state(chat["messages"])}
+        messages = chat.get("messages")
+        if isinstance(messages, list) and (restored := restore_state(messages)) is not messages:
+            chat = {**chat, "messages": restored}
         if self._wire == "anthropic":
             chat, more = chat_to_messages(chat)
             dropped += more
@@ -164,7 +165,9 @@ class RequestConverter:
             return responses_to_chat(body, self._names)
         if self._client == "messages":
             return messages_to_chat(body, self._names)
-        return rename_tools({**body, "messages": restore_chat_state(body.get("messages"))}, self._names), ()
+        given = body.get("messages")
+        messages = restore_chat_state(given)
+        return rename_tools(body if messages is given else {**body, "messages": messages}, self._names), ()
 
     def _new_writer(self, body: Json) -> Writer:
         return _WRITERS[self._client](body, self._names, self._new_id, self._now)

@@ -105,9 +105,8 @@ def _decode_exactly(decoder: msgspec.json.Decoder[T], raw: bytes) -> T | None:
 
 def parse_object(text: str) -> ExactObject | None:
     """Returns the JSON object in a text; None for anything else."""
-    raw = text.encode("utf-8", "surrogatepass")
     try:
-        value = orjson.loads(raw)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
             value = jsontext.decode_untrusted(text.encode("utf-8", "replace"))

@@ -6,7 +6,7 @@ express are left out, and the response names them in `x-gateway-dropped`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from inference_app.conversion.requests import chat_to_messages, chat_to_responses, messages_to_chat, responses_to_chat
@@ -32,6 +32,8 @@ REFUSED: Mapping[Dialect, Mapping[str, str]] = {
     },
 }
 """Fields that are refused before a provider of another wire, and why."""
+
+_REFUSED_NAMES = {dialect: frozenset(refused) for dialect, refused in REFUSED.items()}
 
 THREAD = "thread"
 _THREAD_MESSAGE = "'thread' needs a provider that keeps the conversation: send the whole conversation."
@@ -60,14 +62,16 @@ def without_refused(dialect: Dialect, body: Json) -> Json:
     """Returns the request without refused fields, which are empty; raises UnsupportedParameter for one that is not."""
     if dialect == "messages":
         thread_check(body.get(THREAD))
-    refused = REFUSED[dialect]
-    for name, why in refused.items():
+    refused = _REFUSED_NAMES[dialect]
+    modalities = body.get("modalities")
+    if modalities is None and refused.isdisjoint(body):
+        return body
+    for name, why in REFUSED[dialect].items():
         if body.get(name):
             raise UnsupportedParameter(f"{name} {why}", field=name)
-    modalities = body.get("modalities")
     if dialect == "chat" and isinstance(modalities, list) and any(kind != "text" for kind in modalities):
         raise UnsupportedParameter(f"modalities {_ANSWER}", field="modalities")
-    if body.keys().isdisjoint(refused):
+    if refused.isdisjoint(body):
         return body
     return {name: value for name, value in body.items() if name not in refused}
 
@@ -78,19 +82,20 @@ def thread_check(thread: Any) -> None:
         raise UnsupportedFields(_THREAD_MESSAGE, error_code="thread_unsupported_request", unsupported=(THREAD,))
 
 
-def dropped_fields(source: str, body: Json) -> Iterator[str]:
-    """Yields the names of the fields that a conversion leaves out; `source` is a dialect before chat, or a wire after
+def dropped_fields(source: str, body: Json) -> list[str]:
+    """Returns the names of the fields that a conversion leaves out; `source` is a dialect before chat, or a wire after
     it."""
-    left_out = _LEFT_OUT.get(source, frozenset())
-    for name, value in body.items():
-        if (
-            name not in left_out
-            or name in _SILENT
-            or value in (None, False, "", [], {})
-            or value == _DEFAULTS.get(name)
-        ):
-            continue
-        yield name
+    left_out = _LEFT_OUT.get(source)
+    if left_out is None or left_out.isdisjoint(body):
+        return []
+    return [
+        name
+        for name, value in body.items()
+        if name in left_out
+        and name not in _SILENT
+        and value not in (None, False, "", [], {})
+        and value != _DEFAULTS.get(name)
+    ]
 
 
 def header_value(names: Iterable[str], limit: int) -> bytes:

@@ -23,6 +23,8 @@ NO_TEXT = "(no text)"
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 """Google's own placeholder for a signature that was lost: the call is not checked, and its thoughts are not used."""
 
+_TEXT_ROLES = ("user", "system")
+
 _CLIENT_NAMES: Mapping[str, Mapping[str, str]] = {
     "messages": {"stop": "stop_sequences", "input": "messages", "max_output_tokens": "max_tokens", "user": "metadata"},
     "responses": {"messages": "input", "max_tokens": "max_output_tokens", "stop_sequences": "stop"},
@@ -36,6 +38,7 @@ class Fit:
     def __init__(self, client: str, limits: Limits) -> None:
         self._client = client
         self._limits = limits
+        self._form = limits.call_id
         self.dropped: list[str] = []
 
     def apply(self, wire: Wire, body: Json) -> Json:
@@ -64,16 +67,18 @@ class Fit:
                 # The default of both is 1; the other one is what the client meant.
                 self._leave_out(body, first if body[first] == 1 and body[second] != 1 else second)
         for field, bound in limits.minimum.items():
-            if _is_number(body.get(field)) and body[field] < bound:
+            if field in body and _is_number(body.get(field)) and body[field] < bound:
                 body[field] = _whole(bound)
         for field, bound in limits.maximum.items():
-            if _is_number(body.get(field)) and body[field] > bound:
+            if field in body and _is_number(body.get(field)) and body[field] > bound:
                 body[field] = _whole(bound)
 
     def _fit_stops(self, body: Json, field: str) -> None:
         stops = body.get(field)
+        if stops is None:
+            return
         given = stops if isinstance(stops, list) else [stops]
-        if stops is None or not all(isinstance(stop, str) for stop in given):
+        if not all(isinstance(stop, str) for stop in given):
             return
         if not self._limits.blank_text and any(not str(stop).strip() for stop in given):
             raise self._refuse(field, "has a stop sequence of white space, which this provider refuses.")
@@ -86,9 +91,12 @@ class Fit:
         limit = self._limits.user_length
         return shorten_user(user, limit) if isinstance(user, str) and limit is not None else user
 
-    def _fit_id(self, call_id: Any) -> Any:
-        form = self._limits.call_id
-        return call_id if form is None or not isinstance(call_id, str) or not call_id else fit_call_id(call_id, form)
+    def _with_id(self, value: Json, field: str) -> Json:
+        """Returns a message, item or block with the fitted id in a field; the same value if the id fits."""
+        form, given = self._form, value.get(field)
+        if form is None or not isinstance(given, str) or not given or form.accepts(given):
+            return value
+        return {**value, field: fit_call_id(given, form)}
 
     def _check_media(self, media_type: str, field: str) -> None:
         kind = "image_types" if media_type.startswith("image/") else "document_types"
@@ -99,7 +107,13 @@ class Fit:
     # Chat completions.
 
     def _fit_chat(self, body: Json) -> Json:
-        messages = [self._fit_chat_message(message) for message in body["messages"]]
+        # Most messages of the user and the system are a text, in which nothing has limits.
+        messages = [
+            message
+            if message["role"] in _TEXT_ROLES and isinstance(message.get("content"), str)
+            else self._fit_chat_message(message)
+            for message in body["messages"]
+        ]
         if messages and self._limits.prefill == "prefix" and messages[-1].get("role") == "assistant":
             messages[-1] = {**messages[-1], "prefix": True}
         body = {**body, "messages": messages}
@@ -112,16 +126,16 @@ class Fit:
 
     def _fit_chat_message(self, message: Json) -> Json:
         if message["role"] == "tool":
-            if self._limits.call_id is None:
-                return message
-            return {**message, "tool_call_id": self._fit_id(message.get("tool_call_id"))}
+            return self._with_id(message, "tool_call_id")
         if isinstance(message.get("content"), list):
             self._check_parts(message["content"])
         if message["role"] != "assistant":
             return message
-        blocks = message.pop(BLOCKS, None) or ()
         if calls := message.get("tool_calls"):
             message = {**message, "tool_calls": [self._fit_call(call, not n) for n, call in enumerate(calls)]}
+        blocks = message.pop(BLOCKS, None)
+        if not blocks:
+            return message
         if self._limits.signatures and (signed := blocks_of_wire(blocks, "google")):
             signature = signed[-1]["seal"]["signature"]
             message = {**message, "extra_content": {"google": {"thought_signature": signature}}}
@@ -132,13 +146,12 @@ class Fit:
     def _fit_call(self, call: Json, is_first: bool) -> Json:
         """Fits a call. Gemini signs the first of parallel calls."""
         extra = call.get("extra_content")
-        if self._limits.call_id is None and (self._limits.signatures is True or extra is None) and not is_first:
-            return call
-        call = {**call, "id": self._fit_id(call.get("id"))}
-        if self._limits.signatures is False:
-            call.pop("extra_content", None)
-        elif self._limits.signatures == "required" and is_first and extra is None:
-            call["extra_content"] = {"google": {"thought_signature": SKIP_SIGNATURE}}
+        signatures = self._limits.signatures
+        call = self._with_id(call, "id")
+        if signatures is False and "extra_content" in call:
+            return {name: value for name, value in call.items() if name != "extra_content"}
+        if signatures == "required" and is_first and extra is None:
+            return {**call, "extra_content": {"google": {"thought_signature": SKIP_SIGNATURE}}}
         return call
 
     def _check_parts(self, parts: list[Json]) -> None:
@@ -158,7 +171,8 @@ class Fit:
     # The Responses API.
 
     def _fit_responses(self, body: Json) -> Json:
-        body = {**body, "input": [self._fit_item(item) for item in body["input"]]}
+        items = [item if isinstance(item.get("content"), str) else self._fit_item(item) for item in body["input"]]
+        body = {**body, "input": items}
         if "user" in body:
             body["user"] = self._fit_user(body["user"])
         if self._limits.schema_properties:
@@ -167,10 +181,12 @@ class Fit:
 
     def _fit_item(self, item: Json) -> Json:
         if "call_id" in item:
-            return {**item, "call_id": self._fit_id(item["call_id"])}
+            return self._with_id(item, "call_id")
         content = item.get("content")
-        for part in content if isinstance(content, list) else ():
-            self._check_url(part.get("image_url"))
+        if isinstance(content, list):
+            for part in content:
+                if "image_url" in part:
+                    self._check_url(part["image_url"])
         return item
 
     # Anthropic Messages.
@@ -202,20 +218,26 @@ class Fit:
             del body["system"]
 
     def _fitted_messages(self, messages: list[Json]) -> Iterator[Json]:
+        blank_text = self._limits.blank_text
         for message in messages:
             content = message["content"]
             if isinstance(content, str):
-                if self._limits.blank_text or content.strip():
+                if blank_text or _has_text(content):
                     yield message
                 continue
-            blocks = [self._fit_block(block) for block in content if self._limits.blank_text or not _is_blank(block)]
+            blocks = []
+            for block in content:
+                if block["type"] != "text":
+                    blocks.append(self._fit_block(block))
+                elif blank_text or _has_text(str(block.get("text"))):
+                    blocks.append(block)
             if blocks:
                 yield {**message, "content": blocks}
 
     def _fit_block(self, block: Json) -> Json:
         kind = block["type"]
         if kind == "tool_use":
-            return {**block, "id": self._fit_id(block["id"])}
+            return self._with_id(block, "id")
         if kind == "tool_result":
             return self._fit_result(block)
         if kind in ("image", "document") and block["source"]["type"] == "base64":
@@ -224,12 +246,12 @@ class Fit:
 
     def _fit_result(self, block: Json) -> Json:
         content = block.get("content")
-        block = {**block, "tool_use_id": self._fit_id(block["tool_use_id"])}
+        block = self._with_id(block, "tool_use_id")
         if isinstance(content, list):
-            content = [self._fit_block(part) for part in content if self._limits.blank_text or not _is_blank(part)]
-            block["content"] = content
-        elif isinstance(content, str) and not content.strip() and not self._limits.blank_text:
-            block["content"] = ""
+            parts = [self._fit_block(part) for part in content if self._limits.blank_text or not _is_blank(part)]
+            return {**block, "content": parts}
+        if isinstance(content, str) and not _has_text(content) and not self._limits.blank_text:
+            return {**block, "content": ""}
         return block
 
     def _fit_thinking(self, body: Json) -> None:
@@ -270,7 +292,12 @@ def _type(block: Any) -> Any:
 
 
 def _is_blank(block: Any) -> bool:
-    return _type(block) == "text" and not str(block.get("text")).strip()
+    return _type(block) == "text" and not _has_text(str(block.get("text")))
+
+
+def _has_text(text: str) -> bool:
+    """True for text that is not white space alone, without a copy of it."""
+    return bool(text) and not text.isspace()
 
 
 def _trim_prefill(messages: list[Json]) -> None:

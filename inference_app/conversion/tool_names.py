@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MAX_NAME = 64
@@ -60,6 +61,11 @@ class ToolNames:
     def origin(self, name: str) -> Origin:
         """Returns the client's name of a tool. Unknown names are returned unchanged, for the client to reject."""
         return self._origins.get(name) or Origin(name)
+
+
+def has_plain_names(names: Iterable[str]) -> bool:
+    """True if every wire takes all of the names as they are."""
+    return all(map(_PLAIN.match, names))
 
 
 def _plain_name(origin: Origin) -> str:

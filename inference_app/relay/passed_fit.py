@@ -17,10 +17,10 @@ from inference_app.catalogue.limits import Limits
 from inference_app.conversion.call_ids import fit_call_id, split_call_id
 from inference_app.conversion.fit import SKIP_SIGNATURE
 from inference_app.relay.envelope import Envelope
-from inference_app.relay.reasoning_filter import is_too_large
+from inference_app.relay.reasoning_filter import QUICK_BYTES, SHORT_BYTES, is_too_large
 
 _CONVERSATIONS: Mapping[Wire, str] = {"openai-chat": "messages", "openai-responses": "input"}
-_CALL_ID = b'call_id"'
+_CALL_ID, _SIGNED = b'call_id"', "__sig"
 _ID_VALUE = re.compile(rb'call_id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _IDS = re.compile(rb'("(?:id|call_id|tool_call_id)"\s*:\s*)("(?:[^"\\]|\\.)*")')
 _EXTRA, _CALLS, _SIGNATURE = b'"extra_content"', b'"tool_calls"', b'"thought_signature"'
@@ -30,14 +30,56 @@ _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _TEXT = msgspec.json.Decoder(str)
 
 
+class _Message(msgspec.Struct):
+    """A chat message, of which only what belongs to calls is read."""
+
+    tool_call_id: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Item(msgspec.Struct):
+    """An item of the Responses API, of which only the call's id is read."""
+
+    call_id: str | None = None
+
+
+_CHAT_CALLS = msgspec.json.Decoder(list[_Message])
+_ITEM_CALLS = msgspec.json.Decoder(list[_Item])
+
+
 def fit_passed(envelope: Envelope, wire: Wire, limits: Limits, own: Limits | None) -> Envelope:
     """Returns the request within the limits that concern its history, and within the operator's `own` for numbers."""
     field = _CONVERSATIONS.get(wire)
-    if field is not None and field in envelope.fields:
+    if field is not None and field in envelope.fields and not _fits(envelope, field, limits):
         envelope = _fit_ids(envelope, field, limits)
         if wire == "openai-chat":
             envelope = _fit_signatures(envelope, limits)
     return envelope if own is None else _fit_numbers(envelope, own)
+
+
+def _fits(envelope: Envelope, field: str, limits: Limits) -> bool:
+    """True if the history is known to need no change. One pass over a body costs as much as one search through its
+    text; a long body might hold too many messages for it."""
+    raw, form = envelope.raw, limits.call_id
+    has_extra = limits.signatures is False and field == "messages"
+    if limits.signatures == "required" or len(raw) > QUICK_BYTES:
+        return False
+    if form is None and not has_extra:
+        return True
+    if len(raw) < SHORT_BYTES and _CALL_ID not in raw and _EXTRA not in raw:
+        return True
+    try:
+        if field == "messages":
+            messages = _CHAT_CALLS.decode(envelope.fields[field])
+            if has_extra and _EXTRA in b"".join([message.tool_calls for message in messages if message.tool_calls]):
+                return False
+            ids = [message.tool_call_id for message in messages if message.tool_call_id is not None]
+        else:
+            items = _ITEM_CALLS.decode(envelope.fields[field])
+            ids = [item.call_id for item in items if item.call_id is not None]
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return form is None or (_SIGNED not in " ".join(ids) and form.accepts_all(ids))
 
 
 def _fit_ids(envelope: Envelope, field: str, limits: Limits) -> Envelope:

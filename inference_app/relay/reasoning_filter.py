@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,10 +20,17 @@ from core_app.json_size import has_more_nodes
 from inference_app.catalogue.config import Wire
 from inference_app.conversion.fit import lacks_thinking
 from inference_app.conversion.sealed_reasoning import PREFIX, is_token
+from inference_app.relay.body_fields import Value
 from inference_app.relay.envelope import Envelope
 
 MAX_BYTES, MAX_NODES = 24 * 1024 * 1024, 200_000
 """The limits for a body that is looked through, and for the values in it. Larger ones go to the provider unchanged."""
+
+QUICK_BYTES = 2 * MAX_NODES
+"""The size up to which a body cannot hold more values than MAX_NODES, so that it may be decoded without a count."""
+
+SHORT_BYTES = 4096
+"""The size up to which a search is quicker than a pass through the body."""
 
 _GATEWAY_ID = re.compile(r"rs_[0-9a-hjkmnp-tv-z]{26}")
 """An id of `core_app.ids`. OpenAI's have 48 and more hexadecimal digits."""
@@ -35,6 +43,7 @@ _BLANK_STARTS = tuple(b'"text":%s"%s' % (space, start) for space in (b"", b" ") 
 
 _SIGNATURE, _EMPTY_SIGNATURE = b'"signature"', re.compile(rb'"signature"\s*:\s*""')
 
+_ASSISTANT = msgspec.Raw(b'"assistant"')
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -59,6 +68,22 @@ class _Block(msgspec.Struct):
     citations: Any = None
 
 
+class _Marked(msgspec.Struct):
+    """An item of `input`, of which only what tells its origin is read."""
+
+    id: Any = None
+    encrypted_content: Any = None
+
+
+class _Said(msgspec.Struct):
+    """A message with its content, undecoded."""
+
+    role: msgspec.Raw = msgspec.Raw(b"")
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+_MARKED = msgspec.json.Decoder(list[_Marked])
+_SAID = msgspec.json.Decoder(list[_Said])
 _ITEM = msgspec.json.Decoder(_Item)
 _BLOCK = msgspec.json.Decoder(_Block)
 
@@ -88,7 +113,7 @@ def without_unsigned_blocks(envelope: Envelope) -> Envelope:
     """Returns the request without what Anthropic refuses in the assistant's messages; the same value if there is
     none."""
     conversation = envelope.fields.get("messages")
-    if conversation is None or not _has_marks(envelope.raw) or is_too_large(envelope.raw):
+    if conversation is None or not _has_marks(_said_by_assistant(envelope)) or is_too_large(envelope.raw):
         return envelope
     try:
         messages = [_signed_message(message) for message in _MESSAGES.decode(conversation)]
@@ -109,10 +134,26 @@ def without_lost_thinking(envelope: Envelope) -> Envelope:
     return envelope.without("thinking") if lacks_thinking(msgspec.to_builtins(messages)) else envelope
 
 
+def _said_by_assistant(envelope: Envelope) -> bytes:
+    """Returns the text of the assistant's blocks, which is a small part of most bodies; the whole of a long one."""
+    if len(envelope.raw) > QUICK_BYTES:
+        return envelope.raw
+    try:
+        messages = _SAID.decode(envelope.fields["messages"])
+    except (msgspec.DecodeError, RecursionError):
+        return b""
+    return b"".join([bytes(said.content) for said in messages if said.role == _ASSISTANT])
+
+
 def _has_marks(raw: bytes) -> bool:
-    if any(mark in raw for mark in _MARKS) or _contains(raw, _SIGNATURE, _EMPTY_SIGNATURE):
+    if not raw:
+        return False
+    for mark in _MARKS:
+        if mark in raw:
+            return True
+    if _contains(raw, _SIGNATURE, _EMPTY_SIGNATURE):
         return True
-    return any(_contains(raw, start, _BLANK_TEXT) for start in _BLANK_STARTS)
+    return any(start in raw and _contains(raw, start, _BLANK_TEXT) for start in _BLANK_STARTS)
 
 
 def _signed_message(message: dict[str, msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
@@ -154,11 +195,7 @@ def _is_foreign(citation: Any) -> bool:
 
 def _without_gateway_items(envelope: Envelope) -> Envelope:
     conversation = envelope.fields.get("input")
-    if (
-        conversation is None
-        or not (_TOKEN in envelope.raw or _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID))
-        or is_too_large(envelope.raw)
-    ):
+    if conversation is None or not _may_have_gateway_items(envelope, conversation) or is_too_large(envelope.raw):
         return envelope
     try:
         items = _LIST.decode(conversation)
@@ -166,6 +203,20 @@ def _without_gateway_items(envelope: Envelope) -> Envelope:
         return envelope
     others = [item for item in items if not _is_gateway_item(item)]
     return envelope if len(others) == len(items) else _replace_field(envelope, "input", others)
+
+
+def _may_have_gateway_items(envelope: Envelope, conversation: Value) -> bool:
+    if SHORT_BYTES <= len(envelope.raw) <= QUICK_BYTES:
+        with suppress(msgspec.DecodeError, RecursionError):
+            return any(map(_is_marked, _MARKED.decode(conversation)))
+    return _TOKEN in envelope.raw or _contains(envelope.raw, _ID_START, _QUOTED_GATEWAY_ID)
+
+
+def _is_marked(item: _Marked) -> bool:
+    sealed, given = item.encrypted_content, item.id
+    if isinstance(sealed, str) and is_token(sealed):
+        return True
+    return isinstance(given, str) and _GATEWAY_ID.fullmatch(given) is not None
 
 
 def _is_gateway_item(item: msgspec.Raw) -> bool:

@@ -6,7 +6,7 @@ is passed on, so a provider that closes no item loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from inference_app.conversion.steps import Step
 
@@ -26,16 +26,22 @@ class ItemOrder:
         self._open[key] = []
         return key
 
-    def add(self, key: int, step: Step) -> Iterator[Step]:
-        """Yields the step of an open item if it is the first; else it waits."""
+    def add(self, key: int, step: Step) -> Sequence[Step]:
+        """Returns the step of an open item if it is the first; else it waits."""
         if key == self._first:
-            yield step
-        else:
-            self._open[key].append(step)
+            return (step,)
+        self._open[key].append(step)
+        return ()
 
-    def close(self, key: int) -> Iterator[Step]:
-        """Closes an item, and yields the steps of those behind it that waited for it."""
+    def close(self, key: int) -> Sequence[Step]:
+        """Closes an item, and returns the steps of those behind it that waited for it."""
+        if key == self._first and key + 1 == self._next:
+            # Nothing waits behind the newest item.
+            del self._open[key]
+            self._first += 1
+            return ()
         self._closed.add(key)
+        passed: list[Step] = []
         while self._first in self._closed:
             self._closed.discard(self._first)
             del self._open[self._first]
@@ -43,7 +49,8 @@ class ItemOrder:
             waiting = self._open.get(self._first)
             if waiting:
                 self._open[self._first] = []
-                yield from waiting
+                passed += waiting
+        return passed
 
     def end(self) -> Iterator[Step]:
         """Yields the steps of all items that are still open, and closes them."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference_app.conversion.exact_json import object_text, parse_object
+from inference_app.conversion.exact_json import ExactObject, object_text, parse_object
 from inference_app.conversion.failures import provider_error
 from inference_app.conversion.readers.item_order import ItemOrder
 from inference_app.conversion.steps import (
@@ -35,6 +35,7 @@ from inference_app.conversion.steps import (
 )
 from inference_app.conversion.usage import usage_of_messages
 
+_PART_START = PartStart()
 _REASONS = {
     "max_tokens": FinishReason.LENGTH,
     "model_context_window_exceeded": FinishReason.LENGTH,
@@ -44,7 +45,7 @@ _REASONS = {
 
 @dataclass(slots=True)
 class _Block:
-    """One open block: what it has so far."""
+    """One open block: what it has so far. `whole` is true if its first piece is an object that was parsed already."""
 
     kind: str
     key: int
@@ -52,6 +53,7 @@ class _Block:
     pieces: list[str] = field(default_factory=list)
     signature: str = ""
     citations: list[Any] = field(default_factory=list)
+    whole: bool = False
 
 
 class MessagesReader:
@@ -119,7 +121,7 @@ class MessagesReader:
             yield from self._end_block(index)
         block = self._blocks[index] = _Block(kind, self._order.open())
         if kind == "text":
-            yield from self._order.add(block.key, PartStart())
+            yield from self._order.add(block.key, _PART_START)
             yield from self._add_text(block, value.get("text"))
             block.citations += value.get("citations") or ()
         elif kind == "thinking":
@@ -132,6 +134,7 @@ class MessagesReader:
             self._has_calls = self._has_content = True
             yield from self._order.add(block.key, CallStart(str(value["id"]), str(value["name"])))
             if value.get("input"):
+                block.whole = isinstance(value["input"], ExactObject)
                 yield from self._add_input(block, object_text(value["input"]))
 
     def _read_delta(self, index: Any, delta: Json) -> Iterator[Step]:
@@ -174,7 +177,7 @@ class MessagesReader:
         if block.kind == "tool_use":
             if not block.pieces:
                 yield from self._order.add(block.key, CallInput("{}"))
-            yield from self._order.add(block.key, CallEnd(_is_complete(block.pieces)))
+            yield from self._order.add(block.key, CallEnd(_is_complete(block)))
         elif block.signature:
             seal = {"format": "anthropic", "signature": block.signature}
             yield from self._order.add(block.key, Seal(seal, alone=not block.length))
@@ -212,8 +215,11 @@ class MessagesReader:
         return _REASONS.get(stop.get("stop_reason") or "", made)
 
 
-def _is_complete(pieces: list[str]) -> bool:
-    return not pieces or parse_object("".join(pieces)) is not None
+def _is_complete(block: _Block) -> bool:
+    pieces = block.pieces
+    if not pieces or (block.whole and len(pieces) == 1):
+        return True
+    return parse_object("".join(pieces)) is not None
 
 
 def _citation(citation: Any, length: int) -> Citation | None:

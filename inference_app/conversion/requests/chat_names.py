@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference_app.conversion.tool_names import Origin, ToolNames
+from inference_app.conversion.tool_names import Origin, ToolNames, has_plain_names
 from inference_app.conversion.validation import Json
 
 _KINDS = ("function", "custom")
@@ -12,6 +12,8 @@ _KINDS = ("function", "custom")
 
 def rename_tools(chat: Json, names: ToolNames) -> Json:
     """Returns the request with plain names in tools, calls and the choice; the same value if all are plain."""
+    if has_plain_names(_known_names(chat)):
+        return chat
     changed = False
     tools = chat.get("tools")
     for tool in tools if isinstance(tools, list) else ():
@@ -24,6 +26,16 @@ def rename_tools(chat: Json, names: ToolNames) -> Json:
             name = _name(call)
             changed = changed or (name is not None and names.wire_name(name) != name)
     return _renamed(chat, names) if changed else chat
+
+
+def _known_names(chat: Json) -> list[str]:
+    """Returns the names of tools and calls."""
+    tools, messages = chat.get("tools"), chat.get("messages")
+    named = [*tools] if isinstance(tools, list) else []
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and "tool_calls" in message and isinstance(message["tool_calls"], list):
+            named += message["tool_calls"]
+    return [name for name in map(_name, named) if name is not None]
 
 
 def _renamed(chat: Json, names: ToolNames) -> Json:
@@ -54,8 +66,10 @@ def _named(value: Any, names: ToolNames) -> Any:
 
 def _name(value: Any) -> str | None:
     """Returns the name in a tool, a call or a choice."""
-    for kind in _KINDS if isinstance(value, dict) else ():
+    if not isinstance(value, dict):
+        return None
+    for kind in _KINDS:
         inner = value.get(kind)
-        if isinstance(inner, dict) and isinstance(inner.get("name"), str) and inner["name"]:
-            return str(inner["name"])
+        if isinstance(inner, dict) and isinstance(name := inner.get("name"), str) and name:
+            return name
     return None

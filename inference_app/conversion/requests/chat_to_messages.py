@@ -149,8 +149,8 @@ def _tool_result(path: str, message: Json) -> Json:
 
 
 def _assistant_blocks(path: str, message: Json) -> Iterator[Json]:
-    for block in blocks_of_wire(message.get(BLOCKS) or (), "anthropic"):
-        yield _thinking(block)
+    if BLOCKS in message:
+        yield from map(_thinking, blocks_of_wire(message[BLOCKS] or (), "anthropic"))
     yield from blocks_of(message.get("content"), f"{path}.content")
     if message.get("refusal"):
         yield {"type": "text", "text": message["refusal"]}

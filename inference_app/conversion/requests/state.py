@@ -17,19 +17,28 @@ _CHAT_FIELDS = ("reasoning_details", "thinking_blocks")
 
 
 def restore_state(messages: list[Json]) -> list[Json]:
-    """Returns the messages with the ids that the provider gave, and with the signatures that the client's ids carry."""
-    return [_restore_message(message) for message in messages]
+    """Returns the messages with the ids that the provider gave, and with the signatures that the client's ids carry;
+    the same list if no id carries one."""
+    for message in messages:
+        if not isinstance(message, dict) or not ("tool_call_id" in message or "tool_calls" in message):
+            continue
+        if _restore_message(message) is not message:
+            return [_restore_message(message) for message in messages]
+    return messages
 
 
 def restore_chat_state(messages: Any) -> Any:
-    """Returns a chat client's messages with the hub's `reasoning_blocks`."""
+    """Returns a chat client's messages with the hub's `reasoning_blocks`; the same list if there are none."""
     if not isinstance(messages, list):
         return messages
-    return [_with_blocks(message) if isinstance(message, dict) else message for message in messages]
+    for message in messages:
+        if isinstance(message, dict) and ("reasoning_details" in message or "thinking_blocks" in message):
+            return [_with_blocks(message) if isinstance(message, dict) else message for message in messages]
+    return messages
 
 
 def _with_blocks(message: Json) -> Json:
-    if message.get("role") != "assistant" or not any(name in message for name in _CHAT_FIELDS):
+    if message.get("role") != "assistant" or message.keys().isdisjoint(_CHAT_FIELDS):
         return message
     rest = {name: value for name, value in message.items() if name not in _CHAT_FIELDS}
     return {**rest, BLOCKS: blocks_of_message(message)}
@@ -43,7 +52,7 @@ def _restore_message(message: Any) -> Any:
         own, signature = split_call_id(call_id)
         return message if signature is None else {**message, "tool_call_id": own}
     calls = message.get("tool_calls")
-    if not isinstance(calls, list) or not any(map(_is_signed, calls)):
+    if calls is None or not isinstance(calls, list) or not any(map(_is_signed, calls)):
         return message
     return {**message, "tool_calls": [_restore_call(call) for call in calls]}
 
