@@ -84,6 +84,8 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
                 sessions_remove([session])
                 _idempotency_erase(session)
                 sessions += 1
+    # Again, for what was made while the sessions were removed.
+    DEPENDENTS.end_user_erase(tenant_id, end_user)
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs}
     audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erase", target="", detail=detail)
