@@ -137,13 +137,13 @@ class Agent:
             self.say("between. ")
             self.say(first, "; ", self.told(self.wait(self.permission("echo", {"x": 2}))[2]))
         elif word == "edits":
-            told = []
+            replies = []
             for _ in range(2):
                 count = len(Path("asked").read_text(encoding="utf-8").split()) if Path("asked").exists() else 0
                 diff = {"type": "diff", "path": "a.txt", "newText": f"{rest} {count if rest == 'changing' else 0}"}
                 asking = self.permission("later", None, content=[diff])
-                told.append(self.told(self.wait(asking)[asking]))
-            self.say("; ".join(told))
+                replies.append(self.told(self.wait(asking)[asking]))
+            self.say("; ".join(replies))
         elif word == "odd":
             send(id=[], method=5, params="x")
             self.update("of_the_future", more=1)

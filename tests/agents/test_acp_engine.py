@@ -167,9 +167,10 @@ async def test_an_agent_that_was_started_again_is_given_no_decision_about_anothe
     world = world_of("edits changing")
     assert await engine.run_leg(world.leg()) == Waiting()
     await PARKED.end(world.run_id)
-    world.settle(world.pending_calls()[0].call_id, "one")
-    assert await engine.run_leg(world.leg()) == Waiting()
-    assert len(world.pending_calls()) == 1
+    for comment in ("one", "two", "three"):
+        world.settle(world.pending_calls()[0].call_id, comment)
+        outcome = await engine.run_leg(world.leg())
+    assert outcome == Finished("yes two; yes three")
 
 
 @pytest.mark.parametrize("args", [[], ["noload"]])
