@@ -130,12 +130,13 @@ class SessionSpec:
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     """An engine's view of the run. `turns` counts the model responses of earlier legs, since `maxTurns` is a limit per
-    run. `api_key_id` is the key that sent the prompt, whose budgets apply."""
+    run. `api_key_id` is the key that sent the prompt, whose budgets apply. `metadata` is the prompt's."""
 
     run_id: str
     attempt: int
     turns: int
     api_key_id: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

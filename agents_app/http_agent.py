@@ -17,6 +17,9 @@ from agents_app.exchange import Answer, Ask, Exchange, Message, Output, joined_t
 from core_app import clock, jsontext
 from core_app.ids import new_id
 
+SPACE = "shared_space_id"
+"""The key of a prompt's metadata, and of a message's context, for the space that the agent shares with others."""
+
 HISTORY_CHARACTERS = 100_000
 """The end of the conversation that a message brings."""
 
@@ -57,6 +60,8 @@ def _ask(leg: Leg) -> Ask:
 
 
 def _agent_message(leg: Leg, task: str) -> dict[str, Any]:
+    space = leg.run.metadata.get(SPACE)
+    shared = {SPACE: space} if isinstance(space, str) else {}
     return {
         "id": new_id("msg"),
         "type": "request",
@@ -66,7 +71,7 @@ def _agent_message(leg: Leg, task: str) -> dict[str, Any]:
         "timestamp": int(clock.now().timestamp() * 1000),
         "payload": {
             "task": task,
-            "context": {"session_id": leg.session.session_id, "history": _history(leg)},
+            "context": {"session_id": leg.session.session_id, **shared, "history": _history(leg)},
             "options": {"stream": True},
         },
     }

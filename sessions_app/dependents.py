@@ -1,7 +1,7 @@
 """Dependents: faces and rooms above this one that keep data of tenants beside sessions, such as tasks and spaces.
 
-A dependent takes part in the sweep, in retention and in the erasure of a tenant. So whatever calls these (the sweep of
-every process, the chores, the commands) reaches all data without knowing whose it is.
+A dependent takes part in the sweep, in retention and in the erasure of a tenant or of an end user. So whatever calls
+these (the sweep of every process, the chores, the commands) reaches all data without knowing whose it is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Dependent:
 
     def tenant_erase(self, tenant: Tenant) -> None:
         """Removes everything of the tenant, before its sessions are removed."""
+
+    def end_user_erase(self, tenant_id: int, end_user: str) -> None:
+        """Removes what this end user of the tenant made, before the end user's sessions are removed."""
 
 
 class Dependents:
@@ -56,6 +59,11 @@ class Dependents:
         """Erases each dependent's data of the tenant."""
         for dependent in self._dependents:
             dependent.tenant_erase(tenant)
+
+    def end_user_erase(self, tenant_id: int, end_user: str) -> None:
+        """Erases each dependent's data of the end user."""
+        for dependent in self._dependents:
+            dependent.end_user_erase(tenant_id, end_user)
 
 
 DEPENDENTS = process_wide(Dependents())

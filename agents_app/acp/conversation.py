@@ -44,13 +44,13 @@ class Conversation:
         if process is None or not process.alive:
             await self.end()
             process = await self._start(state)
-            process.decided = decided
+            process.decided, process.repeated = decided, dict(decided)
             process.prompt(self._restarted(process, outputs) if outputs else self._first(process, messages))
         elif outputs:
             process.decided = decided
             _decide(process, outputs)
         else:
-            process.decided = {}
+            process.decided, process.repeated = {}, {}
             process.prompt(joined_text(messages))
         return await self._read(process, output)
 
@@ -180,7 +180,8 @@ def _decisions(state: Mapping[str, Any], outputs: Sequence[ToolOutput]) -> dict[
 
 
 def _decide(process: AgentProcess, outputs: Sequence[ToolOutput]) -> None:
-    decisions = {output.agent_call_id: output for output in outputs}
+    # The failed ones last: of requests with one id, which no agent should send, a refused one refuses all.
+    decisions = {output.agent_call_id: output for output in sorted(outputs, key=lambda output: output.failed)}
     for asked in process.asked:
         output = decisions[asked.agent_call_id]
         asked.decide(approved=not output.failed, comment=output.content)

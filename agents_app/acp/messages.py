@@ -35,10 +35,12 @@ class Permission:
     kind: str
     options: tuple[schema.PermissionOption, ...]
     answer: asyncio.Future[schema.RequestPermissionResponse]
+    details: Any = None
+    """What else tells one request from another: agents show an edit as content, and name no arguments."""
 
     @property
     def mark(self) -> str:
-        return fingerprint([self.name, self.args])
+        return fingerprint([self.name, self.args, self.kind, self.details])
 
     def decide(self, *, approved: bool, comment: str) -> None:
         """Answers with the first option of the decision's kind, else as cancelled. The comment goes along."""
@@ -53,7 +55,9 @@ def permission_of(
     call = request.tool_call
     args = jsontext.clean(call.raw_input) if isinstance(call.raw_input, dict) else {}
     name = jsontext.clean_text(call.title or call.kind or "tool")[:MAX_NAME_CHARACTERS]
-    return Permission(call.tool_call_id, name, args, call.kind or "other", tuple(request.options), answer)
+    details = jsontext.clean(call.model_dump(mode="json", include={"raw_input", "content", "locations"}))
+    kind = call.kind or "other"
+    return Permission(call.tool_call_id, name, args, kind, tuple(request.options), answer, details)
 
 
 def news_of(update: Any) -> News | None:

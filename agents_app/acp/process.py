@@ -68,7 +68,9 @@ class AgentProcess:
         self.session_id = ""
         self.loaded = False
         self.decided: dict[str, tuple[bool, str]] = {}
-        """Decisions by the mark of what they are about, so that nobody is asked twice in a run."""
+        """Decisions of the run by the mark of what they are about, for an agent that has to be started again."""
+        self.repeated: dict[str, tuple[bool, str]] = {}
+        """Decisions that an agent which was started again is given without anybody being asked: each of them once."""
         self.asked: list[Permission] = []
         """Requests for permission that wait."""
 
@@ -258,7 +260,7 @@ class AgentProcess:
     async def _ask(self, request: schema.RequestPermissionRequest) -> schema.RequestPermissionResponse:
         answer: asyncio.Future[schema.RequestPermissionResponse] = asyncio.get_running_loop().create_future()
         permission = permission_of(request, answer)
-        if (known := self.decided.get(permission.mark)) is not None:
+        if (known := self.repeated.pop(permission.mark, None)) is not None:
             permission.decide(approved=known[0], comment=known[1])
         else:
             self._items.put_nowait(permission)

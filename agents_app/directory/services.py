@@ -230,6 +230,8 @@ def _check_type(row: Agent, *, operator: bool) -> None:
     if row.type in ENDPOINT_TYPES and not row.endpoint:
         raise BadRequest(f"endpoint is required for agents of type {row.type!r}.", field="endpoint")
     if row.type == "model" or row.type in ENDPOINT_TYPES:
+        if not operator and row.entry.get("command"):
+            raise Forbidden(f"An agent with a command is a program; registering one needs the scope '{PLATFORM}'.")
         return
     if row.type not in PROGRAM_TYPES and not (operator and row.type in registry.engine_modules()):
         known = ", ".join(("model", *ENDPOINT_TYPES, *PROGRAM_TYPES))

@@ -17,6 +17,7 @@ def caller_text(principal: Principal) -> str:
         "device": principal.device_id,
         "guest": principal.guest,
         "name": principal.key_name,
+        "end_user": principal.end_user,
     }
     return jsontext.encode_text(identity)
 
@@ -38,6 +39,7 @@ def caller_principal(tenant_id: int, text: str) -> Principal:
             user_id=identity["user"],
             device_id=identity["device"],
             guest=identity["guest"],
+            end_user=identity.get("end_user"),
             allow_private=tenant.allow_private,
             default_model=tenant.default_model,
             default_agent=tenant.default_agent,

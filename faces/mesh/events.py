@@ -132,5 +132,8 @@ MESH_EVENTS = MeshVocabulary(
 )
 """The closed vocabulary of mesh streams."""
 
-RESERVED_TYPES = frozenset({*MESH_EVENTS.events, "task.progress", "task_status", "connected", "welcome", "heartbeat"})
+_FRAMES = ("task.progress", "task_status", "connected", "welcome", "heartbeat", "events_dropped")
+"""Types of frames that are no events of the log."""
+
+RESERVED_TYPES = frozenset({*MESH_EVENTS.events, *_FRAMES})
 """Types that no broadcast may have: clients would take it for the gateway's own event."""

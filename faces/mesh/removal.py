@@ -10,6 +10,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from events_app.removal import GoOn, events_remove, streams_empty
 from faces.mesh.artifacts import file_delete, files_clean
+from faces.mesh.end_users import ends_remove, task_messages_remove, tasks_of_end_user
 from faces.mesh.errors import CANCELLED
 from faces.mesh.models import (
     UNFINISHED,
@@ -55,6 +56,19 @@ class MeshDependent(Dependent):
             _spaces_remove(Space.objects.filter(tenant=tenant, updated_at__lt=before).exclude(pk__in=busy), go_on)
         days = min(retention_days(tenant, "events") or EVENT_DAYS, EVENT_DAYS)
         _events_remove(tenant, moment - timedelta(days=days), go_on)
+
+    def end_user_erase(self, tenant_id: int, end_user: str) -> None:
+        """Cancels and removes the tasks that were submitted for the end user, with their messages in spaces and their
+        live events. Spaces stay, because a tenant's users share them."""
+        tasks = tasks_of_end_user(tenant_id, end_user)
+        for task in tasks:
+            task_stop(task, code=CANCELLED, message="The end user was erased.")
+        for task in tasks:
+            if task.space_id is not None:
+                task_messages_remove(task.space_id, task.public_id)
+        for stream_id in MeshStream.objects.filter(tenant_id=tenant_id).values_list("stream_id", flat=True):
+            ends_remove(stream_id, {task.public_id for task in tasks})
+        _tasks_remove(Task.objects.filter(pk__in=[task.pk for task in tasks]))
 
     def tenant_erase(self, tenant: Tenant) -> None:
         """Cancels and removes the tenant's tasks, spaces, files and rules. The empty stream stays for its followers."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 
+from agents_app.http_agent import SPACE
 from core_app import clock, jsontext
 from core_app.errors import GatewayError, Unprocessable
 from events_app import log
@@ -65,7 +66,8 @@ def _part_start(
             if task.streams:
                 # Its deltas are counted in the tenant's stream, where followers see them as progress.
                 log.stream_parent_set(session.stream_id, mesh_stream(task.tenant_id))
-            accepted = Prompt(text=prompt, metadata={MARKER: task.public_id})
+            shared = {SPACE: task.space_ref} if task.space_ref is not None else {}
+            accepted = Prompt(text=prompt, metadata={MARKER: task.public_id, **shared})
             receipt = prompt_accept(principal=principal, public_id=session.public_id, prompt=accepted)
         part.session_id, part.stream_id, part.run_id = session.public_id, session.stream_id, receipt.run_pk
     except Unprocessable as error:

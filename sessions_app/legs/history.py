@@ -88,7 +88,8 @@ def session_builtins(session: AgentSession) -> tuple[str, ...]:
 def run_spec(run: Run) -> RunSpec:
     """Builds the engine's view of the run."""
     turns = Run.objects.values_list("turns", flat=True).get(pk=run.pk)
-    return RunSpec(run_id=run.pk, attempt=run.attempt, turns=turns, api_key_id=run.api_key_id)
+    metadata = jsontext.decode(run.metadata)
+    return RunSpec(run_id=run.pk, attempt=run.attempt, turns=turns, api_key_id=run.api_key_id, metadata=metadata)
 
 
 def _calls(text: str | None) -> tuple[PlannedCall, ...]:

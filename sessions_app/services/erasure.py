@@ -74,6 +74,7 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
     found, because sessions may have been forked or prompted meanwhile. Raises Conflict while the end user goes on.
     """
     sessions = runs = 0
+    DEPENDENTS.end_user_erase(tenant_id, end_user)
     for found in _rounds(sessions_of_end_user(tenant_id, end_user)):
         for session in found:
             if _others_spoke(session, end_user):
@@ -83,6 +84,8 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
                 sessions_remove([session])
                 _idempotency_erase(session)
                 sessions += 1
+    # Again, for what was made while the sessions were removed.
+    DEPENDENTS.end_user_erase(tenant_id, end_user)
     _ledger_update(LedgerEntry.objects.filter(tenant_id=tenant_id, end_user=end_user), end_user=None)
     detail = {"sessions": sessions, "runs": runs}
     audit_record(tenant_id=tenant_id, actor=actor, action="end_user.erase", target="", detail=detail)

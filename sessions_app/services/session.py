@@ -172,10 +172,23 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
         changed["tools"] = changes["tools"]
         session.builtins = jsontext.encode_text(sorted(set(changes["tools"])))
     if "group_id" in changes:
-        session.group = _group_get(principal, changes["group_id"])
+        _group_set(session, _group_get(principal, changes["group_id"]))
         changed["groupId"] = changes["group_id"]
-        log.stream_parent_set(session.stream_id, session.group.stream_id if session.group else None)
     return changed
+
+
+def _group_set(session: AgentSession, group: SessionGroup | None) -> None:
+    """Moves the session to a group, or out of one. Raises Conflict while its runs are counted in a stream of another
+    kind, such as that of a task's tenant, whose followers would see no more of them."""
+    former = session.group.stream_id if session.group else None
+    following = group.stream_id if group else None
+    if former != following:
+        session.stream.refresh_from_db(fields=["parent"])
+        foreign = session.stream.parent_id not in (None, former)
+        if foreign and runs_unfinished(session.pk).exists():
+            raise Conflict("The session works on a task that streams; it can be moved when the task has ended.")
+        log.stream_parent_set(session.stream_id, following)
+    session.group = group
 
 
 def session_close(*, principal: Principal, public_id: str) -> None:

@@ -136,6 +136,14 @@ class Agent:
             first = self.told(self.wait(self.permission("echo", {"x": 1}))[1])
             self.say("between. ")
             self.say(first, "; ", self.told(self.wait(self.permission("echo", {"x": 2}))[2]))
+        elif word == "edits":
+            replies = []
+            for _ in range(2):
+                count = len(Path("asked").read_text(encoding="utf-8").split()) if Path("asked").exists() else 0
+                diff = {"type": "diff", "path": "a.txt", "newText": f"{rest} {count if rest == 'changing' else 0}"}
+                asking = self.permission("later", None, content=[diff])
+                replies.append(self.told(self.wait(asking)[asking]))
+            self.say("; ".join(replies))
         elif word == "odd":
             send(id=[], method=5, params="x")
             self.update("of_the_future", more=1)

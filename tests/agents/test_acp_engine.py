@@ -154,6 +154,25 @@ async def test_an_agent_that_is_gone_when_the_decision_comes_is_started_again_an
     assert len(world.completions) == 2
 
 
+async def test_a_decision_is_for_one_request(engine: Engine) -> None:
+    world = world_of("edits same")
+    assert await engine.run_leg(world.leg()) == Waiting()
+    world.settle(world.pending_calls()[0].call_id, "one")
+    assert await engine.run_leg(world.leg()) == Waiting()
+    world.settle(world.pending_calls()[0].call_id, "two", "rejected")
+    assert await engine.run_leg(world.leg()) == Finished("yes one; no two")
+
+
+async def test_an_agent_that_was_started_again_is_given_no_decision_about_another_edit(engine: Engine) -> None:
+    world = world_of("edits changing")
+    assert await engine.run_leg(world.leg()) == Waiting()
+    await PARKED.end(world.run_id)
+    for comment in ("one", "two", "three"):
+        world.settle(world.pending_calls()[0].call_id, comment)
+        outcome = await engine.run_leg(world.leg())
+    assert outcome == Finished("yes two; yes three")
+
+
 @pytest.mark.parametrize("args", [[], ["noload"]])
 async def test_the_next_prompt_continues_the_agents_session_or_brings_the_conversation(
     engine: Engine, configure: Callable[..., None], args: list[str]

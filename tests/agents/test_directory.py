@@ -245,6 +245,16 @@ def test_a_tenants_agent_does_not_become_a_program_by_a_change(acme: Principal) 
     assert agent_find(acme, "helper").type == "http"
 
 
+def test_a_tenant_gives_no_agent_a_command(acme: Principal, operator: Principal) -> None:
+    for fields in ({"type": "http"}, {"type": "model", "endpoint": None, "model": "demo:echo"}):
+        with pytest.raises(Forbidden):
+            register(acme, **fields, command="sh")
+    register(acme)
+    with pytest.raises(Forbidden):
+        agent_update(acme, "helper", command="sh")
+    register(operator, type="process", command="sh")
+
+
 def test_a_process_behind_an_address_is_an_http_agent(acme: Principal) -> None:
     assert register(acme, type="process").type == "http"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from agents_app.directory.entries import AGENTS
 from agents_app.engine import Engine, Failed, Finished
 from agents_app.events import AgentEvent
+from agents_app.http_agent import SPACE
 from agents_app.registry import engine_get
 from core_app.guarded_client import CLIENT
 from tests.agents.agent_server import AgentServer, send_all
@@ -81,6 +83,17 @@ async def test_an_agent_is_sent_an_agent_message_with_the_conversation(engine: E
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": "You said one"},
     ]
+
+
+async def test_an_agent_is_sent_the_space_of_its_task(engine: Engine, agent: AgentServer) -> None:
+    world = world_of("one")
+    for metadata in ({SPACE: "space-1"}, {SPACE: 1}, {}):
+        leg = world.leg()
+        leg.run = replace(leg.run, metadata=metadata)
+        await engine.run_leg(leg)
+        world.prompt("again")
+    contexts = [body["payload"]["context"] for body in agent.bodies]
+    assert [context.get(SPACE, "none") for context in contexts] == ["space-1", "none", "none"]
 
 
 ANSWERS: list[tuple[Any, str]] = [

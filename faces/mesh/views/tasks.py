@@ -21,7 +21,9 @@ from faces.mesh.views.base import MeshViewSet, page_link
 from faces.mesh.wire import task_summary, task_to_wire
 from tenants_app.principal import TASKS
 
-ID = r"[A-Za-z0-9._:-]{1,128}"
+ID = r"(?!\.\.?$)[A-Za-z0-9._:-]{1,128}"
+"""Without `.` and `..`, which clients take out of a task's path."""
+
 MAX_TEXT = 500_000
 MAX_STEPS = 50
 MAX_TIMEOUT_SECONDS = 86_400.0

@@ -130,7 +130,7 @@ async def test_a_broadcast_reaches_the_tenants_followers(
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"type": ""}, {"type": 1}, {"type": "task.completed"}, {"type": "heartbeat"}, {"type": "a b"}, []]
+    "body", [{}, {"type": ""}, {"type": 1}, {"type": "task.completed"}, {"type": "events_dropped"}, {"type": "a b"}, []]
 )
 async def test_a_broadcast_with_a_bad_type_is_refused(api: Client, body: Any) -> None:
     assert mesh_error(await api.post("/broadcast", body)) == (400, "INVALID_REQUEST")

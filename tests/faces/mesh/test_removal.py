@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from faces.mesh.models import (
     Task,
     TaskRun,
 )
-from sessions_app.services.erasure import tenant_erase
+from faces.mesh.tasks import PipelineStep, TaskRequest, pipeline_submit, task_submit
+from sessions_app.services.erasure import end_user_erase, tenant_erase
 from sessions_app.services.retention import retention_apply
 from tenants_app.models import Tenant
+from tests.conftest import Caller
 from tests.faces.mesh.conftest import Script, ended, live, submit
 from tests.gateway_harness import Client
 from tests.scripted_engine import Gate, gated_leg
@@ -119,3 +122,42 @@ async def test_old_live_events_are_removed_and_their_readers_told(
     async with live(api, last_id=first.id) as again:
         dropped = await again.next_of("events_dropped")
     assert {"from", "to"} <= set(dropped.data)
+
+
+async def test_the_erasure_of_an_end_user_takes_the_users_tasks(
+    api: Client, script: Script, tenant: Tenant, owner: Caller
+) -> None:
+    space = str((await api.post("/spaces", {})).json["space_id"])
+    secret = "heliotrope"
+    gate = Gate()
+    script.by_agent["two"] = gated_leg(gate)
+
+    def act() -> tuple[str, list[str]]:
+        principal = replace(owner.principal, end_user="u-1", key_id=None, guest="jwt")
+        task = task_submit(principal=principal, request=TaskRequest(text=secret, space_id=space, body={"t": secret}))
+        steps = [PipelineStep("two"), PipelineStep("one", secret)]
+        _, rest = pipeline_submit(principal=principal, steps=steps, text=secret, request=TaskRequest(text=secret))
+        return task.public_id, [each.public_id for each in rest]
+
+    async with live(api) as reader:
+        ended_id, unfinished = await database.run(act)
+        kept = await submit(api, "of somebody else", context={"shared_space_id": space})
+        await ended(api, ended_id)
+        await ended(api, kept)
+        await gate.arrival()
+        await database.run(end_user_erase, tenant_id=tenant.pk, end_user="u-1", actor="test")
+        assert [(await reader.next_of("task.failed")).data["task_id"] for _ in unfinished] == unfinished
+    gate.open()
+    for task_id in (ended_id, *unfinished):
+        assert (await api.get(f"/tasks/{task_id}")).status == 404
+    assert [row["id"] for row in (await api.get("/tasks")).json] == [kept]
+    contents = [row["content"] for row in (await api.get(f"/spaces/{space}/messages")).json["messages"]]
+    assert contents == ["of somebody else", "of somebody else "]
+    assert (await api.get(f"/spaces/{space}/search?q={secret}")).json["results"] == []
+
+    def left() -> tuple[int, int, bool]:
+        row = Space.objects.get(public_id=space)
+        stored = sum(len((m.content + m.body).encode()) for m in SpaceMessage.objects.filter(space=row))
+        return row.message_count, row.bytes - stored, Event.objects.filter(data__contains=secret).exists()
+
+    assert await database.run(left) == (2, 0, False)

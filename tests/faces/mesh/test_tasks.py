@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from agents_app.engine import Failed, Leg, LegOutcome
+from agents_app.http_agent import SPACE
 from core_app import clock, database
 from faces.mesh.models import Task, TaskRun
+from faces.mesh.tasks import PipelineStep, TaskRequest, pipeline_submit
 from sessions_app.dependents import DEPENDENTS
 from sessions_app.models import Run
 from tenants_app.key_cache import KEY_CACHE
@@ -19,7 +22,7 @@ from tenants_app.models import ApiKey
 from tests.conftest import Caller
 from tests.faces.mesh.conftest import Script, ended, live, mesh_error, submit
 from tests.gateway_harness import Client, GatewayHarness
-from tests.scripted_engine import Gate, gated_leg, prompt_of, saying_leg
+from tests.scripted_engine import Gate, echo, gated_leg, prompt_of, saying_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -237,6 +240,47 @@ async def test_a_step_does_not_start_for_a_revoked_key(api: Client, script: Scri
     assert await database.run(statuses) == ["completed", "failed"]
 
 
+async def test_a_later_step_acts_for_the_end_user_too(api: Client, owner: Caller) -> None:
+    def act() -> list[str]:
+        principal = replace(owner.principal, end_user="u-1", key_id=None, guest="jwt")
+        steps = [PipelineStep("one"), PipelineStep("two")]
+        _, tasks = pipeline_submit(principal=principal, steps=steps, text="x", request=TaskRequest(text=""))
+        return [task.public_id for task in tasks]
+
+    for task_id in await database.run(act):
+        assert (await ended(api, task_id))["status"] == "completed"
+    assert await database.run(lambda: list(Run.objects.values_list("end_user", flat=True))) == ["u-1", "u-1"]
+
+
+async def test_an_agent_is_told_the_space_of_its_task(api: Client, script: Script) -> None:
+    seen: list[object] = []
+
+    async def look(leg: Leg) -> LegOutcome:
+        seen.append(leg.run.metadata.get(SPACE))
+        return await echo(leg)
+
+    script.by_agent["one"] = look
+    space = (await api.post("/spaces", {})).json["space_id"]
+    await ended(api, await submit(api, "x", context={"shared_space_id": space}))
+    await ended(api, await submit(api, "x"))
+    assert seen == [space, None]
+
+
+async def test_the_session_of_a_task_that_streams_keeps_its_progress(api: Client, script: Script) -> None:
+    gate = Gate()
+    script.by_agent["one"] = gated_leg(gate)
+    task_id = await submit(api, "x", options={"stream": True})
+    await gate.arrival()
+    session = f"/v1/sessions/{(await api.get(f'/tasks/{task_id}')).json['session_ids'][0]}"
+    async with live(api) as reader:
+        assert (await api.patch(session, {"groupId": "elsewhere"})).status == 409
+        assert (await api.patch(session, {"groupId": None})).status == 200
+        gate.open()
+        await reader.next_of("task.progress")
+        await reader.next_of("task.completed")
+    assert (await api.patch(session, {"groupId": "elsewhere"})).status == 200
+
+
 async def test_tasks_survive_a_restart(api: Client, gateway: GatewayHarness, script: Script) -> None:
     gate = Gate()
     script.by_agent["one"] = gated_leg(gate)
@@ -297,6 +341,8 @@ async def test_lists_are_arrays_with_the_next_page_in_a_header(api: Client) -> N
         {"payload": {"task": "x", "options": {"timeout": 0}}},
         {"payload": {"task": "x", "files": ["a.txt"]}},
         {"id": "no spaces", "payload": {"task": "x"}},
+        {"id": ".", "payload": {"task": "x"}},
+        {"id": "..", "payload": {"task": "x"}},
         {"type": "event", "payload": {"task": "x"}},
     ],
 )
