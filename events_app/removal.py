@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.db import connection
 from django.db.models import F
@@ -16,10 +16,11 @@ from core_app.batch_size import BatchSizer
 from core_app.database import write_transaction
 from core_app.lifecycle import process_wide
 from events_app import log
-from events_app.models import Stream
+from events_app.models import Event, Stream
 from events_app.webhooks.removal import streams_deliveries_remove
 
 BATCH = 5000
+CHOSEN_BATCH = 500
 BATCH_SIZE = process_wide(BatchSizer(), reset=BatchSizer.reset)
 
 _POINTERS_SQL = 'DELETE FROM events_app_event WHERE (stream_id, "offset") IN ({})'
@@ -101,6 +102,16 @@ def run_events_replace(*, stream_id: int, run_id: str, first: int, last: int, da
                 [data, stream_id, start, end, run_id],
             )
         start = end
+
+
+def chosen_events_remove(*, stream_id: int, types: Collection[str], chosen: Callable[[str], bool]) -> None:
+    """Removes the events of some types whose encoded data is `chosen`; their offsets stay empty. Costs a scan."""
+    rows = Event.objects.filter(stream_id=stream_id, type__in=types).values_list("offset", "data")
+    offsets = [offset for offset, data in rows.iterator() if data and chosen(data)]
+    for start in range(0, len(offsets), CHOSEN_BATCH):
+        with write_transaction():
+            log.lock(stream_id)
+            Event.objects.filter(stream_id=stream_id, offset__in=offsets[start : start + CHOSEN_BATCH]).delete()
 
 
 def _events_remove_all(streams: Sequence[Stream], go_on: GoOn) -> int:

@@ -12,12 +12,10 @@ from django.db.models import F
 
 from core_app import jsontext
 from core_app.database import write_transaction
-from events_app import log
-from events_app.models import Event
+from events_app.removal import chosen_events_remove
 from faces.mesh.events import TaskCompleted, TaskFailed
 from faces.mesh.models import SearchEntry, Space, SpaceMessage, Task
 
-_BATCH = 500
 _ENDS = (TaskCompleted.type, TaskFailed.type)
 """Events with what agents said."""
 
@@ -44,9 +42,6 @@ def task_messages_remove(space_pk: int, task_id: str) -> None:
 
 def ends_remove(stream_id: int, task_ids: Collection[str]) -> None:
     """Removes the events of the ends of tasks, which have their results, from a mesh stream."""
-    rows = Event.objects.filter(stream_id=stream_id, type__in=_ENDS).values_list("offset", "data")
-    offsets = [offset for offset, data in rows if data and jsontext.decode(data).get("task_id") in task_ids]
-    for start in range(0, len(offsets), _BATCH):
-        with write_transaction():
-            log.lock(stream_id)
-            Event.objects.filter(stream_id=stream_id, offset__in=offsets[start : start + _BATCH]).delete()
+    chosen_events_remove(
+        stream_id=stream_id, types=_ENDS, chosen=lambda data: jsontext.decode(data).get("task_id") in task_ids
+    )
