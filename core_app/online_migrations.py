@@ -38,6 +38,17 @@ class OnlineMigration(Migration):
         deferred = list(schema_editor.deferred_sql)
         with schema_editor.connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, %s)", [f"{LOCK_SECONDS}s", self.atomic])
+        try:
+            return self._attempt_again(project_state, schema_editor, deferred)
+        finally:
+            if not self.atomic:
+                # Who uses the connection next has the time-out of its settings.
+                with schema_editor.connection.cursor() as cursor:
+                    cursor.execute("RESET lock_timeout")
+
+    def _attempt_again(
+        self, project_state: ProjectState, schema_editor: BaseDatabaseSchemaEditor, deferred: list[Any]
+    ) -> ProjectState:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._attempt(project_state.clone(), schema_editor)
@@ -78,6 +89,7 @@ class AddIndexOnline(AddIndex):
             name = schema_editor.quote_name(self.index.name)
             schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             schema_editor.add_index(model, self.index, concurrently=True)
+            schema_editor.execute("RESET lock_timeout")
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState

@@ -78,3 +78,13 @@ async def send_all(request: web.Request, *chunks: dict[str, Any] | bytes) -> web
     for chunk in chunks:
         await response.write(chunk if isinstance(chunk, bytes) else b"data: " + json.dumps(chunk).encode() + b"\n\n")
     return response
+
+
+def token(text: str, *, final: bool = False) -> dict[str, Any]:
+    """Returns a runtime's piece of an answer."""
+    return {"type": "assistant_message", "token": text, "is_final": final}
+
+
+def call(name: str, **more: Any) -> dict[str, Any]:
+    """Returns a runtime's call of a tool."""
+    return {"type": "tool_call", "call_id": "c-7", "tool_name": name, "arguments": {"x": 1}, **more}

@@ -17,19 +17,11 @@ from agents_app.events import AgentEvent, MessageDelta
 from agents_app.registry import engine_get
 from core_app.guarded_client import CLIENT
 from events_app.types import Event
-from tests.agents.agent_server import AgentServer, open_stream, send_all
+from tests.agents.agent_server import AgentServer, call, open_stream, send_all, token
 from tests.agents.engine_contract import EngineContract
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 
 MODEL = "remote:runtime"
-
-
-def token(text: str, *, final: bool = False) -> dict[str, Any]:
-    return {"type": "assistant_message", "token": text, "is_final": final}
-
-
-def call(name: str, **more: Any) -> dict[str, Any]:
-    return {"type": "tool_call", "call_id": "c-7", "tool_name": name, "arguments": {"x": 1}, **more}
 
 
 async def converse(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:

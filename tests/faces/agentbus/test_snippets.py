@@ -130,7 +130,8 @@ async def test_a_thousand_requests_sent_without_waiting_get_a_response_each(
     monkeypatch.setattr(KEY_CACHE, "clock", lambda: 0.0)
     async with signed_in(server.port, owner.secret) as client:
         names = [await client.send("heartbeat") for _ in range(LOOP)]
-        assert [(await client.response())["id"] for _ in names] == names
+        # One whose key is looked up anew is answered after others.
+        assert sorted([(await client.response())["id"] for _ in names]) == sorted(names)
 
 
 async def test_curl_asks_with_a_key(server: LiveServer, owner: Caller) -> None:

@@ -11,8 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from agents_app.directory.entries import AGENTS
-from tests.agents.agent_server import AgentServer, send_all
-from tests.agents.test_remote_engine import call, token
+from tests.agents.agent_server import AgentServer, call, send_all, token
 from tests.gateway_harness import GatewayHarness
 
 WRITE = call("write_file", requires_approval=True)
