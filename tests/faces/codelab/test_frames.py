@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -235,10 +236,12 @@ async def test_a_call_that_nobody_answers_is_told_to_whom_it_was_offered(
     server: LiveServer, owner: Caller, api: Client, settings: Any
 ) -> None:
     async with ide(server.port, "late", owner.secret) as client:
-        body = {"call_id": "call_0", "tool_name": "read_file", "timeout_seconds": 0.05}
+        # Long enough for the offer, without which nobody is told.
+        body = {"call_id": "call_0", "tool_name": "read_file", "timeout_seconds": 5.0}
         key = settings.GATEWAY_INTERNAL_API_KEY[0].partition(":")[0]
-        answer = await api.post("/tool/execute/late", body, headers={"X-Internal-Auth": key})
-        assert answer.status == 504
+        asked = asyncio.create_task(api.post("/tool/execute/late", body, headers={"X-Internal-Auth": key}))
+        await client.frame("tool_call")
+        assert (await asked).status == 504
         error = await client.frame("error")
         assert (error["code"], error["call_id"]) == ("TOOL_TIMEOUT", "call_0")
         assert error["offset"] > 0
