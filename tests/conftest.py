@@ -52,6 +52,27 @@ if sys.version_info < (3, 13):
     _parse_in_turn()
 
 
+def _end_other_sessions_before_a_drop() -> None:
+    """Ends the sessions that still use a test database when it is dropped. A thread that the pool's end did not wait
+    for has one, and PostgreSQL refuses to drop a database in use."""
+    creation = type(connection.creation)
+    drop = creation._destroy_test_db
+
+    def end_and_drop(self: Any, test_database_name: str, verbosity: int) -> None:
+        self.connection.close_pool()
+        with self._nodb_cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [test_database_name]
+            )
+        drop(self, test_database_name, verbosity)
+
+    creation._destroy_test_db = end_and_drop
+
+
+if connection.vendor == "postgresql":
+    _end_other_sessions_before_a_drop()
+
+
 KEPT = frozenset({"django_content_type", "auth_permission"})
 """Tables that migrations fill and no test changes."""
 

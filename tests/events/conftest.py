@@ -85,10 +85,14 @@ class Holder:
         self._let_go.set()
         self._thread.join(60)
 
+    def begin(self) -> None:
+        """Prepares the transaction."""
+
     def _run(self) -> None:
         from django.db import connections
 
         with write_transaction():
+            self.begin()
             log.lock(self._stream_id)
             self._held.set()
             for _ in range(600):

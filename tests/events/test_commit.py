@@ -387,4 +387,5 @@ def test_streamed_events_may_be_committed_without_waiting_for_the_disk(
             assert shown() == mode
         # The connection's next transaction is a service's, which waits.
         assert shown() == "on"
+        cursor.execute("RESET synchronous_commit")
     assert stream.head() == 1

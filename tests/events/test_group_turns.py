@@ -29,10 +29,10 @@ PROCESSES, LEGS, DELTAS = 3, 4, 30
 class Queued(Holder):
     """Another process that waits for the row for as long as it takes."""
 
-    def _run(self) -> None:
+    def begin(self) -> None:
+        # For this transaction alone: the connection returns to a pool that others use.
         with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = 0")
-        super()._run()
+            cursor.execute("SET LOCAL lock_timeout = 0")
 
     def queue(self) -> Queued:
         """Starts to wait."""
