@@ -41,12 +41,15 @@ from inference_app.relay.verdict import CallVerdict
 class AttemptObserver(Protocol):
     """The record of a request's attempts: for a relayed call the `CallObserver`, for a run the agent loop's own.
 
-    `verdict` is its word to the circuits, `admission` what the budgets said; `span` is that of the running attempt."""
+    `verdict` is its word to the circuits, `admission` what the budgets said."""
 
     attempts: int
     admission: Admission
     verdict: CallVerdict
-    span: Span
+
+    @property
+    def span(self) -> Span:
+        """The span of the running attempt."""
 
     def elapsed_seconds(self) -> float:
         """Seconds since the request started."""

@@ -30,7 +30,7 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_unclaimed
-from inference_app.providers.clients import close_clients, preload_models
+from inference_app.spend.price_list import load_price_list
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
@@ -92,10 +92,9 @@ class Runner(Part):
                 await _cancel_all(late)
 
     async def stop(self) -> None:
-        """Cancels the remaining tasks and closes the clients of model providers."""
+        """Cancels the remaining tasks."""
         WAKEUPS.listener, WAKEUPS.overflow, self._loop = None, None, None
         await _cancel_all([*self._tasks.values(), *self._checks, self._loading])
-        await close_clients()
         self._waiting.clear()
         self._woken_again.clear()
 
@@ -286,16 +285,16 @@ class Runner(Part):
 
 
 async def _load_engines() -> None:
-    """Imports the agent loop and the libraries of configured providers and MCP servers, which take seconds, once the
-    server answers and before the first prompt needs them."""
+    """Imports the agent loop, the price list and the libraries of MCP servers, which take seconds, once the server
+    answers and before the first prompt needs them."""
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
-    for load in (preload_models, mcp.preload):
-        try:
-            await load()
-        except Exception as error:  # contains: a mistake in the configuration, which the first use of it reports
-            logger.warning("preload_failed", error=error_summary(error))
+    await asyncio.to_thread(load_price_list)
+    try:
+        await mcp.preload()
+    except Exception as error:  # contains: a mistake in the configuration, which the first use of it reports
+        logger.warning("preload_failed", error=error_summary(error))
 
 
 async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
