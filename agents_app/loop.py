@@ -194,8 +194,8 @@ class AgentLoop:
         try:
             async with self._attachments.read(self._messages):
                 with RequestSpans(self._leg, self._model, self._messages) as spans:
-                    self._model.observe(spending, spans)
-                    following = await self._read_response(graph, node, stream)
+                    fed = self._model.observe(spending, spans, stream.feed)
+                    following = await self._read_response(graph, node, stream, fed=fed)
                     if tracing_enabled():
                         spans.record_response(following.model_response, self._usage(following.model_response))
         except _TooManyCalls as error:
@@ -214,10 +214,11 @@ class AgentLoop:
             await asyncio.sleep(cooldown)
             waited += cooldown
 
-    async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
-        """Reads the complete response to the node. Raises PROVIDER_ERRORS and _TooManyCalls."""
+    async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream, *, fed: bool) -> Response:
+        """Reads the complete response to the node; `fed`: `stream` gets its events from the model itself. Raises
+        PROVIDER_ERRORS and _TooManyCalls."""
         try:
-            await self._stream_through(graph, node, stream)
+            await self._stream_through(graph, node, stream, fed=fed)
         except (AssertionError, NotImplementedError, ValueError) as error:
             # The library raises these when a part of the conversation cannot be expressed for the provider.
             if stream.began:
@@ -230,7 +231,7 @@ class AgentLoop:
             raise AttemptFailed(Fault("disconnected", "stream_ended"))
         return following
 
-    async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream) -> None:
+    async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream, *, fed: bool) -> None:
         """Feeds the response to `stream`.
 
         Events are taken from the model's raw stream, because the library's hooks cost two locks and two cancel scopes
@@ -239,9 +240,10 @@ class AgentLoop:
         """
         async with node.stream(graph.ctx) as events:
             async for event in events._raw_stream_response:
-                await stream.feed(event)
-                if stream.has_too_many_calls:
-                    raise _TooManyCalls(events.response)
+                if not fed and not await stream.feed(event):
+                    break
+            if stream.has_too_many_calls:
+                raise _TooManyCalls(events.response)
 
     async def _add_steering(self, node: Request) -> None:
         """Adds steering texts to the request, as a message of their own in the conversation."""

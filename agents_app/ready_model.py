@@ -6,12 +6,12 @@ retries are used up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ModelResponseStreamEvent
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
@@ -76,21 +76,33 @@ class Spans(Protocol):
         """Ends the span of the attempt, which failed with `error`."""
 
 
-def begin_at_once(spending: Spending, spans: Spans) -> None:
+Feed = Callable[[ModelResponseStreamEvent], Awaitable[bool]]
+"""Takes the next event of a response; returns false to stop the response."""
+
+
+def begin_at_once(spending: Spending, spans: Spans, feed: Feed | None = None) -> bool:
     """Begins a request to a model that does not send it more than once."""
     spending.begin()
     spans.start()
+    return False
 
 
 _CLOSED = _Closed()
 _UNLIMITED = _Unlimited()
 
 
+class Observe(Protocol):
+    """See `ServedModel`."""
+
+    def __call__(self, spending: Spending, spans: Spans, feed: Feed | None = None) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model ready for requests. `name` is `provider:model`, as in usage and events.
 
-    `observe` is called before each request, so that its attempts are counted. `says_end`: a complete response has a
+    `observe` is called before each request, so that its attempts are counted; it returns true if the model feeds its
+    events itself, past the library. `says_end`: a complete response has a
     finish reason, so one without it was cut off and must not be stored as a completion. `may_be_blank`: white space
     counts as a completion; otherwise the model is asked again. `may_be_away`: a provider that fails may answer later,
     so a run may wait for it. `longest_wait`: the longest rest of the only model that is waited for, in seconds."""
@@ -99,7 +111,7 @@ class ServedModel:
     model: Model
     cost_of: CostOf
     settings: ModelSettings = field(default_factory=lambda: ModelSettings())
-    observe: Callable[[Spending, Spans], None] = begin_at_once
+    observe: Observe = begin_at_once
     context_window: int | None = None
     json_schema: bool = True
     says_end: bool = True

@@ -17,7 +17,7 @@ from agents_app.provider_model.content import data_bytes, fetch_addresses
 from agents_app.provider_model.observer import RequestObserver
 from agents_app.provider_model.profiles import profile_of
 from agents_app.provider_model.response_stream import ResponseParts
-from agents_app.ready_model import Spans, Spending
+from agents_app.ready_model import Feed, Spans, Spending
 from core_app import jsontext
 from core_app.ids import new_id
 from inference_app.catalogue.config import ProviderEntry
@@ -46,12 +46,14 @@ class ProviderModel(Model[None]):
         self._tenant_id = tenant_id
         self._others = others
         self._observer: RequestObserver | None = None
+        self._feed: Feed | None = None
         self._known_profile = profile_of(candidate, entry.wire)
         self._body = ChatBody(self, self._known_profile, candidate.provider, entry, entry.wire)
 
-    def observe(self, spending: Spending, spans: Spans) -> None:
-        """Sets where the next request is counted."""
-        self._observer = RequestObserver(self._tenant_id, spending, spans)
+    def observe(self, spending: Spending, spans: Spans, feed: Feed | None = None) -> bool:
+        """Sets where the next request is counted, and who takes the events of its response."""
+        self._observer, self._feed = RequestObserver(self._tenant_id, spending, spans), feed
+        return feed is not None
 
     @property
     def model_name(self) -> str:
@@ -106,6 +108,7 @@ class ProviderModel(Model[None]):
             yield ResponseParts(
                 params,
                 _response=response,
+                _feed=self._feed,
                 _profile=self._known_profile,
                 _provider=self._candidate.provider,
                 _model=self._candidate.model,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_ai._special_tokens import restore_special_tokens_in_stream
 from pydantic_ai.messages import FinishReason, ModelResponseStreamEvent, PartStartEvent, TextPart, ThinkingPart
 from pydantic_ai.models import StreamedResponse
 from pydantic_ai.profiles import DEFAULT_THINKING_TAGS
@@ -14,6 +16,7 @@ from pydantic_ai.usage import RequestUsage
 
 from agents_app.provider_model.profiles import Profile
 from agents_app.provider_model.thinking import IN_TEXT, SEAL
+from agents_app.ready_model import Feed
 from inference_app.conversion import steps
 from inference_app.conversion.failures import CompletionError
 from inference_app.conversion.step_stream import StepStream
@@ -37,12 +40,16 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 @dataclass
 class ResponseParts(StreamedResponse):
-    """The stream of one response. It raises AttemptFailed where the provider breaks off."""
+    """The stream of one response. It raises AttemptFailed where the provider breaks off.
+
+    With `_feed`, each event goes there and only the first to the library: its way through the library's layers costs
+    two locks and two cancel scopes, and nobody looks at it there. The parts are put together here in any case."""
 
     _response: RelayedResponse
     _profile: Profile
     _provider: str
     _model: str
+    _feed: Feed | None = None
     _timestamp: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     _texts: int = field(default=0, init=False)
     _thoughts: int = field(default=0, init=False)
@@ -70,6 +77,26 @@ class ResponseParts(StreamedResponse):
             steps.CallInput: self._read_input,
             steps.Finish: self._read_finish,
         }
+
+    def __aiter__(self) -> AsyncIterator[ModelResponseStreamEvent]:
+        """Returns the stream, see `_feed`."""
+        if self._feed is None:
+            return super().__aiter__()
+        if self._event_iterator is None:
+            self._event_iterator = self._feed_events(self._feed)
+        return self._event_iterator
+
+    async def _feed_events(self, feed: Feed) -> AsyncIterator[ModelResponseStreamEvent]:
+        restored = restore_special_tokens_in_stream(
+            self._get_event_iterator(), self._parts_manager.special_token_restorer
+        )
+        async for event in restored:
+            if not await feed(event):
+                return
+            if self._first_chunk_monotonic is None:
+                self._first_chunk_monotonic = time.perf_counter()
+                yield event
+        self._finished = True
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
         response, data = self._response, self._response.first

@@ -10,7 +10,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.history_trim import SUMMARY_TRIES, fit_history
-from agents_app.ready_model import ServedModel, Spans, Spending
+from agents_app.ready_model import Feed, ServedModel, Spans, Spending, begin_at_once
 from inference_app.errors import BudgetSpent, ProviderRefusal
 from inference_app.providers.retry_policy import Fault
 from inference_app.relay.attempt import AttemptFailed
@@ -31,9 +31,9 @@ class RecordingLimits:
     def cooldown_remaining(self) -> float | None:
         return 1.0 if self._resting else None
 
-    def observe(self, spending: Spending, spans: Spans) -> None:
+    def observe(self, spending: Spending, spans: Spans, feed: Feed | None = None) -> bool:
         self.asked += 1
-        spending.begin()
+        return begin_at_once(spending, spans)
 
     async def reserve(self, messages: Sequence[ModelMessage]) -> Reservation | None:
         if self._spent is not None:
