@@ -228,7 +228,9 @@ class Runner(Part):
                 self._current[key], run_id = start, start.run.pk
                 task.set_name(f"{TASK}{start.session.public_id}")
                 with leg_span(start):
-                    await self._run_leg(start)
+                    released = await self._run_leg(start)
+                if released:
+                    return
                 if self._draining:
                     break
             if start is not None:
@@ -241,8 +243,9 @@ class Runner(Part):
             self._current.pop(key, None)
             self._keeper.release(fence)
 
-    async def _run_leg(self, start: LegStart) -> None:
-        """Runs one leg. When the engine raises, the run is retried from its last checkpoint."""
+    async def _run_leg(self, start: LegStart) -> bool:
+        """Runs one leg. When the engine raises, the run is retried from its last checkpoint. Returns True if the
+        session has no other leg, and its lease is released."""
         leg = RunnerLeg(start)
         limit = settings.GATEWAY_MAX_RUN_SECONDS
         timer = asyncio.timeout(max(0.001, limit - start.run.active_ms / 1000))
@@ -253,7 +256,7 @@ class Runner(Part):
             current_span().set_attributes({"gateway.leg.outcome": type(outcome).__name__.lower()})
             if isinstance(outcome, Failed):
                 current_span().mark_failed(outcome.code)
-            await database.run_leg(start.session.tenant_id, leg_end, start, outcome)
+            return await database.run_leg(start.session.tenant_id, leg_end, start, outcome)
         except LeaseLost:
             raise
         except Exception as error:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
@@ -261,8 +264,9 @@ class Runner(Part):
             current_span().mark_failed("timeout" if timer.expired() else type(error).__name__)
             if timer.expired():
                 await database.run_leg(start.session.tenant_id, leg_time_out, start, limit)
-                return
-            self._log_failure(start, error)
+            else:
+                self._log_failure(start, error)
+            return False
 
     def _log_failure(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}

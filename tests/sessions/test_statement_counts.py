@@ -25,8 +25,8 @@ from tests.scripted_engine import ScriptedEngine, say
 __all__ = ["rounds"]
 
 PROMPT = 14
-SILENT_LEG = 39
-COMPLETION = 10
+SILENT_LEG = 34
+COMPLETION = 9
 """The same on both databases."""
 
 GROUP_COMMIT = {"postgresql": 2, "sqlite": 3}
