@@ -143,7 +143,7 @@ def leases_held(fences: Iterable[Fence]) -> set[Fence]:
 
 def lease_release(*, fence: Fence) -> bool:
     """Ends the lease; False when it was no longer held. The caller has locked the stream's row (`log.lock`)."""
-    with write_transaction(), connection.cursor() as cursor:
+    with write_transaction(savepoint=False), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE events_app_stream SET owner = NULL, lease_expires = 0"
             " WHERE id = %s AND owner = %s AND epoch = %s RETURNING id",
