@@ -32,8 +32,8 @@ from tools_app.models import ToolCall
 
 
 class CodelabConnection(AuthenticatedConnection):
-    """An accepted socket, which CLIENTS knows by its name. A `read_only` one (stream token) is offered no tool calls and
-    takes no messages."""
+    """An accepted socket, which CLIENTS knows by its name. A `read_only` one (stream token) is offered no tool calls
+    and takes no messages."""
 
     __slots__ = ("_offers", "_seen", "read_only")
 
