@@ -42,7 +42,7 @@ def removed(client: Client, session: str, floor: int) -> None:
 
 
 def whole(client: Client) -> None:
-    """What the tour says, from sessions whose rows are in the section of events."""
+    """The words of the tour, from sessions whose rows are in the section of events."""
     for session in ("plain", "approved", "rejected", "asked", "tools", "steered", "aborted", "changed", "called"):
         client.do("DELETE", f"/v1/sessions/{session}")
         shown(client, f"all of {session}", f"/v1/sessions/{session}/events?since=0")
