@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -31,7 +32,17 @@ from inference_app.conversion.requests.messages_to_chat import messages_to_chat
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
 from inference_app.conversion.requests.state import restore_chat_state, restore_state
 from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
-from inference_app.conversion.steps import End, Failure, Json, Reader, Step, UsageReport, Writer, malformed_failure
+from inference_app.conversion.steps import (
+    End,
+    Failure,
+    Json,
+    Reader,
+    Start,
+    Step,
+    UsageReport,
+    Writer,
+    malformed_failure,
+)
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
 from inference_app.conversion.validation import size_check
@@ -77,6 +88,7 @@ class RequestConverter:
         self._events = EventParser()
         self._failure: Failure | None = None
         self._over = False
+        self._asked: str | None = None
         self.dropped_tools: tuple[str, ...] = ()
         self.dropped_fields: tuple[str, ...] = ()
         self.usage: Usage | None = None
@@ -115,9 +127,14 @@ class RequestConverter:
             raise CompletionError(self._failure)
         return self._writer.final_body()
 
-    def request(self, body: bytes, limits: Limits | None = None) -> bytes:
-        """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode."""
+    def request(self, body: bytes, limits: Limits | None = None, asked: str | None = None) -> bytes:
+        """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode.
+
+        `asked` is the name by which a client asked for the model. A Messages client gets it back in the response:
+        Claude Code returns signed thinking only to the model that its message names.
+        """
         size_check(body)
+        self._asked = asked if self._client == "messages" else None
         value = exact_json.decode_request(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")
@@ -201,6 +218,8 @@ class RequestConverter:
                 if isinstance(step, Failure):
                     self._failure = step
                     return
+                if isinstance(step, Start) and self._asked is not None:
+                    step = replace(step, model=self._asked)
                 if isinstance(step, UsageReport):
                     self.usage = step.usage
                 self._over = self._over or isinstance(step, End)
