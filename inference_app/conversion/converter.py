@@ -83,8 +83,8 @@ class RequestConverter:
         self._new_id = new_id
         self._now = now
         self._names = ToolNames()
-        self._writer = self._new_writer({})
-        self._reader = self._new_reader()
+        self._made_reader: Reader | None = None
+        self._made_writer: Writer | None = None
         self._events = EventParser()
         self._failure: Failure | None = None
         self._over = False
@@ -111,21 +111,26 @@ class RequestConverter:
             chat = chat_to_responses(chat)
         else:
             # Clients need ids that are unique in the conversation; some providers number calls from 0 in each response.
-            self._reader = ChatReader(self._new_id, call_ids(chat["messages"]), several=several)
+            self._made_reader = ChatReader(self._new_id, call_ids(chat["messages"]), several=several)
         fit = Fit(self._client, limits or WIRE_LIMITS[self._wire])
         chat = fit.apply(self._wire, chat)
         self.dropped_tools = dropped
         self.dropped_fields = tuple(dict.fromkeys((*left_out, *fit.dropped)))
-        self._writer = self._new_writer(body)
+        self._made_writer = self._new_writer(body)
         return chat
 
     def convert_response(self, body: Json) -> Json:
         """Returns the client's response body. Raises CompletionError (a ValueError) for an invalid completion."""
-        for _ in self._write_steps(lambda: self._reader.read_body(body)):
-            pass
-        if self._failure is not None:
-            raise CompletionError(self._failure)
-        return self._writer.final_body()
+        writer = self._writer
+        writer.whole = True
+        try:
+            for step in self._reader.read_body(body):
+                writer.write(self._note(step))
+        except CompletionError:
+            raise
+        except _SHAPE_ERRORS:
+            raise CompletionError(malformed_failure()) from None
+        return writer.final_body()
 
     def request(self, body: bytes, limits: Limits | None = None, asked: str | None = None) -> bytes:
         """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode.
@@ -186,6 +191,18 @@ class RequestConverter:
         messages = restore_chat_state(given)
         return rename_tools(body if messages is given else {**body, "messages": messages}, self._names), ()
 
+    @property
+    def _writer(self) -> Writer:
+        if self._made_writer is None:
+            self._made_writer = self._new_writer({})
+        return self._made_writer
+
+    @property
+    def _reader(self) -> Reader:
+        if self._made_reader is None:
+            self._made_reader = self._new_reader()
+        return self._made_reader
+
     def _new_writer(self, body: Json) -> Writer:
         return _WRITERS[self._client](body, self._names, self._new_id, self._now)
 
@@ -215,19 +232,24 @@ class RequestConverter:
         """Yields the events of the steps. Stops at a failure and stores it."""
         try:
             for step in steps():
-                if isinstance(step, Failure):
-                    self._failure = step
-                    return
-                if isinstance(step, Start) and self._asked is not None:
-                    step = replace(step, model=self._asked)
-                if isinstance(step, UsageReport):
-                    self.usage = step.usage
-                self._over = self._over or isinstance(step, End)
-                yield from self._writer.write(step)
+                yield from self._writer.write(self._note(step))
         except CompletionError as error:
             self._failure = error.failure
         except _SHAPE_ERRORS:
             self._failure = malformed_failure()
+
+    def _note(self, step: Step) -> Step:
+        """Returns the step to write, and notes what the caller wants to know of it; raises CompletionError for a
+        failure."""
+        if isinstance(step, Start):
+            return step if self._asked is None else replace(step, model=self._asked)
+        if isinstance(step, UsageReport):
+            self.usage = step.usage
+        elif isinstance(step, End):
+            self._over = True
+        elif isinstance(step, Failure):
+            raise CompletionError(step)
+        return step
 
     def _encode_event(self, event: Json) -> bytes:
         return bare_event(event) if self._client == "chat" else typed_event(event)

@@ -32,6 +32,7 @@ class MessagesWriter:
     """Writer of one completion for an Anthropic Messages client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
+        self.whole = False
         self._names = names
         stops = request.get("stop_sequences")
         self._stop_sequences: list[object] = stops if isinstance(stops, list) else []
@@ -98,7 +99,7 @@ class MessagesWriter:
         return self._message
 
     def _start_events(self) -> list[Json]:
-        if self._started:
+        if self._started or self.whole:
             return []
         self._started = True
         return [{"type": "message_start", "message": {**self._message, "content": []}}, {"type": "ping"}]
