@@ -173,8 +173,9 @@ def messages_answer(body: Body, lost: Lost) -> tuple[Body, Iterator[bytes]]:
         used = [SIGNED[block["id"]] for block in blocks if block["type"] == "tool_use" and block["id"] in SIGNED]
         thoughts = [(b["thinking"], b["signature"]) for b in blocks if b["type"] == "thinking"]
         lost += [step.name for step in used[:1] if (step.thought, step.signature) not in thoughts]
-    last = [m for m in body["messages"] if m["role"] == "assistant" and isinstance(m["content"], list)][-1:]
-    goes_on = [b["id"] for message in last for b in message["content"] if b["type"] == "tool_use" and b["id"] in SIGNED]
+    last = [m["content"] for m in body["messages"] if m["role"] == "assistant"][-1:]
+    blocks = last[0] if last and isinstance(last[0], list) else []
+    goes_on = [block["id"] for block in blocks if block["type"] == "tool_use" and block["id"] in SIGNED]
     thinks = (body.get("thinking") or {}).get("type") == "enabled"
     require(not (thinks and goes_on and SIGNED[goes_on[0]].name in lost), "Expected `thinking`, but found `tool_use`.")
     tools = {tool["name"]: {**tool, "parameters": tool.get("input_schema")} for tool in body.get("tools") or ()}
