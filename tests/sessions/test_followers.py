@@ -120,7 +120,7 @@ async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, 
 async def _read_all(api: Client, session: str) -> bytes:
     async with api.events(session) as reader:
         await reader.read_to_end()
-    head, _, events = reader.raw.partition(b"\n\n")
+    head, _, events = reader.raw.partition(b"\n")
     assert head.startswith(b"retry: ")
     return events
 
