@@ -17,7 +17,7 @@ def parse_result_body(body: Any) -> tuple[Literal["ok", "error"], str]:
 
     A null beside the other field is absent: clients that serialise a class send both fields.
     """
-    if not isinstance(body, Mapping) or body.get("error") is None and "result" not in body:
+    if not isinstance(body, Mapping) or (body.get("error") is None and "result" not in body):
         raise BadRequest('The body must be {"result": …} or {"error": "…"}.', field="result")
     error = body.get("error")
     if error is None:

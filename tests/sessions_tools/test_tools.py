@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
 from tests.tools.conftest import CallbackServer
+
+DIGITS = "1" + "0" * 22 + "1"
+"""A number beyond 64 bits, which no double is."""
 
 TOOL = {
     "name": "lookup",
@@ -180,3 +184,22 @@ async def test_a_prompt_may_carry_its_attachments_and_nothing_else_may_be_so_lon
     whole = b" " * (1024 * 1024 + 4 * 1024 * 1024 + 1)
     assert (await api.post(f"/v1/sessions/{session}/prompt", body=whole)).error == (413, "payload_too_large")
     assert (await api.post(f"/v1/sessions/{session}/steer", body=whole)).error == (413, "payload_too_large")
+
+
+async def test_the_digits_of_an_argument_reach_approver_callback_and_events(
+    api: Client, server: CallbackServer
+) -> None:
+    session = await api.session(
+        model="demo:tour", tools=[{**TOOL, "callbackUrl": server.url, "requiresApproval": True}]
+    )
+    request_id = await api.prompt(session, f'use {TOOL["name"]} {{"q": "x", "n": {DIGITS}}}')
+    async with api.events(session, since=0) as reader:
+        asked = await reader.next_of("approval_required")
+        assert DIGITS in asked.raw.decode()
+        decision = {"approvalId": asked.data["approvalId"], "args": {"n": int(DIGITS), "q": "y"}}
+        answer = await api.post(f"/v1/sessions/{session}/approve", body=json.dumps(decision).encode())
+        assert answer.status == 200, answer.body
+    await api.follow_run(session, request_id)
+    assert DIGITS in server.received[-1].body.decode()
+    events = await api.get(f"/v1/sessions/{session}/events?format=json&since=0&limit=1000")
+    assert events.body.decode().count(DIGITS) >= 2
