@@ -110,7 +110,7 @@ def live(client: Client) -> None:
     client.transcript.title("a heartbeat behind events that are left out")
     with client.stream(f"/v1/sessions/{session}/events?follow=session&since=0&types=agent_start") as stream:
         stream.until("agent_start")
-        stream.heartbeat()
+        stream.heartbeat(behind=True)
 
 
 def dropped(client: Client) -> None:
