@@ -93,8 +93,8 @@ class _RequestConverter:
     def __init__(self, wire: Wire) -> None:
         self._converter = RequestConverter("chat", wire)
 
-    def request(self, body: bytes, limits: Limits) -> bytes:
-        return self._converter.request(body, limits)
+    def request(self, body: bytes, limits: Limits, asked: str) -> bytes:
+        return self._converter.request(body, limits, asked)
 
     def answer(self, body: bytes) -> bytes:
         return body

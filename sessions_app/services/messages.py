@@ -43,7 +43,8 @@ def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
     SQLite nobody else can write meanwhile."""
     last = _numbers_take(session_id, len(messages))
     for number, message in enumerate(messages, start=last - len(messages) + 1):
-        message.id, message.session_id, message.number = new_id("msg"), session_id, number
+        message.id = message.id or new_id("msg")
+        message.session_id, message.number = session_id, number
     Message.objects.bulk_create(messages)
 
 
