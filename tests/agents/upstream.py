@@ -267,7 +267,7 @@ def vision(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def settings(body: Body, rest: str) -> Iterator[Chunk]:
-    fields = {key: value for key, value in body.items() if key not in ("messages", "tools") and key[:2] != "__"}
+    fields = {key: value for key, value in body.items() if key not in ("messages", "tools", "__sent")}
     yield from text(json.dumps(fields))
 
 
