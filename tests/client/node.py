@@ -70,6 +70,11 @@ class Program:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    def write_line(self, text: str) -> None:
+        """Sends it a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{text}\n".encode())
+
     async def read(self) -> dict[str, Any] | None:
         """The next value, None at its end; fails with what it printed when it failed."""
         assert self._process.stdout is not None

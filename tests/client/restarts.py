@@ -12,7 +12,7 @@ SECONDS = 500
 
 
 class Killer:
-    """Counts the events of `chats` chats; `run` kills and starts the server, in turn at another place of another chat."""
+    """Counts the events of `chats` chats; `run` kills and starts the server, each time at another place."""
 
     def __init__(self, server: GatewayProcess, chats: int) -> None:
         self._server = server

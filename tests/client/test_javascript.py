@@ -1,4 +1,4 @@
-"""The JavaScript package: its own tests, its types, its tarball in an empty directory, and the examples of its README."""
+"""The JavaScript package: its own tests, types, tarball in an empty directory, and the examples of its README."""
 
 from __future__ import annotations
 
