@@ -91,6 +91,7 @@ async def test_a_chat_of_a_page_survives_a_kill_of_its_server(
         await browser.run("asked.then(() => true)")
         await gateway.kill()
         await gateway.start()
+        await browser.run("approve()")
         await browser.run("done.then(() => true)")
         seen = json.loads(await browser.run("JSON.stringify({sessions, seen})"))
     assert browser.violations == []
