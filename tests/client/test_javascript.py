@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway_client import AsyncGateway, tool
-from tests.client.node import PACKAGE, ROOT, node, npm, run
+from tests.client.node import PACKAGE, PROGRAMS, ROOT, node, npm, run
 from tests.stack.deployment import KEY
 from tests.stack.process import GatewayProcess
 
@@ -115,6 +115,10 @@ async def test_the_example_ends_a_run_that_an_earlier_start_left(
 )
 async def test_another_example_runs(served: GatewayProcess, installed: Path, number: int, expected: str) -> None:
     assert expected in await output_of(EXAMPLES[number], installed, served.url, KEY)
+
+
+async def test_every_method_does_what_it_says(served: GatewayProcess) -> None:
+    assert await asyncio.to_thread(run, node(), PROGRAMS / "everything.js", served.url, KEY) == "done\n"
 
 
 def test_every_example_is_run() -> None:

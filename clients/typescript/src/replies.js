@@ -58,7 +58,8 @@ export class Replies {
     if (!pendingTools.some((pending) => pending.callId === callId)) return;
     let outcome;
     try {
-      outcome = { result: (await tool.run(args, { signal, event })) ?? null };
+      const result = await tool.run(args, { signal, event });
+      outcome = { result: JSON.parse(JSON.stringify(result) ?? "null") }; // what is no JSON is the function's failure
     } catch (error) {
       signal.throwIfAborted();
       outcome = { error: String(error) }; // the function's own failure, which is the model's to deal with

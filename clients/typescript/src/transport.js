@@ -37,7 +37,7 @@ export class Transport {
 
   /** Returns the headers that name the caller. */
   async headers() {
-    const own = typeof this.#headers === "function" ? await this.#headers() : this.#headers;
+    const own = typeof this.#headers === "function" ? await askHeaders(this.#headers) : this.#headers;
     return { ...(this.#apiKey === null ? {} : { "X-API-Key": this.#apiKey }), ...own };
   }
 
@@ -160,6 +160,15 @@ function limited(signal, ms) {
     signal?.removeEventListener("abort", pass);
   };
   return [controller.signal, release];
+}
+
+/** A failure of the page's function is no failure of the connection, and is not waited out. */
+async function askHeaders(function_) {
+  try {
+    return await function_();
+  } catch (error) {
+    throw new GatewayError("The function 'headers' failed.", { cause: error });
+  }
 }
 
 function isPassing(refusal, key, repeat) {

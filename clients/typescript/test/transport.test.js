@@ -136,6 +136,16 @@ test("headers of the page are asked for with each request", async () => {
   assert.equal(server.requests[0].headers["x-api-key"], undefined);
 });
 
+test("a function for headers that fails is an error at once", async () => {
+  const fail = () => {
+    throw new RangeError("no cookie");
+  };
+  const page = new Gateway(server.url, null, { headers: fail, timeouts: QUICK });
+  await assert.rejects(page.usage(), (error) => error.cause instanceof RangeError);
+  await assert.rejects(page.groupEvents("g").next(), (error) => error.cause instanceof RangeError);
+  assert.equal(server.requests.length, 0);
+});
+
 test("every code has its class", () => {
   for (const [code, Kind] of errors.BY_CODE) {
     const error = errors.errorFromResponse(400, { error: code, message: "m" });
