@@ -32,7 +32,7 @@ def test_its_own_tests_pass() -> None:
 def test_its_types_are_those_of_the_implementation() -> None:
     node()
     if not COMPILER.exists():
-        pytest.skip("There is no TypeScript compiler in tests/javascript/node_modules: run `npm ci` there.")
+        pytest.skip("There is no TypeScript compiler in tests/javascript/node_modules, which checks the types.")
     run(COMPILER, "--project", PACKAGE / "test/types/tsconfig.json")
 
 
