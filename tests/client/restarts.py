@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.settings import DEPLOYMENT
 from tests.stack.process import GatewayProcess
 
-DEATHS = 10
+DEATHS = 10 if DEPLOYMENT == "embedded" else 4
+"""The client is the same in both deployments; what a restart does to a session is tests/stack's."""
+
 SECONDS = 500
 """A restart takes two seconds, on a busy machine ten."""
 
@@ -26,7 +29,7 @@ class Killer:
             self._grew.notify_all()
 
     async def run(self) -> None:
-        """Kills the server ten times."""
+        """Kills the server DEATHS times."""
         for death in range(DEATHS):
             chat = death % len(self._counts)
             seen = self._counts[chat]
