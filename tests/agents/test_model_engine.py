@@ -134,7 +134,7 @@ async def test_unclean_strings_are_cleaned_before_they_leave_the_engine(engine: 
     content = await run_to_answer(engine, world)
     assert content == "a\ufffdb\ufffdc"
     assert [call.args for call in world.calls.values()] == [
-        {"k\ufffd": "v\ufffd\ufffd", "n": 123456789012345678901234567890.0}
+        {"k\ufffd": "v\ufffd\ufffd", "n": 123456789012345678901234567890}
     ]
     for completion in world.completions:
         assert b"\\u0000" not in completion.payload
