@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
-from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
+from tools_app.types import Attachment, CallResult, PlannedCall, ToolRequest, ToolSpec
 
 if TYPE_CHECKING:
     from inference_app.spend.budgets import Reservation
@@ -44,22 +44,6 @@ __all__ = [
 
 CUT_MARK = '"kept_from"'
 """Text in payloads of the gateway's own engines that may contain the summary of a cut (`sessions_app` erases them)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A part of a prompt that is not text. Exactly one of `data`, `url` and `stored` is set.
-
-    In a leg's history it is `stored`, the key for `Leg.read_attachment`, and `size` is the number of bytes.
-    """
-
-    kind: Literal["image", "audio", "file"]
-    media_type: str
-    name: str | None = None
-    data: bytes | None = None
-    url: str | None = None
-    stored: int | None = None
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

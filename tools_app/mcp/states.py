@@ -1,0 +1,63 @@
+"""What this process sees of MCP servers, written where operators and tenants look: the table of states.
+
+Only changes are written, so that a server in good health costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from core_app import clock, database
+from core_app.database import write_transaction
+from core_app.instances import process_wide
+from tenants_app.models import Tenant
+from tools_app.mcp.definitions import ServerKey
+from tools_app.mcp.models import McpServerState
+from tools_app.mcp.server import Server
+
+logger = logging.getLogger(__name__)
+
+_told: dict[ServerKey, dict[str, Any]] = process_wide({}, reset=dict.clear)
+
+
+async def note_state(known: Server) -> None:
+    """Writes the state of a server if it is another than this process wrote last."""
+    key, values = known.definition.key, state_values(known)
+    if _told.get(key) == values:
+        return
+    _told[key] = values
+    try:
+        await database.run(state_save, key, values)
+    except Exception:  # contains: the server works whether or not its state is written
+        _told.pop(key, None)
+        logger.warning("mcp_state_not_written", extra={"server": key.name}, exc_info=True)
+
+
+def state_values(known: Server) -> dict[str, Any]:
+    """Returns the columns of a server's state."""
+    return {
+        "state": known.state or "unavailable",
+        "reason": known.reason,
+        "protocol": known.protocol,
+        "tools": len(known.listing.tools),
+        "left_out": [{"tool": each.tool, "reason": each.reason} for each in known.listing.left_out],
+    }
+
+
+def state_save(key: ServerKey, values: dict[str, Any]) -> None:
+    """Saves what was seen of a server, unless its tenant is gone."""
+    with write_transaction():
+        if key.tenant_id is not None and not Tenant.objects.filter(pk=key.tenant_id).exists():
+            return
+        rows = McpServerState.objects.filter(tenant_id=key.tenant_id, name=key.name)
+        changed = {**values, "changed_at": clock.now()}
+        if rows.update(**changed):
+            return
+        try:
+            with transaction.atomic():
+                McpServerState.objects.create(tenant_id=key.tenant_id, name=key.name, **changed)
+        except IntegrityError:
+            rows.update(**changed)
