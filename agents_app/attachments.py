@@ -59,7 +59,7 @@ class Attachments:
                 self._read.clear()
 
     def wrap_model(self, model: Model) -> Model:
-        """Returns a model that inserts the attachments into its requests. A tool's result may bring some at any time."""
+        """Returns a model that inserts the attachments into its requests. A tool's result may bring some later."""
         return _ModelWithAttachments(model, self)
 
     def insert_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:

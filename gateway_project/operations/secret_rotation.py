@@ -18,7 +18,7 @@ from core_app.sealing import reseal
 from events_app.webhooks.models import WebhookEndpoint
 from inference_app.models import Provider
 from tenants_app.models import Tenant
-from tools_app.models import SessionTool
+from tools_app.models import McpServer, SessionTool
 
 CALLBACK_SECRET = "sealed_callback_secret"  # noqa: S105  (its name in a tenant's settings)
 
@@ -66,6 +66,8 @@ def _sealed_secrets(most: int | None) -> Iterator[SealedSecret]:
     yield from _secrets_in_column(WebhookEndpoint, "secret", "webhooks", most)
     yield from _secrets_in_column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
     yield from _secrets_in_column(Provider, "sealed_key", "providers", most)
+    for column in ("sealed_headers", "sealed_client_secret", "sealed_grant", "sealed_flow"):
+        yield from _secrets_in_column(McpServer, column, "MCP servers", most)
     for key, text in Tenant.objects.order_by("pk").values_list("pk", f"settings__{CALLBACK_SECRET}")[:most]:
         if text:
             yield SealedSecret("tenants", text, _settings_replacer(key, text))

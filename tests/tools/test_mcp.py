@@ -25,7 +25,8 @@ from tools_app import calls, registry
 from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
 from tools_app.executors.mcp_connection import Connection
-from tools_app.mcp import pool, server as mcp_server
+from tools_app.mcp import pool
+from tools_app.mcp import server as mcp_server
 from tools_app.mcp.definitions import Endpoint, ServerDefinition, ServerKey
 from tools_app.states import CallState
 from tools_app.types import UNKNOWN_EFFECT, CallResult

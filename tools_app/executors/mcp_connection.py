@@ -52,12 +52,16 @@ def preload_library() -> None:
 
 class Unreachable(Exception):
     """The server did not start, did not respond, or closed the connection. `reason` is a sentence about it; `sent` is
-    False when it is certain that the server has seen nothing of the request."""
+    False when it is certain that the server has seen nothing of the request; `unauthorized` when it wants other
+    credentials."""
 
-    def __init__(self, reason: str = "It could not be reached.", *, sent: bool = True) -> None:
+    def __init__(
+        self, reason: str = "It could not be reached.", *, sent: bool = True, unauthorized: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.unauthorized = unauthorized
 
 
 class SessionLost(Unreachable):
@@ -98,10 +102,14 @@ class Connection:
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
         self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connects and lists the tools; raises Unreachable when that fails or takes longer than CONNECT_SECONDS."""
+        if (fault := self.definition.fault) is not None:
+            raise Unreachable(fault, sent=False, unauthorized=self.definition.endpoint.grant is not None)
         self._task = asyncio.create_task(self._hold_open(), name=f"mcp:{self.definition.key.name}")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -113,7 +121,8 @@ class Connection:
             await self.close()
             raise
         if self._client is None:
-            raise Unreachable(self._fault or "It could not be reached, or broke off.", sent=False)
+            fault = self._fault or "It could not be reached, or broke off."
+            raise Unreachable(fault, sent=False, unauthorized=self.status in (401, 403))
 
     async def refresh(self) -> ToolList:
         """Lists the tools again. Raises Unreachable; the connection is of no use then."""
@@ -139,6 +148,7 @@ class Connection:
         call = asyncio.ensure_future(client.call_tool(tool, dict(args), read_timeout_seconds=seconds))
         over = asyncio.ensure_future(self._over.wait())
         self._calls += 1
+        self._idle.clear()
         try:
             await asyncio.wait({call, over}, return_when=asyncio.FIRST_COMPLETED)
             # A server may answer and end at once; the library still hands the answer on.
@@ -155,6 +165,8 @@ class Connection:
             raise Unreachable("It closed the connection.") from None
         finally:
             self._calls -= 1
+            if not self._calls:
+                self._idle.set()
             call.cancel()
             over.cancel()
             await asyncio.gather(call, over, return_exceptions=True)
@@ -163,8 +175,7 @@ class Connection:
         """Closes the connection once its calls have ended, after `seconds` at the latest."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._calls and not self.broken:
-                    await asyncio.sleep(0.1)
+                await self._idle.wait()
         await self.close()
 
     async def close(self) -> None:
@@ -241,9 +252,8 @@ class Connection:
 
     async def _follow_changes(self, client: Client) -> None:
         """Waits for the end. Protocol 2026-07-28 tells of changes only to those who subscribe."""
-        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost  # noqa: PLC0415
-
         from mcp import MCPError  # noqa: PLC0415
+        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost  # noqa: PLC0415
 
         tools = client.server_capabilities.tools
         with contextlib.suppress(ListenNotSupportedError, MCPError):

@@ -124,8 +124,6 @@ class McpServers(Part):
     async def _probe(self, definition: ServerDefinition) -> Connection:
         connection = self._new_connection(definition, lambda: None)
         try:
-            if definition.fault is not None:
-                raise Unreachable(definition.fault, sent=False)
             await connection.open()
         finally:
             await connection.close()
@@ -230,13 +228,11 @@ class McpServers(Part):
     async def _open(self, known: Server, definition: ServerDefinition) -> Connection:
         connection = self._new_connection(definition, lambda: setattr(known, "stale", True))
         try:
-            if definition.fault is not None:
-                raise Unreachable(definition.fault, sent=False)
             known.stale = False
             await connection.open()
         except Unreachable as error:
             if known.definition.endpoint == definition.endpoint:
-                state: State = "unauthorized" if connection.status in (401, 403) else "unavailable"
+                state: State = "unauthorized" if error.unauthorized else "unavailable"
                 known.note_failure(state, error.reason)
                 MCP_FAILURES.labels(_label(definition.key)).inc()
                 self._tell(known)

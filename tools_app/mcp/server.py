@@ -44,7 +44,7 @@ class Server:
     connection: Connection | None = None
     opening: asyncio.Task[Connection] | None = None
     refreshing: asyncio.Task[None] | None = None
-    listing: ToolList = ToolList()
+    listing: ToolList = field(default_factory=ToolList)
     builtins: tuple[Builtin, ...] = ()
     protocol: str = ""
     state: State = ""
