@@ -17,7 +17,7 @@ from edge_app.http.query import query_of
 from edge_app.http.response import send_error, send_json, send_response
 from edge_app.rest.errors import as_gateway_error
 from tenants_app.principal import ADMIN, Principal
-from tools_app.mcp.connecting import authorization_complete, authorization_refuse, server_connect, server_test
+from tools_app.mcp.connecting import authorization_complete, authorization_refuse
 
 MAX_PARAMETER_CHARACTERS = 4_000
 
@@ -56,10 +56,6 @@ class McpServerEndpoint:
             await send_error(send, as_gateway_error(error))
         else:
             await send_json(send, 200, result)
-
-
-SERVER_TEST = McpServerEndpoint(server_test)
-SERVER_CONNECT = McpServerEndpoint(server_connect)
 
 
 async def authorization_callback(scope: Scope, receive: Receive, send: Send) -> None:

@@ -61,13 +61,21 @@ def secrets_reseal(*, dry: bool = False, most: int | None = None) -> RotationRep
     return RotationReport(former, unreadable, total)
 
 
+_OF_MCP_SERVERS = {
+    "sealed_headers": "headers of MCP servers",
+    "sealed_client_secret": "OAuth clients of MCP servers",
+    "sealed_grant": "authorizations of MCP servers",
+    "sealed_flow": "begun authorizations of MCP servers",
+}
+
+
 def _sealed_secrets(most: int | None) -> Iterator[SealedSecret]:
     yield from _secrets_in_column(SessionTool, "sealed_secret", "tools", most)
     yield from _secrets_in_column(WebhookEndpoint, "secret", "webhooks", most)
     yield from _secrets_in_column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
     yield from _secrets_in_column(Provider, "sealed_key", "providers", most)
-    for column in ("sealed_headers", "sealed_client_secret", "sealed_grant", "sealed_flow"):
-        yield from _secrets_in_column(McpServer, column, "MCP servers", most)
+    for column, kind in _OF_MCP_SERVERS.items():
+        yield from _secrets_in_column(McpServer, column, kind, most)
     for key, text in Tenant.objects.order_by("pk").values_list("pk", f"settings__{CALLBACK_SECRET}")[:most]:
         if text:
             yield SealedSecret("tenants", text, _settings_replacer(key, text))

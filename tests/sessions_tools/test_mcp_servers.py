@@ -354,9 +354,7 @@ async def test_an_authorization_can_be_refused_and_is_bound_to_its_state(
     assert (await api.get(f"{PATH}/mine")).json["authorized"] is False
 
 
-async def test_a_server_that_asks_for_no_authorization_cannot_be_connected(
-    api: Client, scripted: ScriptedMcp
-) -> None:
+async def test_a_server_that_asks_for_no_authorization_cannot_be_connected(api: Client, scripted: ScriptedMcp) -> None:
     await registered(api, scripted, auth="oauth")
     assert (await api.post(f"{PATH}/mine/connect", {})).error == (409, "conflict")
     await api.patch(f"{PATH}/mine", {"auth": "none"})

@@ -22,7 +22,7 @@ from tools_app.mcp.definitions import ServerDefinition, ServerKey, operator_defi
 from tools_app.mcp.names import PREFIX, server_of
 from tools_app.mcp.pool import McpServers
 from tools_app.mcp.selectors import tenant_definitions
-from tools_app.mcp.states import note_state
+from tools_app.mcp.states import STATE_NOTES
 from tools_app.mcp.tool_list import McpTool, ToolList
 from tools_app.types import CallContext, Outcome
 
@@ -134,5 +134,5 @@ def _as_builtin(definition: ServerDefinition, tool: McpTool) -> Builtin:
     )
 
 
-SERVERS = process_wide(McpServers(make_builtins, note_state))
+SERVERS = process_wide(McpServers(make_builtins, STATE_NOTES.note))
 """Process-wide instance, started by `Gateway`."""

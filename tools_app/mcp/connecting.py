@@ -1,5 +1,5 @@
-"""What faces do with a tenant's MCP server beyond its row: test it, and authorize it. Async, and without a thread while
-a server is waited for.
+"""Tests and authorizations of tenants' MCP servers, for faces and the admin. No thread is held while a server is
+awaited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core_app.shares import Claim
 from tenants_app.principal import ADMIN, Principal
 from tools_app.executors.mcp import SERVERS
 from tools_app.executors.mcp_connection import Unreachable
-from tools_app.mcp.definitions import ServerDefinition, ServerKey
+from tools_app.mcp.definitions import ServerDefinition
 from tools_app.mcp.grants import client_of, stored_grant
 from tools_app.mcp.models import McpServer
 from tools_app.mcp.selectors import definition_of, server_get
@@ -124,6 +124,6 @@ def _client_get(principal: Principal, name: str) -> tuple[McpServer, Any, Any]:
     return row, client_of(row), stored_grant(row)
 
 
-def forget_connections(row: McpServer) -> None:
-    """Closes this process's connection to a server that is gone."""
-    SERVERS.forget(ServerKey(row.tenant_id, row.name))
+def server_test_later(row: McpServer) -> None:
+    """Tests a server in the background; what is found becomes its state. For callers that must not wait."""
+    SERVERS.run_later(definition_test(definition_of(row)))

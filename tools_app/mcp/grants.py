@@ -62,10 +62,10 @@ class GrantKeeper:
             return None
         expires_at = self._held.grant.expires_at
         if expires_at is not None and expires_at - EARLY_SECONDS < time.time() and self._held.grant.is_refreshable:
-            return await self.renewed(self._held.grant.access_token) or self._held.grant.access_token
+            return await self.renew(self._held.grant.access_token) or self._held.grant.access_token
         return self._held.grant.access_token
 
-    async def renewed(self, former: str) -> str | None:
+    async def renew(self, former: str) -> str | None:
         """Returns a token other than `former`, None when there is none to be had now."""
         async with self._lock:
             for _ in range(MAX_CHECKS):
@@ -118,7 +118,7 @@ def grant_auth(definition: ServerDefinition, http: GuardedClient) -> Any:
                 await keeper.want(extract_scope_from_www_auth(response) or "")
             if response.status_code != 401 or token is None:
                 return
-            fresh = await keeper.renewed(token)
+            fresh = await keeper.renew(token)
             if fresh is not None:
                 request.headers["Authorization"] = f"Bearer {fresh}"
                 yield request

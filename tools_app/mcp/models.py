@@ -1,4 +1,4 @@
-"""Tables of MCP servers: those that tenants registered, and what was last seen of all."""
+"""Tables of MCP servers: those that tenants registered, and the states of all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class McpServer(models.Model):
 
 
 class McpServerState(models.Model):
-    """What the process that used a server last saw of it; a server of the operator has no tenant.
+    """The state of a server as the process saw it that used it last; a server of the operator has no tenant.
 
     `left_out` lists the tools that cannot be used, as `{"tool", "reason"}`.
     """

@@ -54,7 +54,7 @@ class FlowFailed(Unprocessable):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What the tenant knows of a server's OAuth: a client that it registered itself, and the scope it wants."""
+    """A server with its OAuth settings: the client that the tenant registered itself, and the scope it wants."""
 
     url: str
     scope: str = ""
@@ -143,7 +143,7 @@ async def complete_flow(client: Client, http: GuardedClient, grant: Grant, *, co
             await provider._handle_token_response(await web.send(request))
     except Exception as error:  # contains: the answers of foreign servers
         raise FlowFailed(_sentence(error)) from None
-    return provider.granted()
+    return provider.current_grant()
 
 
 async def refresh_grant(client: Client, http: GuardedClient, grant: Grant) -> Grant | None:
@@ -159,7 +159,7 @@ async def refresh_grant(client: Client, http: GuardedClient, grant: Grant) -> Gr
         return None
     if not await provider._handle_refresh_response(response):
         raise FlowFailed(f"The authorization server answered {response.status_code}.")
-    return provider.granted()
+    return provider.current_grant()
 
 
 def redirect_uri() -> str:
@@ -217,7 +217,7 @@ class _Provider(OAuthClientProvider):
         context.client_metadata.scope = grant.scope
         context.protocol_version = _PROTOCOL
 
-    def granted(self) -> Grant:
+    def current_grant(self) -> Grant:
         """Returns the grant with the tokens that have come."""
         tokens = self.context.current_tokens
         expires_in = None if tokens is None or tokens.expires_in is None else min(tokens.expires_in, LONGEST_SECONDS)

@@ -121,6 +121,13 @@ class McpServers(Part):
         it found. Raises Unreachable."""
         return await asyncio.wrap_future(self._submit(self._probe(definition)))
 
+    def run_later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Runs work on the loop of the connections, and waits for nothing."""
+        self._submit(self._run_spawned(work))
+
+    async def _run_spawned(self, work: Coroutine[Any, Any, object]) -> None:
+        self._spawn(work)
+
     async def _probe(self, definition: ServerDefinition) -> Connection:
         connection = self._new_connection(definition, lambda: None)
         try:
@@ -311,7 +318,7 @@ class McpServers(Part):
 
 
 class _Attempt:
-    """Whether the server may have seen the call."""
+    """One call; `sent` is True once the server may have seen it."""
 
     sent = False
 

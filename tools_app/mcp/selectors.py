@@ -81,7 +81,7 @@ def servers_list(principal: Principal) -> list[dict[str, Any]]:
 
 
 def state_of(row: McpServer) -> McpServerState | None:
-    """What was last seen of a tenant's server."""
+    """Returns the state of a tenant's server, None before its first use."""
     return McpServerState.objects.filter(tenant_id=row.tenant_id, name=row.name).first()
 
 

@@ -1,6 +1,5 @@
-"""What this process sees of MCP servers, written where operators and tenants look: the table of states.
-
-Only changes are written, so that a server in good health costs nothing.
+"""The states of MCP servers, written where operators and tenants look. Only changes are written, so that a server in
+good health costs nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from core_app import clock, database
 from core_app.database import write_transaction
-from core_app.instances import process_wide
+from core_app.lifecycle import process_wide
 from tenants_app.models import Tenant
 from tools_app.mcp.definitions import ServerKey
 from tools_app.mcp.models import McpServerState
@@ -20,20 +19,32 @@ from tools_app.mcp.server import Server
 
 logger = logging.getLogger(__name__)
 
-_told: dict[ServerKey, dict[str, Any]] = process_wide({}, reset=dict.clear)
+
+class StateNotes:
+    """The writer of states. It remembers what this process wrote last."""
+
+    def __init__(self) -> None:
+        self._written: dict[ServerKey, dict[str, Any]] = {}
+
+    async def note(self, known: Server) -> None:
+        """Writes the state of a server if it is another than the last."""
+        key, values = known.definition.key, state_values(known)
+        if self._written.get(key) == values:
+            return
+        self._written[key] = values
+        try:
+            await database.run(state_save, key, values)
+        except Exception:  # contains: the server works whether or not its state is written
+            self._written.pop(key, None)
+            logger.warning("mcp_state_not_written", extra={"server": key.name}, exc_info=True)
+
+    def clear(self) -> None:
+        """Forgets what was written."""
+        self._written.clear()
 
 
-async def note_state(known: Server) -> None:
-    """Writes the state of a server if it is another than this process wrote last."""
-    key, values = known.definition.key, state_values(known)
-    if _told.get(key) == values:
-        return
-    _told[key] = values
-    try:
-        await database.run(state_save, key, values)
-    except Exception:  # contains: the server works whether or not its state is written
-        _told.pop(key, None)
-        logger.warning("mcp_state_not_written", extra={"server": key.name}, exc_info=True)
+STATE_NOTES = process_wide(StateNotes(), reset=StateNotes.clear)
+"""Process-wide instance, used by the connections."""
 
 
 def state_values(known: Server) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ToolList:
-    """What a server offers, and what of it cannot be used."""
+    """The usable tools of a server, and the others with the reasons."""
 
     tools: tuple[McpTool, ...] = ()
     left_out: tuple[LeftOut, ...] = ()

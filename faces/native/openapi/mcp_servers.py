@@ -9,12 +9,19 @@ from rest_framework import serializers
 from rest_framework.views import APIView
 
 from edge_app.openapi import Operation, Resolve, Schema
-from faces.native.openapi.shapes import moment, text
+from faces.native.openapi.shapes import moment, path_parameter, text
 from faces.native.serializers import McpServerCreateSerializer, McpServerPatchSerializer
 from faces.native.views.mcp_servers import McpServerViewSet
 from tools_app.mcp.services import AUTH
 
 MCP_SERVERS = "MCP servers"
+_PAGE: Schema = {"text/html": {"schema": {"type": "string"}}}
+_CALLBACK_PARAMETERS = {
+    "state": "The credential of the authorization, good once.",
+    "code": "The code that is exchanged for a token.",
+    "iss": "The authorization server.",
+    "error": "In place of a code: why there is none.",
+}
 STATES = ["unused", "ok", "unavailable", "unauthorized"]
 
 
@@ -26,7 +33,7 @@ class LeftOutToolSerializer(serializers.Serializer[Any]):
 
 
 class McpStateSerializer(serializers.Serializer[Any]):
-    """What was last seen of a server."""
+    """The state of a server at its last use."""
 
     state = serializers.ChoiceField(STATES)
     reason = text(allow_null=True, help_text="Why it has no tools.")
@@ -85,7 +92,7 @@ class McpToolSerializer(serializers.Serializer[Any]):
 
 
 class McpServerTestSerializer(McpStateSerializer):
-    """What a test found."""
+    """The result of a test."""
 
     tools = McpToolSerializer(many=True)
 
@@ -157,6 +164,41 @@ def paths(resolve: Resolve) -> dict[str, Schema]:
                 "x-errors": [409, 422],
             }
         },
+        "/v1/mcp-oauth/callback": {"get": _callback()},
+        "/v1/mcp-oauth/client.json": {"get": _client_document()},
+    }
+
+
+def _callback() -> Schema:
+    parameters = [
+        {"name": name, "in": "query", "schema": {"type": "string"}, "description": description}
+        for name, description in _CALLBACK_PARAMETERS.items()
+    ]
+    return {
+        "operationId": "completeMcpAuthorization",
+        "tags": [MCP_SERVERS],
+        "summary": "The address where a browser comes back from an authorization server",
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "A page for the person.", "content": _PAGE},
+            "400": {"description": "A page: the address lacks a parameter.", "content": _PAGE},
+            "404": {"description": "A page: no such authorization is awaited.", "content": _PAGE},
+            "409": {"description": "A page: the server was changed meanwhile.", "content": _PAGE},
+            "422": {"description": "A page: the authorization server gave no token.", "content": _PAGE},
+        },
+        "x-open": True,
+    }
+
+
+def _client_document() -> Schema:
+    return {
+        "operationId": "getMcpClientDocument",
+        "tags": [MCP_SERVERS],
+        "summary": "The gateway as an OAuth client, for authorization servers",
+        "responses": {
+            "200": {"description": "The document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+        "x-open": True,
     }
 
 
@@ -165,7 +207,7 @@ def _operation(operation_id: str, summary: str, schema: Any) -> Schema:
         "operationId": operation_id,
         "tags": [MCP_SERVERS],
         "summary": summary,
-        "parameters": [{"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "parameters": [path_parameter("server")],
         "responses": {"200": {"description": "Done.", "content": {"application/json": {"schema": schema}}}},
         "x-scope": "admin",
     }
