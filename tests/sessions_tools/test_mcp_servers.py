@@ -109,8 +109,7 @@ async def test_an_agent_of_the_tenant_has_the_tools_of_its_server(
     api: Client, owner: Caller, scripted: ScriptedMcp
 ) -> None:
     await registered(api, scripted)
-    agent = {"id": "helper", "type": "model", "model": "demo:tour", "tools": ["mcp:mine"]}
-    await run(lambda: agent_register(owner.principal, **agent))
+    await run(lambda: agent_register(owner.principal, id="helper", type="model", model="demo:tour", tools=["mcp:mine"]))
     session = await api.session(model=None, agent="helper")
     ended = await api.run(session, "use mcp__mine__echo")
     assert "answered: echo" in ended["lastMessage"]["content"]
@@ -240,6 +239,8 @@ async def test_an_image_of_a_result_is_stored_with_it(api: Client, scripted: Scr
     ended = await api.run(session, "use mcp__mine__echo")
     assert ended["status"] == "completed"
     part = await run(lambda: PromptAttachment.objects.select_related("content", "message").get())
+    assert part.content is not None
+    assert part.message is not None
     assert (part.kind, bytes(part.content.data), part.message.role) == ("image", b"\x89PNG", "tool_result")
     assert (await api.run(session, "hello"))["status"] == "completed"
 

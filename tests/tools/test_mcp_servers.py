@@ -17,6 +17,7 @@ from tools_app import operator_rules, registry
 from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
 from tools_app.mcp import pool
+from tools_app.mcp.definitions import ServerKey
 from tools_app.mcp.models import McpServerState
 from tools_app.mcp.names import model_name
 from tools_app.types import UNKNOWN_EFFECT, CallResult
@@ -67,7 +68,7 @@ async def heard(server: ScriptedMcp) -> None:
 
 async def stale() -> None:
     """Waits until a notification has arrived."""
-    known = SERVERS.server(mcp.ServerKey(None, "s"))
+    known = SERVERS.server(ServerKey(None, "s"))
     assert known is not None
     async with asyncio.timeout(60):
         while not known.stale:  # noqa: ASYNC110  (it is set on another loop)
@@ -162,7 +163,7 @@ async def test_a_mapped_name_does_not_depend_on_the_tools_beside_it(session: Ses
     before = await names(session)
     server.tools = [tool("a_b"), tool("a/b"), tool("a.b"), tool("a.b")]
     server.notify()
-    SERVERS.server(mcp.ServerKey(None, "s")).stale = True  # type: ignore[union-attr]
+    SERVERS.server(ServerKey(None, "s")).stale = True  # type: ignore[union-attr]
     shown = await names(session)
     assert before[0] == shown[2]
     assert len(set(shown)) == len(shown) == 3
@@ -203,7 +204,7 @@ async def test_a_list_without_end_is_bounded(session: Session, start: Start) -> 
     assert len(await names(session)) == 256
     assert server.called("tools/list") == 3
     server.page_size = 1
-    SERVERS.server(mcp.ServerKey(None, "s")).stale = True  # type: ignore[union-attr]
+    SERVERS.server(ServerKey(None, "s")).stale = True  # type: ignore[union-attr]
     assert len(await names(session)) == 20
 
 
@@ -329,7 +330,7 @@ async def test_a_server_that_came_back_elsewhere_in_time_is_reached_again(sessio
     """The first call was never sent, so it may be made again although its tool is not idempotent."""
     start()
     await names(session)
-    known = SERVERS.server(mcp.ServerKey(None, "s"))
+    known = SERVERS.server(ServerKey(None, "s"))
     assert known is not None
     connection = known.connection
     assert connection is not None
@@ -370,5 +371,5 @@ async def test_a_flood_of_notifications_lists_nothing_by_itself(session: Session
 
 
 def test_the_servers_of_tenants_are_counted_together() -> None:
-    assert pool._label(mcp.ServerKey(5, "theirs")) == "(tenants)"
-    assert pool._label(mcp.ServerKey(None, "ours")) == "ours"
+    assert pool._label(ServerKey(5, "theirs")) == "(tenants)"
+    assert pool._label(ServerKey(None, "ours")) == "ours"

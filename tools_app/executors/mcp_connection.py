@@ -91,8 +91,8 @@ class Connection:
         self.listing = ToolList()
         self.broken = False
         self.protocol = ""
-        self.status = 0
-        """The last HTTP status."""
+        self.denied = 0
+        """The last 401 or 403 of the server, 0 without one."""
         self._http = http
         self._on_change = on_change
         self._auth = auth
@@ -122,7 +122,7 @@ class Connection:
             raise
         if self._client is None:
             fault = self._fault or "It could not be reached, or broke off."
-            raise Unreachable(fault, sent=False, unauthorized=self.status in (401, 403))
+            raise Unreachable(fault, sent=False, unauthorized=bool(self.denied))
 
     async def refresh(self) -> ToolList:
         """Lists the tools again. Raises Unreachable; the connection is of no use then."""
@@ -244,7 +244,10 @@ class Connection:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # contains: whatever is wrong with a server, it counts as unreachable
-            self._fault = self._describe(error)
+            from tools_app.mcp.transport import status_text  # noqa: PLC0415
+
+            # The library tries an older protocol after that, whose answer says less.
+            self._fault = f"It answered {status_text(self.denied)}." if self.denied else self._describe(error)
             logger.warning("mcp_server_failed", extra={"server": self.definition.key.name}, exc_info=True)
         finally:
             self._end()
@@ -328,7 +331,8 @@ class Connection:
             yield streams
 
     def _note_status(self, status: int) -> None:
-        self.status = status
+        if status in (401, 403):
+            self.denied = status
 
     def _new_builder(self) -> ToolListBuilder:
         key = self.definition.key

@@ -81,8 +81,9 @@ class GrantKeeper:
             return None
 
     async def want(self, scope: str) -> None:
-        """Notes a scope that the server asks for."""
-        await database.run(scope_want, key=self._key, scope=scope)
+        """Notes a scope that the server asks for, beside the one that was granted."""
+        granted = "" if self._held is None else self._held.grant.granted_scope
+        await database.run(scope_want, key=self._key, scope=f"{granted} {scope}")
 
     async def _refresh(self, held: Held) -> str | None:
         from tools_app.mcp.oauth import FlowFailed, refresh_grant  # noqa: PLC0415  (loads the library)

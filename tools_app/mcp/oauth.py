@@ -93,6 +93,11 @@ class Grant:
         return str((self.tokens or {}).get("access_token", ""))
 
     @property
+    def granted_scope(self) -> str:
+        """The scope of the tokens."""
+        return str((self.tokens or {}).get("scope") or self.scope or "")
+
+    @property
     def is_refreshable(self) -> bool:
         """True if a new token can be had without a person."""
         return bool((self.tokens or {}).get("refresh_token"))
@@ -118,10 +123,25 @@ class _PersonNeeded(Exception):
 async def begin_flow(client: Client, http: GuardedClient, *, former: Grant | None = None) -> BegunFlow:
     """Begins an authorization. The client of a `former` one is used again, if the authorization server is the same.
     Raises FlowFailed, and Conflict for a server that asks for none."""
-    provider = _Provider(client, former)
+    # Without its tokens: what the server asks of strangers is what is needed.
+    former = None if former is None else replace(former, tokens=None)
+    begun = await _discover(client, http, former, challenged=False)
+    if begun is None:
+        # Some servers ask for authorization only when a tool is called, or for another scope.
+        with contextlib.suppress(FlowFailed):
+            begun = await _discover(client, http, former, challenged=True)
+    if begun is None:
+        raise Conflict("The MCP server asks for no authorization, and has no metadata about any.", field="auth")
+    return begun
+
+
+async def _discover(client: Client, http: GuardedClient, former: Grant | None, *, challenged: bool) -> BegunFlow | None:
+    """Goes the library's way up to the person; None if the server answers without. `challenged`: as if it had said
+    401."""
+    transport = _PlainTransport(http, client, challenged=challenged)
     try:
-        async with _http_client(client, http, auth=provider) as web:
-            response = await web.post(
+        async with httpx2.AsyncClient(transport=transport, auth=_Provider(client, former)) as web:
+            await web.post(
                 client.url,
                 json=_PROBE,
                 headers={"accept": "application/json, text/event-stream", "mcp-protocol-version": _PROTOCOL},
@@ -130,7 +150,7 @@ async def begin_flow(client: Client, http: GuardedClient, *, former: Grant | Non
         return needed.flow
     except Exception as error:  # contains: the metadata and answers of foreign servers
         raise FlowFailed(_sentence(error)) from None
-    raise Conflict(f"The MCP server asks for no authorization: it answered {response.status_code}.", field="auth")
+    return None
 
 
 async def complete_flow(client: Client, http: GuardedClient, grant: Grant, *, code: str, iss: str | None) -> Grant:
@@ -139,7 +159,7 @@ async def complete_flow(client: Client, http: GuardedClient, grant: Grant, *, co
     try:
         validate_authorization_response_iss(iss, provider.context.oauth_metadata)
         request = await provider._exchange_token_authorization_code(code, grant.verifier or "")
-        async with _http_client(client, http) as web:
+        async with httpx2.AsyncClient(transport=_PlainTransport(http, client)) as web:
             await provider._handle_token_response(await web.send(request))
     except Exception as error:  # contains: the answers of foreign servers
         raise FlowFailed(_sentence(error)) from None
@@ -151,7 +171,7 @@ async def refresh_grant(client: Client, http: GuardedClient, grant: Grant) -> Gr
     the authorization server cannot be asked now."""
     provider = _Provider(client, grant)
     try:
-        async with _http_client(client, http) as web:
+        async with httpx2.AsyncClient(transport=_PlainTransport(http, client)) as web:
             response = await web.send(await provider._refresh_token())
     except Exception as error:  # contains: the answers of foreign servers
         raise FlowFailed(_sentence(error)) from None
@@ -303,14 +323,18 @@ def _own_client(client: Client) -> OAuthClientInformationFull | None:
 
 
 class _PlainTransport(httpx2.AsyncBaseTransport):
-    """Short requests through the guarded client."""
+    """Short requests through the guarded client. `challenged`: the first is not sent, and answered 401."""
 
-    def __init__(self, http: GuardedClient, client: Client) -> None:
+    def __init__(self, http: GuardedClient, client: Client, *, challenged: bool = False) -> None:
+        self._challenged = challenged
         self._http = http
         self._client = client
         self._until = time.monotonic() + FLOW_SECONDS
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._challenged:
+            self._challenged = False
+            return httpx2.Response(401)
         left = self._until - time.monotonic()
         if left <= 0:
             raise httpx2.ReadTimeout("The servers took too long together.")
@@ -332,12 +356,6 @@ class _PlainTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(f"{host} {error.reason}") from None
         kept = {name: value for name, value in response.headers.items() if name not in own}
         return httpx2.Response(response.status, headers=kept, content=response.body)
-
-
-@contextlib.asynccontextmanager
-async def _http_client(client: Client, http: GuardedClient, auth: Any = None) -> Any:
-    async with httpx2.AsyncClient(transport=_PlainTransport(http, client), auth=auth) as web:
-        yield web
 
 
 def _sentence(error: Exception) -> str:

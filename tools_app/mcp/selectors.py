@@ -11,7 +11,7 @@ from core_app.errors import NotFound, Unprocessable
 from core_app.sealing import unseal
 from tenants_app.principal import Principal
 from tools_app import operator_rules
-from tools_app.mcp.definitions import Endpoint, ServerDefinition, ServerKey
+from tools_app.mcp.definitions import Endpoint, Pairs, ServerDefinition, ServerKey
 from tools_app.mcp.models import McpServer, McpServerState
 
 
@@ -23,7 +23,8 @@ def tenant_definitions(tenant_id: int, names: Sequence[str]) -> dict[str, Server
 
 def definition_of(row: McpServer) -> ServerDefinition:
     """Returns the definition of a tenant's server."""
-    fault, headers = None, ()
+    fault: str | None = None
+    headers: Pairs = ()
     try:
         headers = tuple(sorted(_headers(row).items()))
     except Unprocessable as error:

@@ -31,6 +31,7 @@ from tools_app.mcp.selectors import server_get
 MAX_SERVERS = 20
 """Servers of one tenant. Each may hold a connection and 512 KiB of tools in every process."""
 
+MAX_SCOPE_CHARACTERS = 1_000
 MAX_HEADERS = 16
 MAX_HEADER_CHARACTERS = 8_000
 TIMEOUT_MS = range(1_000, 600_001)
@@ -267,5 +268,5 @@ def scope_want(*, key: int, scope: str) -> None:
             return
         wanted = dict.fromkeys([*row.scope.split(), *jsontext.clean_text(scope).split()])
         text = " ".join(wanted)
-        if len(text) <= McpServer._meta.get_field("scope").max_length and text != row.scope:
+        if len(text) <= MAX_SCOPE_CHARACTERS and text != row.scope:
             McpServer.objects.filter(pk=key).update(scope=text, updated_at=clock.now())

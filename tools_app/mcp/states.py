@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from core_app import clock, database
 from core_app.database import write_transaction
@@ -63,7 +64,8 @@ def state_save(key: ServerKey, values: dict[str, Any]) -> None:
     with write_transaction():
         if key.tenant_id is not None and not Tenant.objects.filter(pk=key.tenant_id).exists():
             return
-        rows = McpServerState.objects.filter(tenant_id=key.tenant_id, name=key.name)
+        whose = Q(tenant__isnull=True) if key.tenant_id is None else Q(tenant_id=key.tenant_id)
+        rows = McpServerState.objects.filter(whose, name=key.name)
         changed = {**values, "changed_at": clock.now()}
         if rows.update(**changed):
             return

@@ -137,7 +137,7 @@ def _whole_response(request: httpx2.Request, response: StreamedResponse, body: b
         return _failure("session_lost", "It does not know the session any more.", status, headers)
     if message is not None:
         return httpx2.Response(status, headers={**headers, "content-type": "application/json"}, content=body)
-    return _failure("status", f"It answered {_status_text(status)}.", status, headers)
+    return _failure("status", f"It answered {status_text(status)}.", status, headers)
 
 
 def _is_session_lost(status: int, message: str | None) -> bool:
@@ -177,7 +177,8 @@ def _is_long(request: httpx2.Request) -> bool:
     return request.method == "GET" or request.headers.get("mcp-method") == _LISTEN
 
 
-def _status_text(status: int) -> str:
+def status_text(status: int) -> str:
+    """Returns a status with its phrase."""
     with contextlib.suppress(ValueError):
         return f"{status} {HTTPStatus(status).phrase}"
     return str(status)

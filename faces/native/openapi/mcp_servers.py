@@ -45,7 +45,7 @@ class McpServerSerializer(McpStateSerializer):
     """A server of the tenant. Secrets are never shown."""
 
     name = text()
-    source = serializers.ChoiceField(["tenant"])
+    source = serializers.ChoiceField(["tenant"])  # type: ignore[assignment]  # a field of that name
     url = text()
     description = text()
     auth = serializers.ChoiceField(list(AUTH))
@@ -64,7 +64,7 @@ class McpServerSerializer(McpStateSerializer):
 class ListedMcpServerSerializer(McpServerSerializer):
     """A server of the tenant or of the operator, whose address is not shown."""
 
-    source = serializers.ChoiceField(["tenant", "operator"])
+    source = serializers.ChoiceField(["tenant", "operator"])  # type: ignore[assignment]
     url = text(required=False)
     description = text(required=False)
     auth = serializers.ChoiceField(list(AUTH), required=False)
