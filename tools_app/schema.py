@@ -67,12 +67,13 @@ def server_schema_check(value: Any, *, trusted: bool, field: str = "inputSchema"
         _compile(text, field)
         return ServerSchema(text, is_bounded=True)
     schema = jsontext.decode(text)
-    _check_bounds(schema, field)
+    _check_size(schema, field)
     _compile(text, field)
     try:
+        _check_references(schema, field)
         SchemaWork(schema).check()
-    except Unbounded:
-        # Recursive, for example: valid, and of no use here.
+    except (BadRequest, Unbounded):
+        # Recursive, for example, or with anchors: valid, and of no use here.
         return ServerSchema(text, is_bounded=False)
     return ServerSchema(text, is_bounded=True)
 
@@ -155,24 +156,35 @@ def _place(error: jsonschema_rs.ValidationError) -> str:
 
 
 def _check_bounds(schema: Any, field: str) -> None:
+    _check_size(schema, field)
+    _check_references(schema, field)
+
+
+def _check_size(schema: Any, field: str) -> None:
+    """Raises BadRequest for a schema that is too costly to compile."""
     if schema.get("$schema", _DRAFTS[0]).rstrip("#") not in _DRAFTS:
         raise BadRequest(f"{field} names a $schema that is not draft-06, draft-07, 2019-09 or 2020-12.", field=field)
     patterns = 0
     for depth, key, value in _walk(schema):
         if depth > MAX_SCHEMA_DEPTH:
             raise BadRequest(f"{field} is nested deeper than {MAX_SCHEMA_DEPTH} levels.", field=field)
-        if key in _REFUSED:
-            raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
-        if key == "$id" and isinstance(value, str) and depth > 1:
-            raise BadRequest(f"{field} may have an $id at its top only.", field=field)
-        if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
-            raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
         found = _patterns(key, value)
         patterns += len(found)
         if patterns > MAX_PATTERNS or any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in found):
             raise BadRequest(
                 f"{field} may have {MAX_PATTERNS} patterns of {MAX_PATTERN_CHARACTERS} characters at most.", field=field
             )
+
+
+def _check_references(schema: Any, field: str) -> None:
+    """Raises BadRequest for references whose targets the estimate of the cost does not find."""
+    for depth, key, value in _walk(schema):
+        if key in _REFUSED:
+            raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
+        if key == "$id" and isinstance(value, str) and depth > 1:
+            raise BadRequest(f"{field} may have an $id at its top only.", field=field)
+        if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
+            raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
 
 
 def _patterns(key: str, value: Any) -> list[str]:
