@@ -67,10 +67,10 @@ def server_schema_check(value: Any, *, trusted: bool, field: str = "inputSchema"
         _compile(text, field)
         return ServerSchema(text, is_bounded=True)
     schema = jsontext.decode(text)
-    _check_size(schema, field)
+    _check_bounds(schema, field, references=False)
     _compile(text, field)
     try:
-        _check_references(schema, field)
+        _check_bounds(schema, field)
         SchemaWork(schema).check()
     except (BadRequest, Unbounded):
         # Recursive, for example, or with anchors: valid, and of no use here.
@@ -155,19 +155,17 @@ def _place(error: jsonschema_rs.ValidationError) -> str:
     return f" at {path[:200]}" if path else ""
 
 
-def _check_bounds(schema: Any, field: str) -> None:
-    _check_size(schema, field)
-    _check_references(schema, field)
-
-
-def _check_size(schema: Any, field: str) -> None:
-    """Raises BadRequest for a schema that is too costly to compile."""
+def _check_bounds(schema: Any, field: str, *, references: bool = True) -> None:
+    """Raises BadRequest for a schema that is too costly to compile, and for `references` whose targets the estimate of
+    the cost does not find."""
     if schema.get("$schema", _DRAFTS[0]).rstrip("#") not in _DRAFTS:
         raise BadRequest(f"{field} names a $schema that is not draft-06, draft-07, 2019-09 or 2020-12.", field=field)
     patterns = 0
     for depth, key, value in _walk(schema):
         if depth > MAX_SCHEMA_DEPTH:
             raise BadRequest(f"{field} is nested deeper than {MAX_SCHEMA_DEPTH} levels.", field=field)
+        if references:
+            _check_reference(depth, key, value, field)
         found = _patterns(key, value)
         patterns += len(found)
         if patterns > MAX_PATTERNS or any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in found):
@@ -176,15 +174,13 @@ def _check_size(schema: Any, field: str) -> None:
             )
 
 
-def _check_references(schema: Any, field: str) -> None:
-    """Raises BadRequest for references whose targets the estimate of the cost does not find."""
-    for depth, key, value in _walk(schema):
-        if key in _REFUSED:
-            raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
-        if key == "$id" and isinstance(value, str) and depth > 1:
-            raise BadRequest(f"{field} may have an $id at its top only.", field=field)
-        if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
-            raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
+def _check_reference(depth: int, key: str, value: Any, field: str) -> None:
+    if key in _REFUSED:
+        raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
+    if key == "$id" and isinstance(value, str) and depth > 1:
+        raise BadRequest(f"{field} may have an $id at its top only.", field=field)
+    if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
+        raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
 
 
 def _patterns(key: str, value: Any) -> list[str]:
