@@ -64,7 +64,7 @@ class McpServerSerializer(McpStateSerializer):
 class ListedMcpServerSerializer(McpServerSerializer):
     """A server of the tenant or of the operator, whose address is not shown."""
 
-    source = serializers.ChoiceField(["tenant", "operator"])  # type: ignore[assignment]
+    source = serializers.ChoiceField(["tenant", "operator"])
     url = text(required=False)
     description = text(required=False)
     auth = serializers.ChoiceField(list(AUTH), required=False)
