@@ -152,8 +152,7 @@ async def call_refuse(
 
 def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         if call.state == CallState.SETTLED:
             return result_of(call)
@@ -197,8 +196,7 @@ def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettl
     violation = target.violation(seen.effective_args) if target else None
     known = [] if target else known_names(seen.stream_id, context.builtins, seen.tenant_id)[:MAX_KNOWN_NAMES]
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         return _advance(_Attempt(call, target, violation, known, fence, context, on_settled))
 
@@ -279,8 +277,7 @@ def _make_execution(attempt: _Attempt, target: Target) -> Execution:
 
 def _finish(call_id: str, fence: Fence, outcome: Outcome | Later, on_settled: OnSettled) -> CallResult | None:
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         if call.state == CallState.SETTLED:
             # The late result arrived before the 202 did, or the run was aborted.
