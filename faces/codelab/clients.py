@@ -46,7 +46,7 @@ class Clients(Part):
         SIGNALS.unsubscribe(TOPIC, self._receive)
 
     @asynccontextmanager
-    async def connected(self, stream_id: int, name: str) -> AsyncIterator[None]:
+    async def track(self, stream_id: int, name: str) -> AsyncIterator[None]:
         """Counts a socket that can run tools."""
         await CONNECTED.enter(stream_id, name, {"name": name, "since": time.time()})
         try:

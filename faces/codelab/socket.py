@@ -66,7 +66,7 @@ class CodelabSocket(SocketConsumer[Opening | str]):
     def presence(self, opening: Opening | str) -> AbstractAsyncContextManager[None]:
         if isinstance(opening, str) or self.scope.get(READ_ONLY, False):
             return nullcontext()
-        return CLIENTS.connected(opening.stream_id, self._name)
+        return CLIENTS.track(opening.stream_id, self._name)
 
     async def serve(self, opening: Opening | str) -> None:
         if isinstance(opening, str):
