@@ -45,6 +45,7 @@ from agents_app.conversation import (
     messages_of,
     payload_of,
     rename_calls,
+    result_media,
     tool_requests,
     user_request,
 )
@@ -146,7 +147,7 @@ class AgentLoop:
         ]
         return _AGENT.iter(
             message_history=list(self._messages),
-            model=self._attachments.wrap_model(served.model, self._messages),
+            model=self._attachments.wrap_model(served.model),
             model_settings=served.settings,
             output_type=output_type,
             instructions=instructions or None,
@@ -297,7 +298,8 @@ class AgentLoop:
             if results is None:
                 return Waiting()
             tool_results: dict[str, DeferredToolResult | Literal["skip"]] = {
-                call_id: ToolReturn(content) for call_id, content in results.items()
+                call_id: ToolReturn(result.content, content=result_media(result.attachments))
+                for call_id, result in results.items()
             }
             return await graph.next(CallToolsNode(response, tool_call_results=tool_results))
         if texts := await self._leg.take_steering():

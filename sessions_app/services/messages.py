@@ -8,6 +8,7 @@ from django.db import connection
 
 from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
+from sessions_app.services.attachments import media_store
 from sessions_app.services.spans import wait_span_report
 from tools_app.types import SettledCall
 
@@ -69,11 +70,13 @@ def tool_result_store(settled: SettledCall) -> None:
     if not settled.run_id:
         return
     session_id = AgentSession.objects.values_list("pk", flat=True).get(stream_id=settled.stream_id)
-    message_add(
+    message = message_add(
         session_id=session_id,
         run_id=settled.run_id,
         role="tool_result",
         content=settled.content,
         call_id=settled.call_id,
     )
+    if settled.media:
+        media_store(message=message, media=settled.media)
     wait_span_report(settled)
