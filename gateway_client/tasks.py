@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -36,7 +37,7 @@ class TaskStream(EventStream):
         async for _ in self:
             pass
         if self.task_id is None:
-            raise GatewayError("The stream ended before the task was submitted.")
+            raise GatewayError("The stream was closed before the task was submitted.")
         found = await AsyncTasks(self._transport).get(self.task_id)
         if found.error is not None:
             raise TaskFailed(found.error.code, found.error.message)
@@ -73,8 +74,7 @@ class AsyncTasks:
         """Follows a task that was submitted before, from now to its end; the first event is `task_status`."""
 
         def start() -> AsyncGenerator[Event, None]:
-            events = live_follow(self.transport, {"taskId": task_id})
-            return _to_the_end(self, events, task_id)
+            return self._follow(task_id)
 
         stream = TaskStream(self.transport, "", start, Replies(), timeout)
         stream.task_id = task_id
@@ -131,14 +131,19 @@ class AsyncTasks:
         return decode(body, BroadcastReceipt)
 
     async def _run(self, stream: TaskStream, body: Mapping[str, object], key: str) -> AsyncGenerator[Event, None]:
-        events = live_follow(self.transport, {})
-        async for event in events:
-            if event.type == "connected":
-                break
-        receipt = await self.transport.create("/v1/tasks", body, TaskReceipt, key)
-        stream.task_id = receipt.task_id
-        async for event in _to_the_end(self, events, receipt.task_id):
-            yield event
+        async with aclosing(live_follow(self.transport, {})) as events:
+            async for event in events:
+                if event.type == "connected":
+                    break
+            receipt = await self.transport.create("/v1/tasks", body, TaskReceipt, key)
+            stream.task_id = receipt.task_id
+            async for event in _to_the_end(self, events, receipt.task_id):
+                yield event
+
+    async def _follow(self, task_id: str) -> AsyncGenerator[Event, None]:
+        async with aclosing(live_follow(self.transport, {"taskId": task_id})) as events:
+            async for event in _to_the_end(self, events, task_id):
+                yield event
 
 
 def task_body(text: str, fields: Mapping[str, object]) -> dict[str, object]:
