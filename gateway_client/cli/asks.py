@@ -59,8 +59,8 @@ def question_ask(
         return _option_by_name(screen, options)
     keys = KEYS[: len(options)]
     screen.err.print(Text(f"[{keys[0]}–{keys[-1]}] choose, [l] leave open ", style="bold"))
-    key = key_wait(keys + "l", is_over)
-    return None if key in (None, "l") else options[keys.index(str(key))]["id"]
+    chosen = key_wait(keys + "l", is_over)
+    return None if chosen in (None, "l") else options[keys.index(str(chosen))]["id"]
 
 
 def _option_by_name(screen: Screen, options: Sequence[dict[str, str]]) -> str | None:

@@ -11,7 +11,6 @@ from gateway_client import errors
 from gateway_client.cli.command import PATIENT, Cli, command
 from gateway_client.cli.conversation import Conversation, has_answer
 from gateway_client.cli.keys import line_ask
-from gateway_client.events import Event
 from gateway_client.sync import Gateway, Session
 
 HELP = """/model NAME  continue with another model
@@ -42,12 +41,12 @@ def chat(
         opened = _open(cli, gateway, session, model, agent, system)
         talk = Conversation(cli.screen, opened, thinking)
         first = " ".join(words or []) or _piped(cli)
-        last: Event | None = None
-        if first:
-            last = talk.follow(opened.prompt(first))
+        last = talk.follow(opened.prompt(first)) if first else None
         if cli.screen.interactive:
-            _talk(cli, talk, opened)
-            cli.screen.note(f"The session stays: agent-gateway chat --session {opened.id}")
+            try:
+                _talk(cli, talk, opened)
+            finally:
+                cli.screen.note(f"\nThe session stays: agent-gateway chat --session {opened.id}")
         elif not has_answer(last):
             raise typer.Exit(1)
 

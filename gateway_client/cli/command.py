@@ -92,6 +92,9 @@ def _failures_told(cli: Cli) -> Iterator[None]:
     except GatewayError as error:
         cli.screen.fail(cli.explain(error), failure_code(error))
         raise typer.Exit(1) from error
+    except EOFError as error:
+        cli.screen.fail("Standard input ended before the answer.")
+        raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:

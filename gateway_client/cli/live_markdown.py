@@ -61,7 +61,11 @@ class MarkdownWriter:
         if len(self._text) > LONGEST_BLOCK:
             end = self._text.rfind("\n", 0, LONGEST_BLOCK) + 1 or self._text.rfind(" ", 0, LONGEST_BLOCK) + 1
             end = end or LONGEST_BLOCK
-            finished, self._text = finished + self._text[:end], self._text[end:]
+            self._print(finished)
+            finished, self._text = self._text[:end], self._text[end:]
+            self._print(finished)
+            self._is_first = True  # the rest is of the same block
+            return
         self._print(finished)
 
     def finish(self) -> None:

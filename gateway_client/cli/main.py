@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway_client.cli import agents, chat, gateway, sessions, spaces, tasks, usage
+from gateway_client.cli import agents, chat, config, doctor, gateway, local, sessions, spaces, tasks, usage
 from gateway_client.cli.command import JsonOption, UrlOption
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def _options(
     ctx.obj = {"json": as_json, "url": url}
 
 
-for module in (chat, tasks, sessions, agents, spaces, usage, gateway):
+for module in (chat, tasks, sessions, agents, spaces, usage, gateway, doctor, local, config):
     module.register(app)
 
 

@@ -38,7 +38,7 @@ def usage(
         cli.screen.document(rows)
         return
     most = max((_tokens(row) for row in rows), default=0)
-    shown = [
+    shown: list[tuple[str | Text, ...]] = [
         (*(str(getattr(row, group) or "") for group in groups), *_numbers(row), _cost(row), bar(_tokens(row), most))
         for row in rows
     ]
