@@ -10,6 +10,7 @@ import typer
 
 from gateway_client.cli import agents, chat, config, doctor, gateway, local, sessions, spaces, tasks, usage
 from gateway_client.cli.command import JsonOption, UrlOption
+from gateway_client.cli.connect import commands as connect
 
 app = typer.Typer(
     name="agent-gateway",
@@ -41,7 +42,7 @@ def _options(
     ctx.obj = {"json": as_json, "url": url}
 
 
-for module in (chat, tasks, sessions, agents, spaces, usage, gateway, doctor, local, config):
+for module in (chat, tasks, sessions, agents, spaces, usage, gateway, doctor, local, config, connect):
     module.register(app)
 
 
