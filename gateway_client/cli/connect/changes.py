@@ -97,10 +97,16 @@ def _value_restore(document: Document, path: Path, record: Mapping[str, Any]) ->
         document.value()
         return
     checked_change(document, with_value(document.value(), path, MISSING), _remover(document, path))
-    for depth in range(len(path) - 1, record["made"] - 1, -1) if record["made"] else ():
+    for depth in range(record["made"], len(path)) if record["made"] else ():
         parent = path[:depth]
-        if value_at(document.value(), parent) == {}:
+        if _is_empty(value_at(document.value(), parent)):
             checked_change(document, with_value(document.value(), parent, MISSING), _remover(document, parent))
+            return
+
+
+def _is_empty(value: Any) -> bool:
+    """True for an object without anything but such objects."""
+    return isinstance(value, dict) and all(_is_empty(inner) for inner in value.values())
 
 
 def _made(whole: dict[str, Any], path: Path) -> int:

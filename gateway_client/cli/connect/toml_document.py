@@ -46,17 +46,42 @@ class TomlDocument:
         self._take(document)
 
     def _put(self, path: Path, item: Any) -> None:
+        if len(path) > 1:
+            self._table_make(path[:-1])
         document = self._parsed()
         inner: Any = document
-        for depth, name in enumerate(path[:-1]):
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = item
+        self._take(document)
+
+    def _table_make(self, path: Path) -> None:
+        """Makes a table that is not there yet, with blank lines around it."""
+        document = self._parsed()
+        inner: Any = document
+        is_new = False
+        for depth, name in enumerate(path):
             if name not in inner:
+                is_new = True
                 # A table of tables has no line of its own.
-                inner.add(name, tomlkit.table(is_super_table=depth < len(path) - 2))
+                inner.add(name, tomlkit.table(is_super_table=depth < len(path) - 1))
             inner = inner[name]
             if not isinstance(inner, (Table, dict)):
                 raise Unsafe(f"'{name}' is not a table.")
-        inner[path[-1]] = item
-        self._take(document)
+        if is_new:
+            self._take(document)
+            self._set_off(f"[{'.'.join(path)}]")
+
+    def _set_off(self, header: str) -> None:
+        newline, meant, text = newline_of(self.text), self.value(), self.text
+        before, found, after = text.rpartition(header + newline)
+        if before and not before.endswith(2 * newline):
+            before += newline if before.endswith(newline) else 2 * newline
+        if after and not after.startswith(newline):
+            after = newline + after
+        self.text = before + found + after
+        if not found or self.value() != meant:  # the header is in some text, too
+            self.text = text
 
     def _parsed(self) -> tomlkit.TOMLDocument:
         try:
