@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
@@ -22,6 +21,8 @@ _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 def markdown(text: str) -> RenderableType:
     """Returns the rendered text. Links show where they lead."""
+    from rich.markdown import Markdown  # noqa: PLC0415  (slow to import)
+
     return Harmless(Markdown(clean(text), hyperlinks=False))
 
 

@@ -17,6 +17,8 @@ app = typer.Typer(
     help="Sessions with AI agents, their tasks and models, over a running Agent Gateway.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Help in boxes takes longer to import than all the rest.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

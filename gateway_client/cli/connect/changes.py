@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from gateway_client.cli.connect.document import MISSING, Document, Path, Unsafe, checked_change, value_at, with_value
-from gateway_client.cli.connect.json_document import JsonDocument
-from gateway_client.cli.connect.toml_document import TomlDocument
-from gateway_client.cli.connect.yaml_document import YamlDocument
 from gateway_client.errors import GatewayError
 
-FORMATS: Mapping[str, type[JsonDocument] | type[TomlDocument] | type[YamlDocument]] = {
-    "json": JsonDocument,
-    "toml": TomlDocument,
-    "yaml": YamlDocument,
-}
+FORMATS: Mapping[str, str] = {"json": "JsonDocument", "toml": "TomlDocument", "yaml": "YamlDocument"}
+"""The class of each format, in the module of its name; loaded when it is used, because their libraries are slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +31,10 @@ class Change:
 
 def document_open(kind: str, text: str) -> Document:
     """Parses a text. Raises GatewayError for one that is broken."""
+    module = import_module(f"gateway_client.cli.connect.{kind}_document")
     try:
-        return FORMATS[kind](text)
+        document: Document = getattr(module, FORMATS[kind])(text)
+        return document
     except ValueError as error:
         raise GatewayError(f"it is broken ({error})") from error
 
