@@ -39,19 +39,16 @@ class Conversation:
                     last = event
                     view.show(event)
                     if self.screen.interactive and isinstance(event, (ApprovalRequired, AskUser)):
-                        view.pause()
-                        self._reply(event, feed)
-                        view.resume()
+                        with view.paused():
+                            self._reply(event, feed)
                     elif isinstance(event, (ApprovalRequired, AskUser)) and not self.screen.as_json:
-                        self.screen.note(waiting_text(self.session.id, event), "yellow")
+                        view.note(waiting_text(self.session.id, event), "yellow")
                 except KeyboardInterrupt:
                     if is_aborting:
                         raise
                     is_aborting = True
-                    view.pause()
-                    self.screen.note("Aborting the run; Ctrl-C again leaves.", "yellow")
+                    view.note("Aborting the run; Ctrl-C again leaves.", "yellow")
                     self._abort(last)
-                    view.resume()
 
     def _reply(self, event: ApprovalRequired | AskUser, feed: EventFeed) -> None:
         status = self.session.status()

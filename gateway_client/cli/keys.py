@@ -15,7 +15,10 @@ except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
 with contextlib.suppress(ImportError):
-    import readline  # noqa: F401  (arrows and a history for `input`)
+    import readline  # arrows and a history for `input`
+
+    # Several lines that are pasted at once are one text, which Python switches off.
+    readline.parse_and_bind("set enable-bracketed-paste on")
 
 import typer
 

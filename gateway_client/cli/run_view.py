@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Group, RenderableType
@@ -51,17 +53,23 @@ class RunView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.pause()
+        self._stop()
 
-    def pause(self) -> None:
-        """Prints what is there and leaves the terminal to somebody else; the next event goes on."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the terminal to somebody else meanwhile, with everything printed that is there."""
+        self._stop()
+        try:
+            yield
+        finally:
+            if self._live is not None:
+                self._live.start()
+
+    def note(self, text: str, style: str = "dim") -> None:
+        """Tells something above what is drawn, to standard error where nothing is."""
         self._message_end()
-        if self._live is not None:
-            self._live.stop()
-
-    def resume(self) -> None:
-        if self._live is not None:
-            self._live.start()
+        console = self._screen.out if self._live is not None else self._screen.err
+        console.print(Text(clean(text), style=style), soft_wrap=self._live is None)
 
     def show(self, event: Event) -> None:
         """Shows an event. Types that it does not know are passed over."""
@@ -74,19 +82,18 @@ class RunView:
         if handler is not None:
             handler(self, event)
 
+    def _stop(self) -> None:
+        self._message_end()
+        if self._live is not None:
+            self._live.stop()
+
     def _drawn(self) -> RenderableType:
         state = Spinner("dots", Text(f" {self._state}… (Ctrl-C aborts)", style="dim"))
         return Group(self._writer.tail, state) if self._wrote else state
 
-    def _note(self, text: str, style: str = "dim") -> None:
-        self._message_end()
-        # Above the live part, which belongs to the console that draws it.
-        console = self._screen.out if self._live is not None else self._screen.err
-        console.print(Text(clean(text), style=style), soft_wrap=self._live is None)
-
     def _prompt(self, event: Event) -> None:
         if self._prompts:
-            self._note(f"\n› {event.data.get('text', '')}", "bold")
+            self.note(f"\n› {event.data.get('text', '')}", "bold")
 
     def _delta(self, event: Event) -> None:
         self._state = "Writing"
@@ -115,42 +122,42 @@ class RunView:
     def _thinking_end(self) -> None:
         seconds = time.monotonic() - self._thinking_since
         if self._thinking_shown:
-            self._note(self._thought.strip(), "dim italic")
+            self.note(self._thought.strip(), "dim italic")
         else:
-            self._note(f"✻ Thought for {seconds:.0f} s, {len(self._thought.split())} words (--thinking shows them)")
+            self.note(f"✻ Thought for {seconds:.0f} s, {len(self._thought.split())} words (--thinking shows them)")
         self._thought, self._state = "", "Working"
 
     def _tool_start(self, event: Event) -> None:
         self._state = f"Running {one_line(event.data['toolName'], 40)}"
-        self._note(_call_text(event), "cyan")
+        self.note(_call_text(event), "cyan")
 
     def _tool_end(self, event: Event) -> None:
         status, seconds = event.data["status"], event.data.get("durationMs", 0) / 1000
         result = one_line(str(event.data.get("result", "")), RESULT_SHOWN)
-        self._note(f"  ⎿ {status} in {seconds:.1f} s: {result}", "dim" if status == "ok" else "yellow")
+        self.note(f"  ⎿ {status} in {seconds:.1f} s: {result}", "dim" if status == "ok" else "yellow")
         self._state = "Working"
 
     def _client_tool(self, event: Event) -> None:
         self._state = "Waiting for the client that has this tool"
-        self._note(_call_text(event), "cyan")
+        self.note(_call_text(event), "cyan")
 
     def _retried(self, event: Event) -> None:
-        self._note("The attempt was cut off; it starts again, and the unfinished text above is void.", "yellow")
+        self.note("The attempt was cut off; it starts again, and the unfinished text above is void.", "yellow")
 
     def _waiting(self, event: Event) -> None:
         self._state = "Waiting for the provider"
-        self._note(f"The provider cannot be asked until {event.data['until']}: {event.data['reason']}", "yellow")
+        self.note(f"The provider cannot be asked until {event.data['until']}: {event.data['reason']}", "yellow")
 
     def _resolved(self, event: Event) -> None:
         by = event.data.get("by")
-        self._note(f"  {event.data['status']}{f' by {one_line(by, 60)}' if by else ''}")
+        self.note(f"  {event.data['status']}{f' by {one_line(by, 60)}' if by else ''}")
 
     def _dropped(self, event: Event) -> None:
         reset = event.data.get("reason") == "reset"
-        self._note("Events were lost; what is above may be void." if reset else "Older events are no longer kept.")
+        self.note("Events were lost; what is above may be void." if reset else "Older events are no longer kept.")
 
     def _error(self, event: Event) -> None:
-        self._note(f"{event.data.get('code')}: {event.data.get('reason')}", "red")
+        self.note(f"{event.data.get('code')}: {event.data.get('reason')}", "red")
 
     def _end(self, event: Event) -> None:
         self._message_end()
@@ -159,14 +166,14 @@ class RunView:
         parts = [f"{event.data.get('durationMs', 0) / 1000:.1f} s"]
         parts += [f"{tokens:,} tokens"] if tokens else []
         parts += [f"${cost:.4f}"] if cost else []
-        self._note(" · ".join(parts))
+        self.note(" · ".join(parts))
 
     def _abort(self, event: Event) -> None:
         message = event.data.get("message")
-        self._note(f"Ended: {event.data['reason']}{f' ({message})' if message else ''}", "yellow")
+        self.note(f"Ended: {event.data['reason']}{f' ({message})' if message else ''}", "yellow")
 
     def _closed(self, event: Event) -> None:
-        self._note("The session is closed.")
+        self.note("The session is closed.")
 
 
 def _call_text(event: Event) -> str:

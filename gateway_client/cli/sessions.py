@@ -103,7 +103,7 @@ def watch(
             while (event := feed.next()) is not None:
                 view.show(event)
                 if isinstance(event, (ApprovalRequired, AskUser)) and not cli.screen.as_json:
-                    cli.screen.note(waiting_text(session, event), "yellow")
+                    view.note(waiting_text(session, event), "yellow")
 
 
 def pending(cli: Cli, session: SessionArgument) -> None:

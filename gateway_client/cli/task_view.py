@@ -12,6 +12,7 @@ from gateway_client.cli.run_view import RunView
 from gateway_client.cli.screen import Screen
 from gateway_client.events import Event, MessageDelta, RunRetried
 from gateway_client.mesh_results import Task
+from gateway_client.results import PendingApproval, PendingQuestion
 from gateway_client.sync import Gateway, Session
 from gateway_client.sync_mesh import TaskStream
 
@@ -35,25 +36,28 @@ class TaskView:
         with RunView(self.screen) as view, EventFeed(stream) as feed:
             while True:
                 try:
-                    event = feed.next(QUIET_SECONDS)
-                    if event is None:
+                    if not self._step(view, feed, stream):
                         break
-                    self._show(view, event)
-                except queue.Empty:
-                    if stream.task_id:
-                        view.pause()
-                        self._ask(stream.task_id)
-                        view.resume()
                 except KeyboardInterrupt:
                     if is_cancelling or not stream.task_id:
                         raise
                     is_cancelling = True
-                    view.pause()
-                    self.screen.note("Cancelling the task; Ctrl-C again leaves.", "yellow")
+                    view.note("Cancelling the task; Ctrl-C again leaves.", "yellow")
                     self._cancel(stream.task_id)
-                    view.resume()
         assert stream.task_id is not None
         return self.gateway.tasks.get(stream.task_id)
+
+    def _step(self, view: RunView, feed: EventFeed, stream: TaskStream) -> bool:
+        """Shows the next event, or looks for what the task waits for; False at the end."""
+        try:
+            event = feed.next(QUIET_SECONDS)
+        except queue.Empty:
+            if stream.task_id:
+                self._ask(view, stream.task_id)
+            return True
+        if event is not None:
+            self._show(view, event)
+        return event is not None
 
     def _show(self, view: RunView, event: Event) -> None:
         data = event.data
@@ -65,49 +69,54 @@ class TaskView:
             self.streamed = self.streamed or bool(data["delta"])
             view.show(Event(MessageDelta.kind, data, event.id))
         elif event.type == "task.submitted":
-            self.screen.note(f"Task {data['task_id']}")
+            view.note(f"Task {data['task_id']}")
         elif event.type == "task.assigned":
-            self.screen.note(f"For {', '.join(data.get('agent_ids') or [data['agent_id']])}")
+            view.note(f"For {', '.join(data.get('agent_ids') or [data['agent_id']])}")
 
-    def _ask(self, task_id: str) -> None:
+    def _ask(self, view: RunView, task_id: str) -> None:
         """Asks for the approvals and answers that the task's sessions wait for. A key without the scope cannot."""
         if not self._may_look or self.screen.as_json:
             return
         try:
             for session_id in self.gateway.tasks.get(task_id).session_ids:
-                self._settle(task_id, self.gateway.sessions.get(session_id))
+                session = self.gateway.sessions.get(session_id)
+                status = session.status()
+                waiting: list[PendingApproval | PendingQuestion] = [
+                    *status.pending_approvals,
+                    *status.pending_questions,
+                ]
+                for each in waiting:
+                    self._settle(view, task_id, session, each)
         except errors.Forbidden:
             self._may_look = False
         except (errors.Conflict, errors.Gone, errors.NotFound) as error:
-            self.screen.note(str(error), "yellow")
+            view.note(str(error), "yellow")
 
-    def _settle(self, task_id: str, session: Session) -> None:
-        status = session.status()
-        waiting = [*status.pending_approvals, *status.pending_questions]
-        if waiting and not self.screen.interactive and session.id not in self._told:
-            self._told.add(session.id)
-            self.screen.note(f"It waits for a person: agent-gateway pending {session.id}", "yellow")
+    def _settle(
+        self, view: RunView, task_id: str, session: Session, waiting: PendingApproval | PendingQuestion
+    ) -> None:
+        name = waiting.approval_id if isinstance(waiting, PendingApproval) else waiting.ref
+        if name in self._told:
+            return
+        self._told.add(name)
         if not self.screen.interactive:
+            view.note(f"It waits for a person: agent-gateway pending {session.id}", "yellow")
             return
 
         def has_ended() -> bool:
             return self.gateway.tasks.get(task_id).has_ended
 
-        for approval in status.pending_approvals:
-            if approval.approval_id in self._told:
-                continue
-            self._told.add(approval.approval_id)
-            decision = approval_ask(self.screen, approval.tool_name, approval.args, approval.hint, has_ended)
-            if decision is not None and decision.approve:
-                session.approve(approval.approval_id, args_hash=approval.args_hash)
-            elif decision is not None:
-                session.reject(approval.approval_id, reason=decision.reason)
-        for question in status.pending_questions:
-            if question.ref not in self._told:
-                self._told.add(question.ref)
-                answer = question_ask(self.screen, question.question, question.options, has_ended)
+        with view.paused():
+            if isinstance(waiting, PendingApproval):
+                decision = approval_ask(self.screen, waiting.tool_name, waiting.args, waiting.hint, has_ended)
+                if decision is not None and decision.approve:
+                    session.approve(waiting.approval_id, args_hash=waiting.args_hash)
+                elif decision is not None:
+                    session.reject(waiting.approval_id, reason=decision.reason)
+            else:
+                answer = question_ask(self.screen, waiting.question, waiting.options, has_ended)
                 if answer is not None:
-                    session.respond(question.ref, answer)
+                    session.respond(waiting.ref, answer)
 
     def _cancel(self, task_id: str) -> None:
         try:
