@@ -5,6 +5,7 @@ The first Ctrl-C aborts the run and shows how it ends; the second one leaves.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from gateway_client import errors
 from gateway_client.background import Stream
 from gateway_client.cli.asks import approval_ask, question_ask
 from gateway_client.cli.feed import EventFeed
+from gateway_client.cli.plain_text import one_line
 from gateway_client.cli.run_view import RunView
 from gateway_client.cli.screen import Screen
 from gateway_client.events import AgentEnd, ApprovalRequired, ApprovalResolved, AskUser, Event, QuestionResolved
@@ -94,9 +96,10 @@ def waiting_text(session_id: str, event: ApprovalRequired | AskUser) -> str:
     if isinstance(event, ApprovalRequired):
         return (
             f"{event.tool_name} needs an approval: agent-gateway approve {session_id} {event.approval_id}"
-            f" (or reject); its arguments: {event.args}"
+            f" (or reject); its arguments: {one_line(json.dumps(event.args, ensure_ascii=False))}"
         )
-    return f"A question: {event.question} — agent-gateway respond {session_id} <answer> --ref {event.ref}"
+    question = one_line(event.question)
+    return f"A question: {question} — agent-gateway respond {session_id} <answer> --ref {event.ref}"
 
 
 def _resolves(asked: Event) -> Callable[[Event], bool]:

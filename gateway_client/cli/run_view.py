@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,7 +143,10 @@ class RunView:
         self.note(_call_text(event), "cyan")
 
     def _retried(self, event: Event) -> None:
-        self.note("The attempt was cut off; it starts again, and the unfinished text above is void.", "yellow")
+        if self._live is not None:
+            self._writer.discard()
+            self._wrote = False
+        self.note("The attempt was cut off and starts again: what it wrote is void.", "yellow")
 
     def _waiting(self, event: Event) -> None:
         self._state = "Waiting for the provider"
@@ -178,7 +182,7 @@ class RunView:
 
 def _call_text(event: Event) -> str:
     args = event.data.get("args")
-    shown = one_line(str(args) if args else "", ARGS_SHOWN)
+    shown = one_line(json.dumps(args, ensure_ascii=False), ARGS_SHOWN) if args else ""
     return f"● {one_line(event.data['toolName'], 60)} {shown}"
 
 
