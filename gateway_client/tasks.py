@@ -1,7 +1,6 @@
 """Tasks of the AgentMesh protocol: submitted, followed to their end, cancelled; and the tenant's live events.
 
-`run` opens the live events before it submits, so nothing of the task is missed; after a reconnection it asks for the
-task itself, so its end is not missed either.
+`run` opens the live events before it submits, so nothing of the task is missed, whatever breaks.
 """
 
 from __future__ import annotations
@@ -17,13 +16,15 @@ import msgspec
 
 from gateway_client.errors import GatewayError, TaskFailed
 from gateway_client.event_stream import EventStream
-from gateway_client.events import Event, event_decode
-from gateway_client.mesh_results import BroadcastReceipt, PipelineReceipt, Task, TaskReceipt, TaskSummary
+from gateway_client.events import Event, camel_case, event_decode
+from gateway_client.mesh_results import ENDED, BroadcastReceipt, PipelineReceipt, Task, TaskReceipt, TaskSummary
 from gateway_client.replies import Replies
 from gateway_client.streams import sse_follow
 from gateway_client.transport import Transport, decode
 
-SUBMITTED, COMPLETED, FAILED = "task.submitted", "task.completed", "task.failed"
+COMPLETED, FAILED = "task.completed", "task.failed"
+NO_POSITION = "0"
+"""The id of an event that comes before the first position of its stream."""
 PAGE = 100
 
 
@@ -172,20 +173,31 @@ def live_follow(transport: Transport, query: dict[str, str], since: str | None =
 async def _to_the_end(
     tasks: AsyncTasks, events: AsyncGenerator[Event, None], task_id: str
 ) -> AsyncGenerator[Event, None]:
-    """Yields what concerns the task. Whenever events may have been missed, the task itself is asked for."""
+    """Yields what concerns the task. A stream that broke before its first position, or whose events are no longer kept,
+    may have missed the end: then the task itself is asked for, and told as `task_status`."""
+    has_position = False
     async for event in events:
-        if event.type == "task_status":
-            status = event.data["task"]
-            yield event
-            if status["status"] in ("completed", "failed", "cancelled"):
+        has_position = has_position or event.id != NO_POSITION
+        if event.type == "connected" and has_position:
+            continue
+        if event.type in ("connected", "events_dropped"):
+            task = await tasks.get(task_id)
+            if task.has_ended:
+                yield _status_event(task, event.id)
                 return
-        elif event.type in ("connected", "events_dropped"):
-            if (await tasks.get(task_id)).has_ended:
+        elif event.type == "task_status":
+            yield event
+            if event.data["task"]["status"] in ENDED:
                 return
         elif event.data.get("task_id") == task_id:
             yield event
             if event.type in (COMPLETED, FAILED):
                 return
+
+
+def _status_event(task: Task, position: str) -> Event:
+    shown = {camel_case(name): value for name, value in msgspec.to_builtins(task).items()}
+    return Event("task_status", {"type": "task_status", "task": shown}, position)
 
 
 def _live_event(_: str, data: str, position: str) -> Event:
