@@ -13,6 +13,7 @@ from gateway_client.cli.conversation import Conversation, has_answer
 from gateway_client.cli.keys import line_ask
 from gateway_client.sync import Gateway, Session
 
+DEMO = "demo:tour"
 HELP = """/model NAME  continue with another model
 /quit        leave (also Ctrl-D); the session stays"""
 
@@ -32,15 +33,16 @@ def chat(
 ) -> None:
     """Talk with an agent.
 
+    Without --model and --agent: the model of the configuration, else the first one that the gateway offers.
     Ctrl-C aborts the run, a second one leaves. A line that ends with a backslash goes on in the next one. Without a
     terminal, standard input is one prompt.
     """
+    first = " ".join(words or []) or _piped(cli)
+    with cli.gateway() as gateway:
+        gateway.health()
     with cli.gateway(PATIENT) as gateway:
-        with cli.gateway() as at_once:
-            at_once.health()
         opened = _open(cli, gateway, session, model, agent, system)
         talk = Conversation(cli.screen, opened, thinking)
-        first = " ".join(words or []) or _piped(cli)
         last = talk.follow(opened.prompt(first)) if first else None
         if cli.screen.interactive:
             try:
@@ -55,7 +57,7 @@ def _open(
     cli: Cli, gateway: Gateway, session: str | None, model: str | None, agent: str | None, system: str | None
 ) -> Session:
     if session is None:
-        wanted = model or (None if agent else cli.settings.model)
+        wanted = model or (None if agent else cli.settings.model or _any_model(gateway))
         opened = gateway.sessions.create(wanted, agent=agent, system_prompt=system)
     elif model or agent or system:
         raise typer.BadParameter("--session continues a session that has them already: leave the others out")
@@ -64,6 +66,12 @@ def _open(
     if not cli.screen.as_json:
         cli.screen.note(f"Session {opened.id}, {opened.info.agent or opened.info.model}. /help tells the commands.")
     return opened
+
+
+def _any_model(gateway: Gateway) -> str:
+    """Returns the first model that the gateway offers; its demo while no provider has a key."""
+    offered = gateway.models()
+    return offered[0].id if offered else DEMO
 
 
 def _piped(cli: Cli) -> str:

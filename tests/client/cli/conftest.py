@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway_client.cli.main import app
 from tests.stack.deployment import KEY
 from tests.stack.process import GatewayProcess
 
@@ -49,15 +51,28 @@ class Home:
         return base | own | dict(self.variables) | variables
 
     def run(self, *words: str, text: str = "", **variables: str) -> Done:
-        """Runs a command to its end; a variable that is empty is as good as none."""
+        """Runs a command to its end, in this process; a variable that is empty is as good as none."""
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        code: object = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.path)
+            patch.setattr(os, "environ", self.environment(**variables))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            try:
+                app(words, prog_name="agent-gateway")
+            except SystemExit as ended:
+                code = ended.code
+        shown, told = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return Done(int(str(code or 0)), shown, told)
+
+    def start(self, *words: str, **variables: str) -> Done:
+        """Runs a command to its end, as a program of its own."""
+        command = [sys.executable, "-m", "gateway_client", *words]
+        environment = self.environment(**variables)
         done = subprocess.run(
-            [sys.executable, "-m", "gateway_client", *words],
-            cwd=self.path,
-            env=self.environment(**variables),
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=120,
+            command, cwd=self.path, env=environment, capture_output=True, encoding="utf-8", timeout=120
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
