@@ -30,11 +30,9 @@ def approval_ask(
     lines = args_text(args).splitlines()
     _approval_show(screen, tool, lines[:SHOWN_LINES], len(lines) - SHOWN_LINES, hint)
     more = ", [v] show all" if len(lines) > SHOWN_LINES else ""
+    choice = Text(f"[y] approve, [n] reject, [r] reject with a reason, [l] leave open{more} ", style="bold")
     while True:
-        screen.err.print(
-            Text(f"[y] approve, [n] reject, [r] reject with a reason, [l] leave open{more} ", style="bold")
-        )
-        key = key_wait("ynrl" + ("v" if more else ""), is_over)
+        key = key_wait(lambda: screen.err.print(choice), "ynrl" + ("v" if more else ""), is_over)
         if key == "v":
             _approval_show(screen, tool, lines, 0, hint)
         elif key == "r":
@@ -58,8 +56,8 @@ def question_ask(
     if len(options) > len(KEYS):
         return _option_by_name(screen, options)
     keys = KEYS[: len(options)]
-    screen.err.print(Text(f"[{keys[0]}–{keys[-1]}] choose, [l] leave open ", style="bold"))
-    chosen = key_wait(keys + "l", is_over)
+    choice = Text(f"[{keys[0]}–{keys[-1]}] choose, [l] leave open ", style="bold")
+    chosen = key_wait(lambda: screen.err.print(choice), keys + "l", is_over)
     return None if chosen in (None, "l") else options[keys.index(str(chosen))]["id"]
 
 

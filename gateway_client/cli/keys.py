@@ -25,16 +25,19 @@ import typer
 GLANCE = 0.1
 
 
-def key_wait(allowed: str, is_over: Callable[[], bool]) -> str | None:
-    """Waits for one of the keys, upper case or lower; None when `is_over` says that nobody needs it any more.
+def key_wait(ask: Callable[[], None], allowed: str, is_over: Callable[[], bool]) -> str | None:
+    """Asks, and waits for one of the keys, upper case or lower; None when `is_over` says that nobody needs it any more.
 
-    Keys that were pressed before are dropped: they were not meant for this question.
+    Keys that were pressed before the question was there are dropped, and so is what was pasted: they were not meant
+    for it.
     """
     if termios is None:
+        ask()
         while (pressed := typer.getchar().lower()) not in allowed:
             pass
         return pressed
     with _single_keys() as terminal:
+        ask()
         while not is_over():
             if select.select([terminal], [], [], GLANCE)[0]:
                 pressed = os.read(terminal, 64).decode("utf-8", "replace").lower()

@@ -203,8 +203,8 @@ def _plan_show(cli: Cli, plan: Plan) -> None:
 
 
 def _agreed(cli: Cli, program: Program) -> bool:
-    cli.screen.note(f"Connect {program.title}? [y] yes, [n] no", "bold")
-    return key_wait("yn", lambda: False) == "y"
+    question = f"Connect {program.title}? [y] yes, [n] no"
+    return key_wait(lambda: cli.screen.note(question, "bold"), "yn", lambda: False) == "y"
 
 
 def _tell(cli: Cli, outcome: Outcome) -> None:

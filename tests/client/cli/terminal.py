@@ -65,13 +65,13 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(words: tuple[str, ...], environment: Mapping[str, str], cwd: Path) -> Iterator[Terminal]:
-    """Runs `agent-gateway` at a terminal of 100 columns."""
+    """Runs `agent-gateway` at a terminal that is wide enough for every sentence."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 100))
+    termios.tcsetwinsize(theirs, (40, 200))
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway_client", *words],
         cwd=cwd,
-        env={**environment, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+        env={**environment, "TERM": "xterm", "COLUMNS": "200", "LINES": "40"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
