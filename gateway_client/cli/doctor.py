@@ -66,7 +66,7 @@ def _checks(cli: Cli, gateway: Gateway) -> Iterator[Check]:
     yield Check("address", "ok", f"{settings.url} answers in {took * 1000:.0f} ms, version {health.version}")
     if settings.url.startswith("http://") and "//127." not in settings.url and "//localhost" not in settings.url:
         yield Check("address", "warning", "The key travels without encryption: use https outside of this machine.")
-    yield _clock(health.timestamp / 1000 - (began + took / 2))
+    yield clock_check(health.timestamp / 1000 - (began + took / 2))
     scopes, check = _scopes(cli, gateway)
     yield from check
     if "tasks" in scopes:
@@ -81,7 +81,8 @@ def _own_files() -> Iterator[Check]:
         yield Check("config", "warning", f"{path} can be read by others: chmod 600 {path}")
 
 
-def _clock(ahead: float) -> Check:
+def clock_check(ahead: float) -> Check:
+    """Judges how many seconds the gateway's clock is ahead of this one."""
     if abs(ahead) <= CLOCK_SECONDS:
         return Check("clock", "ok", "this clock and the gateway's agree")
     way = "ahead of" if ahead > 0 else "behind"

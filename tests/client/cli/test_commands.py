@@ -14,9 +14,10 @@ import pytest
 import pytest_asyncio
 
 from gateway_client import AsyncGateway
-from gateway_client.cli import local
+from gateway_client.cli import doctor, local
 from inference_app.catalogue.shipped import PROVIDERS
 from tests.client.cli.conftest import Home
+from tests.stack.process import GatewayProcess
 
 LISTS = ("agents", "tasks", "sessions", "models", "usage")
 
@@ -269,3 +270,38 @@ def test_the_output_may_be_cut_off(served_home: Home) -> None:
     )
     assert done.stdout.startswith(b"This is the demo")
     assert b"Traceback" not in done.stderr
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holds_back: bool) -> None:
+    while piece := await reader.read(65536):
+        if not holds_back:
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
+
+
+async def test_doctor_notices_a_proxy_that_holds_streams_back(
+    served_home: Home, served: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", served.port)
+        first = await reader.read(65536)
+        back.write(first)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_forward(reader, back, holds_back=False))
+            group.create_task(_forward(there, writer, holds_back=b"GET /v1/events" in first))
+
+    monkeypatch.setattr(doctor, "STREAM_SECONDS", 0.5)
+    proxy = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with proxy:
+        address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        done = await asyncio.to_thread(served_home.run, "doctor", AGENT_GATEWAY_URL=address)
+    assert done.code == 1
+    assert "✓ scopes" in done.out
+    assert "proxy_buffering off" in done.out
+
+
+def test_doctor_notices_clocks_that_differ() -> None:
+    assert doctor.clock_check(3).status == "ok"
+    assert "61 s behind" in doctor.clock_check(-61).detail
+    assert doctor.clock_check(3600).status == "warning"
