@@ -35,7 +35,7 @@ UrlOption = Annotated[str | None, typer.Option("--url", help="The gateway's addr
 
 @dataclass(slots=True)
 class Cli:
-    """What a command works with."""
+    """The screen and the settings of one command."""
 
     screen: Screen
     url: str | None

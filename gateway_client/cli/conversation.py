@@ -41,7 +41,7 @@ class Conversation:
                     last = event
                     view.show(event)
                     if self.screen.interactive and isinstance(event, (ApprovalRequired, AskUser)):
-                        with view.paused():
+                        with view.pause():
                             self._reply(event, feed)
                     elif isinstance(event, (ApprovalRequired, AskUser)) and not self.screen.as_json:
                         view.note(waiting_text(self.session.id, event), "yellow")

@@ -24,7 +24,7 @@ ARGS_SHOWN, RESULT_SHOWN = 120, 160
 
 
 class RunView:
-    """What is shown of runs. `prompts`: those of others too; `thinking`: unfolded. Without a terminal the text comes
+    """The runs as they are shown. `prompts`: those of others too; `thinking`: unfolded. Without a terminal the text comes
     as it is, and the rest on standard error."""
 
     def __init__(self, screen: Screen, *, thinking: bool = False, prompts: bool = False, drawn: bool = True) -> None:
@@ -57,7 +57,7 @@ class RunView:
         self._stop()
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Leaves the terminal to somebody else meanwhile, with everything printed that is there."""
         self._stop()
         try:

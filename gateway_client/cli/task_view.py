@@ -106,7 +106,7 @@ class TaskView:
         def has_ended() -> bool:
             return self.gateway.tasks.get(task_id).has_ended
 
-        with view.paused():
+        with view.pause():
             if isinstance(waiting, PendingApproval):
                 decision = approval_ask(self.screen, waiting.tool_name, waiting.args, waiting.hint, has_ended)
                 if decision is not None and decision.approve:

@@ -38,7 +38,7 @@ ToolsArgument = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one program. `status` is `connected`, `unchanged`, `planned`, `skipped`, `disconnected`,
+    """The end of one program's turn. `status` is `connected`, `unchanged`, `planned`, `skipped`, `disconnected`,
     `by_hand`, `impossible` or `failed`."""
 
     tool: str

@@ -19,7 +19,7 @@ from gateway_client.errors import GatewayError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What connecting a program would do. `original` is its file without any connection, None when there was none."""
+    """A connection that may be made. `original` is its file without any connection, None when there was none."""
 
     program: Program
     path: Path
