@@ -24,8 +24,8 @@ ARGS_SHOWN, RESULT_SHOWN = 120, 160
 
 
 class RunView:
-    """The runs as they are shown. `prompts`: those of others too; `thinking`: unfolded. Without a terminal the text comes
-    as it is, and the rest on standard error."""
+    """The runs as they are shown. `prompts`: those of others too; `thinking`: unfolded. Without a terminal the text
+    comes as it is, and the rest on standard error."""
 
     def __init__(self, screen: Screen, *, thinking: bool = False, prompts: bool = False, drawn: bool = True) -> None:
         self._screen = screen
