@@ -172,7 +172,7 @@ def _connect_one(cli: Cli, program: Program, target: Target, journal: Journal, *
 
 
 def _with_model(program: Program, target: Target) -> Target:
-    if not program.needs_model or target.model:
+    if not program.needs_model or target.model or any(model.startswith(program.own_models) for model in target.models):
         return target
     if not target.models:
         raise GatewayError(f"{program.title} needs a model, and the gateway offers none yet: name one with --model.")

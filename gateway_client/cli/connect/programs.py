@@ -35,7 +35,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program. `kind` is the format of its file, `block` for a shell's; `command` is looked up in PATH."""
+    """A program. `kind` is the format of its file, `block` for a shell's; `command` is looked up in PATH. `own_models`
+    are the prefixes of models that it asks for by itself: it needs another one only where the gateway has none of them.
+    """
 
     name: str
     title: str
@@ -44,6 +46,7 @@ class Program:
     path: Callable[[], Path] = Path
     changes: Callable[[Target], list[Change]] = lambda target: []
     needs_model: bool = False
+    own_models: tuple[str, ...] = ()
     by_hand: Callable[[Target], str] | None = None
     impossible: str = ""
     warning: Callable[[Mapping[str, str]], str] = lambda environment: ""
@@ -201,7 +204,16 @@ def _qwen_warning(environment: Mapping[str, str]) -> str:
 PROGRAMS: Mapping[str, Program] = {
     program.name: program
     for program in (
-        Program("codex", "Codex", "codex", "toml", lambda: _directory("CODEX_HOME", ".codex") / "config.toml", _codex),
+        Program(
+            "codex",
+            "Codex",
+            "codex",
+            "toml",
+            lambda: _directory("CODEX_HOME", ".codex") / "config.toml",
+            _codex,
+            needs_model=True,
+            own_models=("gpt-", "codex-", "o3", "o4"),
+        ),
         Program(
             "claude-code",
             "Claude Code",
@@ -209,6 +221,8 @@ PROGRAMS: Mapping[str, Program] = {
             "json",
             lambda: _directory("CLAUDE_CONFIG_DIR", ".claude") / "settings.json",
             _claude_code,
+            needs_model=True,
+            own_models=("claude-",),
             warning=_claude_warning,
         ),
         Program("opencode", "opencode", "opencode", "json", _opencode_path, _opencode, needs_model=True),

@@ -7,6 +7,7 @@ import json
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest_asyncio
 
 from gateway_client import AsyncGateway
 from gateway_client.cli import doctor, local
+from gateway_client.gateway_state import ModelInfo
 from inference_app.catalogue.shipped import PROVIDERS
 from tests.client.cli.conftest import Home
 from tests.stack.process import GatewayProcess
@@ -233,19 +235,30 @@ def test_connect_and_disconnect(home: Home) -> None:
     (home.path / ".codex/config.toml").write_text("# mine\n", encoding="utf-8")
     states = {row["tool"]: row["state"] for row in home.run("connect", "list", "--json").document}
     assert (states["codex"], states["gemini"], states["cursor"]) == ("", "impossible", "by hand")
-    planned = home.run("connect", "codex", "--dry-run")
+    planned = home.run("connect", "codex", "--dry-run", "--model", "m")
     assert (planned.code, "a-key-of-20-characters" in planned.out + planned.err) == (0, False)
     assert (home.path / ".codex/config.toml").read_text(encoding="utf-8") == "# mine\n"
-    done = home.run("connect", "codex", "gemini", "cursor", "--json")
+    done = home.run("connect", "codex", "gemini", "cursor", "--json", "--model", "m")
     assert done.code == 1
     assert [tool["status"] for tool in done.document["tools"]] == ["connected", "impossible", "by_hand"]
-    assert home.run("connect", "codex", "--json").document["tools"][0]["status"] == "unchanged"
+    assert home.run("connect", "codex", "--json", "--model", "m").document["tools"][0]["status"] == "unchanged"
     assert "connected" in home.run("connect", "list").out
     assert home.run("disconnect", "--json").document["tools"][0]["status"] == "disconnected"
     assert (home.path / ".codex/config.toml").read_text(encoding="utf-8") == "# mine\n"
     assert home.run("disconnect").code == 0
     assert home.run("connect", "nonsense").code == 2
     assert home.run("connect", "codex", AGENT_GATEWAY_API_KEY="").code == 1
+
+
+@pytest.mark.parametrize(("offered", "written"), [(["gpt-6", "qwen3"], None), (["qwen3", "x"], "qwen3")])
+def test_codex_keeps_its_own_model_where_the_gateway_has_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch, offered: list[str], written: str | None
+) -> None:
+    models = [ModelInfo(id=name, owned_by="x") for name in offered]
+    monkeypatch.setattr("gateway_client.sync.Gateway.models", lambda gateway: models)
+    assert home.run("connect", "codex").code == 0
+    text = (home.path / ".codex/config.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text).get("model") == written
 
 
 def test_a_tool_that_needs_a_model_gets_one_or_says_so(served_home: Home) -> None:
@@ -272,24 +285,27 @@ def test_the_output_may_be_cut_off(served_home: Home) -> None:
     assert b"Traceback" not in done.stderr
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holds_back: bool) -> None:
-    while piece := await reader.read(65536):
-        if not holds_back:
-            writer.write(piece)
-            await writer.drain()
-    writer.close()
-
-
 async def test_doctor_notices_a_proxy_that_holds_streams_back(
     served_home: Home, served: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", served.port)
-        first = await reader.read(65536)
-        back.write(first)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_forward(reader, back, holds_back=False))
-            group.create_task(_forward(there, writer, holds_back=b"GET /v1/events" in first))
+        holds_back = asyncio.Event()
+
+        async def forward() -> None:
+            while piece := await reader.read(65536):
+                if b"GET /v1/events" in piece:
+                    holds_back.set()
+                back.write(piece)
+            back.close()
+
+        async def answer() -> None:
+            while piece := await there.read(65536):
+                if not holds_back.is_set():
+                    writer.write(piece)
+            writer.close()
+
+        await asyncio.gather(forward(), answer(), return_exceptions=True)
 
     monkeypatch.setattr(doctor, "STREAM_SECONDS", 0.5)
     proxy = await asyncio.start_server(handle, "127.0.0.1", 0)

@@ -150,7 +150,7 @@ async def test_setup_asks_for_keys_without_showing_them(home: Home) -> None:
 @pytest.mark.parametrize(("keys", "is_there"), [("y", True), ("n", False)])
 async def test_connect_asks_before_each(home: Home, keys: str, is_there: bool) -> None:
     (home.path / ".claude").mkdir()
-    async with at_terminal(home, "connect", "claude-code", "--interactive") as screen:
+    async with at_terminal(home, "connect", "claude-code", "--model", "m", "--interactive") as screen:
         assert "a-key-of" not in await screen.see("[n] no")
         screen.press(keys)
         assert await screen.end() == 0
