@@ -94,10 +94,11 @@ async def waiting(gateway: AsyncGateway) -> AsyncIterator[str]:
     """A session that waits for an approval and a question."""
     session = await gateway.sessions.create("demo:tour")
     await session.send("ask and approve")
-    while True:
-        status = await session.status()
-        if status.pending_approvals and status.pending_questions:
-            break
+    async with asyncio.timeout(60):
+        while True:
+            status = await session.status()
+            if status.pending_approvals and status.pending_questions:
+                break
     yield session.id
     await session.delete()
 
