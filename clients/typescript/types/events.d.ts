@@ -88,6 +88,7 @@ export type KnownEvent =
   | EventOf<"tool_attached", { toolName: string }>
   | EventOf<"tool_detached", { toolName: string }>
   | EventOf<"tool_tested", ToolCallArgs & { by: string }>
+  | EventOf<"tool_unavailable", { server: string; toolName: string | null; reason: string }>
   | EventOf<"steering", { text: string }>
   | EventOf<"steering_undelivered", { text: string }>
   | EventOf<"run_retried", { attempt: number; reason: string }>
