@@ -22,8 +22,13 @@ help:
 	@echo "make lock        write the lock files from pyproject.toml (UPGRADE=1 takes the newest versions)"
 	@echo "make lock-check  fail when the lock files do not match pyproject.toml"
 
-run: .venv/runtime.stamp
+run: .venv/runtime.stamp .venv/bin/agent-gateway
 	@exec $(IN_VENV) manage.py serve
+
+# The command line of this checkout. -P: nothing is imported from the directory that it is used in.
+.venv/bin/agent-gateway: Makefile .venv/bin/python
+	@printf '%s\n' '#!/bin/sh' 'exec "$(CURDIR)/.venv/bin/python" -P -c "import sys; sys.path.insert(0, sys.argv.pop(1)); \
+	from gateway_client.__main__ import main; main()" "$(CURDIR)" "$$@"' > $@ && chmod +x $@
 
 # The processes of docker-compose.yml without Docker: docs/operating.md.
 stack: .venv/runtime.stamp
@@ -98,7 +103,7 @@ endef
 
 # The packages for tests are a superset, so a later `make run` has nothing to install. uv is installed first, because it
 # installs the rest in a tenth of pip's time.
-.venv/dev.stamp: requirements-dev.lock .venv/bin/python
+.venv/dev.stamp: requirements-dev.lock .venv/bin/python .venv/bin/agent-gateway
 	@awk '/^[a-z]/ { mine = 0 } /^uv==/ { mine = 1 } mine' requirements-dev.lock > .venv/uv.lock
 	@uv --version >/dev/null 2>&1 || $(PIP_INSTALL) .venv/uv.lock
 	$(call install,requirements-dev.lock)

@@ -1,19 +1,24 @@
-"""`AsyncGateway`: the native protocol for asyncio."""
+"""`AsyncGateway`: the native protocol and tasks, spaces and agents of the AgentMesh protocol, for asyncio."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
+from gateway_client.agents import AsyncAgents
 from gateway_client.event_stream import EventStream
 from gateway_client.events import Event
+from gateway_client.gateway_state import Health, ModelInfo, ModelList
 from gateway_client.replies import Replies
 from gateway_client.results import Position, Result, UsageRow
 from gateway_client.sessions import AsyncSessions
+from gateway_client.spaces import AsyncSpaces
 from gateway_client.streams import sse_follow
+from gateway_client.tasks import AsyncTasks
 from gateway_client.transport import Timeouts, Transport
+from gateway_client.webhook_admin import AsyncWebhooks
 
 
 class _Usage(Result, frozen=True):
@@ -26,6 +31,10 @@ class AsyncGateway:
     def __init__(self, base_url: str, api_key: str, *, timeouts: Timeouts | None = None) -> None:
         self._transport = Transport(base_url, api_key, timeouts or Timeouts())
         self.sessions = AsyncSessions(self._transport)
+        self.tasks = AsyncTasks(self._transport)
+        self.spaces = AsyncSpaces(self._transport)
+        self.agents = AsyncAgents(self._transport)
+        self.webhooks = AsyncWebhooks(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,6 +72,18 @@ class AsyncGateway:
         and `model`."""
         query = {"from": start, "to": end, "groupBy": group_by, "endUser": end_user}
         return (await self._transport.get("/v1/usage", _Usage, **query)).usage
+
+    async def health(self) -> Health:
+        """Asks whether the gateway answers. Its agents are told to a valid key only."""
+        return await self._transport.get("/v1/health", Health)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Returns the models that the key may ask."""
+        return (await self._transport.get("/v1/models", ModelList)).data
+
+    async def quota(self) -> dict[str, Any]:
+        """Returns what is left at the providers, as far as they tell (scope `platform`)."""
+        return await self._transport.get("/model-gateway/quota", dict[str, Any])
 
 
 def _never(event: Event) -> bool:

@@ -2,12 +2,13 @@
 
 GatewayError
     APIError                the gateway refused the request
-        BadRequest, Unauthorized, QuotaExceeded, Forbidden, NotFound (SessionNotFound), MethodNotAllowed, Conflict,
-        Gone, PayloadTooLarge, UnsupportedMediaType, Unprocessable, RateLimited (QueueFull), InternalError,
-        UpstreamError, Unavailable
+        BadRequest, Unauthorized, QuotaExceeded, Forbidden, NotFound (SessionNotFound, TaskNotFound, SpaceNotFound,
+        AgentNotFound, ArtifactNotFound), MethodNotAllowed, Conflict, Gone, PayloadTooLarge, UnsupportedMediaType,
+        Unprocessable, RateLimited (QueueFull), InternalError, UpstreamError, Unavailable (NoAgentAvailable)
     ConnectionFailed        no response, however often the request was repeated
     WaitTimeout             the caller's own time-out has passed
     RunAborted              a run ended without an answer
+    TaskFailed              a task ended without a result
     InvalidSignature        a webhook message is not from the gateway
     RPCError                a request on the RPC socket was refused
 """
@@ -71,6 +72,22 @@ class SessionNotFound(NotFound):
     code = "session_not_found"
 
 
+class TaskNotFound(NotFound):
+    code = "TASK_NOT_FOUND"
+
+
+class SpaceNotFound(NotFound):
+    code = "SPACE_NOT_FOUND"
+
+
+class AgentNotFound(NotFound):
+    code = "AGENT_NOT_FOUND"
+
+
+class ArtifactNotFound(NotFound):
+    code = "ARTIFACT_NOT_FOUND"
+
+
 class MethodNotAllowed(APIError):
     code = "method_not_allowed"
 
@@ -113,6 +130,21 @@ class UpstreamError(APIError):
 
 class Unavailable(APIError):
     code = "unavailable"
+
+
+class NoAgentAvailable(Unavailable):
+    """No rule and no default leads the task to an agent."""
+
+    code = "NO_AGENT_AVAILABLE"
+
+
+class TaskFailed(GatewayError):
+    """A task ended without a result. `code` is its `error.code`, as `EXECUTION_ERROR`, `TIMEOUT` or `CANCELLED`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
+        self.message = message
 
 
 class ConnectionFailed(GatewayError):
@@ -169,6 +201,11 @@ BY_CODE: Mapping[str, type[APIError]] = {
     )
 }
 
+BY_MESH_CODE: Mapping[str, type[APIError]] = {
+    kind.code: kind for kind in (TaskNotFound, SpaceNotFound, AgentNotFound, ArtifactNotFound, NoAgentAvailable)
+}
+"""The codes of the AgentMesh protocol that the status does not tell already."""
+
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: BadRequest,
     401: Unauthorized,
@@ -191,8 +228,12 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
 def error_from_response(status: int, body: object, retry_after: float | None = None) -> APIError:
     """Makes the error of a response. A proxy's body, which is not the gateway's, is judged by its status."""
     fields = body if isinstance(body, dict) else {}
+    if isinstance(fields.get("error"), dict):  # the AgentMesh protocol, and those of OpenAI and Anthropic
+        fields = fields["error"]
+        fields = {**fields, "error": fields.get("code") or fields.get("type"), "errorId": fields.get("error_id")}
     code = fields.get("error") if isinstance(fields.get("error"), str) else None
-    kind = BY_CODE.get(code or "") or _BY_STATUS.get(status) or (InternalError if status >= 500 else APIError)
+    kind = BY_CODE.get(code or "") or BY_MESH_CODE.get(code or "") or _BY_STATUS.get(status)
+    kind = kind or (InternalError if status >= 500 else APIError)
     return kind(
         str(fields.get("message") or f"The gateway responded with status {status}."),
         status=status,

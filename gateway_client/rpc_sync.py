@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway_client.background import BackgroundLoop
 from gateway_client.rpc import ClientConfig, GatewayClient, Handler
-from gateway_client.sync import BackgroundLoop
 
 
 class SyncGatewayClient:

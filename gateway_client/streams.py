@@ -16,10 +16,17 @@ from gateway_client.sse import FrameParser
 from gateway_client.transport import REPEATABLE_STATUSES, Backoff, Transport
 
 EndsWith = Callable[[Event], bool]
+Decode = Callable[[str, str, str], Event]
+"""Makes the event of a frame from its `event`, its data and its position."""
 
 
 async def sse_follow(
-    transport: Transport, path: str, query: dict[str, str], after: str | None, ends_with: EndsWith
+    transport: Transport,
+    path: str,
+    query: dict[str, str],
+    after: str | None,
+    ends_with: EndsWith,
+    decode: Decode = event_decode,
 ) -> AsyncGenerator[Event, None]:
     """Yields the events of an SSE stream, up to the one that `ends_with` accepts, or until the gateway says that no
     event will follow. Raises APIError for a refusal, ConnectionFailed when no attempt succeeds in time."""
@@ -42,7 +49,7 @@ async def sse_follow(
                         backoff.reset()
                         if frame.data is None:
                             continue
-                        event = event_decode(frame.type, frame.data, position or "0")
+                        event = decode(frame.type, frame.data, position or "0")
                         yield event
                         if ends_with(event):
                             return

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPEATABLE_STATUSES = frozenset({429, 502, 503, 504})
+FINAL_CODES = frozenset({"queue_full", "NO_AGENT_AVAILABLE"})
+"""Refusals that stay, whatever their status says: a person has to do something first."""
 IN_PROGRESS = "The first request with this Idempotency-Key is still being answered"
 """The refusal of a repeated request whose first process died in the middle; it lasts 90 s."""
 
@@ -116,11 +118,27 @@ class Transport:
         key: str | None = None,
         repeat: bool = True,
     ) -> bytes:
-        """Sends a request and returns the body of its 2xx. Raises APIError, or ConnectionFailed."""
+        """Sends a request with a JSON body and returns the body of its 2xx. Raises APIError, or ConnectionFailed."""
+        content = None if body is None else (msgspec.json.encode(body), "application/json")
+        response = await self.exchange(method, path, content, query=query, key=key, repeat=repeat)
+        answer: bytes = response.content
+        return answer
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        body: tuple[bytes, str] | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        key: str | None = None,
+        repeat: bool = True,
+    ) -> Any:
+        """Sends a request, its body with a media type, and returns the 2xx with `content` and `headers`."""
         headers = {"Idempotency-Key": key} if key else {}
-        content = None if body is None else msgspec.json.encode(body)
-        if content is not None:
-            headers["Content-Type"] = "application/json"
+        content, headers["Content-Type"] = body or (None, "")
+        if content is None:
+            del headers["Content-Type"]
         wanted = {name: _text(value) for name, value in (query or {}).items() if value is not None}
         backoff = Backoff(self.timeouts, self.timeouts.retry)
         while True:
@@ -135,7 +153,7 @@ class Transport:
                 await backoff.wait(error)
                 continue
             if response.is_success:
-                return response.content
+                return response
             refusal = error_from_response(response.status_code, _json(response.content), _retry_after(response.headers))
             if not self._is_passing(refusal, key=key, repeat=repeat):
                 raise refusal
@@ -158,8 +176,10 @@ class Transport:
 
     @staticmethod
     def _is_passing(refusal: APIError, *, key: str | None, repeat: bool) -> bool:
+        if refusal.code in FINAL_CODES:
+            return False
         if refusal.status == 429:
-            return refusal.code != "queue_full"
+            return True
         if key and refusal.status == 409:
             return refusal.message.startswith(IN_PROGRESS)
         return repeat and refusal.status in REPEATABLE_STATUSES

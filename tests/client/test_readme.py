@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "gateway_client/README.md"
 
 
-EXAMPLE = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[0]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+EXAMPLE = EXAMPLES[0]
 
 
-async def example_output(served: GatewayProcess, name: str) -> str:
+async def example_output(served: GatewayProcess, *names: str, example: str = EXAMPLE) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", EXAMPLE, served.url, KEY, name, cwd=ROOT, stdout=-1, stderr=-1
+        sys.executable, "-c", example, served.url, KEY, *names, cwd=ROOT, stdout=-1, stderr=-1
     )
     async with asyncio.timeout(120):
         output, errors = await process.communicate()
@@ -47,3 +48,11 @@ async def test_the_example_ends_a_run_that_an_earlier_start_left(served: Gateway
             break
     assert "add answered: 3" in await example_output(served, "left")
     assert [run.status async for run in session.runs()] == ["completed"]
+
+
+async def test_the_example_of_tasks_runs(served: GatewayProcess) -> None:
+    (example,) = (each for each in EXAMPLES if "tasks.run" in each)
+    output = await example_output(served, example=example)
+    assert "completed by ['demo']" in output
+    assert "'Whales sing.'" in output
+    assert "demo" in output

@@ -58,9 +58,10 @@ def test_the_gateway_imports_only_what_it_declares() -> None:
 def test_the_client_imports_only_what_its_own_package_declares() -> None:
     own = tomllib.loads((settings.BASE_DIR / "gateway_client/pyproject.toml").read_text(encoding="utf-8"))["project"]
     whole = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = declared_names(own["dependencies"], own["optional-dependencies"]["device"])
+    declared = declared_names(own["dependencies"], *own["optional-dependencies"].values())
     assert undeclared_imports("gateway_client/**/*.py", declared) == []
     assert own["dependencies"] == whole["optional-dependencies"]["client"]
+    assert {*own["dependencies"], *own["optional-dependencies"]["cli"]} <= set(whole["dependencies"])
 
 
 def test_the_tests_import_only_what_is_declared() -> None:

@@ -1,0 +1,1 @@
+"""The command line `agent-gateway`. Nothing else of the package imports it, because typer and rich are an extra."""
