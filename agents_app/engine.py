@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
@@ -18,6 +18,8 @@ from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
 
 if TYPE_CHECKING:
     from inference_app.spend.budgets import Reservation
+
+Written = TypeVar("Written")
 
 __all__ = [
     "Attachment",
@@ -224,6 +226,10 @@ class Leg(Protocol):
     async def call(self, call_id: str) -> CallResult | None:
         """Executes a planned call, or returns the result that it already has. None means that the call is pending and
         the run must wait. Several calls may be executed concurrently."""
+
+    async def transact(self, write: Callable[[], Written]) -> Written:
+        """Calls `write` in a thread, in a transaction that commits only while the lease is held. For engines of rooms
+        above, which have rows of their own about the run."""
 
     async def take_steering(self) -> tuple[str, ...]:
         """Returns the texts that joined the run since this was called last. Each is stored and announced exactly once,

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from core_app.errors import NotFound
 from edge_app.http.exchange import Endpoint, Router
-from faces.responses.endpoint import response_create, response_missing
+from faces.responses.endpoint import response_create
 from faces.responses.http import open_exchange, render_error
+from faces.responses.stored import input_items_list, response_read, response_remove, response_stop
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE
@@ -19,9 +20,9 @@ NOT_SERVED = ("compact", "input_tokens")
 """Paths of the API that are not served; they are no ids of responses."""
 
 _STORED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
-    "": {"GET": response_missing, "DELETE": response_missing},
-    "cancel": {"POST": response_missing},
-    "input_items": {"GET": response_missing},
+    "": {"GET": response_read, "DELETE": response_remove},
+    "cancel": {"POST": response_stop},
+    "input_items": {"GET": input_items_list},
 }
 
 

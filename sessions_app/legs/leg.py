@@ -31,7 +31,7 @@ from events_app.flusher import FLUSHER
 from events_app.types import Event
 from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
-from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
+from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, run_fenced, steering_deliver
 from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
 from sessions_app.legs.requests import LegRequest, count_tokens, request_number
 from sessions_app.legs.start import LegStart
@@ -157,6 +157,10 @@ class RunnerLeg:
         return await calls.call_execute(
             call_id=call_id, fence=self._start.fence, context=self._context, on_settled=tool_result_store
         )
+
+    async def transact(self, write: Callable[[], R]) -> R:
+        """See `Leg.transact`."""
+        return await self._in_database(run_fenced, self._start.fence, write)
 
     async def take_steering(self) -> tuple[str, ...]:
         """See `Leg.take_steering`."""

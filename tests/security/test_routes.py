@@ -13,6 +13,7 @@ from agents_app.models import Agent
 from core_app import database
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import Space, Task
+from responses_app.models import StoredResponse
 from sessions_app.models import AgentSession, Run
 from tenants_app.models import AuditEntry
 from tenants_app.principal import SCOPES
@@ -28,7 +29,7 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
-_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id"}
+_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "response_id"}
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
@@ -138,6 +139,14 @@ def _documented() -> set[tuple[str, str]]:
     return {(operation.method, operation.template) for operation in operations()}
 
 
+def _stored_response(session: str) -> StoredResponse:
+    """Returns a finished response of the session's tenant."""
+    tenant_id = AgentSession.objects.get(public_id=session).tenant_id
+    return StoredResponse.objects.create(
+        tenant_id=tenant_id, public_id="resp_kin", status="completed", model="m", input="[]", body='{"id":"resp_kin"}'
+    )
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> dict[str, str]:
     """Objects of one tenant: their ids by the names of the parameters."""
@@ -153,8 +162,9 @@ async def place(api: Client) -> dict[str, str]:
     task = (await api.post("/tasks", {"target": agent, "payload": {"task": "hello"}})).json["task_id"]
     while (await api.get(f"/tasks/{task}")).json["status"] != "completed":
         pass
+    response = (await database.run(_stored_response, session)).public_id
     return {
-        **UNKNOWN, "task_id": task, "space_id": space, "agent_id": agent,
+        **UNKNOWN, "response_id": response, "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery,
     }  # fmt: skip

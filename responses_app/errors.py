@@ -1,0 +1,15 @@
+"""The room's members of the error tree (`core_app.errors`)."""
+
+from __future__ import annotations
+
+from core_app.errors import BadRequest
+
+
+class PreviousNotFound(BadRequest):
+    """`previous_response_id`, or a response before it, is not stored, or not any more."""
+
+    code = "previous_response_not_found"
+
+    def __init__(self, public_id: str | None) -> None:
+        message = f"Previous response with id '{(public_id or '')[:100]}' not found."
+        super().__init__(message, field="previous_response_id")

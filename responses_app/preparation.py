@@ -1,0 +1,41 @@
+"""The request as a provider gets it: the whole conversation in `input`, and nothing of the gateway's own fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core_app import database
+from inference_app.relay import Envelope
+from inference_app.relay.large_bodies import run_for_size
+from responses_app.items import input_items, join_items
+from responses_app.request import STATE_FIELDS, StateRequest
+from responses_app.selectors import chain_items
+from tenants_app.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is ready for a provider, and the items of its own input, which are what is stored of it."""
+
+    envelope: Envelope
+    own_input: str
+
+
+async def request_prepare(envelope: Envelope, state: StateRequest, principal: Principal) -> Prepared:
+    """Expands the conversation. Raises BadRequest where the responses before it cannot be continued."""
+    history: list[str] = []
+    if state.previous_id is not None:
+        history = await database.run(chain_items, principal.tenant_id, state.previous_id)
+    size = envelope.size + sum(map(len, history))
+    return await run_for_size(size, _prepare, envelope, history, state.stateful)
+
+
+def _prepare(envelope: Envelope, history: list[str], stateful: bool) -> Prepared:
+    own = input_items(envelope.fields.get("input")) if stateful else ""
+    changes: dict[str, bytes | None] = {name: None for name in STATE_FIELDS if name in envelope.fields}
+    if envelope.value_of("store") is not False:
+        # The gateway stores for its tenants; a provider keeps nothing beside it.
+        changes["store"] = b"false"
+    if history:
+        changes["input"] = join_items([*history, own])
+    return Prepared(envelope.with_changes(changes), own)

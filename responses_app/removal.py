@@ -1,0 +1,47 @@
+"""Retention and erasure of stored responses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import QuerySet
+
+from core_app import clock
+from events_app.removal import GoOn
+from responses_app.models import UNFINISHED, StoredResponse
+from responses_app.services import responses_remove
+from responses_app.settlement import responses_reconcile
+from sessions_app.dependents import Dependent
+from sessions_app.services.retention import retention_days
+from tenants_app.models import Tenant
+
+BATCH = 100
+ACTOR = "system"
+
+
+class ResponsesDependent(Dependent):
+    """The part that responses take in the sweep, in retention and in erasure."""
+
+    def sweep(self, go_on: GoOn) -> None:
+        """Settles responses whose run ended without them."""
+        responses_reconcile(go_on)
+
+    def retention_apply(self, tenant: Tenant, go_on: GoOn) -> None:
+        """Removes finished responses that are older than responses are kept."""
+        if (days := retention_days(tenant, "responses")) > 0:
+            before = clock.now() - timedelta(days=days)
+            old = StoredResponse.objects.filter(tenant=tenant, updated_at__lt=before).exclude(status__in=UNFINISHED)
+            _remove(old, go_on)
+
+    def tenant_erase(self, tenant: Tenant) -> None:
+        """Cancels and removes all responses of the tenant."""
+        _remove(StoredResponse.objects.filter(tenant=tenant))
+
+    def end_user_erase(self, tenant_id: int, end_user: str) -> None:
+        """Cancels and removes the responses that were made for the end user."""
+        _remove(StoredResponse.objects.filter(tenant_id=tenant_id, end_user=end_user))
+
+
+def _remove(rows: QuerySet[StoredResponse], go_on: GoOn = lambda: True) -> None:
+    while go_on() and (found := list(rows.order_by("pk")[:BATCH])):
+        responses_remove(found, actor=ACTOR)

@@ -1,0 +1,140 @@
+"""OpenAI's own client stores, continues, resumes and cancels responses over a provider that speaks only chat."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import openai
+import pytest
+
+from tests.agents.conftest import Upstream
+from tests.api.served import Served
+
+SECONDS = 60
+
+
+def until_ended(client: openai.OpenAI, response_id: str) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while (response := client.responses.retrieve(response_id)).status in ("queued", "in_progress"):
+        assert time.monotonic() < deadline, response
+    return response
+
+
+def test_a_response_is_retrieved_continued_listed_and_deleted(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    first = openai_client.responses.create(model="plain:hello", input="Hi", metadata={"topic": "greeting"})
+    assert first.store is True
+    assert openai_client.responses.retrieve(first.id) == first
+    second = openai_client.responses.create(model="plain:hello", input="Again", previous_response_id=first.id)
+    assert second.previous_response_id == first.id
+    assert [m["role"] for m in plain.requests()[-1]["messages"]] == ["user", "assistant", "user"]
+    (item,) = openai_client.responses.input_items.list(second.id)
+    assert isinstance(item.content[0].text, str)  # type: ignore[union-attr]
+    assert openai_client.responses.delete(first.id) is None
+    with pytest.raises(openai.NotFoundError):
+        openai_client.responses.retrieve(first.id)
+    with pytest.raises(openai.BadRequestError) as refusal:
+        openai_client.responses.create(model="plain:hello", input="On", previous_response_id=second.id)
+    assert refusal.value.code == "previous_response_not_found"
+
+
+def test_input_items_are_paged_by_the_client(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    items: Any = [{"role": "user", "content": str(number)} for number in range(45)]
+    response = openai_client.responses.create(model="plain:hello", input=items)
+    listed = openai_client.responses.input_items.list(response.id, limit=10, order="asc")
+    assert [item.content[0].text for item in listed] == [str(number) for number in range(45)]  # type: ignore[union-attr]
+
+
+def test_a_background_response_is_polled(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    queued = openai_client.responses.create(model="plain:reasoning", input="Hi", background=True)
+    assert (queued.status, queued.background) == ("queued", True)
+    response = until_ended(openai_client, queued.id)
+    assert (response.status, response.output_text) == ("completed", "Then I answer.")
+    assert response.usage.total_tokens == 18
+
+
+def test_a_background_stream_that_is_cut_at_every_event_goes_on(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    def ask(**more: Any) -> Any:
+        return openai_client.responses.create(model="plain:reasoning", input="Hi", background=True, stream=True, **more)
+
+    with ask() as stream:
+        events = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    response_id = events[0].response.id
+    for number in range(len(events)):
+        with openai_client.responses.retrieve(response_id, stream=True, starting_after=number) as stream:
+            assert list(stream) == events[number + 1 :]
+    with ask() as stream:
+        seen = [next(iter(stream))]
+    while seen[-1].type != "response.completed":
+        with openai_client.responses.retrieve(
+            seen[0].response.id, stream=True, starting_after=seen[-1].sequence_number
+        ) as stream:
+            seen.append(next(iter(stream)))
+    assert [event.type for event in seen if "delta" not in event.type] == [
+        event.type for event in events if "delta" not in event.type
+    ]
+    assert [event.sequence_number for event in seen] == list(range(len(seen)))
+    assert seen[-1].response.output_text == "Then I answer."
+
+
+def test_the_clients_own_accumulation_of_a_resumed_stream_is_the_response(
+    openai_client: openai.OpenAI, plain: Upstream
+) -> None:
+    with openai_client.responses.stream(model="plain:hello", input="Hi", background=True) as stream:
+        final = stream.get_final_response()
+    with openai_client.responses.stream(response_id=final.id, starting_after=3) as stream:
+        again = stream.get_final_response()
+    assert again.output_text == final.output_text == "Hello, world."
+    assert openai_client.responses.retrieve(final.id).output_text == final.output_text
+
+
+def test_a_background_response_is_cancelled(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    with openai_client.responses.create(model="plain:slow:1000:50", input="Hi", background=True, stream=True) as stream:
+        events: Any = iter(stream)
+        response_id = next(events).response.id
+        while next(events).type != "response.output_text.delta":
+            pass
+    cancelled = openai_client.responses.cancel(response_id)
+    assert cancelled.status == "cancelled"
+    assert openai_client.responses.retrieve(response_id) == cancelled
+    with openai_client.responses.retrieve(response_id, stream=True) as stream:
+        last: Any = list(stream)[-1]
+    assert (last.type, last.response.status) == ("response.incomplete", "cancelled")
+    assert last.response.output[0].status == "incomplete"
+
+
+def test_a_foreground_response_whose_client_left_reads_cancelled(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    with openai_client.responses.create(model="plain:slow:1000:50", input="Hi", stream=True) as stream:
+        events: Any = iter(stream)
+        response_id = next(events).response.id
+        while next(events).type != "response.output_text.delta":
+            pass
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            response = openai_client.responses.retrieve(response_id)
+            break
+        except openai.NotFoundError:
+            assert time.monotonic() < deadline
+    assert response.status == "cancelled"
+
+
+def test_another_tenants_response_is_not_found(gateway: Served, openai_client: openai.OpenAI, plain: Upstream) -> None:
+    response = openai_client.responses.create(model="plain:hello", input="Hi")
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys["stranger"], max_retries=0) as rival:
+        for ask in (rival.responses.retrieve, rival.responses.delete, rival.responses.cancel):
+            with pytest.raises(openai.NotFoundError) as refusal:
+                ask(response.id)
+            assert refusal.value.code == "response_not_found"
+    assert openai_client.responses.retrieve(response.id) == response
+
+
+def test_a_response_is_continued_at_a_provider_of_another_wire(
+    openai_client: openai.OpenAI, plain: Upstream, everything: Upstream
+) -> None:
+    first = openai_client.responses.create(model="plain:hello", input="Hi")
+    second = openai_client.responses.create(model="claude:hello", input="And you?", previous_response_id=first.id)
+    third = openai_client.responses.create(model="gpt:hello", input="Well?", previous_response_id=second.id)
+    assert [len(request.get("messages") or request["input"]) for request in everything.requests()] == [3, 5]
+    assert third.output_text == "Hello, world."
