@@ -27,7 +27,7 @@ from responses_app.items import join_items, output_text
 from responses_app.models import StoredResponse
 from responses_app.selectors import chain_items
 from responses_app.services import RUN_MARK
-from tenants_app.models import ApiKey, Tenant
+from tenants_app.models import Tenant
 from tenants_app.principal import INFERENCE, Principal
 
 MAX_ANSWER = 2000
@@ -132,7 +132,7 @@ def _load(pk: int) -> tuple[Envelope, Principal]:
     row = StoredResponse.objects.get(pk=pk)
     history = [] if row.previous_id is None else chain_items(row.tenant_id, row.previous_id)
     envelope = Envelope.open(row.request.encode()).with_changes({"input": join_items([*history, row.input])})
-    key = ApiKey.objects.filter(pk=row.api_key_id).first()
+    key = row.api_key
     slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)
     name = key.name if key is not None else row.public_id
     return envelope, Principal(row.tenant_id, slug, row.api_key_id, name, frozenset({INFERENCE}))

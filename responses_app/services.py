@@ -27,7 +27,6 @@ from responses_app.models import ResponseStatus, StoredResponse
 from responses_app.request import StateRequest
 from responses_app.selectors import response_get
 from responses_app.wire import Json, Stamp, body_text
-from sessions_app.models import AgentSession
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.prompt import Prompt, PromptReceipt, prompt_accept
 from sessions_app.services.run_control import run_abort
@@ -108,7 +107,7 @@ def response_cancel(*, principal: Principal, public_id: str) -> StoredResponse:
     row = response_get(principal, public_id)
     if not row.background:
         raise BadRequest("Only a response that was created with 'background' can be cancelled.", field="response_id")
-    session = AgentSession.objects.filter(pk=row.session_id).first()
+    session = row.session
     if not row.finished and session is not None:
         # It may end meanwhile.
         with suppress(Conflict, SessionNotFound):
@@ -126,7 +125,7 @@ def response_delete(*, principal: Principal, public_id: str) -> None:
 def responses_remove(rows: Sequence[StoredResponse], *, actor: str) -> None:
     """Removes responses with their sessions and streams. May be repeated after it was interrupted."""
     for row in rows:
-        session = AgentSession.objects.filter(pk=row.session_id).first()
+        session = row.session
         if session is not None:
             # Another process may be quicker.
             with suppress(SessionNotFound):

@@ -86,7 +86,7 @@ async def posted(api: Client, payload: Json) -> AsyncIterator[EventReader]:
 
 async def events_of(api: Client, response_id: str, after: int | None = None) -> list[Frame]:
     """Reads a response's stream to its end."""
-    more = {} if after is None else {"starting_after": after}
+    more: Json = {} if after is None else {"starting_after": after}
     async with api.events("", path=f"{URL}/{response_id}", stream="true", **more) as reader:
         assert reader.status == 200, reader.raw
         return await reader.read_to_end()

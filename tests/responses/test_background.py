@@ -13,7 +13,7 @@ from responses_app.models import StoredResponse
 from responses_app.settlement import responses_reconcile
 from sessions_app.models import AgentSession, Run, RunState
 from tests.faces.inference.scripted import DROP, SSE, Reply, body, chunk, scripted, sse
-from tests.gateway_harness import WAIT, Client, GatewayHarness, eventually
+from tests.gateway_harness import WAIT, Client, Frame, GatewayHarness, eventually
 from tests.responses.conftest import (
     URL,
     Json,
@@ -73,7 +73,7 @@ async def test_a_stream_is_read_again_from_every_event(api: Client, settings: An
 async def test_a_stream_that_was_cut_while_it_ran_goes_on_behind_the_last_event(api: Client, settings: Any) -> None:
     gate = asyncio.Event()
     async with scripted(settings, streamed("He", "llo", gate=gate)):
-        seen = []
+        seen: list[Frame] = []
         async with posted(api, STREAMED) as reader:
             while not seen or seen[-1].event != "response.output_text.delta":
                 seen.append(await reader.next())
@@ -113,7 +113,7 @@ async def test_an_attempt_that_starts_again_says_so_and_takes_nothing_back(
 ) -> None:
     never = asyncio.Event()
     async with scripted(settings, streamed("Goo", "d ", gate=never), streamed("Hello", "."), whole("More")) as provider:
-        seen = []
+        seen: list[Frame] = []
         async with posted(api, STREAMED) as reader:
             while not seen or seen[-1].event != "response.output_text.delta":
                 seen.append(await reader.next())
