@@ -14,11 +14,13 @@ from typing import Any
 from core_app import jsontext
 from events_app import log
 from responses_app.assembly import Assembly, Json
+from responses_app.conversations import items_add
 from responses_app.events import ResponseEvent
 from responses_app.models import ResponseStatus, StoredResponse
 from responses_app.wire import Stamp, body_text, end_response, ended_status, last_type
 
 PAGE = 1000
+_JOINING = (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def attempt_complete(pk: int, response: Mapping[str, Any]) -> None:
     if row is None or row.finished:
         return
     before = jsontext.decode(row.body)
-    stamped = Stamp(row.public_id, background=True, previous_id=row.previous_id).on(response)
+    conversation = before.get("conversation") or {}
+    stamped = Stamp(row.public_id, True, row.previous_id, conversation.get("id")).on(response)
     output = [*jsontext.decode(row.output)[: row.abandoned], *(response.get("output") or ())]
     response_end(row, {**stamped, "created_at": before["created_at"], "output": output}, ended_status(response))
 
@@ -84,8 +87,16 @@ def response_end(row: StoredResponse, response: Mapping[str, Any], status: Respo
     row.status, row.body = status, body_text({**response, "status": status.value})
     row.output = jsontext.encode_text(response.get("output") or [])
     row.save(update_fields=["status", "body", "output", "updated_at"])
+    response_join(row)
     # Its response is in the row, which changes no more.
     _append(row, [{"type": last_type(status)}])
+
+
+def response_join(row: StoredResponse) -> None:
+    """Adds the items of a response that has ended well to its conversation."""
+    if row.conversation_id is None or row.status not in _JOINING:
+        return
+    items_add(row.conversation_id, [*jsontext.decode(row.input), *jsontext.decode(row.output)[row.abandoned :]])
 
 
 def assembly_of(stream_id: int) -> Assembly:

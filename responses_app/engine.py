@@ -21,11 +21,12 @@ from responses_app.apps import ENGINE as NAME
 from responses_app.assembly import Json
 from responses_app.attempts import Attempt, attempt_begin, attempt_complete, attempt_count_break
 from responses_app.dialect import ResponsesDialect
+from responses_app.errors import ConversationNotFound
 from responses_app.events import LAST_TYPES
 from responses_app.fenced_log import FencedLog
 from responses_app.items import join_items, output_text
 from responses_app.models import StoredResponse
-from responses_app.selectors import chain_items
+from responses_app.selectors import ConversationPlace, chain_items, place_items
 from responses_app.services import RUN_MARK
 from tenants_app.models import Tenant
 from tenants_app.principal import INFERENCE, Principal
@@ -130,12 +131,22 @@ async def _take(datas: Iterable[bytes], attempt: Attempt, events: FencedLog) -> 
 def _load(pk: int) -> tuple[Envelope, Principal]:
     """Returns the request with its whole conversation, and its caller. Raises PreviousNotFound."""
     row = StoredResponse.objects.get(pk=pk)
-    history = [] if row.previous_id is None else chain_items(row.tenant_id, row.previous_id)
+    history = _history(row)
     envelope = Envelope.open(row.request.encode()).with_changes({"input": join_items([*history, row.input])})
     key = row.api_key
     slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)
     name = key.name if key is not None else row.public_id
     return envelope, Principal(row.tenant_id, slug, row.api_key_id, name, frozenset({INFERENCE}))
+
+
+def _history(row: StoredResponse) -> list[str]:
+    if row.previous_id is not None:
+        return chain_items(row.tenant_id, row.previous_id)
+    if row.conversation_through is None:
+        return []
+    if row.conversation_id is None:
+        raise ConversationNotFound(jsontext.decode(row.body)["conversation"]["id"], field="conversation")
+    return place_items(ConversationPlace(row.conversation_id, row.conversation_through))
 
 
 async def _broken(leg: Leg, attempt: Attempt, error: GatewayError | None) -> LegOutcome:

@@ -54,8 +54,16 @@ def replayed_output(output: str, abandoned: int) -> str:
     Left out are attempts that were cut off, calls whose arguments are not whole, and reasoning that only the provider
     that stored it could read. Ids go, too: a provider looks for them among what it has stored.
     """
-    items = jsontext.decode(output)[abandoned:]
-    return jsontext.encode_text([_replayed(item) for item in items if _is_replayed(item)])
+    return jsontext.encode_text(_replay(jsontext.decode(output)[abandoned:]))
+
+
+def replayed_items(text: str) -> str:
+    """Returns the items of a conversation as requests show them to a model, like those of an output."""
+    return jsontext.encode_text(_replay(jsontext.decode(text)))
+
+
+def _replay(items: Sequence[Json]) -> list[Json]:
+    return [_replayed(item) for item in items if _is_replayed(item)]
 
 
 def _is_replayed(item: Json) -> bool:

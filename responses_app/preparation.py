@@ -9,28 +9,33 @@ from inference_app.relay import Envelope
 from inference_app.relay.large_bodies import run_for_size
 from responses_app.items import input_items, join_items
 from responses_app.request import STATE_FIELDS, StateRequest
-from responses_app.selectors import chain_items
+from responses_app.selectors import ConversationPlace, chain_items, conversation_read
 from tenants_app.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request that is ready for a provider, and the items of its own input, which are what is stored of it."""
+    """A request that is ready for a provider, the items of its own input, which are what is stored of it, and the place
+    in its conversation."""
 
     envelope: Envelope
     own_input: str
+    place: ConversationPlace | None = None
 
 
 async def request_prepare(envelope: Envelope, state: StateRequest, principal: Principal) -> Prepared:
     """Expands the conversation. Raises BadRequest where the responses before it cannot be continued."""
+    place: ConversationPlace | None = None
     history: list[str] = []
-    if state.previous_id is not None:
+    if state.conversation_id is not None:
+        place, history = await database.run(conversation_read, principal, state.conversation_id)
+    elif state.previous_id is not None:
         history = await database.run(chain_items, principal.tenant_id, state.previous_id)
     size = envelope.size + sum(map(len, history))
-    return await run_for_size(size, _prepare, envelope, history, state.stateful)
+    return await run_for_size(size, _prepare, envelope, history, state.stateful, place)
 
 
-def _prepare(envelope: Envelope, history: list[str], stateful: bool) -> Prepared:
+def _prepare(envelope: Envelope, history: list[str], stateful: bool, place: ConversationPlace | None) -> Prepared:
     own = input_items(envelope.fields.get("input")) if stateful else ""
     changes: dict[str, bytes | None] = {name: None for name in STATE_FIELDS if name in envelope.fields}
     if envelope.value_of("store") is not False:
@@ -38,4 +43,4 @@ def _prepare(envelope: Envelope, history: list[str], stateful: bool) -> Prepared
         changes["store"] = b"false"
     if history:
         changes["input"] = join_items([*history, own])
-    return Prepared(envelope.with_changes(changes), own)
+    return Prepared(envelope.with_changes(changes), own, place)

@@ -18,6 +18,7 @@ from inference_app.conversion.sse import DONE, EventParser, typed_event
 from responses_app.assembly import Assembly
 from responses_app.events import LAST_TYPES
 from responses_app.models import ResponseStatus
+from responses_app.preparation import Prepared
 from responses_app.request import StateRequest
 from responses_app.services import ForegroundResponse, response_store
 from responses_app.wire import Json, Stamp, end_response, ended_status
@@ -52,12 +53,13 @@ class RecordedAnswer:
 class Recording:
     """One response. `answer` records a complete one, `stream` one that is streamed."""
 
-    def __init__(self, principal: Principal, state: StateRequest, own_input: str, model: str) -> None:
+    def __init__(self, principal: Principal, state: StateRequest, prepared: Prepared) -> None:
         self._principal = principal
         self._state = state
-        self._own_input = own_input
-        self._model = model
-        self._stamp = Stamp(new_id("resp"), previous_id=state.previous_id)
+        self._own_input = prepared.own_input
+        self._place = prepared.place
+        self._model = prepared.envelope.model
+        self._stamp = Stamp(new_id("resp"), False, state.previous_id, state.conversation_id)
         self._response: Json | None = None
         self._assembly = Assembly()
         self._saved = False
@@ -101,7 +103,9 @@ class Recording:
         if self._saved:
             return
         self._saved = True
-        row = ForegroundResponse(self._state, self._own_input, self._model, self._stamp.response_id, status, response)
+        row = ForegroundResponse(
+            self._state, self._own_input, self._model, self._stamp.response_id, status, response, self._place
+        )
         await database.run(response_store, principal=self._principal, given=row)
 
 

@@ -1,14 +1,15 @@
-"""Retention and erasure of stored responses."""
+"""Retention and erasure of stored responses and conversations."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from core_app import clock
 from events_app.removal import GoOn
-from responses_app.models import UNFINISHED, StoredResponse
+from responses_app.conversations import conversations_remove
+from responses_app.models import UNFINISHED, Conversation, StoredResponse
 from responses_app.services import responses_remove
 from responses_app.settlement import responses_reconcile
 from sessions_app.dependents import Dependent
@@ -27,19 +28,31 @@ class ResponsesDependent(Dependent):
         responses_reconcile(go_on)
 
     def retention_apply(self, tenant: Tenant, go_on: GoOn) -> None:
-        """Removes finished responses that are older than responses are kept."""
+        """Removes finished responses and conversations that are older than responses are kept."""
         if (days := retention_days(tenant, "responses")) > 0:
             before = clock.now() - timedelta(days=days)
             old = StoredResponse.objects.filter(tenant=tenant, updated_at__lt=before).exclude(status__in=UNFINISHED)
             _remove(old, go_on)
+            _remove_conversations(Conversation.objects.filter(tenant=tenant, updated_at__lt=before), go_on)
 
     def tenant_erase(self, tenant: Tenant) -> None:
-        """Cancels and removes all responses of the tenant."""
+        """Cancels and removes all responses of the tenant, and its conversations."""
         _remove(StoredResponse.objects.filter(tenant=tenant))
+        _remove_conversations(Conversation.objects.filter(tenant=tenant))
 
     def end_user_erase(self, tenant_id: int, end_user: str) -> None:
-        """Cancels and removes the responses that were made for the end user."""
-        _remove(StoredResponse.objects.filter(tenant_id=tenant_id, end_user=end_user))
+        """Cancels and removes the responses that were made for the end user, with the conversations that they are in,
+        and those that the end user made."""
+        theirs = StoredResponse.objects.filter(tenant_id=tenant_id, end_user=end_user)
+        spoken = theirs.filter(conversation__isnull=False).values("conversation_id")
+        # First, because responses say in which conversations the end user spoke.
+        _remove_conversations(Conversation.objects.filter(Q(end_user=end_user) | Q(pk__in=spoken), tenant_id=tenant_id))
+        _remove(theirs)
+
+
+def _remove_conversations(rows: QuerySet[Conversation], go_on: GoOn = lambda: True) -> None:
+    while go_on() and (keys := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])):
+        conversations_remove(keys)
 
 
 def _remove(rows: QuerySet[StoredResponse], go_on: GoOn = lambda: True) -> None:

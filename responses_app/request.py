@@ -12,12 +12,11 @@ from django.conf import settings
 
 from core_app.errors import BadRequest
 from core_app.jsontext import clean_text
-from inference_app.errors import UnsupportedParameter
 from inference_app.relay import Envelope
 from inference_app.relay.body_fields import Value
 from tenants_app.principal import Principal
 
-STATE_FIELDS = ("background", "previous_response_id")
+STATE_FIELDS = ("background", "conversation", "previous_response_id")
 """Fields that no provider gets."""
 
 MAX_ID = 64
@@ -31,6 +30,7 @@ class StateRequest:
     store: bool
     background: bool = False
     previous_id: str | None = None
+    conversation_id: str | None = None
     end_user: str | None = None
 
     @property
@@ -43,16 +43,17 @@ def read_state(envelope: Envelope, principal: Principal) -> StateRequest:
     """Reads the fields; raises BadRequest for values of a wrong type, and for combinations that make no sense."""
     if envelope.value_of("prompt") is None and _is_null(envelope.fields.get("input")):
         raise BadRequest("'input' is required.", field="input")
-    if envelope.value_of("conversation") is not None:
-        raise UnsupportedParameter(
-            "'conversation' is not served: continue by 'previous_response_id'.", field="conversation"
-        )
     store, background = _boolean(envelope, "store"), _boolean(envelope, "background") or False
     default = settings.GATEWAY_STORE_RESPONSES if principal.stores_responses is None else principal.stores_responses
     stored = default if store is None else store
     if background and not stored:
         raise BadRequest("A response in the background is stored: 'store' must be true.", field="store")
-    return StateRequest(stored, background, _text_id(envelope, "previous_response_id"), _end_user(envelope, principal))
+    previous_id, conversation_id = _text_id(envelope, "previous_response_id"), _conversation_id(envelope)
+    if conversation_id is not None and previous_id is not None:
+        raise BadRequest("A request continues a conversation or a response, not both.", field="previous_response_id")
+    if conversation_id is not None and not stored:
+        raise BadRequest("A response in a conversation is stored: 'store' must be true.", field="store")
+    return StateRequest(stored, background, previous_id, conversation_id, _end_user(envelope, principal))
 
 
 def _boolean(envelope: Envelope, name: str) -> bool | None:
@@ -67,6 +68,14 @@ def _text_id(envelope: Envelope, name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"'{name}' must be a text.", field=name)
     return value or None
+
+
+def _conversation_id(envelope: Envelope) -> str | None:
+    value = envelope.value_of("conversation")
+    named = value.get("id") if isinstance(value, dict) else value
+    if (value is not None and named is None) or not isinstance(named, str | None):
+        raise BadRequest("'conversation' must be an id, or an object with an 'id'.", field="conversation")
+    return named or None
 
 
 def _end_user(envelope: Envelope, principal: Principal) -> str | None:

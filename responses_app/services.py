@@ -20,12 +20,13 @@ from inference_app.errors import NoProvider
 from inference_app.relay import Envelope
 from inference_app.relay.targets import TARGETS
 from responses_app.apps import ENGINE
+from responses_app.attempts import response_join
 from responses_app.dialect import ResponsesDialect
 from responses_app.events import ResponseEvent
 from responses_app.items import excerpt
-from responses_app.models import ResponseStatus, StoredResponse
+from responses_app.models import Conversation, ResponseStatus, StoredResponse
 from responses_app.request import StateRequest
-from responses_app.selectors import response_get
+from responses_app.selectors import ConversationPlace, response_get
 from responses_app.wire import Json, Stamp, body_text
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.prompt import Prompt, PromptReceipt, prompt_accept
@@ -50,16 +51,18 @@ class ForegroundResponse:
     response_id: str
     status: ResponseStatus
     response: Mapping[str, Any]
+    place: ConversationPlace | None = None
 
 
 def response_store(*, principal: Principal, given: ForegroundResponse) -> None:
     """Stores a foreground response."""
     with write_transaction():
-        StoredResponse.objects.create(
+        row = StoredResponse.objects.create(
             tenant_id=principal.tenant_id,
             api_key_id=principal.key_id,
             public_id=given.response_id,
             previous_id=given.state.previous_id,
+            **_place_fields(given.place),
             status=given.status,
             model=given.model[:MAX_MODEL],
             input=given.own_input,
@@ -67,6 +70,15 @@ def response_store(*, principal: Principal, given: ForegroundResponse) -> None:
             output=jsontext.encode_text(given.response.get("output") or []),
             end_user=given.state.end_user,
         )
+        response_join(row)
+
+
+def _place_fields(place: ConversationPlace | None) -> dict[str, int]:
+    """Returns the columns of a place. A conversation that was deleted meanwhile is gone for the response, too."""
+    if place is None:
+        return {}
+    kept = Conversation.objects.filter(pk=place.conversation_pk).exists()
+    return {"conversation_through": place.through} | ({"conversation_id": place.conversation_pk} if kept else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class BackgroundRequest:
     own_input: str
     streamed: bool
     claim: Claim | None = None
+    place: ConversationPlace | None = None
 
 
 def response_start(*, principal: Principal, request: BackgroundRequest) -> StoredResponse:
@@ -87,7 +100,8 @@ def response_start(*, principal: Principal, request: BackgroundRequest) -> Store
     Raises ModelNotFound, and what the acceptance of a prompt raises: limits of sessions and of waiting runs.
     """
     _model_check(principal, request.envelope.model)
-    stamp = Stamp(new_id("resp"), background=True, previous_id=request.state.previous_id)
+    state = request.state
+    stamp = Stamp(new_id("resp"), True, state.previous_id, state.conversation_id)
     response = _queued(stamp, request.envelope)
     with write_transaction():
         row = _create(principal, request, stamp, response)
@@ -160,6 +174,7 @@ def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, resp
         api_key_id=principal.key_id,
         public_id=stamp.response_id,
         previous_id=stamp.previous_id,
+        **_place_fields(request.place),
         model=model,
         background=True,
         input=request.own_input,

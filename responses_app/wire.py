@@ -21,6 +21,7 @@ class Stamp:
     response_id: str
     background: bool = False
     previous_id: str | None = None
+    conversation_id: str | None = None
 
     def on(self, response: Mapping[str, Any]) -> Json:
         """Returns the provider's response object with the gateway's fields."""
@@ -30,6 +31,7 @@ class Stamp:
             "store": True,
             "background": self.background,
             "previous_response_id": self.previous_id,
+            "conversation": None if self.conversation_id is None else {"id": self.conversation_id},
         }
 
 

@@ -39,7 +39,7 @@ async def response_create(exchange: Exchange) -> None:
         return
     prepared = await request_prepare(envelope, state, exchange.principal)
     del body, envelope
-    recording = Recording(exchange.principal, state, prepared.own_input, prepared.envelope.model)
+    recording = Recording(exchange.principal, state, prepared)
     try:
         await _relay(exchange, prepared, recording if state.store else None)
     except ClientGone:
@@ -97,7 +97,7 @@ async def _run_in_background(exchange: Exchange, body: bytes, envelope: Envelope
         return
     try:
         prepared = await request_prepare(envelope, state, exchange.principal)
-        request = BackgroundRequest(state, prepared.envelope, prepared.own_input, streamed, found)
+        request = BackgroundRequest(state, prepared.envelope, prepared.own_input, streamed, found, prepared.place)
         row = await database.run(response_start, principal=exchange.principal, request=request)
     except BaseException:
         if found is not None:

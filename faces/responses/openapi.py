@@ -5,7 +5,7 @@ Objects are those of the official API; only what the gateway reads itself is des
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
 from inference_app.openapi import (
@@ -27,8 +27,12 @@ _STATE: Schema = {
     "store": {**_FLAG, "description": "Keep the response; true unless the tenant or the gateway says otherwise."},
     "background": {**_FLAG, "description": "Run the response in the background; it is stored."},
     "previous_response_id": {"type": ["string", "null"], "description": "The stored response to continue."},
+    "conversation": {
+        "anyOf": [{"type": ["string", "null"]}, object_schema({"id": {"type": "string"}})],
+        "description": "The conversation to read and to add to.",
+    },
 }
-_ERRORS = (400, 401, 403, 404, 429, 500, 503)
+_ERRORS = (400, 401, 403, 404, 413, 429, 500, 503)
 _PAGING: Mapping[str, tuple[Schema, str]] = {
     "limit": ({"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Items on a page."),
     "after": ({"type": "string"}, "The id of the last item of the page before."),
@@ -49,6 +53,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
             "get": _operation("getResponse", "Get a response, or its events", stored, query=_READING, streams=True),
             "delete": _operation("deleteResponse", "Delete a response", reference("DeletedResponse")),
         },
+        **_conversation_paths(),
         f"{one}/cancel": {"post": _operation("cancelResponse", "Cancel a response in the background", stored)},
         f"{one}/input_items": {
             "get": _operation("listInputItems", "List the input of a response", reference("ItemList"), query=_PAGING)
@@ -77,7 +82,58 @@ def schemas() -> Mapping[str, Schema]:
         OPENAI: openai_error(),
         "StoredResponse": {**object_schema(stored), "additionalProperties": {}},
         "DeletedResponse": object_schema(deleted),
+        "Conversation": object_schema(
+            {
+                "id": {"type": "string"},
+                "object": {"const": "conversation"},
+                "created_at": {"type": "integer"},
+                "metadata": ANYTHING,
+            }
+        ),
+        "DeletedConversation": object_schema({**deleted, "object": {"const": "conversation.deleted"}}),
         "ItemList": object_schema(listed),
+    }
+
+
+def _conversation_paths() -> Mapping[str, Schema]:
+    root = "/v1/conversations"
+    one, whole = f"{root}/{{conversation_id}}", reference("Conversation")
+    items, item = f"{one}/items", f"{one}/items/{{item_id}}"
+    metadata: Schema = {"type": ["object", "null"], "additionalProperties": {"type": "string", "maxLength": 512}}
+    added: Schema = {"type": "array", "items": ANYTHING, "maxItems": 20}
+    create = {"items": {**added, "type": ["array", "null"]}, "metadata": metadata}
+    conversation, in_items, both = ("conversation_id",), ("conversation_id",), ("conversation_id", "item_id")
+    return {
+        root: {"post": _operation("createConversation", "Create a conversation", whole, (), body=create)},
+        one: {
+            "get": _operation("getConversation", "Get a conversation", whole, conversation),
+            "post": _operation(
+                "updateConversation",
+                "Replace a conversation's metadata",
+                whole,
+                conversation,
+                body={"metadata": metadata},
+                required=("metadata",),
+            ),
+            "delete": _operation(
+                "deleteConversation", "Delete a conversation", reference("DeletedConversation"), conversation
+            ),
+        },
+        items: {
+            "get": _operation("listConversationItems", "List items", reference("ItemList"), in_items, query=_PAGING),
+            "post": _operation(
+                "addConversationItems",
+                "Add items",
+                reference("ItemList"),
+                in_items,
+                body={"items": added},
+                required=("items",),
+            ),
+        },
+        item: {
+            "get": _operation("getConversationItem", "Get an item", ANYTHING, both),
+            "delete": _operation("deleteConversationItem", "Delete an item", whole, both),
+        },
     }
 
 
@@ -91,25 +147,35 @@ def _operation(
     name: str,
     summary: str,
     shape: Schema,
+    ids: Sequence[str] = ("response_id",),
     *,
     query: Mapping[str, tuple[Schema, str]] | None = None,
     streams: bool = False,
+    body: Schema | None = None,
+    required: Sequence[str] = (),
 ) -> Schema:
     content: Schema = {"application/json": {"schema": shape}}
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string", "description": "The response's events."}}
-    identity: Schema = {"name": "response_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    described: Schema = {
+        "type": "object",
+        "properties": body,
+        "required": list(required),
+        "additionalProperties": {},
+    }
+    request: Schema = {"required": bool(required), "content": {"application/json": {"schema": described}}}
     return {
         "operationId": name,
         "tags": [TAG],
         "summary": summary,
         "parameters": [
-            identity,
+            *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ids),
             *(
                 {"name": field, "in": "query", "schema": schema, "description": text}
                 for field, (schema, text) in (query or {}).items()
             ),
         ],
+        **({} if body is None else {"requestBody": request}),
         "responses": {"200": {"description": "Done.", "content": content}, **error_responses(_ERRORS, OPENAI)},
         "x-scope": "inference",
         "x-dialect": OPENAI,
@@ -120,5 +186,9 @@ DOCUMENT = FaceDocument(
     tags=(TAG,),
     paths=paths,
     schemas=schemas,
-    path_parameters={"response_id": "The response's id, `id`."},
+    path_parameters={
+        "response_id": "The response's id, `id`.",
+        "conversation_id": "The conversation's id, `id`.",
+        "item_id": "The item's id, `id`.",
+    },
 )

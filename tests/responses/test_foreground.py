@@ -204,7 +204,6 @@ async def test_a_foreground_response_has_no_stream_and_is_cancelled_by_leaving_o
         ({"previous_response_id": 7}, "previous_response_id"),
         ({"input": None}, "input"),
         ({"input": 7}, "input"),
-        ({"conversation": "conv_1"}, "conversation"),
     ],
 )
 async def test_fields_of_a_wrong_type_are_refused_by_name(

@@ -13,7 +13,7 @@ from agents_app.models import Agent
 from core_app import database
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import Space, Task
-from responses_app.models import StoredResponse
+from responses_app.models import Conversation, ConversationItem, StoredResponse
 from sessions_app.models import AgentSession, Run
 from tenants_app.models import AuditEntry
 from tenants_app.principal import SCOPES
@@ -29,7 +29,7 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
-_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "response_id"}
+_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "response_id", "conversation_id"}
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
@@ -140,8 +140,10 @@ def _documented() -> set[tuple[str, str]]:
 
 
 def _stored_response(session: str) -> StoredResponse:
-    """Returns a finished response of the session's tenant."""
+    """Returns a finished response of the session's tenant, which also gets a conversation with an item."""
     tenant_id = AgentSession.objects.get(public_id=session).tenant_id
+    talk = Conversation.objects.create(tenant_id=tenant_id, public_id="conv_kin", last_number=1)
+    ConversationItem.objects.create(conversation=talk, number=1, public_id="msg_kin", data='{"id":"msg_kin"}')
     return StoredResponse.objects.create(
         tenant_id=tenant_id, public_id="resp_kin", status="completed", model="m", input="[]", body='{"id":"resp_kin"}'
     )
@@ -164,7 +166,7 @@ async def place(api: Client) -> dict[str, str]:
         pass
     response = (await database.run(_stored_response, session)).public_id
     return {
-        **UNKNOWN, "response_id": response, "task_id": task, "space_id": space, "agent_id": agent,
+        **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin", "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery,
     }  # fmt: skip
@@ -226,6 +228,8 @@ def _stored(place: Mapping[str, str]) -> Any:
         list(WebhookEndpoint.objects.filter(public_id=place["webhook_id"]).values("url", "disabled_at", "secret")),
         WebhookDelivery.objects.filter(endpoint__public_id=place["webhook_id"]).count(),
         list(Task.objects.filter(public_id=place["task_id"]).values()),
+        list(StoredResponse.objects.filter(public_id=place["response_id"]).values()),
+        list(Conversation.objects.filter(public_id=place["conversation_id"]).values("metadata", "items__public_id")),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),
         AuditEntry.objects.filter(tenant__slug="acme").count(),

@@ -21,16 +21,18 @@ def until_ended(client: openai.OpenAI, response_id: str) -> Any:
     return response
 
 
+def texts_of(items: Any) -> list[str]:
+    return [part.text for item in items for part in item.content]
+
+
 def test_a_response_is_retrieved_continued_listed_and_deleted(openai_client: openai.OpenAI, plain: Upstream) -> None:
     first = openai_client.responses.create(model="plain:hello", input="Hi", metadata={"topic": "greeting"})
-    assert first.store is True
     assert openai_client.responses.retrieve(first.id) == first
     second = openai_client.responses.create(model="plain:hello", input="Again", previous_response_id=first.id)
     assert second.previous_response_id == first.id
     assert [m["role"] for m in plain.requests()[-1]["messages"]] == ["user", "assistant", "user"]
-    (item,) = openai_client.responses.input_items.list(second.id)
-    assert isinstance(item.content[0].text, str)  # type: ignore[union-attr]
-    assert openai_client.responses.delete(first.id) is None
+    assert texts_of(openai_client.responses.input_items.list(second.id)) == ["Again"]
+    openai_client.responses.delete(first.id)
     with pytest.raises(openai.NotFoundError):
         openai_client.responses.retrieve(first.id)
     with pytest.raises(openai.BadRequestError) as refusal:
@@ -42,7 +44,7 @@ def test_input_items_are_paged_by_the_client(openai_client: openai.OpenAI, plain
     items: Any = [{"role": "user", "content": str(number)} for number in range(45)]
     response = openai_client.responses.create(model="plain:hello", input=items)
     listed = openai_client.responses.input_items.list(response.id, limit=10, order="asc")
-    assert [item.content[0].text for item in listed] == [str(number) for number in range(45)]  # type: ignore[union-attr]
+    assert texts_of(listed) == [str(number) for number in range(45)]
 
 
 def test_a_background_response_is_polled(openai_client: openai.OpenAI, plain: Upstream) -> None:
@@ -138,3 +140,32 @@ def test_a_response_is_continued_at_a_provider_of_another_wire(
     third = openai_client.responses.create(model="gpt:hello", input="Well?", previous_response_id=second.id)
     assert [len(request.get("messages") or request["input"]) for request in everything.requests()] == [3, 5]
     assert third.output_text == "Hello, world."
+
+
+def test_conversations_are_kept_read_and_added_to(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    conversation = openai_client.conversations.create(
+        items=[{"type": "message", "role": "user", "content": "My name is Ann."}], metadata={"topic": "names"}
+    )
+    assert openai_client.conversations.retrieve(conversation.id) == conversation
+    first = openai_client.responses.create(model="plain:hello", input="Hi", conversation=conversation.id)
+    with openai_client.responses.stream(
+        model="plain:hello", input="Again", conversation={"id": conversation.id}, background=True
+    ) as stream:
+        second = stream.get_final_response()
+    assert first.conversation is not None
+    assert first.conversation == second.conversation
+    assert first.conversation.id == conversation.id
+    assert [len(request["messages"]) for request in plain.requests()] == [2, 4]
+    listed = list(openai_client.conversations.items.list(conversation.id, order="asc", limit=2))
+    assert texts_of(listed) == ["My name is Ann.", "Hi", "Hello, world.", "Again", "Hello, world."]
+    added = openai_client.conversations.items.create(
+        conversation.id, items=[{"type": "message", "role": "user", "content": "Bye."}]
+    )
+    item = openai_client.conversations.items.retrieve(added.data[0].id, conversation_id=conversation.id)
+    assert texts_of([item]) == ["Bye."]
+    assert openai_client.conversations.items.delete(item.id, conversation_id=conversation.id).id == conversation.id
+    changed = openai_client.conversations.update(conversation.id, metadata={"topic": "done"})
+    assert changed.metadata == {"topic": "done"}
+    assert openai_client.conversations.delete(conversation.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        openai_client.conversations.retrieve(conversation.id)
