@@ -54,6 +54,14 @@ class ForegroundResponse:
     place: ConversationPlace | None = None
 
 
+def model_check(principal: Principal, model: str) -> None:
+    """Raises ModelNotFound. That no provider can be asked at the moment is no reason to refuse: the run waits."""
+    try:
+        TARGETS.targets_for(models_config(), model, "responses", ResponsesDialect().converters, principal)
+    except NoProvider:
+        return
+
+
 def response_store(*, principal: Principal, given: ForegroundResponse) -> None:
     """Stores a foreground response."""
     with write_transaction():
@@ -99,7 +107,7 @@ def response_start(*, principal: Principal, request: BackgroundRequest) -> Store
 
     Raises ModelNotFound, and what the acceptance of a prompt raises: limits of sessions and of waiting runs.
     """
-    _model_check(principal, request.envelope.model)
+    model_check(principal, request.envelope.model)
     state = request.state
     stamp = Stamp(new_id("resp"), True, state.previous_id, state.conversation_id)
     response = _queued(stamp, request.envelope)
@@ -149,14 +157,6 @@ def responses_remove(rows: Sequence[StoredResponse], *, actor: str) -> None:
     with write_transaction():
         StoredResponse.objects.filter(pk__in=[row.pk for row in rows]).delete()
         streams_remove(stream_ids=streams)
-
-
-def _model_check(principal: Principal, model: str) -> None:
-    """Raises ModelNotFound. That no provider can be asked at the moment is no reason to refuse: the run waits."""
-    try:
-        TARGETS.targets_for(models_config(), model, "responses", ResponsesDialect().converters, principal)
-    except NoProvider:
-        return
 
 
 def _queued(stamp: Stamp, envelope: Envelope) -> Json:

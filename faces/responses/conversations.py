@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from core_app import database
 from core_app.errors import BadRequest
-from core_app.jsontext import decode_untrusted
 from edge_app.http.query import query_of
-from faces.responses.http import Exchange
+from faces.responses.http import Exchange, read_object
 from faces.responses.stored import page_of
 from responses_app.conversations import (
     conversation_change,
@@ -26,7 +23,7 @@ from responses_app.items import list_of
 
 async def conversation_open(exchange: Exchange) -> None:
     """Creates a conversation."""
-    given = await _read_object(exchange)
+    given = await read_object(exchange)
     row = await database.run(
         conversation_create, principal=exchange.principal, items=given.get("items"), metadata=given.get("metadata")
     )
@@ -41,7 +38,7 @@ async def conversation_read(exchange: Exchange) -> None:
 
 async def conversation_update(exchange: Exchange) -> None:
     """Replaces a conversation's metadata."""
-    given = await _read_object(exchange)
+    given = await read_object(exchange)
     if "metadata" not in given:
         raise BadRequest("'metadata' is required.", field="metadata")
     row = await database.run(
@@ -62,7 +59,7 @@ async def conversation_remove(exchange: Exchange) -> None:
 
 async def items_create(exchange: Exchange) -> None:
     """Adds items to a conversation, and sends them with their ids."""
-    given = await _read_object(exchange)
+    given = await read_object(exchange)
     items = await database.run(
         conversation_items_add,
         principal=exchange.principal,
@@ -95,15 +92,6 @@ async def item_remove(exchange: Exchange) -> None:
         item_id=_segment(exchange, 5),
     )
     await exchange.send_json(200, conversation_to_wire(row))
-
-
-async def _read_object(exchange: Exchange) -> dict[str, Any]:
-    """Returns the body, which may be absent; raises BadRequest for anything but an object."""
-    raw = await exchange.read_body()
-    given = decode_untrusted(raw) if raw.strip() else {}
-    if not isinstance(given, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return given
 
 
 def _segment(exchange: Exchange, number: int) -> str:

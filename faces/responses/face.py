@@ -30,6 +30,7 @@ FACE = Face(
             path=STORED_PATH,
             application=RESPONSES_PATHS,
             templates=(
+                "/v1/responses/input_tokens",
                 "/v1/responses/{response_id}",
                 "/v1/responses/{response_id}/cancel",
                 "/v1/responses/{response_id}/input_items",

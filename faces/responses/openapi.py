@@ -53,6 +53,15 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
             "get": _operation("getResponse", "Get a response, or its events", stored, query=_READING, streams=True),
             "delete": _operation("deleteResponse", "Delete a response", reference("DeletedResponse")),
         },
+        "/v1/responses/input_tokens": {
+            "post": _operation(
+                "countInputTokens",
+                "Estimate the tokens of an input",
+                object_schema({"object": {"const": "response.input_tokens"}, "input_tokens": {"type": "integer"}}),
+                (),
+                body={"model": {"type": ["string", "null"]}, "input": {"type": ["string", "array", "null"]}, **_STATE},
+            )
+        },
         **_conversation_paths(),
         f"{one}/cancel": {"post": _operation("cancelResponse", "Cancel a response in the background", stored)},
         f"{one}/input_items": {

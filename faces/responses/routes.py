@@ -10,7 +10,7 @@ from edge_app.http.exchange import Endpoint, Router
 from faces.responses import conversations as talks
 from faces.responses.endpoint import response_create
 from faces.responses.http import open_exchange, render_error
-from faces.responses.stored import input_items_list, response_read, response_remove, response_stop
+from faces.responses.stored import input_items_list, input_tokens_count, response_read, response_remove, response_stop
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE
@@ -20,8 +20,10 @@ STORED_PATH = re.compile(
     r"v1/(?:responses/[^/]+(?:/(?:cancel|input_items))?|conversations(?:/[^/]+(?:/items(?:/[^/]+)?)?)?)\Z"
 )
 
-NOT_SERVED = ("compact", "input_tokens")
-"""Paths of the API that are not served; they are no ids of responses."""
+NOT_SERVED = "compact"
+"""The path of the API that is not served; it is no id of a response."""
+
+INPUT_TOKENS = "input_tokens"
 
 Methods = Mapping[str, Endpoint[Dialect]]
 
@@ -49,8 +51,10 @@ def _route(path: str) -> Methods:
         return _CONVERSATIONS[len(rest)]
     if not rest:
         return {"POST": response_create}
-    if rest[0] in NOT_SERVED and len(rest) == 1:
+    if rest == [NOT_SERVED]:
         raise NotFound("There is nothing at this path.")
+    if rest == [INPUT_TOKENS]:
+        return {"POST": input_tokens_count}
     return _RESPONSES[rest[1] if len(rest) > 1 else ""]
 
 

@@ -1,12 +1,13 @@
-"""GET and DELETE /v1/responses/:id, POST …/cancel and GET …/input_items."""
+"""GET and DELETE /v1/responses/:id, POST …/cancel, GET …/input_items; POST /v1/responses/input_tokens."""
 
 from __future__ import annotations
 
 from core_app import database
 from core_app.errors import BadRequest
 from edge_app.http.query import Query, query_of, whole_number
-from faces.responses.http import Exchange
+from faces.responses.http import Exchange, read_object
 from faces.responses.stream import send_events
+from responses_app.counting import input_tokens_estimate
 from responses_app.items import Page, items_page, listed_items
 from responses_app.selectors import response_get
 from responses_app.services import response_cancel, response_delete
@@ -45,6 +46,14 @@ async def input_items_list(exchange: Exchange) -> None:
     page = page_of(query_of(exchange.scope))
     row = await database.run(response_get, exchange.principal, _response_id(exchange))
     await exchange.send_json(200, items_page(listed_items(row.public_id, row.input), page))
+
+
+async def input_tokens_count(exchange: Exchange) -> None:
+    """Sends the estimate of the tokens that a request with this body would have as its input."""
+    given = await read_object(exchange)
+    tokens = await database.run(input_tokens_estimate, exchange.principal, given)
+    counted = {"object": "response.input_tokens", "input_tokens": tokens}
+    await exchange.send_json(200, counted, [(b"x-gateway-estimated", b"true")])
 
 
 def page_of(query: Query) -> Page:
