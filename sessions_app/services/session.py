@@ -203,6 +203,15 @@ def session_close(*, principal: Principal, public_id: str) -> None:
             session_finish(session)
 
 
+def session_stop_runs(session: AgentSession, *, message: str) -> None:
+    """Aborts all unfinished runs of a session, for an operator."""
+    with write_transaction():
+        log.lock(session.stream_id)
+        session.refresh_from_db()
+        for run in runs_unfinished(session.pk).order_by("number"):
+            run_stop(session=session, run=run, reason="aborted", message=message)
+
+
 def session_finish(session: AgentSession) -> None:
     """Closes an open session, whose stream the caller has locked."""
     session.closed_at = clock.now()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from core_app import clock, database
 from events_app.models import Event, Stream
@@ -63,6 +65,29 @@ async def test_an_end_users_responses_are_erased_and_no_others(
     assert (await api.get(f"{URL}/{theirs}")).status == 404
     assert (await api.get(f"/v1/conversations/{conversation}")).status == 404
     assert (await finished(api, others))["status"] == "completed"
+
+
+async def test_an_export_has_responses_and_conversations_of_the_tenant_or_of_an_end_user(
+    api: Client, gateway: GatewayHarness, owner: Caller, settings: Any
+) -> None:
+    first = (await api.post("/v1/conversations", {"items": [{"role": "user", "content": "x"}]})).json["id"]
+    second = (await api.post("/v1/conversations", {})).json["id"]
+    theirs = await respond(api, settings, user="ann", conversation=second)
+    others = await respond(api, settings)
+    await gateway.wait_idle()
+
+    async def exported(**options: Any) -> dict[str, list[str]]:
+        out = io.StringIO()
+        await database.run(call_command, "export", tenant=owner.principal.tenant_slug, stdout=out, **options)
+        found: dict[str, list[str]] = {"response": [], "conversation": []}
+        for line in map(json.loads, out.getvalue().splitlines()):
+            if line["kind"] in found:
+                found[line["kind"]].append(line["id"])
+        return found
+
+    assert await exported() == {"response": [theirs, others], "conversation": [first, second]}
+    assert await exported(end_user="ann") == {"response": [theirs], "conversation": [second]}
+    assert await exported(session="none") == {"response": [], "conversation": []}
 
 
 async def test_a_tenants_erasure_leaves_nothing(
