@@ -20,6 +20,7 @@ from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from responses_app.apps import ENGINE as NAME
 from responses_app.assembly import Json
 from responses_app.attempts import Attempt, attempt_begin, attempt_complete, attempt_count_break
+from responses_app.compaction import compactions_open
 from responses_app.dialect import ResponsesDialect
 from responses_app.errors import ConversationNotFound
 from responses_app.events import LAST_TYPES
@@ -132,7 +133,8 @@ def _load(pk: int) -> tuple[Envelope, Principal]:
     """Returns the request with its whole conversation, and its caller. Raises PreviousNotFound."""
     row = StoredResponse.objects.get(pk=pk)
     history = _history(row)
-    envelope = Envelope.open(row.request.encode()).with_changes({"input": join_items([*history, row.input])})
+    whole = compactions_open(join_items([*history, row.input]), row.tenant_id)
+    envelope = Envelope.open(row.request.encode()).with_changes({"input": whole})
     key = row.api_key
     slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)
     name = key.name if key is not None else row.public_id

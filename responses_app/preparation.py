@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core_app import database
 from inference_app.relay import Envelope
 from inference_app.relay.large_bodies import run_for_size
+from responses_app.compaction import compactions_open
 from responses_app.items import input_items, join_items
 from responses_app.request import STATE_FIELDS, StateRequest
 from responses_app.selectors import ConversationPlace, chain_items, conversation_read
@@ -32,15 +33,17 @@ async def request_prepare(envelope: Envelope, state: StateRequest, principal: Pr
     elif state.previous_id is not None:
         history = await database.run(chain_items, principal.tenant_id, state.previous_id)
     size = envelope.size + sum(map(len, history))
-    return await run_for_size(size, _prepare, envelope, history, state.stateful, place)
+    return await run_for_size(size, _prepare, envelope, history, principal.tenant_id, place)
 
 
-def _prepare(envelope: Envelope, history: list[str], stateful: bool, place: ConversationPlace | None) -> Prepared:
-    own = input_items(envelope.fields.get("input")) if stateful else ""
+def _prepare(envelope: Envelope, history: list[str], tenant_id: int, place: ConversationPlace | None) -> Prepared:
+    own = input_items(envelope.fields.get("input"))
     changes: dict[str, bytes | None] = {name: None for name in STATE_FIELDS if name in envelope.fields}
     if envelope.value_of("store") is not False:
         # The gateway stores for its tenants; a provider keeps nothing beside it.
         changes["store"] = b"false"
-    if history:
-        changes["input"] = join_items([*history, own])
+    whole = join_items([*history, own]) if history else own.encode()
+    opened = compactions_open(whole, tenant_id)
+    if history or opened is not whole:
+        changes["input"] = opened
     return Prepared(envelope.with_changes(changes), own, place)

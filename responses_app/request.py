@@ -41,8 +41,6 @@ class StateRequest:
 
 def read_state(envelope: Envelope, principal: Principal) -> StateRequest:
     """Reads the fields; raises BadRequest for values of a wrong type, and for combinations that make no sense."""
-    if envelope.value_of("prompt") is None and _is_null(envelope.fields.get("input")):
-        raise BadRequest("'input' is required.", field="input")
     store, background = _boolean(envelope, "store"), _boolean(envelope, "background") or False
     default = settings.GATEWAY_STORE_RESPONSES if principal.stores_responses is None else principal.stores_responses
     stored = default if store is None else store
@@ -54,6 +52,12 @@ def read_state(envelope: Envelope, principal: Principal) -> StateRequest:
     if conversation_id is not None and not stored:
         raise BadRequest("A response in a conversation is stored: 'store' must be true.", field="store")
     return StateRequest(stored, background, previous_id, conversation_id, _end_user(envelope, principal))
+
+
+def input_check(envelope: Envelope) -> None:
+    """Raises BadRequest for a request that says nothing."""
+    if envelope.value_of("prompt") is None and _is_null(envelope.fields.get("input")):
+        raise BadRequest("'input' is required.", field="input")
 
 
 def _boolean(envelope: Envelope, name: str) -> bool | None:

@@ -19,7 +19,7 @@ from inference_app.request_kinds import NATIVE
 from responses_app.dialect import ResponsesDialect
 from responses_app.preparation import Prepared, request_prepare
 from responses_app.recording import Recording
-from responses_app.request import StateRequest, read_state
+from responses_app.request import StateRequest, input_check, read_state
 from responses_app.selectors import response_get
 from responses_app.services import BackgroundRequest, response_start
 from responses_app.wire import response_to_wire
@@ -33,6 +33,7 @@ async def response_create(exchange: Exchange) -> None:
     exchange.headers += await take_token(exchange.principal, "responses")
     body = await exchange.read_body()
     envelope = await open_envelope(body)
+    input_check(envelope)
     state = read_state(envelope, exchange.principal)
     if state.background:
         await _run_in_background(exchange, body, envelope, state)

@@ -24,7 +24,7 @@ FACE = Face(
             # The relay has buckets of its own.
             counted=False,
             frequent=("/v1/responses",),
-            templates=("/v1/responses",),
+            templates=("/v1/responses", "/v1/responses/compact"),
         ),
         Route(
             path=STORED_PATH,

@@ -53,6 +53,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
             "get": _operation("getResponse", "Get a response, or its events", stored, query=_READING, streams=True),
             "delete": _operation("deleteResponse", "Delete a response", reference("DeletedResponse")),
         },
+        "/v1/responses/compact": {"post": _compact()},
         "/v1/responses/input_tokens": {
             "post": _operation(
                 "countInputTokens",
@@ -149,6 +150,15 @@ def _conversation_paths() -> Mapping[str, Schema]:
 def _create() -> Schema:
     described = relayed_operation("createResponse", "Create a response", _INPUT, OPENAI)
     described["requestBody"]["content"]["application/json"]["schema"]["properties"] = {**_INPUT, **_STATE}
+    return described
+
+
+def _compact() -> Schema:
+    described = relayed_operation(
+        "compactConversation", "Compact a conversation", {"model": MODEL}, OPENAI, streams=False
+    )
+    given = {"input": {"type": ["string", "array", "null"]}, "instructions": {"type": ["string", "null"]}}
+    described["requestBody"]["content"]["application/json"]["schema"]["properties"] |= {**given, **_STATE}
     return described
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from core_app.errors import NotFound
 from edge_app.http.exchange import Endpoint, Router
 from faces.responses import conversations as talks
+from faces.responses.compact import response_compact
 from faces.responses.endpoint import response_create
 from faces.responses.http import open_exchange, render_error
 from faces.responses.stored import input_items_list, input_tokens_count, response_read, response_remove, response_stop
@@ -15,17 +15,15 @@ from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
 from tenants_app.principal import INFERENCE
 
-RESPONSES_PATH = re.compile(r"v1/responses\Z")
+RESPONSES_PATH = re.compile(r"v1/responses(?:/compact)?\Z")
 STORED_PATH = re.compile(
-    r"v1/(?:responses/[^/]+(?:/(?:cancel|input_items))?|conversations(?:/[^/]+(?:/items(?:/[^/]+)?)?)?)\Z"
+    r"v1/(?:responses/(?!compact\Z)[^/]+(?:/(?:cancel|input_items))?|conversations(?:/[^/]+(?:/items(?:/[^/]+)?)?)?)\Z"
 )
 
-NOT_SERVED = "compact"
-"""The path of the API that is not served; it is no id of a response."""
-
-INPUT_TOKENS = "input_tokens"
-
 Methods = Mapping[str, Endpoint[Dialect]]
+
+_FIXED: Mapping[str, Methods] = {"input_tokens": {"POST": input_tokens_count}, "compact": {"POST": response_compact}}
+"""Paths behind `/v1/responses` that are no ids of responses."""
 
 _RESPONSES: Mapping[str, Methods] = {
     "": {"GET": response_read, "DELETE": response_remove},
@@ -51,10 +49,8 @@ def _route(path: str) -> Methods:
         return _CONVERSATIONS[len(rest)]
     if not rest:
         return {"POST": response_create}
-    if rest == [NOT_SERVED]:
-        raise NotFound("There is nothing at this path.")
-    if rest == [INPUT_TOKENS]:
-        return {"POST": input_tokens_count}
+    if len(rest) == 1 and rest[0] in _FIXED:
+        return _FIXED[rest[0]]
     return _RESPONSES[rest[1] if len(rest) > 1 else ""]
 
 

@@ -71,7 +71,8 @@ def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
     documented, table = model_gateway_paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
     stored = {
-        f"/v1/responses{rest}" for rest in ("", "/input_tokens", *(f"/{{response_id}}{end}" for end in ("", *STORED)))
+        f"/v1/responses{rest}"
+        for rest in ("", "/compact", "/input_tokens", *(f"/{{response_id}}{end}" for end in ("", *STORED)))
     }
     talks = {f"/v1/conversations{rest}" for rest in ("", *(f"/{{conversation_id}}{end}" for end in TALKS))}
     assert fixed | stored | talks | {"/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)

@@ -129,7 +129,7 @@ async def test_a_conversation_that_cannot_be_used_is_refused(
 ) -> None:
     conversation = await opened(api)
     asked = {"model": "c:m", "input": "One"}
-    refusals = [
+    refusals: list[tuple[Json, int, str]] = [
         ({"conversation": "conv_none"}, 404, "conversation"),
         ({"conversation": 7}, 400, "conversation"),
         ({"conversation": {}}, 400, "conversation"),
@@ -144,7 +144,7 @@ async def test_a_conversation_that_cannot_be_used_is_refused(
         theirs = await rival.post(RESPONSES, {**asked, "conversation": conversation})
     assert (theirs.status, theirs.json["error"]["code"]) == (404, "conversation_not_found")
     for method, path in (("GET", ""), ("POST", ""), ("DELETE", ""), ("GET", "/items"), ("POST", "/items")):
-        payload = {"metadata": {}, "items": []}
+        payload: Json = {"metadata": {}, "items": []}
         refused = await rival.ask(method, f"{URL}/{conversation}{path}", payload)
         assert refused.json["error"]["code"] == "conversation_not_found", (method, path)
     assert provider.requests == []

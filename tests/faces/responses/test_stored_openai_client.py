@@ -161,7 +161,7 @@ def test_conversations_are_kept_read_and_added_to(openai_client: openai.OpenAI, 
     added = openai_client.conversations.items.create(
         conversation.id, items=[{"type": "message", "role": "user", "content": "Bye."}]
     )
-    item = openai_client.conversations.items.retrieve(added.data[0].id, conversation_id=conversation.id)
+    item: Any = openai_client.conversations.items.retrieve(str(added.data[0].id), conversation_id=conversation.id)
     assert texts_of([item]) == ["Bye."]
     assert openai_client.conversations.items.delete(item.id, conversation_id=conversation.id).id == conversation.id
     changed = openai_client.conversations.update(conversation.id, metadata={"topic": "done"})
@@ -169,3 +169,15 @@ def test_conversations_are_kept_read_and_added_to(openai_client: openai.OpenAI, 
     assert openai_client.conversations.delete(conversation.id).deleted
     with pytest.raises(openai.NotFoundError):
         openai_client.conversations.retrieve(conversation.id)
+
+
+def test_a_conversation_is_compacted_and_goes_on(openai_client: openai.OpenAI, plain: Upstream) -> None:
+    first = openai_client.responses.create(model="plain:hello", input="My name is Ann.")
+    compact = openai_client.responses.compact(model="plain:hello", previous_response_id=first.id)
+    assert [item.type for item in compact.output] == ["message", "compaction"]
+    assert compact.usage.total_tokens == 18
+    items: Any = [*(item.to_dict() for item in compact.output), {"role": "user", "content": "Who am I?"}]
+    openai_client.responses.create(model="plain:hello", input=items)
+    said = plain.requests()[-1]["messages"]
+    assert [message["role"] for message in said] == ["user", "system", "user"]
+    assert "Hello, world." in str(said[1]["content"])
