@@ -8,6 +8,7 @@ from core_app import database, jsontext
 from core_app.errors import BadRequest
 from edge_app.followers import FOLLOWERS
 from edge_app.sse.consumer import EventView, OpenStream, stream_chunks
+from edge_app.sse.frames import HEARTBEAT_COMMENT
 from edge_app.sse.writer import write_stream
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
@@ -31,7 +32,7 @@ class ResponseView(EventView):
         self._last: bytes | None = None
 
     def retry(self) -> bytes:
-        """Returns nothing: the official clients take every frame for an event."""
+        """Returns nothing: this API resumes by the number of an event, with the same bytes every time."""
         return b""
 
     async def prepare(self, events: Sequence[StoredEvent]) -> None:
@@ -50,9 +51,9 @@ class ResponseView(EventView):
         """True for the response's end."""
         return event_type(event) in LAST_TYPES
 
-    def heartbeat(self, position: Position) -> bytes:
-        """Returns a comment: this API resumes by the number of an event."""
-        return b": heartbeat\n\n"
+    def heartbeat(self, position: Position, *, behind: bool) -> bytes:
+        """Returns a comment; there are no positions but the numbers of events."""
+        return HEARTBEAT_COMMENT
 
     def render_dropped(self, after: Position, dropped: Dropped) -> bytes:
         """Returns nothing: the stream ends, and its client comes back with the number that it has."""
