@@ -17,6 +17,7 @@ from responses_app.assembly import Assembly, Json
 from responses_app.conversations import items_add
 from responses_app.events import ResponseEvent
 from responses_app.models import ResponseStatus, StoredResponse
+from responses_app.references import references_add
 from responses_app.wire import Stamp, body_text, end_response, ended_status, last_type
 
 PAGE = 1000
@@ -87,6 +88,7 @@ def response_end(row: StoredResponse, response: Mapping[str, Any], status: Respo
     row.status, row.body = status, body_text({**response, "status": status.value})
     row.output = jsontext.encode_text(response.get("output") or [])
     row.save(update_fields=["status", "body", "output", "updated_at"])
+    references_add(row, response.get("output") or ())
     response_join(row)
     # Its response is in the row, which changes no more.
     _append(row, [{"type": last_type(status)}])

@@ -27,6 +27,7 @@ from responses_app.events import LAST_TYPES
 from responses_app.fenced_log import FencedLog
 from responses_app.items import join_items, output_text
 from responses_app.models import StoredResponse
+from responses_app.references import references_resolve
 from responses_app.selectors import ConversationPlace, chain_items, place_items
 from responses_app.services import RUN_MARK
 from tenants_app.models import Tenant
@@ -134,6 +135,7 @@ def _load(pk: int) -> tuple[Envelope, Principal]:
     row = StoredResponse.objects.get(pk=pk)
     history = _history(row)
     whole = compactions_open(join_items([*history, row.input]), row.tenant_id)
+    whole = references_resolve(whole, row.tenant_id)
     envelope = Envelope.open(row.request.encode()).with_changes({"input": whole})
     key = row.api_key
     slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)

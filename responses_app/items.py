@@ -62,6 +62,11 @@ def replayed_items(text: str) -> str:
     return jsontext.encode_text(_replay(jsontext.decode(text)))
 
 
+def replayed_item(item: Json) -> Json | None:
+    """Returns one item as requests show it to a model; None for one that is left out."""
+    return _replayed(item) if _is_replayed(item) else None
+
+
 def _replay(items: Sequence[Json]) -> list[Json]:
     return [_replayed(item) for item in items if _is_replayed(item)]
 

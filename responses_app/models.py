@@ -119,3 +119,17 @@ class StoredResponse(models.Model):
     def finished(self) -> bool:
         """True when the response changes no more."""
         return self.status not in UNFINISHED
+
+
+class ResponseItem(models.Model):
+    """The id of an item of a response's output, by which requests may refer to it."""
+
+    tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT, db_index=False)
+    response = models.ForeignKey(StoredResponse, models.CASCADE, related_name="items")
+    public_id = models.CharField(max_length=128)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "public_id"], name="response_item_id")]
+
+    def __str__(self) -> str:
+        return self.public_id

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core_app import database
 from inference_app.relay import Envelope
 from inference_app.relay.large_bodies import run_for_size
 from responses_app.compaction import compactions_open
 from responses_app.items import input_items, join_items
+from responses_app.references import has_references, references_resolve
 from responses_app.request import STATE_FIELDS, StateRequest
 from responses_app.selectors import ConversationPlace, chain_items, conversation_read
 from tenants_app.principal import Principal
@@ -33,7 +34,12 @@ async def request_prepare(envelope: Envelope, state: StateRequest, principal: Pr
     elif state.previous_id is not None:
         history = await database.run(chain_items, principal.tenant_id, state.previous_id)
     size = envelope.size + sum(map(len, history))
-    return await run_for_size(size, _prepare, envelope, history, principal.tenant_id, place)
+    prepared = await run_for_size(size, _prepare, envelope, history, principal.tenant_id, place)
+    given = prepared.envelope.fields.get("input")
+    if given is None or not has_references(whole := bytes(memoryview(given))):
+        return prepared
+    resolved = await database.run(references_resolve, whole, principal.tenant_id)
+    return replace(prepared, envelope=prepared.envelope.with_changes({"input": resolved}))
 
 
 def _prepare(envelope: Envelope, history: list[str], tenant_id: int, place: ConversationPlace | None) -> Prepared:

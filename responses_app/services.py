@@ -25,6 +25,7 @@ from responses_app.dialect import ResponsesDialect
 from responses_app.events import ResponseEvent
 from responses_app.items import excerpt
 from responses_app.models import Conversation, ResponseStatus, StoredResponse
+from responses_app.references import references_add
 from responses_app.request import StateRequest
 from responses_app.selectors import ConversationPlace, response_get
 from responses_app.wire import Json, Stamp, body_text
@@ -78,6 +79,7 @@ def response_store(*, principal: Principal, given: ForegroundResponse) -> None:
             output=jsontext.encode_text(given.response.get("output") or []),
             end_user=given.state.end_user,
         )
+        references_add(row, given.response.get("output") or ())
         response_join(row)
 
 
