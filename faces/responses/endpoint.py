@@ -5,10 +5,12 @@ Routing, retries, fallbacks, circuits and metering are those of the relay.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from core_app import database
 from core_app.jsontext import decode
+from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone, Message, Send, header
 from edge_app.http.response import JSON, send_response
 from faces.responses.http import Exchange
@@ -36,7 +38,9 @@ async def response_create(exchange: Exchange) -> None:
     input_check(envelope)
     state = read_state(envelope, exchange.principal)
     if state.background:
-        await _run_in_background(exchange, body, envelope, state)
+        # Before anything starts: a client that is refused its stream would ask for another response.
+        with FOLLOWERS.track(exchange.principal) if envelope.streamed else nullcontext():
+            await _run_in_background(exchange, body, envelope, state)
         return
     prepared = await request_prepare(envelope, state, exchange.principal)
     del body, envelope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core_app import database
 from core_app.errors import BadRequest
+from edge_app.followers import FOLLOWERS
 from edge_app.http.query import Query, query_of, whole_number
 from faces.responses.http import Exchange, read_object
 from faces.responses.stream import send_events
@@ -25,7 +26,9 @@ async def response_read(exchange: Exchange) -> None:
         await exchange.send_json(200, response_to_wire(row))
         return
     after = query.get("starting_after", "-1")
-    await send_events(exchange, row, -1 if after == "-1" else whole_number(after, "starting_after"))
+    number = -1 if after == "-1" else whole_number(after, "starting_after")
+    with FOLLOWERS.track(exchange.principal):
+        await send_events(exchange, row, number)
 
 
 async def response_remove(exchange: Exchange) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
-from edge_app.followers import FOLLOWERS
 from edge_app.sse.consumer import EventView, OpenStream, stream_chunks
 from edge_app.sse.frames import HEARTBEAT_COMMENT
 from edge_app.sse.writer import write_stream
@@ -61,14 +60,14 @@ class ResponseView(EventView):
 
 
 async def send_events(exchange: Exchange, row: StoredResponse, starting_after: int) -> None:
-    """Sends the events behind `starting_after`, until the response's end or the client's."""
+    """Sends the events behind `starting_after`, until the response's end or the client's. The caller counts the stream
+    (`FOLLOWERS.track`), before it starts what the stream is of."""
     opened = await database.run(_open, row, starting_after)
-    with FOLLOWERS.track(exchange.principal):
-        generations = opened.here.generations
-        async with Follower(opened.stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
-            exchange.started = True
-            chunks = stream_chunks(follower, opened, exchange.principal, INFERENCE)
-            await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers)
+    generations = opened.here.generations
+    async with Follower(opened.stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
+        exchange.started = True
+        chunks = stream_chunks(follower, opened, exchange.principal, INFERENCE)
+        await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers)
 
 
 def _open(row: StoredResponse, starting_after: int) -> OpenStream:

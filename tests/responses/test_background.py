@@ -302,6 +302,26 @@ async def test_an_idempotency_key_starts_one_response(api: Client, settings: Any
     assert len(provider.requests) == 1
 
 
+async def test_a_client_with_too_many_streams_starts_nothing(api: Client, settings: Any) -> None:
+    settings.GATEWAY_MAX_FOLLOWERS_PER_TENANT = 0
+    async with scripted(settings, streamed("Hi")):
+        assert (await api.post(URL, STREAMED)).status == 429
+    assert await StoredResponse.objects.acount() == 0
+
+
+async def test_aborting_the_run_natively_cancels_the_response(api: Client, settings: Any) -> None:
+    gate = asyncio.Event()
+    async with scripted(settings, streamed("Hel", "lo", gate=gate)), posted(api, STREAMED) as reader:
+        created = await reader.next()
+        await reader.next_of("response.output_text.delta")
+        session = await AgentSession.objects.aget()
+        assert (await api.post(f"/v1/sessions/{session.public_id}/abort", {})).status == 202
+        last = (await reader.read_to_end())[-1]
+        gate.set()
+    assert last.data["response"]["status"] == "cancelled"
+    assert (await api.get(f"{URL}/{created.data['response']['id']}")).json == last.data["response"]
+
+
 async def test_deleting_leaves_nothing_behind(api: Client, settings: Any) -> None:
     gate = asyncio.Event()
     async with scripted(settings, streamed("Hel", "lo", gate=gate)):
