@@ -187,7 +187,7 @@ class UpstreamCall:
         else:
             model, unknown = target.candidate.model, unknown_fields(config, target)
             directed = envelope.body_for(model, leave_out=unknown, limit=limit)
-            converted = Envelope.open(converter.request(directed, limits))
+            converted = Envelope.open(converter.request(directed, limits, envelope.model))
             body, strip = converted.body_for(named, include_usage=counts, leave_out=refuses), False
         if not envelope.streamed:
             return body, None
