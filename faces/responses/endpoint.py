@@ -66,7 +66,9 @@ async def _relay(exchange: Exchange, prepared: Prepared, recording: Recording | 
     )
     async with exchange.watch() as watch, upstream_call(request) as upstream:
         envelope.forget_body()
-        exchange.release_body()
+        if recording is None:
+            # Of a response that is stored, the input stays in memory until its end.
+            exchange.release_body()
         if upstream.wire == NATIVE["responses"]:
             dialect.pass_through()
         exchange.started = recording is None or request.streamed
