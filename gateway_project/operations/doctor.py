@@ -32,6 +32,7 @@ from events_app.lease import leases_stale
 from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.databases import APPLICATION, max_connections
 from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
+from gateway_project.operations.mcp_servers import check_mcp_servers
 from gateway_project.operations.secret_rotation import secrets_reseal
 from inference_app.catalogue.config import MODELS, models_config
 from inference_app.catalogue.overlay import overlay_now
@@ -363,6 +364,7 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
     "waiting runs": check_waiting_runs,
     "ledger": check_ledger,
     "snapshots": check_snapshots,
+    "mcp servers": check_mcp_servers,
 }
 
 
