@@ -9,7 +9,6 @@ from __future__ import annotations
 from pydantic_ai.exceptions import UnexpectedModelBehavior, UserError
 
 from agents_app.engine import Failed
-from core_app.errors import BadRequest, GatewayError
 from inference_app.providers.refusal_kind import refusal_kind
 from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, UNRETRYABLE_STATUSES, Fault
 from inference_app.relay.attempt import AttemptFailed
@@ -24,7 +23,7 @@ class ProviderCoolingDown(Exception):
         self.seconds = seconds
 
 
-PROVIDER_ERRORS = (AttemptFailed, BadRequest, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
+PROVIDER_ERRORS = (AttemptFailed, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
 """Errors for a failing provider, an unreadable response and a request that its wire cannot express, and the error for a
 request that was not sent."""
 
@@ -41,7 +40,7 @@ def failure(error: BaseException, model: str) -> Failed:
         return _failed_attempt(error, model)
     if isinstance(error, ProviderCoolingDown):
         return Failed("upstream_error", f"The provider of {model} rests after failures.", retryable=True)
-    if isinstance(error, UserError | GatewayError):
+    if isinstance(error, UserError):
         return Failed("unprocessable", f"{model} cannot take a part of this conversation.")
     return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)
 

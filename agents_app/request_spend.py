@@ -18,7 +18,6 @@ from agents_app.context_window import CHARACTERS_PER_TOKEN, estimated_tokens
 from agents_app.engine import Leg, OpenRequest, Usage
 from agents_app.failures import ProviderCoolingDown
 from agents_app.ready_model import ServedModel
-from core_app.errors import GatewayError
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.spend.budgets import Reservation
 from inference_app.spend.usage import Usage as Tokens
@@ -107,4 +106,4 @@ def _is_free(error: BaseException | None) -> bool:
     """True if the provider did not work on the request: it never had it, or refused it."""
     if isinstance(error, AttemptFailed):
         return not error.fault.may_have_cost
-    return isinstance(error, GatewayError | UnexpectedModelBehavior | UserError | ProviderCoolingDown)
+    return isinstance(error, UnexpectedModelBehavior | UserError | ProviderCoolingDown)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings
@@ -19,13 +20,17 @@ from agents_app.provider_model.profiles import profile_of
 from agents_app.provider_model.response_stream import ResponseParts
 from agents_app.ready_model import Feed, Spans, Spending
 from core_app import jsontext
+from core_app.errors import GatewayError, PayloadTooLarge
 from core_app.ids import new_id
 from inference_app.catalogue.config import ProviderEntry
 from inference_app.catalogue.resolution import Candidate
+from inference_app.providers.retry_policy import Fault
+from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.candidate_call import UNRENDERED, CandidateCall
 from inference_app.relay.envelope import open_envelope
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.request import ProviderRequest
+from inference_app.relay.response import RelayedResponse
 
 MAX_DELAY = 30.0
 """Seconds. When a provider asks for a longer pause, there is no retry: the run waits without holding anything."""
@@ -94,7 +99,7 @@ class ProviderModel(Model[None]):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        """Asks the provider; raises AttemptFailed, GatewayError, and UserError for what cannot be expressed."""
+        """Asks the provider; raises AttemptFailed, and UserError for what its wire cannot express."""
         settings, params = self.prepare_request(model_settings, model_request_parameters)
         raw = await self._encode(messages, settings or ModelSettings(), params)
         observer, self._observer = self._observer, None
@@ -104,7 +109,8 @@ class ProviderModel(Model[None]):
         )
         del raw
         call = CandidateCall(request, self._candidate, observer, others=self._others, longest_delay=MAX_DELAY)
-        async with call as response:
+        async with AsyncExitStack() as stack:
+            response = await _enter(stack, call)
             yield ResponseParts(
                 params,
                 _response=response,
@@ -125,3 +131,13 @@ class ProviderModel(Model[None]):
 
         size = estimated_tokens(fetched) * CHARACTERS_PER_TOKEN + data_bytes(fetched)
         return await run_for_size(size, encode)
+
+
+async def _enter(stack: AsyncExitStack, call: CandidateCall) -> RelayedResponse:
+    """Begins the call. The conversion's own refusals become those that the loop knows."""
+    try:
+        return await stack.enter_async_context(call)
+    except PayloadTooLarge:
+        raise AttemptFailed(Fault("status", "request_too_large", 413)) from None
+    except GatewayError as error:
+        raise UserError(error.message) from error

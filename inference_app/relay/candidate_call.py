@@ -15,8 +15,9 @@ from inference_app.catalogue.config import ProviderEntry, Wire, models_config
 from inference_app.catalogue.limits import Limits
 from inference_app.catalogue.resolution import Candidate
 from inference_app.conversion import RequestConverter
-from inference_app.errors import ModelNotFound
+from inference_app.providers.retry_policy import Fault
 from inference_app.relay.asking import Asking, AttemptObserver
+from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.request import ProviderRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.targets import Target
@@ -62,7 +63,8 @@ class CandidateCall:
         config = models_config()
         provider = config.providers.get(self._candidate.provider)
         if provider is None:
-            raise ModelNotFound(self._candidate.name)
+            # It left the configuration since the caller chose it.
+            raise AttemptFailed(Fault("status", "model_not_found", 404))
         asking = Asking(config, self._request, self._observer, self._longest_delay)
         try:
             self._response = await asking.ask(_target(self._candidate, provider), others=self._others)

@@ -6,7 +6,6 @@ import pytest
 from pydantic_ai.exceptions import UnexpectedModelBehavior, UserError
 
 from agents_app.failures import ProviderCoolingDown, failure, outage_seconds
-from core_app.errors import BadRequest
 from inference_app.errors import ProviderRefusal
 from inference_app.providers.retry_policy import Fault, FaultKind
 from inference_app.relay.attempt import AttemptFailed
@@ -51,7 +50,6 @@ def refusal(number: int, message: str = "SECRET", **words: str) -> AttemptFailed
         (ProviderCoolingDown(3.0), "upstream_error", True),
         (UnexpectedModelBehavior("SECRET"), "upstream_error", True),
         (UserError("SECRET"), "unprocessable", False),
-        (BadRequest("SECRET"), "unprocessable", False),
     ],
 )
 def test_a_failure_is_a_sentence_without_the_providers_words(error: Exception, code: str, retryable: bool) -> None:

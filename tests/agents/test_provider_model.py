@@ -24,13 +24,18 @@ from pydantic_ai.tools import ToolDefinition
 
 from agents_app.engine import Attachment, Engine, Failed, Finished, HistoryMessage
 from agents_app.events import MessageDelta, ThinkingDelta
+from agents_app.failures import failure
 from agents_app.provider_model.chat_body import ChatBody
 from agents_app.provider_model.model import ProviderModel
 from agents_app.provider_model.profiles import profile_of
 from agents_app.provider_model.schemas import closed_schema
+from agents_app.ready_model import ServedModel
 from agents_app.registry import engine_get
+from agents_app.request_spend import RequestSpending
+from agents_app.spans import RequestSpans
 from inference_app.catalogue.config import MODELS, Wire, parse
 from inference_app.catalogue.resolution import Candidate
+from inference_app.relay.attempt import AttemptFailed
 from tests.agents.conftest import Upstream
 from tests.agents.engine_contract import SCHEMA
 from tests.agents.recording_leg import World, session_of
@@ -383,6 +388,18 @@ async def test_configured_capabilities_decide_how_an_answer_is_shaped(
     assert await run_to_answer(engine, world) == '{"city":"Rome"}'
     form = upstream.requests()[0].get("response_format", {}).get("type", "json_object")
     assert form == kind
+
+
+async def test_a_provider_that_left_the_configuration_meanwhile_knows_no_model() -> None:
+    asked = ProviderModel(Candidate("gone", "m"), parse(None).providers["vllm"], 1, others=False)
+    leg = World(session_of("gone:m")).leg()
+    served = ServedModel("gone:m", asked, lambda usage: None, observe=asked.observe)
+    with RequestSpending(leg, served, [], None) as spending, RequestSpans(leg, served, []) as spans:
+        asked.observe(spending, spans)
+        with pytest.raises(AttemptFailed) as raised:
+            await asked.request([ModelRequest.user_text_prompt("Hi")], None, ModelRequestParameters())
+    assert failure(raised.value, "gone:m").code == "unprocessable"
+    assert leg.world.requests == 0
 
 
 def build(

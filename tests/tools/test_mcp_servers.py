@@ -35,8 +35,10 @@ def start(settings: Any, tmp_path: Any) -> Iterator[Start]:
     made: list[ScriptedMcp] = []
     sections: dict[str, Any] = {}
 
-    def start(name: str = "s", *, modern: bool = False, **section: Any) -> ScriptedMcp:
-        made.append(ScriptedMcp(modern=modern).start())
+    def start(
+        name: str = "s", *, modern: bool = False, running: ScriptedMcp | None = None, **section: Any
+    ) -> ScriptedMcp:
+        made.append(running or ScriptedMcp(modern=modern).start())
         sections[name] = {"url": made[-1].url, **section}
         settings.GATEWAY_CONFIG.write_text(json.dumps({"mcp": sections}))
         # A serving process looks at its file once a second.
@@ -45,7 +47,7 @@ def start(settings: Any, tmp_path: Any) -> Iterator[Start]:
 
     yield start
     SERVERS.close_all()
-    for each in made:
+    for each in dict.fromkeys(made):
         each.stop()
 
 
@@ -73,6 +75,14 @@ async def stale() -> None:
     async with asyncio.timeout(60):
         while not known.stale:  # noqa: ASYNC110  (it is set on another loop)
             await asyncio.sleep(0.01)
+
+
+async def written_state() -> McpServerState:
+    """Waits until a state is written."""
+    async with asyncio.timeout(60):
+        while not await run(McpServerState.objects.exists):  # noqa: ASYNC110  (it is written on another loop)
+            await asyncio.sleep(0.01)
+    return await run(McpServerState.objects.get)
 
 
 def left_out() -> dict[str | None, str]:
@@ -317,10 +327,12 @@ async def test_an_answer_that_is_too_large_costs_its_call(
 
 
 async def test_a_silent_call_ends_and_leaves_the_connection_as_it_was(session: Session, start: Start) -> None:
-    server = start(timeout_seconds=0.3)
+    server = start()
     await names(session)
+    start(running=server, timeout_seconds=0.3)
     server.hook = _on_call(Answer(silent=True))
     assert (await called(session)).status == "unknown"
+    start(running=server)
     server.hook = lambda method, message, headers: None
     assert (await called(session)).content == "echo"
     assert server.called("initialize") == 1
@@ -343,7 +355,7 @@ async def test_a_server_that_is_away_is_said_with_its_reason(session: Session, s
     server.hook = lambda method, message, headers: Answer(401)
     assert await names(session) == []
     assert left_out() == {None: "It answered 401 Unauthorized."}
-    state = await run(McpServerState.objects.get)
+    state = await written_state()
     assert (state.tenant_id, state.name, state.state) == (None, "s", "unauthorized")
 
 
@@ -351,10 +363,7 @@ async def test_what_is_seen_of_servers_is_kept_for_operators(session: Session, s
     server = start()
     server.tools = [tool("good"), BAD_TOOLS[0]]
     await names(session)
-    async with asyncio.timeout(60):
-        while not await run(McpServerState.objects.exists):  # noqa: ASYNC110  (it is written on another loop)
-            await asyncio.sleep(0.01)
-    state = await run(McpServerState.objects.get)
+    state = await written_state()
     assert (state.name, state.state, state.tools, state.protocol) == ("s", "ok", 1, "2025-11-25")
     assert [each["tool"] for each in state.left_out] == ["lookaround"]
 

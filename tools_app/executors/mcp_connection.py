@@ -248,7 +248,9 @@ class Connection:
 
             # The library tries an older protocol after that, whose answer says less.
             self._fault = f"It answered {status_text(self.denied)}." if self.denied else self._describe(error)
-            logger.warning("mcp_server_failed", extra={"server": self.definition.key.name}, exc_info=True)
+            key = self.definition.key
+            detail = {"server": key.name, "tenant": key.tenant_id, "reason": self._fault, "error": type(error).__name__}
+            logger.warning("mcp_server_failed", extra=detail)
         finally:
             self._end()
             self._ready.set()
