@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
@@ -19,6 +19,8 @@ from tools_app.types import Attachment, CallResult, PlannedCall, ToolRequest, To
 
 if TYPE_CHECKING:
     from inference_app.spend.budgets import Reservation
+
+Written = TypeVar("Written")
 
 __all__ = [
     "Attachment",
@@ -217,6 +219,10 @@ class Leg(Protocol):
     async def call(self, call_id: str) -> CallResult | None:
         """Executes a planned call, or returns the result that it already has. None means that the call is pending and
         the run must wait. Several calls may be executed concurrently."""
+
+    async def transact(self, write: Callable[[], Written]) -> Written:
+        """Calls `write` in a thread, in a transaction that commits only while the lease is held. For engines of rooms
+        above, which have rows of their own about the run."""
 
     async def take_steering(self) -> tuple[str, ...]:
         """Returns the texts that joined the run since this was called last. Each is stored and announced exactly once,

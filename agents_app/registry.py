@@ -36,6 +36,7 @@ _MODULES = {
     "acp": "agents_app.acp.engine",
 }
 _ATTACHMENT_ENGINES = ("demo", "model")
+_of_rooms_above: dict[str, str] = {}
 _loading = threading.Lock()
 
 logger = structlog.get_logger("gateway.agents")
@@ -45,6 +46,12 @@ def engine_modules() -> dict[str, str]:
     """Returns engine modules by name: the gateway's own, and the operator's in GATEWAY_ENGINES (`name=module`)."""
     named = (entry.partition("=") for entry in settings.GATEWAY_ENGINES)
     return {name.strip(): module.strip() for name, _, module in named} | _MODULES
+
+
+def engine_register(name: str, module: str) -> None:
+    """Makes an engine of a room above known, which runs that room's own sessions: no agent can have it as its type. To
+    be called in `AppConfig.ready`; the module is imported when its first leg starts."""
+    _of_rooms_above[name] = module
 
 
 class RegisteredEngine(Engine, Protocol):
@@ -66,7 +73,7 @@ class ResolvedModel:
 
 def engine_get(name: str) -> RegisteredEngine:
     """Returns the engine of this name. Raises Unprocessable when there is none."""
-    modules = engine_modules()
+    modules = engine_modules() | _of_rooms_above
     if name not in modules:
         raise Unprocessable(f"There is no engine called {name[:64]!r}.", field="agent")
     # Threads that import the same package at once may deadlock on its modules.

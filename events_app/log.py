@@ -119,7 +119,7 @@ def append(
     first, generations = moved.head - len(events) + 1, Generations.parse(moved.bases)
     newest = generations.newest
     stored = [
-        StoredEvent(stream_id, first + index, event.type, run_id, truncate_event(data), None, newest)
+        StoredEvent(stream_id, first + index, event.type, run_id, _fitting(event, data), None, newest)
         for index, event in enumerate(events)
         for data in [vocabulary.encode(event, run_id=run_id, at=at)]
     ]
@@ -130,6 +130,10 @@ def append(
     _deliveries_add(moved, stored)
     transaction.on_commit(lambda: HUB.publish(batches))
     return stored
+
+
+def _fitting(event: Event, data: bytes) -> bytes:
+    return data if event.whole else truncate_event(data)
 
 
 def append_each(stream_ids: Sequence[int], event: Event) -> None:

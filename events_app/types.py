@@ -18,6 +18,9 @@ class Event:
     """Base of all events. A subclass names its `type` and declares its data as fields, in Python's names."""
 
     type: ClassVar[str] = ""
+    whole: ClassVar[bool] = False
+    """True for events that must be read as they were written, whatever their size. All others are shortened above
+    `core_app.event_size.MAX_EVENT_BYTES`."""
 
     def split(self, characters: int) -> Sequence[Event]:
         """The event as one or more events whose texts have at most `characters`; only deltas can be split."""

@@ -194,6 +194,9 @@ GATEWAY_RETENTION_SESSIONS_DAYS = env.int("RETENTION_SESSIONS_DAYS", 0)
 GATEWAY_RETENTION_EVENTS_DAYS = env.int("RETENTION_EVENTS_DAYS", 0)
 GATEWAY_RETENTION_LEDGER_DAYS = env.int("RETENTION_LEDGER_DAYS", 0)
 GATEWAY_RETENTION_AUDIT_DAYS = env.int("RETENTION_AUDIT_DAYS", 0)
+GATEWAY_RETENTION_RESPONSES_DAYS = env.int("RETENTION_RESPONSES_DAYS", 30)
+# Responses whose requests do not say `store`. A tenant's own setting comes first.
+GATEWAY_STORE_RESPONSES = env.bool("STORE_RESPONSES", True)
 GATEWAY_APPROVAL_TIMEOUT_SECONDS = env.int("APPROVAL_TIMEOUT_SECONDS", 86_400)
 # Additional engines, as name=module; the module defines ENGINE.
 GATEWAY_ENGINES: list[str] = env.list("ENGINES", [])
@@ -280,6 +283,7 @@ INSTALLED_APPS = [
     "tools_app",
     "agents_app",
     "sessions_app",
+    "responses_app",
     *FACES,
 ]
 

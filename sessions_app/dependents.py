@@ -6,6 +6,8 @@ these (the sweep of every process, the chores, the commands) reaches all data wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import structlog
 
 from core_app.lifecycle import process_wide
@@ -30,6 +32,10 @@ class Dependent:
 
     def end_user_erase(self, tenant_id: int, end_user: str) -> None:
         """Removes what this end user of the tenant made, before the end user's sessions are removed."""
+
+    def export(self, tenant_id: int, end_user: str | None) -> Iterator[bytes]:
+        """Yields what is stored of the tenant, or of one of its end users, as lines of JSON with a `kind`."""
+        return iter(())
 
 
 class Dependents:
@@ -64,6 +70,11 @@ class Dependents:
         """Erases each dependent's data of the end user."""
         for dependent in self._dependents:
             dependent.end_user_erase(tenant_id, end_user)
+
+    def export(self, tenant_id: int, end_user: str | None) -> Iterator[bytes]:
+        """Yields the lines of each dependent."""
+        for dependent in self._dependents:
+            yield from dependent.export(tenant_id, end_user)
 
 
 DEPENDENTS = process_wide(Dependents())

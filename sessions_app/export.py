@@ -23,13 +23,13 @@ def session_export(session: AgentSession) -> Iterator[bytes]:
     meanwhile, because the lines are incomplete then.
     """
     _erasure_check(session)
-    yield _line("session", wire.session_to_wire(session) | {"systemPrompt": session.system_prompt})
+    yield export_line("session", wire.session_to_wire(session) | {"systemPrompt": session.system_prompt})
     for tool in tools.tools_list(session.stream_id):
-        yield _line("tool", tool)
+        yield export_line("tool", tool)
     for run in Run.objects.filter(session=session).order_by("number").iterator():
-        yield _line("run", wire.run_to_wire(run) | {"text": run.text})
+        yield export_line("run", wire.run_to_wire(run) | {"text": run.text})
     for message in Message.objects.filter(session=session).order_by("number").defer("payload").iterator():
-        yield _line("message", wire.message_to_wire(message))
+        yield export_line("message", wire.message_to_wire(message))
     yield from _events(session)
     _erasure_check(session)
 
@@ -54,9 +54,10 @@ def _events(session: AgentSession) -> Iterator[bytes]:
     while events := log.read(session.stream_id, after=after, limit=_PAGE):
         for event in events:
             data = jsontext.decode(event.data)
-            yield _line("event", {"id": event.position.wire, "event": event.type, "data": data})
+            yield export_line("event", {"id": event.position.wire, "event": event.type, "data": data})
         after = events[-1].offset
 
 
-def _line(kind: str, value: dict[str, Any]) -> bytes:
+def export_line(kind: str, value: dict[str, Any]) -> bytes:
+    """Returns one line of an export."""
     return jsontext.encode({"kind": kind, "exportedAt": clock.iso_ms(clock.now()), **value}) + b"\n"

@@ -303,6 +303,7 @@ def _principal(tenant: Tenant, rpm: int, **identity: Any) -> Principal:
         tenant_slug=tenant.slug,
         approvals_in_sessions=tenant.approvals_in_sessions,
         allow_private=tenant.allow_private,
+        stores_responses=tenant.stores_responses,
         default_model=tenant.default_model,
         default_agent=tenant.default_agent,
         **identity,

@@ -63,6 +63,9 @@ class Principal:
     end_user: str | None = None
     """The person that a token was issued for; prompts are theirs, whatever a client says. None: the client says."""
 
+    stores_responses: bool | None = None
+    """Whether responses are stored that do not say so themselves. None: GATEWAY_STORE_RESPONSES decides."""
+
     default_model: str | None = None
     default_agent: str | None = None
 

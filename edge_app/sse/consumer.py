@@ -51,6 +51,10 @@ class EventView(ABC):
         """True when the stream is over after this event."""
         return False
 
+    def retry(self) -> bytes:
+        """Returns the line with the reconnection delay; none for protocols whose streams are the same every time."""
+        return retry_field()
+
     def opening(self) -> bytes:
         """Returns the frames that come before all events."""
         return b""
@@ -130,7 +134,7 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
             with FOLLOWERS.track(principal):
                 stream_id, generations = opened.stream_id, opened.here.generations
                 async with Follower(stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
-                    chunks = _chunks(follower, opened, principal, self.required_scope)
+                    chunks = stream_chunks(follower, opened, principal, self.required_scope)
                     await write_stream(self.receive, self.base_send, follower, chunks)
         except GatewayError as error:
             await self._refuse(error)
@@ -155,7 +159,7 @@ class EventStreamConsumer(ChannellessConsumer, ABC):
         await send_error(self.base_send, error, self.error_body(error))
 
 
-async def _chunks(
+async def stream_chunks(
     follower: Follower, stream: OpenStream, principal: Principal, required_scope: str
 ) -> AsyncIterator[bytes]:
     """Yields the retry delay, what is no longer kept, and then all frames of a batch together, until the stream ends.
@@ -163,7 +167,8 @@ async def _chunks(
     The heartbeat comes in time on a busy stream whose events are all filtered out, too.
     """
     clock, view = asyncio.get_running_loop().time, stream.view
-    yield retry_field() + view.opening()
+    if opening := view.retry() + view.opening():
+        yield opening
     if stream.dropped is not None:
         yield view.render_dropped(stream.start, stream.dropped)
     if stream.over:

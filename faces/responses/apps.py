@@ -6,6 +6,6 @@ from django.apps import AppConfig
 
 
 class FaceConfig(AppConfig):
-    """A face without models: nothing is stored yet."""
+    """A face without models: `responses_app` has what is stored."""
 
     name = "faces.responses"

@@ -1,4 +1,4 @@
-"""The face of OpenAI's Responses API as one value."""
+"""The face of OpenAI's Responses and Conversations APIs as one value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.conf import settings
 
 from edge_app.face import Face, Route
 from faces.responses.http import render_error
-from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS
+from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS, STORED_PATH
 
 
 def body_limit(path: str) -> int:
@@ -24,11 +24,20 @@ FACE = Face(
             # The relay has buckets of its own.
             counted=False,
             frequent=("/v1/responses",),
+            templates=("/v1/responses", "/v1/responses/compact"),
+        ),
+        Route(
+            path=STORED_PATH,
+            application=RESPONSES_PATHS,
             templates=(
-                "/v1/responses",
+                "/v1/responses/input_tokens",
                 "/v1/responses/{response_id}",
                 "/v1/responses/{response_id}/cancel",
                 "/v1/responses/{response_id}/input_items",
+                "/v1/conversations",
+                "/v1/conversations/{conversation_id}",
+                "/v1/conversations/{conversation_id}/items",
+                "/v1/conversations/{conversation_id}/items/{item_id}",
             ),
         ),
     ),

@@ -1,24 +1,213 @@
-"""The Responses face's share of the OpenAPI document: the endpoint that a provider answers."""
+"""The Responses face's share of the OpenAPI document.
+
+Objects are those of the official API; only what the gateway reads itself is described, everything else is allowed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from inference_app.openapi import MODEL, OPENAI, STREAM, TAG, openai_error, relayed_operation
+from inference_app.openapi import (
+    ANYTHING,
+    MODEL,
+    OPENAI,
+    STREAM,
+    TAG,
+    error_responses,
+    object_schema,
+    openai_error,
+    reference,
+    relayed_operation,
+)
 
+_FLAG: Schema = {"type": ["boolean", "null"]}
 _INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
+_STATE: Schema = {
+    "store": {**_FLAG, "description": "Keep the response; true unless the tenant or the gateway says otherwise."},
+    "background": {**_FLAG, "description": "Run the response in the background; it is stored."},
+    "previous_response_id": {"type": ["string", "null"], "description": "The stored response to continue."},
+    "conversation": {
+        "anyOf": [{"type": ["string", "null"]}, object_schema({"id": {"type": "string"}})],
+        "description": "The conversation to read and to add to.",
+    },
+}
+_ERRORS = (400, 401, 403, 404, 413, 429, 500, 503)
+_PAGING: Mapping[str, tuple[Schema, str]] = {
+    "limit": ({"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Items on a page."),
+    "after": ({"type": "string"}, "The id of the last item of the page before."),
+    "order": ({"enum": ["asc", "desc"], "default": "desc"}, "By age; the newest come first."),
+}
+_READING: Mapping[str, tuple[Schema, str]] = {
+    "stream": ({"type": "boolean"}, "Send the events of a response in the background in place of the response."),
+    "starting_after": ({"type": "integer", "minimum": 0}, "The `sequence_number` behind which the events begin."),
+}
 
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
-    operation = relayed_operation("createResponse", "Create a response, which is not stored", _INPUT, OPENAI)
-    return {"/v1/responses": {"post": operation}}
+    one, stored = "/v1/responses/{response_id}", reference("StoredResponse")
+    return {
+        "/v1/responses": {"post": _create()},
+        one: {
+            "get": _operation("getResponse", "Get a response, or its events", stored, query=_READING, streams=True),
+            "delete": _operation("deleteResponse", "Delete a response", reference("DeletedResponse")),
+        },
+        "/v1/responses/compact": {"post": _compact()},
+        "/v1/responses/input_tokens": {
+            "post": _operation(
+                "countInputTokens",
+                "Estimate the tokens of an input",
+                object_schema({"object": {"const": "response.input_tokens"}, "input_tokens": {"type": "integer"}}),
+                (),
+                body={"model": {"type": ["string", "null"]}, "input": {"type": ["string", "array", "null"]}, **_STATE},
+            )
+        },
+        **_conversation_paths(),
+        f"{one}/cancel": {"post": _operation("cancelResponse", "Cancel a response in the background", stored)},
+        f"{one}/input_items": {
+            "get": _operation("listInputItems", "List the input of a response", reference("ItemList"), query=_PAGING)
+        },
+    }
 
 
 def schemas() -> Mapping[str, Schema]:
-    """Returns the error in OpenAI's shape, which the inference face has, too."""
-    return {OPENAI: openai_error()}
+    """Returns the error in OpenAI's shape, which the inference face has, too, and the objects of this API."""
+    stored: Schema = {
+        "id": {"type": "string"},
+        "object": {"const": "response"},
+        "status": {"enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]},
+        "output": {"type": "array", "items": ANYTHING},
+    }
+    deleted: Schema = {"id": {"type": "string"}, "object": {"const": "response"}, "deleted": {"const": True}}
+    nullable: Schema = {"type": ["string", "null"]}
+    listed: Schema = {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": ANYTHING},
+        "first_id": nullable,
+        "last_id": nullable,
+        "has_more": {"type": "boolean"},
+    }
+    return {
+        OPENAI: openai_error(),
+        "StoredResponse": {**object_schema(stored), "additionalProperties": {}},
+        "DeletedResponse": object_schema(deleted),
+        "Conversation": object_schema(
+            {
+                "id": {"type": "string"},
+                "object": {"const": "conversation"},
+                "created_at": {"type": "integer"},
+                "metadata": ANYTHING,
+            }
+        ),
+        "DeletedConversation": object_schema({**deleted, "object": {"const": "conversation.deleted"}}),
+        "ItemList": object_schema(listed),
+    }
 
 
-DOCUMENT = FaceDocument(tags=(TAG,), paths=paths, schemas=schemas)
+def _conversation_paths() -> Mapping[str, Schema]:
+    root = "/v1/conversations"
+    one, whole = f"{root}/{{conversation_id}}", reference("Conversation")
+    items, item = f"{one}/items", f"{one}/items/{{item_id}}"
+    metadata: Schema = {"type": ["object", "null"], "additionalProperties": {"type": "string", "maxLength": 512}}
+    added: Schema = {"type": "array", "items": ANYTHING, "maxItems": 20}
+    create = {"items": {**added, "type": ["array", "null"]}, "metadata": metadata}
+    conversation, in_items, both = ("conversation_id",), ("conversation_id",), ("conversation_id", "item_id")
+    return {
+        root: {"post": _operation("createConversation", "Create a conversation", whole, (), body=create)},
+        one: {
+            "get": _operation("getConversation", "Get a conversation", whole, conversation),
+            "post": _operation(
+                "updateConversation",
+                "Replace a conversation's metadata",
+                whole,
+                conversation,
+                body={"metadata": metadata},
+                required=("metadata",),
+            ),
+            "delete": _operation(
+                "deleteConversation", "Delete a conversation", reference("DeletedConversation"), conversation
+            ),
+        },
+        items: {
+            "get": _operation("listConversationItems", "List items", reference("ItemList"), in_items, query=_PAGING),
+            "post": _operation(
+                "addConversationItems",
+                "Add items",
+                reference("ItemList"),
+                in_items,
+                body={"items": added},
+                required=("items",),
+            ),
+        },
+        item: {
+            "get": _operation("getConversationItem", "Get an item", ANYTHING, both),
+            "delete": _operation("deleteConversationItem", "Delete an item", whole, both),
+        },
+    }
+
+
+def _create() -> Schema:
+    described = relayed_operation("createResponse", "Create a response", _INPUT, OPENAI)
+    described["requestBody"]["content"]["application/json"]["schema"]["properties"] = {**_INPUT, **_STATE}
+    return described
+
+
+def _compact() -> Schema:
+    described = relayed_operation(
+        "compactConversation", "Compact a conversation", {"model": MODEL}, OPENAI, streams=False
+    )
+    given = {"input": {"type": ["string", "array", "null"]}, "instructions": {"type": ["string", "null"]}}
+    described["requestBody"]["content"]["application/json"]["schema"]["properties"] |= {**given, **_STATE}
+    return described
+
+
+def _operation(
+    name: str,
+    summary: str,
+    shape: Schema,
+    ids: Sequence[str] = ("response_id",),
+    *,
+    query: Mapping[str, tuple[Schema, str]] | None = None,
+    streams: bool = False,
+    body: Schema | None = None,
+    required: Sequence[str] = (),
+) -> Schema:
+    content: Schema = {"application/json": {"schema": shape}}
+    if streams:
+        content["text/event-stream"] = {"schema": {"type": "string", "description": "The response's events."}}
+    described: Schema = {
+        "type": "object",
+        "properties": body,
+        "required": list(required),
+        "additionalProperties": {},
+    }
+    request: Schema = {"required": bool(required), "content": {"application/json": {"schema": described}}}
+    return {
+        "operationId": name,
+        "tags": [TAG],
+        "summary": summary,
+        "parameters": [
+            *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ids),
+            *(
+                {"name": field, "in": "query", "schema": schema, "description": text}
+                for field, (schema, text) in (query or {}).items()
+            ),
+        ],
+        **({} if body is None else {"requestBody": request}),
+        "responses": {"200": {"description": "Done.", "content": content}, **error_responses(_ERRORS, OPENAI)},
+        "x-scope": "inference",
+        "x-dialect": OPENAI,
+    }
+
+
+DOCUMENT = FaceDocument(
+    tags=(TAG,),
+    paths=paths,
+    schemas=schemas,
+    path_parameters={
+        "response_id": "The response's id, `id`.",
+        "conversation_id": "The conversation's id, `id`.",
+        "item_id": "The item's id, `id`.",
+    },
+)

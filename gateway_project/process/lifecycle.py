@@ -68,12 +68,12 @@ class Gateway:
     def parts(self) -> Sequence[Part]:
         """Returns the parts of this process in the order they start; they stop in reverse."""
         legs: Sequence[Part]
+        # Legs of stored responses relay, too.
+        relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         if self.role == "worker":
             legs = (KEEPER, PARKED, RUNNER, JOB_HINTS, SWEEP, AGENT_CHECKS, WEBHOOKS, import_string(_JOBS))
-            models: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, BUDGETS, SHARED, QUOTAS)
-            return (TELEMETRY, CLIENT, SERVERS, *models, HUB, FLUSHER, *legs, COUNTS)
+            return (TELEMETRY, CLIENT, SERVERS, *relay, HUB, FLUSHER, *legs, COUNTS)
         legs = (KEEPER, PARKED, RUNNER, AGENT_CHECKS) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
-        relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         own = dict.fromkeys(part for face in faces() for part in face.parts)
         return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
 

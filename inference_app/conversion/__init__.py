@@ -9,7 +9,7 @@ from __future__ import annotations
 from inference_app.conversion.converter import ClientDialect, RequestConverter
 from inference_app.conversion.failures import CompletionError
 from inference_app.conversion.steps import Failure
-from inference_app.conversion.token_estimate import estimate_body_tokens, estimate_tokens
+from inference_app.conversion.token_estimate import estimate_body_tokens, estimate_response_tokens, estimate_tokens
 from inference_app.conversion.usage import Usage
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "RequestConverter",
     "Usage",
     "estimate_body_tokens",
+    "estimate_response_tokens",
     "estimate_tokens",
 ]

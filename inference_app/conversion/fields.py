@@ -27,8 +27,8 @@ REFUSED: Mapping[Dialect, Mapping[str, str]] = {
         "audio": _ANSWER,
     },
     "responses": {
-        "conversation": "refers to something stored, and this gateway stores no responses.",
-        "prompt": "refers to something stored, and this gateway stores no responses.",
+        "conversation": "refers to something that is not stored here.",
+        "prompt": "refers to something that is not stored here.",
     },
 }
 """Fields that are refused before a provider of another wire, and why."""

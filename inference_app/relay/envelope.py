@@ -125,11 +125,15 @@ class Envelope:
 
     def with_value(self, name: str, value: bytes) -> Envelope:
         """Returns the request with another value of one field, as JSON."""
-        return Envelope.open(self._rewrite({name: value}))
+        return self.with_changes({name: value})
 
     def without(self, name: str) -> Envelope:
         """Returns the request without one field."""
-        return Envelope.open(self._rewrite({name: None}))
+        return self.with_changes({name: None})
+
+    def with_changes(self, changes: Mapping[str, bytes | None]) -> Envelope:
+        """Returns the request with other values, as JSON, and without the fields that are None in `changes`."""
+        return Envelope.open(self._rewrite(changes)) if changes else self
 
     def body_for(
         self,

@@ -50,6 +50,11 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BLANK_TEXT = re.compile(rb'"text":\s*"(?:\s|\\[nrt])*"')
 
 
+def is_gateway_id(item_id: str) -> bool:
+    """True for the id of a reasoning item that a converter made, which no provider has stored."""
+    return _GATEWAY_ID.fullmatch(item_id) is not None
+
+
 class _Item(msgspec.Struct):
     """An item of the Responses API's `input`."""
 

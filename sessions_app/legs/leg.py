@@ -32,7 +32,7 @@ from events_app.flusher import FLUSHER
 from events_app.types import Event
 from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
-from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
+from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, run_fenced, steering_deliver
 from sessions_app.legs.history import (
     attachment_read,
     history_load,
@@ -181,6 +181,10 @@ class RunnerLeg:
             return result
         stored = await self._in_database(result_attachments, session_id=self._start.session.pk, call_id=call_id)
         return replace(result, attachments=stored)
+
+    async def transact(self, write: Callable[[], R]) -> R:
+        """See `Leg.transact`."""
+        return await self._in_database(run_fenced, self._start.fence, write)
 
     async def take_steering(self) -> tuple[str, ...]:
         """See `Leg.take_steering`."""

@@ -50,6 +50,8 @@ class SessionRequest:
     outage_policy: str = "wait"
     approvals: Mapping[str, str] = field(default_factory=dict)
     messages: Sequence[ImportedMessage] = ()
+    engine: str | None = None
+    """Set by rooms above that registered an engine of their own (`engine_register`), which alone knows the model."""
 
 
 def session_create(*, principal: Principal, request: SessionRequest) -> AgentSession:
@@ -94,6 +96,8 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
 
 
 def _resolve_model(principal: Principal, request: SessionRequest) -> agents.ResolvedModel:
+    if request.engine is not None and request.model is not None:
+        return agents.ResolvedModel(request.engine, request.model, "", request.model)
     if request.model is not None:
         return agents.model_resolve(request.model, principal=principal)
     assert request.agent is not None
@@ -195,13 +199,26 @@ def session_close(*, principal: Principal, public_id: str) -> None:
     """Ends all unfinished runs with the reason `deleted`, and closes the session. Does nothing if it is closed."""
     with write_transaction():
         session = session_lock(principal, public_id, writing=False)
-        if session.closed_at is not None:
-            return
-        session.closed_at = clock.now()
-        session.save(update_fields=["closed_at"])
+        if session.closed_at is None:
+            session_finish(session)
+
+
+def session_stop_runs(session: AgentSession, *, message: str) -> None:
+    """Aborts all unfinished runs of a session, for an operator."""
+    with write_transaction():
+        log.lock(session.stream_id)
+        session.refresh_from_db()
         for run in runs_unfinished(session.pk).order_by("number"):
-            run_stop(session=session, run=run, reason="deleted", message="The session was deleted.")
-        outside_calls_cancel(stream_id=session.stream_id, reason="The session was deleted.")
-        session.state = SessionState.CLOSED
-        session.save(update_fields=["state"])
-        log.append(session.stream_id, [SessionClosed()])
+            run_stop(session=session, run=run, reason="aborted", message=message)
+
+
+def session_finish(session: AgentSession) -> None:
+    """Closes an open session, whose stream the caller has locked."""
+    session.closed_at = clock.now()
+    session.save(update_fields=["closed_at"])
+    for run in runs_unfinished(session.pk).order_by("number"):
+        run_stop(session=session, run=run, reason="deleted", message="The session was deleted.")
+    outside_calls_cancel(stream_id=session.stream_id, reason="The session was deleted.")
+    session.state = SessionState.CLOSED
+    session.save(update_fields=["state"])
+    log.append(session.stream_id, [SessionClosed()])

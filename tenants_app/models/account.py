@@ -45,6 +45,12 @@ class Tenant(models.Model):
         """True when this tenant's callbacks may go to private addresses even without GATEWAY_CALLBACK_ALLOW_PRIVATE."""
         return bool(self.settings.get("allow_private", False))
 
+    @property
+    def stores_responses(self) -> bool | None:
+        """The tenant's own setting for responses that do not say `store`; None without one."""
+        own = self.settings.get("store_responses")
+        return None if own is None else bool(own)
+
     def rpm_beside(self, key_rpm: int) -> int:
         """The limit of all keys together, for a request with a key of `key_rpm`; 0 means none.
 

@@ -30,6 +30,8 @@ SETTINGS: Mapping[str, type] = {
     "retention_events_days": int,
     "retention_ledger_days": int,
     "retention_audit_days": int,
+    "retention_responses_days": int,
+    "store_responses": bool,
 }
 """The settings that this version reads. Unknown ones are stored unchanged."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agents_app.engine import Attachment, Completion, HistoryMessage, RunSpec, SessionSpec, Usage
+from agents_app.engine import Attachment, Completion, HistoryMessage, RunSpec, SessionSpec, Usage, Written
 from core_app.ids import new_id
 from events_app.types import Event
 from inference_app.spend.budgets import Reservation
@@ -136,6 +136,9 @@ class RecordingLeg:
     def begin_request(self, estimate: Callable[[], Usage]) -> RecordingRequest:
         self.world.requests += 1
         return RecordingRequest(self.world, self.world.requests)
+
+    async def transact(self, write: Callable[[], Written]) -> Written:
+        return write()
 
     async def emit(self, event: Event) -> None:
         dying = self._step()

@@ -63,10 +63,19 @@ def test_every_path_is_documented_and_no_other() -> None:
     assert set(document()["paths"]) - set(model_gateway_paths()) == views | consumers
 
 
+STORED = ("/cancel", "/input_items")
+TALKS = ("", "/items", "/items/{item_id}")
+
+
 def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
     documented, table = model_gateway_paths(), PathTable(faces())
     fixed = {name for name in _FIXED if "{" not in name}
-    assert fixed | {"/v1/responses", "/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
+    stored = {
+        f"/v1/responses{rest}"
+        for rest in ("", "/compact", "/input_tokens", *(f"/{{response_id}}{end}" for end in ("", *STORED)))
+    }
+    talks = {f"/v1/conversations{rest}" for rest in ("", *(f"/{{conversation_id}}{end}" for end in TALKS))}
+    assert fixed | stored | talks | {"/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
     for path, item in documented.items():
         assert table.find(path.replace("{", "").replace("}", "")).face.name in ("inference", "responses")
         if path in _FIXED:

@@ -39,6 +39,7 @@ from tests.benchmarks import (
     processes,
     prompt_acceptance,
     relay,
+    responses,
     retention,
     rpc,
     start_up,
@@ -68,6 +69,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "hostile_tenant": hostile_tenant.measure,
     "hostile_bodies": hostile_bodies.measure,
     "mesh": mesh.measure,
+    "responses": responses.measure,
     "at_scale": at_scale.measure,
 }
 ON_REQUEST = frozenset({"at_scale"})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from faces.responses.stateless import stateless_fields
 from inference_app.conversion.requests import chat_to_messages, chat_to_responses, messages_to_chat, responses_to_chat
+from responses_app.request import STATE_FIELDS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conversions.md").read_text(encoding="utf-8")
 
@@ -24,7 +24,7 @@ def listed(beginning: str) -> set[str]:
 @pytest.mark.parametrize(
     ("beginning", "left_out"),
     [
-        ("Responses, before other wires", (responses_to_chat.LEFT_OUT | {"include"}) - stateless_fields()),
+        ("Responses, before other wires", (responses_to_chat.LEFT_OUT | {"include"}) - set(STATE_FIELDS)),
         ("Messages, before other wires", messages_to_chat.LEFT_OUT),
         ("Chat, before `openai-responses`", chat_to_responses.LEFT_OUT),
         ("Chat, before `anthropic`", chat_to_messages.LEFT_OUT),
@@ -32,8 +32,3 @@ def listed(beginning: str) -> set[str]:
 )
 def test_the_fields_that_are_left_out_are_listed(beginning: str, left_out: set[str]) -> None:
     assert listed(beginning) == left_out
-
-
-@pytest.mark.parametrize("field", sorted(stateless_fields()))
-def test_the_fields_that_are_refused_are_named(field: str) -> None:
-    assert f"`{field}" in PAGE

@@ -33,6 +33,27 @@ async function main() {
   });
   seen.answered = second.output_text;
 
+  const continued = await client.responses.create({ model: "plain:hello", input: "On", previous_response_id: whole.id });
+  seen.continued = (await client.responses.retrieve(continued.id)).previous_response_id === whole.id;
+  seen.items = 0;
+  for await (const item of client.responses.inputItems.list(continued.id)) seen.items += item.type === "message";
+  await client.responses.delete(whole.id);
+
+  const background = client.responses.stream({ model: "plain:reasoning", input: "Hi", background: true });
+  let id = null, last = -1;
+  for await (const event of background) {
+    if (event.type === "response.created") id = event.response.id;
+    last = event.sequence_number;
+    if (last === 4) break;
+  }
+  const resumed = client.responses.stream({ response_id: id, starting_after: last });
+  seen.resumed = [];
+  for await (const event of resumed) seen.resumed.push(event.sequence_number);
+  seen.background = (await resumed.finalResponse()).output_text;
+
+  const slow = await client.responses.create({ model: "plain:slow:1000:50", input: "Hi", background: true });
+  seen.cancelled = (await client.responses.cancel(slow.id)).status;
+
   const aborted = await client.responses.create({ model: "plain:slow:5:1000", input: "Hi", stream: true });
   for await (const event of aborted) if (event.type === "response.output_text.delta") break;
   seen.aborted = true;

@@ -18,6 +18,7 @@ UNKNOWN = {
     "webhook_id": "whk_nobodys", "delivery_id": "dlv_nobodys", "token": "no-token", "provider": "nobody",
     "model_id": "no-model", "server": "no-server",
     "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
+    "response_id": "resp_nobodys", "conversation_id": "conv_nobodys", "item_id": "msg_nobodys",
 }  # fmt: skip
 """Ids that nobody has, by the name of the parameter."""
 

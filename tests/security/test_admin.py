@@ -19,6 +19,7 @@ from core_app import jsontext
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import RoutingRule, Space, Task
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
+from responses_app.models import Conversation, StoredResponse
 from sessions_app.models import AgentSession
 from tenants_app.models import Device, Tenant, User
 from tenants_app.principal import TENANT_SCOPES
@@ -67,6 +68,10 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
     McpServerState.objects.create(tenant=tenant, name=SECRET, state="ok", reason=SECRET)
     space = Space.objects.create(tenant=tenant, public_id=SECRET, metadata=jsontext.encode_text({"name": SECRET}))
     Task.objects.create(tenant=tenant, public_id=SECRET, body="{}", prompt=SECRET, result=f'"{SECRET}"', space=space)
+    talk = Conversation.objects.create(tenant=tenant, public_id=SECRET, metadata=jsontext.encode_text({"a": SECRET}))
+    StoredResponse.objects.create(
+        tenant=tenant, public_id=SECRET, model=SECRET, input="[]", body="{}", conversation=talk, end_user=SECRET
+    )
     RoutingRule.objects.create(tenant=tenant, name=SECRET, keywords=[SECRET], agents=[SECRET])
     return waiting
 

@@ -13,6 +13,7 @@ from agents_app.models import Agent
 from core_app import database
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import Space, Task
+from responses_app.models import Conversation, ConversationItem, StoredResponse
 from sessions_app.models import AgentSession, Run
 from tenants_app.models import AuditEntry
 from tenants_app.principal import SCOPES
@@ -29,7 +30,10 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
-_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server"}
+_OWNERS = {
+    "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
+    "conversation_id",
+}  # fmt: skip
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
@@ -141,6 +145,16 @@ def _documented() -> set[tuple[str, str]]:
     return {(operation.method, operation.template) for operation in operations()}
 
 
+def _stored_response(session: str) -> StoredResponse:
+    """Returns a finished response of the session's tenant, which also gets a conversation with an item."""
+    tenant_id = AgentSession.objects.get(public_id=session).tenant_id
+    talk = Conversation.objects.create(tenant_id=tenant_id, public_id="conv_kin", last_number=1)
+    ConversationItem.objects.create(conversation=talk, number=1, public_id="msg_kin", data='{"id":"msg_kin"}')
+    return StoredResponse.objects.create(
+        tenant_id=tenant_id, public_id="resp_kin", status="completed", model="m", input="[]", body='{"id":"resp_kin"}'
+    )
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(api: Client) -> dict[str, str]:
     """Objects of one tenant: their ids by the names of the parameters."""
@@ -157,8 +171,10 @@ async def place(api: Client) -> dict[str, str]:
     task = (await api.post("/tasks", {"target": agent, "payload": {"task": "hello"}})).json["task_id"]
     while (await api.get(f"/tasks/{task}")).json["status"] != "completed":
         pass
+    response = (await database.run(_stored_response, session)).public_id
     return {
-        **UNKNOWN, "task_id": task, "space_id": space, "agent_id": agent,
+        **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin",
+        "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
     }  # fmt: skip
@@ -221,6 +237,8 @@ def _stored(place: Mapping[str, str]) -> Any:
         WebhookDelivery.objects.filter(endpoint__public_id=place["webhook_id"]).count(),
         list(McpServer.objects.filter(name=place["server"]).values()),
         list(Task.objects.filter(public_id=place["task_id"]).values()),
+        list(StoredResponse.objects.filter(public_id=place["response_id"]).values()),
+        list(Conversation.objects.filter(public_id=place["conversation_id"]).values("metadata", "items__public_id")),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),
         AuditEntry.objects.filter(tenant__slug="acme").count(),

@@ -75,9 +75,7 @@ class InputMessages:
         elif kind == "reasoning":
             self._add_reasoning(path, item)
         elif kind == "item_reference":
-            raise field_error(
-                path, "refers to a stored item, and this gateway stores no responses: send the item itself."
-            )
+            raise field_error(path, "refers to an item that is not stored here: send the item itself.")
         elif kind not in LEFT_OUT:
             raise BadRequest(f"{path} is of a type that cannot be converted.", field=f"{path}.type")
 

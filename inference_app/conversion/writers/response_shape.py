@@ -28,7 +28,7 @@ _DEFAULTS: Json = {
 
 
 def response_shape(request: Json, response_id: str, created_at: int) -> Json:
-    """Returns a response in progress. `store` is always false, because the gateway stores no responses."""
+    """Returns a response in progress. `store` is false: who stores the response says otherwise."""
     reasoning = request.get("reasoning") if isinstance(request.get("reasoning"), dict) else {}
     asked = {name: request[name] for name in _DEFAULTS if request.get(name) is not None}
     text = asked.get("text")

@@ -1,4 +1,4 @@
-"""`manage.py export`: writes a tenant's sessions to standard output, as lines of JSON."""
+"""`manage.py export`: writes a tenant's sessions, responses and conversations to standard output, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from core_app.errors import Conflict
+from sessions_app.dependents import DEPENDENTS
 from sessions_app.export import session_export, sessions_of
 from tenants_app.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Writes sessions with their runs, messages and events as JSON lines."
+    help = "Writes sessions with their runs, messages and events, responses and conversations as JSON lines."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", default="default", help="the tenant's slug")
@@ -26,6 +27,9 @@ class Command(BaseCommand):
         try:
             for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
                 for line in session_export(found):
+                    self.stdout.write(line.decode(), ending="")
+            if session is None:
+                for line in DEPENDENTS.export(owner.pk, end_user):
                     self.stdout.write(line.decode(), ending="")
         except Conflict as error:
             raise CommandError(f"{error.message} Discard the output and export again.") from None

@@ -194,7 +194,8 @@ def question(client: str, model: str, *, stream: bool = False, **more: Any) -> J
     """Returns a request in a client's dialect."""
     asked: Json = {"model": model, **({"stream": True} if stream else {}), **more}
     if client == "responses":
-        return {"input": "Hello?", **asked}
+        # Nothing is stored, so that bytes pass through as they are.
+        return {"input": "Hello?", "store": False, **asked}
     limit = {"max_tokens": 100} if client == "messages" else {}
     return {"messages": [{"role": "user", "content": "Hello?"}], **limit, **asked}
 

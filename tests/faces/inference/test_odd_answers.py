@@ -95,7 +95,7 @@ PROVIDERS, CALLERS = "server_error", "context_length_exceeded"
 
 async def ask_for_failure(relay: RelayClient, code: str, *, stream: bool) -> Heard:
     model = f"everything:response-failed:{code}"
-    return await relay.post("/v1/responses", {"model": model, "input": "Hi", "stream": stream})
+    return await relay.post("/v1/responses", {"model": model, "input": "Hi", "stream": stream, "store": False})
 
 
 async def test_a_response_that_the_provider_failed_is_told_without_its_words(relay: RelayClient) -> None:

@@ -46,6 +46,8 @@ async def test_openais_javascript_client_runs_over_a_provider_of_chat(
     seen = run("openai_client.cjs", "openai", gateway)
     numbers = seen.pop("numbers")
     assert numbers == list(range(len(numbers)))
+    resumed = seen.pop("resumed")
+    assert resumed == list(range(5, 5 + len(resumed)))
     assert seen == {
         "chat": "Hello, world.",
         "chatStream": "Hello, world.",
@@ -53,6 +55,10 @@ async def test_openais_javascript_client_runs_over_a_provider_of_chat(
         "streamed": "Then I answer.",
         "calls": [0, 1],
         "answered": "Tools said: r0 | r1",
+        "continued": True,
+        "items": 1,
+        "background": "Then I answer.",
+        "cancelled": "cancelled",
         "aborted": True,
         "error": [502, "PROVIDER_ERROR"],
     }

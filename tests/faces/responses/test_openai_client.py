@@ -134,24 +134,7 @@ def test_tools_that_were_left_out_are_named(openai_client: openai.OpenAI, plain:
     assert [tool["function"]["name"] for tool in plain.requests()[0]["tools"]] == ["echo"]
 
 
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"store": True}, "store"),
-        ({"background": True}, "background"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-    ],
-)
-def test_what_needs_a_store_is_refused_by_name(
-    openai_client: openai.OpenAI, plain: Upstream, fields: Any, param: str
-) -> None:
-    with pytest.raises(openai.BadRequestError) as refusal:
-        openai_client.responses.create(model="plain:hello", input="Hi", **fields)
-    assert (refusal.value.param, refusal.value.code) == (param, "unsupported_parameter")
-    assert plain.requests() == []
-
-
-def test_a_stored_response_is_not_found(openai_client: openai.OpenAI) -> None:
+def test_an_unknown_response_is_not_found(openai_client: openai.OpenAI) -> None:
     for ask in (openai_client.responses.retrieve, openai_client.responses.delete, openai_client.responses.cancel):
         with pytest.raises(openai.NotFoundError):
             ask("resp_1")

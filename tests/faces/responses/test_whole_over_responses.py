@@ -15,7 +15,7 @@ FUNCTION: Any = {"name": "echo", "parameters": {"type": "object", "properties": 
 
 def test_a_response_passes_through(openai_client: openai.OpenAI, everything: Upstream) -> None:
     answer = openai_client.responses.create(
-        model="gpt:hello", input=[{"role": "user", "content": "Hi"}], metadata={"kept": "yes"}
+        model="gpt:hello", input=[{"role": "user", "content": "Hi"}], metadata={"kept": "yes"}, store=False
     )
     assert (answer.id, answer.output_text) == ("r1", "Hello, world.")
     assert answer.usage is not None

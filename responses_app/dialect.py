@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 
 from core_app.errors import GatewayError
-from edge_app.http.asgi import Message, Send
 from inference_app.catalogue.config import Wire
 from inference_app.conversion import Failure, RequestConverter
 from inference_app.conversion.sse import typed_event
@@ -33,6 +32,8 @@ class ResponsesDialect:
         self._converter: RequestConverter | None = None
         self._first = b""
         self._last = b""
+        self.error: GatewayError | None = None
+        """What the provider's stream broke off with."""
 
     @property
     def converters(self) -> Converters:
@@ -43,21 +44,16 @@ class ResponsesDialect:
         """Notes that the provider speaks the Responses API itself, so no converter ends the stream."""
         self._converter = None
 
-    def remember(self, send: Send) -> Send:
-        """Returns a `send` that remembers the first and the newest bytes of the body."""
-
-        async def send_and_remember(message: Message) -> None:
-            if body := message.get("body"):
-                self._first = self._first or body
-                self._last = body
-            await send(message)
-
-        return send_and_remember
+    def remember(self, data: bytes) -> None:
+        """Remembers the first and the newest bytes of the body that the client has got."""
+        self._first = self._first or data
+        self._last = data
 
     def body(self, error: GatewayError) -> Mapping[str, Any]:
         return OPENAI.body(error)
 
     def event(self, error: GatewayError) -> bytes:
+        self.error = error
         failed = Failure(error_code(error) or "server_error", error.message, error.status)
         return self._end_stream(failed) if self._converter is None else self._converter.fail(failed)
 

@@ -1,0 +1,181 @@
+"""The engine of background responses: a leg relays one response, and commits its events as they come.
+
+What a provider cannot do now is waited for, as in every run; a stream that breaks off begins anew in another leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from django.conf import settings
+
+from agents_app.engine import Failed, Finished, Leg, LegOutcome
+from core_app import database, jsontext
+from core_app.errors import GatewayError, Unavailable
+from inference_app.conversion import exact_json
+from inference_app.conversion.sse import DONE, EventParser
+from inference_app.errors import MinuteBudgetSpent, NoProvider, ProviderFailed
+from inference_app.relay import Envelope, UpstreamRequest, upstream_call
+from responses_app.apps import ENGINE as NAME
+from responses_app.assembly import Json
+from responses_app.attempts import Attempt, attempt_begin, attempt_complete, attempt_count_break
+from responses_app.compaction import compactions_open
+from responses_app.dialect import ResponsesDialect
+from responses_app.errors import ConversationNotFound
+from responses_app.events import LAST_TYPES
+from responses_app.fenced_log import FencedLog
+from responses_app.items import join_items, output_text
+from responses_app.models import StoredResponse
+from responses_app.references import references_resolve
+from responses_app.selectors import ConversationPlace, chain_items, place_items
+from responses_app.services import RUN_MARK
+from tenants_app.models import Tenant
+from tenants_app.principal import INFERENCE, Principal
+
+MAX_ANSWER = 2000
+"""Characters of the text that the run keeps as its answer; the response has all of it."""
+
+_OWN_EVENTS = frozenset({"response.created", "response.in_progress", "response.queued"})
+_WAITED_FOR = (408, 429)
+"""Statuses below 500 of a provider that may answer later."""
+
+
+class _Broken(Exception):
+    """The provider's stream ended before its end."""
+
+
+class QuietDialect(ResponsesDialect):
+    """Ends no stream: the next attempt goes on with it."""
+
+    def event(self, error: GatewayError) -> bytes:
+        self.error = error
+        return b""
+
+
+class ResponseEngine:
+    """The engine; each leg is one attempt."""
+
+    name = NAME
+    builtin_tools: tuple[str, ...] = ()
+
+    async def run_leg(self, leg: Leg) -> LegOutcome:
+        public_id = leg.run.metadata.get(RUN_MARK)
+        if not isinstance(public_id, str):
+            return Failed("not_a_response", "This session belongs to a response; it takes no prompts.")
+        attempt = await leg.transact(partial(attempt_begin, leg.session.tenant_id, public_id))
+        if attempt is None:
+            return Finished("")
+        try:
+            return await _run_attempt(leg, attempt)
+        except GatewayError as error:
+            return _failed(error)
+        except _Broken:
+            return await _broken(leg, attempt, None)
+
+
+async def _run_attempt(leg: Leg, attempt: Attempt) -> LegOutcome:
+    envelope, principal = await database.run(_load, attempt.pk)
+    dialect = QuietDialect()
+    request = UpstreamRequest(
+        kind="responses",
+        envelope=envelope,
+        principal=principal,
+        request_id=f"{leg.run.run_id}.{leg.run.attempt}",
+        dialect=dialect,
+        converters=dialect.converters,
+    )
+    events = FencedLog(leg, attempt.stream_id)
+    try:
+        response = await _relay(request, attempt, events)
+        if dialect.error is not None:
+            return await _broken(leg, attempt, dialect.error)
+        if response is None:
+            raise _Broken
+        await leg.transact(partial(attempt_complete, attempt.pk, response))
+    finally:
+        await events.close()
+    return Finished(output_text(response.get("output") or ())[:MAX_ANSWER])
+
+
+async def _relay(request: UpstreamRequest, attempt: Attempt, events: FencedLog) -> Json | None:
+    """Commits the events of the provider's response, and returns its object as the last one had it."""
+    parser, response = EventParser(), None
+    async with upstream_call(request) as upstream:
+        request.envelope.forget_body()
+        data = upstream.first or await upstream.more()
+        while data:
+            response = await _take(parser.feed(data), attempt, events) or response
+            data = await upstream.more()
+    response = await _take(parser.end(), attempt, events) or response
+    await events.drain()
+    return response
+
+
+async def _take(datas: Iterable[bytes], attempt: Attempt, events: FencedLog) -> Json | None:
+    response: Json | None = None
+    for data in datas:
+        event = None if data.strip() == DONE else exact_json.decode(data)
+        if not isinstance(event, dict) or event.get("type") in _OWN_EVENTS:
+            continue
+        if event.get("type") == "error":
+            raise _Broken
+        if event.get("type") in LAST_TYPES:
+            response = event.get("response")
+            continue
+        event.pop("sequence_number", None)
+        if isinstance(index := event.get("output_index"), int):
+            event["output_index"] = index + attempt.first_index
+        await events.add(event)
+    return response
+
+
+def _load(pk: int) -> tuple[Envelope, Principal]:
+    """Returns the request with its whole conversation, and its caller. Raises PreviousNotFound."""
+    row = StoredResponse.objects.get(pk=pk)
+    history = _history(row)
+    whole = compactions_open(join_items([*history, row.input]), row.tenant_id)
+    whole = references_resolve(whole, row.tenant_id)
+    envelope = Envelope.open(row.request.encode()).with_changes({"input": whole})
+    key = row.api_key
+    slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)
+    name = key.name if key is not None else row.public_id
+    return envelope, Principal(row.tenant_id, slug, row.api_key_id, name, frozenset({INFERENCE}))
+
+
+def _history(row: StoredResponse) -> list[str]:
+    if row.previous_id is not None:
+        return chain_items(row.tenant_id, row.previous_id)
+    if row.conversation_through is None:
+        return []
+    if row.conversation_id is None:
+        raise ConversationNotFound(jsontext.decode(row.body)["conversation"]["id"], field="conversation")
+    return place_items(ConversationPlace(row.conversation_id, row.conversation_through))
+
+
+async def _broken(leg: Leg, attempt: Attempt, error: GatewayError | None) -> LegOutcome:
+    """Returns the outcome of an attempt whose stream broke off: another one, unless that has been tried enough."""
+    if error is not None and not _is_waited_for(error):
+        return _failed(error)
+    limit: int = settings.GATEWAY_MAX_ATTEMPTS
+    reason = "The provider broke its answer off." if error is None else error.message
+    if await leg.transact(partial(attempt_count_break, attempt.pk)) >= limit:
+        reason = f"{reason} It has done so {limit} times (GATEWAY_MAX_ATTEMPTS)."
+        return Failed("upstream_error", reason, retryable=True)
+    return Failed("upstream_error", reason, retryable=True, resume_after=0.0)
+
+
+def _failed(error: GatewayError) -> Failed:
+    waits = (error.retry_after or 0.0) if _is_waited_for(error) else None
+    return Failed(error.code, jsontext.clean_text(error.message), error.retryable, waits)
+
+
+def _is_waited_for(error: GatewayError) -> bool:
+    """True for a fault that passes: providers that are down, resting or limit the rate, and a minute's budget."""
+    if isinstance(error, ProviderFailed):
+        status = error.provider_status
+        return status is None or status >= 500 or status in _WAITED_FOR
+    return isinstance(error, NoProvider | MinuteBudgetSpent | Unavailable)
+
+
+ENGINE = ResponseEngine()
