@@ -33,6 +33,7 @@ MAX_MODELS = 256
 
 _PROFILES = {
     "deepseek": ("pydantic_ai.providers.deepseek", "DeepSeekProvider"),
+    "qwen": ("pydantic_ai.providers.alibaba", "AlibabaProvider"),
     "openrouter": ("pydantic_ai.providers.openrouter", "OpenRouterProvider"),
     "ollama": ("pydantic_ai.providers.ollama", "OllamaProvider"),
     "vllm": ("pydantic_ai.providers.vllm", "VLLMProvider"),

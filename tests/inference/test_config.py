@@ -16,7 +16,7 @@ from core_app.config_file import ConfigurationError
 from inference_app.catalogue.config import MODELS, models_config, parse
 
 SHIPPED = {
-    "openai", "anthropic", "deepseek", "openrouter", "gemini", "mistral", "groq", "xai", "together", "azure",
+    "openai", "anthropic", "deepseek", "qwen", "openrouter", "gemini", "mistral", "groq", "xai", "together", "azure",
     "ollama", "vllm", "lmstudio", "demo",
 }  # fmt: skip
 

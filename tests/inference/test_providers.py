@@ -50,7 +50,7 @@ async def test_the_operators_other_keys_and_addresses_are_never_taken(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "provider", ["openai", "deepseek", "openrouter", "ollama", "vllm", "together", "azure", "groq"]
+    "provider", ["openai", "deepseek", "qwen", "openrouter", "ollama", "vllm", "together", "azure", "groq"]
 )
 async def test_every_shipped_provider_can_be_built_for_any_model_name(monkeypatch: Any, provider: str) -> None:
     shipped = parse(None).providers[provider]
