@@ -9,7 +9,7 @@ from __future__ import annotations
 _ALLOWED = [True]
 
 
-def allowed() -> bool:
+def is_allowed() -> bool:
     """Returns True unless the command of this process forbade it."""
     return _ALLOWED[0]
 

@@ -88,7 +88,7 @@ def data_directory() -> Path:
     """Returns GATEWAY_DATA_DIR, which is created when it is missing (readable by its owner only), unless the command
     only looks (`data_creation.forbid`)."""
     directory = Path(env.str("DATA_DIR", "./data")).resolve()
-    if not data_creation.allowed():
+    if not data_creation.is_allowed():
         return directory
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def secret_key(directory: Path) -> str:
     """Returns GATEWAY_SECRET_KEY, else the key in the data directory, which the first process generates."""
     if given := env.str("SECRET_KEY", ""):
         return given
-    if not data_creation.allowed() and not (directory / "secret_key").exists():
+    if not data_creation.is_allowed() and not (directory / "secret_key").exists():
         # Of no use to any data, because there is none.
         return secrets.token_urlsafe(48)
     try:
