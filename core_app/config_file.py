@@ -45,10 +45,6 @@ class _Stamp:
     size: int
 
 
-_REJECTED: list[tuple[_Stamp, str]] = process_wide([], reset=list.clear)
-"""The fault that was logged last."""
-
-
 def _stamp(path: Path) -> _Stamp:
     try:
         status = path.stat()
@@ -111,13 +107,22 @@ _OF_MODELS = frozenset({
 """Fields of the section `models` that are found at the top level of files."""
 
 
-def _log_rejected(error: ConfigurationError, stamp: _Stamp) -> None:
-    """Logs a fault once for each version of the file, however many sections meet it."""
-    rejected = (stamp, str(error))
-    if rejected in _REJECTED:
-        return
-    _REJECTED[:] = [rejected]
-    logger.error("configuration_rejected", reason=f"{error} The configuration in force before stays in force.")
+class _Rejections:
+    """The log of refused files: each version's fault once, however many sections meet it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[_Stamp, str] | None = None
+
+    def log(self, error: ConfigurationError, stamp: _Stamp) -> None:
+        if self._last != (stamp, str(error)):
+            self._last = (stamp, str(error))
+            logger.error("configuration_rejected", reason=f"{error} The configuration in force before stays in force.")
+
+    def forget(self) -> None:
+        self._last = None
+
+
+_REJECTIONS = process_wide(_Rejections(), reset=_Rejections.forget)
 
 
 class Section(Generic[T]):
@@ -157,7 +162,7 @@ class Section(Generic[T]):
             try:
                 self._value = self._parse_file(path)
             except ConfigurationError as error:
-                _log_rejected(error, self._stamp)
+                _REJECTIONS.log(error, self._stamp)
 
     def check(self, parse: Callable[[Any], T]) -> T:
         """Returns what `parse` makes of the section in the file now; ConfigurationError when it is not valid."""
@@ -175,7 +180,7 @@ class Section(Generic[T]):
         except ConfigurationError as error:
             if kept is None:
                 raise
-            _log_rejected(error, stamp)
+            _REJECTIONS.log(error, stamp)
             self._value = kept
         else:
             if kept is not None and kept != self._value:
