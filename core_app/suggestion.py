@@ -15,7 +15,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if len(name) > MAX_CHARACTERS:
         return ""
     folded = {_fold(candidate): candidate for candidate in known}
-    near = get_close_matches(_fold(name), folded, n=1, cutoff=0.7)
+    near = get_close_matches(_fold(name), folded, n=1, cutoff=0.65)
     return f" Did you mean {folded[near[0]]}?" if near else ""
 
 

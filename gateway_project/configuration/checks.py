@@ -1,6 +1,6 @@
 """System checks of the settings. Each has a stable id and a sentence that says what to set.
 
-`manage.py serve` runs them before anything else and does not start when one is an error. Combinations that would lose
+`gateway serve` runs them before anything else and does not start when one is an error. Combinations that would lose
 events are errors. docs/configuration.md lists the checks.
 """
 
@@ -196,7 +196,7 @@ def _secrets() -> Iterator[CheckMessage]:
     if short := sum(0 < len(key) < MIN_API_KEY for key in keys):
         yield Warning(
             f"GATEWAY_API_KEYS has {short} keys with fewer than {MIN_API_KEY} characters, which can be guessed: issue"
-            " keys with 'manage.py apikey issue'.",
+            " keys with 'gateway key issue'.",
             id="gateway.W003",
         )
     yield from _open_directory(Path(settings.GATEWAY_DATA_DIR))

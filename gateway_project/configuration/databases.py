@@ -53,7 +53,7 @@ def sqlite(file: Path, *, test_file: Path | str, synchronous: str, lock_seconds:
         "OPTIONS": {
             # Read-then-write in deferred mode fails with "database is locked" under load.
             "transaction_mode": "IMMEDIATE",
-            # For another process that writes, such as a command of manage.py.
+            # For another process that writes, such as a command of an operator.
             "timeout": lock_seconds,
             "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
             " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",

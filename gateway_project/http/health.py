@@ -194,7 +194,7 @@ class MigrationsProbe:
         if not self._applied:
             missing = await database.run(migrations_missing)
             if missing:
-                raise NotReady(f"{missing} not applied; run 'manage.py prepare'")
+                raise NotReady(f"{missing} not applied; run 'gateway prepare'")
             self._applied = True
         return "ok"
 

@@ -1,4 +1,4 @@
-"""The checks of `manage.py doctor`: each is a function that returns a level and one line of text.
+"""The checks of `gateway doctor`: each is a function that returns a level and one line of text.
 
 They change nothing, and run beside a serving gateway or without one. A text never contains a secret: keys are named by
 their variables, addresses are shown without credentials.
@@ -182,7 +182,7 @@ def check_migrations() -> Found:
     """Checks that the schema is this version's."""
     missing = migrations_missing()
     if missing:
-        return "wrong", f"{missing} migrations are not applied; run 'manage.py prepare', or start the gateway."
+        return "wrong", f"{missing} migrations are not applied; run 'gateway prepare', or start the gateway."
     return "ok", "the schema is this version's."
 
 
@@ -208,7 +208,7 @@ def check_workers() -> Found:
     if settings.GATEWAY_RUNNER != "worker":
         return "ok", "none needed, serving processes run their sessions."
     if not workers_alive():
-        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'manage.py worker'."
+        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'gateway worker'."
     return "ok", "at least one is alive."
 
 
@@ -260,7 +260,7 @@ def check_sealed_secrets() -> Found:
         return "wrong", f"{count} of {found.all} secrets ({kinds}) were sealed under a GATEWAY_SECRET_KEY that is gone."
     if found.former:
         count = sum(found.former.values())
-        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'manage.py reseal'."
+        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'gateway reseal'."
     return "ok", f"GATEWAY_SECRET_KEY opens all of {found.all} secrets."
 
 

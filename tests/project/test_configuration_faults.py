@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from core_app import config_file
 from core_app.config_file import ConfigurationError, dangling_references, section_paths, sections_load
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.observability import logs
-from gateway_project.operations import doctor
+from gateway_project.operations.configuration_checks import check_references
 from gateway_project.process.configuration_watch import ConfigurationWatch
 from inference_app.catalogue.config import MODELS
 
@@ -25,7 +24,7 @@ OF_LIBRARIES = ("input should", "extra inputs", "instance of", "pydantic", "scan
 
 
 @pytest.fixture
-def file(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def file(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration file of the test's own, looked at whenever it is asked for."""
     monkeypatch.setattr(config_file, "CHECK_SECONDS", 0.0)
     path = tmp_path / "gateway.yaml"
@@ -132,7 +131,7 @@ def test_a_reference_to_nothing_is_found_by_the_start_and_by_doctor(
 ) -> None:
     write(file, text)
     assert [sentence for sentence in dangling_references() if said in sentence]
-    level, found = doctor.check_references()
+    level, found = check_references()
     assert (level, said in found) == ("wrong", True)
     monkeypatch.setattr("gateway_project.configuration.startup_file.overlay_read", lambda: None)
     with caplog.at_level(logging.WARNING, logger="gateway.configuration"):
@@ -147,7 +146,7 @@ def test_references_that_lead_somewhere_are_no_fault(file: Path) -> None:
         "agents: [{id: a, type: model, model: small, tools: [ask_user]}, {id: b, type: gone, enabled: false}]",
     )
     assert dangling_references() == []
-    assert doctor.check_references()[0] == "ok"
+    assert check_references()[0] == "ok"
 
 
 def test_a_broken_file_stops_the_start(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py serve`: migrates, seeds keys and serves.
+"""`gateway serve`: migrates, seeds keys and serves.
 
 1. check the settings, 2. open the ports, 3. reach the database, 4. take the lock where only one process may serve,
 5. apply migrations and read the configuration, 6. seed keys or issue the first ones, 7. serve, and print the addresses.
@@ -15,10 +15,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from gateway_project.configuration.checks import TAG
+from core_app.command import GatewayCommand
+from core_app.database_files import database_reason
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
@@ -32,10 +33,16 @@ MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock of the process that migrates, of several that start."""
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
+    needs_data = False
     # The other checks load every URL and model admin, which a start does not need; CI runs them all.
-    requires_system_checks = (TAG,)
+    checks_settings = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        # `gateway_project.command_line` has put them into the settings.
+        parser.add_argument("--host", help="address to listen on; takes precedence over GATEWAY_HOST")
+        parser.add_argument("--port", help="port to listen on; takes precedence over GATEWAY_PORT")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -47,7 +54,7 @@ class Command(BaseCommand):
         except (PortTaken, AlreadyServed, ImproperlyConfigured) as refusal:
             raise CommandError(str(refusal)) from None
         except DatabaseError as error:
-            raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
+            raise CommandError(f"The database cannot be used: {database_reason(error)}") from None
 
         def announce() -> None:
             self.stdout.write(announcement(first))
@@ -108,7 +115,3 @@ def migrate() -> None:
             call_command("migrate", interactive=False, verbosity=0)
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_KEY])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

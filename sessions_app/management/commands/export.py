@@ -1,17 +1,18 @@
-"""`manage.py export`: writes a tenant's sessions to standard output, as lines of JSON."""
+"""`gateway export`: writes a tenant's sessions to standard output, as lines of JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from core_app.command import GatewayCommand
 from core_app.errors import Conflict
 from sessions_app.export import session_export, sessions_of
 from tenants_app.models import Tenant
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Writes sessions with their runs, messages and events as JSON lines."
 
     def add_arguments(self, parser: CommandParser) -> None:
