@@ -86,11 +86,7 @@ def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
 
 def _all(config: ModelsConfig) -> Iterator[_Model]:
     for name, provider in config.providers.items():
-        if not provider.usable or provider.assumed:
-            continue
-        if provider.wire == "demo":
-            # Under the names by which it can be asked for: no provider is found by `tour`.
-            yield from ((f"{name}:{entry.id}", name, entry) for entry in provider.models)
+        if not provider.usable or provider.assumed or provider.wire == "demo":
             continue
         for entry in provider.models:
             yield entry.id, name, entry
@@ -101,6 +97,10 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
         if resolution.candidates:
             first = resolution.candidates[0]
             yield alias, first.provider, config.providers[first.provider].model(first.model)
+    # Last, because clients may take the first model; under the names by which it can be asked for.
+    for name, provider in config.providers.items():
+        if provider.wire == "demo" and provider.usable:
+            yield from ((f"{name}:{entry.id}", name, entry) for entry in provider.models)
 
 
 def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:
