@@ -19,6 +19,9 @@ background work …"""
 QUEUE_CONNECTIONS = 4
 """Connections that a worker's queue opens beside those."""
 
+POOL_SECONDS = 3.0
+"""A request is answered after this time when PostgreSQL is away."""
+
 CONNECTION_SECONDS = 600.0
 """A connection is replaced after this time, so that one to a server that was demoted quietly does not last."""
 
@@ -86,7 +89,8 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
     pool = {
         "min_size": 2,
         "max_size": threads + OTHER_CONNECTIONS,
-        "timeout": 30,
+        # The pool has a connection for every thread, so a thread waits for one only while the server is away.
+        "timeout": max(POOL_SECONDS, lock_seconds),
         "max_lifetime": CONNECTION_SECONDS,
         "connection_class": connection_class,
     }
