@@ -28,7 +28,8 @@ POSTGRESQL_ADVICE = (
 @dataclass(frozen=True, slots=True)
 class _Outage:
     """The outages of one library, logged as `event`: records of loggers that begin with `logger`, with one of
-    `exceptions` or with a text that begins with one of `prefixes`. Exceptions are named package.Class: an embedded gateway loads neither library.
+    `exceptions` or with a text that begins with one of `prefixes`. Exceptions are named package.Class, because an
+    embedded gateway loads neither library.
     """
 
     logger: str

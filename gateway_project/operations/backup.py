@@ -103,10 +103,17 @@ def data_check(directory: Path) -> None:
 
 def _content(directory: Path) -> Copied:
     with closing(sqlite3.connect(f"{(directory / DATABASE).as_uri()}?mode=ro", uri=True)) as file:
-        counts = [file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in COUNTED]  # noqa: S608
+        counts = [int(file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]) for table in COUNTED]  # noqa: S608
     files = sum(path.is_file() for path in (directory / FILES).rglob("*"))
-    size = (directory / DATABASE).stat().st_size
-    return Copied(size, *counts, files=files, key=(directory / KEY_FILE).exists())
+    tenants, sessions, events = counts
+    return Copied(
+        size=(directory / DATABASE).stat().st_size,
+        tenants=tenants,
+        sessions=sessions,
+        events=events,
+        files=files,
+        key=(directory / KEY_FILE).exists(),
+    )
 
 
 def _copy_files(source: Path, target: Path) -> None:
