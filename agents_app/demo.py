@@ -20,7 +20,7 @@ from agents_app.loop import AgentLoop
 from agents_app.ready_model import RetryRule, ServedModel
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import model_candidates
-from inference_app.demo.pace import paced
+from inference_app.demo.pace import pace_acts
 from inference_app.demo.script import SCRIPTS, Act, Call, Fail, Say, Script, Think
 
 Piece = str | dict[int, DeltaThinkingPart] | dict[int, DeltaToolCall]
@@ -67,7 +67,7 @@ def _stream_function(
 ) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Piece]:
         number = 0
-        async for act in paced(script(turn_of(messages, info)), delay_ms=delay_ms):
+        async for act in pace_acts(script(turn_of(messages, info)), delay_ms=delay_ms):
             yield _piece(act, number)
             number += 1
 

@@ -223,8 +223,6 @@ GATEWAY_LOCK_TIMEOUT_SECONDS = env.float("LOCK_TIMEOUT_SECONDS", 3.0)
 
 # --- Django ------------------------------------------------------------------------------------------
 SECRET_KEY = secret_key(GATEWAY_DATA_DIR)
-# Whether it is a setting, and not the data directory's.
-SECRET_KEY_IS_GIVEN = bool(env.str("SECRET_KEY", ""))
 # Former keys: they still open what they sealed and verify what they signed, and are used for nothing new.
 GATEWAY_SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 SECRET_KEY_FALLBACKS = GATEWAY_SECRET_KEY_FALLBACKS

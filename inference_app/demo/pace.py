@@ -13,7 +13,7 @@ PACED_ACTS = 200
 """Words of an answer that come at the pace of GATEWAY_DEMO_DELAY_MS. Nobody watches more, and a run is not held up."""
 
 
-async def paced(acts: Iterator[Act], *, delay_ms: float | None = None) -> AsyncIterator[Act]:
+async def pace_acts(acts: Iterator[Act], *, delay_ms: float | None = None) -> AsyncIterator[Act]:
     """Yields the acts with pauses between them; `delay_ms` is a pause that the client asked for, for all of them."""
     pause = (settings.GATEWAY_DEMO_DELAY_MS if delay_ms is None else delay_ms) / 1000
     for number, act in enumerate(acts):

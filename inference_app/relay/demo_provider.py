@@ -15,7 +15,7 @@ import msgspec
 
 from core_app.http1 import Response
 from core_app.ids import new_id
-from inference_app.demo.pace import paced
+from inference_app.demo.pace import pace_acts
 from inference_app.demo.script import SCRIPTS, Act, Call, Fail, Say, Think, ToolResult, Turn
 from inference_app.relay.large_bodies import run_for_size
 
@@ -67,9 +67,9 @@ async def demo_response(body: bytes) -> Response:
         response.headers = [(b"content-type", kind)]
         counted = bool((request.get("stream_options") or {}).get("include_usage"))
         made = (
-            _stream(response, source, model, paced(script(turn)), turn, counted)
+            _stream(response, source, model, pace_acts(script(turn)), turn, counted)
             if streamed
-            else _whole(response, model, paced(script(turn), delay_ms=0), turn)
+            else _whole(response, model, pace_acts(script(turn), delay_ms=0), turn)
         )
         source.task = asyncio.create_task(made, name="demo response")
         _TASKS.add(source.task)

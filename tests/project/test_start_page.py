@@ -25,12 +25,11 @@ async def fetched(*, accept: str = "*/*", method: str = "GET", ill: bool = False
     scope: dict[str, Any] = {"type": "http", "method": method, "path": "/", "headers": [(b"accept", accept.encode())]}
     sent: list[dict[str, Any]] = []
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Any) -> None:
         sent.append(message)
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Any:
         await asyncio.Event().wait()
-        return {}
 
     await StartPage(Readyz({"database": _well, "threads": _ill if ill else _well}))(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}

@@ -5,6 +5,7 @@ For PostgreSQL it refers to `pg_restore`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,5 +34,5 @@ class Command(GatewayCommand):
         except OSError as error:
             raise CommandError(f"{settings.GATEWAY_DATA_DIR} cannot be written ({error.strerror}).") from None
         self.stdout.write(f"Restored {directory} into {settings.GATEWAY_DATA_DIR}: {copied}.")
-        if not copied.key and not settings.SECRET_KEY_IS_GIVEN:
+        if not copied.key and not os.environ.get("GATEWAY_SECRET_KEY"):
             self.stdout.write("The backup has no secret key: set GATEWAY_SECRET_KEY to the key of that time.")

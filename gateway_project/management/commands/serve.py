@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -27,6 +28,8 @@ from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, lock_deployment
 from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 from tenants_app.services import FirstStart, bootstrap_first_start, gateway_user_ensure, keys_seed
+
+logger = structlog.get_logger("gateway.serve")
 
 _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
@@ -104,8 +107,10 @@ def prepare() -> FirstStart | None:
 
 def migrate() -> None:
     """Applies missing migrations; of several processes that start at once on PostgreSQL only one does."""
-    if not migrations_missing():
+    missing = migrations_missing()
+    if not missing:
         return
+    logger.info("migrations_applied", count=missing)
     if connection.vendor != "postgresql":
         call_command("migrate", interactive=False, verbosity=0)
         return

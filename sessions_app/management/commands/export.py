@@ -24,6 +24,8 @@ class Command(GatewayCommand):
         owner = Tenant.objects.filter(slug=tenant).first()
         if owner is None:
             raise CommandError(f"There is no tenant {tenant!r}.")
+        # Standard output has the export alone.
+        self.stderr.write(f"Sessions of tenant {tenant}:")
         try:
             for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
                 for line in session_export(found):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from core_app.http1 import HttpClientError
-from inference_app.demo import pace
-from inference_app.demo.pace import PACED_ACTS, paced
+from inference_app.demo.pace import PACED_ACTS, pace_acts
 from inference_app.demo.script import Say, Turn, stations, tour
 from inference_app.relay.demo_provider import demo_response
 from tests.faces.inference.conftest import RelayClient, ledger
@@ -87,7 +87,7 @@ async def test_an_answer_has_the_form_that_was_asked_for(relay: RelayClient) -> 
 async def test_it_costs_nothing_and_is_counted(relay: RelayClient) -> None:
     await relay.chat("demo:tour")
     (entry,) = await ledger()
-    assert (entry.model, entry.cost_usd) == ("demo:tour", 0)
+    assert (entry.model, entry.cost_usd) == ("demo:tour", Decimal(0))
     assert entry.output_tokens > 0
 
 
@@ -124,12 +124,12 @@ async def test_only_the_beginning_of_an_answer_is_slow(monkeypatch: pytest.Monke
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(pace.asyncio, "sleep", sleep)
+    monkeypatch.setattr("inference_app.demo.pace.asyncio.sleep", sleep)
     settings.GATEWAY_DEMO_DELAY_MS = 30
-    words = [act async for act in paced(tour(Turn("long 1000")))]
+    words = [act async for act in pace_acts(tour(Turn("long 1000")))]
     assert (len(words) > 1000, pauses) == (True, [0.03] * (PACED_ACTS - 1))
     pauses.clear()
-    assert [act async for act in paced(iter([Say("a"), Say("b"), Say("c")]), delay_ms=5)]
+    assert [act async for act in pace_acts(iter([Say("a"), Say("b"), Say("c")]), delay_ms=5)]
     assert pauses == [0.005, 0.005]
 
 
