@@ -7,6 +7,7 @@ alone, so it is the same for all engines. Every engine must pass the suite in `t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -44,6 +45,14 @@ __all__ = [
 
 CUT_MARK = '"kept_from"'
 """Text in payloads of the gateway's own engines that may contain the summary of a cut (`sessions_app` erases them)."""
+
+_KEPT_FROM = re.compile(r'("kept_from":")([^"\\]+)(")')
+
+
+def copied_payload(payload: str, copies: Mapping[str, str]) -> str:
+    """Returns a payload for a copy of its conversation: the cut starts at the copy of its message, whose id `copies`
+    has. Without that, a copy would send its whole history again."""
+    return _KEPT_FROM.sub(lambda found: f"{found[1]}{copies.get(found[2], found[2])}{found[3]}", payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else
 
 PIECE_BYTES = 64 * 1024
 BATCH_BYTES = 1024 * 1024
-"""What is decoded at once in a thread, between two looks at the limit."""
+"""The bytes that are decoded at once in a thread, between two looks at the limit."""
 
 WINDOW_LOG = 23
 """The largest window of zstd that HTTP allows, 8 MiB (RFC 9659)."""

@@ -1,7 +1,8 @@
 """JSON texts: strict decoding of untrusted input, and encoding that never fails.
 
-orjson refuses lone surrogates and integers beyond 64 bits and writes NaN as null; PostgreSQL refuses NUL in text.
-`clean` makes any value safe for all of them, so that one tenant's bad string never fails a batch.
+orjson refuses lone surrogates and writes NaN as null; PostgreSQL refuses NUL in text. `clean` makes any value safe for
+all of them, so that one tenant's bad string never fails a batch. Integers keep all their digits: orjson reads those
+beyond 64 bits as floats and refuses to write them, msgspec does both.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ MAX_EXPLAINED_BYTES = 8 * 1024 * 1024
 """Larger texts are not read again by the decoder that says where an error is: it needs the text in one piece, and takes
 up to eight times its bytes."""
 
+LARGEST_INTEGER = 2**1023
+"""Integers from here on, which no double is near to, become text."""
+
+_decode = msgspec.json.Decoder().decode
 _ORJSON_BLOCK = 4096
 _UNEXPLAINED = "it is too large to say where"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
@@ -48,7 +53,7 @@ def clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else float(value) if abs(value) < 2**1023 else str(value)
+        return value if abs(value) < LARGEST_INTEGER else str(value)
     if isinstance(value, float):
         return value if value == value and value not in (float("inf"), float("-inf")) else None
     if isinstance(value, dict):
@@ -70,8 +75,16 @@ def _encode(value: Any) -> bytes:
     try:
         encoded = orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
-        return orjson.dumps(clean(value))
-    return orjson.dumps(clean(value)) if b"\\u0000" in encoded else encoded
+        return _encode_cleaned(value)
+    return _encode_cleaned(value) if b"\\u0000" in encoded else encoded
+
+
+def _encode_cleaned(value: Any) -> bytes:
+    cleaned = clean(value)
+    try:
+        return orjson.dumps(cleaned)
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits
+        return msgspec.json.encode(cleaned)
 
 
 def encode_text(value: Any) -> str:
@@ -82,14 +95,17 @@ def encode_text(value: Any) -> str:
 def indent(raw: str) -> str:
     """Lays a stored JSON text out for people; a text that is not JSON is returned unchanged."""
     try:
-        return orjson.dumps(orjson.loads(raw), option=orjson.OPT_INDENT_2).decode()
+        return msgspec.json.format(encode(decode(raw)), indent=2).decode()
     except orjson.JSONDecodeError:
         return raw
 
 
 def decode(raw: bytes | str) -> Any:
-    """Decodes a trusted JSON text."""
-    return orjson.loads(raw)
+    """Decodes a trusted JSON text; raises orjson.JSONDecodeError."""
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        return orjson.loads(raw)
 
 
 def decode_untrusted(raw: bytes, *, field: str | None = None, max_nodes: int = MAX_NODES) -> Any:

@@ -33,7 +33,7 @@ class Claim(NamedTuple):
 GATEWAY = Claim()
 
 NOBODY = 0
-"""What callers without a tenant share: sign-in pages, passwords, the admin, late results of callbacks."""
+"""The share of callers without a tenant: sign-in pages, passwords, the admin, late results of callbacks."""
 
 
 class Waiter:

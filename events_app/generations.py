@@ -49,9 +49,10 @@ def position_parse(text: str) -> Position:
 
 
 def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+    if not text.isascii() or not text.isdigit():
         raise ValueError(text)
-    return int(text)
+    # A larger number is beyond every log, as this one is, and resets its reader.
+    return int(text) if len(text) <= MAX_DIGITS else 10**MAX_DIGITS - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from django.db import connections
 from events_app.leg_writer import LegWriter
 
 WAIT_SECONDS = 0.1
-"""How long a group's row is waited for, in the queue with other processes. Other crowded groups of this process wait
+"""The longest wait for a group's row, in the queue with other processes. Other crowded groups of this process wait
 meanwhile, and then have their turns."""
 
 CROWDED_SECONDS = 1.0
@@ -48,7 +48,7 @@ class GroupTurns:
         self._taken: dict[LegWriter, bool] = {}
         """The writers whose events are being committed, and whether they have more by now."""
         self._pauses: dict[int, float] = {}
-        """When groups may have their next turns, by the monotonic clock; without an entry at once."""
+        """Times of groups' next turns, by the monotonic clock; a group without an entry may have its turn at once."""
         self._thread: threading.Thread | None = None
         self._stopping = False
 

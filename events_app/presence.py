@@ -29,7 +29,7 @@ STALE_SECONDS = 60.0
 REDIS_SECONDS = 1.0
 
 Member = Mapping[str, Any]
-"""What is shown of a member: an object of JSON."""
+"""The description of a member that is shown to others: an object of JSON."""
 
 logger = structlog.get_logger("gateway.presence")
 

@@ -34,7 +34,7 @@ from tenants_app.principal import (
 )
 
 CLAIMS = ("sub", "scope", "end_user", "tenant")
-"""What a token may tell; an issuer's `claims` name the claims that have it."""
+"""The facts that a token may tell; an issuer's `claims` name the claims that have them."""
 
 GRANTABLE = frozenset({SESSIONS, APPROVALS, INFERENCE, TASKS, AGENTS_READ, AGENTS_WRITE})
 """Scopes that a token may have. Administration needs a key or a user of the gateway."""

@@ -1,5 +1,5 @@
-"""What a real provider refuses: requests are held against the request types of the official packages, and against rules
-that the providers are known to enforce.
+"""The refusals of a real provider: requests are held against the request types of the official packages, and against
+rules that the providers are known to enforce.
 
 `refusal` returns the sentence with which a provider of the wire would refuse a request, None for one that it takes. The
 scripted providers and the tests of conversions ask it about every request that a conversion makes.

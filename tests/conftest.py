@@ -55,7 +55,7 @@ if sys.version_info < (3, 13):
 def _end_other_sessions_before_a_drop() -> None:
     """Ends the sessions that still use a test database when it is dropped. A thread that the pool's end did not wait
     for has one, and PostgreSQL refuses to drop a database in use."""
-    creation = type(connection.creation)
+    creation: Any = type(connection.creation)
     drop = creation._destroy_test_db
 
     def end_and_drop(self: Any, test_database_name: str, verbosity: int) -> None:

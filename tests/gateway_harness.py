@@ -87,7 +87,7 @@ class EventReader:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.comments: list[bytes] = []
-        self.heartbeats: list[Any] = []
+        self.bare_ids: list[Any] = []
         self.last_id: Any = 0
         self.ended = False
         self.patience = WAIT
@@ -113,13 +113,14 @@ class EventReader:
         self.raw += chunk
         if "event-stream" not in self.headers.get("content-type", ""):
             return
+        self.comments += [line for line in chunk.split(b"\n") if line.startswith(b":")]
         *whole, self._partial = (self._partial + chunk).split(b"\n\n")
         for block in whole:
             self._block(block)
 
     def _block(self, block: bytes) -> None:
-        fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if line[:1] != b":" and b": " in line)
-        self.comments += [line for line in block.split(b"\n") if line.startswith(b":")]
+        block = b"\n".join(line for line in block.split(b"\n") if not line.startswith((b":", b"retry:")))
+        fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if b": " in line)
         if b"id" in fields:
             self._arrived_id = _position(fields[b"id"].decode())
         if b"event" in fields:
@@ -130,7 +131,12 @@ class EventReader:
             data = json.loads(fields[b"data"])
             self._frames.append(Frame(self._arrived_id, data["type"], data, block + b"\n\n"))
         elif b"id" in fields:
-            self.heartbeats.append(self._arrived_id)
+            self.bare_ids.append(self._arrived_id)
+
+    @property
+    def heartbeats(self) -> int:
+        """The number of heartbeats so far."""
+        return self.comments.count(b": heartbeat")
 
     async def run(self) -> None:
         """Runs the connection to its end."""

@@ -107,7 +107,7 @@ def client_result(
         call = ToolCall.objects.filter(stream_id=stream_id, pk=_searchable(call_id), kind="client").first()
         if call is None or call.state == CallState.AWAITING_APPROVAL or call.started_at is None:
             raise NotFound("The session has not requested a call of that id.", field="callId")
-        mark = fingerprint([status, content])
+        mark = fingerprint([status, result if status == "ok" else error])
         if call.state == CallState.SETTLED:
             _refuse_another(call, mark, "call", "callId")
             return answer
@@ -129,7 +129,7 @@ def callback_result(*, token: str, body: Any, on_settled: OnSettled) -> Placed:
     with write_transaction():
         log.lock(found.stream_id)
         call = ToolCall.objects.get(pk=found.pk)
-        mark = fingerprint([status, content])
+        mark = fingerprint([status, body["result" if status == "ok" else "error"]])
         if call.state == CallState.SETTLED:
             _refuse_another(call, mark, "call", None)
             return placed

@@ -13,16 +13,22 @@ from core_app.errors import BadRequest
 
 
 def parse_result_body(body: Any) -> tuple[Literal["ok", "error"], str]:
-    """Status and text of a result body; raises BadRequest for any other shape."""
-    if not isinstance(body, Mapping) or ("result" in body) == ("error" in body):
+    """Returns status and text of a result body; raises BadRequest for any other shape.
+
+    A null beside the other field is absent: clients that serialise a class send both fields.
+    """
+    if not isinstance(body, Mapping) or (body.get("error") is None and "result" not in body):
         raise BadRequest('The body must be {"result": …} or {"error": "…"}.', field="result")
-    if "error" not in body:
+    error = body.get("error")
+    if error is None:
         return "ok", as_text(body["result"])
-    if not isinstance(body["error"], str):
+    if body.get("result") is not None:
+        raise BadRequest("The body must have a result or an error, not both.", field="result")
+    if not isinstance(error, str):
         raise BadRequest("error must be text.", field="error")
-    return "error", body["error"] or "The tool failed without saying why."
+    return "error", error or "The tool failed without saying why."
 
 
 def as_text(value: Any) -> str:
-    """A result as the model reads it: text as it is, anything else as JSON."""
+    """Returns a result as the model reads it: text as it is, anything else as JSON."""
     return jsontext.clean_text(value) if isinstance(value, str) else jsontext.encode_text(value)

@@ -39,8 +39,12 @@ def pending(stream_id: int) -> Pending:
 
 
 def run_blocked(run_id: str) -> bool:
-    """True while a call of the run waits for a person or a client, so that no leg may start."""
-    return ToolCall.objects.filter(run_id=run_id, state__in=WAITING).exists()
+    """Returns True while a call of the run waits for a person or a client and no approved one is to be executed, so
+    that a leg could do nothing."""
+    states = set(
+        ToolCall.objects.filter(run_id=run_id, state__in=(*WAITING, CallState.APPROVED)).values_list("state", flat=True)
+    )
+    return bool(states) and CallState.APPROVED not in states
 
 
 def token_known(token: str) -> bool:

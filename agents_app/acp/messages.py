@@ -36,7 +36,7 @@ class Permission:
     options: tuple[schema.PermissionOption, ...]
     answer: asyncio.Future[schema.RequestPermissionResponse]
     details: Any = None
-    """What else tells one request from another: agents show an edit as content, and name no arguments."""
+    """More that tells one request from another: agents show an edit as content, and name no arguments."""
 
     @property
     def mark(self) -> str:

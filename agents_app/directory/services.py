@@ -38,7 +38,7 @@ MAX_CAPABILITY_CHARACTERS = 100
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_TIMEOUT_SECONDS = 86_400.0
 REPORTED = ("online", "busy", "offline")
-"""What an agent may say of itself."""
+"""Fields that an agent may set about itself."""
 
 _ID = re.compile(rf"\A{ID_PATTERN}\Z")
 _TEXTS = {"name": 200, "endpoint": 2000, "model": 200, "system_prompt": MAX_PROMPT_CHARACTERS}

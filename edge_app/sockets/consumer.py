@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Generic, TypeVar
 
 from core_app.errors import RateLimited
@@ -53,6 +53,10 @@ class SocketConsumer(ChannellessConsumer, Generic[T]):
     async def websocket_connect(self, message: Mapping[str, Any]) -> None:
         """Opens, accepts and serves the socket. A GatewayError of `open` becomes the HTTP response to the upgrade."""
         opening = await self.open()
+        async with self.presence(opening):
+            await self._accept(opening)
+
+    async def _accept(self, opening: T) -> None:
         set_frame_limit(self.scope, self.connection.max_frame_bytes, self.connection.frame_too_large)
         await self.base_send({"type": "websocket.accept"})
         if (code := self.close_code(opening)) is not None:
@@ -76,6 +80,11 @@ class SocketConsumer(ChannellessConsumer, Generic[T]):
     @abstractmethod
     async def open(self) -> T:
         """Checks the request and returns what `serve` needs; raises GatewayError to refuse the upgrade."""
+
+    def presence(self, opening: T) -> AbstractAsyncContextManager[None]:
+        """Shows the socket to others as connected. It is entered before the upgrade is accepted, so that whoever has
+        connected is seen to be, and left when the socket has ended."""
+        return nullcontext()
 
     def close_code(self, opening: T) -> SocketClose | None:
         """Returns the code with which the socket is closed right after it was accepted; None to serve it."""

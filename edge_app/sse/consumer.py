@@ -23,7 +23,7 @@ from edge_app.http.errors import face_error_body, internal_error
 from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import Query, query_of, stream_position
 from edge_app.http.response import send_empty, send_error, send_json
-from edge_app.sse.frames import dropped_frame, heartbeat_frame, id_frame, restart_frame, retry_frame
+from edge_app.sse.frames import HEARTBEAT_COMMENT, RESTART_COMMENT, dropped_frame, id_frame, retry_field
 from edge_app.sse.writer import write_stream
 from events_app.batches import StoredEvent
 from events_app.follower import Follower, FollowerReleased, FollowerReset, FollowerSlow, Missing
@@ -61,9 +61,9 @@ class EventView(ABC):
         seconds: float = settings.GATEWAY_HEARTBEAT_SECONDS
         return seconds
 
-    def heartbeat(self, position: Position) -> bytes:
-        """Returns the frame of a heartbeat."""
-        return heartbeat_frame(position)
+    def heartbeat(self, position: Position, *, behind: bool) -> bytes:
+        """Returns a heartbeat. A client that is `behind` was shown nothing of the events up to `position`."""
+        return HEARTBEAT_COMMENT + (id_frame(position) if behind else b"")
 
     def render_dropped(self, after: Position, dropped: Dropped) -> bytes:
         """Returns the frame that says which events the client misses; it goes on after `after`."""
@@ -163,13 +163,13 @@ async def _chunks(
     The heartbeat comes in time on a busy stream whose events are all filtered out, too.
     """
     clock, view = asyncio.get_running_loop().time, stream.view
-    yield retry_frame() + view.opening()
+    yield retry_field() + view.opening()
     if stream.dropped is not None:
         yield view.render_dropped(stream.start, stream.dropped)
     if stream.over:
         return
     watch = KeyWatch(principal, required_scope)
-    due = clock() + view.heartbeat_seconds
+    due, behind = clock() + view.heartbeat_seconds, False
     try:
         while True:
             events = await follower.next(max(0.0, due - clock()))
@@ -182,14 +182,17 @@ async def _chunks(
                 yield chunk
             if ended:
                 return
+            if events:
+                behind = not frames[-1]
             if not events or clock() >= due:
                 due = clock() + view.heartbeat_seconds
                 await watch.check()
-                yield view.heartbeat(follower.position)
+                yield view.heartbeat(follower.position, behind=behind)
+                behind = False
     except FollowerReset as reset:
-        yield view.render_dropped(reset.after, reset.dropped) + restart_frame()
+        yield view.render_dropped(reset.after, reset.dropped) + RESTART_COMMENT
     except FollowerReleased:
-        yield restart_frame()
+        yield RESTART_COMMENT
     except (FollowerSlow, GatewayError) as error:
         # The client is too far behind, or its key is no longer good: its next request gets the reason.
         logger.info("stream_ended", stream=stream.stream_id, reason=type(error).__name__)

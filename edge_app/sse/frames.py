@@ -50,19 +50,18 @@ def id_frame(position: Position) -> bytes:
     return b"id: %b\n\n" % _id(position)
 
 
-def retry_frame() -> bytes:
-    """Returns the reconnection delay, jittered so that a restart's clients do not all come back at once."""
-    return b"retry: %d\n\n" % random.randint(1000, 3000)  # noqa: S311  (spread, not secrecy)
+def retry_field() -> bytes:
+    """Returns the reconnection delay, jittered so that a restart's clients do not all come back at once. It becomes a
+    line of the first frame."""
+    return b"retry: %d\n" % random.randint(1000, 3000)  # noqa: S311  (spread, not secrecy)
 
 
-def heartbeat_frame(position: Position) -> bytes:
-    """Returns a comment with a bare id, so that a client that filters does not fall behind."""
-    return b": heartbeat\nid: %b\n\n" % _id(position)
+HEARTBEAT_COMMENT = b": heartbeat\n"
+"""The line that keeps a quiet stream open. Comments have no blank line after them, which some clients (httpx-sse) take
+for an event without data."""
 
-
-def restart_frame() -> bytes:
-    """Returns the comment before a stream that the server ends."""
-    return b": restarting, reconnect and resume\n\n"
+RESTART_COMMENT = b": restarting, reconnect and resume\n"
+"""The line before the end of a stream that the server ends."""
 
 
 def _id(position: Position) -> bytes:

@@ -42,7 +42,7 @@ MAX_CONNECTS = 5
 """Failed `connect`s after which the connection is closed."""
 
 RECONNECT_SECONDS = 1.0
-"""How long a client should wait before it comes back to a server that restarts."""
+"""The time that a client should wait before it comes back to a server that restarts."""
 
 ADMIN_FRAME_BYTES = 25 * 1024 * 1024
 

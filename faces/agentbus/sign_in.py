@@ -36,7 +36,7 @@ from tenants_app.services.connection_token import (
 from tenants_app.services.device import device_recognise
 
 CLOCK_SECONDS = 300
-"""How far a device's clock may be off."""
+"""The greatest error of a device's clock."""
 
 MAX_CAPABILITIES = 64
 MAX_TEXT = 200

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from core_app.lifecycle import Part, process_wide
@@ -45,15 +45,16 @@ class Clients(Part):
         """Listens no longer."""
         SIGNALS.unsubscribe(TOPIC, self._receive)
 
-    async def enter(self, stream_id: int, name: str) -> None:
-        """Adds a socket that can run tools."""
+    @asynccontextmanager
+    async def connected(self, stream_id: int, name: str) -> AsyncIterator[None]:
+        """Counts a socket that can run tools."""
         await CONNECTED.enter(stream_id, name, {"name": name, "since": time.time()})
-        self._announce(stream_id)
-
-    async def leave(self, stream_id: int, name: str) -> None:
-        """Removes a socket."""
-        await CONNECTED.leave(stream_id, name)
-        self._announce(stream_id)
+        try:
+            self._announce(stream_id)
+            yield
+        finally:
+            await CONNECTED.leave(stream_id, name)
+            self._announce(stream_id)
 
     async def newest(self, stream_id: int) -> str | None:
         """Returns the name of the newest socket; None when nobody is connected."""

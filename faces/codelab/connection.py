@@ -8,7 +8,6 @@ from typing import Any
 
 from core_app import jsontext
 from core_app.errors import Forbidden, GatewayError, Unauthorized
-from core_app.ids import new_id
 from core_app.tracing import span
 from edge_app.http.asgi import Receive, Send
 from edge_app.rpc import Dispatcher, Method, Request, admit_principal
@@ -33,7 +32,8 @@ from tools_app.models import ToolCall
 
 
 class CodelabConnection(AuthenticatedConnection):
-    """An accepted socket. A `read_only` one (stream token) is offered no tool calls and takes no messages."""
+    """An accepted socket, which CLIENTS knows by its name. A `read_only` one (stream token) is offered no tool calls
+    and takes no messages."""
 
     __slots__ = ("_offers", "_seen", "read_only")
 
@@ -47,6 +47,7 @@ class CodelabConnection(AuthenticatedConnection):
         send: Send,
         *,
         session_id: str,
+        name: str,
         read_only: bool,
         follower: Follower,
     ) -> None:
@@ -54,7 +55,7 @@ class CodelabConnection(AuthenticatedConnection):
         self.read_only = read_only
         self._seen: int | str = follower.position.wire
         self.requests = Actions(self, session_id)
-        self._offers = Offers(follower.stream_id, new_id("cli"), self._offer)
+        self._offers = Offers(follower.stream_id, name, self._offer)
 
     async def serve(self, first: Sequence[str]) -> None:
         """Serves the socket until it ends."""

@@ -40,17 +40,15 @@ class Offers:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Enters the session's sockets, and offers what waits already."""
-        await CLIENTS.enter(self._stream_id, self._name)
+        """Begins to offer, with what waits already. The socket is entered in CLIENTS."""
         CLIENTS.listen(self._stream_id, self._wake_waiting)
         self._wake()
 
     async def close(self) -> None:
-        """Leaves the session's sockets."""
+        """Offers nothing more."""
         CLIENTS.unlisten(self._stream_id, self._wake_waiting)
         if self._task is not None:
             await cancel_tasks(self._task)
-        await CLIENTS.leave(self._stream_id, self._name)
 
     def note(self, event: StoredEvent) -> Sequence[str]:
         """Takes an event of the session; returns the frames that tell of the end of a call that was offered here."""

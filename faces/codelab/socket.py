@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
 from agents_app.directory.entries import SHARED_RUNTIME
 from core_app import database
 from core_app.errors import BadRequest, NotFound, Unprocessable
+from core_app.ids import new_id
 from core_app.shares import Claim
 from edge_app.http.log_context import bind_path_ids
 from edge_app.http.query import query_of, stream_position
@@ -17,6 +20,7 @@ from edge_app.tokens import READ_ONLY
 from events_app.follower import Follower
 from events_app.generations import Position
 from events_app.positions import Dropped, StreamPosition
+from faces.codelab.clients import CLIENTS
 from faces.codelab.close_codes import CodelabClose
 from faces.codelab.connection import CodelabConnection
 from faces.codelab.errors import INVALID_SESSION
@@ -46,6 +50,10 @@ class CodelabSocket(SocketConsumer[Opening | str]):
 
     connection = CodelabConnection
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._name = new_id("cli")
+
     async def open(self) -> Opening | str:
         bind_path_ids(self.scope)
         self.principal.require(SESSIONS)
@@ -54,6 +62,11 @@ class CodelabSocket(SocketConsumer[Opening | str]):
         claim = Claim(self.principal.tenant_id, self._session_id)
         read_only = self.scope.get(READ_ONLY, False)
         return await database.run_action(claim, _open, self.principal, self._session_id, after, read_only)
+
+    def presence(self, opening: Opening | str) -> AbstractAsyncContextManager[None]:
+        if isinstance(opening, str) or self.scope.get(READ_ONLY, False):
+            return nullcontext()
+        return CLIENTS.connected(opening.stream_id, self._name)
 
     async def serve(self, opening: Opening | str) -> None:
         if isinstance(opening, str):
@@ -68,6 +81,7 @@ class CodelabSocket(SocketConsumer[Opening | str]):
                 self.receive,
                 self.base_send,
                 session_id=self._session_id,
+                name=self._name,
                 read_only=self.scope.get(READ_ONLY, False),
                 follower=follower,
             )

@@ -111,7 +111,7 @@ class LiveView(EventView):
         seconds: float = settings.GATEWAY_MESH_HEARTBEAT_SECONDS
         return seconds
 
-    def heartbeat(self, position: Position) -> bytes:
+    def heartbeat(self, position: Position, *, behind: bool) -> bytes:
         """Returns a heartbeat that `onmessage` sees."""
         return data_frame(jsontext.encode({"type": "heartbeat", "timestamp": now_ms()}), position)
 

@@ -20,6 +20,7 @@ from edge_app.sse.consumer import (
 from edge_app.sse.frames import EVENT_FRAME
 from events_app import log
 from events_app.batches import StoredEvent
+from events_app.generations import Position
 from faces.native.stream_plan import StreamPlan, StreamRequest, stream_plan
 from sessions_app.selectors import session_get, session_position
 from tenants_app.principal import Principal
@@ -44,11 +45,18 @@ class PlannedView(EventView):
 
     def __init__(self, plan: StreamPlan) -> None:
         self._plan = plan
+        self._within = True
 
     def frame(self, event: StoredEvent) -> bytes:
         """Returns the event's own bytes, or none."""
         self._plan.observe(event)
+        self._within = self._plan.only_run in (None, event.run_id)
         return event.encode(EVENT_FRAME) if self._plan.shows(event) else b""
+
+    def heartbeat(self, position: Position, *, behind: bool) -> bytes:
+        """Returns a heartbeat. A stream of one run has no ids of other runs' events: the run of its newest id is the
+        one that it resumes with."""
+        return super().heartbeat(position, behind=behind and self._within)
 
     def ends(self, event: StoredEvent) -> bool:
         """True after the plan's last event."""
@@ -59,8 +67,10 @@ def _stream_request(scope: Scope, query: Query) -> StreamRequest:
     follow = query.get("follow")
     if follow not in (None, "session"):
         raise BadRequest("The only value of 'follow' is 'session'.", field="follow")
+    after = requested_position(scope, query)
     return StreamRequest(
-        after=requested_position(scope, query),
+        after=after,
+        resumes=after is not None and not {"since", "follow"} & query.keys(),
         run_id=query.get("requestId"),
         whole_session=follow == "session",
         types=requested_types(query),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core_app import clock
+from events_app import log
 from events_app.batches import StoredEvent
 from events_app.generations import Position
 from events_app.positions import Dropped, StreamPosition
@@ -23,9 +24,11 @@ RECENT = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """The client's request. `after` is its `Last-Event-ID`, else `since`; with `types` None it gets all events."""
+    """The client's request. `after` is its `Last-Event-ID`, else `since`; with `types` None it gets all events.
+    `resumes`: it named no start but a `Last-Event-ID`, as a client does that resumes a stream of one run."""
 
     after: Position | None = None
+    resumes: bool = False
     run_id: str | None = None
     whole_session: bool = False
     types: frozenset[str] | None = None
@@ -79,7 +82,8 @@ def stream_plan(session: AgentSession, request: StreamRequest) -> StreamPlan:
     if request.run_id is not None:
         plan = _one_run(seen, run_get(session, request.run_id), here)
     elif seen is not None:
-        plan = _from_position(session, request, seen, here)
+        own = _run_at(session, seen) if request.resumes and request.after == here.at(seen) else None
+        plan = _one_run(seen, own, here) if own is not None else _from_position(session, request, seen, here)
     else:
         plan = _from_now(session, request, here)
     plan.types = request.types
@@ -97,6 +101,13 @@ def _one_run(seen: int | None, run: Run, here: StreamPosition) -> StreamPlan:
     finished = run.last_offset is not None and after >= run.last_offset
     removed = run.last_offset is not None and here.floor >= run.last_offset
     return StreamPlan(after, here, only_run=run.pk, end_run=run.pk, finished=finished, over=removed)
+
+
+def _run_at(session: AgentSession, offset: int) -> Run | None:
+    """Returns the run of the event at `offset`, if more of it follows."""
+    events = log.read(session.stream_id, after=offset - 1, limit=1, through=offset)
+    run = Run.objects.filter(session=session, pk=events[0].run_id).first() if events and events[0].run_id else None
+    return run if run is not None and (run.last_offset is None or run.last_offset > offset) else None
 
 
 def _from_position(session: AgentSession, request: StreamRequest, after: int, here: StreamPosition) -> StreamPlan:

@@ -55,8 +55,8 @@ _ENDS: Mapping[Wire, tuple[bytes, ...]] = {
 
 _KEYS: Mapping[Wire, bytes] = {"openai-chat": b'"choices"'}
 _TYPE = b'data: {"type"'
-"""What every event of the wire has, once: an event without it may be an error of any shape. `"type"` alone would be in
-most events of the other wires more than once, and hide an event without it."""
+"""A mark that every event of the wire has once: an event without it may be an error of any shape. `"type"` alone would
+be in most events of the other wires more than once, and hide an event without it."""
 
 _RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 

@@ -28,7 +28,7 @@ IN_ANSWERS = (b";base64,", b'"data"', b'"result"', b'b64"', b'"b64_json"')
 """Beginnings of media in responses: images of chunks and items, and audio."""
 
 WINDOW_BYTES = 1024 * 1024
-"""What is searched in one step, between which other threads get the interpreter."""
+"""The text that is searched in one step, between which other threads get the interpreter."""
 
 _VALUE = re.compile(rb'\s*:\s*"|')
 _TEXT = re.compile(rb"[^A-Za-z0-9+/=_\-\\]")

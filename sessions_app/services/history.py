@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from agents_app.engine import CUT_MARK, copied_payload
 from core_app import jsontext
 from core_app.errors import BadRequest, Conflict, NotFound
+from core_app.ids import new_id
 from sessions_app.models import AgentSession, Message
 from sessions_app.services.attachments import attachments_copy
 from sessions_app.services.messages import messages_add
@@ -61,25 +63,40 @@ def fork_number(source: AgentSession, message_id: str) -> int:
 
 
 def messages_copy(*, source: AgentSession, target: AgentSession, through: int) -> None:
-    """Copies the history up to the message with the number `through`. It needs no lock on the source, because messages
-    are only added."""
+    """Copies the history up to the message with the number `through`, and the start of what is sent to the model. It
+    needs no lock on the source, because messages are only added."""
     history = Message.objects.filter(session=source, number__lte=through)
+    ids: dict[str, str] = {}
     for after in range(0, through, PAGE):
         rows = history.filter(number__gt=after, number__lte=after + PAGE).select_related("run").order_by("number")
         page = list(rows.defer("run__text", "run__last_message", "run__metadata"))
-        copies = {row.pk: _copy(row) for row in page}
+        ids.update((row.pk, new_id("msg")) for row in page)
+        copies = {row.pk: _copy(row, ids) for row in page}
         messages_add(session_id=target.pk, messages=list(copies.values()))
         attachments_copy(copies)
+    _cut_copy(source, target, ids)
 
 
-def _copy(row: Message) -> Message:
+def _cut_copy(source: AgentSession, target: AgentSession, ids: Mapping[str, str]) -> None:
+    """Lets the copy begin where its source does, if the response that says so was copied."""
+    kept_from = ids.get(source.kept_from) if source.kept_from is not None else None
+    if kept_from is None:
+        return
+    noted = Message.objects.filter(session=target, role="assistant", payload__contains=f'{CUT_MARK}:"{kept_from}"')
+    if noted.exists():
+        AgentSession.objects.filter(pk=target.pk).update(kept_from=kept_from, kept_for=source.kept_for)
+
+
+def _copy(row: Message, ids: Mapping[str, str]) -> Message:
     """Copies a message without its run. It keeps the run's end user, so that an erasure finds it."""
+    marked = row.payload is not None and CUT_MARK in row.payload
     return Message(
+        id=ids[row.pk],
         role=row.role,
         content=row.content,
         calls=row.calls,
         call_id=row.call_id,
-        payload=row.payload,
+        payload=copied_payload(row.payload, ids) if marked else row.payload,
         end_user=row.run.end_user if row.run is not None else row.end_user,
     )
 

@@ -45,7 +45,8 @@ def messages_add(*, session_id: int, messages: Sequence[Message]) -> None:
     AgentSession.objects.filter(pk=session_id).update(message_count=F("message_count") + len(messages))
     last = AgentSession.objects.values_list("message_count", flat=True).get(pk=session_id)
     for number, message in enumerate(messages, start=last - len(messages) + 1):
-        message.id, message.session_id, message.number = new_id("msg"), session_id, number
+        message.id = message.id or new_id("msg")
+        message.session_id, message.number = session_id, number
     Message.objects.bulk_create(messages)
 
 

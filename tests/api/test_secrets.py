@@ -176,7 +176,7 @@ async def post(http: aiohttp.ClientSession, path: str, body: dict[str, Any], sta
 async def test_lines_name_the_request_the_session_and_the_run(server: Served) -> None:
     """Lines that are logged during a request or a leg have its ids."""
     async with aiohttp.ClientSession(server.url, headers={"X-API-Key": server.keys["owner"]}) as http:
-        await post(http, "/v1/sessions", {"sessionId": "named", "model": "mine:one"}, 201)
+        await post(http, "/v1/sessions", {"sessionId": "named", "model": "mine:one", "outagePolicy": "fail"}, 201)
         async with http.post(
             "/v1/sessions/named/prompt?wait=60", json={"text": "hi"}, headers={"X-Request-Id": "my-request"}
         ) as answer:

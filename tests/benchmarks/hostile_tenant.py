@@ -31,7 +31,7 @@ QUIET_KEY, WORST_KEY = "quiet-key-of-the-benchmark-0123456789", "worst-key-of-th
 ROUNDS, SECONDS, PAUSE_SECONDS = 5, 13.0, 0.02
 WARM_SECONDS = 3.0
 SETTLE_SECONDS = 3.0
-"""What the hostile tenant has begun ends before the next quiet turn."""
+"""Everything that the hostile tenant has begun ends before the next quiet turn."""
 
 SHARE, BUDGET = 0.99, 2.0
 PARTS, PART_BYTES = 4, 20 * 1024 * 1024

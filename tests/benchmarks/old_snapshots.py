@@ -1,4 +1,4 @@
-"""What an open snapshot, such as that of `pg_dump`, costs the head of a busy stream: blocks read to move it.
+"""The cost of an open snapshot, such as that of `pg_dump`, to the head of a busy stream: blocks read to move it.
 
 Every commit of a stream leaves a version of its row, which PostgreSQL cannot prune while a snapshot may need it. The
 reference is the same row without a snapshot. Counts, and no times: they are the same on a busy machine.

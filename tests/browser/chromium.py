@@ -40,7 +40,7 @@ EXIT_SECONDS = 60.0
 
 
 def executable() -> str | None:
-    """Where Chromium is on this machine, if it is."""
+    """The path of Chromium on this machine; None without it."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -59,7 +59,7 @@ class Browser:
         self._reader: asyncio.Task[None] | None = None
         self.errors: list[str] = []
         self.violations: list[str] = []
-        """What a page's policy blocked, with the page and the place in it."""
+        """Everything that a page's policy blocked, with the page and the place in it."""
 
         self.dialogs: list[str] = []
 
@@ -144,7 +144,7 @@ class Browser:
         return dict(received["result"])
 
     async def run(self, script: str) -> Any:
-        """What a piece of JavaScript comes to."""
+        """Returns the value of a piece of JavaScript."""
         result = await self._do("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
@@ -193,11 +193,11 @@ class Browser:
             await self._loaded.wait()
 
     async def text(self) -> str:
-        """What the page says."""
+        """The text of the page."""
         return str(await self.run("document.body.innerText"))
 
     async def path(self) -> str:
-        """Where it is."""
+        """The address of the page."""
         return str(await self.run("location.pathname"))
 
     async def value(self, selector: str) -> str:

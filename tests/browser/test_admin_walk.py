@@ -86,7 +86,7 @@ async def test_a_person_runs_the_gateway_from_the_admin(
 
 
 class KeyHolder:
-    """Who got the new key."""
+    """The holder of the new key."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, secret: str) -> None:
         self._http = http
@@ -103,7 +103,7 @@ class KeyHolder:
 
 
 class Person:
-    """Who runs the gateway, at the browser."""
+    """The operator at the browser."""
 
     def __init__(self, gateway: GatewayProcess, browser: Browser) -> None:
         self._gateway = gateway

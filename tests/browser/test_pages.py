@@ -126,7 +126,7 @@ class Visitor:
         self._url = url
         self._browser = browser
         self.too_wide: dict[str, list[str]] = {}
-        """What sticks out of a page on a phone."""
+        """Elements that stick out of a page on a phone."""
 
     async def look(self, path: str) -> None:
         await self._browser.open(self._url + path)

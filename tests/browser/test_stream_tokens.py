@@ -32,7 +32,7 @@ TYPES = sorted(SESSION_EVENTS.events)
 
 @pytest.fixture
 def page_port() -> int:
-    """Where the page is served."""
+    """The address of the page."""
     return free_port()
 
 

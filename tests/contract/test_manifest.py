@@ -11,7 +11,7 @@ import yaml
 TESTS = Path(__file__).parents[1]
 ROWS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "native.yaml").read_text(encoding="utf-8"))
 FACE = ("sessions", "sessions_socket", "sessions_tools", "sessions_model", "events")
-"""Where the native face is tested: every module there shows some row."""
+"""The folders of the native face's tests: every module there shows some row."""
 
 
 def named_in(path: Path) -> set[str]:

@@ -36,7 +36,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said. `cut_off`: the token limit ended it after its last complete item."""
+    """An answer of the model. `cut_off`: the token limit ended it after its last complete item."""
 
     thought: str
     signature: str | None

@@ -1,4 +1,4 @@
-"""What both sides of a conversion can say, as hypothesis draws it: docs/conversions.md lists the same."""
+"""Strategies for all that both sides of a conversion can say: docs/conversions.md lists the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the official clients send, and what becomes of it on every other wire, stays as it was looked at and kept."""
+"""Requests of the official clients, and their conversions to every other wire, stay as they were looked at and kept."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a provider must get back in the next turn goes through every client dialect: in an id, a signature or a store of
-the client's; where it is lost, the feature is left out of the turn."""
+"""Values that a provider must get back in the next turn go through every client dialect: in an id, a signature or a
+store of the client's; where it is lost, the feature is left out of the turn."""
 
 from __future__ import annotations
 

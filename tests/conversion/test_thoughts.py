@@ -1,4 +1,4 @@
-"""What the model thought before is kept out of requests, but for models that refuse a conversation without it."""
+"""Earlier thoughts of the model are kept out of requests, but for models that refuse a conversation without them."""
 
 from __future__ import annotations
 

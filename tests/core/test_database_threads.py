@@ -145,12 +145,16 @@ def test_a_write_that_waits_too_long_says_when_to_come_again(settings: Any) -> N
         settings.GATEWAY_LOCK_TIMEOUT_SECONDS = 0.05
     from events_app import log
 
-    with Holder(stream.pk), pytest.raises(OperationalError) as raised, write_transaction():
-        if DEPLOYMENT == "distributed":
-            # For this transaction alone: the connection returns to a pool that other tests use.
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = '50ms'")
-        log.lock(stream.pk)
+    def write() -> None:
+        with write_transaction():
+            if DEPLOYMENT == "distributed":
+                # For this transaction alone: the connection returns to a pool that other tests use.
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '50ms'")
+            log.lock(stream.pk)
+
+    with Holder(stream.pk), pytest.raises(OperationalError) as raised:
+        write()
     error = internal_error(raised.value)
     assert (error.status, error.code, error.retry_after) == (503, "unavailable", 1)
 

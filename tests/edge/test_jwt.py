@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from websockets.exceptions import InvalidStatus
 
 from core_app import database
 from core_app.errors import BadRequest, Conflict, Unauthorized
+from events_app.signals import SIGNALS
 from sessions_app.models import AgentSession, Run
 from tenants_app import jwt_keys
 from tenants_app.authentication import aprincipal_recheck, principal_for_guest
@@ -390,10 +392,28 @@ def test_a_setting_of_another_form_is_refused(tenant: Tenant, setting: Any) -> N
     assert "'jwt'" in refused.value.message
 
 
+async def signals_arrive() -> None:
+    """Waits until the signals sent before have arrived: one of a change to the tenant forgets what was looked up."""
+    arrived = asyncio.Event()
+
+    def receive(signal: Mapping[str, Any]) -> None:
+        arrived.set()
+
+    SIGNALS.subscribe("test", receive)
+    try:
+        while not arrived.is_set():
+            SIGNALS.send("test", {})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(arrived.wait(), 1)
+    finally:
+        SIGNALS.unsubscribe("test", receive)
+
+
 async def test_a_token_costs_no_query_and_a_change_counts_at_once(
     gateway: GatewayHarness, issuer: KeyServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.GATEWAY_KEY_CACHE_SECONDS = 600.0
+    await signals_arrive()
     await aprincipal_for_jwt(issuer.token())
 
     async def no_query(*args: Any) -> Any:

@@ -97,8 +97,11 @@ async def test_a_stream_cut_again_and_again_is_whole(api: Client, script: Script
         seen: list[Frame] = []
         while not seen or seen[-1] != whole[-1]:
             async with api.events(session, last_id=seen[-1].id if seen else 0) as reader:
-                for _ in range(min(dice.randint(1, 7), len(whole) - len(seen))):
+                for _ in range(dice.randint(1, 7)):
                     seen.append(await reader.next())
+                    # A stream that is resumed ends with its run; the next connection goes on with the others.
+                    if seen[-1].event == "agent_end":
+                        break
         assert seen == whole
 
 
@@ -120,7 +123,7 @@ async def test_fifty_followers_of_a_session_receive_the_same_bytes(api: Client, 
 async def _read_all(api: Client, session: str) -> bytes:
     async with api.events(session) as reader:
         await reader.read_to_end()
-    head, _, events = reader.raw.partition(b"\n\n")
+    head, _, events = reader.raw.partition(b"\n")
     assert head.startswith(b"retry: ")
     return events
 

@@ -14,6 +14,7 @@ from core_app import database
 from gateway_project.operations import doctor
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets
 from sessions_app.legs.requests import request_number
+from sessions_app.models import AgentSession
 from tenants_app.models import LedgerEntry, Tenant
 from tests.gateway_harness import Client, GatewayHarness
 
@@ -112,6 +113,26 @@ async def test_a_summary_is_in_the_ledger_and_in_the_runs_sums(api: Client) -> N
     assert run["tokenUsage"]["promptTokens"] == sum(tokens for _, tokens in rows)
     level, text = await database.run(doctor.check_ledger)
     assert level == "ok", text
+
+
+async def test_a_fork_begins_with_the_summary_of_its_origin(api: Client) -> None:
+    """Before, it sent the whole history, was refused, and paid for a summary of its own."""
+    said = [{"role": role, "content": f"{n} " * 150} for n in range(10) for role in ("user", "assistant")]
+    origin, _ = await run_of(api, "summarizing:3200", messages=said, historyPolicy="summarize")
+    answered = (await api.get(f"/v1/sessions/{origin}/messages")).json["messages"][-1]["id"]
+    made = await api.post(f"/v1/sessions/{origin}/fork", {"messageId": answered})
+    assert made.status == 201, made.body
+    forked = await api.run(made.json["sessionId"], "and now?")
+    again = await api.run(origin, "and now?")
+    assert (forked["status"], again["status"]) == ("completed", "completed")
+    assert forked["tokenUsage"] == again["tokenUsage"]
+    assert "context_summarized" not in await types_of(api, made.json["sessionId"])
+
+    def kept(public_id: str) -> tuple[str, int]:
+        session = AgentSession.objects.get(public_id=public_id)
+        return str(session.kept_for), session.messages.get(pk=session.kept_from).number
+
+    assert await database.run(kept, made.json["sessionId"]) == await database.run(kept, origin)
 
 
 async def test_a_provider_that_says_nothing_ends_in_time(api: Client) -> None:

@@ -74,6 +74,10 @@ def late(session: str) -> None:
         ({"result": "found it"}, "ok", "found it"),
         ({"result": [1, None]}, "ok", "[1,null]"),
         ({"error": "not there"}, "error", "not there"),
+        ({"error": None, "result": 5}, "ok", "5"),
+        ({"error": "not there", "result": None}, "error", "not there"),
+        ({"result": None, "error": None}, "ok", "null"),
+        ({"result": {"n": 10**22}}, "ok", '{"n":10000000000000000000000}'),
     ],
 )
 async def test_a_late_result_lets_the_run_go_on(waiting_run: Any, body: Any, status: str, told: str) -> None:
@@ -98,7 +102,15 @@ async def test_the_address_is_good_for_one_result(waiting_run: Any, server: Call
         assert len(server.received) == 1
 
 
-@pytest.mark.parametrize("body", [{}, {"result": 1, "error": "x"}, {"error": 7}, [], "text"])
+async def test_a_result_that_comes_again_with_its_keys_in_another_order_is_the_same(waiting_run: Any) -> None:
+    async with waiting_run() as run:
+        assert (await run.post({"result": {"a": 1, "b": [{"c": 2, "d": 10**22}]}})).status == 200
+        assert (await run.post({"error": None, "result": {"b": [{"d": 10**22, "c": 2}], "a": 1}})).status == 200
+        assert (await run.post({"result": {"a": 1, "b": [{"c": 2, "d": 10**22 + 1}]}})).error == (409, "conflict")
+        await run.text()
+
+
+@pytest.mark.parametrize("body", [{}, {"error": None}, {"result": 1, "error": "x"}, {"error": 7}, [], "text"])
 async def test_what_is_no_result_is_refused_and_the_address_stays_good(waiting_run: Any, body: Any) -> None:
     async with waiting_run() as run:
         assert (await run.post(body)).error == (400, "bad_request")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +12,9 @@ import pytest
 from tests.conftest import Caller
 from tests.gateway_harness import Client, GatewayHarness
 from tests.tools.conftest import CallbackServer
+
+DIGITS = "1" + "0" * 22 + "1"
+"""A number beyond 64 bits, which no double is."""
 
 TOOL = {
     "name": "lookup",
@@ -180,3 +186,81 @@ async def test_a_prompt_may_carry_its_attachments_and_nothing_else_may_be_so_lon
     whole = b" " * (1024 * 1024 + 4 * 1024 * 1024 + 1)
     assert (await api.post(f"/v1/sessions/{session}/prompt", body=whole)).error == (413, "payload_too_large")
     assert (await api.post(f"/v1/sessions/{session}/steer", body=whole)).error == (413, "payload_too_large")
+
+
+async def test_the_digits_of_an_argument_reach_approver_callback_and_events(
+    api: Client, server: CallbackServer
+) -> None:
+    session = await api.session(
+        model="demo:tour", tools=[{**TOOL, "callbackUrl": server.url, "requiresApproval": True}]
+    )
+    request_id = await api.prompt(session, f'use {TOOL["name"]} {{"q": "x", "n": {DIGITS}}}')
+    async with api.events(session, since=0) as reader:
+        asked = await reader.next_of("approval_required")
+        assert DIGITS in asked.raw.decode()
+        decision = {"approvalId": asked.data["approvalId"], "args": {"n": int(DIGITS), "q": "y"}}
+        answer = await api.post(f"/v1/sessions/{session}/approve", body=json.dumps(decision).encode())
+        assert answer.status == 200, answer.body
+    await api.follow_run(session, request_id)
+    assert DIGITS in server.received[-1].body.decode()
+    events = await api.get(f"/v1/sessions/{session}/events?format=json&since=0&limit=1000")
+    assert events.body.decode().count(DIGITS) >= 2
+
+
+async def test_an_approved_call_is_executed_while_another_waits_for_its_decision(
+    api: Client, gateway: GatewayHarness, server: CallbackServer
+) -> None:
+    session = await api.session(
+        model="demo:tour", tools=[{**TOOL, "callbackUrl": server.url, "requiresApproval": True}]
+    )
+    request_id = await api.prompt(session, 'approve and use lookup {"q": "tea"}')
+    async with api.events(session, since=0) as reader:
+        asked = {
+            event.data["toolName"]: event.data for event in [await reader.next_of("approval_required") for _ in "12"]
+        }
+    await gateway.wait_idle()
+    assert server.received == []
+    path = f"/v1/sessions/{session}"
+    assert (await api.post(f"{path}/approve", {"approvalId": asked["lookup"]["approvalId"]})).status == 200
+    await gateway.wait_idle()
+    assert [received.json["args"] for received in server.received] == [{"q": "tea"}]
+    status = (await api.get(f"{path}/status")).json
+    assert (status["state"], status["run"]["status"]) == ("waiting_approval", "waiting")
+    assert (await api.post(f"{path}/reject", {"approvalId": asked["demo_approval"]["approvalId"]})).status == 200
+    end = await api.follow_run(session, request_id)
+    assert "lookup answered: done" in end["lastMessage"]["content"]
+    assert len(server.received) == 1
+
+
+async def test_of_three_approvals_the_second_is_executed_though_it_came_while_the_first_was(
+    api: Client, gateway: GatewayHarness, server: CallbackServer
+) -> None:
+    """The decision finds the run's leg at work, so the leg's end has to see it."""
+    session = await api.session(
+        model="demo:tour", tools=[{**TOOL, "callbackUrl": server.url, "requiresApproval": True}]
+    )
+    request_id = await api.prompt(session, 'approve, use lookup {"q": "1"} use lookup {"q": "2"}')
+    async with api.events(session, since=0) as reader:
+        asked = [(await reader.next_of("approval_required")).data for _ in range(3)]
+    await gateway.wait_idle()
+    lookups = [one for one in asked if one["toolName"] == "lookup"]
+    first, second = sorted(lookups, key=lambda one: str(one["args"]))
+    [last] = [one for one in asked if one["toolName"] == "demo_approval"]
+    path, begun, may_end = f"/v1/sessions/{session}", threading.Event(), threading.Event()
+
+    def answer_later(handler: Any) -> None:
+        begun.set()
+        assert may_end.wait(60)
+        server.replies = [(200, b'{"result":"done"}')]
+        server.answer(handler)
+
+    server.replies = [answer_later]
+    assert (await api.post(f"{path}/approve", {"approvalId": first["approvalId"]})).status == 200
+    assert await asyncio.to_thread(begun.wait, 60)
+    assert (await api.post(f"{path}/approve", {"approvalId": second["approvalId"]})).status == 200
+    may_end.set()
+    await gateway.wait_idle()
+    assert [received.json["args"]["q"] for received in server.received] == ["1", "2"]
+    assert (await api.get(f"{path}/status")).json["state"] == "waiting_approval"
+    assert (await api.post(f"{path}/reject", {"approvalId": last["approvalId"]})).status == 200
+    await api.follow_run(session, request_id)

@@ -76,10 +76,17 @@ class Client:
         address = f"{self.url}/v1/sessions/{session_id}/events?follow=session"
         async with self._http.get(address, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
-            async for frame in _frames(answer):
-                shown = _event(frame)
-                if shown is not None:
-                    yield shown
+            fields: dict[bytes, bytes] = {}
+            async for line in _lines(answer):
+                name, _, value = line.partition(b": ")
+                if line and not name:
+                    yield value.decode()
+                elif line:
+                    fields[name] = value
+                else:
+                    if b"data" in fields:
+                        yield Event.of(fields[b"id"].decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
+                    fields = {}
 
 
 class Seen:
@@ -164,16 +171,9 @@ async def _holds(found: bool | Awaitable[bool]) -> bool:
     return found if isinstance(found, bool) else await found
 
 
-async def _frames(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     buffer = b""
     async for chunk in answer.content.iter_any():
-        *frames, buffer = (buffer + chunk).split(b"\n\n")
-        for frame in frames:
-            yield frame
-
-
-def _event(frame: bytes) -> Event | str | None:
-    fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line)
-    if b"data" in fields:
-        return Event.of(fields[b"id"].decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
-    return fields[b""].decode() if b"" in fields else None
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        for line in lines:
+            yield line

@@ -21,7 +21,7 @@ from tests.stack.load import Promise
 from tests.stack.postgres_process import PostgresProcess
 
 LOST_SECONDS = (0.2, 4.0)
-"""How long the gateway goes on after the copy was made; what it writes then is lost."""
+"""The seconds that the gateway goes on after the copy was made; what it writes then is lost."""
 
 FULL_SECONDS = (1.0, 10.0)
 CATCH_UP_SECONDS = 60

@@ -54,7 +54,7 @@ class FaceReader(Protocol):
 
 
 class _NativeEvents:
-    """What readers of native events have in common; `seen` is what one was shown of the session."""
+    """The base of readers of native events; `seen` has the events of the session that one was shown."""
 
     def __init__(self, reader: Reader | SocketReader | BusReader, seen: Resettable) -> None:
         self._reader = reader

@@ -26,7 +26,7 @@ from tests.stack.small_disk import SmallDisk
 REDIS_GONE_SECONDS = (0.0, 30.0)
 FROZEN_SECONDS = (0.2, 8.0)
 LEASES = (2.0, 6.0)
-"""How long a process is frozen that loses its sessions, in leases."""
+"""The time for which a process that loses its sessions is frozen, in leases."""
 
 CLOCK_OFF_SECONDS = (2, 60, 3600, 86_400 * 3)
 SLEEPERS = 0.3

@@ -96,7 +96,7 @@ class Load:
         self.followers: list[Reader | BusReader] = []
         """Everybody who follows a session; they may leave and come back."""
         self.seen: dict[str, list[Seen]] = {}
-        """What each of the followers was shown of a session."""
+        """The events of a session that each follower was shown."""
         self.unanswered = 0
         self.uncertain = 0
         """Prompts that were accepted in moments that the database may have lost."""

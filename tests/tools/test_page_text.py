@@ -46,7 +46,7 @@ ENDLESS = ["<a b ", "<a b=", "<a b='", "<a / ", "<!--", "<![", "</a ", "<script>
 
 
 class Looked:
-    """How many characters of a page were looked at, and in how many looks."""
+    """The number of characters of a page that were looked at, and of looks."""
 
     def __init__(self) -> None:
         self.characters = 0

@@ -28,7 +28,7 @@ CHECK_STEPS = 1_500_000
 
 
 class Library:
-    """What the library was asked to do."""
+    """The calls to the library."""
 
     def __init__(self) -> None:
         self.compiled = 0

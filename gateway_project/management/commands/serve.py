@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,9 @@ logger = structlog.get_logger("gateway.serve")
 _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
 """`migrates` in ASCII: the advisory lock of the process that migrates, of several that start."""
+
+MIGRATION_PAUSE_SECONDS = 0.2
+"""Pause of a process that waits for another's migrations."""
 
 
 class Command(GatewayCommand):
@@ -115,8 +119,16 @@ def migrate() -> None:
         call_command("migrate", interactive=False, verbosity=0)
         return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_KEY])
+        # It asks again rather than wait inside a statement, whose snapshot would hold up the indexes that the other
+        # process makes concurrently: PostgreSQL ends one of the two as a deadlock.
+        while not _lock_migrations(cursor):
+            time.sleep(MIGRATION_PAUSE_SECONDS)
         try:
             call_command("migrate", interactive=False, verbosity=0)
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_KEY])
+
+
+def _lock_migrations(cursor: Any) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_KEY])
+    return bool(cursor.fetchone()[0])

@@ -204,10 +204,13 @@ class Stream:
                 return dict(json.loads(fields[b"data"]))
         raise AssertionError(f"the stream ended without {types}: {self.blocks[-9:]!r}")
 
-    def heartbeat(self) -> None:
-        """Reads through the next heartbeat, and keeps it."""
+    def heartbeat(self, *, behind: bool = False) -> None:
+        """Reads through the next heartbeat, and keeps it; with the bare id that follows it when the reader is `behind`
+        the events that its filter leaves out."""
         while (block := self._block(heartbeats=True)) is not None:
-            if block.startswith(HEARTBEAT):
+            if HEARTBEAT in block:
+                if behind:
+                    self._block()
                 return
         raise AssertionError("the stream ended without a heartbeat")
 
@@ -226,7 +229,9 @@ class Stream:
                     self.blocks += [block] if block else []
                     return None
                 block += line
-            if heartbeats or not block.startswith(HEARTBEAT):
+                if line.startswith(b":"):
+                    break
+            if heartbeats or HEARTBEAT not in block:
                 self.blocks.append(block)
                 return block
 

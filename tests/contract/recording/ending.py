@@ -1,4 +1,4 @@
-"""What a reader is told when the server is told to end. Nothing can be played after it."""
+"""The last words to a reader when the server is told to end. Nothing can be played after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs leave behind: the stored rows of sessions on the tour, and of some on a scripted provider."""
+"""The traces of runs: the stored rows of sessions on the tour, and of some on a scripted provider."""
 
 from __future__ import annotations
 

@@ -54,13 +54,13 @@ BEFORE = (
     "INSERT INTO inference_app_budget (updated_at, model, period, tokens, tenant_id)"
     " SELECT '2026-01-01 00:00:00', '', 'day', 0, id FROM tenants_app_tenant WHERE slug = 'poor'",
 )
-"""What the database holds before the first start."""
+"""The rows of the database before the first start."""
 
 AFTER = (
     f"UPDATE tenants_app_apikey SET scopes = '[]' WHERE secret_hash = '{_hash('colleague')}'",
     f"UPDATE tenants_app_apikey SET rpm = 1 WHERE secret_hash = '{_hash('limited')}'",
 )
-"""What is changed in it once the keys are there."""
+"""The changes to it once the keys are there."""
 
 SETTINGS = {
     "API_KEYS": ",".join(f"{key}:{TENANTS[who]}" if who in TENANTS else key for who, key in KEYS.items()),
@@ -111,7 +111,7 @@ models:
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is."""
+    """The directory of everything."""
 
     process: GatewayProcess
     receiver: Receiver
@@ -122,7 +122,7 @@ class Place:
         return self.process.port
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """What a query finds among what is committed."""
+        """Returns the committed rows that a query finds."""
         return self.process.deployment.rows(query, parameters)
 
     def until(self, true: Callable[[], bool]) -> None:

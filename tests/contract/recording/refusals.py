@@ -141,7 +141,7 @@ def record(client: Client) -> None:
 
 
 def people(client: Client, method: str, path: str) -> None:
-    """Who may not, and what is not there."""
+    """Callers without a right, and things that do not exist."""
     for who in (None, "colleague"):
         client.ask(method, path, who=who)
     client.ask("PUT", path, {})
@@ -153,7 +153,7 @@ def people(client: Client, method: str, path: str) -> None:
 
 
 def bodies(client: Client, method: str, path: str) -> None:
-    """What no route takes for a body."""
+    """Bodies that no route takes."""
     for raw in (b"{", b"[1]", b'"x"', b'{"x":NaN}', b"\xff", b"[" * 100):
         client.ask(method, path, raw=raw)
     client.ask(method, path, raw=b"x=1", headers={"Content-Type": "application/x-www-form-urlencoded"})

@@ -42,7 +42,7 @@ def removed(client: Client, session: str, floor: int) -> None:
 
 
 def whole(client: Client) -> None:
-    """What the tour says, from sessions whose rows are in the section of events."""
+    """The words of the tour, from sessions whose rows are in the section of events."""
     for session in ("plain", "approved", "rejected", "asked", "tools", "steered", "aborted", "changed", "called"):
         client.do("DELETE", f"/v1/sessions/{session}")
         shown(client, f"all of {session}", f"/v1/sessions/{session}/events?since=0")
@@ -110,7 +110,7 @@ def live(client: Client) -> None:
     client.transcript.title("a heartbeat behind events that are left out")
     with client.stream(f"/v1/sessions/{session}/events?follow=session&since=0&types=agent_start") as stream:
         stream.until("agent_start")
-        stream.heartbeat()
+        stream.heartbeat(behind=True)
 
 
 def dropped(client: Client) -> None:

@@ -18,7 +18,7 @@ class Transcript:
         self._lines: list[str] = []
 
     def title(self, text: str) -> None:
-        """What the following is about."""
+        """The subject of the lines that follow."""
         self._lines += ["", f"## {text}"] if self._lines else [f"## {text}"]
 
     def line(self, text: str) -> None:

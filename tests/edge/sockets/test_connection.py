@@ -68,6 +68,17 @@ async def test_a_socket_is_accepted_before_anything_is_sent() -> None:
     assert SOCKETS.count == 0
 
 
+@pytest.mark.parametrize("opening", [None, CloseCode.SESSION_CLOSED])
+async def test_a_socket_is_shown_as_connected_from_before_its_upgrade_until_its_end(opening: CloseCode | None) -> None:
+    """Its client may ask another process about itself as soon as it has connected."""
+    peer = Peer(opening=opening)
+    async with serve(peer) as task:
+        await peer.until(lambda: len(peer.sent) == 2)
+        peer.leave()
+        await asyncio.wait_for(task, WAIT)
+    assert peer.shown == [0, 2]
+
+
 async def test_a_refused_upgrade_is_raised_to_the_gate_and_not_accepted() -> None:
     peer = Peer(opening=NotFound("There is nothing here."))
     async with serve(peer) as task:

@@ -168,7 +168,8 @@ class ScriptedFollower(Follower):
 class Peer:
     """The client of one socket, and the test's hold on what is behind it.
 
-    A `stalled` client takes no frames until `resume`. `sent` has all messages of the server as they came.
+    A `stalled` client takes no frames until `resume`. `sent` has all messages of the server as they came. `shown` has
+    how many had been sent whenever the socket was shown as connected, or was no longer.
     """
 
     follower: ScriptedFollower | None = None
@@ -177,6 +178,7 @@ class Peer:
     stalled: bool = False
     broken: Exception | None = None
     sent: list[Message] = field(default_factory=list)
+    shown: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
@@ -270,6 +272,14 @@ class ToySocket(SocketConsumer[Peer]):
         if isinstance(self._peer.opening, GatewayError):
             raise self._peer.opening
         return self._peer
+
+    @asynccontextmanager
+    async def presence(self, opening: Peer) -> AsyncIterator[None]:
+        opening.shown.append(len(opening.sent))
+        try:
+            yield
+        finally:
+            opening.shown.append(len(opening.sent))
 
     def close_code(self, opening: Peer) -> SocketClose | None:
         return opening.opening if isinstance(opening.opening, CloseCode) else None

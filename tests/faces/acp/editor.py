@@ -17,7 +17,7 @@ from tests.gateway_harness import WAIT
 
 
 class Editor:
-    """What the editor saw, and how it decides: an option's id, None to cancel."""
+    """The editor's view, and its decision: an option's id, None to cancel."""
 
     def __init__(self) -> None:
         self.updates: list[tuple[str, Any]] = []

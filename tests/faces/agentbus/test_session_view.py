@@ -1,4 +1,4 @@
-"""What a connection is shown of a run that breaks off."""
+"""The events of a run that breaks off, as a connection is shown them."""
 
 from __future__ import annotations
 

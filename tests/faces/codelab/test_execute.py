@@ -41,9 +41,8 @@ RESULTS = ["text", '{"looks": "like json"}', {"content": [1, None]}, None, "", F
 
 @pytest.mark.parametrize("result", RESULTS)
 async def test_the_ide_runs_the_tool_and_the_runtime_gets_its_result(
-    server: LiveServer, owner: Caller, runtime: Runtime, settings: Any, result: Any
+    server: LiveServer, owner: Caller, runtime: Runtime, result: Any
 ) -> None:
-    settings.GATEWAY_RECONNECT_GRACE = 60.0  # a socket counts as connected a moment after its upgrade
     async with ide(server.port, "s", owner.secret) as client:
         asked = asyncio.create_task(runtime.execute("s"))
         call = await client.frame("tool_call")

@@ -235,7 +235,6 @@ async def test_a_runtime_that_nobody_serves_is_down(
 async def test_a_call_that_nobody_answers_is_told_to_whom_it_was_offered(
     server: LiveServer, owner: Caller, api: Client, settings: Any
 ) -> None:
-    settings.GATEWAY_RECONNECT_GRACE = 60.0  # a socket counts as connected a moment after its upgrade
     async with ide(server.port, "late", owner.secret) as client:
         # Long enough for the offer, without which nobody is told.
         body = {"call_id": "call_0", "tool_name": "read_file", "timeout_seconds": 5.0}

@@ -187,7 +187,7 @@ STREAM: dict[str, list[Any]] = {
 """The same response as a stream of each wire, as events."""
 
 SECOND = Reply(pieces=[body(WHOLE["chat"])])
-"""What the provider `second` answers; as a stream it is read, too."""
+"""The answer of the provider `second`; as a stream it is read, too."""
 
 
 def question(client: str, model: str, *, stream: bool = False, **more: Any) -> Json:
