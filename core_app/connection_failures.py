@@ -9,6 +9,9 @@ from core_app.lifecycle import process_wide
 KEPT_SECONDS = 60.0
 """A reason is of no use for a failure much later."""
 
+AWAY_SECONDS = 1.5
+"""The server counts as away for this time after a failed attempt; the next caller then tries again."""
+
 PUBLIC_CAUSES = (
     ("connection refused", "connection refused"),
     ("timeout", "no answer in time"),
@@ -43,6 +46,10 @@ class ConnectionFailures:
     def clear(self) -> None:
         """Forgets it: a connection was made."""
         self._text = ""
+
+    def away(self) -> str:
+        """Returns the driver's first line while the last attempt failed and is younger than AWAY_SECONDS."""
+        return self._text if self._text and time.monotonic() - self._at < AWAY_SECONDS else ""
 
     def reason(self) -> str:
         """Returns the driver's first line; an empty text when no recent attempt failed."""

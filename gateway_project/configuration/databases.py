@@ -22,6 +22,8 @@ QUEUE_CONNECTIONS = 4
 POOL_SECONDS = 3.0
 """A request is answered after this time when PostgreSQL is away."""
 
+RECONNECT_SECONDS = 3.0
+
 CONNECTION_SECONDS = 600.0
 """A connection is replaced after this time, so that one to a server that was demoted quietly does not last."""
 
@@ -92,6 +94,8 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
         # The pool has a connection for every thread, so a thread waits for one only while the server is away.
         "timeout": max(POOL_SECONDS, lock_seconds),
         "max_lifetime": CONNECTION_SECONDS,
+        # The pauses between attempts double; after this time the next caller begins with short ones again.
+        "reconnect_timeout": RECONNECT_SECONDS,
         "connection_class": connection_class,
     }
     # A process that freezes in a transaction holds its row locks, which other processes need to renew their leases.
@@ -99,6 +103,7 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
     options = f"-c idle_in_transaction_session_timeout={int(idle_seconds * 1000)}"
     options += f" -c lock_timeout={int(lock_seconds * 1000)}"
     return parsed | {
+        "ENGINE": "core_app.postgresql_backend",
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "application_name": application_name(),
