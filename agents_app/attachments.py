@@ -58,9 +58,9 @@ class Attachments:
             finally:
                 self._read.clear()
 
-    def wrap_model(self, model: Model, messages: Sequence[ModelMessage]) -> Model:
-        """Returns a model that inserts the attachments into its requests; the same model if the messages have none."""
-        return _ModelWithAttachments(model, self) if next(_stored_attachments(messages), None) is not None else model
+    def wrap_model(self, model: Model) -> Model:
+        """Returns a model that inserts the attachments into its requests. A tool's result may bring some later."""
+        return _ModelWithAttachments(model, self)
 
     def insert_into(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
         """Returns the messages with the bytes that `read` holds."""

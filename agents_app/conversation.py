@@ -43,6 +43,8 @@ from tools_app.types import PlannedCall, ToolRequest
 
 _HIDDEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
+RESULT_MEDIA = "[Attached to the result of a tool:]"
+
 THREAD_BYTES = 256 * 1024
 """Larger histories are decoded in a thread: at this size decoding would block the event loop for about 10 ms."""
 
@@ -186,13 +188,25 @@ def _settled_end(history: Sequence[HistoryMessage]) -> int:
 
 
 def _append_result(built: list[ModelMessage], message: HistoryMessage, names: Mapping[str, str]) -> None:
+    """Appends a result. The media of several results follow all of them, because providers want the results first."""
     call_id = message.call_id or ""
     part = ToolReturnPart(tool_name=names.get(call_id, "tool"), content=message.content, tool_call_id=call_id)
+    media = [UserPromptPart(content=shown)] if (shown := result_media(message.attachments)) else []
     last = built[-1] if built else None
-    if isinstance(last, ModelRequest) and all(isinstance(other, ToolReturnPart) for other in last.parts):
-        built[-1] = replace(last, parts=[*last.parts, part])
+    if isinstance(last, ModelRequest) and isinstance(last.parts[0], ToolReturnPart):
+        results = [other for other in last.parts if isinstance(other, ToolReturnPart)]
+        others = [other for other in last.parts if not isinstance(other, ToolReturnPart)]
+        built[-1] = replace(last, parts=[*results, part, *others, *media])
     else:
-        built.append(ModelRequest(parts=[part]))
+        built.append(ModelRequest(parts=[part, *media]))
+
+
+def result_media(attachments: Sequence[Attachment]) -> list[UserContent] | None:
+    """Returns what the model is shown beside a tool's result, as a message of the user's: every wire takes images
+    there. None without attachments."""
+    if not attachments:
+        return None
+    return [RESULT_MEDIA, *(_attachment_content(attachment) for attachment in attachments)]
 
 
 def _request(message: HistoryMessage) -> ModelRequest:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 
-from pydantic_ai.exceptions import ModelServerError
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.profiles import ModelProfile
@@ -17,11 +16,14 @@ from pydantic_ai.profiles import ModelProfile
 from agents_app.demo_script import turn_of
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
-from agents_app.ready_model import RetryRule, ServedModel
+from agents_app.ready_model import ServedModel
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import model_candidates
 from inference_app.demo.pace import pace_acts
 from inference_app.demo.script import SCRIPTS, Act, Call, Fail, Say, Script, Think
+from inference_app.providers.retry_policy import Fault
+from inference_app.relay.attempt import AttemptFailed
+from inference_app.spend.usage import Usage
 
 Piece = str | dict[int, DeltaThinkingPart] | dict[int, DeltaToolCall]
 
@@ -48,17 +50,14 @@ def _demo_model(session: SessionSpec, script: Script) -> ServedModel:
     return ServedModel(
         session.model,
         model,
+        cost_of=_no_cost,
         says_end=False,
         may_be_blank=True,
         may_be_away=False,
-        retry=RetryRule(retries=0),
-        cost_of=_no_cost,
     )
 
 
-def _no_cost(
-    input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
-) -> Decimal:
+def _no_cost(usage: Usage) -> Decimal:
     return Decimal(0)
 
 
@@ -82,7 +81,7 @@ def _piece(act: Act, number: int) -> Piece:
     if isinstance(act, Call):
         return {number + 1: DeltaToolCall(name=act.name, json_args=act.args, tool_call_id=f"call_{act.number}")}
     assert isinstance(act, Fail)
-    raise ModelServerError("demo", "The demo was asked to fail.")
+    raise AttemptFailed(Fault("status", "asked_to_fail", 500))
 
 
 ENGINE = DemoEngine()

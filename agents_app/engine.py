@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from events_app.lease import LeaseLost as LegLost
 from events_app.types import Event
-from tools_app.types import CallResult, PlannedCall, ToolRequest, ToolSpec
+from tools_app.types import Attachment, CallResult, PlannedCall, ToolRequest, ToolSpec
 
 if TYPE_CHECKING:
     from inference_app.spend.budgets import Reservation
@@ -53,22 +53,6 @@ def copied_payload(payload: str, copies: Mapping[str, str]) -> str:
     """Returns a payload for a copy of its conversation: the cut starts at the copy of its message, whose id `copies`
     has. Without that, a copy would send its whole history again."""
     return _KEPT_FROM.sub(lambda found: f"{found[1]}{copies.get(found[2], found[2])}{found[3]}", payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A part of a prompt that is not text. Exactly one of `data`, `url` and `stored` is set.
-
-    In a leg's history it is `stored`, the key for `Leg.read_attachment`, and `size` is the number of bytes.
-    """
-
-    kind: Literal["image", "audio", "file"]
-    media_type: str
-    name: str | None = None
-    data: bytes | None = None
-    url: str | None = None
-    stored: int | None = None
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Translation of provider errors into the gateway's own codes and sentences, and the rules for retries.
+"""Translation of provider failures into the gateway's own codes and sentences.
 
 The provider's texts are only logged, because they may quote the conversation, the key or an internal address. Codes:
 upstream_error, rate_limited, timeout, context_length_exceeded, bad_request, unprocessable.
@@ -6,29 +6,13 @@ upstream_error, rate_limited, timeout, context_length_exceeded, bad_request, unp
 
 from __future__ import annotations
 
-import random
-
-from pydantic_ai.exceptions import (
-    ContentFilterError,
-    ModelAPIError,
-    ModelAuthenticationError,
-    ModelConnectionError,
-    ModelContextWindowExceededError,
-    ModelHTTPError,
-    ModelNotFoundError,
-    ModelQuotaExceededError,
-    ModelRateLimitError,
-    ModelRequestRejectedError,
-    ModelRequestTimeout,
-    ModelServerError,
-    ModelTimeoutError,
-    ModelUnavailableError,
-    UnexpectedModelBehavior,
-    UserError,
-)
+from pydantic_ai.exceptions import UnexpectedModelBehavior, UserError
 
 from agents_app.engine import Failed
-from agents_app.ready_model import RetryRule
+from core_app.errors import BadRequest, GatewayError
+from inference_app.providers.refusal_kind import refusal_kind
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, UNRETRYABLE_STATUSES, Fault
+from inference_app.relay.attempt import AttemptFailed
 
 
 class ProviderCoolingDown(Exception):
@@ -40,38 +24,26 @@ class ProviderCoolingDown(Exception):
         self.seconds = seconds
 
 
-PROVIDER_ERRORS = (ModelAPIError, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
-"""Errors of the library for a failing provider, an unreadable response and a request that it cannot express, and the
-error for a request that was not sent."""
+PROVIDER_ERRORS = (AttemptFailed, BadRequest, UnexpectedModelBehavior, UserError, ProviderCoolingDown)
+"""Errors for a failing provider, an unreadable response and a request that its wire cannot express, and the error for a
+request that was not sent."""
 
-MAX_WAIT = 30.0
-"""Seconds. When a provider asks for a longer pause, there is no retry: waiting is left to the client."""
-
-RETRY_WINDOW = 90.0
-"""Seconds after the first attempt of a request in which it may be retried."""
+WAIT_WINDOW = 90.0
+"""Seconds for which a run waits for the rest of its only provider."""
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_BROKEN = ("connect", "disconnected")
 
 
 def failure(error: BaseException, model: str) -> Failed:
     """Translates one of PROVIDER_ERRORS into the outcome of a leg."""
+    if isinstance(error, AttemptFailed):
+        return _failed_attempt(error, model)
     if isinstance(error, ProviderCoolingDown):
         return Failed("upstream_error", f"The provider of {model} rests after failures.", retryable=True)
-    if isinstance(error, ModelContextWindowExceededError):
-        return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
-    if isinstance(error, ModelTimeoutError | ModelRequestTimeout):
-        return Failed("timeout", f"{model} did not answer in time.", retryable=True)
-    if isinstance(error, ModelRateLimitError):
-        return Failed("rate_limited", f"The provider of {model} limits the gateway's rate.", retryable=True)
-    if isinstance(error, ModelQuotaExceededError):
-        return Failed("upstream_error", f"The gateway's account at the provider of {model} is used up.")
-    if isinstance(error, ModelAuthenticationError):
-        return Failed("upstream_error", f"The provider of {model} refuses the gateway's key.")
-    if isinstance(error, ModelConnectionError):
-        return Failed("upstream_error", f"The connection to the provider of {model} failed or broke.", retryable=True)
-    if isinstance(error, ModelUnavailableError | ModelServerError):
-        return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
-    return _rejection(error, model)
+    if isinstance(error, UserError | GatewayError):
+        return Failed("unprocessable", f"{model} cannot take a part of this conversation.")
+    return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)
 
 
 def outage_seconds(error: BaseException) -> float | None:
@@ -83,59 +55,50 @@ def outage_seconds(error: BaseException) -> float | None:
     repetition may be paid for."""
     if isinstance(error, ProviderCoolingDown):
         return error.seconds
-    if not isinstance(error, ModelAPIError) or not _is_away(error):
+    if not isinstance(error, AttemptFailed) or not _is_away(error.fault):
         return None
-    return max(0.0, error.retry_after or 0.0)
+    return max(0.0, error.fault.retry_after or 0.0)
 
 
-def _is_away(error: ModelAPIError) -> bool:
-    if isinstance(error, ModelTimeoutError):
-        # In the other phases the request may have been sent.
-        return error.phase in ("pool", "connect")
-    if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError):
-        return True
-    if isinstance(error, ModelHTTPError):
-        return error.status_code == 429 or (error.status_code >= 500 and error.status_code not in (501, 505))
-    return isinstance(error, ModelServerError)
+def _is_away(fault: Fault) -> bool:
+    if fault.status is None:
+        return fault.kind in _BROKEN
+    return fault.is_rate_limit or (fault.status >= 500 and fault.status not in UNRETRYABLE_STATUSES)
 
 
-def is_transient(error: BaseException) -> bool:
-    """True when the same request may succeed if it is sent again."""
-    if isinstance(error, ModelRateLimitError | ModelConnectionError | ModelUnavailableError | ModelRequestTimeout):
-        return True
-    status = error.status_code if isinstance(error, ModelHTTPError) else None
-    if status is not None:
-        return status in _TRANSIENT_STATUSES or (status >= 500 and status not in (501, 505))
-    return isinstance(error, ModelServerError)
+def _failed_attempt(failed: AttemptFailed, model: str) -> Failed:
+    fault = failed.fault
+    if fault.status in CALLER_FAULT_STATUSES:
+        return _refusal(failed, model)
+    if fault.kind == "timeout" or fault.code == "connect_timeout":
+        return Failed("timeout", f"{model} did not answer in time.", retryable=True)
+    if fault.kind in _BROKEN:
+        return Failed("upstream_error", f"The connection to the provider of {model} failed or broke.", retryable=True)
+    if fault.is_rate_limit:
+        return Failed("rate_limited", f"The provider of {model} limits the gateway's rate.", retryable=True)
+    if fault.status == 402:
+        return Failed("upstream_error", f"The gateway's account at the provider of {model} is used up.")
+    if fault.status in (401, 403):
+        return Failed("upstream_error", f"The provider of {model} refuses the gateway's key.")
+    if fault.status is None:
+        return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)
+    if fault.status >= 500:
+        return Failed("upstream_error", f"The provider of {model} is failing.", retryable=True)
+    if fault.status in _TRANSIENT_STATUSES:
+        return Failed("upstream_error", f"The provider of {model} answered {fault.status}.", retryable=True)
+    return Failed("bad_request", f"The provider of {model} refused the request ({fault.status}).")
 
 
-def retry_delay(rule: RetryRule, attempt: int, elapsed: float, error: BaseException) -> float | None:
-    """Returns the seconds to wait before the next attempt; None if there should be none. `attempt` is the number of the
-    one that failed, from 0; `elapsed` counts seconds since the first began."""
-    if attempt >= rule.retries or elapsed > RETRY_WINDOW or not is_transient(error):
-        return None
-    asked: float | None = error.retry_after if isinstance(error, ModelAPIError) else None
-    if asked is not None:
-        return asked if asked <= MAX_WAIT else None
-    # A jitter of a quarter, so that legs do not all retry at once after a short failure of a provider.
-    return min(rule.base_delay * (1 << attempt), rule.max_delay) * (0.75 + random.random() / 2)  # noqa: S311
-
-
-def _rejection(error: BaseException, model: str) -> Failed:
-    if isinstance(error, ModelNotFoundError):
-        return Failed("unprocessable", f"The provider knows no model {model}.")
-    status = error.status_code if isinstance(error, ModelHTTPError) else None
-    if isinstance(error, ContentFilterError):
-        return Failed("unprocessable", f"The provider of {model} refused to answer: its content filter objects.")
-    if isinstance(error, UserError):
-        return Failed("unprocessable", f"{model} cannot take a part of this conversation.")
+def _refusal(failed: AttemptFailed, model: str) -> Failed:
+    kind = refusal_kind(failed.refusal)
+    status = failed.fault.status
+    if kind == "too_long":
+        return Failed("context_length_exceeded", f"The conversation is longer than {model} can take.")
     if status == 413:
         return Failed("context_length_exceeded", f"The conversation is larger than {model} can take.")
-    if status is not None and status in _TRANSIENT_STATUSES:
-        return Failed("upstream_error", f"The provider of {model} answered {status}.", retryable=True)
-    if status is not None and 400 <= status < 500:
-        code = "unprocessable" if status == 422 else "bad_request"
-        return Failed(code, f"The provider of {model} refused the request ({status}).")
-    if isinstance(error, ModelRequestRejectedError):
-        return Failed("bad_request", f"The provider of {model} refused the request.")
-    return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)
+    if status == 404:
+        return Failed("unprocessable", f"The provider knows no model {model}.")
+    if kind == "filtered":
+        return Failed("unprocessable", f"The provider of {model} refused to answer: its content filter objects.")
+    code = "unprocessable" if status == 422 else "bad_request"
+    return Failed(code, f"The provider of {model} refused the request ({status}).")

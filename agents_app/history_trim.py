@@ -7,13 +7,11 @@ so that later legs start from it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from pydantic_ai.direct import model_request_stream
-from pydantic_ai.exceptions import ModelConnectionError, ModelTimeoutError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
 
 from agents_app.context_window import (
@@ -26,19 +24,21 @@ from agents_app.context_window import (
 from agents_app.conversation import Cut, answer_text, message_id_of, summary_request
 from agents_app.engine import Leg
 from agents_app.events import ContextSummarized, ContextTruncated
-from agents_app.failures import PROVIDER_ERRORS
+from agents_app.failures import PROVIDER_ERRORS, failure
 from agents_app.ready_model import ServedModel
 from agents_app.request_spend import RequestSpending
 from agents_app.response_usage import usage_of
-from agents_app.spans import model_span, record_response
+from agents_app.spans import RequestSpans
 from core_app.jsontext import clean_text
 from core_app.tracing import tracing_enabled
 from inference_app.errors import BudgetSpent, MinuteBudgetSpent
+from inference_app.providers.retry_policy import Fault
+from inference_app.relay.attempt import AttemptFailed
 
 logger = structlog.get_logger("gateway.agents")
 
 SUMMARY_TRIES = 3
-"""Attempts to get a summary. Each halves the transcript, since the conversation does not fit the model."""
+"""Attempts to get a summary. Each halves the transcript, if it did not fit the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,9 @@ def _cut_for(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summ
 async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int) -> str | None:
     """Asks the model for a summary of the dropped messages. Returns None when it gives none.
 
-    Circuit, budgets and usage apply as they do for any other request.
+    Circuit, budgets, retries and usage apply as they do for any other request.
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
-    failed: BaseException | None = None
     for _ in range(SUMMARY_TRIES):
         if served.circuit.cooldown_remaining() is not None:
             return None
@@ -100,9 +99,9 @@ async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage
             return None
         except PROVIDER_ERRORS as error:
             logger.warning("summary_failed", model=served.name, characters=limit, exc_info=True)
-            limit, failed = limit // 2, error
-    if failed is not None:
-        served.circuit.note_failed_request(failed)
+            if failure(error, served.name).code != "context_length_exceeded":
+                return None
+            limit //= 2
     return None
 
 
@@ -110,28 +109,22 @@ async def _paid_summary(leg: Leg, served: ServedModel, request: ModelRequest) ->
     """Makes one request and commits its usage. Raises PROVIDER_ERRORS, BudgetSpent or MinuteBudgetSpent."""
     reservation = await served.budget.reserve([request])
     with RequestSpending(leg, served, [request], reservation) as spending:
-        spending.begin()
-        with served.circuit.observe_request(), model_span(leg, served, [request]) as asking:
+        with RequestSpans(leg, served, [request]) as spans:
+            served.observe(spending, spans)
             response = await _request_summary(served, request)
             usage = spending.note_usage(usage_of(response, served, [request]))
             if tracing_enabled():
-                record_response(asking, response, usage)
+                spans.record_response(response, usage)
         await leg.spend(usage)
         spending.note_committed()
     return clean_text(answer_text(response)).strip() or None
 
 
 async def _request_summary(served: ServedModel, request: ModelRequest) -> ModelResponse:
-    timer = asyncio.timeout(served.first_event_seconds)
-    try:
-        async with timer, model_request_stream(served.model, [request], model_settings=served.settings) as stream:
-            async for _ in stream:
-                timer.reschedule(None)
-            response = stream.get()
-    except TimeoutError as error:
-        if timer.expired():
-            raise ModelTimeoutError(served.name, "Nothing came in time.") from error
-        raise
+    async with model_request_stream(served.model, [request], model_settings=served.settings) as stream:
+        async for _ in stream:
+            pass
+        response = stream.get()
     if response.finish_reason is None and served.says_end:
-        raise ModelConnectionError(served.name, "The stream ended in the middle of the summary.")
+        raise AttemptFailed(Fault("disconnected", "stream_ended"))
     return response

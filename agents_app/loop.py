@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any, Literal
 
 import structlog
 from pydantic_ai import Agent, CallToolsNode, ModelRequestNode
-from pydantic_ai.exceptions import ModelConnectionError, ModelTimeoutError, UserError
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -46,31 +45,27 @@ from agents_app.conversation import (
     messages_of,
     payload_of,
     rename_calls,
+    result_media,
     tool_requests,
     user_request,
 )
 from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, Stopped, Usage, Waiting
 from agents_app.events import ModelFallback
-from agents_app.failures import (
-    PROVIDER_ERRORS,
-    RETRY_WINDOW,
-    ProviderCoolingDown,
-    failure,
-    outage_seconds,
-    retry_delay,
-)
+from agents_app.failures import PROVIDER_ERRORS, WAIT_WINDOW, ProviderCoolingDown, failure, outage_seconds
 from agents_app.history_trim import fit_history
 from agents_app.ready_model import ServedModel
 from agents_app.request_spend import RequestSpending
 from agents_app.response_format import EMPTY_FEEDBACK, MAX_REPEATED_REQUESTS, ResponseFormat
 from agents_app.response_usage import usage_of
-from agents_app.spans import model_span, record_response
+from agents_app.spans import RequestSpans
 from agents_app.streaming import MAX_CALLS, ResponseStream
 from agents_app.tool_calls import settle_calls
 from core_app.content_threads import CONTENT
 from core_app.ids import new_id
 from core_app.tracing import tracing_enabled
 from inference_app.errors import BudgetSpent, MinuteBudgetSpent
+from inference_app.providers.retry_policy import Fault
+from inference_app.relay.attempt import AttemptFailed
 
 logger = structlog.get_logger("gateway.agents")
 
@@ -104,8 +99,6 @@ class AgentLoop:
         self._messages: list[ModelMessage] = []
         self._attachments = Attachments(leg)
         self._turns = leg.run.turns
-        self._tries = 0
-        self._asked_at = 0.0
         self._away: list[float] = []
         """For each model that could not be asked, the seconds that its provider wants to be left alone."""
         self._stream: ResponseStream | None = None
@@ -154,7 +147,7 @@ class AgentLoop:
         ]
         return _AGENT.iter(
             message_history=list(self._messages),
-            model=self._attachments.wrap_model(served.model, self._messages),
+            model=self._attachments.wrap_model(served.model),
             model_settings=served.settings,
             output_type=output_type,
             instructions=instructions or None,
@@ -193,29 +186,22 @@ class AgentLoop:
     async def _request_within_budget(
         self, graph: Graph, node: Request, spending: RequestSpending
     ) -> Response | LegOutcome:
-        if self._tries == 0:
-            await self._wait_for_cooldown()
+        await self._wait_for_cooldown()
         if not node.is_resuming_without_prompt:
             self._messages.append(replace(node.request))
         await self._add_steering(node)
         message_id = new_id("msg")
         self._stream = stream = ResponseStream(self._leg, message_id, spending, hold=self._format is not None)
         try:
-            # Outside the circuit and the timer, because waiting for memory is not the provider's fault.
             async with self._attachments.read(self._messages):
-                if self._tries == 0:
-                    self._asked_at = time.monotonic()
-                spending.begin()
-                with (
-                    self._model.circuit.observe_request(),
-                    model_span(self._leg, self._model, self._messages) as asking,
-                ):
-                    following = await self._read_response(graph, node, stream)
+                with RequestSpans(self._leg, self._model, self._messages) as spans:
+                    fed = self._model.observe(spending, spans, stream.feed)
+                    following = await self._read_response(graph, node, stream, fed=fed)
                     if tracing_enabled():
-                        record_response(asking, following.model_response, self._usage(following.model_response))
+                        spans.record_response(following.model_response, self._usage(following.model_response))
         except _TooManyCalls as error:
             return await self._end_runaway(error.response, message_id, stream, spending)
-        self._stream, self._tries = None, 0
+        self._stream = None
         await self._checkpoint(following.model_response, message_id, stream, spending)
         return following
 
@@ -224,15 +210,16 @@ class AgentLoop:
         it takes longer than the longest pause between two attempts."""
         waited = 0.0
         while (cooldown := self._model.circuit.cooldown_remaining()) is not None:
-            if len(self._candidates) > 1 or cooldown > self._model.retry.max_delay or waited > RETRY_WINDOW:
+            if len(self._candidates) > 1 or cooldown > self._model.longest_wait or waited > WAIT_WINDOW:
                 raise ProviderCoolingDown(cooldown)
             await asyncio.sleep(cooldown)
             waited += cooldown
 
-    async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream) -> Response:
-        """Reads the complete response to the node. Raises PROVIDER_ERRORS and _TooManyCalls."""
+    async def _read_response(self, graph: Graph, node: Request, stream: ResponseStream, *, fed: bool) -> Response:
+        """Reads the complete response to the node; `fed`: `stream` gets its events from the model itself. Raises
+        PROVIDER_ERRORS and _TooManyCalls."""
         try:
-            await self._stream_through(graph, node, stream)
+            await self._stream_through(graph, node, stream, fed=fed)
         except (AssertionError, NotImplementedError, ValueError) as error:
             # The library raises these when a part of the conversation cannot be expressed for the provider.
             if stream.began:
@@ -242,30 +229,22 @@ class AgentLoop:
         if not isinstance(following, CallToolsNode):
             raise TypeError(f"After a model request came {type(following).__name__}.")
         if following.model_response.finish_reason is None and self._model.says_end:
-            raise ModelConnectionError(self._model.name, "The stream ended in the middle of the answer.")
+            raise AttemptFailed(Fault("disconnected", "stream_ended"))
         return following
 
-    async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream) -> None:
-        """Feeds the response to `stream`. Raises ModelTimeoutError when its first event does not come in time.
+    async def _stream_through(self, graph: Graph, node: Request, stream: ResponseStream, *, fed: bool) -> None:
+        """Feeds the response to `stream`.
 
-        One timer covers the first event, because the library's own setting arms a deadline around every event (0.59 of
-        the bare loop's rate with it, 0.69 without). Events are taken from the provider's raw stream, because the
-        library's hooks cost two locks and two cancel scopes per event even when unused (60 µs an event with them, 31
-        without). The library's processing at the end of a response still works on the consumed stream.
+        Events are taken from the model's raw stream, because the library's hooks cost two locks and two cancel scopes
+        per event even when unused (60 µs an event with them, 31 without). The library's processing at the end of a
+        response still works on the consumed stream.
         """
-        timer = asyncio.timeout(self._model.first_event_seconds)
-        try:
-            async with timer, node.stream(graph.ctx) as events:
-                async for event in events._raw_stream_response:
-                    if not stream.began:
-                        timer.reschedule(None)
-                    await stream.feed(event)
-                    if stream.has_too_many_calls:
-                        raise _TooManyCalls(events.response)
-        except TimeoutError as error:
-            if timer.expired():
-                raise ModelTimeoutError(self._model.name, "Nothing came in time.") from error
-            raise
+        async with node.stream(graph.ctx) as events:
+            async for event in events._raw_stream_response:
+                if not fed and not await stream.feed(event):
+                    break
+            if stream.has_too_many_calls:
+                raise _TooManyCalls(events.response)
 
     async def _add_steering(self, node: Request) -> None:
         """Adds steering texts to the request, as a message of their own in the conversation."""
@@ -319,7 +298,8 @@ class AgentLoop:
             if results is None:
                 return Waiting()
             tool_results: dict[str, DeferredToolResult | Literal["skip"]] = {
-                call_id: ToolReturn(content) for call_id, content in results.items()
+                call_id: ToolReturn(result.content, content=result_media(result.attachments))
+                for call_id, result in results.items()
             }
             return await graph.next(CallToolsNode(response, tool_call_results=tool_results))
         if texts := await self._leg.take_steering():
@@ -358,29 +338,21 @@ class AgentLoop:
         return refused
 
     async def _recover(self, error: BaseException) -> LegOutcome | None:
-        """Handles a provider error. Returns None to send the request again (after a pause, with a shorter conversation,
-        or to the next model), else the outcome of the leg."""
+        """Handles a provider error. Returns None to send the request again, with a shorter conversation or to the next
+        model, else the outcome of the leg."""
         served = self._model
         logger.warning("model_request_failed", model=served.name, error=type(error).__name__, detail=str(error))
         failed = failure(error, served.name)
         if self._stream is not None and self._stream.began:
-            served.circuit.note_failed_request(error)
             return failed
         if failed.code == "context_length_exceeded":
             return None if await self._shorten() else failed
-        delay = retry_delay(served.retry, self._tries, time.monotonic() - self._asked_at, error)
-        if delay is not None:
-            self._tries += 1
-            await asyncio.sleep(delay)
-            return None
-        served.circuit.note_failed_request(error)
         away = outage_seconds(error) if served.may_be_away else None
         if away is not None:
             self._away.append(away)
         if not failed.retryable or len(self._candidates) == 1:
             return failed if away is None else replace(failed, resume_after=min(self._away))
         self._candidates.pop(0)
-        self._tries = 0
         await self._leg.emit(ModelFallback(from_model=served.name, to_model=self._model.name, reason=failed.code))
         return None
 

@@ -7,7 +7,7 @@ loop falls back to the candidates after the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from functools import partial
 from typing import Any, cast
 
 from pydantic_ai.settings import ModelSettings
@@ -16,15 +16,16 @@ from agents_app.budget import RunBudget
 from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
-from agents_app.ready_model import CostOf, RetryRule, ServedModel
+from agents_app.provider_model.effort import EFFORT
+from agents_app.provider_model.model import ProviderModel
+from agents_app.ready_model import ServedModel
 from inference_app.catalogue.access import candidates_allowed
-from inference_app.catalogue.config import ModelsConfig, models_config
-from inference_app.catalogue.resolution import model_candidates
-from inference_app.providers.clients import BuiltModel, build_model
+from inference_app.catalogue.config import ModelEntry, ModelsConfig, ProviderEntry, models_config
+from inference_app.catalogue.resolution import Candidate, model_candidates
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.spend.budgets import BUDGETS
 from inference_app.spend.output_limit import OutputLimit, output_limit
-from inference_app.spend.prices import response_cost
+from inference_app.spend.request_price import request_price
 
 _SAME_NAMES = (
     "temperature",
@@ -58,49 +59,37 @@ class ModelEngine:
             return Failed(
                 "upstream_error", f"The quota of every provider of {name[:200]} is exhausted.", retryable=True
             )
-        served = [
-            _ready_model(leg, await build_model(candidate, config.providers[candidate.provider]), config)
-            for candidate in candidates
-        ]
+        served = [_ready_model(leg, candidate, config, others=len(candidates) > 1) for candidate in candidates]
         return await AgentLoop(leg, served).run()
 
 
-def _ready_model(leg: Leg, built: BuiltModel, config: ModelsConfig) -> ServedModel:
-    session = leg.session
-    policy = config.defaults.retry
-    limit = output_limit(session.max_tokens, built.entry)
+def _ready_model(leg: Leg, candidate: Candidate, config: ModelsConfig, *, others: bool) -> ServedModel:
+    session, tenant_id = leg.session, leg.session.tenant_id
+    provider = config.providers[candidate.provider]
+    entry = provider.model(candidate.model)
+    limit = output_limit(session.max_tokens, entry)
+    model = ProviderModel(candidate, provider, tenant_id, others=others)
     return ServedModel(
-        name=built.candidate.name,
-        model=built.model,
-        settings=_settings(session, built, limit),
-        context_window=built.entry.context_window if built.entry else None,
-        json_schema=built.json_schema,
-        first_event_seconds=built.provider.timeout.first_byte,
-        budget=RunBudget(session.tenant_id, leg.run.api_key_id, built.candidate, limit.tokens),
-        circuit=ProviderCircuit(built.candidate, config.defaults.circuit_breaker, policy, session.tenant_id),
-        retry=RetryRule(policy.max_retries, policy.base_delay_ms / 1000, policy.max_delay_ms / 1000),
-        cost_of=_cost_of(built),
+        name=candidate.name,
+        model=model,
+        cost_of=partial(request_price, candidate, provider=provider),
+        settings=_settings(session, provider, limit),
+        observe=model.observe,
+        context_window=entry.context_window if entry else None,
+        json_schema=_takes_schema(model, entry),
+        budget=RunBudget(tenant_id, leg.run.api_key_id, candidate, limit.tokens),
+        circuit=ProviderCircuit(candidate, config.defaults.circuit_breaker, tenant_id),
+        longest_wait=config.defaults.retry.max_delay_ms / 1000,
     )
 
 
-def _cost_of(built: BuiltModel) -> CostOf:
-    def cost_of(
-        input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
-    ) -> Decimal | None:
-        return response_cost(
-            built.provider,
-            built.candidate.model,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cached_tokens=cached_tokens,
-            written_tokens=written_tokens,
-            listed=listed,
-        )
-
-    return cost_of
+def _takes_schema(model: ProviderModel, entry: ModelEntry | None) -> bool:
+    if entry is not None and entry.capabilities is not None:
+        return "json_schema" in entry.capabilities
+    return bool(model.profile.get("supports_json_schema_output", False))
 
 
-def _settings(session: SessionSpec, built: BuiltModel, limit: OutputLimit) -> ModelSettings:
+def _settings(session: SessionSpec, provider: ProviderEntry, limit: OutputLimit) -> ModelSettings:
     options: Mapping[str, Any] = session.options
     settings: dict[str, Any] = {name: options[name] for name in _SAME_NAMES if name in options}
     if session.max_tokens is not None:
@@ -111,10 +100,10 @@ def _settings(session: SessionSpec, built: BuiltModel, limit: OutputLimit) -> Mo
         stop = options["stop"]
         settings["stop_sequences"] = stop if isinstance(stop, list) else [stop]
     if effort := options.get("reasoning_effort"):
-        if built.provider.wire == "anthropic":
+        if provider.wire == "anthropic":
             settings["thinking"] = False if effort == "none" else effort
         else:
-            settings["openai_reasoning_effort"] = effort
+            settings[EFFORT] = effort
     return cast(ModelSettings, settings)
 
 

@@ -6,22 +6,22 @@ retries are used up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ModelResponseStreamEvent
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
 from agents_app.engine import SessionSpec
+from core_app.tracing import Span
 from inference_app.spend.budgets import Reservation
+from inference_app.spend.usage import Usage
 
-CostOf = Callable[[int, int, int, int, Decimal | None], Decimal | None]
-"""(input, output, cached, written tokens, public price) → the cost of the response; None: it is unknown. Cached tokens
-were read from the provider's cache, written ones written to it."""
+CostOf = Callable[[Usage], Decimal | None]
+"""The cost of a response with a usage; None: it is unknown."""
 
 
 class Budget(Protocol):
@@ -41,16 +41,10 @@ class _Unlimited:
 
 
 class Circuit(Protocol):
-    """The circuit of a model, which its requests open and close (`agents_app.circuit`)."""
+    """The circuit of a model (`agents_app.circuit`), which its requests open and close."""
 
     def cooldown_remaining(self) -> float | None:
         """Returns the seconds until the model may be asked; None: now."""
-
-    def observe_request(self) -> AbstractContextManager[None]:
-        """Surrounds one try of a request."""
-
-    def note_failed_request(self, error: BaseException) -> None:
-        """Counts a request that failed for good, however often it was tried."""
 
 
 class _Closed:
@@ -59,53 +53,73 @@ class _Closed:
     def cooldown_remaining(self) -> None:
         """Returns None: now."""
 
-    def observe_request(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
-    def note_failed_request(self, error: BaseException) -> None:
-        """Counts nothing."""
+class Spending(Protocol):
+    """The spend of a request (`agents_app.request_spend`), as far as a model has to do with it."""
+
+    def begin(self) -> None:
+        """Notes that the request is sent now, or once more."""
+
+    def end_attempt(self, *, may_have_cost: bool) -> None:
+        """Notes that the request has failed and may be sent once more."""
+
+
+class Spans(Protocol):
+    """The spans of a request (`agents_app.spans`), as far as a model has to do with them."""
+
+    current: Span
+
+    def start(self) -> None:
+        """Starts the span of an attempt."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the span of the attempt, which failed with `error`."""
+
+
+Feed = Callable[[ModelResponseStreamEvent], Awaitable[bool]]
+"""Takes the next event of a response; returns false to stop the response."""
+
+
+def begin_at_once(spending: Spending, spans: Spans, feed: Feed | None = None) -> bool:
+    """Begins a request to a model that does not send it more than once."""
+    spending.begin()
+    spans.start()
+    return False
 
 
 _CLOSED = _Closed()
 _UNLIMITED = _Unlimited()
 
 
-@dataclass(frozen=True, slots=True)
-class RetryRule:
-    """The number of retries before the first byte, and the bounds of the delay between them, in seconds."""
+class Observe(Protocol):
+    """See `ServedModel`."""
 
-    retries: int = 2
-    base_delay: float = 0.5
-    max_delay: float = 10.0
-
-
-def _public_price(
-    input_tokens: int, output_tokens: int, cached_tokens: int, written_tokens: int, listed: Decimal | None
-) -> Decimal | None:
-    return listed
+    def __call__(self, spending: Spending, spans: Spans, feed: Feed | None = None) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model ready for requests. `name` is `provider:model`, as in usage and events.
 
-    `says_end`: a complete response has a finish reason, so one without it was cut off and must not be stored as a
-    completion. `may_be_blank`: white space counts as a completion; otherwise the model is asked again. `may_be_away`:
-    a provider that fails may answer later, so a run may wait for it."""
+    `observe` is called before each request, so that its attempts are counted; it returns true if the model feeds its
+    events itself, past the library. `says_end`: a complete response has a
+    finish reason, so one without it was cut off and must not be stored as a completion. `may_be_blank`: white space
+    counts as a completion; otherwise the model is asked again. `may_be_away`: a provider that fails may answer later,
+    so a run may wait for it. `longest_wait`: the longest rest of the only model that is waited for, in seconds."""
 
     name: str
     model: Model
+    cost_of: CostOf
     settings: ModelSettings = field(default_factory=lambda: ModelSettings())
+    observe: Observe = begin_at_once
     context_window: int | None = None
     json_schema: bool = True
     says_end: bool = True
     may_be_blank: bool = False
     may_be_away: bool = True
-    first_event_seconds: float | None = None
     budget: Budget = _UNLIMITED
     circuit: Circuit = _CLOSED
-    retry: RetryRule = RetryRule()
-    cost_of: CostOf = _public_price
+    longest_wait: float = 0.0
 
 
 Serve = Callable[[SessionSpec], Sequence[ServedModel]]

@@ -22,6 +22,7 @@ from inference_app.catalogue.access import candidates_allowed, substitution_allo
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import Resolution, default_candidate, model_candidates, provider_of
 from tenants_app.principal import Principal
+from tools_app.mcp.selectors import servers_allowed
 from tools_app.operator_rules import builtins_allowed
 
 _MODULES = {
@@ -116,7 +117,8 @@ def agent_get(agent_id: str, *, tenant: TenantRef) -> AgentEntry:
     found = definition_find(tenant, agent_id)
     if found is None:
         raise Unprocessable(f"There is no agent called {agent_id[:64]!r}.", field="agent")
-    if not found.trusted and (gone := set(found.entry.tools).difference(builtins_allowed())):
+    gone = set() if found.trusted else set(found.entry.tools).difference(builtins_allowed())
+    if gone and (gone := gone.difference(servers_allowed(tenant.tenant_id))):
         raise Unprocessable(f"The agent {agent_id!r} names the tool {min(gone)!r}, which is not here.", field="agent")
     return found.entry
 

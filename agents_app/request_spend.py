@@ -11,19 +11,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from pydantic_ai.exceptions import (
-    ModelAPIError,
-    ModelConnectionError,
-    ModelRequestTimeout,
-    UnexpectedModelBehavior,
-    UserError,
-)
+from pydantic_ai.exceptions import UnexpectedModelBehavior, UserError
 from pydantic_ai.messages import ModelMessage
 
 from agents_app.context_window import CHARACTERS_PER_TOKEN, estimated_tokens
 from agents_app.engine import Leg, OpenRequest, Usage
 from agents_app.failures import ProviderCoolingDown
 from agents_app.ready_model import ServedModel
+from core_app.errors import GatewayError
+from inference_app.relay.attempt import AttemptFailed
 from inference_app.spend.budgets import Reservation
 from inference_app.spend.usage import Usage as Tokens
 
@@ -65,8 +61,15 @@ class RequestSpending:
         self._open = None
 
     def begin(self) -> None:
-        """Notes that the request is sent now."""
+        """Notes that the request is sent now, or once more."""
         self._open = self._leg.begin_request(self._estimate)
+
+    def end_attempt(self, *, may_have_cost: bool) -> None:
+        """Notes that the request has failed and may be sent once more. What it may have cost is recorded by itself; the
+        reservation is of the request, however often it is sent."""
+        if self._open is not None:
+            self._open.end(self._estimate() if may_have_cost else None)
+            self._open = None
 
     def note_usage(self, usage: Usage) -> Usage:
         """Notes the usage of the complete response, and returns it with the number of the request."""
@@ -84,7 +87,7 @@ class RequestSpending:
             model=self._served.name,
             input_tokens=given,
             output_tokens=produced,
-            cost_usd=self._served.cost_of(given, produced, 0, 0, None),
+            cost_usd=self._served.cost_of(Tokens(given, produced)),
             request=None if self._open is None else self._open.number,
             estimated=True,
         )
@@ -102,8 +105,6 @@ class RequestSpending:
 
 def _is_free(error: BaseException | None) -> bool:
     """True if the provider did not work on the request: it never had it, or refused it."""
-    if isinstance(error, ModelConnectionError):
-        return error.phase in ("pool", "connect")
-    if isinstance(error, ModelRequestTimeout):
-        return False
-    return isinstance(error, ModelAPIError | UnexpectedModelBehavior | UserError | ProviderCoolingDown)
+    if isinstance(error, AttemptFailed):
+        return not error.fault.may_have_cost
+    return isinstance(error, GatewayError | UnexpectedModelBehavior | UserError | ProviderCoolingDown)

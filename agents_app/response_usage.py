@@ -14,6 +14,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse
 from agents_app.context_window import estimated_tokens
 from agents_app.engine import Usage
 from agents_app.ready_model import ServedModel
+from inference_app.spend.usage import Usage as Tokens
 from tenants_app.numbers import bounded_tokens, bounded_usd
 
 
@@ -34,6 +35,6 @@ def usage_of(response: ModelResponse, served: ServedModel, asked: Sequence[Model
         output_tokens=output_tokens,
         cached_tokens=cached,
         reasoning_tokens=bounded_tokens(reasoning) if isinstance(reasoning, int) else 0,
-        cost_usd=bounded_usd(served.cost_of(input_tokens, output_tokens, cached, written, reported.cost)),
+        cost_usd=bounded_usd(served.cost_of(Tokens(input_tokens, output_tokens, cached, written=written))),
         estimated=estimated,
     )

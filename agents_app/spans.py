@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
@@ -13,7 +13,7 @@ from agents_app.engine import Leg, Usage
 from agents_app.failures import PROVIDER_ERRORS, failure
 from agents_app.ready_model import ServedModel
 from core_app import jsontext
-from core_app.tracing import Attributes, Span, content_attribute, span, tracing_enabled
+from core_app.tracing import NO_SPAN, Attributes, Span, content_attribute, start_span, tracing_enabled
 from inference_app.otel_names import otel_provider_name
 
 SETTINGS = {
@@ -27,30 +27,51 @@ SETTINGS = {
 }
 
 
-@contextmanager
-def model_span(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Iterator[Span]:
-    """Opens the span of one model request. A provider error marks it with the code that clients would see."""
-    with span(f"chat {served.name.partition(':')[2]}", _attributes(leg, served, asked), kind="client") as asking:
-        try:
-            yield asking
-        except PROVIDER_ERRORS as error:
-            asking.mark_failed(failure(error, served.name).code)
-            raise
+class RequestSpans:
+    """The spans of one request, one for each attempt. As a context manager it ends the last one; a provider error marks
+    it with the code that clients would see."""
 
+    def __init__(self, leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> None:
+        self._leg = leg
+        self._served = served
+        self._asked = asked
+        self.current: Span = NO_SPAN
 
-def record_response(asking: Span, response: ModelResponse, usage: Usage) -> None:
-    """Records the response in its span. `usage` is the usage that the ledger will have."""
-    asking.set_attributes(
-        {
-            "gen_ai.response.model": response.model_name,
-            "gen_ai.response.id": response.provider_response_id,
-            "gen_ai.response.finish_reasons": (response.finish_reason,) if response.finish_reason else None,
-            "gen_ai.usage.input_tokens": usage.input_tokens,
-            "gen_ai.usage.output_tokens": usage.output_tokens,
-            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
-            **content_attribute("gen_ai.output.messages", lambda: _otel_messages([response])),
-        }
-    )
+    def __enter__(self) -> RequestSpans:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def start(self) -> None:
+        """Starts the span of an attempt."""
+        name = f"chat {self._served.name.partition(':')[2]}"
+        self.current = start_span(name, _attributes(self._leg, self._served, self._asked), kind="client")
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the span of the attempt, which failed with `error`."""
+        ended, self.current = self.current, NO_SPAN
+        if isinstance(error, PROVIDER_ERRORS):
+            ended.mark_failed(failure(error, self._served.name).code)
+        elif error is not None:
+            ended.mark_failed(type(error).__name__)
+        ended.end()
+
+    def record_response(self, response: ModelResponse, usage: Usage) -> None:
+        """Records the response in its span. `usage` is the usage that the ledger will have."""
+        self.current.set_attributes(
+            {
+                "gen_ai.response.model": response.model_name,
+                "gen_ai.response.id": response.provider_response_id,
+                "gen_ai.response.finish_reasons": (response.finish_reason,) if response.finish_reason else None,
+                "gen_ai.usage.input_tokens": usage.input_tokens,
+                "gen_ai.usage.output_tokens": usage.output_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
+                **content_attribute("gen_ai.output.messages", lambda: _otel_messages([response])),
+            }
+        )
 
 
 def _attributes(leg: Leg, served: ServedModel, asked: Sequence[ModelMessage]) -> Attributes:

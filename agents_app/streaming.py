@@ -7,7 +7,7 @@ requested again.
 from __future__ import annotations
 
 from pydantic_ai.messages import (
-    AgentStreamEvent,
+    ModelResponseStreamEvent,
     PartDeltaEvent,
     PartStartEvent,
     TextPart,
@@ -44,8 +44,9 @@ class ResponseStream:
         """True when the response has more tool calls than MAX_CALLS, so that reading it should stop."""
         return self._calls > MAX_CALLS
 
-    async def feed(self, event: AgentStreamEvent) -> None:
-        """Emits the session events for one event of the library, if there are any."""
+    async def feed(self, event: ModelResponseStreamEvent) -> bool:
+        """Emits the session events for one event of the library, if there are any. Returns false if the response should
+        be read no further."""
         self.began = True
         if isinstance(event, PartDeltaEvent):
             delta = event.delta
@@ -70,6 +71,7 @@ class ResponseStream:
                 await self._emit_thinking(part.content)
             elif isinstance(part, ToolCallPart):
                 self._calls += 1
+        return not self.has_too_many_calls
 
     async def release(self, text: str) -> None:
         """Emits the final text if text was held back."""

@@ -13,10 +13,10 @@ from agents_app.engine import Leg
 from tools_app.types import CallResult
 
 
-async def settle_calls(leg: Leg, call_ids: Sequence[str]) -> dict[str, str] | None:
+async def settle_calls(leg: Leg, call_ids: Sequence[str]) -> dict[str, CallResult] | None:
     """Settles the calls. Returns the results for the model by call id, or None when at least one call is pending."""
     results = await call_results(leg, call_ids)
-    return None if results is None else {result.call_id: result.content for result in results}
+    return None if results is None else {result.call_id: result for result in results}
 
 
 async def call_results(leg: Leg, call_ids: Sequence[str]) -> list[CallResult] | None:

@@ -64,19 +64,20 @@ _discarding = threading.Lock()
 
 
 @contextmanager
-def write_transaction() -> Iterator[None]:
-    """Runs an atomic block as this process's only SQLite writer; nests like `atomic`.
+def write_transaction(*, savepoint: bool = True) -> Iterator[None]:
+    """Runs an atomic block as this process's only SQLite writer; nests like `atomic`. Without `savepoint` a nested
+    block is part of the outer one: an error in it ends both, and two statements less are sent.
 
     A block that ends without an error is committed, or raises: the commit's own error, or TransactionLost. A lock that
     is not free within GATEWAY_LOCK_TIMEOUT_SECONDS is an error too (`database_busy`), on both databases.
     """
     try:
         if connection.vendor == "sqlite":
-            with _sqlite_turn(), transaction.atomic():
+            with _sqlite_turn(), transaction.atomic(savepoint=savepoint):
                 yield
                 _check_committable()
         else:
-            with transaction.atomic():
+            with transaction.atomic(savepoint=savepoint):
                 yield
                 _check_committable()
     except DatabaseError as error:

@@ -105,6 +105,7 @@ class StreamedResponse:
     def __init__(self, response: aiohttp.ClientResponse, first_byte_at: float, idle_seconds: float) -> None:
         self.status = response.status
         self.content_type = response.content_type
+        self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._first_byte_at = first_byte_at
         self._idle_seconds = idle_seconds
@@ -225,7 +226,7 @@ class GuardedClient(Part):
                     method,
                     checked,
                     headers={"Accept-Encoding": "identity", **headers, **current_span().headers(checked.host)},
-                    data=body,
+                    data=body or None,
                     allow_redirects=False,
                 )
         except aiohttp.ServerTimeoutError:

@@ -135,6 +135,15 @@ CALLS_LOST = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+MCP_CALLS = Counter(
+    "gateway_mcp_calls", "Calls of MCP tools, by server and status.", ["server", "status"], registry=REGISTRY
+)
+MCP_FAILURES = Counter(
+    "gateway_mcp_failures",
+    "Failed attempts to connect to an MCP server; tenants' servers count as one.",
+    ["server"],
+    registry=REGISTRY,
+)
 TOKENS = Counter("gateway_tokens", "Tokens of model responses.", ["model", "direction"], registry=REGISTRY)
 _PROVIDER_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 PROVIDER_REQUESTS = Counter(

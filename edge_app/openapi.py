@@ -58,6 +58,6 @@ class FaceDocument:
     """Descriptions of parameters in paths, by name."""
 
 
-def parameter(name: str, schema: Mapping[str, Any], description: str) -> OpenApiParameter:
-    """Returns an optional parameter of the query."""
-    return OpenApiParameter(name, dict(schema), OpenApiParameter.QUERY, description=description)
+def parameter(name: str, schema: Mapping[str, Any], description: str, *, required: bool = False) -> OpenApiParameter:
+    """Returns a parameter of the query."""
+    return OpenApiParameter(name, dict(schema), OpenApiParameter.QUERY, description=description, required=required)

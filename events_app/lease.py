@@ -3,7 +3,7 @@ dies").
 
 A claim is a compare-and-set on the stream's row: owner, epoch + 1, expiry by the database's clock. A fence names that
 epoch and holds only while the lease is unexpired, so a process that was frozen past its lease writes nothing even when
-no other process has claimed the stream. `log.append`, `log.fence_check` and the flusher's commit check it.
+no other process has claimed the stream. `log.append`, `log.lock_fenced` and the flusher's commit check it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def leases_held(fences: Iterable[Fence]) -> set[Fence]:
 
 def lease_release(*, fence: Fence) -> bool:
     """Ends the lease; False when it was no longer held. The caller has locked the stream's row (`log.lock`)."""
-    with write_transaction(), connection.cursor() as cursor:
+    with write_transaction(savepoint=False), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE events_app_stream SET owner = NULL, lease_expires = 0"
             " WHERE id = %s AND owner = %s AND epoch = %s RETURNING id",

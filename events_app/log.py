@@ -85,17 +85,23 @@ def lock_all(stream_ids: Sequence[int]) -> None:
             )
 
 
-def fence_check(fence: Fence) -> None:
-    """Raises LeaseLost unless the lease is alive. For fenced writes that append nothing, after the row was locked."""
+def lock_fenced(fence: Fence) -> None:
+    """Locks the stream's row like `lock`, for a fenced write. Raises LeaseLost unless the lease is alive.
+
+    A row that changed while the lock was waited for is compared anew, so a lease that was taken meanwhile is noticed;
+    one that merely ended is still nobody else's while the lock is held.
+    """
+    suffix = " FOR UPDATE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT 1 FROM events_app_stream"
-            f" WHERE id = %s AND owner = %s AND epoch = %s AND lease_expires > {now_sql()}",
-            [fence.stream_id, fence.owner, fence.epoch],
+            f"SELECT owner = %s AND epoch = %s AND lease_expires > {now_sql()} FROM events_app_stream"
+            f" WHERE id = %s{suffix}",
+            [fence.owner, fence.epoch, fence.stream_id],
         )
-        if cursor.fetchone() is None:
-            FENCED.inc()
-            raise LeaseLost(fence.stream_id)
+        row = cursor.fetchone()
+    if row is None or not row[0]:
+        FENCED.inc()
+        raise LeaseLost(fence.stream_id)
 
 
 def append(

@@ -235,6 +235,15 @@ class ToolTested(Event):
     by: str
 
 
+class ToolUnavailable(Event):
+    """A tool of an MCP server that the model is not offered; all of the server's where `tool_name` is None."""
+
+    kind = "tool_unavailable"
+    server: str
+    tool_name: str | None
+    reason: str
+
+
 class Steering(Event):
     kind = "steering"
     text: str

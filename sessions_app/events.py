@@ -35,6 +35,7 @@ from tools_app.events import (
     ToolExecutionEnd,
     ToolExecutionStart,
     ToolTested,
+    ToolUnavailable,
 )
 
 
@@ -211,6 +212,7 @@ SESSION_EVENTS = SessionVocabulary(
         ToolAttached,
         ToolDetached,
         ToolTested,
+        ToolUnavailable,
         Steering,
         SteeringUndelivered,
         RunRetried,

@@ -18,8 +18,11 @@ from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
 from core_app.visible_text import visible_text
 from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
+from tools_app.mcp import admin as mcp_admin
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import WAITING, CallState
+
+__all__ = ["SessionToolAdmin", "ToolCallAdmin", "mcp_admin", "open_waits"]
 
 _SHOWN_ARGS = 80
 

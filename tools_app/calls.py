@@ -112,7 +112,7 @@ async def call_execute(*, call_id: str, fence: Fence, context: CallContext, on_s
     next leg takes it up. Several ids may be executed at once.
     """
     async with _call_locks.setdefault(call_id, asyncio.Lock()):
-        await builtin.prepare(context.builtins)
+        await builtin.prepare(context.builtins, context.tenant_id)
         step = await run_leg(context.tenant_id, _begin, call_id, fence, context, on_settled)
         if not isinstance(step, Execution):
             return step
@@ -152,8 +152,7 @@ async def call_refuse(
 
 def _refuse(call_id: str, fence: Fence, reason: str, on_settled: OnSettled) -> CallResult | None:
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         if call.state == CallState.SETTLED:
             return result_of(call)
@@ -195,10 +194,9 @@ def _begin(call_id: str, fence: Fence, context: CallContext, on_settled: OnSettl
     # Checking arguments is slow, so it comes before the transaction, which locks the stream.
     target = target_of(seen, context.builtins)
     violation = target.violation(seen.effective_args) if target else None
-    known = [] if target else known_names(seen.stream_id, context.builtins)[:MAX_KNOWN_NAMES]
+    known = [] if target else known_names(seen.stream_id, context.builtins, seen.tenant_id)[:MAX_KNOWN_NAMES]
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         return _advance(_Attempt(call, target, violation, known, fence, context, on_settled))
 
@@ -279,8 +277,7 @@ def _make_execution(attempt: _Attempt, target: Target) -> Execution:
 
 def _finish(call_id: str, fence: Fence, outcome: Outcome | Later, on_settled: OnSettled) -> CallResult | None:
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         call = ToolCall.objects.get(pk=call_id)
         if call.state == CallState.SETTLED:
             # The late result arrived before the 202 did, or the run was aborted.
@@ -288,4 +285,11 @@ def _finish(call_id: str, fence: Fence, outcome: Outcome | Later, on_settled: On
         if isinstance(outcome, Later):
             move(call, CallState.ACCEPTED, expires_at=database_moment() + timedelta(seconds=RESULT_SECONDS))
             return None
-        return settle(call, status=outcome.status, content=outcome.content, on_settled=on_settled, fence=fence)
+        return settle(
+            call,
+            status=outcome.status,
+            content=outcome.content,
+            media=outcome.media,
+            on_settled=on_settled,
+            fence=fence,
+        )

@@ -88,6 +88,16 @@ class ToolCallUnknown(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolUnavailable(Event):
+    """A tool of an MCP server that the model is not offered in this run; all of them where `tool_name` is None."""
+
+    type: ClassVar[str] = "tool_unavailable"
+    server: str
+    tool_name: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ToolTested(Event):
     """Somebody calls a tool without a model. Appended before the call is made."""
 

@@ -62,7 +62,7 @@ def _find_expired(limit: int, without: Collection[int]) -> list[int]:
 def calls_cancel(*, stream_id: int, run_id: str, reason: str, on_settled: OnSettled) -> int:
     """Settles every open call of the run and returns their number: as `rejected`, or as `unknown` if it has started
     already. `reason` is a sentence for the model."""
-    with write_transaction():
+    with write_transaction(savepoint=False):
         log.lock(stream_id)
         calls = ToolCall.objects.filter(stream_id=stream_id, run_id=run_id).exclude(state=CallState.SETTLED)
         for call in (found := list(calls.order_by("created_at", "position"))):

@@ -16,7 +16,10 @@ from django.db.models import Q
 from core_app import clock, jsontext
 from events_app.models import Stream
 from tenants_app.models import Tenant
+from tools_app.mcp.models import McpServer, McpServerState
 from tools_app.states import WAITING, ApprovalState, CallKind, CallState, CallStatus
+
+__all__ = ["OUTSIDE_PREFIX", "McpServer", "McpServerState", "SessionTool", "ToolCall"]
 
 OUTSIDE_PREFIX = "out_"
 """Begins the ids of outside calls, and of no others (`tools_app.outside_calls`)."""
@@ -70,6 +73,7 @@ class ToolCall(models.Model):
     `args` is what the model asked for, `decided_args` what an approver made of it. `for_client`: an external agent
     addressed the call to the client. `for_agent`: it asks for permission to do the work itself, so that the decision is
     the result. `approval_hint` of a planned call is set when that agent wants a decision first.
+    `media` counts the images and other attachments of the result, which its message has.
     `epoch` is the lease under which it last began to run. `token_hash` is of the single-use address where a late result
     is posted.
     """
@@ -113,6 +117,7 @@ class ToolCall(models.Model):
     duration_ms = models.PositiveBigIntegerField(null=True)
     status = models.CharField(max_length=8, null=True)
     result = models.TextField(null=True)
+    media = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

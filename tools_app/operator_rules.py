@@ -16,7 +16,6 @@ Without earlier good rules, a fault raises Unprocessable and names the setting.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +24,7 @@ from core_app.config_file import ConfigurationError, Section
 from core_app.errors import Unprocessable
 from core_app.lifecycle import process_wide
 from core_app.suggestion import suggestion
-
-_SERVER_NAME = re.compile(r"\A[A-Za-z0-9]+([_-][A-Za-z0-9]+)*\Z")
+from tools_app.mcp.names import MAX_SERVER_CHARACTERS, SERVER_NAME
 
 _SERVER_FIELDS = (
     "command", "cwd", "env", "env_from", "url", "headers", "headers_env", "timeout_seconds", "approval",
@@ -103,8 +101,10 @@ def parse_mcp(section: Any) -> Mapping[str, Mapping[str, Any]]:
 
 def _check_server(server: str, section: Mapping[str, Any]) -> None:
     entry = f"mcp.{server} of GATEWAY_CONFIG"
-    if not _SERVER_NAME.match(server):
-        raise ConfigurationError(f"{entry} must be named with letters, digits and single '-' or '_'.")
+    if not SERVER_NAME.match(server) or len(server) > MAX_SERVER_CHARACTERS:
+        raise ConfigurationError(
+            f"{entry} must be named with at most {MAX_SERVER_CHARACTERS} letters, digits and single '-' or '_'."
+        )
     _check_fields(f"mcp.{server}", section, _SERVER_FIELDS)
     command = section.get("command")
     if ("url" in section) == (command is not None):

@@ -20,6 +20,7 @@ from tenants_app.models import Tenant
 from tools_app import operator_rules
 from tools_app.events import ToolAttached, ToolDetached
 from tools_app.executors import builtin
+from tools_app.mcp.selectors import servers_allowed
 from tools_app.models import SessionTool
 from tools_app.schema import schema_check
 from tools_app.signing import secret_check
@@ -94,16 +95,19 @@ def tools_list(stream_id: int) -> list[dict[str, Any]]:
     return [to_wire(tool) for tool in SessionTool.objects.filter(stream_id=stream_id).order_by("name")]
 
 
-def tool_specs(stream_id: int, builtins: Sequence[str]) -> tuple[ToolSpec, ...]:
+def tool_specs(stream_id: int, builtins: Sequence[str], tenant_id: int | None = None) -> tuple[ToolSpec, ...]:
     """The tools that the model may call: the session's built-ins, then its registered tools by name."""
     registered = SessionTool.objects.filter(stream_id=stream_id).order_by("name")
     own = [ToolSpec(tool.name, tool.description, jsontext.decode(tool.parameters)) for tool in registered]
-    return (*builtin.specs(builtins), *own)
+    return (*builtin.specs(builtins, tenant_id), *own)
 
 
-def builtins_check(names: Sequence[Any]) -> tuple[str, ...]:
-    """Returns `names` without duplicates; raises BadRequest (field `tools`) for one that the operator forbids."""
+def builtins_check(names: Sequence[Any], tenant_id: int | None = None) -> tuple[str, ...]:
+    """Returns `names` without duplicates; raises BadRequest (field `tools`) for one that the operator forbids, and for
+    an MCP server that neither the operator nor the tenant has."""
     allowed = operator_rules.builtins_allowed()
+    if any(isinstance(name, str) and name.startswith("mcp:") and name not in allowed for name in names):
+        allowed = (*allowed, *servers_allowed(tenant_id))
     for name in names:
         if not isinstance(name, str) or name not in allowed:
             raise BadRequest(

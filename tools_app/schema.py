@@ -8,6 +8,7 @@ because a 1 KiB schema whose references double at every level takes 2^n steps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,46 @@ _REFUSED = ("$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$recur
 
 def schema_check(value: Any, *, field: str = "parameters") -> str:
     """Returns the schema as encoded JSON, ready to be stored; raises BadRequest naming `field` and the fault."""
+    text = _encode_schema(value, field)
+    schema = jsontext.decode(text)
+    _check_bounds(schema, field)
+    try:
+        SchemaWork(schema).check()
+    except Unbounded as error:
+        raise BadRequest(f"{field} {error}.", field=field) from None
+    _compile(text, field)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSchema:
+    """A usable schema from an MCP server, as encoded JSON. Unless `is_bounded`, arguments are not checked against it:
+    that may take for ever, and the server checks them itself."""
+
+    text: str
+    is_bounded: bool
+
+
+def server_schema_check(value: Any, *, trusted: bool, field: str = "inputSchema") -> ServerSchema:
+    """Checks the schema of an MCP server's tool. That of the operator's server (`trusted`) may be recursive and refer
+    to anchors. Raises BadRequest naming the fault for a schema that providers would refuse or nothing could check."""
+    text = _encode_schema(value, field)
+    if trusted:
+        _compile(text, field)
+        return ServerSchema(text, is_bounded=True)
+    schema = jsontext.decode(text)
+    _check_bounds(schema, field, references=False)
+    _compile(text, field)
+    try:
+        _check_bounds(schema, field)
+        SchemaWork(schema).check()
+    except (BadRequest, Unbounded):
+        # Recursive, for example, or with anchors: valid, and of no use here.
+        return ServerSchema(text, is_bounded=False)
+    return ServerSchema(text, is_bounded=True)
+
+
+def _encode_schema(value: Any, field: str) -> str:
     if not isinstance(value, Mapping):
         raise BadRequest(f"{field} must be a JSON Schema object.", field=field)
     if value.get("type", "object") != "object":
@@ -47,15 +88,16 @@ def schema_check(value: Any, *, field: str = "parameters") -> str:
     text = jsontext.encode_text({"type": "object", **value})
     if len(text.encode()) > MAX_SCHEMA_BYTES:
         raise BadRequest(f"{field} must be at most {MAX_SCHEMA_BYTES} bytes of JSON.", field=field)
-    schema = jsontext.decode(text)
-    _check_bounds(schema, field)
+    return text
+
+
+def _compile(text: str, field: str) -> None:
     try:
         _validator(text)
     except jsonschema_rs.ValidationError as error:
         raise BadRequest(f"{field} is not a valid JSON Schema{_place(error)}.", field=field) from None
     except ValueError:
         raise BadRequest(f"{field} is not a valid JSON Schema.", field=field) from None
-    return text
 
 
 def violation(parameters: str, args: Any, *, trusted: bool = False) -> str | None:
@@ -113,29 +155,32 @@ def _place(error: jsonschema_rs.ValidationError) -> str:
     return f" at {path[:200]}" if path else ""
 
 
-def _check_bounds(schema: Any, field: str) -> None:
+def _check_bounds(schema: Any, field: str, *, references: bool = True) -> None:
+    """Raises BadRequest for a schema that is too costly to compile, and for `references` whose targets the estimate of
+    the cost does not find."""
     if schema.get("$schema", _DRAFTS[0]).rstrip("#") not in _DRAFTS:
         raise BadRequest(f"{field} names a $schema that is not draft-06, draft-07, 2019-09 or 2020-12.", field=field)
     patterns = 0
     for depth, key, value in _walk(schema):
         if depth > MAX_SCHEMA_DEPTH:
             raise BadRequest(f"{field} is nested deeper than {MAX_SCHEMA_DEPTH} levels.", field=field)
-        if key in _REFUSED:
-            raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
-        if key == "$id" and isinstance(value, str) and depth > 1:
-            raise BadRequest(f"{field} may have an $id at its top only.", field=field)
-        if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
-            raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
+        if references:
+            _check_reference(depth, key, value, field)
         found = _patterns(key, value)
         patterns += len(found)
         if patterns > MAX_PATTERNS or any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in found):
             raise BadRequest(
                 f"{field} may have {MAX_PATTERNS} patterns of {MAX_PATTERN_CHARACTERS} characters at most.", field=field
             )
-    try:
-        SchemaWork(schema).check()
-    except Unbounded as error:
-        raise BadRequest(f"{field} {error}.", field=field) from None
+
+
+def _check_reference(depth: int, key: str, value: Any, field: str) -> None:
+    if key in _REFUSED:
+        raise BadRequest(f"{field} uses {key}, which tools' schemas may not.", field=field)
+    if key == "$id" and isinstance(value, str) and depth > 1:
+        raise BadRequest(f"{field} may have an $id at its top only.", field=field)
+    if key == "$ref" and isinstance(value, str) and not (value == "#" or value.startswith("#/")):
+        raise BadRequest(f'{field} may refer ($ref) only into itself: "#/…".', field=field)
 
 
 def _patterns(key: str, value: Any) -> list[str]:

@@ -17,6 +17,8 @@ from tools_app.executors.base import Builtin
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import CallKind, CallState
 
+_ANY_OBJECT = "{}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -53,8 +55,11 @@ class Target:
         return self.builtin is ask_user.TOOL
 
     def violation(self, args: object) -> str | None:
-        """A sentence that says why the arguments do not fit, or None; a built-in's schema is trusted."""
-        return schema.violation(self.parameters, args, trusted=self.builtin is not None)
+        """A sentence that says why the arguments do not fit, or None; a built-in's own schema is trusted."""
+        if self.builtin is None:
+            return schema.violation(self.parameters, args)
+        parameters = self.parameters if self.builtin.is_checked else _ANY_OBJECT
+        return schema.violation(parameters, args, trusted=self.builtin.trusted)
 
 
 def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target | None:
@@ -69,7 +74,7 @@ def target_of(call: ToolCall, builtins: Sequence[str] | None = None) -> Target |
         return Target(kind, tool.name, tool.parameters, registered=tool, asked_hint=asked_hint)
     if call.for_client:
         return Target(CallKind.CLIENT, call.tool_name, "{}", asked_hint=asked_hint)
-    found = builtin.find(call.tool_name, builtins)
+    found = builtin.find(call.tool_name, builtins, call.tenant_id)
     if found is None:
         return None
     kind = CallKind.MCP if found.name.startswith(builtin.MCP_PREFIX) else CallKind.BUILTIN
@@ -93,7 +98,7 @@ def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
     return (target.registered.requires_approval or target.asked_hint is not None) and not lowered
 
 
-def known_names(stream_id: int, builtins: Sequence[str]) -> list[str]:
+def known_names(stream_id: int, builtins: Sequence[str], tenant_id: int | None = None) -> list[str]:
     """Names of the session's tools, for the message to a model that asked for an unknown one."""
     registered = SessionTool.objects.filter(stream_id=stream_id).order_by("name").values_list("name", flat=True)
-    return [*(spec.name for spec in builtin.specs(builtins)), *registered]
+    return [*(spec.name for spec in builtin.specs(builtins, tenant_id)), *registered]

@@ -37,7 +37,7 @@ async def tool_test(
     """Returns `{"status", "result", "durationMs"}`. The status is `accepted` for a callback that responded 202; its
     late result is refused. Raises NotFound for an unknown tool, BadRequest for the field `args`, Conflict for a tool
     that only a run can call, and Forbidden without the scope `approvals` where a call needs an approval."""
-    await builtin.prepare(context.builtins)
+    await builtin.prepare(context.builtins, context.tenant_id)
     claim = Claim(context.tenant_id, context.session_id)
     execution = await run_action(claim, _begin, stream_id, name, args, context, by)
     start = time.monotonic()
@@ -54,7 +54,7 @@ async def tool_test(
 
 def _begin(stream_id: int, name: str, args: Mapping[str, Any], context: CallContext, by: Principal) -> Execution:
     """Checks the call and records it."""
-    target = target_of(ToolCall(stream_id=stream_id, tool_name=name), context.builtins)
+    target = target_of(ToolCall(tenant_id=context.tenant_id, stream_id=stream_id, tool_name=name), context.builtins)
     if target is None:
         raise NotFound("The session has no tool of that name.", field="name")
     if target.kind is CallKind.CLIENT or target.is_question:

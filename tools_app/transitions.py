@@ -18,7 +18,7 @@ from events_app.types import Event
 from tools_app.events import ToolExecutionEnd
 from tools_app.models import ToolCall
 from tools_app.states import MOVES, CallState
-from tools_app.types import CallResult, OnSettled, SettledCall, Status
+from tools_app.types import CallResult, Media, OnSettled, SettledCall, Status
 
 MAX_MODEL_BYTES = 256 * 1024
 """Bytes of one result that the model reads; more would fill its context with a single call."""
@@ -50,6 +50,7 @@ def settle(
     on_settled: OnSettled,
     fence: Fence | None = None,
     before: Sequence[Event] = (),
+    media: tuple[Media, ...] = (),
     **fields: Any,
 ) -> CallResult:
     """Settles the call: updates the row, appends the events `before` and `tool_execution_end`, calls `on_settled`."""
@@ -63,6 +64,7 @@ def settle(
         result=text,
         settled_at=moment,
         duration_ms=max(0, duration),
+        media=len(media),
         **fields,
     )
     event_text, truncated = truncate(text, MAX_EVENT_RESULT_BYTES)
@@ -75,13 +77,13 @@ def settle(
         truncated=truncated,
     )
     log.append(call.stream_id, [*before, end], run_id=call.run_id or None, fence=fence)
-    on_settled(SettledCall(call.id, call.run_id, call.stream_id, call.tool_name, text, status))
-    return CallResult(call.id, status, text)
+    on_settled(SettledCall(call.id, call.run_id, call.stream_id, call.tool_name, text, status, media))
+    return CallResult(call.id, status, text, len(media))
 
 
 def result_of(call: ToolCall) -> CallResult:
     """The result of a settled call."""
-    return CallResult(call.id, call.status, call.result or "")  # type: ignore[arg-type]  # a CHECK keeps `status`
+    return CallResult(call.id, call.status, call.result or "", call.media)  # type: ignore[arg-type]  # a CHECK keeps `status`
 
 
 def model_text(content: str) -> str:

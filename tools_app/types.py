@@ -56,12 +56,40 @@ Status = Literal["ok", "error", "rejected", "timeout", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part of a prompt or of a tool's result that is not text. Exactly one of `data`, `url` and `stored` is set.
+
+    In a leg's history it is `stored`, the key for `Leg.read_attachment`, and `size` is the number of bytes.
+    """
+
+    kind: Literal["image", "audio", "file"]
+    media_type: str
+    name: str | None = None
+    data: bytes | None = None
+    url: str | None = None
+    stored: int | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image, a sound or a file in a tool's result."""
+
+    kind: Literal["image", "audio", "file"]
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CallResult:
-    """The result of a settled call; the model reads `content`."""
+    """The result of a settled call; the model reads `content`. `media` is the number of its attachments, which the
+    sessions room stores and fills in."""
 
     call_id: str
     status: Status
     content: str
+    media: int = 0
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,7 @@ class SettledCall:
     tool_name: str
     content: str
     status: Status
+    media: tuple[Media, ...] = ()
 
 
 OnSettled = Callable[[SettledCall], None]
@@ -105,6 +134,7 @@ class Outcome:
 
     status: Literal["ok", "error", "timeout", "unknown"]
     content: str
+    media: tuple[Media, ...] = ()
 
 
 def unknown_outcome(reason: str) -> Outcome:

@@ -136,7 +136,7 @@ def agent_save(row: Agent, values: Mapping[str, Any], *, actor: str, operator: b
     """Checks and saves a row, with its audit entry and the notification. The caller has a write transaction; `operator`
     says whether somebody who operates the whole gateway saves it."""
     new = row.pk is None
-    for name, value in _checked(values).items():
+    for name, value in _checked(values, row.tenant_id).items():
         setattr(row, name, value)
     _check_type(row, operator=operator)
     row.trusted, row.updated_at = operator, clock.now()
@@ -242,13 +242,13 @@ def _check_type(row: Agent, *, operator: bool) -> None:
         raise BadRequest(f"command is required for agents of type {row.type!r}.", field="command")
 
 
-def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(values: Mapping[str, Any], tenant_id: int | None) -> dict[str, Any]:
     """Returns the given values in the form of the columns. Raises BadRequest with the field."""
     checks: dict[str, Callable[[Any], Any]] = {
         **{name: partial(_text, name, limit) for name, limit in _TEXTS.items()},
         "type": partial(_text, "type", 32),
         "capabilities": _capabilities,
-        "tools": lambda value: list(builtins_check(_texts("tools", value))),
+        "tools": lambda value: list(builtins_check(_texts("tools", value), tenant_id)),
         "timeout": _timeout,
         "entry": _entry,
         "enabled": partial(_boolean, "enabled"),

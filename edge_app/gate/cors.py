@@ -11,7 +11,7 @@ from edge_app.http.asgi import Headers, Scope, header
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = (
-    b"RateLimit, RateLimit-Policy, Retry-After, Retry-After-Ms, X-Request-Id, Request-Id, X-Error-Id, "
+    b"RateLimit, RateLimit-Policy, Retry-After, Retry-After-Ms, Link, X-Request-Id, Request-Id, X-Error-Id, "
     b"Idempotent-Replayed, Location, X-Gateway-Provider, X-Gateway-Model, X-Gateway-Attempts, "
     b"X-Gateway-Substituted-For, X-Gateway-Dropped, X-Gateway-Dropped-Tools, X-Gateway-Estimated, "
     b"X-Gateway-Budget-Tokens-Left, X-Gateway-Budget-Usd-Left"

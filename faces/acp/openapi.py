@@ -80,7 +80,7 @@ _DELETE: Schema = {
     "operationId": "acpEnd",
     "tags": [TAG],
     "summary": "End a connection",
-    "parameters": [_CONNECTION],
+    "parameters": [{**_CONNECTION, "required": True}],
     "responses": {"202": {"description": "The connection has ended."}, **_REFUSED},
     "x-scope": "sessions",
 }

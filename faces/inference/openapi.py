@@ -101,15 +101,16 @@ def _models() -> Schema:
     anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
     shapes = object_schema(openai), object_schema(anthropic)
     described = _model_operation("listModels", "List the models for the key", *shapes)
-    cursors = [("after_id", "string"), ("before_id", "string"), ("limit", "integer")]
+    text = {"type": "string"}
+    cursors = [("after_id", text), ("before_id", text), ("limit", {"type": "integer", "minimum": 1})]
     described["parameters"] += [
         {
             "name": name,
             "in": "query",
-            "schema": {"type": kind},
+            "schema": schema,
             "description": "Paging, in Anthropic's shape.",
         }
-        for name, kind in cursors
+        for name, schema in cursors
     ]
     return described
 

@@ -24,11 +24,17 @@ from faces.mesh.views.tasks import PipelineBodySerializer, PipelineViewSet, Task
 from faces.mesh.views.tokens import EventTokenViewSet
 
 TASKS, SPACES, AGENTS, EVENTS = "Tasks", "Spaces", "Agents", "Live events"
-_LIMIT = parameter("limit", {"type": "integer", "minimum": 0}, f"At most {MAX_LIMIT}; larger values count as that.")
+_LIMIT = parameter(
+    "limit",
+    {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    f"At most {MAX_LIMIT}; larger values count as that.",
+)
 _CURSOR = parameter("cursor", {"type": "string", "pattern": "^[0-9]{0,18}$"}, "Where the page before ended.")
 _STATUS = parameter("status", {"type": "string", "enum": list(TaskStatus.values)}, "Tasks in this status.")
 _AGENT = parameter("agent", {"type": "string"}, "Tasks of this agent.")
-_QUERY = parameter("q", {"type": "string", "minLength": 1, "maxLength": MAX_QUERY}, "The words to look for; required.")
+_QUERY = parameter(
+    "q", {"type": "string", "minLength": 1, "maxLength": MAX_QUERY}, "The words to look for.", required=True
+)
 _MODE = parameter("mode", {"type": "string", "enum": ["text", "semantic"]}, "By words (default), or by meaning.")
 
 
@@ -156,7 +162,7 @@ def _paths(prefix: str, suffix: str) -> Mapping[str, Schema]:
                 "Store an artifact",
                 {"200": _json("The artifact.", schemas.ARTIFACT)},
                 errors=(402,),
-                requestBody={"required": True, "content": {"application/octet-stream": {"schema": {}}}},
+                requestBody={"required": False, "content": {"application/octet-stream": {"schema": {}}}},
             ),
             "delete": _artifact(f"meshDeleteArtifact{suffix}", "Delete an artifact", {"204": {"description": "Gone."}}),
         },
@@ -174,8 +180,11 @@ def _read(name: str, summary: str, schema: Schema) -> Schema:
 
 def _artifact(name: str, summary: str, responses: Schema, *, errors: tuple[int, ...] = (), **more: Any) -> Schema:
     parameters = [
-        {"name": place, "in": "path", "required": True, "schema": {"type": "string"}, "description": description}
-        for place, description in (("space_id", "The space's id."), ("name", "The artifact's name."))
+        {"name": place, "in": "path", "required": True, "schema": schema, "description": description}
+        for place, schema, description in (
+            ("space_id", {"type": "string"}, "The space's id."),
+            ("name", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}, "The artifact's name, not `.` or `..`."),
+        )
     ]
     return {
         "operationId": name,
@@ -191,7 +200,7 @@ def _artifact(name: str, summary: str, responses: Schema, *, errors: tuple[int, 
 
 _BYTES: Schema = {
     "description": "The bytes, with the media type that they were stored with.",
-    "content": {"application/octet-stream": {"schema": {}}},
+    "content": {"*/*": {"schema": {}}},
 }
 _BROADCAST: Schema = {
     "tags": [EVENTS],

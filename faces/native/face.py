@@ -9,6 +9,7 @@ from django.conf import settings
 from edge_app.face import DjangoWrapper, Face, Route
 from faces.native.callback_tokens import callback_token_check
 from faces.native.group_events import GroupEventStream
+from faces.native.mcp_endpoints import McpServerEndpoint, authorization_callback, client_metadata
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
@@ -16,6 +17,7 @@ from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from tools_app.executors.callback import RESULT_PATH
+from tools_app.mcp.connecting import server_connect, server_test
 
 SESSION_PATH = re.compile(r"/v1/sessions/([^/]+)")
 PROMPT_PATH = re.compile(r"/v1/sessions/[^/]+/prompt\Z")
@@ -42,6 +44,10 @@ FACE = Face(
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
+        Route(path="v1/mcp-servers/<str:server>/test", application=McpServerEndpoint(server_test)),
+        Route(path="v1/mcp-servers/<str:server>/connect", application=McpServerEndpoint(server_connect)),
+        Route(path="v1/mcp-oauth/callback", application=authorization_callback, key="none"),
+        Route(path="v1/mcp-oauth/client.json", application=client_metadata, key="none"),
     ),
     wrappers=(DjangoWrapper(path=f"{_SESSION}/prompt", wrap=PromptWait),),
     urls=urlpatterns,

@@ -20,6 +20,8 @@ from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
 from sessions_app.services.prompt import Prompt
 from sessions_app.services.session import SessionRequest
+from tools_app.mcp.names import MAX_SERVER_CHARACTERS
+from tools_app.mcp.services import AUTH, TIMEOUT_MS
 from tools_app.types import PlannedCall
 
 SESSION_ID = r"[A-Za-z0-9_-]{1,64}"
@@ -260,3 +262,33 @@ class WebhookCreateSerializer(serializers.Serializer[Any]):
         help_text=f"One or more of {', '.join(WEBHOOK_EVENTS)}.",
     )
     description = StrictString(required=False, allow_blank=True, max_length=200)
+
+
+class McpServerFields(serializers.Serializer[Any]):
+    """The fields of an MCP server that may be changed."""
+
+    url = StrictString(required=False, max_length=MAX_URL_CHARACTERS, help_text="https only.")
+    description = StrictString(required=False, allow_blank=True, max_length=200)
+    auth = StrictString(required=False, max_length=10, help_text=f"One of {', '.join(AUTH)}.")
+    headers = JSONObject(required=False, max_bytes=64 * 1024, help_text="Of auth `header`; never shown again.")
+    scope = StrictString(required=False, allow_blank=True, max_length=1000, help_text="Of auth `oauth`.")
+    clientId = StrictString(required=False, source="client_id", allow_blank=True, max_length=1000)
+    clientSecret = StrictString(
+        required=False, source="client_secret", allow_blank=True, max_length=1000, help_text="Never shown again."
+    )
+    requiresApproval = StrictBoolean(required=False, source="requires_approval")
+    timeoutMs = StrictInteger(
+        required=False, source="timeout_ms", min_value=TIMEOUT_MS.start, max_value=TIMEOUT_MS.stop - 1
+    )
+    enabled = StrictBoolean(required=False)
+
+
+class McpServerPatchSerializer(McpServerFields):
+    """PATCH /v1/mcp-servers/:name."""
+
+
+class McpServerCreateSerializer(McpServerFields):
+    """POST /v1/mcp-servers."""
+
+    name = StrictString(max_length=MAX_SERVER_CHARACTERS)
+    url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="https only.")

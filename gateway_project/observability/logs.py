@@ -75,6 +75,8 @@ QUIET_LOGGERS = {
     "httpx2": logging.WARNING,
     "httpcore2": logging.WARNING,
     "httpcore": logging.WARNING,
+    # It logs the ids of sessions, and every malformed answer with its text; the gateway says what matters of them.
+    "mcp": logging.CRITICAL,
     "openai": logging.WARNING,
     "anthropic": logging.WARNING,
 }

@@ -37,6 +37,7 @@ from gateway_project.operations.configuration_checks import (
     check_references,
 )
 from gateway_project.operations.finding import Check, Finding, Found, Level
+from gateway_project.operations.mcp_servers import check_mcp_servers
 from gateway_project.operations.secret_rotation import secrets_reseal
 from sessions_app.models import Run, RunState
 from tenants_app.models import LedgerEntry
@@ -327,6 +328,7 @@ WITH_THE_SCHEMA: Mapping[str, Check] = {
     "waiting runs": check_waiting_runs,
     "ledger": check_ledger,
     "snapshots": check_snapshots,
+    "mcp servers": check_mcp_servers,
 }
 
 

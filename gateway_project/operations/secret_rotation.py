@@ -18,7 +18,7 @@ from core_app.sealing import reseal
 from events_app.webhooks.models import WebhookEndpoint
 from inference_app.models import Provider
 from tenants_app.models import Tenant
-from tools_app.models import SessionTool
+from tools_app.models import McpServer, SessionTool
 
 CALLBACK_SECRET = "sealed_callback_secret"  # noqa: S105  (its name in a tenant's settings)
 
@@ -61,11 +61,21 @@ def secrets_reseal(*, dry: bool = False, most: int | None = None) -> RotationRep
     return RotationReport(former, unreadable, total)
 
 
+_OF_MCP_SERVERS = {
+    "sealed_headers": "headers of MCP servers",
+    "sealed_client_secret": "OAuth clients of MCP servers",
+    "sealed_grant": "authorizations of MCP servers",
+    "sealed_flow": "begun authorizations of MCP servers",
+}
+
+
 def _sealed_secrets(most: int | None) -> Iterator[SealedSecret]:
     yield from _secrets_in_column(SessionTool, "sealed_secret", "tools", most)
     yield from _secrets_in_column(WebhookEndpoint, "secret", "webhooks", most)
     yield from _secrets_in_column(WebhookEndpoint, "former_secret", "webhooks' former secrets", most)
     yield from _secrets_in_column(Provider, "sealed_key", "providers", most)
+    for column, kind in _OF_MCP_SERVERS.items():
+        yield from _secrets_in_column(McpServer, column, kind, most)
     for key, text in Tenant.objects.order_by("pk").values_list("pk", f"settings__{CALLBACK_SECRET}")[:most]:
         if text:
             yield SealedSecret("tenants", text, _settings_replacer(key, text))

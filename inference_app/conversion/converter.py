@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -31,7 +32,17 @@ from inference_app.conversion.requests.messages_to_chat import messages_to_chat
 from inference_app.conversion.requests.responses_to_chat import responses_to_chat
 from inference_app.conversion.requests.state import restore_chat_state, restore_state
 from inference_app.conversion.sse import DONE, EventParser, EventTooLarge, bare_event, typed_event
-from inference_app.conversion.steps import End, Failure, Json, Reader, Step, UsageReport, Writer, malformed_failure
+from inference_app.conversion.steps import (
+    End,
+    Failure,
+    Json,
+    Reader,
+    Start,
+    Step,
+    UsageReport,
+    Writer,
+    malformed_failure,
+)
 from inference_app.conversion.tool_names import ToolNames
 from inference_app.conversion.usage import Usage
 from inference_app.conversion.validation import size_check
@@ -72,11 +83,12 @@ class RequestConverter:
         self._new_id = new_id
         self._now = now
         self._names = ToolNames()
-        self._writer = self._new_writer({})
-        self._reader = self._new_reader()
+        self._made_reader: Reader | None = None
+        self._made_writer: Writer | None = None
         self._events = EventParser()
         self._failure: Failure | None = None
         self._over = False
+        self._asked: str | None = None
         self.dropped_tools: tuple[str, ...] = ()
         self.dropped_fields: tuple[str, ...] = ()
         self.usage: Usage | None = None
@@ -99,25 +111,35 @@ class RequestConverter:
             chat = chat_to_responses(chat)
         else:
             # Clients need ids that are unique in the conversation; some providers number calls from 0 in each response.
-            self._reader = ChatReader(self._new_id, call_ids(chat["messages"]), several=several)
+            self._made_reader = ChatReader(self._new_id, call_ids(chat["messages"]), several=several)
         fit = Fit(self._client, limits or WIRE_LIMITS[self._wire])
         chat = fit.apply(self._wire, chat)
         self.dropped_tools = dropped
         self.dropped_fields = tuple(dict.fromkeys((*left_out, *fit.dropped)))
-        self._writer = self._new_writer(body)
+        self._made_writer = self._new_writer(body)
         return chat
 
     def convert_response(self, body: Json) -> Json:
         """Returns the client's response body. Raises CompletionError (a ValueError) for an invalid completion."""
-        for _ in self._write_steps(lambda: self._reader.read_body(body)):
-            pass
-        if self._failure is not None:
-            raise CompletionError(self._failure)
-        return self._writer.final_body()
+        writer = self._writer
+        writer.whole = True
+        try:
+            for step in self._reader.read_body(body):
+                writer.write(self._note(step))
+        except CompletionError:
+            raise
+        except _SHAPE_ERRORS:
+            raise CompletionError(malformed_failure()) from None
+        return writer.final_body()
 
-    def request(self, body: bytes, limits: Limits | None = None) -> bytes:
-        """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode."""
+    def request(self, body: bytes, limits: Limits | None = None, asked: str | None = None) -> bytes:
+        """Applies `convert_request` to JSON bytes; raises PayloadTooLarge for a body that is too large to decode.
+
+        `asked` is the name by which a client asked for the model. A Messages client gets it back in the response:
+        Claude Code returns signed thinking only to the model that its message names.
+        """
         size_check(body)
+        self._asked = asked if self._client == "messages" else None
         value = exact_json.decode_request(body)
         if not isinstance(value, dict):
             raise BadRequest("The body must be a JSON object.")
@@ -169,6 +191,18 @@ class RequestConverter:
         messages = restore_chat_state(given)
         return rename_tools(body if messages is given else {**body, "messages": messages}, self._names), ()
 
+    @property
+    def _writer(self) -> Writer:
+        if self._made_writer is None:
+            self._made_writer = self._new_writer({})
+        return self._made_writer
+
+    @property
+    def _reader(self) -> Reader:
+        if self._made_reader is None:
+            self._made_reader = self._new_reader()
+        return self._made_reader
+
     def _new_writer(self, body: Json) -> Writer:
         return _WRITERS[self._client](body, self._names, self._new_id, self._now)
 
@@ -198,17 +232,24 @@ class RequestConverter:
         """Yields the events of the steps. Stops at a failure and stores it."""
         try:
             for step in steps():
-                if isinstance(step, Failure):
-                    self._failure = step
-                    return
-                if isinstance(step, UsageReport):
-                    self.usage = step.usage
-                self._over = self._over or isinstance(step, End)
-                yield from self._writer.write(step)
+                yield from self._writer.write(self._note(step))
         except CompletionError as error:
             self._failure = error.failure
         except _SHAPE_ERRORS:
             self._failure = malformed_failure()
+
+    def _note(self, step: Step) -> Step:
+        """Returns the step to write, and notes what the caller wants to know of it; raises CompletionError for a
+        failure."""
+        if isinstance(step, Start):
+            return step if self._asked is None else replace(step, model=self._asked)
+        if isinstance(step, UsageReport):
+            self.usage = step.usage
+        elif isinstance(step, End):
+            self._over = True
+        elif isinstance(step, Failure):
+            raise CompletionError(step)
+        return step
 
     def _encode_event(self, event: Json) -> bytes:
         return bare_event(event) if self._client == "chat" else typed_event(event)

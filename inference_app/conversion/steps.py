@@ -169,7 +169,9 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """Writer of one completion in a client's dialect."""
+    """Writer of one completion in a client's dialect. `whole`: nobody reads the events, so they need not be made."""
+
+    whole: bool
 
     def write(self, step: Step) -> list[Json]:
         """Returns the stream events of the step."""

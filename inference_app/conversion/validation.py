@@ -70,10 +70,10 @@ def field_error(field: str, sentence: str) -> BadRequest:
     return BadRequest(f"{field} {sentence}", field=field)
 
 
-def unknown_fields(body: Json, known: Collection[str]) -> Json:
-    """Returns the fields of `body` that are not among `known` and not null. They are passed on as they are, so `known`
-    has the names of the fields that were converted, too."""
-    return {name: value for name, value in body.items() if name not in known and value is not None}
+def unknown_fields(body: Json, known: Collection[str], made: Collection[str]) -> Json:
+    """Returns the fields of `body` that are neither among `known` nor already `made`, and not null. They are passed on
+    as they are, so `known` has the names of the fields that were converted, too."""
+    return {n: value for n, value in body.items() if n not in known and n not in made and value is not None}
 
 
 def pick_fields(body: Json, names: tuple[str, ...]) -> Json:

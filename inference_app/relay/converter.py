@@ -17,8 +17,9 @@ from inference_app.catalogue.limits import Limits
 class Converter(Protocol):
     """The conversion of one request. `request` raises BadRequest for what the other wire cannot express."""
 
-    def request(self, body: bytes, limits: Limits) -> bytes:
-        """Returns the body for the provider, within its limits; `model` is already the provider's own name."""
+    def request(self, body: bytes, limits: Limits, asked: str) -> bytes:
+        """Returns the body for the provider, within its limits; `model` is already the provider's own name, and `asked`
+        the one that the client used."""
 
     def answer(self, body: bytes) -> bytes:
         """Converts a complete response; raises ValueError if it is not of the provider's wire."""

@@ -113,6 +113,10 @@ class Envelope:
     def forget_body(self) -> None:
         """Frees the body, which nobody needs any more once a provider has begun to respond."""
         self._media = self.media
+        self.drop_body()
+
+    def drop_body(self) -> None:
+        """Frees the body without a look at what was in it, for a caller that does not estimate by it."""
         self.raw, self.fields, self.written = b"", {}, ()
 
     def value_of(self, name: str) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +23,7 @@ from inference_app.relay.request import UpstreamRequest
 from inference_app.relay.response import RelayedResponse
 from inference_app.relay.spans import end_attempt, fail_attempt, start_attempt
 from inference_app.relay.targets import Target
-from inference_app.relay.verdict import CallVerdict, Finding
+from inference_app.relay.verdict import CallVerdict
 from inference_app.spend.batch_write import RequestSpend
 from inference_app.spend.metering import METER, CallRecord, Outcome
 from inference_app.spend.request_price import known_price, request_price
@@ -36,8 +35,6 @@ _PROCESS = secrets.token_hex(4)
 _NUMBERS = itertools.count()
 _METERED = (asyncio.CancelledError, ProviderRefusal, ProviderFailed, NoProvider)
 """Ends without a response that are metered as calls of the candidate that was being asked."""
-
-_FINDINGS: Mapping[Outcome, Finding] = {"ok": "success", "broken": "failure"}
 
 
 class CallObserver:
@@ -144,7 +141,7 @@ class CallObserver:
     def finish(self, response: RelayedResponse) -> None:
         """Meters a call that has a response, however far the client read it."""
         METER.end(self)
-        self.verdict.finish(_FINDINGS.get(response.outcome, "abandoned"))
+        self.verdict.finish_with(response.outcome)
         end_attempt(self.span, None if response.outcome == "ok" else response.outcome, response.usage)
         self._meter(response.candidate, response.outcome, self._spend(response.candidate, self._usage(response)))
 

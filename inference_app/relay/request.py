@@ -12,20 +12,25 @@ from inference_app.request_kinds import RequestKind
 from tenants_app.principal import Principal
 
 
-@dataclass(slots=True)
-class UpstreamRequest:
-    """One request. `converters` serve targets that do not take the request's own wire; a provider of the same wire
-    receives `forwarded_headers`, which are the client's."""
+@dataclass(slots=True, kw_only=True)
+class ProviderRequest:
+    """One request, whoever makes it. A provider of its wire receives `forwarded_headers`, which are the client's."""
 
     kind: RequestKind
     envelope: Envelope
-    principal: Principal
     request_id: str
     dialect: Dialect
-    converters: Converters = field(default_factory=dict)
     forwarded_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def streamed(self) -> bool:
         """True if the client asked for a stream."""
         return self.envelope.streamed
+
+
+@dataclass(slots=True, kw_only=True)
+class UpstreamRequest(ProviderRequest):
+    """A request of a client. `converters` serve targets that do not take the request's own wire."""
+
+    principal: Principal
+    converters: Converters = field(default_factory=dict)

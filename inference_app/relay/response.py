@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 from core_app.errors import GatewayError
@@ -12,16 +14,19 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ProviderFailed
 from inference_app.providers.fault_sentences import fault_sentence
 from inference_app.providers.provider_errors import parse_error
-from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, Fault
-from inference_app.relay.attempt import UpstreamResponse, error_data, provider_refusal, redacted_excerpt
+from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, Fault, FaultKind
+from inference_app.relay.attempt import AttemptFailed, UpstreamResponse, error_data, provider_refusal, redacted_excerpt
 from inference_app.relay.converter import Converter
-from inference_app.relay.request import UpstreamRequest
+from inference_app.relay.request import ProviderRequest
 from inference_app.relay.targets import Target, substitution_headers, target_headers
 from inference_app.spend.metering import Outcome
 from inference_app.spend.text_estimate import IN_ANSWERS, estimated_tokens, media_of
 from inference_app.spend.usage import Usage
 
 logger = structlog.get_logger("gateway.relay")
+
+_BROKEN = "stream_interrupted"
+"""The code of a stream that ends without an error of the provider."""
 
 _JSON = (b"content-type", b"application/json")
 _STREAM = [
@@ -34,7 +39,8 @@ _STREAM = [
 class RelayedResponse:
     """A response that has started: `first`, then the rest of a stream by `more`.
 
-    `usage` is what the provider has reported so far; it is complete once the stream is over.
+    `usage` is what the provider has reported so far; it is complete once the stream is over. `failure` is why a stream
+    broke off, None otherwise.
     """
 
     __slots__ = (
@@ -47,6 +53,7 @@ class RelayedResponse:
         "_substitution",
         "attempts",
         "candidate",
+        "failure",
         "first",
         "outcome",
         "wire",
@@ -56,7 +63,7 @@ class RelayedResponse:
 
     def __init__(
         self,
-        request: UpstreamRequest,
+        request: ProviderRequest,
         target: Target,
         opened: UpstreamResponse,
         converter: Converter | None,
@@ -77,6 +84,7 @@ class RelayedResponse:
         self.attempts = attempts
         self.outcome: Outcome = "left"
         self.first = b""
+        self.failure: AttemptFailed | None = None
         self._over = False
 
     @property
@@ -145,13 +153,21 @@ class RelayedResponse:
             if ended and converter is not None:
                 rest = (converter.feed(rest) if rest else b"") + converter.finish()
         except (HttpClientError, TimeoutError, OSError, ValueError) as error:
-            ended, rest = False, self._break_off(type(error).__name__)
+            ended, rest = False, self._break_off(type(error).__name__, _kind_of(error))
         else:
-            rest = rest if ended else self._break_off("stream_error" if observer.failed else "stream_ended")
+            rest = (
+                rest
+                if ended
+                else (
+                    self._break_off("stream_error", "stream_error")
+                    if observer.failed
+                    else self._break_off("stream_ended", "disconnected")
+                )
+            )
         self.outcome, self._over = "ok" if ended else "broken", True
         return rest
 
-    def _break_off(self, reason: str) -> bytes:
+    def _break_off(self, reason: str, kind: FaultKind) -> bytes:
         """Returns the last event of a stream that the provider did not finish."""
         observer, key = self._opened.observer, self._provider.key
         event = (observer.failed if observer is not None else None) or b""
@@ -162,19 +178,33 @@ class RelayedResponse:
             request_id=self._request.request_id,
             body=redacted_excerpt(event, key),
         )
-        return self._request.dialect.event(self._error_of(event.replace(key.encode(), b"") if key else event))
+        self.failure = failed = _failure_in(event.replace(key.encode(), b"") if key else event, kind)
+        return self._request.dialect.event(self._error_of(failed))
 
-    def _error_of(self, event: bytes) -> GatewayError:
+    def _error_of(self, failed: AttemptFailed) -> GatewayError:
         """Returns the error for the client: of the request's own fault in the provider's words, else its cause."""
-        error = parse_error(error_data(event)) if event else None
-        status = None if error is None else error.true_status(None)
-        if error is not None and status in CALLER_FAULT_STATUSES:
-            return provider_refusal(status, error)
-        code = (None if error is None else error.word) or "stream_interrupted"
-        delay = None if error is None else error.retry_after
-        sentence = fault_sentence(self.candidate.provider, self._provider, Fault("stream_error", code, status, delay))
-        return ProviderFailed(sentence, provider_status=status, seconds=delay)
+        if failed.refusal is not None:
+            return failed.refusal
+        fault = failed.fault
+        sentence = fault_sentence(self.candidate.provider, self._provider, replace(fault, kind="stream_error"))
+        return ProviderFailed(sentence, provider_status=fault.status, seconds=fault.retry_after)
 
     def close(self) -> None:
         """Closes the provider's connection, unless the response was read to its end."""
         self._opened.close()
+
+
+def _failure_in(event: bytes, kind: FaultKind) -> AttemptFailed:
+    """Returns the failure for a stream that ends with an error event, or in the middle."""
+    error = parse_error(error_data(event)) if event else None
+    if error is None:
+        return AttemptFailed(Fault(kind, _BROKEN))
+    status = error.true_status(None)
+    fault = Fault(kind, error.word or _BROKEN, status, error.retry_after)
+    return AttemptFailed(fault, provider_refusal(status, error) if status in CALLER_FAULT_STATUSES else None)
+
+
+def _kind_of(error: Exception) -> FaultKind:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return "disconnected" if isinstance(error, HttpClientError | OSError) else "garbage"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
@@ -9,8 +10,10 @@ from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.retry_policy import cooldown_seconds
 from inference_app.relay.attempt import AttemptFailed
+from inference_app.spend.metering import Outcome
 
 Finding = Literal["abandoned", "success", "failure", "unreachable"]
+_FINDINGS: Mapping[Outcome, Finding] = {"ok": "success", "broken": "failure"}
 
 
 class CallVerdict:
@@ -50,6 +53,10 @@ class CallVerdict:
     def is_open(self) -> bool:
         """True if a circuit has opened since the call began, so that it should not try again."""
         return self._candidate is not None and CIRCUITS.is_open(self._candidate, self._tenant_id)
+
+    def finish_with(self, outcome: Outcome) -> None:
+        """Tells the circuits how a response that had started has ended."""
+        self.finish(_FINDINGS.get(outcome, "abandoned"))
 
     def finish(self, finding: Finding | None = None) -> None:
         """Tells the circuits, once for each candidate; by default what the last try has shown."""

@@ -75,6 +75,5 @@ def _tenant_get(tenant_id: int) -> Tenant:
 
 def _store(fence: Fence, pk: int, data: bytes) -> None:
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         PromptAttachment.objects.filter(pk=pk).update(content=content_store(data), url=None)

@@ -17,7 +17,7 @@ from events_app import log
 from events_app.lease import Fence
 from events_app.types import Event
 from sessions_app.events import MessageEnd, Steering, ToolCalls
-from sessions_app.legs.start import LegStart
+from sessions_app.legs.start import LegStart, lease_release_if_idle
 from sessions_app.models import AgentSession, Run, RunState, SteeringNote
 from sessions_app.services.messages import message_add
 from sessions_app.services.provider_wait import run_put_back
@@ -34,8 +34,7 @@ Result = TypeVar("Result")
 def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
     """Calls `write` in a write transaction, with the stream locked. Raises LeaseLost when the lease is not alive."""
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         return write()
 
 
@@ -174,10 +173,15 @@ def _deliver(start: LegStart) -> tuple[str, ...]:
     return tuple(note.text for note in notes)
 
 
-def leg_end(start: LegStart, outcome: LegOutcome) -> None:
+def leg_end(start: LegStart, outcome: LegOutcome) -> bool:
     """Commits the outcome of a leg: the run ends, waits (also for its provider), or becomes ready again because a text
-    joined it meanwhile."""
-    run_fenced(start.fence, lambda: _end(start, outcome))
+    joined it meanwhile. Returns True if the session has no leg to go on with: the lease is released then."""
+
+    def end() -> bool:
+        _end(start, outcome)
+        return lease_release_if_idle(start)
+
+    return run_fenced(start.fence, end)
 
 
 def leg_time_out(start: LegStart, seconds: int) -> None:

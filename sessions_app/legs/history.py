@@ -53,6 +53,11 @@ def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
     return kept | Q(pk=prompt)
 
 
+def result_attachments(*, session_id: int, call_id: str) -> tuple[Attachment, ...]:
+    """Returns the attachments of a tool's result."""
+    return next(iter(_attachments(session_id, message__call_id=call_id).values()), ())
+
+
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
     """Returns the bytes of one attachment of the session, or None when it has been erased."""
     rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)
@@ -73,7 +78,7 @@ def session_spec(session: AgentSession) -> SessionSpec:
         options=jsontext.decode(session.options),
         response_format=jsontext.decode(session.response_format) if session.response_format else None,
         history_policy=session.history_policy,  # type: ignore[arg-type]  # checked at creation
-        tools=tools.tool_specs(session.stream_id, session_builtins(session)),
+        tools=tools.tool_specs(session.stream_id, session_builtins(session), session.tenant_id),
         agent=session.agent,
         tenant_slug=session.tenant.slug,
     )
@@ -98,9 +103,9 @@ def _calls(text: str | None) -> tuple[PlannedCall, ...]:
     return tuple(PlannedCall(call["callId"], call["name"], call["arguments"]) for call in jsontext.decode(text))
 
 
-def _attachments(session_id: int) -> dict[str, tuple[Attachment, ...]]:
+def _attachments(session_id: int, **where: str) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
-    rows = PromptAttachment.objects.filter(message__session_id=session_id).defer("data")
+    rows = PromptAttachment.objects.filter(message__session_id=session_id, **where).defer("data")
     rows = rows.annotate(size=Coalesce("content__size", Length("data")))
     for row in rows.order_by("message", "position"):
         assert row.message_id is not None  # by the filter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -32,20 +33,31 @@ from events_app.types import Event
 from sessions_app.events import ProviderResumed
 from sessions_app.legs.attachments import attachments_fetch
 from sessions_app.legs.checkpoints import completion_checkpoint, leg_spend, steering_deliver
-from sessions_app.legs.history import attachment_read, history_load, run_spec, session_builtins, session_spec
+from sessions_app.legs.history import (
+    attachment_read,
+    history_load,
+    result_attachments,
+    run_spec,
+    session_builtins,
+    session_spec,
+)
 from sessions_app.legs.requests import LegRequest, count_tokens, request_number
 from sessions_app.legs.start import LegStart
 from sessions_app.models import AgentSession
 from sessions_app.services.messages import tool_result_store
 from tenants_app.models import Tenant
 from tools_app import calls
-from tools_app.executors import builtin
+from tools_app.events import ToolUnavailable
+from tools_app.executors import builtin, mcp
 from tools_app.models import ToolCall
 from tools_app.states import CallState
 from tools_app.types import CallContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+MAX_UNAVAILABLE = 32
+"""Events about tools that cannot be used, of one run; operators and tenants find them all."""
 
 
 class RunnerLeg:
@@ -71,8 +83,16 @@ class RunnerLeg:
         start = self._start
         await attachments_fetch(run_id=start.run.pk, fence=start.fence, tenant_id=start.session.tenant_id)
         # Awaited here and not in the thread below, of which a silent MCP server could take all.
-        await builtin.prepare(session_builtins(start.session))
+        builtins = session_builtins(start.session)
+        await builtin.prepare(builtins, start.session.tenant_id)
         self.session, self.run, self.history, self._context = await self._in_database(self._load)
+        if self.run.turns == 0:
+            await self._tell_unavailable(builtins)
+
+    async def _tell_unavailable(self, builtins: Sequence[str]) -> None:
+        """Tells clients, once a run, what of the session's MCP servers the model is not offered."""
+        for each in mcp.unavailable(builtins, self._start.session.tenant_id)[:MAX_UNAVAILABLE]:
+            await self._writer.emit(ToolUnavailable(server=each.server, tool_name=each.tool, reason=each.reason))
 
     def _load(self) -> tuple[SessionSpec, RunSpec, tuple[HistoryMessage, ...], CallContext]:
         session = self._start.session
@@ -154,9 +174,13 @@ class RunnerLeg:
                 reason=reason,
                 on_settled=tool_result_store,
             )
-        return await calls.call_execute(
+        result = await calls.call_execute(
             call_id=call_id, fence=self._start.fence, context=self._context, on_settled=tool_result_store
         )
+        if result is None or not result.media:
+            return result
+        stored = await self._in_database(result_attachments, session_id=self._start.session.pk, call_id=call_id)
+        return replace(result, attachments=stored)
 
     async def take_steering(self) -> tuple[str, ...]:
         """See `Leg.take_steering`."""

@@ -30,7 +30,7 @@ from core_app.log_lines import error_summary
 from core_app.timeouts import task_location
 from core_app.tracing import current_span, without_span
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_unclaimed
-from inference_app.providers.clients import close_clients, preload_models
+from inference_app.spend.price_list import load_price_list
 from sessions_app.legs.checkpoints import leg_end, leg_time_out
 from sessions_app.legs.lease_keeper import KEEPER, LeaseKeeper
 from sessions_app.legs.leg import RunnerLeg
@@ -92,10 +92,9 @@ class Runner(Part):
                 await _cancel_all(late)
 
     async def stop(self) -> None:
-        """Cancels the remaining tasks and closes the clients of model providers."""
+        """Cancels the remaining tasks."""
         WAKEUPS.listener, WAKEUPS.overflow, self._loop = None, None, None
         await _cancel_all([*self._tasks.values(), *self._checks, self._loading])
-        await close_clients()
         self._waiting.clear()
         self._woken_again.clear()
 
@@ -229,7 +228,9 @@ class Runner(Part):
                 self._current[key], run_id = start, start.run.pk
                 task.set_name(f"{TASK}{start.session.public_id}")
                 with leg_span(start):
-                    await self._run_leg(start)
+                    released = await self._run_leg(start)
+                if released:
+                    return
                 if self._draining:
                     break
             if start is not None:
@@ -242,8 +243,9 @@ class Runner(Part):
             self._current.pop(key, None)
             self._keeper.release(fence)
 
-    async def _run_leg(self, start: LegStart) -> None:
-        """Runs one leg. When the engine raises, the run is retried from its last checkpoint."""
+    async def _run_leg(self, start: LegStart) -> bool:
+        """Runs one leg. When the engine raises, the run is retried from its last checkpoint. Returns True if the
+        session has no other leg, and its lease is released."""
         leg = RunnerLeg(start)
         limit = settings.GATEWAY_MAX_RUN_SECONDS
         timer = asyncio.timeout(max(0.001, limit - start.run.active_ms / 1000))
@@ -254,7 +256,7 @@ class Runner(Part):
             current_span().set_attributes({"gateway.leg.outcome": type(outcome).__name__.lower()})
             if isinstance(outcome, Failed):
                 current_span().mark_failed(outcome.code)
-            await database.run_leg(start.session.tenant_id, leg_end, start, outcome)
+            return await database.run_leg(start.session.tenant_id, leg_end, start, outcome)
         except LeaseLost:
             raise
         except Exception as error:  # contains: bugs of engines; the run is retried and ends after GATEWAY_MAX_ATTEMPTS
@@ -262,8 +264,9 @@ class Runner(Part):
             current_span().mark_failed("timeout" if timer.expired() else type(error).__name__)
             if timer.expired():
                 await database.run_leg(start.session.tenant_id, leg_time_out, start, limit)
-                return
-            self._log_failure(start, error)
+            else:
+                self._log_failure(start, error)
+            return False
 
     def _log_failure(self, start: LegStart, error: Exception) -> None:
         about = {"session": start.session.public_id, "run": start.run.pk, "attempt": start.run.attempt}
@@ -286,16 +289,16 @@ class Runner(Part):
 
 
 async def _load_engines() -> None:
-    """Imports the agent loop and the libraries of configured providers and MCP servers, which take seconds, once the
-    server answers and before the first prompt needs them."""
+    """Imports the agent loop, the price list and the libraries of MCP servers, which take seconds, once the server
+    answers and before the first prompt needs them."""
     await asyncio.sleep(WARM_AFTER_SECONDS)
     for name in ("demo", "model"):
         await asyncio.to_thread(agents.engine_get, name)
-    for load in (preload_models, mcp.preload):
-        try:
-            await load()
-        except Exception as error:  # contains: a mistake in the configuration, which the first use of it reports
-            logger.warning("preload_failed", error=error_summary(error))
+    await asyncio.to_thread(load_price_list)
+    try:
+        await mcp.preload()
+    except Exception as error:  # contains: a mistake in the configuration, which the first use of it reports
+        logger.warning("preload_failed", error=error_summary(error))
 
 
 async def _cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -42,8 +42,7 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
     Raises LeaseLost when the lease is no longer held.
     """
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         session = AgentSession.objects.select_related("tenant").get(pk=session_id)
         run = _next_run(session, fence)
         if run is None:
@@ -53,6 +52,16 @@ def leg_start(*, session_id: int, fence: Fence) -> LegStart | None:
     return LegStart(session, run, fence)
 
 
+def lease_release_if_idle(start: LegStart) -> bool:
+    """Releases the lease if the session has no leg to go on with, in the transaction that ended the last one: as by
+    `leg_start`, a prompt that commits before is seen, and one that commits later finds the lease free."""
+    run = run_active(start.session.pk) or run_next(start.session.pk)
+    if run is not None and run.state != RunState.WAITING:
+        return False
+    lease_release(fence=start.fence)
+    return True
+
+
 def leg_start_count(*, session_id: int, fence: Fence) -> bool:
     """Counts a start that failed, in a transaction of its own, since that of the start is rolled back.
 
@@ -60,8 +69,7 @@ def leg_start_count(*, session_id: int, fence: Fence) -> bool:
     session again.
     """
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         run = run_active(session_id) or run_next(session_id)
         if run is not None and run.state != RunState.WAITING:
             run.stalled += 1
@@ -75,8 +83,7 @@ def leg_start_count(*, session_id: int, fence: Fence) -> bool:
 def leg_start_fail(*, session_id: int, fence: Fence) -> None:
     """Ends a run whose start failed GATEWAY_MAX_ATTEMPTS times, and releases the lease."""
     with write_transaction():
-        log.lock(fence.stream_id)
-        log.fence_check(fence)
+        log.lock_fenced(fence)
         session = AgentSession.objects.select_related("tenant").get(pk=session_id)
         run = run_active(session_id) or run_next(session_id)
         if run is not None and run.state != RunState.WAITING and run.stalled >= settings.GATEWAY_MAX_ATTEMPTS:

@@ -17,6 +17,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from events_app.removal import GoOn
 from sessions_app.models import AttachmentContent, Message, PromptAttachment, Run
+from tools_app.types import Media
 
 BATCH = 100
 """Number of attachments that are deleted in a transaction."""
@@ -35,6 +36,21 @@ def attachments_store(*, run: Run, parts: Sequence[Attachment]) -> None:
             url=part.url,
         )
         for position, part in enumerate(parts)
+    )
+
+
+def media_store(*, message: Message, media: Sequence[Media]) -> None:
+    """Stores the images, sounds and files of a tool's result as attachments of its message, in the caller's
+    transaction."""
+    PromptAttachment.objects.bulk_create(
+        PromptAttachment(
+            message=message,
+            position=position,
+            kind=part.kind,
+            media_type=part.media_type,
+            content=content_store(part.data),
+        )
+        for position, part in enumerate(media)
     )
 
 

@@ -89,14 +89,16 @@ def _cut_copy(source: AgentSession, target: AgentSession, ids: Mapping[str, str]
 
 def _copy(row: Message, ids: Mapping[str, str]) -> Message:
     """Copies a message without its run. It keeps the run's end user, so that an erasure finds it."""
-    marked = row.payload is not None and CUT_MARK in row.payload
+    payload = row.payload
+    if payload is not None and CUT_MARK in payload:
+        payload = copied_payload(payload, ids)
     return Message(
         id=ids[row.pk],
         role=row.role,
         content=row.content,
         calls=row.calls,
         call_id=row.call_id,
-        payload=copied_payload(row.payload, ids) if marked else row.payload,
+        payload=payload,
         end_user=row.run.end_user if row.run is not None else row.end_user,
     )
 

@@ -62,7 +62,7 @@ def session_create(*, principal: Principal, request: SessionRequest) -> AgentSes
     if request.response_format is not None:
         schema_check(dict(request.response_format), field="responseFormat")
     names = [tool for tool in request.tools if isinstance(tool, str)]
-    tools.builtins_check(names)
+    tools.builtins_check(names, principal.tenant_id)
     values = {
         "tenant_id": principal.tenant_id,
         "api_key_id": principal.key_id,
@@ -168,7 +168,7 @@ def _apply(principal: Principal, session: AgentSession, changes: Mapping[str, An
         changed["userData"] = changes["user_data"]
         session.user_data = jsontext.encode_text(changes["user_data"])
     if "tools" in changes:
-        tools.builtins_check(changes["tools"])
+        tools.builtins_check(changes["tools"], principal.tenant_id)
         changed["tools"] = changes["tools"]
         session.builtins = jsontext.encode_text(sorted(set(changes["tools"])))
     if "group_id" in changes:

@@ -94,7 +94,7 @@ def ledger_record(
         end_user=end_user,
         kind=kind,
     )
-    with write_transaction():
+    with write_transaction(savepoint=False):
         _insert([_values(row, api_key_id is not None)])
 
 

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from core_app.lifecycle import reset_process_wide
-from inference_app.providers.clients import close_clients
+from inference_app.providers.upstreams import UPSTREAMS
 
 pytest.register_assert_rewrite("tests.agents.engine_contract")
 
@@ -84,7 +84,7 @@ def upstream_process() -> Iterator[Upstream]:
 async def connections_closed() -> AsyncIterator[None]:
     """Closes connections after each test, since each has an event loop of its own."""
     yield
-    await close_clients()
+    await UPSTREAMS.stop()
 
 
 @pytest.fixture

@@ -57,6 +57,8 @@ class World:
     unfenced: list[Usage] = field(default_factory=list)
     """Spend of requests that no checkpoint committed."""
     stored: dict[int, bytes] = field(default_factory=dict)
+    media: dict[str, tuple[Attachment, ...]] = field(default_factory=dict)
+    """Attachments of the results, by tool."""
     read: list[int] = field(default_factory=list)
     attempt: int = 1
     run_id: str = "run_1"
@@ -69,8 +71,11 @@ class World:
 
     def settle(self, call_id: str, content: str, status: Any = "ok") -> None:
         """Settles a pending call from outside, and adds its result to the history, as the runner does."""
-        self.settled[call_id] = CallResult(call_id, status, content)
-        self.history.append(HistoryMessage(new_id("msg"), "tool_result", content, call_id=call_id, run_id=self.run_id))
+        media = self.media.get(self.calls[call_id].name, ()) if call_id in self.calls else ()
+        self.settled[call_id] = CallResult(call_id, status, content, len(media), media)
+        self.history.append(
+            HistoryMessage(new_id("msg"), "tool_result", content, media, call_id=call_id, run_id=self.run_id)
+        )
 
     def pending_calls(self) -> list[PlannedCall]:
         return [call for call in self.calls.values() if call.call_id not in self.settled]

@@ -100,3 +100,16 @@ async def test_what_is_cut_away_is_not_read(upstream: Upstream) -> None:
     await run_prompt(world, "And now?")
     assert 0 < len(world.read) < 10
     assert min(world.read) > 1
+
+
+async def test_a_tools_image_reaches_the_model_after_the_results(upstream: Upstream) -> None:
+    world = world_of("scripted:tool:echo")
+    world.media["echo"] = store_pictures(world, 3)
+    await run_prompt(world, "look")
+    roles = [message["role"] for message in upstream.requests()[-1]["messages"]]
+    assert roles[-2:] == ["tool", "user"]
+    assert "picture" in sent_attachments(upstream)
+    # A later leg, which builds the conversation from what is stored, sends the same.
+    before = upstream.requests()[-1]["messages"]
+    await run_prompt(world, "and now")
+    assert upstream.requests()[-1]["messages"][: len(before)] == before

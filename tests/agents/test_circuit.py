@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
-from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, ModelRateLimitError, UserError
 
 from agents_app.circuit import ProviderCircuit
 from agents_app.engine import Engine, Failed, Finished
 from agents_app.events import ModelFallback
 from agents_app.registry import engine_get
 from inference_app.catalogue.access import TenantAccess, access_replace
-from inference_app.catalogue.config import BreakerPolicy, RetryPolicy
+from inference_app.catalogue.config import BreakerPolicy
 from inference_app.catalogue.resolution import Candidate
 from inference_app.providers.circuit_state import Circuit, Key
 from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.quota import EXHAUSTED
 from tests.agents.conftest import Upstream
-from tests.agents.recording_leg import World, session_of
+from tests.agents.recording_leg import Crash, World, session_of
 
 pytestmark = pytest.mark.usefixtures("upstream")
 
 POLICY = BreakerPolicy()
-MINE, OTHER = 1, 2
-CIRCUIT = ProviderCircuit(Candidate("p", "m"), POLICY, RetryPolicy(), MINE)
+OTHER = 2
 
 
 @pytest.fixture
@@ -79,41 +75,35 @@ async def test_what_the_request_has_earned_opens_no_circuit(engine: Engine, mode
 
 
 @pytest.mark.parametrize(
-    ("error", "blocked"),
+    ("model", "times", "blocked"),
     [
-        (ModelConnectionError("m", "refused"), True),
-        (ModelHTTPError(503, "m"), True),
-        (ModelHTTPError(401, "m"), True),
-        (ModelHTTPError(400, "m"), False),
-        (UserError("cannot be expressed"), False),
-        (asyncio.CancelledError(), False),
-        (ModelRateLimitError("m", "slowly", retry_after=0), False),
-        (ModelRateLimitError("m", "slowly", retry_after=60), True),
+        ("status:503", POLICY.failure_threshold, True),
+        ("status:401", POLICY.failure_threshold, True),
+        ("drop:2", POLICY.failure_threshold, True),
+        ("status:400", POLICY.failure_threshold, False),
+        ("limited:0", POLICY.failure_threshold, False),
+        ("limited:60", 1, True),
     ],
 )
-def test_only_what_says_something_about_the_provider_counts(error: BaseException, blocked: bool) -> None:
-    for _ in range(POLICY.failure_threshold):
-        with pytest.raises(type(error)), CIRCUIT.observe_request():
-            raise error
-        CIRCUIT.note_failed_request(error)
-    assert (CIRCUIT.cooldown_remaining() is not None) is blocked
+async def test_only_what_says_something_about_the_provider_counts(
+    engine: Engine, model: str, times: int, blocked: bool
+) -> None:
+    world = world_of(f"scripted:{model}")
+    for _ in range(times):
+        assert isinstance(await engine.run_leg(world.leg()), Failed)
+    rest = CIRCUITS.blocked_for(Candidate("scripted", model), POLICY, world.session.tenant_id)
+    assert (rest is not None) is blocked
 
 
-def test_an_aborted_probe_leaves_room_for_the_next() -> None:
-    CIRCUITS.learn(Key(MINE, CIRCUIT.candidate), Circuit(failures=3, open_until=1.0))
-    probing: list[float | None] = []
-
-    def abort_request() -> None:
-        with CIRCUIT.observe_request():
-            probing.append(CIRCUIT.cooldown_remaining())
-            raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        abort_request()
-    assert (probing, CIRCUIT.cooldown_remaining()) == ([1.0], None)
-    with CIRCUIT.observe_request():
-        pass
-    assert CIRCUITS.state(CIRCUIT.candidate) == "CLOSED"
+async def test_an_aborted_probe_leaves_room_for_the_next(engine: Engine) -> None:
+    world, candidate = world_of("scripted:hello"), Candidate("scripted", "hello")
+    CIRCUITS.learn(Key(world.session.tenant_id, candidate), Circuit(failures=3, open_until=1.0))
+    leg = world.leg()
+    with pytest.raises(Crash):
+        await engine.run_leg(world.leg(crash_at=(1, False)))
+    assert CIRCUITS.blocked_for(candidate, POLICY, world.session.tenant_id) is None
+    assert await engine.run_leg(leg) == Finished("Hello, world.")
+    assert CIRCUITS.state(candidate) == "CLOSED"
 
 
 async def test_a_provider_whose_account_is_used_up_is_not_asked(engine: Engine, upstream: Upstream) -> None:

@@ -1,74 +1,84 @@
-"""Retries of model requests: which errors are retried, how often and after which pause."""
+"""Failures of model requests as outcomes of legs, and which of them a run waits for."""
 
 from __future__ import annotations
 
 import pytest
-from pydantic_ai.exceptions import (
-    ModelConnectionError,
-    ModelContextWindowExceededError,
-    ModelHTTPError,
-    ModelRateLimitError,
-    ModelTimeoutError,
-    UnexpectedModelBehavior,
-    UserError,
-)
+from pydantic_ai.exceptions import UnexpectedModelBehavior, UserError
 
-from agents_app.failures import MAX_WAIT, RETRY_WINDOW, failure, is_transient, retry_delay
-from agents_app.ready_model import RetryRule
-
-RULE = RetryRule(retries=2, base_delay=0.5, max_delay=0.8)
+from agents_app.failures import ProviderCoolingDown, failure, outage_seconds
+from core_app.errors import BadRequest
+from inference_app.errors import ProviderRefusal
+from inference_app.providers.retry_policy import Fault, FaultKind
+from inference_app.relay.attempt import AttemptFailed
 
 
-def http(status: int) -> ModelHTTPError:
-    return ModelHTTPError(status_code=status, model_name="m", body="SECRET")
+def status(number: int, seconds: float | None = None) -> AttemptFailed:
+    return AttemptFailed(Fault("status", str(number), number, seconds))
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
-def test_a_passing_fault_is_tried_again(status: int) -> None:
-    assert is_transient(http(status))
+def fault(kind: FaultKind, code: str = "some_code") -> AttemptFailed:
+    return AttemptFailed(Fault(kind, code))
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 501, 505])
-def test_a_lasting_fault_is_not(status: int) -> None:
-    assert not is_transient(http(status))
-
-
-def test_the_pause_doubles_with_a_quarter_of_chance_up_to_its_bound() -> None:
-    first, second = retry_delay(RULE, 0, 0.0, http(500)), retry_delay(RULE, 1, 0.0, http(500))
-    assert first is not None
-    assert second is not None
-    assert 0.375 <= first <= 0.625
-    assert 0.6 <= second <= 1.0
-
-
-def test_there_are_as_many_tries_as_the_rule_says_and_none_after_the_window() -> None:
-    assert retry_delay(RULE, 2, 0.0, http(500)) is None
-    assert retry_delay(RULE, 0, RETRY_WINDOW + 1, http(500)) is None
-
-
-def test_the_provider_says_how_long_to_wait_within_reason() -> None:
-    def rate_limit_error(seconds: float) -> ModelRateLimitError:
-        return ModelRateLimitError("m", "slow down", retry_after=seconds)
-
-    assert retry_delay(RULE, 0, 0.0, rate_limit_error(7)) == 7
-    assert retry_delay(RULE, 0, 0.0, rate_limit_error(MAX_WAIT + 1)) is None
+def refusal(number: int, message: str = "SECRET", **words: str) -> AttemptFailed:
+    return AttemptFailed(Fault("status", str(number), number), ProviderRefusal(number, message, **words))
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "retryable"),
     [
-        (ModelContextWindowExceededError("m", "SECRET"), "context_length_exceeded"),
-        (http(413), "context_length_exceeded"),
-        (ModelTimeoutError("m", "SECRET"), "timeout"),
-        (ModelConnectionError("m", "SECRET"), "upstream_error"),
-        (UnexpectedModelBehavior("SECRET"), "upstream_error"),
-        (UserError("SECRET"), "unprocessable"),
-        (http(422), "unprocessable"),
-        (http(400), "bad_request"),
+        (refusal(400, code="context_length_exceeded"), "context_length_exceeded", False),
+        (refusal(400, "SECRET: this model's maximum context length is 8192"), "context_length_exceeded", False),
+        (refusal(400, "SECRET: prompt is too long: 9 tokens > 8 maximum"), "context_length_exceeded", False),
+        (refusal(400, "SECRET input token count (9) exceeds the maximum"), "context_length_exceeded", False),
+        (refusal(413), "context_length_exceeded", False),
+        (refusal(400, code="content_filter"), "unprocessable", False),
+        (refusal(404), "unprocessable", False),
+        (refusal(422), "unprocessable", False),
+        (refusal(400), "bad_request", False),
+        (status(418), "bad_request", False),
+        (status(401), "upstream_error", False),
+        (status(402), "upstream_error", False),
+        (status(409), "upstream_error", True),
+        (status(429), "rate_limited", True),
+        (status(503), "upstream_error", True),
+        (fault("timeout"), "timeout", True),
+        (fault("connect", "connect_timeout"), "timeout", True),
+        (fault("connect"), "upstream_error", True),
+        (fault("disconnected"), "upstream_error", True),
+        (fault("garbage"), "upstream_error", True),
+        (fault("stream_error"), "upstream_error", True),
+        (ProviderCoolingDown(3.0), "upstream_error", True),
+        (UnexpectedModelBehavior("SECRET"), "upstream_error", True),
+        (UserError("SECRET"), "unprocessable", False),
+        (BadRequest("SECRET"), "unprocessable", False),
     ],
 )
-def test_a_failure_is_a_sentence_without_the_providers_words(error: Exception, code: str) -> None:
+def test_a_failure_is_a_sentence_without_the_providers_words(error: Exception, code: str, retryable: bool) -> None:
     failed = failure(error, "some:model")
-    assert failed.code == code
+    assert (failed.code, failed.retryable) == (code, retryable)
     assert "SECRET" not in failed.reason
     assert failed.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (ProviderCoolingDown(3.0), 3.0),
+        (status(429, 7.0), 7.0),
+        (status(503), 0.0),
+        (status(529), 0.0),
+        (fault("connect"), 0.0),
+        (fault("disconnected"), 0.0),
+        (status(501), None),
+        (status(409), None),
+        (refusal(400), None),
+        (fault("timeout"), None),
+        (fault("garbage"), None),
+        (UserError("no"), None),
+    ],
+)
+def test_a_run_waits_for_a_provider_that_cannot_be_asked_and_for_no_other(
+    error: Exception, seconds: float | None
+) -> None:
+    assert outage_seconds(error) == seconds

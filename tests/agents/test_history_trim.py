@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from pydantic_ai.exceptions import ModelServerError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents_app.events import ContextSummarized, ContextTruncated
 from agents_app.history_trim import SUMMARY_TRIES, fit_history
-from agents_app.ready_model import ServedModel
-from inference_app.errors import BudgetSpent
+from agents_app.ready_model import Feed, ServedModel, Spans, Spending, begin_at_once
+from inference_app.errors import BudgetSpent, ProviderRefusal
+from inference_app.providers.retry_policy import Fault
+from inference_app.relay.attempt import AttemptFailed
 from inference_app.spend.budgets import Reservation
 from inference_app.spend.ledger_sums import Spend
 from tests.agents.recording_leg import RecordingLeg, World, session_of
@@ -25,24 +25,15 @@ class RecordingLimits:
     """A circuit and a budget with fixed answers, which record the calls."""
 
     def __init__(self, *, resting: bool = False, spent: str | None = None) -> None:
-        self.asked = self.failed = 0
-        self.final: list[BaseException] = []
+        self.asked = 0
         self._resting, self._spent = resting, spent
 
     def cooldown_remaining(self) -> float | None:
         return 1.0 if self._resting else None
 
-    @contextmanager
-    def observe_request(self) -> Iterator[None]:
+    def observe(self, spending: Spending, spans: Spans, feed: Feed | None = None) -> bool:
         self.asked += 1
-        try:
-            yield
-        except ModelServerError:
-            self.failed += 1
-            raise
-
-    def note_failed_request(self, error: BaseException) -> None:
-        self.final.append(error)
+        return begin_at_once(spending, spans)
 
     async def reserve(self, messages: Sequence[ModelMessage]) -> Reservation | None:
         if self._spent is not None:
@@ -63,7 +54,9 @@ async def trim(leg: RecordingLeg, limits: RecordingLimits, answer: Answer) -> li
         yield answer()
 
     model = FunctionModel(stream_function=stream)
-    served = ServedModel("m:m", model, says_end=False, circuit=limits, budget=limits)
+    served = ServedModel(
+        "m:m", model, lambda usage: None, observe=limits.observe, says_end=False, circuit=limits, budget=limits
+    )
     messages: list[ModelMessage] = [
         message
         for number in range(3)
@@ -83,7 +76,12 @@ def fail_if_asked() -> str:
 
 
 def raise_error() -> str:
-    raise ModelServerError("m", "It fails.")
+    raise AttemptFailed(Fault("status", "500", 500))
+
+
+def raise_too_long() -> str:
+    refusal = ProviderRefusal(400, "It is too long.", code="context_length_exceeded")
+    raise AttemptFailed(Fault("status", "400", 400), refusal)
 
 
 async def test_a_summary_is_charged_by_itself(leg: RecordingLeg) -> None:
@@ -113,15 +111,12 @@ async def test_no_summary_is_asked_for_while_the_provider_rests_or_the_budget_is
     assert (limits.asked, leg.world.spent) == (0, [])
 
 
-async def test_summaries_that_fail_count_against_the_provider(leg: RecordingLeg) -> None:
+@pytest.mark.parametrize(("answer", "tries"), [(raise_too_long, SUMMARY_TRIES), (raise_error, 1)])
+async def test_a_summary_is_asked_for_again_only_with_a_shorter_transcript(
+    leg: RecordingLeg, answer: Answer, tries: int
+) -> None:
     limits = RecordingLimits()
-    await trim(leg, limits, raise_error)
+    await trim(leg, limits, answer)
     assert leg.world.events_of(ContextTruncated)
-    assert (limits.asked, limits.failed, leg.world.spent) == (SUMMARY_TRIES, SUMMARY_TRIES, [])
-
-
-async def test_a_summary_that_fails_is_one_failed_request_however_often_it_was_tried(leg: RecordingLeg) -> None:
-    limits = RecordingLimits()
-    await trim(leg, limits, raise_error)
-    assert len(limits.final) == 1
+    assert (limits.asked, leg.world.spent) == (tries, [])
     assert limits.held.spent == Spend()

@@ -105,6 +105,40 @@ def reasoning(body: Body, rest: str) -> Iterator[Chunk]:
     yield from text("Then I answer.")
 
 
+def signed(body: Body, rest: str) -> Iterator[Chunk]:
+    """Thinks, with a signature that it wants back, and calls a tool once."""
+    if not results_of(body):
+        yield {"reasoning_content": "I think."}
+        yield {"signature": "SIGNATURE"}
+    yield from once_tools(body, ("echo", "{}"))
+
+
+def tagged(body: Body, rest: str) -> Iterator[Chunk]:
+    yield from text("<think>", "I think.", "</think>", "Then ", "I answer.")
+
+
+def refusal(body: Body, rest: str) -> Iterator[Chunk]:
+    yield {"refusal": "I will "}
+    yield {"refusal": "not."}
+
+
+def interleaved(body: Body, rest: str) -> Iterator[Chunk]:
+    """Calls two tools whose arguments come in turns."""
+    if results := results_of(body):
+        yield from text(" | ".join(results))
+        return
+    for deltas in zip(
+        *(call(index, "echo", json.dumps({"x": index}), f"call_{index}") for index in (0, 1)), strict=True
+    ):
+        yield from deltas
+
+
+def finish(body: Body, rest: str) -> Iterator[Chunk]:
+    """`finish:reason` ends a text with that reason."""
+    yield from text("Some text")
+    yield {"__finish__": rest}
+
+
 def only_reasoning(body: Body, rest: str) -> Iterator[Chunk]:
     yield {"reasoning_content": "I think and say nothing."}
 
@@ -233,7 +267,8 @@ def vision(body: Body, rest: str) -> Iterator[Chunk]:
 
 
 def settings(body: Body, rest: str) -> Iterator[Chunk]:
-    yield from text(json.dumps({key: value for key, value in body.items() if key not in ("messages", "tools")}))
+    fields = {key: value for key, value in body.items() if key not in ("messages", "tools", "__sent")}
+    yield from text(json.dumps(fields))
 
 
 async def hang(body: Body, rest: str) -> AsyncIterator[Chunk]:
@@ -254,7 +289,8 @@ async def slow(body: Body, rest: str) -> AsyncIterator[Chunk]:
 SCENARIOS: dict[str, Callable[[Body, str], Any]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        hello, echo, words, reasoning, only_reasoning, tool, parallel, malformed, unknown_tool, mixed, endless,
+        hello, echo, words, reasoning, only_reasoning, signed, tagged, refusal, interleaved, finish,
+        tool, parallel, malformed, unknown_tool, mixed, endless,
         many_calls, unclean, context_full, summarizing, structured, structured_tool, empty, poison, status, flaky,
         limited, drop, cut, in_stream_error, vision, settings, hang, slow,
     )
@@ -276,6 +312,11 @@ async def chunks_of(body: Body) -> AsyncIterator[Chunk]:
 
 
 def encode_chunk(body: Body, delta: Chunk, finish: str | None = None) -> bytes:
+    if "signature" in delta:
+        sealed = {"type": "reasoning.text", "text": "", "signature": delta["signature"], "index": 0}
+        delta = {"reasoning_details": [sealed]}
+    if "__finish__" in delta:
+        delta, finish = {}, delta["__finish__"]
     if "__error__" in delta:
         return b"data: " + json.dumps({"error": delta["__error__"]}).encode() + b"\n\n"
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -365,7 +406,8 @@ async def stream_chunks(body: Body, send: Send) -> None:
     except End:
         await send({"type": "http.response.body", "body": b""})
         return
-    await piece(send, encode_chunk(body, {}, "tool_calls" if called else "stop"))
+    if not body["model"].startswith("finish:"):
+        await piece(send, encode_chunk(body, {}, "tool_calls" if called else "stop"))
     if "-nousage" not in body["model"] and (body.get("stream_options") or {}).get("include_usage"):
         await piece(send, usage_chunk(body))
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})

@@ -37,7 +37,7 @@ def from_messages(body: Body) -> Body:
             messages.append(
                 {"role": message["role"], "content": text, "tool_calls": [_tool_call(b["id"]) for b in used]}
             )
-    return {**body, "messages": messages}
+    return {**body, "messages": messages, "__sent": body["messages"]}
 
 
 def from_responses(body: Body) -> Body:
@@ -50,7 +50,7 @@ def from_responses(body: Body) -> Body:
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _text(item["output"])})
         elif "role" in item:
             messages.append({"role": item["role"], "content": _text(item["content"])})
-    return {**body, "messages": messages}
+    return {**body, "messages": messages, "__sent": body["input"]}
 
 
 def _tool_call(call_id: str) -> Body:
@@ -64,6 +64,13 @@ async def as_messages(body: Body, pieces: Events) -> Events:
     yield {"type": "message_start", "message": {**shape, "stop_reason": None, "stop_sequence": None, "usage": usage}}
     index, kind, reason = -1, "", "end_turn"
     async for piece in pieces:
+        if "__finish__" in piece:
+            reason = piece["__finish__"]
+            continue
+        if "signature" in piece:
+            delta = {"type": "signature_delta", "signature": piece["signature"]}
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+            continue
         block, delta = _block(piece)
         if (block["type"] != kind or block["type"] == "tool_use") and block.get("name") != "":
             if kind:
@@ -95,6 +102,9 @@ async def as_responses(body: Body, pieces: Events) -> Events:
     open_item: Body | None = None
     index = -1
     async for piece in pieces:
+        if "signature" in piece and open_item is not None:
+            open_item["encrypted_content"] = piece["signature"]
+            continue
         started = _item(piece, index + 1)
         if started is not None and (open_item is None or started["type"] != open_item["type"] or "call_id" in started):
             if open_item is not None:

@@ -17,6 +17,8 @@ from tests.api.conftest import make_checking_client
 from tests.api.contract import CheckingClient, Contract
 from tests.conftest import Caller
 from tests.gateway_harness import WAIT, Frame
+from tests.tools.scripted_mcp import ScriptedMcp, tool
+from tools_app.executors.mcp import SERVERS
 
 STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
 STREAMED |= {"meshEvents", "meshEventsV1"}
@@ -27,6 +29,9 @@ CODELAB = {"codelabSocket", "codelabSocketV1", "codelabExecuteTool"}
 """Tested in tests/faces/codelab; the tool's endpoint has a key of its own, and answers 503 without one."""
 """Operations without a complete response: their frames are validated below. The model gateway's paths are validated in
 tests/faces/inference/test_contract.py, where there is a provider behind them."""
+
+AUTHORIZATIONS = {"connectMcpServer", "completeMcpAuthorization"}
+"""Tested in tests/sessions_tools, with an authorization server."""
 
 SUCCESSES = {"prompt": {200, 202}, "followSession": {200, 204}, "ready": {200}}
 
@@ -74,6 +79,7 @@ async def test_every_operation_answers_as_documented(
     await read_everything(checking_client)
     await waiting_runs(checking_client)
     await webhooks(checking_client)
+    await mcp_servers(checking_client)
     await agentbus(checking_client)
     await codelab(checking_client)
     for prefix in ("", "/v1"):
@@ -83,7 +89,7 @@ async def test_every_operation_answers_as_documented(
             operation.name, {int(status) for status in operation.described["responses"] if status < "400"}
         )
         for operation in contract.operations()
-        if operation.name not in STREAMED | CODELAB | ACP
+        if operation.name not in STREAMED | CODELAB | ACP | AUTHORIZATIONS
         and set(operation.described["tags"]).isdisjoint(INFERENCE.tags)
     }
     called = {name: statuses & expected.get(name, set()) for name, statuses in contract.seen.items()}
@@ -202,6 +208,24 @@ async def webhooks(client: CheckingClient) -> None:
     await client.delete(path)
 
 
+async def mcp_servers(client: CheckingClient) -> None:
+    server = ScriptedMcp().start()
+    try:
+        server.tools = [tool("good"), tool("bad", {"type": "array"})]
+        await client.post("/v1/mcp-servers", {"name": "mine", "url": server.url})
+        path = "/v1/mcp-servers/mine"
+        assert (await client.post(f"{path}/test")).json["state"] == "ok"
+        assert (await client.get(path)).json["leftOut"] != []
+        assert len((await client.get("/v1/mcp-servers")).json["servers"]) == 1
+        await client.patch(path, {"description": "mine"})
+        await client.post(f"{path}/disconnect")
+        await client.delete(path)
+        await client.get("/v1/mcp-oauth/client.json")
+    finally:
+        SERVERS.close_all()
+        server.stop()
+
+
 async def mark_dead(delivery_id: str) -> None:
     """Changes the delivery as its last failed attempt does."""
 
@@ -298,6 +322,7 @@ async def test_who_may_not_is_answered_as_documented(
             group_id="all",
             token="no-token",
             webhook_id="whk_x",
+            server="nothing",
             delivery_id="msg_x",
             provider="nobody",
             model_id="nobody",

@@ -20,7 +20,7 @@ from gateway_project.operations.secret_rotation import RotationReport, secrets_r
 from inference_app.models import Provider
 from tenants_app.models import Tenant
 from tools_app import signing
-from tools_app.models import SessionTool
+from tools_app.models import McpServer, SessionTool
 from tools_app.registry import tool_attach
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,6 +40,8 @@ def sealed_secrets(settings: Any, tenant: Tenant) -> dict[str, Callable[[], str]
     hook = {"url": "https://hooks.example.com/", "events": ["agent_end"], "tenant_id": tenant.pk}
     WebhookEndpoint.objects.create(**hook, secret=seal(SECRET), former_secret=seal(SECRET))
     Provider.objects.create(name="mine", sealed_key=seal(SECRET))
+    sealed = {f"sealed_{name}": seal(SECRET) for name in ("headers", "client_secret", "grant", "flow")}
+    McpServer.objects.create(tenant=tenant, name="mine", url="https://mcp.example.com/", **sealed)
     tenant.settings["sealed_callback_secret"] = seal(SECRET)
     tenant.settings["max_sessions"] = 7
     tenant.save()
@@ -49,6 +51,10 @@ def sealed_secrets(settings: Any, tenant: Tenant) -> dict[str, Callable[[], str]
         "webhooks": lambda: WebhookEndpoint.objects.get().secret,
         "webhooks' former secrets": lambda: WebhookEndpoint.objects.get().former_secret or "",
         "providers": lambda: Provider.objects.get().sealed_key,
+        "headers of MCP servers": lambda: McpServer.objects.get().sealed_headers or "",
+        "OAuth clients of MCP servers": lambda: McpServer.objects.get().sealed_client_secret or "",
+        "authorizations of MCP servers": lambda: McpServer.objects.get().sealed_grant or "",
+        "begun authorizations of MCP servers": lambda: McpServer.objects.get().sealed_flow or "",
         "tenants": lambda: str(Tenant.objects.get(pk=tenant.pk).settings["sealed_callback_secret"]),
     }
 
@@ -89,6 +95,10 @@ def test_no_room_seals_what_the_command_does_not_know() -> None:
         "events_app.WebhookEndpoint.former_secret",
         "events_app.WebhookEndpoint.secret",
         "inference_app.Provider.sealed_key",
+        "tools_app.McpServer.sealed_client_secret",
+        "tools_app.McpServer.sealed_flow",
+        "tools_app.McpServer.sealed_grant",
+        "tools_app.McpServer.sealed_headers",
         "tools_app.SessionTool.sealed_secret",
     ]
 
@@ -96,7 +106,7 @@ def test_no_room_seals_what_the_command_does_not_know() -> None:
 def test_a_dry_run_changes_nothing(sealed_secrets: dict[str, Callable[[], str]]) -> None:
     before = {name: read() for name, read in sealed_secrets.items()}
     code, output = reseal("--dry-run")
-    assert (code, output.split(" (")[0]) == (0, "5 of 5 secrets are under a former key")
+    assert (code, output.split(" (")[0]) == (0, "9 of 9 secrets are under a former key")
     assert {name: read() for name, read in sealed_secrets.items()} == before
 
 
@@ -107,7 +117,7 @@ def test_what_no_key_opens_is_counted_and_ends_with_1(
     code, output = reseal()
     assert code == 1
     assert "1 cannot be opened by any key (1 of providers)" in output
-    assert "4 of 5 secrets were sealed anew" in output
+    assert "8 of 9 secrets were sealed anew" in output
     assert level_of("sealed secrets") == "wrong"
 
 
@@ -134,7 +144,7 @@ def test_secrets_are_read_in_pages(
     for number in range(5):
         Provider.objects.create(name=f"p{number}", sealed_key=seal(SECRET))
     monkeypatch.setattr(secret_rotation, "PAGE", 2)
-    assert secrets_reseal(dry=True).all == 10
+    assert secrets_reseal(dry=True).all == 14
     assert secrets_reseal(dry=True, most=3).all == 7
 
 

@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django.setup()
 
 from tests.benchmarks import (
+    agent_runs,
     at_scale,
     client_import,
     fan_out,
@@ -55,6 +56,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "start_up": start_up.measure,
     "client_import": client_import.measure,
     "model_engine": model_engine.measure,
+    "agent_runs": agent_runs.measure,
     "relay": relay.measure,
     "rpc": rpc.measure,
     "ide_socket": ide_socket.measure,

@@ -1,13 +1,16 @@
 """The reference for the model engine: the agent library's own loop, without sessions, log or clients.
 
 `python -m tests.benchmarks.bare_loop PORT UPSTREAM_URL CALLBACK_URL`. GET /run?model=M&count=N runs N loops at once,
-reads their events, and responds when the last has ended; `echo` is a tool that posts to the callback.
+reads their events, and responds when the last has ended with the milliseconds to each first event; `echo` is a tool
+that posts to the callback.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import time
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,25 +32,29 @@ async def echo(context: RunContext[aiohttp.ClientSession], x: int) -> str:
         return str((await answer.json())["result"])
 
 
-async def one(http: aiohttp.ClientSession, model: OpenAIChatModel) -> None:
+async def one(http: aiohttp.ClientSession, model: OpenAIChatModel, began: float) -> float:
+    first = 0.0
     async with AGENT.iter("hello", model=model, deps=http) as run:
         async for node in run:
             if Agent.is_model_request_node(node):
                 async with node.stream(run.ctx) as stream:
                     async for _ in stream:
-                        pass
+                        first = first or time.monotonic() - began
+    return first * 1000
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
+    first: list[float] = []
     if scope["path"] == "/run":
+        began = time.monotonic()
         model = OpenAIChatModel(query["model"], provider=PROVIDER)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            await asyncio.gather(*(one(http, model) for _ in range(int(query["count"]))))
+            first = await asyncio.gather(*(one(http, model, began) for _ in range(int(query["count"]))))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": b"{}"})
+    await send({"type": "http.response.body", "body": json.dumps({"first": first}).encode()})
 
 
 if __name__ == "__main__":

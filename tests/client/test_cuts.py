@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,11 +41,15 @@ class CuttingProxy:
         task.add_done_callback(self.open.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()  # a connection that a client keeps in reserve
+            return
         limit, self.limit = self.limit, None
         there, back = await asyncio.open_connection(self.host, self.port)
-        request = await reader.readuntil(b"\r\n\r\n")
         if b"upgrade:" not in request.lower():
-            request = request.replace(b"Connection: keep-alive\r\n", b"Connection: close\r\n")
+            request = re.sub(rb"(?i)connection: keep-alive\r\n", b"Connection: close\r\n", request)
         back.write(request)
         upwards = asyncio.create_task(pump(reader, back))
         self.passed = 0

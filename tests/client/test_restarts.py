@@ -9,50 +9,61 @@ import pytest
 
 from gateway_client import AsyncGateway, Event
 from tests.client.conftest import QUICK
+from tests.client.restarts import DEATHS, SECONDS, Killer
 from tests.client.test_sessions import all_events
 from tests.stack.conftest import Start
 from tests.stack.deployment import KEY
 
-DEATHS = 4
+Via = Literal["sse", "websocket"]
+VIAS: tuple[Via, ...] = ("sse", "websocket")
 
 
-@pytest.mark.parametrize("via", ["sse", "websocket"])
-async def test_a_chat_survives_kills_of_its_server(process: Start, via: Literal["sse", "websocket"]) -> None:
-    def again() -> str:
-        """A tool that the client runs."""
-        return "done"
+class Chat:
+    """Runs of a session, each with a tool of the client and an approval, until `stopped`."""
 
-    server = process()
-    await server.start()
-    async with AsyncGateway(server.url, KEY, timeouts=QUICK) as gateway:
-        session = await gateway.sessions.create("demo:tour", tools=[again], provider_opts={"delayMs": 20})
-        grew = asyncio.Condition()
-        runs: list[list[Event]] = []
+    def __init__(self, gateway: AsyncGateway, via: Via) -> None:
+        self.gateway = gateway
+        self.via = via
+        self.runs: list[list[Event]] = []
 
-        async def chat() -> None:
-            while len(runs) <= DEATHS:
-                runs.append([])
-                prompt = f"use again, approve and say long {40 + len(runs)}"
-                async for event in session.prompt(prompt, via=via, on_approval=lambda approval: True):
-                    async with grew:
-                        runs[-1].append(event)
-                        grew.notify_all()
+    async def run(self, killer: Killer, number: int, stopped: asyncio.Event) -> None:
+        def again() -> str:
+            """A tool that the client runs."""
+            return "done"
 
-        async def kill() -> None:
-            for number in range(DEATHS):
-                async with grew:
-                    while len(runs) <= number or len(runs[number]) <= 12 + 7 * number:
-                        await grew.wait()
-                await server.kill()
-                await server.start()
+        self.session = await self.gateway.sessions.create("demo:tour", tools=[again], provider_opts={"delayMs": 20})
+        while not stopped.is_set():
+            self.runs.append([])
+            stream = self.session.prompt(
+                "use again, approve and say long 60", via=self.via, on_approval=lambda approval: True
+            )
+            async for event in stream:
+                self.runs[-1].append(event)
+                await killer.count(number)
 
-        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
-            group.create_task(chat())
-            group.create_task(kill())
-        log = await all_events(gateway, session.id)
-        for run in runs:
+    async def check(self) -> None:
+        """Compares what it got with the log."""
+        log = await all_events(self.gateway, self.session.id)
+        for run in self.runs:
             assert run == [event for event in log if event.data["requestId"] == run[-1].request_id]
             assert run[-1].type == "agent_end"
-        followed = session.events(via=via)
+        followed = self.session.events(via=self.via)
         assert [await anext(followed) for _ in log] == log
         await followed.aclose()
+
+
+@pytest.mark.timeout(2 * SECONDS)
+async def test_chats_survive_kills_of_their_server(process: Start) -> None:
+    server = process()
+    server.variables["GATEWAY_MAX_ATTEMPTS"] = str(DEATHS + 1)  # a run may meet every death
+    await server.start()
+    killer, stopped = Killer(server, len(VIAS)), asyncio.Event()
+    async with AsyncGateway(server.url, KEY, timeouts=QUICK) as gateway:
+        chats = [Chat(gateway, via) for via in VIAS]
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+            for number, chat in enumerate(chats):
+                group.create_task(chat.run(killer, number, stopped))
+            await killer.run()
+            stopped.set()
+        for chat in chats:
+            await chat.check()

@@ -97,6 +97,68 @@ def test_the_signature_of_a_text_comes_back_with_it() -> None:
     assert converted("messages", body)["messages"][1]["extra_content"] == EXTRA
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_no_message_ends_with_thinking_behind_its_text(streamed: bool) -> None:
+    """Claude Code takes the last block for the result: `claude -p` printed an empty line."""
+    said: Json = {"content": "Hi", "extra_content": EXTRA}
+    if streamed:
+        made = converter("messages")
+        chunks = [{"content": "Hi"}, {"extra_content": EXTRA}]
+        sent = [data({"id": "c", "choices": [{"index": 0, "delta": delta}]}) for delta in chunks]
+        ended = data({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        events = events_of(made.feed(b"".join([*sent, ended])) + made.finish())
+        kinds = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+        assert kinds == ["text"]
+        assert [event["type"] for event in events][-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    else:
+        kinds = [block["type"] for block in converter("messages").convert_response(chat_answer(said))["content"]]
+        assert kinds == ["redacted_thinking", "text"]
+
+
+def test_the_signature_of_a_text_before_a_call_comes_before_the_call() -> None:
+    made = converter("messages")
+    deltas = [{"content": "Hi", "extra_content": EXTRA}, {"tool_calls": [{**CALL, "index": 0}]}]
+    sent = [data({"id": "c", "choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    ended = data({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    events = events_of(made.feed(b"".join([*sent, ended])) + made.finish())
+    kinds = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+    assert kinds == ["text", "redacted_thinking", "tool_use"]
+    assert [event["index"] for event in events if event["type"] == "content_block_stop"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_openrouters_details_come_before_what_was_thought_for(streamed: bool) -> None:
+    details = [{"type": "reasoning.text", "text": "Hm.", "index": 0}, {"type": "reasoning.text", "index": 0}]
+    details[1]["signature"] = "c2ln"
+    made = converter("messages")
+    if streamed:
+        deltas: list[Json] = [{"reasoning_details": [detail]} for detail in details]
+        deltas += [{"content": "Hi"}, {"content": " there"}]
+        sent = [data({"id": "c", "choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+        ended = data({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        events = events_of(made.feed(b"".join([*sent, ended])) + made.finish())
+        kinds = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
+    else:
+        answer = made.convert_response(chat_answer({"content": "Hi", "reasoning_details": details}))
+        kinds = [block["type"] for block in answer["content"]]
+    assert kinds == ["thinking", "redacted_thinking", "text"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_messages_client_gets_the_models_name_by_which_it_asked(streamed: bool) -> None:
+    """Claude Code returns signed thinking only to the model that its message names."""
+    made = converter("messages")
+    made.request(json.dumps(messages_turn("Hi", "toolu_1")).encode(), None, "provider:m")
+    if streamed:
+        named = events_of(made.feed(gemini_stream()))[0]["message"]["model"]
+    else:
+        named = made.convert_response(chat_answer({"content": "Hi"}))["model"]
+    assert named == "provider:m"
+    other = converter("responses")
+    other.request(json.dumps({"model": "m", "input": "Hi"}).encode(), None, "provider:m")
+    assert other.convert_response(chat_answer({"content": "Hi"}))["model"] == "real"
+
+
 def test_openrouters_details_come_back() -> None:
     details = [{"type": "reasoning.encrypted", "data": "x", "format": "google-gemini-v1", "index": 0}]
     message = {"content": "Hi", "reasoning_details": details}

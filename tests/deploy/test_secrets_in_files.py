@@ -13,7 +13,7 @@ from django.conf import settings
 
 from gateway_project.configuration.environment import SECRETS
 from inference_app.catalogue.config import ProviderEntry
-from tools_app.executors.mcp_connection import _environment, _headers
+from tools_app.mcp.definitions import environment_of, headers_of
 
 VALUES = {
     "GATEWAY_API_KEYS": "first-key\nsecond-key:acme\n",
@@ -98,5 +98,5 @@ def test_a_provider_whose_key_file_is_missing_is_not_usable(tmp_path: Path, monk
 def test_what_a_tool_server_is_passed_may_stand_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("token-from-a-file\n")
     monkeypatch.setenv("DEPLOY_TEST_TOKEN_FILE", str(tmp_path / "token"))
-    assert _environment({"env_from": ["DEPLOY_TEST_TOKEN"]}) == {"DEPLOY_TEST_TOKEN": "token-from-a-file"}
-    assert _headers({"headers_env": {"Authorization": "DEPLOY_TEST_TOKEN"}}) == {"Authorization": "token-from-a-file"}
+    assert environment_of({"env_from": ["DEPLOY_TEST_TOKEN"]}) == {"DEPLOY_TEST_TOKEN": "token-from-a-file"}
+    assert headers_of({"headers_env": {"Authorization": "DEPLOY_TEST_TOKEN"}}) == {"Authorization": "token-from-a-file"}

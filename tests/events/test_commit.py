@@ -140,8 +140,8 @@ def test_a_service_with_a_lost_lease_writes_nothing(how: str) -> None:
     fence = _lose_lease(stream, how)
     with pytest.raises(LeaseLost):
         _append(stream.pk, SessionClosed(), fence)
-    with pytest.raises(LeaseLost):
-        log.fence_check(fence)
+    with pytest.raises(LeaseLost), write_transaction():
+        log.lock_fenced(fence)
     assert stream.events() == []
     assert stream.head() == 0
 

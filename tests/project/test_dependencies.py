@@ -14,8 +14,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OWN = {path.parent.name for path in settings.BASE_DIR.glob("*/__init__.py")}
-OF_EXTRAS = {"pydantic-ai-slim": {"openai", "anthropic"}}
-"""The packages of a declared extra."""
 
 
 def foreign_imports(folder: str) -> dict[str, Path]:
@@ -38,8 +36,7 @@ def modules(tree: ast.AST) -> Iterator[str]:
 
 def declared_names(*lists: list[str]) -> set[str]:
     requirements = [Requirement(text) for texts in lists for text in texts]
-    names = {canonicalize_name(requirement.name) for requirement in requirements}
-    return names.union(*(OF_EXTRAS.get(name, set()) for name in names))
+    return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
 def undeclared_imports(folder: str, names: set[str]) -> list[str]:

@@ -37,3 +37,15 @@ def test_what_is_hidden_from_one_library_is_there_for_the_others(monkeypatch: py
         with pytest.raises(ModuleNotFoundError):
             import_module("this")
     assert "this" not in sys.modules
+
+
+def test_agents_reach_providers_without_the_libraries_of_vendors() -> None:
+    shown = "import sys, django; django.setup(); import agents_app.model, agents_app.demo; print(*sys.modules)"
+    environment = {"PATH": os.environ["PATH"], "GATEWAY_ENV_FILE": os.devnull}
+    environment["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"
+    command = [sys.executable, "-c", shown]
+    loaded = subprocess.run(
+        command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
+    assert "pydantic_ai" in loaded
+    assert not {"openai", "anthropic"} & set(loaded)

@@ -16,7 +16,8 @@ DOCUMENTED = ("get", "post", "put", "patch", "delete")
 UNKNOWN = {
     "session_id": "ses_nobodys", "request_id": "run_nobodys", "group_id": "group-of-nobody", "name": "nothing",
     "webhook_id": "whk_nobodys", "delivery_id": "dlv_nobodys", "token": "no-token", "provider": "nobody",
-    "model_id": "no-model", "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
+    "model_id": "no-model", "server": "no-server",
+    "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
 }  # fmt: skip
 """Ids that nobody has, by the name of the parameter."""
 

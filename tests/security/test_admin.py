@@ -25,7 +25,7 @@ from tenants_app.principal import TENANT_SCOPES
 from tenants_app.services.connection_token import connection_token_issue
 from tests.admin.conftest import CALLS, Waiting, act, person, root, signed_in, waiting, waiting_made
 from tests.conftest import Caller
-from tools_app.models import SessionTool, ToolCall
+from tools_app.models import McpServer, McpServerState, SessionTool, ToolCall
 
 __all__ = ["person", "root", "waiting"]
 
@@ -63,6 +63,8 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
     Budget.objects.create(tenant=tenant, model=SECRET, period="day", tokens=1)
     Agent.objects.create(tenant=tenant, public_id=SECRET, name=SECRET, type="model", entry={"env": {"KEY": SECRET}})
     AgentState.objects.create(tenant=tenant, agent_id=SECRET)
+    McpServer.objects.create(tenant=tenant, name=SECRET, url=f"https://{SECRET}.example.com/", description=SECRET)
+    McpServerState.objects.create(tenant=tenant, name=SECRET, state="ok", reason=SECRET)
     space = Space.objects.create(tenant=tenant, public_id=SECRET, metadata=jsontext.encode_text({"name": SECRET}))
     Task.objects.create(tenant=tenant, public_id=SECRET, body="{}", prompt=SECRET, result=f'"{SECRET}"', space=space)
     RoutingRule.objects.create(tenant=tenant, name=SECRET, keywords=[SECRET], agents=[SECRET])

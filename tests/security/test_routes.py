@@ -21,6 +21,7 @@ from tests.conftest import Caller, caller
 from tests.gateway_harness import Answer, Client, GatewayHarness
 from tests.security.operations import METHODS, UNKNOWN, Operation, closed, operations
 from tests.shared_gateway import HERE, api, gateway, owner, stranger, tenant, transactional_db
+from tools_app.models import McpServer
 
 __all__ = ["api", "gateway", "owner", "stranger", "tenant", "transactional_db"]
 
@@ -28,7 +29,7 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
-_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id"}
+_OWNERS = {"session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server"}
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
@@ -75,6 +76,8 @@ async def test_the_document_has_the_routes_of_every_face() -> None:
     assert {"/healthz", "/readyz", "/v1/callbacks/{token}"} <= OPEN
     # The health shows a tenant's agents to the holder of its key, and nothing to others.
     open_pages = {"/v1/callbacks/{token}", "/v1/health", "/v1/ws-info"}
+    # Browsers and authorization servers have no key: the state is a credential, and the document no secret.
+    open_pages |= {"/v1/mcp-oauth/callback", "/v1/mcp-oauth/client.json"}
     assert {path for path in OPEN if path.startswith(("/v1/", "/api/", "/model-gateway"))} == open_pages
 
 
@@ -147,6 +150,7 @@ async def place(api: Client) -> dict[str, str]:
     given = {"url": "https://example.com/hook", "events": ["agent_end"]}
     webhook = (await api.post("/v1/webhooks", given)).json["id"]
     delivery = (await api.post(f"/v1/webhooks/{webhook}/test")).json["id"]
+    await api.post("/v1/mcp-servers", {"name": "family-server", "url": "https://example.com/mcp"})
     agent = (await api.post("/agents", {"id": "kin", "type": "model", "model": "demo:echo"})).json["id"]
     space = (await api.post("/spaces", {})).json["space_id"]
     await api.ask("PUT", f"/spaces/{space}/artifacts/lookup", body=b"secret")
@@ -156,7 +160,7 @@ async def place(api: Client) -> dict[str, str]:
     return {
         **UNKNOWN, "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
-        "webhook_id": webhook, "delivery_id": delivery,
+        "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
     }  # fmt: skip
 
 
@@ -215,6 +219,7 @@ def _stored(place: Mapping[str, str]) -> Any:
         list(sessions.values("stream__head", "stream__epoch")),
         list(WebhookEndpoint.objects.filter(public_id=place["webhook_id"]).values("url", "disabled_at", "secret")),
         WebhookDelivery.objects.filter(endpoint__public_id=place["webhook_id"]).count(),
+        list(McpServer.objects.filter(name=place["server"]).values()),
         list(Task.objects.filter(public_id=place["task_id"]).values()),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),

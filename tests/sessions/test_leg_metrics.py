@@ -9,6 +9,7 @@ import pytest
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from core_app import clock
+from core_app.database import write_transaction
 from core_app.metrics import REGISTRY
 from events_app import log
 from events_app.lease import Fence, LeaseLost, lease_claim, lease_release
@@ -98,8 +99,8 @@ def test_a_write_under_a_lost_lease_is_counted(owner: Caller, session: AgentSess
     fence = begin()
     lease_release(fence=fence)
     before = sample("gateway_fenced_writes_total")
-    with pytest.raises(LeaseLost):
-        log.fence_check(fence)
+    with pytest.raises(LeaseLost), write_transaction():
+        log.lock_fenced(fence)
     with pytest.raises(LeaseLost):
         log.append(session.stream_id, [AgentStart(model="demo:echo")], fence=fence)
     assert sample("gateway_fenced_writes_total") - before == 2

@@ -440,20 +440,17 @@ async def test_a_prompt_whose_wake_up_is_lost_is_found_by_the_sweep(
     assert (await api.follow_run(session, request_id))["status"] == "completed"
 
 
-async def test_what_prompts_will_need_is_loaded_ahead_and_a_mistake_in_one_part_keeps_no_other_from_it(
+async def test_what_prompts_will_need_is_loaded_ahead_and_a_mistake_in_it_ends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loaded: list[str] = []
 
     async def fail() -> None:
-        loaded.append("models")
+        loaded.append("mcp")
         raise ValueError("The configuration cannot be read.")
 
-    async def load() -> None:
-        loaded.append("mcp")
-
     monkeypatch.setattr(runner, "WARM_AFTER_SECONDS", 0)
-    monkeypatch.setattr(runner, "preload_models", fail)
-    monkeypatch.setattr(mcp, "preload", load)
+    monkeypatch.setattr(runner, "load_price_list", lambda: loaded.append("prices"))
+    monkeypatch.setattr(mcp, "preload", fail)
     await runner._load_engines()
-    assert loaded == ["models", "mcp"]
+    assert loaded == ["prices", "mcp"]

@@ -25,6 +25,9 @@ from tools_app import calls, registry
 from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
 from tools_app.executors.mcp_connection import Connection
+from tools_app.mcp import pool
+from tools_app.mcp import server as mcp_server
+from tools_app.mcp.definitions import Endpoint, ServerDefinition, ServerKey
 from tools_app.states import CallState
 from tools_app.types import UNKNOWN_EFFECT, CallResult
 
@@ -244,7 +247,8 @@ async def test_a_server_that_failed_is_left_alone_for_a_pause_that_grows(
 
     monkeypatch.setattr(Connection, "open", count)
     moment = 1000.0
-    monkeypatch.setattr(mcp, "time", SimpleNamespace(monotonic=lambda: moment))
+    monkeypatch.setattr(mcp_server, "time", SimpleNamespace(monotonic=lambda: moment))
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: moment))
     for pause in (30.0, 60.0, 120.0):
         before = len(attempts)
         await builtin.prepare(["mcp:local"])
@@ -291,17 +295,19 @@ async def test_legs_that_have_waited_long_for_the_same_attempt_go_on_one_after_t
     async def note(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(mcp, "pause", note)
-    monkeypatch.setattr(mcp, "LONG_WAIT_SECONDS", waits_from)
+    monkeypatch.setattr(pool, "pause", note)
+    monkeypatch.setattr(pool, "LONG_WAIT_SECONDS", waits_from)
     # Whatever the time between two of them on a busy machine.
-    monkeypatch.setattr(mcp, "SPACING_SECONDS", 1000.0)
-    monkeypatch.setattr(mcp, "LONGEST_SPREAD_SECONDS", 10_000.0)
+    monkeypatch.setattr(mcp_server, "SPACING_SECONDS", 1000.0)
+    monkeypatch.setattr(mcp_server, "LONGEST_SPREAD_SECONDS", 10_000.0)
     configured(broken={"command": [sys.executable, "-c", "raise SystemExit(1)"]})
     await asyncio.gather(*(mcp.open_servers(["mcp:broken"]) for _ in range(5)))
     assert [round(seconds / 1000) for seconds in sorted(pauses)] == turns
 
 
 def test_a_leg_is_kept_back_for_a_bounded_time_and_not_at_all_when_nobody_has_waited_with_it() -> None:
-    server, many = mcp._Server(), 2 * round(mcp.LONGEST_SPREAD_SECONDS / mcp.SPACING_SECONDS)
-    assert max(server.leave_at(1000.0) for _ in range(many)) == 1000.0 + mcp.LONGEST_SPREAD_SECONDS
+    spread = mcp_server.LONGEST_SPREAD_SECONDS
+    server = mcp_server.Server(ServerDefinition(ServerKey(None, "any"), Endpoint()))
+    many = 2 * round(spread / mcp_server.SPACING_SECONDS)
+    assert max(server.leave_at(1000.0) for _ in range(many)) == 1000.0 + spread
     assert server.leave_at(2000.0) == 2000.0

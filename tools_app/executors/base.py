@@ -21,7 +21,9 @@ Run = Callable[[Mapping[str, Any], CallContext], Awaitable[Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A tool that ships with the gateway. A client's policy cannot lower its `requires_approval`."""
+    """A tool that ships with the gateway, or that an MCP server has. A client's policy cannot lower its
+    `requires_approval`. The schema of a tool that is not `trusted` came from outside, and arguments are checked against
+    it only if it `is_checked`."""
 
     name: str
     description: str
@@ -30,6 +32,8 @@ class Builtin:
     requires_approval: bool = False
     hint: str | None = None
     idempotent: bool = True
+    trusted: bool = True
+    is_checked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

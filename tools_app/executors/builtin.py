@@ -20,23 +20,24 @@ MCP_PREFIX = mcp.PREFIX
 """Tools of MCP servers are named `mcp__<server>__<tool>`; no registered tool may start with this prefix."""
 
 
-async def prepare(names: Sequence[str]) -> None:
-    """Connects to the MCP servers among `names`, before `specs` and `find` are called in a thread."""
-    await mcp.open_servers(names)
+async def prepare(names: Sequence[str], tenant_id: int | None = None) -> None:
+    """Connects to the MCP servers among `names`, before `specs` and `find` are called in a thread. Servers that the
+    tenant registered count too."""
+    await mcp.open_servers(names, tenant_id)
 
 
-def specs(names: Sequence[str]) -> tuple[ToolSpec, ...]:
+def specs(names: Sequence[str], tenant_id: int | None = None) -> tuple[ToolSpec, ...]:
     """The built-ins among `names` as the model sees them, in that order; tools of MCP servers come last.
 
     MCP servers have tools once `prepare` has connected to them."""
-    found = [*(BUILTINS[name] for name in names if _is_offered(name)), *mcp.tools_of(names)]
+    found = [*(BUILTINS[name] for name in names if _is_offered(name)), *mcp.tools_of(names, tenant_id)]
     return tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in found)
 
 
-def find(name: str, names: Sequence[str] | None) -> Builtin | None:
+def find(name: str, names: Sequence[str] | None, tenant_id: int | None = None) -> Builtin | None:
     """The built-in called `name`, if `names` has it; `names` None allows every built-in."""
     if name.startswith(MCP_PREFIX):
-        return mcp.find(name, names)
+        return mcp.find(name, names, tenant_id)
     return BUILTINS[name] if _is_offered(name) and (names is None or name in names) else None
 
 

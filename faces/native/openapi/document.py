@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_app.openapi import FaceDocument, Schema
-from faces.native.openapi import events, streams
+from edge_app.openapi import FaceDocument, Resolve, Schema
+from faces.native.openapi import events, mcp_servers, streams
 from faces.native.openapi.operations import OPERATIONS, TAGS
 
 
@@ -12,16 +12,22 @@ def schemas() -> dict[str, Schema]:
     return events.schemas() | streams.components()
 
 
+def _paths(resolve: Resolve) -> dict[str, Schema]:
+    """Returns the path items that no viewset has."""
+    return streams.paths(resolve) | mcp_servers.paths(resolve)
+
+
 DOCUMENT = FaceDocument(
     tags=TAGS,
     operations=OPERATIONS,
-    paths=streams.paths,
+    paths=_paths,
     schemas=schemas,
     path_parameters={
         "session_id": "The session's id, `sessionId`.",
         "request_id": "The run's id, `requestId`.",
         "group_id": "The group's id, `groupId`.",
         "name": "The tool's name.",
+        "server": "The MCP server's name.",
         "webhook_id": "The webhook's `id`.",
         "delivery_id": "The delivery's `id`, which is its message's `webhook-id`.",
         "token": "The credential at the end of a callback's `resultUrl`.",

@@ -15,6 +15,7 @@ from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
 from faces.native import serializers
 from faces.native.openapi import shapes
+from faces.native.openapi.mcp_servers import MCP_OPERATIONS, MCP_SERVERS
 from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
@@ -27,7 +28,7 @@ from sessions_app.models import SessionState
 from tenants_app.selectors.ledger import GROUPS
 
 SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
-TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, WEBHOOKS)
+TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, WEBHOOKS, MCP_SERVERS)
 
 CALLBACK_BODY = {
     "oneOf": [
@@ -240,5 +241,6 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         responses={200: shapes.UsageSerializer},
     ),
     **WEBHOOK_OPERATIONS,
+    **MCP_OPERATIONS,
 }
 """By viewset and action."""

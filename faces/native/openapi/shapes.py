@@ -55,6 +55,11 @@ def text(**options: Any) -> serializers.CharField:
     return serializers.CharField(allow_blank=True, **options)
 
 
+def path_parameter(name: str) -> dict[str, Any]:
+    """Returns a parameter of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
 def moment(**options: Any) -> serializers.DateTimeField:
     """Returns a field of ISO 8601 in UTC, with milliseconds."""
     return serializers.DateTimeField(**options)

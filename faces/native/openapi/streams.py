@@ -15,6 +15,7 @@ from edge_app.sockets.connection import MAX_FRAME_BYTES
 from faces.native.openapi import shapes
 from faces.native.openapi.events import POSITION, POSITION_SHAPE
 from faces.native.openapi.operations import STREAMS, TOOLS
+from faces.native.openapi.shapes import path_parameter
 from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
 from faces.native.tool_test import ToolTestSerializer
@@ -148,11 +149,6 @@ def tool_test(resolve: Resolve) -> Schema:
         "x-scope": "sessions",
         "x-errors": [409],
     }
-
-
-def path_parameter(name: str) -> Schema:
-    """Returns a parameter of the path."""
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _position() -> list[Schema]:

@@ -63,6 +63,7 @@ class ChatReader:
         self._sequence: str | None = None
         self._usage: Usage | None = None
         self._details: list[Json] = []
+        self._sealed = False
         self._cited: set[str] = set()
         self._pages: list[str] = []
         self._length = 0
@@ -103,8 +104,8 @@ class ChatReader:
         if self._lost and not self._has_content and not self._calls.seen:
             yield unreadable_failure()
             return
-        if any(detail.get("signature") or detail.get("data") for detail in self._details):
-            yield Seal({"format": "details", "details": _joined_details(self._details)}, alone=True)
+        if self._sealed:
+            yield self._take_seal()
         for page in self._pages:
             if page not in self._cited:
                 yield Citation(page, page, self._length, self._length)
@@ -129,6 +130,8 @@ class ChatReader:
         if delta.keys() <= _PLAIN and isinstance(content, str) and not choice.get("logprobs"):
             # Nearly every delta.
             if content:
+                if self._sealed:
+                    yield from self._emit(self._take_seal())
                 self._length += len(content)
                 yield from self._emit(Text(content))
         else:
@@ -143,7 +146,10 @@ class ChatReader:
         if thought := _reasoning_text(delta, content):
             yield from self._emit(Reasoning(thought))
         if isinstance(details := delta.get("reasoning_details"), list):
-            self._details += [detail for detail in details if isinstance(detail, dict)]
+            self._note_details(details)
+        if self._sealed and (content or delta.get("tool_calls")):
+            # Before what was thought for: clients take a message for complete whose last block is text.
+            yield from self._emit(self._take_seal())
         text, noted = _content_text(content), _logprobs(choice)
         if text or noted:
             self._length += len(text)
@@ -156,6 +162,16 @@ class ChatReader:
             yield from self._cite(annotation)
         if (signature := signature_of(delta)) is not None:
             yield from self._emit(Seal({"format": "google", "signature": signature}, alone=True))
+
+    def _note_details(self, details: list[Any]) -> None:
+        for detail in details:
+            if isinstance(detail, dict):
+                self._details.append(detail)
+                self._sealed = self._sealed or bool(detail.get("signature") or detail.get("data"))
+
+    def _take_seal(self) -> Seal:
+        details, self._details, self._sealed = self._details, [], False
+        return Seal({"format": "details", "details": _joined_details(details)}, alone=True)
 
     def _cite(self, annotation: Any) -> Iterator[Step]:
         page = annotation.get("url_citation") if isinstance(annotation, dict) else None

@@ -45,6 +45,8 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields that Messages cannot express."""
 
+_KNOWN = MAPPED | LEFT_OUT
+
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
@@ -58,7 +60,7 @@ def chat_to_messages(chat: Json) -> tuple[Json, tuple[str, ...]]:
         tools, choice = _choice(chat, tools, dropped)
         body |= {"tools": tools, **choice} if tools else {}
     body |= _fields(chat)
-    body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
+    body |= unknown_fields(chat, _KNOWN, body)
     return ({**body, "stream": True} if chat.get("stream") else body), dropped
 
 

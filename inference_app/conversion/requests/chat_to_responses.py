@@ -40,6 +40,8 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields that the Responses API cannot express."""
 
+_KNOWN = MAPPED | LEFT_OUT
+
 
 _REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-5(?!.*chat)|codex|grok-4|gpt-oss)")
 _SEALED = "reasoning.encrypted_content"
@@ -52,7 +54,7 @@ def chat_to_responses(chat: Json) -> Json:
     if items and items[0].get("role") == "system" and isinstance(items[0]["content"], str):
         body["instructions"] = items.pop(0)["content"]
     body |= _tools(chat) | _text(chat) | _limits(chat) | _include(chat, stored=body["store"])
-    body |= unknown_fields(chat, MAPPED | LEFT_OUT | body.keys())
+    body |= unknown_fields(chat, _KNOWN, body)
     return {**body, "stream": True} if chat.get("stream") else body
 
 

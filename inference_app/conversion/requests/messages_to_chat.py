@@ -53,6 +53,8 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields that chat cannot express. `thinking` is a budget, and models without reasoning would reject an effort."""
 
+_KNOWN = MAPPED | LEFT_OUT
+
 MAX_USER = 64
 _PSEUDO_HEADERS = re.compile(r"\A(?:x-anthropic-[\w-]*:[^\n]*(?:\n+|\Z))+", re.IGNORECASE)
 _EFFORTS = {"max": "high"}
@@ -75,7 +77,7 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
     chat |= _fields(body)
     if tools:
         chat |= {"tools": tools, **_choice(body.get("tool_choice"), names, hosted)}
-    chat |= unknown_fields(body, MAPPED | LEFT_OUT | chat.keys())
+    chat |= unknown_fields(body, _KNOWN, chat)
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     return chat, tuple(dict.fromkeys(dropped))

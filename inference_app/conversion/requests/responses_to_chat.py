@@ -36,6 +36,8 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 """Fields that chat cannot express: they control the Responses API itself."""
 
+_KNOWN = MAPPED | LEFT_OUT
+
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -44,7 +46,7 @@ def responses_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ..
     tools = _tools(body, names)
     chat: Json = {"model": body.get("model"), "messages": _messages(body, names)}
     chat |= _limits(body) | _format(body) | _tool_fields(body, tools)
-    chat |= unknown_fields(body, MAPPED | LEFT_OUT | chat.keys())
+    chat |= unknown_fields(body, _KNOWN, chat)
     if not chat.get("logprobs"):
         # The Responses API accepts `top_logprobs` without `logprobs`, chat rejects it.
         chat.pop("top_logprobs", None)

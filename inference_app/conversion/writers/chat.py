@@ -21,6 +21,7 @@ class ChatWriter:
     """Writer of one completion for a Chat Completions client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
+        self.whole = False
         options = request.get("stream_options")
         self._include_usage = isinstance(options, dict) and options.get("include_usage") is True
         self._names = names
@@ -139,6 +140,8 @@ class ChatWriter:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
     def _chunk(self, delta: Json, logprobs: tuple[Json, ...] = (), finish: FinishReason | None = None) -> Json:
+        if self.whole:
+            return {}
         noted = {"content": list(logprobs), "refusal": None} if logprobs else None
         choice = {"index": 0, "delta": delta, "logprobs": noted, "finish_reason": finish.value if finish else None}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}

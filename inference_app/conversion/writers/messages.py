@@ -1,7 +1,8 @@
 """Writer of Anthropic Messages: steps to stream events and the complete message.
 
 Blocks do not overlap and have one index each. Input tokens are known only at the end, so `message_start` reports zero
-and `message_delta` the total, which clients use. A refusal is text followed by the stop reason `refusal`.
+and `message_delta` the total, which clients use. A refusal is text followed by the stop reason `refusal`. No message
+ends with thinking behind its text: Anthropic's do not, and Claude Code takes the last block for the result.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class MessagesWriter:
     """Writer of one completion for an Anthropic Messages client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
+        self.whole = False
         self._names = names
         stops = request.get("stop_sequences")
         self._stop_sequences: list[object] = stops if isinstance(stops, list) else []
@@ -51,6 +53,7 @@ class MessagesWriter:
         self._open: Json | None = None
         self._pieces: list[str] = []
         self._refused = False
+        self._held: list[Json] = []
         self._length = self._part = self._start = 0
 
     def write(self, step: Step) -> list[Json]:
@@ -91,10 +94,12 @@ class MessagesWriter:
     def final_body(self) -> Json:
         if self._message["stop_reason"] is None:
             raise CompletionError(steps.malformed_failure())
+        held, self._held = self._held, []
+        self._blocks[-1:-1] = held
         return self._message
 
     def _start_events(self) -> list[Json]:
-        if self._started:
+        if self._started or self.whole:
             return []
         self._started = True
         return [{"type": "message_start", "message": {**self._message, "content": []}}, {"type": "ping"}]
@@ -136,10 +141,16 @@ class MessagesWriter:
         return [*events, self._delta_event({"type": "citations_delta", "citation": citation})]
 
     def _write_seal(self, step: steps.Seal) -> list[Json]:
-        """Returns the events that end a thinking block with its signature; reasoning without text is redacted."""
+        """Returns the events that end a thinking block with its signature; reasoning without text is redacted. Behind
+        text it waits for the next block; if there is none, it comes before the text or, in a stream, is left out: no
+        provider demands it back then."""
         token = seal_token(step.value)
         if step.alone or self._open is None or self._open["type"] != "thinking":
-            return [*self._start_block({"type": "redacted_thinking", "data": token}), *self._end_block()]
+            redacted = {"type": "redacted_thinking", "data": token}
+            if self._blocks and self._blocks[-1]["type"] == "text":
+                self._held.append(redacted)
+                return []
+            return [*self._open_block(redacted), *self._end_block()]
         self._open["signature"] = token
         return [self._delta_event({"type": "signature_delta", "signature": token}), *self._end_block()]
 
@@ -150,6 +161,13 @@ class MessagesWriter:
         return self._start_block(call)
 
     def _start_block(self, block: Json) -> list[Json]:
+        events: list[Json] = []
+        held, self._held = self._held, []
+        for redacted in held:
+            events += [*self._open_block(redacted), *self._end_block()]
+        return [*events, *self._open_block(block)]
+
+    def _open_block(self, block: Json) -> list[Json]:
         events = [*self._start_events(), *self._end_block()]
         self._open, self._pieces = block, []
         self._blocks.append(block)

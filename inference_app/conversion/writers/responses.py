@@ -25,6 +25,7 @@ class ResponsesWriter:
     """Writer of one completion for a Responses client."""
 
     def __init__(self, request: Json, names: ToolNames, new_id: Callable[[str], str], now: Callable[[], float]) -> None:
+        self.whole = False
         self._names = names
         self._new_id = new_id
         self._now = now
@@ -39,6 +40,8 @@ class ResponsesWriter:
 
     def write(self, step: Step) -> list[Json]:
         events = self._write_step(step)
+        if self.whole:
+            return []
         for event in events:
             event["sequence_number"] = self._number
             self._number += 1
@@ -91,7 +94,7 @@ class ResponsesWriter:
         return []
 
     def _start_events(self) -> list[Json]:
-        if self._started:
+        if self._started or self.whole:
             return []
         self._started = True
         return [

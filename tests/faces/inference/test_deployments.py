@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from inference_app.catalogue.config import MODELS, models_config
-from inference_app.catalogue.resolution import Candidate
-from inference_app.providers.clients import build_model, close_clients
+from agents_app.engine import Finished
+from agents_app.registry import engine_get
+from inference_app.catalogue.config import MODELS
 from tests.agents.conftest import Upstream
+from tests.agents.recording_leg import World, session_of
 from tests.faces.inference.conftest import RelayClient, ledger
 
 CONFIG = """
@@ -22,12 +21,6 @@ models:
     claude: {{base_url: "{root}", api_key: none, wire: anthropic, models: [{{id: gpt-4o, deployment: hello}}]}}
     gpt: {{base_url: "{url}", api_key: none, wire: openai-responses, models: [{{id: gpt-4o, deployment: hello}}]}}
 """
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def _close_connections() -> AsyncIterator[None]:
-    yield
-    await close_clients()
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +48,8 @@ async def test_it_is_counted_and_priced_as_the_model_that_it_is(relay: RelayClie
 
 @pytest.mark.parametrize("provider", ["azure", "claude", "gpt"])
 async def test_agents_ask_by_it_too(upstream: Upstream, provider: str) -> None:
-    from pydantic_ai.direct import model_request_stream
-    from pydantic_ai.messages import ModelRequest
-
-    built = await build_model(Candidate(provider, "gpt-4o"), models_config().providers[provider])
-    assert built.model.model_name == "gpt-4o"
-    async with model_request_stream(built.model, [ModelRequest.user_text_prompt("Hi")]) as stream:
-        async for _ in stream:
-            pass
+    world = World(session_of(f"{provider}:gpt-4o"))
+    world.prompt("Hi")
+    assert await engine_get("model").run_leg(world.leg()) == Finished("Hello, world.")
+    assert [usage.model for usage in world.usage] == [f"{provider}:gpt-4o"]
     assert [request["model"] for request in upstream.requests()] == ["hello"]

@@ -94,4 +94,4 @@ async def test_browsers_may_read_the_headers_of_the_relay(relay: RelayClient, se
     heard = await relay.post("/v1/messages", {"model": "scripted:hello", "messages": []}, origin="https://app.example")
     exposed = {name.strip().lower() for name in heard.headers["access-control-expose-headers"].split(",")}
     ours = {name for name in heard.headers if name.startswith("x-gateway-")}
-    assert {"request-id", "x-request-id", "retry-after", "retry-after-ms"} | ours <= exposed
+    assert {"request-id", "x-request-id", "retry-after", "retry-after-ms", "link"} | ours <= exposed

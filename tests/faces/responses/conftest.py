@@ -37,6 +37,18 @@ models:
       "/v1/chat/completions": {{rpm: 0, enabled: false}}
 """
 
+SIGNED_CONFIG = """
+models:
+  providers:
+    gemini: {{base_url: "{root}/gemini/v1", api_key: none}}
+    deepseek: {{base_url: "{root}/v1", api_key: none}}
+    anthropic: {{base_url: "{root}", api_key: none}}
+    openai: {{base_url: "{root}/v1", api_key: none, wire: openai-responses, also: []}}
+  defaults:
+    retry: {{max_retries: 0, base_delay_ms: 0, max_delay_ms: 1000}}
+    circuit_breaker: {{failure_threshold: 1000}}
+"""
+
 
 def start_upstream(module: str) -> Iterator[Upstream]:
     command = [sys.executable, "-m", module, "--port", "0"]
@@ -81,6 +93,29 @@ def everything(everything_process: Upstream) -> Upstream:
     """The provider that speaks every wire, without recorded requests."""
     everything_process.reset()
     return everything_process
+
+
+@pytest.fixture(scope="session")
+def demanding_process() -> Iterator[Upstream]:
+    yield from start_upstream("tests.faces.responses.demanding")
+
+
+@pytest.fixture
+def demanding(demanding_process: Upstream) -> Upstream:
+    """The provider that demands its signatures back, without recorded requests."""
+    demanding_process.reset()
+    return demanding_process
+
+
+@pytest.fixture(scope="session")
+def signed_gateway(demanding_process: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A gateway whose shipped providers are the demanding one."""
+    directory = tmp_path_factory.mktemp("signed")
+    config = directory / "gateway.yaml"
+    config.write_text(SIGNED_CONFIG.format(root=demanding_process.url.removesuffix("/v1")))
+    (directory / "data").mkdir()
+    with gateway_served(directory / "data", CONFIG=str(config)) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from events_app.types import Event
 from tests.agents.conftest import Upstream
 from tests.agents.recording_leg import RecordingLeg, World, session_of
 from tests.api.served import Served
-from tests.faces.responses.test_installed_assistants import BROKEN, MENDED, find_program
+from tests.faces.responses.assistants import find_program
+from tests.faces.responses.test_installed_assistants import BROKEN, MENDED
 
 SECONDS = 240
 MODEL = "plain:assistant"

@@ -65,25 +65,25 @@ def assistant(body: Body, rest: str) -> Iterator[Chunk]:
     perhaps code that calls the others. Requests beside the task (for a title) get text without a call."""
     tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools") or ()}
     done = [message["content"] for message in body["messages"] if message["role"] == "tool"]
-    if not any(map(_is_shell, tools)) or len(done) > 1:
+    if not any(map(is_shell, tools)) or len(done) > 1:
         yield from text("Fixed ", "the sum.")
     elif not done:
         yield {"reasoning_content": "I should look first."}
         yield from text("Looking.")
-        yield from call(0, *_shell_call(tools, LOOK), "call_0")
+        yield from call(0, *shell_call(tools, LOOK), "call_0")
     elif "apply_patch" in tools:
         yield from call(0, "apply_patch", json.dumps({"input": WHOLE_PATCH}), "call_0")
     else:
-        yield from call(0, *_shell_call(tools, MEND), "call_0")
+        yield from call(0, *shell_call(tools, MEND), "call_0")
 
 
-def _is_shell(name: str) -> bool:
+def is_shell(name: str) -> bool:
     return name.lower() in ("bash", "exec_command", "functions__exec", "run_shell_command", "shell")
 
 
-def _shell_call(tools: dict[str, Any], command: str) -> tuple[str, str]:
+def shell_call(tools: dict[str, Any], command: str) -> tuple[str, str]:
     """Returns the call that runs `command` with the shell among `tools`."""
-    name = next(filter(_is_shell, tools))
+    name = next(filter(is_shell, tools))
     if name == "functions__exec":
         code = f"text(await tools.exec_command({{cmd: {json.dumps(command)}}}))"
         return name, json.dumps({"input": code})
