@@ -17,7 +17,7 @@ REFUSED = (
 
 def test_a_failure_is_kept_for_a_while_and_makes_the_server_away_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(connection_failures.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("core_app.connection_failures.time.monotonic", lambda: now[0])
     failures = ConnectionFailures()
     assert (failures.away(), failures.reason()) == ("", "")
     failures.note(OSError(REFUSED))
