@@ -11,6 +11,8 @@ COPY requirements-otel.lock ./
 RUN /opt/venv/bin/python -m pip install --only-binary :all: --require-hashes -r requirements-otel.lock
 # .dockerignore admits the gateway only.
 COPY . .
+RUN printf '#!/bin/sh\nexec /opt/venv/bin/python /app/manage.py "$@"\n' > /opt/venv/bin/gateway \
+    && chmod 755 /opt/venv/bin/gateway
 # Compiled here, because a read-only file system cannot store bytecode later.
 RUN /opt/venv/bin/python -m compileall -q /app /opt/venv/lib
 

@@ -23,7 +23,7 @@ help:
 	@echo "make lock-check  fail when the lock files do not match pyproject.toml"
 
 run: .venv/runtime.stamp .venv/bin/agent-gateway
-	@exec $(IN_VENV) manage.py serve
+	@exec .venv/bin/gateway serve
 
 # The command line of this checkout. -P: nothing is imported from the directory that it is used in.
 .venv/bin/agent-gateway: Makefile .venv/bin/python
@@ -73,8 +73,14 @@ lock-check: .venv/dev.stamp
 		diff -u requirements-dev.lock .venv/lock/requirements-dev.lock || \
 		{ echo "The lock files do not match pyproject.toml: run 'make lock'." >&2; exit 1; }
 
+# A `.venv` of an older Python, or of one that is gone, is made again.
+ifneq ($(shell .venv/bin/python -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
+.PHONY: .venv/bin/python
+endif
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Agent Gateway needs Python 3.11 or newer: PYTHON=/path/to/it make run" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Agent Gateway needs Python 3.11 or newer, and PYTHON is $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
 	@rm -rf .venv
 	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
 		echo "$(PYTHON) cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
@@ -88,7 +94,12 @@ define install
 		uv pip install --quiet --compile-bytecode --python $(IN_VENV) --require-hashes -r $(1); } || $(PIP_INSTALL) $(1)
 endef
 
-.venv/runtime.stamp: requirements.lock .venv/bin/python
+# The command of this checkout. It finds the checkout from its own place, so a moved one needs no other.
+.venv/bin/gateway: .venv/bin/python
+	@printf '#!/bin/sh\nhere=$$(dirname "$$(readlink -f "$$0")")\nexec "$$here/python" "$$here/../../manage.py" "$$@"\n' > $@
+	@chmod 755 $@
+
+.venv/runtime.stamp: requirements.lock .venv/bin/python | .venv/bin/gateway
 	$(call install,requirements.lock)
 	@touch $@
 

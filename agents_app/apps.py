@@ -9,3 +9,5 @@ class AgentsConfig(AppConfig):
     name = "agents_app"
     verbose_name = "Agents"
     default_auto_field = "django.db.models.BigAutoField"
+    config_sections = {"agents": "agents_app.directory.entries.AGENTS"}
+    config_references = "agents_app.directory.references.dangling"

@@ -1,33 +1,31 @@
 """The `demo` engine: the agent loop on a scripted model, offline and deterministic.
 
 `demo:tour` demonstrates features by words in the prompt. `demo:echo` answers with the prompt's text.
-`providerOpts.delayMs` is a pause between deltas, so that people can watch the stream.
+`providerOpts.delayMs` is the pause between deltas, by default GATEWAY_DEMO_DELAY_MS for the first of them.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.profiles import ModelProfile
 
-from agents_app.demo_script import Act, Call, Fail, Say, Think, echo, tour
+from agents_app.demo_script import turn_of
 from agents_app.engine import Failed, Leg, LegOutcome, SessionSpec
 from agents_app.loop import AgentLoop
 from agents_app.ready_model import ServedModel
 from inference_app.catalogue.config import models_config
 from inference_app.catalogue.resolution import model_candidates
+from inference_app.demo.pace import pace_acts
+from inference_app.demo.script import SCRIPTS, Act, Call, Fail, Say, Script, Think
 from inference_app.providers.retry_policy import Fault
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.spend.usage import Usage
 
 Piece = str | dict[int, DeltaThinkingPart] | dict[int, DeltaToolCall]
-Script = Callable[[list[ModelMessage], AgentInfo], Iterator[Act]]
-
-SCRIPTS: dict[str, Script] = {"tour": tour, "echo": echo}
 
 _PROFILE = ModelProfile(supports_json_schema_output=True, supports_json_object_output=True)
 
@@ -47,8 +45,8 @@ class DemoEngine:
 
 
 def _demo_model(session: SessionSpec, script: Script) -> ServedModel:
-    pause = float(session.options.get("delayMs", 0)) / 1000
-    model = FunctionModel(stream_function=_stream_function(script, pause), model_name=session.model, profile=_PROFILE)
+    delay = session.options.get("delayMs")
+    model = FunctionModel(stream_function=_stream_function(script, delay), model_name=session.model, profile=_PROFILE)
     return ServedModel(
         session.model,
         model,
@@ -63,12 +61,14 @@ def _no_cost(usage: Usage) -> Decimal:
     return Decimal(0)
 
 
-def _stream_function(script: Script, pause: float) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
+def _stream_function(
+    script: Script, delay_ms: float | None
+) -> Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Piece]]:
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Piece]:
-        for number, act in enumerate(script(messages, info)):
-            if number and pause:
-                await asyncio.sleep(pause)
+        number = 0
+        async for act in pace_acts(script(turn_of(messages, info)), delay_ms=delay_ms):
             yield _piece(act, number)
+            number += 1
 
     return stream
 

@@ -1,104 +1,27 @@
-"""Scripts of the demo's models: pure functions from the conversation to the acts of the next response.
-
-`tour` looks for words in the newest prompt: think, `use <tool>` (arguments may follow as JSON), ask, approve, fail,
-`long <n>`. It calls the tools first and then answers with their results. A response depends on the conversation alone,
-so a retried leg repeats it. They run on the event loop, for every tenant: they take time in proportion to the prompt's
-length, and less than a millisecond at a stretch.
-"""
+"""The agent library's messages as the turn that a script of the demo goes by."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo
 
-from core_app import jsontext
-
-MAX_WORDS = 100_000
-"""Number of words in the longest answer."""
-
-MAX_USES = 100
-"""Number of `use <tool>` that are looked at, in the prompt's order; the gateway takes no more calls in one response."""
-
-MAX_ARGS_CHARACTERS = 10_000
-"""Characters after a tool's name that may belong to its arguments. A prompt can be 1 MiB long, and each of the names in
-it may begin an object that goes to its end."""
-
-MAX_SAMPLE_VALUES = 1000
-"""Number of values in the longest structured answer. A schema may ask for a billion with `minItems`."""
-
-_WORDS = re.compile(r"\s*\S+\s*")
-_SPACE = re.compile(r"\s*")
-_USE = re.compile(r"\buse\s+([A-Za-z_][A-Za-z0-9_-]{0,63})", re.IGNORECASE)
-_LONG = re.compile(r"\blong\s+(\d{1,9})\b", re.IGNORECASE)
-_LETTERS = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit")
+from inference_app.demo.script import ToolResult, Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Think:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A tool call. `number` counts from 0 in every response, as providers count."""
-
-    number: int
-    name: str
-    args: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """A failure of the provider."""
-
-
-Act = Say | Think | Call | Fail
-
-
-def echo(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
-    """Answers with the prompt's text."""
-    prompt, _ = _newest_prompt(messages)
-    yield from _say_words(prompt)
-
-
-def tour(messages: list[ModelMessage], info: AgentInfo) -> Iterator[Act]:
-    """Responds with tool calls if the prompt asks for tools that have no results yet, else with the answer."""
+def turn_of(messages: Sequence[ModelMessage], info: AgentInfo) -> Turn:
+    """Returns the newest prompt, the tool results after it, and what the answer may use."""
     prompt, results = _newest_prompt(messages)
-    if _has_word(prompt, "fail"):
-        yield Fail()
-    if _has_word(prompt, "think") and not results:
-        yield from (Think(text) for text in ("The prompt asks me to think, ", "so I think about it."))
-    calls = _calls(prompt, {tool.name for tool in info.function_tools})
-    if calls and not results:
-        yield from (Call(number, name, args) for number, (name, args) in enumerate(calls))
-        return
     shape = info.model_request_parameters.output_object
-    if shape is not None:
-        yield from _say_words(jsontext.encode_text(_Sampler().sample(shape.json_schema)))
-        return
-    yield from _answer(prompt, results)
-
-
-def _answer(prompt: str, results: Sequence[ToolReturnPart]) -> Iterator[Act]:
-    yield from _say_words(f"This is the demo of the gateway, no model was asked: you wrote “{prompt}”.")
-    for result in results:
-        yield from _say_words(f"\n{result.tool_name} answered: {result.model_response_str()}")
-    if match := _LONG.search(prompt):
-        yield Say("\n")
-        count = min(int(match.group(1)), MAX_WORDS)
-        yield from (Say(f"{_LETTERS[index % len(_LETTERS)]} ") for index in range(count))
+    return Turn(
+        prompt=prompt,
+        results=[ToolResult(result.tool_name, result.model_response_str()) for result in results],
+        tools=frozenset(tool.name for tool in info.function_tools),
+        schema=None if shape is None else shape.json_schema,
+        first=not any(isinstance(message, ModelResponse) for message in messages),
+    )
 
 
 def _newest_prompt(messages: Sequence[ModelMessage]) -> tuple[str, list[ToolReturnPart]]:
@@ -123,64 +46,3 @@ def _text(part: UserPromptPart) -> str:
 
 def _kind(item: Any) -> str:
     return str(getattr(item, "media_type", "attachment"))
-
-
-def _calls(prompt: str, tools: set[str]) -> list[tuple[str, str]]:
-    """Returns the tools to call and their arguments, in the prompt's order. Tools the session lacks are left out."""
-    uses = islice(_USE.finditer(prompt), MAX_USES)
-    calls = [(match.group(1), _args_after(prompt, match.end())) for match in uses if match.group(1) in tools]
-    if _has_word(prompt, "ask") and "ask_user" in tools:
-        question = {"question": "Shall the tour go on?", "options": ["Yes", "No"]}
-        calls.append(("ask_user", jsontext.encode_text(question)))
-    if _has_word(prompt, "approve") and "demo_approval" in tools:
-        calls.append(("demo_approval", jsontext.encode_text({"action": "demo"})))
-    return calls
-
-
-def _args_after(prompt: str, position: int) -> str:
-    space = _SPACE.match(prompt, position)
-    start = space.end() if space is not None else position
-    if not prompt.startswith("{", start):
-        return "{}"
-    rest = prompt[start : start + MAX_ARGS_CHARACTERS]
-    try:
-        _, end = json.JSONDecoder().raw_decode(rest)
-    except (ValueError, RecursionError):
-        return "{}"
-    return rest[:end]
-
-
-def _has_word(prompt: str, word: str) -> bool:
-    return re.search(rf"\b{word}\b", prompt, re.IGNORECASE) is not None
-
-
-def _say_words(text: str) -> Iterator[Act]:
-    """Yields the text word by word. There is at least one act, because a response must not be empty."""
-    return (Say(word.group()) for word in _WORDS.finditer(text)) if text.strip() else iter([Say(text or " ")])
-
-
-class _Sampler:
-    """Makes the smallest value that has the shape of a schema, and stops after MAX_SAMPLE_VALUES."""
-
-    def __init__(self) -> None:
-        self._left = MAX_SAMPLE_VALUES
-
-    def sample(self, schema: Mapping[str, Any]) -> Any:
-        """Returns a value of that shape; null for those of which there are too many."""
-        self._left -= 1
-        if self._left < 0:
-            return None
-        if "const" in schema:
-            return schema["const"]
-        if schema.get("enum"):
-            return schema["enum"][0]
-        kind = schema.get("type", "object" if "properties" in schema else "string")
-        kind = kind[0] if isinstance(kind, list) and kind else kind
-        if kind == "object":
-            wanted = schema.get("required", schema.get("properties", {}))
-            return {name: self.sample(schema.get("properties", {}).get(name, {})) for name in wanted}
-        if kind == "array":
-            return [self.sample(schema.get("items") or {}) for _ in range(min(schema.get("minItems", 0), self._left))]
-        if kind in ("integer", "number"):
-            return schema.get("minimum", 0)
-        return {"boolean": False, "null": None}.get(str(kind), "demo")

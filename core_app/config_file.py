@@ -2,7 +2,8 @@
 
 The file is checked at most once a second, and parsed only when its time or size has changed. When it breaks while the
 gateway runs, the fault is logged and the last good configuration stays in force; when it is broken at the first read,
-the error is raised. The rooms give the sections their meaning.
+the error is raised. The rooms give the sections their meaning: an app names its sections in `config_sections` of its
+AppConfig, by the path of their `Section`, and in `config_references` a function that finds references to nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import structlog
-import yaml
+from django.apps import apps
 from django.conf import settings
+from django.utils.module_loading import import_string
 from pydantic import ValidationError
+
+from core_app.config_faults import fault_sentence
+from core_app.instances import process_wide
+from core_app.suggestion import suggestion
+from core_app.yaml_file import YamlFault, yaml_read
 
 logger = structlog.get_logger(__name__)
 
@@ -47,43 +54,84 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def read(path: Path) -> Mapping[str, Any]:
-    """Returns the file's top level, empty when there is no file. ConfigurationError when it is not a YAML mapping."""
+    """Returns the file's top level, empty when there is no file. ConfigurationError when it is not a YAML mapping, or
+    has a section that no room knows."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"{path.name} cannot be read as UTF-8 text.") from None
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigurationError(f"{path.name} is not valid YAML{where}.") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path.name} must be a mapping at its top level.")
+        document = yaml_read(path)
+    except YamlFault as fault:
+        raise ConfigurationError(str(fault)) from None
+    known = section_paths()
+    for name in document:
+        # As in Compose files: a place for anchors.
+        if name not in known and not str(name).startswith("x-"):
+            raise ConfigurationError(_unknown_section(path.name, str(name), known))
     return document
 
 
-def fault_sentence(error: ValidationError, *, file: str, section: str) -> str:
-    """Returns a sentence about the first fault of a section: the file, the path to the fault, and the fault."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join(str(step) for step in (section, *fault["loc"]) if not str(step).startswith("function-"))
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{file}: {path}: {message[:1].lower()}{message[1:]}."
+def section_paths() -> Mapping[str, str]:
+    """Returns the path of every section's `Section`, by its name in the file."""
+    return {name: path for app in apps.get_app_configs() for name, path in getattr(app, "config_sections", {}).items()}
 
 
-def _log_rejected(error: ConfigurationError) -> None:
-    logger.error("configuration_rejected", reason=f"{error} The configuration in force before stays in force.")
+def sections_load() -> None:
+    """Reads all sections; raises ConfigurationError for the first that is not valid."""
+    for path in section_paths().values():
+        import_string(path).get()
+
+
+def dangling_references() -> list[str]:
+    """Returns a sentence for each name in the configuration in force that refers to nothing: an alias to a model that
+    no provider has, an agent of a type that is not installed."""
+    finders = [path for app in apps.get_app_configs() if (path := getattr(app, "config_references", ""))]
+    return [sentence for path in finders for sentence in import_string(path)()]
+
+
+_LITELLM = frozenset({"model_list", "litellm_settings", "general_settings", "router_settings", "environment_variables"})
+
+
+def _unknown_section(file: str, name: str, known: Mapping[str, str]) -> str:
+    if name in _LITELLM:
+        return (
+            f"{file}: '{name}' is a section of LiteLLM. Write each model_name of model_list under models.model_aliases"
+            " with its litellm_params.model ('deepseek/deepseek-chat'), keys into .env (DEEPSEEK_API_KEY=…) and each"
+            " api_base under models.providers: docs/configuration.md, 'From LiteLLM'."
+        )
+    if name in _OF_MODELS:
+        return f"{file}: '{name}' belongs under 'models:', indented by two spaces."
+    return f"{file}: '{name}' is not a section.{suggestion(name, known)} There are: {', '.join(sorted(known))}."
+
+
+_OF_MODELS = frozenset({
+    "providers", "default_model", "model_routing", "model_aliases", "aliases", "fallback_chain", "defaults",
+})  # fmt: skip
+"""Fields of the section `models` that are found at the top level of files."""
+
+
+class _Rejections:
+    """The log of refused files: each version's fault once, however many sections meet it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[_Stamp, str] | None = None
+
+    def log(self, error: ConfigurationError, stamp: _Stamp) -> None:
+        if self._last != (stamp, str(error)):
+            self._last = (stamp, str(error))
+            logger.error("configuration_rejected", reason=f"{error} The configuration in force before stays in force.")
+
+    def forget(self) -> None:
+        self._last = None
+
+
+_REJECTIONS = process_wide(_Rejections(), reset=_Rejections.forget)
 
 
 class Section(Generic[T]):
     """One section of the file as a typed value, cached until the file changes."""
 
-    def __init__(self, name: str, parse: Callable[[Any], T]) -> None:
+    def __init__(self, name: str, parse: Callable[[Any], T], form: Any = None) -> None:
+        """`form` is the type that `parse` validates against, for messages that name the right field."""
         self._name = name
+        self._form = form
         self._parse = parse
         self._lock = threading.Lock()
         self._value: T | None = None
@@ -114,15 +162,12 @@ class Section(Generic[T]):
             try:
                 self._value = self._parse_file(path)
             except ConfigurationError as error:
-                _log_rejected(error)
+                _REJECTIONS.log(error, self._stamp)
 
     def check(self, parse: Callable[[Any], T]) -> T:
         """Returns what `parse` makes of the section in the file now; ConfigurationError when it is not valid."""
         path = Path(settings.GATEWAY_CONFIG)
-        try:
-            return parse(read(path).get(self._name))
-        except ValidationError as error:
-            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None
+        return self._parse_with(parse, path)
 
     def _reload(self, path: Path) -> T:
         stamp = _stamp(path)
@@ -135,13 +180,20 @@ class Section(Generic[T]):
         except ConfigurationError as error:
             if kept is None:
                 raise
-            _log_rejected(error)
+            _REJECTIONS.log(error, stamp)
             self._value = kept
+        else:
+            if kept is not None and kept != self._value:
+                logger.info("configuration_reloaded", section=self._name, file=str(path))
         self._stamp = stamp
         return self._value
 
     def _parse_file(self, path: Path) -> T:
+        return self._parse_with(self._parse, path)
+
+    def _parse_with(self, parse: Callable[[Any], T], path: Path) -> T:
         try:
-            return self._parse(read(path).get(self._name))
+            return parse(read(path).get(self._name))
         except ValidationError as error:
-            raise ConfigurationError(fault_sentence(error, file=path.name, section=self._name)) from None
+            sentence = fault_sentence(error, file=path.name, section=self._name, form=self._form)
+            raise ConfigurationError(sentence) from None

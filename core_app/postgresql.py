@@ -14,6 +14,8 @@ from typing import Any, Self
 import psycopg
 from psycopg.rows import TupleRow
 
+from core_app.connection_failures import FAILURES
+
 _checks: list[Callable[[psycopg.Connection[Any]], None]] = []
 
 
@@ -31,8 +33,10 @@ class PromptConnection(psycopg.Connection[TupleRow]):
         try:
             connection = super().connect(conninfo, **parameters)
         except BaseException as error:
+            FAILURES.note(error)
             traceback.clear_frames(error.__traceback__)
             raise
+        FAILURES.clear()
         try:
             for check in _checks:
                 check(connection)

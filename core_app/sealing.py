@@ -1,7 +1,7 @@
 """Encryption of secrets at rest, with a key derived from GATEWAY_SECRET_KEY: a copied database reveals none.
 
 Secrets are sealed under the present key. Those sealed under a key of GATEWAY_SECRET_KEY_FALLBACKS can still be opened,
-and `manage.py reseal` seals them anew. A secret that no key opens raises an error that names the setting.
+and `gateway reseal` seals them anew. A secret that no key opens raises an error that names the setting.
 """
 
 from __future__ import annotations

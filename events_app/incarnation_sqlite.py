@@ -23,7 +23,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 EXPLANATION = """\
 The database beside this file recognises itself by this file. A copy of both is a new database, in which clients that
-read further than the copy are told so. Leave it out of backups: 'manage.py backup' does.
+read further than the copy are told so. Leave it out of backups: 'gateway backup' does.
 """
 
 

@@ -1,4 +1,4 @@
-"""ASGI applications: `application` for uvicorn (`manage.py serve`) and daphne (`runserver`), `probes` for workers."""
+"""ASGI applications: `application` for uvicorn (`gateway serve`) and daphne (`runserver`), `probes` for workers."""
 
 from __future__ import annotations
 

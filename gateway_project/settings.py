@@ -118,6 +118,9 @@ GATEWAY_MAX_AGENTS_PER_TENANT = env.int("MAX_AGENTS_PER_TENANT", 100)
 # A call that an agent addressed to the connected client waits this long for its result.
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
 
+# Between the words of the demo's answers, so that a stream can be watched.
+GATEWAY_DEMO_DELAY_MS = env.int("DEMO_DELAY_MS", 30)
+
 # --- Tasks and spaces --------------------------------------------------------------------------------
 # `heartbeat` events on /events.
 GATEWAY_MESH_HEARTBEAT_SECONDS = env.float("MESH_HEARTBEAT_SECONDS", 30.0)

@@ -11,3 +11,5 @@ class InferenceConfig(AppConfig):
     name = "inference_app"
     verbose_name = "Models"
     default_auto_field = "django.db.models.BigAutoField"
+    config_sections = {"models": "inference_app.catalogue.config.MODELS"}
+    config_references = "inference_app.catalogue.references.dangling"

@@ -46,6 +46,11 @@ if DEPLOYMENT == "distributed":
     _options = _database["OPTIONS"]
     _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=off".strip()
 
+LOGGING_CONFIG = "tests.quiet_logs.configure"
+
+# Nobody watches the demo here.
+GATEWAY_DEMO_DELAY_MS = 0
+
 # Tests that want checks of agents call them.
 GATEWAY_AGENT_CHECK_SECONDS = 0
 

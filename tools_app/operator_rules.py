@@ -23,7 +23,12 @@ from typing import Any
 from core_app.config_file import ConfigurationError, Section
 from core_app.errors import Unprocessable
 from core_app.lifecycle import process_wide
+from core_app.suggestion import suggestion
 from tools_app.mcp.names import MAX_SERVER_CHARACTERS, SERVER_NAME
+
+_SERVER_FIELDS = (
+    "command", "cwd", "env", "env_from", "url", "headers", "headers_env", "timeout_seconds", "approval",
+)  # fmt: skip
 
 OFFERED = ("ask_user", "current_time", "fetch_url")
 """The built-in tools that an operator can offer to clients."""
@@ -70,10 +75,15 @@ def approval_rule(tool_name: str) -> str | None:
 def parse_tools(section: Any) -> ToolRules:
     """Checks the section `tools`; raises ConfigurationError that names the fault."""
     tools = _mapping_of(section, "tools")
-    builtins = tuple(tools.get("builtins", OFFERED))
+    _check_fields("tools", tools, ("builtins", "approvals"))
+    named = tools.get("builtins", OFFERED)
+    if not isinstance(named, list | tuple):
+        raise ConfigurationError("tools.builtins of GATEWAY_CONFIG must be a list.")
+    builtins = tuple(named)
     if unknown := [name for name in builtins if name not in OFFERED]:
         raise ConfigurationError(
-            f"tools.builtins of GATEWAY_CONFIG names {unknown[0]!r}; there are: {', '.join(OFFERED)}."
+            f"tools.builtins of GATEWAY_CONFIG names {unknown[0]!r}.{suggestion(str(unknown[0]), OFFERED)}"
+            f" There are: {', '.join(OFFERED)}."
         )
     approvals = _mapping_of(tools.get("approvals"), "approvals")
     if wrong := [name for name, rule in approvals.items() if rule not in ("always", "never")]:
@@ -95,6 +105,7 @@ def _check_server(server: str, section: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{entry} must be named with at most {MAX_SERVER_CHARACTERS} letters, digits and single '-' or '_'."
         )
+    _check_fields(f"mcp.{server}", section, _SERVER_FIELDS)
     command = section.get("command")
     if ("url" in section) == (command is not None):
         raise ConfigurationError(f"{entry} must have either a url or a command.")
@@ -102,6 +113,14 @@ def _check_server(server: str, section: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{entry} must have its command as a list of texts.")
     if section.get("approval", "never") not in ("always", "never"):
         raise ConfigurationError(f"{entry} must have an approval of always or never.")
+
+
+def _check_fields(path: str, section: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if unknown := next((str(name) for name in section if name not in known), None):
+        raise ConfigurationError(
+            f"{path}.{unknown} of GATEWAY_CONFIG is not a field.{suggestion(unknown, known)}"
+            f" There are: {', '.join(known)}."
+        )
 
 
 def _mapping_of(value: Any, name: Any) -> Mapping[str, Any]:

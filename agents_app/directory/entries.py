@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from django.conf import settings
 from django.db.models import Q
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents_app.directory.shipped import SHIPPED
 from agents_app.models import ID_PATTERN, Agent
+from agents_app.programs.fields import ProgramFields
 from core_app.config_file import Section
 from core_app.lifecycle import process_wide
+from core_app.suggestion import suggestion
 from tenants_app.principal import DEFAULT_TENANT
 
 Source = Literal["configuration", "tenant", "shipped"]
@@ -47,6 +49,7 @@ class AgentEntry(BaseModel):
     """An entry of `agents:` in the configuration, or a row in the same form. `type` names its engine, which interprets
     any further fields. `max_running` is the number of running sessions from which on it is shown as busy."""
 
+    FORM: ClassVar[str] = "fields such as {id: helper, type: model, model: deepseek-chat}"
     model_config = ConfigDict(extra="allow", frozen=True)
 
     id: str = Field(pattern=rf"^{ID_PATTERN}$")
@@ -94,9 +97,37 @@ class Definition:
         return self.entry.endpoint if self.entry.type in ENDPOINT_TYPES else ""
 
 
-_ENTRIES: TypeAdapter[tuple[AgentEntry, ...]] = TypeAdapter(tuple[AgentEntry, ...])
+def _check_entries(entries: tuple[AgentEntry, ...]) -> tuple[AgentEntry, ...]:
+    """Refuses an id that stands twice, and fields that no engine of the gateway's own types reads."""
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise ValueError(f"has the id {entry.id!r} twice")
+        seen.add(entry.id)
+        fields = _FURTHER_FIELDS.get(entry.type)
+        further = entry.model_extra or {}
+        if fields is not None and (unknown := next((name for name in further if name not in fields), None)):
+            near = suggestion(unknown, [*AgentEntry.model_fields, *fields])
+            raise ValueError(
+                f"has in {entry.id!r} the field {unknown!r}, which type {entry.type!r} does not read.{near}"
+            )
+    return entries
+
+
+_PROGRAM_FIELDS = frozenset(ProgramFields.model_fields)
+_FURTHER_FIELDS = {
+    "model": frozenset[str](),
+    "http": frozenset[str](),
+    "remote": frozenset[str](),
+    **dict.fromkeys(PROGRAM_TYPES, _PROGRAM_FIELDS),
+}
+"""Fields beside those of `AgentEntry`, by type. Types of GATEWAY_ENGINES read what they like."""
+
+_FORM = Annotated[tuple[AgentEntry, ...], AfterValidator(_check_entries)]
+_ENTRIES: TypeAdapter[tuple[AgentEntry, ...]] = TypeAdapter(_FORM)
 AGENTS: Section[tuple[AgentEntry, ...]] = process_wide(
-    Section("agents", lambda section: _ENTRIES.validate_python(section or ())), reset=Section.forget
+    Section("agents", lambda section: _ENTRIES.validate_python(section or ()), tuple[AgentEntry, ...]),
+    reset=Section.forget,
 )
 """The entries of the file. One with `enabled: false` switches a shipped agent off."""
 

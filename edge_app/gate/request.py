@@ -83,12 +83,19 @@ class GateRequest:
         face = match.face
         await deny_socket(self.scope, send, error, face.error_body, close_code=face.close_codes.refused)
 
+    def _level(self) -> int:
+        status = self.status or 0
+        if status >= 500:
+            return logging.ERROR if status == 500 else logging.WARNING
+        return logging.DEBUG if self.match is not None and self.match.probe else logging.INFO
+
     def log(self) -> None:
-        """Writes the access line; for probes at debug level."""
+        """Writes the access line: for probes at debug level, for failures of the gateway or of what it needs at warning
+        or error."""
         path = clean_text(self.scope["path"])
         log_fast(
             logger,
-            logging.DEBUG if self.match is not None and self.match.probe else logging.INFO,
+            self._level(),
             "request",
             method=self.scope.get("method", "WEBSOCKET"),
             path=path[:200],

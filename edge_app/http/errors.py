@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from core_app import errors
+from core_app.connection_failures import FAILURES, public_cause
 from core_app.database_errors import database_busy, database_unavailable
 from core_app.errors import GatewayError
 from core_app.ids import new_id
@@ -79,8 +80,11 @@ def internal_error(cause: BaseException) -> GatewayError:
         message = "Another request holds what this one needs (GATEWAY_LOCK_TIMEOUT_SECONDS); try again."
         return errors.Unavailable(message, retry_after=BUSY_SECONDS)
     if database_unavailable(cause):
-        logger.warning("database_away", error=error_summary(cause))
-        return errors.Unavailable("The gateway's database does not answer; try again.", retry_after=AWAY_SECONDS)
+        # A pool without a connection only says that it has none.
+        reason = FAILURES.reason() or error_summary(cause)
+        logger.warning("database_away", error=reason)
+        message = f"The gateway's database does not answer{public_cause(reason)}; try again."
+        return errors.Unavailable(message, retry_after=AWAY_SECONDS)
     error = errors.InternalError(new_id("err"))
     logger.error("unhandled_exception", error_id=error.error_id, exc_info=cause)
     return error

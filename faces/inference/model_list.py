@@ -1,7 +1,7 @@
 """GET /v1/models and /v1/models/:id: the models that a key may use, in OpenAI's shape or in Anthropic's.
 
-The list has the configured models of usable providers, their defaults and the operator's aliases. Local providers that
-are only assumed are not listed, but may be asked by name.
+The list has the configured models of usable providers, their defaults, the operator's aliases and the demo. Local
+providers that are only assumed are not listed, but may be asked by name.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ _Model = tuple[str, str, ModelEntry | None]
 def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
     seen: set[str] = set()
     for model_id, owner, entry in _all(config):
-        if model_id not in seen and is_allowed(principal.tenant_id, Candidate(owner, model_id), model_id):
+        candidate = Candidate(owner, model_id.removeprefix(f"{owner}:"))
+        if model_id not in seen and is_allowed(principal.tenant_id, candidate, model_id):
             seen.add(model_id)
             yield model_id, owner, entry
 
@@ -96,6 +97,10 @@ def _all(config: ModelsConfig) -> Iterator[_Model]:
         if resolution.candidates:
             first = resolution.candidates[0]
             yield alias, first.provider, config.providers[first.provider].model(first.model)
+    # Last, because clients may take the first model; under the names by which it can be asked for.
+    for name, provider in config.providers.items():
+        if provider.wire == "demo" and provider.usable:
+            yield from ((f"{name}:{entry.id}", name, entry) for entry in provider.models)
 
 
 def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:

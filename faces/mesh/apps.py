@@ -16,6 +16,8 @@ class FaceConfig(AppConfig):
     label = "mesh"
     verbose_name = "AgentMesh"
     default_auto_field = "django.db.models.BigAutoField"
+    config_sections = {"routing": "faces.mesh.rules.ROUTING", "spaces": "faces.mesh.semantic.SPACES"}
+    config_references = "faces.mesh.references.dangling"
 
     def ready(self) -> None:
         """Registers the vocabulary of its streams, and what follows runs, agents and tenants."""

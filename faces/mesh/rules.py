@@ -57,7 +57,7 @@ def _parse(section: Any) -> RoutingEntry:
     return _ENTRY.validate_python(section or {})
 
 
-ROUTING: Section[RoutingEntry] = process_wide(Section("routing", _parse), reset=Section.forget)
+ROUTING: Section[RoutingEntry] = process_wide(Section("routing", _parse, RoutingEntry), reset=Section.forget)
 
 
 @dataclass(frozen=True, slots=True)

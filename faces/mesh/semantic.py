@@ -46,7 +46,7 @@ def _parse(section: Any) -> SpacesEntry:
     return _ENTRY.validate_python(section or {})
 
 
-SPACES: Section[SpacesEntry] = process_wide(Section("spaces", _parse), reset=Section.forget)
+SPACES: Section[SpacesEntry] = process_wide(Section("spaces", _parse, SpacesEntry), reset=Section.forget)
 
 
 class SemanticSearch:

@@ -1,6 +1,6 @@
 """System checks of the settings. Each has a stable id and a sentence that says what to set.
 
-`manage.py serve` runs them before anything else and does not start when one is an error. Combinations that would lose
+`gateway serve` runs them before anything else and does not start when one is an error. Combinations that would lose
 events are errors. docs/configuration.md lists the checks.
 """
 
@@ -24,6 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from agents_app import guardrails
 from core_app.ids import CELL
+from core_app.suggestion import suggestion
+from gateway_project.configuration.environment import SECRETS
 from gateway_project.observability.logs import FORMATS, LEVELS
 
 TAG = "gateway"
@@ -57,6 +59,15 @@ MIN_SECRET_KEY = 32
 
 MIN_API_KEY = 20
 
+_OF_OTHERS = re.compile(
+    # Of the second spelling each has a twin, which is checked.
+    r"GATEWAY_(_|TEST_|BENCH_)"
+    # The Compose file's own, the tests', and the client's.
+    r"|GATEWAY_(IMAGE_TAG|SECRETS|HTTPS?_PORT|PROXY_SUBNET|REQUIRE_SERVICES|RECORD|URL|KEY|VERSION)\Z"
+    # Kubernetes adds these for a service called `gateway`.
+    r"|GATEWAY_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))"
+)
+
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#]+")
 
 OTEL_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
@@ -75,7 +86,33 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Checks values that the typed reader accepts but that cannot work."""
-    return [*_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references()]
+    return [
+        *_unknown_names(), *_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references()
+    ]  # fmt: skip
+
+
+def _unknown_names() -> Iterator[CheckMessage]:
+    """Warns of variables that look like settings and are none. A warning, because container platforms add variables of
+    their own that begin with the name of a service."""
+    known = setting_names()
+    for name in sorted(os.environ):
+        if not name.startswith("GATEWAY_") or name in known or _OF_OTHERS.match(name) or _is_in_configuration(name):
+            continue
+        yield Warning(f"{name} is not a setting.{suggestion(name, known)}", id="gateway.W005")
+
+
+def setting_names() -> frozenset[str]:
+    """Returns every variable that the gateway reads as a setting."""
+    settings_read = {name for name in dir(settings) if name.startswith("GATEWAY_")}
+    return frozenset({"GATEWAY_ENV_FILE", *SECRETS, *(f"{name}_FILE" for name in SECRETS), *settings_read})
+
+
+def _is_in_configuration(name: str) -> bool:
+    """Returns True for a variable that the configuration file names, as the key of a provider for instance."""
+    try:
+        return name in Path(settings.GATEWAY_CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _deployment() -> Iterator[CheckMessage]:
@@ -159,7 +196,7 @@ def _secrets() -> Iterator[CheckMessage]:
     if short := sum(0 < len(key) < MIN_API_KEY for key in keys):
         yield Warning(
             f"GATEWAY_API_KEYS has {short} keys with fewer than {MIN_API_KEY} characters, which can be guessed: issue"
-            " keys with 'manage.py apikey issue'.",
+            " keys with 'gateway key issue'.",
             id="gateway.W003",
         )
     yield from _open_directory(Path(settings.GATEWAY_DATA_DIR))

@@ -19,6 +19,11 @@ background work …"""
 QUEUE_CONNECTIONS = 4
 """Connections that a worker's queue opens beside those."""
 
+POOL_SECONDS = 3.0
+"""A request is answered after this time when PostgreSQL is away."""
+
+RECONNECT_SECONDS = 3.0
+
 CONNECTION_SECONDS = 600.0
 """A connection is replaced after this time, so that one to a server that was demoted quietly does not last."""
 
@@ -53,7 +58,7 @@ def sqlite(file: Path, *, test_file: Path | str, synchronous: str, lock_seconds:
         "OPTIONS": {
             # Read-then-write in deferred mode fails with "database is locked" under load.
             "transaction_mode": "IMMEDIATE",
-            # For another process that writes, such as a command of manage.py.
+            # For another process that writes, such as a command of an operator.
             "timeout": lock_seconds,
             "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
             " PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;",
@@ -86,8 +91,11 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
     pool = {
         "min_size": 2,
         "max_size": threads + OTHER_CONNECTIONS,
-        "timeout": 30,
+        # The pool has a connection for every thread, so a thread waits for one only while the server is away.
+        "timeout": max(POOL_SECONDS, lock_seconds),
         "max_lifetime": CONNECTION_SECONDS,
+        # The pauses between attempts double; after this time the next caller begins with short ones again.
+        "reconnect_timeout": RECONNECT_SECONDS,
         "connection_class": connection_class,
     }
     # A process that freezes in a transaction holds its row locks, which other processes need to renew their leases.
@@ -95,6 +103,7 @@ def postgresql(url: str, *, threads: int, lease_seconds: float, lock_seconds: fl
     options = f"-c idle_in_transaction_session_timeout={int(idle_seconds * 1000)}"
     options += f" -c lock_timeout={int(lock_seconds * 1000)}"
     return parsed | {
+        "ENGINE": "core_app.postgresql_backend",
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
             "application_name": application_name(),

@@ -1,20 +1,25 @@
 """The typed reader of GATEWAY_* settings: the environment, then `.env` in the working directory (GATEWAY_ENV_FILE names
 another file), then, for SECRETS, the file that `<setting>_FILE` names.
 
-A value that cannot be read raises an error that names the setting. The secret key is generated at the first start and
-kept in the data directory.
+`.env` is loaded into the environment of the process, so it feeds everything that the environment feeds: settings, keys
+of providers, `<variable>_FILE`. A value that cannot be read raises an error that names the setting. The secret key is
+generated at the first start and kept in the data directory, which only commands that start a gateway create.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from environs import Env
 
 from core_app.environment import UnreadableSecret, read_variable
+from gateway_project.configuration import data_creation
 
 SECRETS = (
     "GATEWAY_API_KEYS",
@@ -47,6 +52,26 @@ def env_file() -> str:
     return given or ".env"
 
 
+def load_env_file(path: str) -> None:
+    """Adds the variables of the file to the environment, which takes precedence: `NAME` from the file is left out where
+    the environment has `NAME_FILE`, too. Raises ImproperlyConfigured for a line that is no variable."""
+    try:
+        # Editors of Windows begin a file with a byte order mark.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ImproperlyConfigured(f"The settings in '{path}' cannot be read ({reason}).") from None
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            raise ImproperlyConfigured(f"'{path}', line {binding.original.line}: a line is NAME=value.")
+    before = set(os.environ)
+    for name, value in dotenv_values(stream=io.StringIO(text)).items():
+        if value is not None and name not in before and f"{name}_FILE" not in before:
+            os.environ[name] = value
+
+
 def take_other_spellings() -> None:
     """Reads `GATEWAY__NAME` as `GATEWAY_NAME`, unless that is set: deployments of other gateways spell it so."""
     for name in [name for name in os.environ if name.startswith("GATEWAY__")]:
@@ -54,14 +79,17 @@ def take_other_spellings() -> None:
 
 
 env = Env(prefix="GATEWAY_")
-env.read_env(env_file(), recurse=False)
+load_env_file(env_file())
 take_other_spellings()
 load_secret_files()
 
 
 def data_directory() -> Path:
-    """Returns GATEWAY_DATA_DIR, which is created when it is missing (readable by its owner only)."""
+    """Returns GATEWAY_DATA_DIR, which is created when it is missing (readable by its owner only), unless the command
+    only looks (`data_creation.forbid`)."""
     directory = Path(env.str("DATA_DIR", "./data")).resolve()
+    if not data_creation.is_allowed():
+        return directory
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -75,6 +103,9 @@ def secret_key(directory: Path) -> str:
     """Returns GATEWAY_SECRET_KEY, else the key in the data directory, which the first process generates."""
     if given := env.str("SECRET_KEY", ""):
         return given
+    if not data_creation.is_allowed() and not (directory / "secret_key").exists():
+        # Of no use to any data, because there is none.
+        return secrets.token_urlsafe(48)
     try:
         return _stored_key(directory / "secret_key")
     except (OSError, UnicodeDecodeError) as error:

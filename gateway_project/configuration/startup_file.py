@@ -4,14 +4,17 @@ the last good configuration in force; at the start there is none yet, so a broke
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import structlog
 from django.core.exceptions import ImproperlyConfigured
 
-from agents_app.directory.entries import AGENTS
-from core_app.config_file import ConfigurationError
+from core_app.config_file import ConfigurationError, dangling_references, sections_load
 from core_app.errors import GatewayError
 from inference_app.catalogue.config import MODELS, parse
 from inference_app.operator.operator_settings import overlay_read
-from tools_app import operator_rules
+
+logger = structlog.get_logger("gateway.configuration")
 
 
 def configuration_check() -> None:
@@ -19,9 +22,19 @@ def configuration_check() -> None:
     try:
         overlay = overlay_read()
         MODELS.check(lambda section: parse(section, overlay))
-        AGENTS.get()
-        operator_rules.rules()
+        sections_load()
     except ConfigurationError as error:
         raise ImproperlyConfigured(f"GATEWAY_CONFIG: {error}") from None
     except GatewayError as error:
         raise ImproperlyConfigured(error.message) from None
+    references_report()
+
+
+def references_report(known: Collection[str] = ()) -> Collection[str]:
+    """Logs a warning for each name in the file that refers to nothing, unless its sentence is `known`; returns all
+    sentences. None of them stops a start: the rest can be served."""
+    found = dangling_references()
+    for sentence in found:
+        if sentence not in known:
+            logger.warning("configuration_reference_missing", reason=sentence)
+    return found

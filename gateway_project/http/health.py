@@ -104,10 +104,15 @@ class Readyz:
         self.probes = probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        results = await asyncio.gather(*(self._probe(name, probe) for name, probe in self.probes.items()))
-        lines = "".join(f"{name}: {line}\n" for name, (_, line) in zip(self.probes, results, strict=True))
-        status = 200 if all(well for well, _ in results) else 503
+        parts = await self.look()
+        lines = "".join(f"{name}: {line}\n" for name, _, line in parts)
+        status = 200 if all(well for _, well, _ in parts) else 503
         await send_page(scope, send, status, b"text/plain; charset=utf-8", lines.encode())
+
+    async def look(self) -> list[tuple[str, bool, str]]:
+        """Returns every part's name, whether it is well, and its line."""
+        results = await asyncio.gather(*(self._probe(name, probe) for name, probe in self.probes.items()))
+        return [(name, well, line) for name, (well, line) in zip(self.probes, results, strict=True)]
 
     async def _probe(self, name: str, probe: Probe) -> tuple[bool, str]:
         try:
@@ -194,7 +199,7 @@ class MigrationsProbe:
         if not self._applied:
             missing = await database.run(migrations_missing)
             if missing:
-                raise NotReady(f"{missing} not applied; run 'manage.py prepare'")
+                raise NotReady(f"{missing} not applied; run 'gateway prepare'")
             self._applied = True
         return "ok"
 

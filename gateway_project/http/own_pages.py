@@ -1,4 +1,4 @@
-"""The gateway's own paths, in the form of a face: probes, metrics, the API's document and the admin."""
+"""The gateway's own paths, in the form of a face: the start page, probes, metrics, the API's document and the admin."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gateway_project.http.health import (
     threads_probe,
 )
 from gateway_project.http.openapi_pages import docs, docs_start, openapi_json
+from gateway_project.http.start_page import StartPage
 from gateway_project.observability.metrics import Metrics
 from gateway_project.process.lifecycle import GATEWAY
 
@@ -38,9 +39,11 @@ PROBES = (
 )
 """A worker has these too."""
 
+START = Route(path="", application=StartPage(READYZ), key="none", traced=False)
+
 OWN_PAGES = Face(
     name="gateway",
-    consumers=PROBES,
+    consumers=(*PROBES, START),
     urls=(
         path("admin", RedirectView.as_view(url="/admin/")),
         path("admin/", SITE.urls),

@@ -29,6 +29,7 @@ from core_app.jsontext import encode_text  # noqa: E402
 from core_app.log_lines import FastLine  # noqa: E402
 from core_app.tracing import trace_ids  # noqa: E402
 from core_app.visible_text import visible_text  # noqa: E402
+from gateway_project.observability.console import console_renderer  # noqa: E402
 from gateway_project.observability.outage_log import OutageFilter  # noqa: E402
 from gateway_project.observability.security_log import SecurityFilter  # noqa: E402
 
@@ -258,9 +259,10 @@ def _renderers(form: str) -> list[Processor]:
     console = _is_console(form)
     exceptions: Processor = structlog.processors.format_exc_info
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        console_renderer()
         if console
-        else structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False)
+        # As request lines are written: one form in the whole file. Values are plain since they were redacted.
+        else structlog.processors.JSONRenderer(serializer=lambda event, **_: encode_text(event))
     )
     visible: list[Processor] = [_escape_controls] if console else []
     return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, _redact_event, *visible, renderer]

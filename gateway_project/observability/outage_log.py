@@ -27,11 +27,13 @@ POSTGRESQL_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """The outages of one library: records of loggers that begin with `logger`, with one of `exceptions` or with a text
-    that begins with one of `prefixes`. Exceptions are named package.Class: an embedded gateway loads neither library.
+    """The outages of one library, logged as `event`: records of loggers that begin with `logger`, with one of
+    `exceptions` or with a text that begins with one of `prefixes`. Exceptions are named package.Class, because an
+    embedded gateway loads neither library.
     """
 
     logger: str
+    event: str
     sentence: str
     exceptions: frozenset[str]
     prefixes: tuple[str, ...] = ()
@@ -39,9 +41,15 @@ class _Outage:
 
 _DISCONNECTED = frozenset({"psycopg.OperationalError", "psycopg.InterfaceError"})
 LIBRARIES = (
-    _Outage("channels_redis", REDIS_ADVICE, frozenset({"redis.RedisError", "builtins.OSError"})),
-    _Outage("psycopg.pool", POSTGRESQL_ADVICE, _DISCONNECTED, ("error connecting in", "discarding closed")),
-    _Outage("procrastinate", POSTGRESQL_ADVICE, _DISCONNECTED),
+    _Outage("channels_redis", "redis_away", REDIS_ADVICE, frozenset({"redis.RedisError", "builtins.OSError"})),
+    _Outage(
+        "psycopg.pool",
+        "postgresql_away",
+        POSTGRESQL_ADVICE,
+        _DISCONNECTED,
+        ("error connecting in", "discarding closed"),
+    ),
+    _Outage("procrastinate", "postgresql_away", POSTGRESQL_ADVICE, _DISCONNECTED),
 )
 
 
@@ -64,7 +72,9 @@ class OutageFilter(logging.Filter):
         if now - self._logged_at.get(library.sentence, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._logged_at[library.sentence] = now
-        record.msg, record.args = f"{library.sentence} ({cause})", ()
+        record.msg, record.args = library.event, ()
+        # Fields of the line, by which the name stays one that can be alerted on.
+        record.cause, record.advice = cause, library.sentence
         record.exc_info = record.exc_text = record.stack_info = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True

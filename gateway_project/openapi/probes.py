@@ -1,4 +1,4 @@
-"""The share of `/healthz`, `/readyz` and `/metrics` in the OpenAPI document."""
+"""The share of `/`, `/healthz`, `/readyz` and `/metrics` in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ TAG = "Operation"
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
-    return {"/healthz": {"get": healthz()}, "/readyz": {"get": readyz()}, "/metrics": {"get": metrics()}}
+    return {
+        "/": {"get": start()},
+        "/healthz": {"get": healthz()},
+        "/readyz": {"get": readyz()},
+        "/metrics": {"get": metrics()},
+    }
 
 
 def schemas() -> dict[str, Schema]:
@@ -26,6 +31,26 @@ def schemas() -> dict[str, Schema]:
         "timestamp": {"type": "string", "format": "date-time"},
     }
     return {"Health": {"type": "object", "properties": properties, "required": list(properties)}}
+
+
+def start() -> Schema:
+    """Describes GET /."""
+    properties = {
+        "name": {"type": "string"},
+        "version": {"type": "string"},
+        "ready": {"type": "boolean"},
+        "links": {"type": "object", "additionalProperties": {"type": "string"}},
+    }
+    shape: Schema = {"type": "object", "properties": properties, "required": list(properties)}
+    content = {"application/json": {"schema": shape}, "text/html": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "start",
+        "tags": [TAG],
+        "summary": "Get the start page",
+        "description": "A page for browsers (`Accept: text/html`); name, version and links for everything else.",
+        "responses": {"200": {"description": "The page or the document.", "content": content}},
+        "x-open": True,
+    }
 
 
 def healthz() -> Schema:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -19,15 +20,35 @@ DATABASE = "gateway.sqlite3"
 KEY_FILE = "secret_key"
 FILES = "artifacts"
 BUSY_SECONDS = 60.0
+COUNTED = ("tenants_app_tenant", "sessions_app_agentsession", "events_app_event")
+"""Tables without which a database is no gateway's, and whose rows a copy reports."""
 
 
-def backup_make(data: Path, target: Path) -> int:
-    """Copies the data directory into `target`, which is created or must be empty; returns the database's size in bytes.
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The content of a copied data directory. `key`: the secret key is in it."""
 
-    Raises ImproperlyConfigured for a target that is not empty, and for a directory without a database.
+    size: int
+    tenants: int
+    sessions: int
+    events: int
+    files: int
+    key: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tenants} tenants, {self.sessions} sessions, {self.events} events and {self.files} files"
+            f" ({self.size:,} bytes of database)"
+        )
+
+
+def backup_make(data: Path, target: Path) -> Copied:
+    """Copies the data directory into `target`, which is created or must be empty; returns what was copied.
+
+    Raises ImproperlyConfigured for a target that is not empty, and for a directory without a database or with one that
+    no gateway has made its tables in.
     """
-    if not (data / DATABASE).exists():
-        raise ImproperlyConfigured(f"There is no database in {data}: nothing was ever served from there.")
+    data_check(data)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(target.iterdir()):
         raise ImproperlyConfigured(f"{target} is not empty: a backup goes into a directory of its own.")
@@ -38,7 +59,61 @@ def backup_make(data: Path, target: Path) -> int:
     if (data / KEY_FILE).exists():
         _write_file(target / KEY_FILE, (data / KEY_FILE).read_bytes())
     _sync(target)
-    return (target / DATABASE).stat().st_size
+    return _content(target)
+
+
+def backup_restore(source: Path, data: Path) -> Copied:
+    """Copies a backup into the data directory, which has no database yet; returns what was copied. The copy is complete
+    or absent. Raises ImproperlyConfigured."""
+    data_check(source)
+    if (data / DATABASE).exists():
+        raise ImproperlyConfigured(
+            f"There is a gateway in GATEWAY_DATA_DIR, '{data}', already: stop it and move that directory away first."
+        )
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (key := source / KEY_FILE).exists():
+        # A command before this one may have left a key that has sealed nothing.
+        (data / KEY_FILE).unlink(missing_ok=True)
+        _write_file(data / KEY_FILE, key.read_bytes())
+    _copy_files(source / FILES, data / FILES)
+    _copy_database(source / DATABASE, data / DATABASE)
+    _sync(data)
+    return _content(data)
+
+
+def data_check(directory: Path) -> None:
+    """Raises ImproperlyConfigured unless the directory has the database of a gateway."""
+    database = directory / DATABASE
+    if not database.exists():
+        raise ImproperlyConfigured(
+            f"There is no database in '{directory}': nothing was ever served from there. Set GATEWAY_DATA_DIR to the"
+            " directory that the gateway serves from."
+        )
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as file:
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        raise ImproperlyConfigured(f"'{database}' cannot be read: {error}.") from None
+    if not set(COUNTED) <= tables:
+        raise ImproperlyConfigured(
+            f"The database in '{directory}' is empty: no gateway was ever served from there. Set GATEWAY_DATA_DIR to"
+            " the directory that the gateway serves from."
+        )
+
+
+def _content(directory: Path) -> Copied:
+    with closing(sqlite3.connect(f"{(directory / DATABASE).as_uri()}?mode=ro", uri=True)) as file:
+        counts = [int(file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]) for table in COUNTED]  # noqa: S608
+    files = sum(path.is_file() for path in (directory / FILES).rglob("*"))
+    tenants, sessions, events = counts
+    return Copied(
+        size=(directory / DATABASE).stat().st_size,
+        tenants=tenants,
+        sessions=sessions,
+        events=events,
+        files=files,
+        key=(directory / KEY_FILE).exists(),
+    )
 
 
 def _copy_files(source: Path, target: Path) -> None:

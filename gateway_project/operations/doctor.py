@@ -1,4 +1,4 @@
-"""The checks of `manage.py doctor`: each is a function that returns a level and one line of text.
+"""The checks of `gateway doctor`: each is a function that returns a level and one line of text.
 
 They change nothing, and run beside a serving gateway or without one. A text never contains a secret: keys are named by
 their variables, addresses are shown without credentials.
@@ -10,11 +10,11 @@ import fcntl
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -23,27 +23,26 @@ from django.core.checks import ERROR, run_checks
 from django.db import DatabaseError, connection
 from django.db.models import Exists, OuterRef, Sum
 
-from agents_app.directory.entries import AGENTS
 from core_app import clock
-from core_app.config_file import ConfigurationError
 from core_app.database import database_now
-from core_app.errors import GatewayError
+from core_app.database_files import data_missing, database_reason
 from events_app.lease import leases_stale
 from gateway_project.configuration.checks import TAG
 from gateway_project.configuration.databases import APPLICATION, max_connections
 from gateway_project.http.health import WORKER_SECONDS, migrations_missing, workers_alive
+from gateway_project.operations.configuration_checks import (
+    check_admin_rows,
+    check_configuration,
+    check_providers,
+    check_references,
+)
+from gateway_project.operations.finding import Check, Finding, Found, Level
 from gateway_project.operations.mcp_servers import check_mcp_servers
 from gateway_project.operations.secret_rotation import secrets_reseal
-from inference_app.catalogue.config import MODELS, models_config
-from inference_app.catalogue.overlay import overlay_now
-from inference_app.operator.operator_settings import rows_apply
 from sessions_app.models import Run, RunState
 from tenants_app.models import LedgerEntry
-from tools_app import operator_rules
 from tools_app.models import ToolCall
 from tools_app.states import WAITING as AWAITED
-
-Level = Literal["ok", "warning", "wrong"]
 
 REACH_SECONDS = 3
 SKEW_SECONDS = 1.0
@@ -51,6 +50,9 @@ SKEW_SECONDS = 1.0
 
 LEAST_FREE_BYTES = 1024**3
 LEAST_FREE_SHARE = 0.05
+FULL_BYTES = 64 * 1024**2
+"""Below it SQLite's log and a transaction may not fit any more."""
+
 RECOMMENDED_FILES = 4096
 """A connection is an open file; the usual limit of 1,024 is reached at about a thousand followers."""
 
@@ -73,19 +75,6 @@ _SNAPSHOTS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    level: Level
-    text: str
-
-
-Found = tuple[Level, str]
-Check = Callable[[], Found]
-
-
 def check_settings() -> Found:
     """Runs the system checks of the settings."""
     messages = run_checks(tags=[TAG])
@@ -93,48 +82,6 @@ def check_settings() -> Found:
         return "ok", "every GATEWAY_* setting is usable."
     worst: Level = "wrong" if any(message.level >= ERROR for message in messages) else "warning"
     return worst, " ".join(f"{message.msg} ({message.id})" for message in messages)
-
-
-def check_admin_rows() -> Found:
-    """Reads the admin's rows, which override the file, as a serving process does."""
-    MODELS.forget()
-    rows_apply()
-    return "ok", f"{_count_admin_rows()} providers, routes, aliases and prices of the admin override the file."
-
-
-def _count_admin_rows() -> int:
-    overlay = overlay_now()
-    return len(overlay.providers) + len(overlay.routes) + len(overlay.aliases) + len(overlay.prices)
-
-
-def check_configuration() -> Found:
-    """Reads all sections of the file of GATEWAY_CONFIG, with the admin's rows where they were read."""
-    MODELS.forget()
-    AGENTS.forget()
-    over = f" with {count} rows of the admin" if (count := _count_admin_rows()) else ""
-    try:
-        providers = models_config().providers
-        entries = AGENTS.get()
-        operator_rules.rules()
-    except ConfigurationError as error:
-        return "wrong", f"{error} (The file{over}.)"
-    except GatewayError as error:
-        return "wrong", error.message
-    return "ok", f"{settings.GATEWAY_CONFIG}{over}: {len(providers)} providers, {len(entries)} agents."
-
-
-def check_providers() -> Found:
-    """Lists the providers that are usable, those without a key, named by its variable, and those switched off."""
-    try:
-        config = models_config()
-    except ConfigurationError:
-        return "warning", "not checked: the configuration is broken."
-    on = {name: entry for name, entry in config.providers.items() if entry.enabled}
-    usable = [name for name, entry in on.items() if entry.usable]
-    missing = [f"{name} ({entry.api_key_env})" for name, entry in on.items() if not entry.usable]
-    off = ", ".join(name for name in config.providers if name not in on)
-    text = f"usable: {', '.join(usable) or 'none'}; without a key: {', '.join(missing) or 'none'}"
-    return "ok", f"{text}; switched off: {off}." if off else f"{text}."
 
 
 def check_channel_layer() -> Found:
@@ -153,10 +100,21 @@ def check_channel_layer() -> Found:
 
 def check_disk() -> Found:
     """Checks the free space of the data directory's disk."""
-    usage = shutil.disk_usage(settings.GATEWAY_DATA_DIR)
-    text = f"{usage.free / 1024**3:.1f} GiB of {usage.total / 1024**3:.1f} are free at GATEWAY_DATA_DIR."
+    usage = shutil.disk_usage(_existing(settings.GATEWAY_DATA_DIR))
+    text = f"{_size(usage.free)} of {_size(usage.total)} are free at GATEWAY_DATA_DIR."
+    if usage.free < FULL_BYTES:
+        return "wrong", f"{text} Requests fail once nothing can be written: free some."
     scarce = usage.free < LEAST_FREE_BYTES or usage.free < usage.total * LEAST_FREE_SHARE
     return ("warning" if scarce else "ok"), text
+
+
+def _existing(directory: Path) -> Path:
+    """Returns the directory, or the nearest one above it that exists."""
+    return next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
 
 
 def check_open_files() -> Found:
@@ -205,7 +163,9 @@ def check_data_directory() -> Found:
 
 
 def check_database() -> Found:
-    """Asks the database for its version."""
+    """Asks the database for its version. It creates none."""
+    if (fault := data_missing()) is not None:
+        return "wrong", fault
     try:
         if settings.GATEWAY_DATABASE_URL:
             # The pool behind `connection` would try for half a minute.
@@ -215,7 +175,7 @@ def check_database() -> Found:
             version = cursor.fetchone()[0]
     except (DatabaseError, psycopg.Error) as error:
         setting = "GATEWAY_DATABASE_URL" if settings.GATEWAY_DATABASE_URL else "GATEWAY_DATA_DIR"
-        return "wrong", f"{setting}: it cannot be used ({type(error).__name__})."
+        return "wrong", f"{setting}: it cannot be used: {database_reason(error)}"
     return "ok", f"{connection.display_name} {version} answers."
 
 
@@ -223,7 +183,7 @@ def check_migrations() -> Found:
     """Checks that the schema is this version's."""
     missing = migrations_missing()
     if missing:
-        return "wrong", f"{missing} migrations are not applied; run 'manage.py prepare', or start the gateway."
+        return "wrong", f"{missing} migrations are not applied; run 'gateway prepare', or start the gateway."
     return "ok", "the schema is this version's."
 
 
@@ -249,7 +209,7 @@ def check_workers() -> Found:
     if settings.GATEWAY_RUNNER != "worker":
         return "ok", "none needed, serving processes run their sessions."
     if not workers_alive():
-        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'manage.py worker'."
+        return "warning", f"none has been alive for {WORKER_SECONDS:.0f} s, and prompts wait: 'gateway worker'."
     return "ok", "at least one is alive."
 
 
@@ -301,7 +261,7 @@ def check_sealed_secrets() -> Found:
         return "wrong", f"{count} of {found.all} secrets ({kinds}) were sealed under a GATEWAY_SECRET_KEY that is gone."
     if found.former:
         count = sum(found.former.values())
-        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'manage.py reseal'."
+        return "warning", f"{count} of {found.all} secrets are under a former GATEWAY_SECRET_KEY: 'gateway reseal'."
     return "ok", f"GATEWAY_SECRET_KEY opens all of {found.all} secrets."
 
 
@@ -354,7 +314,11 @@ BEFORE_THE_DATABASE: Mapping[str, Check] = {
     "data directory": check_data_directory,
     "channel layer": check_channel_layer,
 }
-CONFIGURED: Mapping[str, Check] = {"configuration": check_configuration, "providers": check_providers}
+CONFIGURED: Mapping[str, Check] = {
+    "configuration": check_configuration,
+    "references": check_references,
+    "providers": check_providers,
+}
 WITH_THE_SCHEMA: Mapping[str, Check] = {
     "connections": check_connections,
     "sealed secrets": check_sealed_secrets,
@@ -388,5 +352,5 @@ def _run_check(name: str, check: Check) -> Finding:
     try:
         level, text = check()
     except DatabaseError as error:
-        level, text = "wrong", f"the database failed: {type(error).__name__}."
+        level, text = "wrong", f"the database failed: {database_reason(error)}"
     return Finding(name, level, text)

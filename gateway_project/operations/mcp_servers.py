@@ -1,4 +1,4 @@
-"""The check of MCP servers of `manage.py doctor`: what processes saw of them when they were last used."""
+"""The check of MCP servers of `gateway doctor`: what processes saw of them when they were last used."""
 
 from __future__ import annotations
 

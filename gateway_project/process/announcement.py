@@ -23,11 +23,12 @@ def announcement(first: FirstStart | None) -> str:
     lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}", f"  admin    {url}/admin/"]
     lines.append(f"  API      {url}/docs")
     lines += [f"  also on  {base_url(port)}" for port in settings.GATEWAY_EXTRA_PORTS]
+    key = None if first is None else first.api_key
     if first is not None:
         lines += first_secrets(first)
-    elif not settings.GATEWAY_API_KEYS:
-        lines.append("  keys     as made before; new ones in the admin")
-    return "\n".join([*lines, "", *lines_to_try(url, first)])
+    if key is None and not settings.GATEWAY_API_KEYS:
+        lines.append("  keys     as made before; new ones: gateway key issue --name NAME")
+    return "\n".join([*lines, "", *lines_to_try(url, key)])
 
 
 def base_url(port: int) -> str:
@@ -39,28 +40,25 @@ def base_url(port: int) -> str:
 
 def first_secrets(first: FirstStart) -> list[str]:
     """Returns the lines with the API key and the admin's password, which cannot be shown again."""
-    password = first.admin_password or "as it was"
     kept = [] if sys.stdout.isatty() else [NOT_A_TERMINAL]
-    return [
-        "",
-        "These are shown once; the gateway keeps their hashes only:",
-        *kept,
-        f"  API key        {first.api_key}   (tenant {first.tenant_slug}, every scope)",
-        f"  admin user     {first.admin_username}",
-        f"  its password   {password}",
-    ]
+    lines = ["", "These are shown once; the gateway keeps their hashes only:", *kept]
+    if first.api_key is not None:
+        lines.append(f"  API key        {first.api_key}   (tenant {first.tenant_slug}, every scope)")
+    if first.admin_password is not None:
+        lines += [f"  admin user     {first.admin_username}", f"  its password   {first.admin_password}"]
+    return lines
 
 
-def lines_to_try(url: str, first: FirstStart | None) -> list[str]:
-    """Returns shell commands for a session, a prompt and its events."""
-    key = first.api_key if first is not None else "<your API key>"
+def lines_to_try(url: str, key: str | None) -> list[str]:
+    """Returns shell commands for a session, a prompt and its events, and the way to a real model."""
     return [
         "Try it:",
-        f"  export KEY={key if first is not None else repr(key)}",
+        f"  export KEY={key or repr('<your API key>')}",
         f"  curl -s {url}/v1/sessions -H \"X-API-Key: $KEY\" -H 'Content-Type: application/json' \\",
         '    -d \'{"sessionId":"first","model":"demo:tour"}\'',
         f"  curl -s {url}/v1/sessions/first/prompt -H \"X-API-Key: $KEY\" -H 'Content-Type: application/json' \\",
         '    -d \'{"text":"Hello, gateway"}\'',
         f'  curl -N {url}/v1/sessions/first/events -H "X-API-Key: $KEY"',
+        "A real model: put its key into .env (OPENAI_API_KEY=…, DEEPSEEK_API_KEY=…: .env.example), and start again.",
         "",
     ]

@@ -28,6 +28,7 @@ from events_app.webhooks.sender import WebhookSender
 from gateway_project.http.faces import faces
 from gateway_project.http.health import COUNTS
 from gateway_project.observability.telemetry import TELEMETRY
+from gateway_project.process.configuration_watch import CONFIGURATION_WATCH
 from inference_app.operator.operator_settings import OPERATOR_SETTINGS
 from inference_app.providers.quota import QUOTAS
 from inference_app.providers.state_sync import SHARED
@@ -72,10 +73,11 @@ class Gateway:
         relay: Sequence[Part] = (UPSTREAMS, OPERATOR_SETTINGS, METER, BUDGETS, SHARED, QUOTAS)
         if self.role == "worker":
             legs = (KEEPER, PARKED, RUNNER, JOB_HINTS, SWEEP, AGENT_CHECKS, WEBHOOKS, import_string(_JOBS))
-            return (TELEMETRY, CLIENT, SERVERS, *relay, HUB, FLUSHER, *legs, COUNTS)
+            return (TELEMETRY, CLIENT, SERVERS, *relay, HUB, FLUSHER, *legs, COUNTS, CONFIGURATION_WATCH)
         legs = (KEEPER, PARKED, RUNNER, AGENT_CHECKS) if settings.GATEWAY_RUNNER == "inline" else (JOB_HINTS,)
+        ends: Sequence[Part] = (COUNTS, CONFIGURATION_WATCH)
         own = dict.fromkeys(part for face in faces() for part in face.parts)
-        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, COUNTS, *own)
+        return (TELEMETRY, CLIENT, SERVERS, *relay, SOCKETS, HUB, FLUSHER, *legs, SWEEP, WEBHOOKS, *ends, *own)
 
     async def ensure_started(self) -> None:
         """Starts the parts once, however many connections call this at the same time. An exception of a part is raised

@@ -227,7 +227,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise PortTaken(f"GATEWAY_HOST is '{host}', which is not an address of this machine.") from None
-        raise PortTaken(f"Port {port} on {host} {_reason(error)}; {setting} names another.") from None
+        raise PortTaken(f"Port {port} on {host} {_reason(error)}; set {setting} to another.") from None
     return listener
 
 

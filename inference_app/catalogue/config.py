@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,12 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from core_app.config_file import Section
 from core_app.environment import UnreadableSecret, read_variable
 from core_app.lifecycle import process_wide
+from core_app.suggestion import suggestion
 from inference_app.catalogue.limits import Limits
-from inference_app.catalogue.overlay import STORED_KEYS, Overlay, overlay_now
+from inference_app.catalogue.overlay import STORED_KEYS, Overlay, is_stored_key_name, overlay_now
 from inference_app.catalogue.shipped import FALLBACK_CHAIN, MODEL_ROUTING, PROVIDERS
 
 Wire = Literal["openai-chat", "openai-responses", "anthropic", "demo"]
 Capability = Literal["text", "tools", "image", "audio", "file", "json_schema", "json_object", "reasoning"]
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_LOOKS_SECRET = re.compile(r"(sk|gsk|xai|pk|key|rk)[-_]|AIza|eyJ")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -46,6 +49,8 @@ class Price(_Closed):
     `cache_write` is for input that it writes to its cache for minutes, `cache_write_hour` for an hour (None: 1.25 and 2
     times `input`, as Anthropic has it)."""
 
+    FORM: ClassVar[str] = "US dollars per million tokens, such as {input: 0.5, output: 1.5}"
+
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
@@ -59,6 +64,8 @@ class ModelEntry(_Closed):
     `deployment` is the provider's own name of the model (Azure has such names): it is used in requests to the provider
     alone, whereas prices, limits and clients use `id`."""
 
+    FORM: ClassVar[str] = "a model's name, or fields such as {id: qwen3, context_window: 32768}"
+
     id: str = Field(min_length=1, max_length=200)
     deployment: str | None = Field(default=None, min_length=1, max_length=200)
     context_window: int | None = Field(default=None, gt=0)
@@ -70,6 +77,8 @@ class ModelEntry(_Closed):
 
 class Timeouts(_Closed):
     """Time-outs in seconds. `first_byte` and `idle` apply to streams, `total` to responses that are not streamed."""
+
+    FORM: ClassVar[str] = "a number of seconds, or {connect: 5, first_byte: 60, idle: 60, total: 600}"
 
     connect: float = Field(default=5.0, gt=0)
     first_byte: float = Field(default=60.0, gt=0)
@@ -92,6 +101,8 @@ class ProviderEntry(_Closed):
     - `enabled`: false has the same effect as a missing key.
     """
 
+    FORM: ClassVar[str] = 'fields such as {base_url: "https://api.example.com/v1", api_key_env: EXAMPLE_API_KEY}'
+
     base_url: str = ""
     api_key_env: str | None = None
     api_key: Literal["none"] | None = None
@@ -107,6 +118,28 @@ class ProviderEntry(_Closed):
     timeout: Timeouts = Timeouts()
     assumed: bool = False
     enabled: bool = True
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _refuse_literal_key(cls, value: Any) -> Any:
+        if value not in (None, "none"):
+            # The value is not repeated: it is a secret.
+            raise ValueError(
+                "takes no key itself, because this file is no place for secrets: put the key into .env, as"
+                " EXAMPLE_API_KEY=…, and name that variable in api_key_env (or write none, for a provider without keys)"
+            )
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_variable(cls, value: str | None) -> str | None:
+        if value is None or value in STORED_KEYS or is_stored_key_name(value):
+            return value
+        if _LOOKS_SECRET.match(value):
+            raise ValueError("takes the name of a variable, and has what looks like a key: put the key into .env")
+        if not _VARIABLE.match(value):
+            raise ValueError("takes the name of a variable alone, such as DEEPSEEK_API_KEY, without $ and brackets")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod
@@ -131,7 +164,7 @@ class ProviderEntry(_Closed):
         if self.wire != "demo":
             _check_address(self.base_url)
         if self.api_key_env is None and self.api_key is None:
-            raise ValueError("either api_key_env (a variable's name) or `api_key: none` is needed")
+            raise ValueError("has no key: name its variable in api_key_env, or write none as its api_key")
         return self
 
     @property
@@ -168,6 +201,8 @@ class ProviderEntry(_Closed):
 
 def _check_address(address: str) -> None:
     """Raises ValueError for an address to which no request can be sent."""
+    if not address:
+        raise ValueError("has no base_url, such as https://api.example.com/v1")
     if not address.startswith(("http://", "https://")):
         raise ValueError("base_url must begin with http:// or https://")
     try:
@@ -258,16 +293,24 @@ class ModelsConfig(_Closed):
     def _check_provider_names(self) -> ModelsConfig:
         for prefix, names in self.model_routing.items():
             if unknown := next((name for name in names if name not in self.providers), None):
-                raise ValueError(f"model_routing.{prefix} names the provider {unknown!r}, which is not configured")
+                raise ValueError(
+                    f"names the provider {unknown!r} in model_routing.{prefix}, which is not configured."
+                    f"{suggestion(unknown, self.providers)}"
+                )
         if unknown := next((name for name in self.fallback_chain if name not in self.providers), None):
-            raise ValueError(f"fallback_chain names the provider {unknown!r}, which is not configured")
+            raise ValueError(
+                f"names the provider {unknown!r} in fallback_chain, which is not configured."
+                f"{suggestion(unknown, self.providers)}"
+            )
         return self
 
 
 def parse(section: Any, overlay: Overlay | None = None) -> ModelsConfig:
     """Returns the section merged with the shipped defaults and with the operator's rows, which take precedence in this
     order: rows, section, defaults. Raises pydantic's ValidationError when the result is not valid."""
-    given: dict[str, Any] = dict(section) if isinstance(section, dict) else {} if section is None else {"": section}
+    if section is not None and not isinstance(section, dict):
+        return ModelsConfig.model_validate(section)
+    given: dict[str, Any] = dict(section or {})
     if overlay is not None:
         given = overlay.apply_to(given)
     providers = given.get("providers") or {}
@@ -296,7 +339,7 @@ def _merge_shipped(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 MODELS: Section[ModelsConfig] = process_wide(
-    Section("models", lambda section: parse(section, overlay_now())), reset=Section.forget
+    Section("models", lambda section: parse(section, overlay_now()), ModelsConfig), reset=Section.forget
 )
 
 

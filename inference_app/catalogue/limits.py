@@ -139,6 +139,7 @@ PROVIDER_LIMITS: Mapping[str, Limits] = {
         signatures=False,
     ),
     "deepseek": Limits(stops=16, signatures=False),
+    "qwen": Limits(signatures=False),
     "gemini": Limits(stops=5),
     "groq": Limits(stops=4, signatures=False),
     "xai": Limits(signatures=False),

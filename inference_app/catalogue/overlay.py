@@ -20,6 +20,11 @@ def stored_key_name(provider: str) -> str:
     return f"the stored key of {provider}"
 
 
+def is_stored_key_name(name: str) -> bool:
+    """Returns True for a name that `stored_key_name` made."""
+    return name.startswith(stored_key_name(""))
+
+
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """The operator's rows: `providers`, `routes` and `aliases` in the form of the file, `prices` as (provider, model,
@@ -31,13 +36,19 @@ class Overlay:
     prices: Sequence[tuple[str, str, Mapping[str, float]]] = ()
 
     def apply_to(self, section: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the file's section with the rows merged into it; prices are left to `add_prices`."""
+        """Returns the file's section with the rows merged into it; prices are left to `add_prices`. What is no mapping
+        in the file is left for its validation to refuse."""
         given = dict(section)
         for name, rows in (("model_routing", self.routes), ("model_aliases", self.aliases)):
-            given[name] = {**(given.get(name) or {}), **rows}
-        providers = dict(given.get("providers") or {})
+            if isinstance(there := given.get(name) or {}, Mapping):
+                given[name] = {**there, **rows}
+        if not isinstance(there := given.get("providers") or {}, Mapping):
+            return given
+        providers = dict(there)
         for name, row in self.providers.items():
-            entry = {key: value for key, value in (providers.get(name) or {}).items() if not _is_replaced(key, row)}
+            if not isinstance(before := providers.get(name) or {}, Mapping):
+                continue
+            entry = {key: value for key, value in before.items() if not _is_replaced(key, row)}
             providers[name] = {**entry, **row}
         given["providers"] = providers
         return given

@@ -45,6 +45,13 @@ PROVIDERS: Mapping[str, Mapping[str, Any]] = {
             {"id": "deepseek-reasoner", "capabilities": ["text", "tools", "json_object", "reasoning"]},
         ],
     },
+    # Alibaba Cloud in China; its other regions have an address and keys of their own, so those need a `base_url`.
+    "qwen": {
+        "base_url": "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "api_key_env": "DASHSCOPE_API_KEY",
+        "default_model": "qwen-plus",
+        "models": ["qwen-plus", "qwen-max", "qwen-flash", "qwen3-coder-plus"],
+    },
     "openrouter": {
         "base_url": "https://openrouter.ai/api/v1",
         "api_key_env": "OPENROUTER_API_KEY",
@@ -111,7 +118,7 @@ MODEL_ROUTING: Mapping[str, tuple[str, ...]] = {
     "o4": ("openai", "openrouter"),
     "claude": ("anthropic", "openrouter"),
     "gemini": ("gemini", "openrouter"),
-    "qwen": ("ollama",),
+    "qwen": ("qwen", "ollama"),
     "codestral": ("ollama",),
     "llama": ("ollama",),
 }

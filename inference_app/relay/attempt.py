@@ -29,6 +29,7 @@ from inference_app.providers.provider_errors import ProviderError, parse_error
 from inference_app.providers.retry_policy import CALLER_FAULT_STATUSES, FAILOVER_FIRST_BYTE, Fault, asked_delay
 from inference_app.providers.upstreams import UPSTREAMS, Upstream
 from inference_app.relay.answer_forms import answer_from_events, events_from_answer
+from inference_app.relay.demo_provider import demo_response
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.response_body import ResponseBody, response_body
 from inference_app.relay.response_check import read_response
@@ -114,9 +115,7 @@ def _connecting_code(error: ConnectFailed) -> str:
 async def _send(
     upstream: Upstream, body: bytes, headers: Mapping[str, str], observer: StreamObserver | None, converted: bool
 ) -> UpstreamResponse:
-    response = await UPSTREAMS.client().post(
-        upstream.target(headers), body, connect_seconds=upstream.provider.timeout.connect
-    )
+    response = await _post(upstream, body, headers)
     opened: UpstreamResponse | None = None
     try:
         content = response_body(response)
@@ -133,6 +132,13 @@ async def _send(
         if opened is None:
             response.close()
     return opened
+
+
+async def _post(upstream: Upstream, body: bytes, headers: Mapping[str, str]) -> Response:
+    if upstream.provider.wire == "demo":
+        return await demo_response(body)
+    target, seconds = upstream.target(headers), upstream.provider.timeout.connect
+    return await UPSTREAMS.client().post(target, body, connect_seconds=seconds)
 
 
 async def _read_whole(

@@ -14,13 +14,16 @@ from urllib.parse import quote
 from core_app.header_pairs import HeaderPairs
 from core_app.lifecycle import process_wide
 from inference_app.catalogue.access import candidates_allowed, substitution_allowed
-from inference_app.catalogue.config import ModelsConfig, Wire
+from inference_app.catalogue.config import ModelsConfig, ProviderEntry, Wire
 from inference_app.catalogue.resolution import Candidate, Resolution, model_candidates
 from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.relay.converter import ConverterFactory, Converters
 from inference_app.request_kinds import CONVERTED, NATIVE, RequestKind, speaks
 from tenants_app.principal import Principal
+
+DEMO_WIRE: Wire = "openai-chat"
+"""The wire on which `inference_app.relay.demo_provider` answers."""
 
 MAX_REMEMBERED = 1024
 """Resolutions that are kept; clients may send any name."""
@@ -78,15 +81,28 @@ class Targets:
 
 def _target(config: ModelsConfig, candidate: Candidate, kind: RequestKind, converters: Converters) -> Target | None:
     provider = config.providers[candidate.provider]
-    if provider.wire == "demo" or not provider.usable:
+    if not provider.usable:
         return None
     native = NATIVE[kind]
+    if provider.wire == "demo":
+        return _demo_target(provider, candidate, kind, converters)
     if speaks(provider, native):
         return Target(candidate, kind, native, None)
     for wire in (provider.wire, *provider.also):
         if wire in converters:
             return Target(candidate, CONVERTED[wire], wire, converters[wire])
     return None
+
+
+def _demo_target(
+    provider: ProviderEntry, candidate: Candidate, kind: RequestKind, converters: Converters
+) -> Target | None:
+    """Returns the target of a model of the demo, which answers chat requests and nothing else."""
+    if provider.model(candidate.model) is None or kind in ("embeddings", "count_tokens"):
+        return None
+    if kind == "chat":
+        return Target(candidate, "chat", DEMO_WIRE, None)
+    return Target(candidate, "chat", DEMO_WIRE, converters[DEMO_WIRE]) if DEMO_WIRE in converters else None
 
 
 def _no_target_error(name: str, resolution: Resolution) -> ModelNotFound | NoProvider:

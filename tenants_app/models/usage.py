@@ -25,7 +25,7 @@ class UsageDay(models.Model):
     unpriced = models.PositiveBigIntegerField(default=0)
     estimated = models.BigIntegerField(default=0, db_default=0)
     """Number of requests whose usage is an estimate. Rows that an older version folded are not in it, so removing them
-    may make it negative, until `manage.py usage rebuild`."""
+    may make it negative, until `gateway usage rebuild`."""
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cached_tokens = models.PositiveBigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Key setup at start: seeds the keys of GATEWAY_API_KEYS, or creates the first key and administrator.
+"""Key setup at start: seeds the keys of GATEWAY_API_KEYS or creates the first one, and creates the administrator.
 
 Several processes may start at once, so each locks the row of tenant `default` before it looks for existing keys.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q
 
 from core_app import clock
 from core_app.database import write_transaction
@@ -32,10 +33,11 @@ SEEDED_NAME = "GATEWAY_API_KEYS"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """The first start's secrets, to be shown once. `admin_password` is `None` when a user `admin` already existed."""
+    """The first start's secrets, to be shown once. `api_key` is `None` when keys are set or exist, `admin_password`
+    when somebody administers the gateway already."""
 
     tenant_slug: str
-    api_key: str
+    api_key: str | None
     admin_username: str
     admin_password: str | None
 
@@ -63,15 +65,25 @@ def keys_seed(entries: Iterable[str]) -> None:
 
 
 def bootstrap_first_start() -> FirstStart | None:
-    """Creates a tenant, a key with all scopes and an administrator; returns `None` when any key is set or exists."""
-    if settings.GATEWAY_API_KEYS or ApiKey.objects.exists():
+    """Creates a key with all scopes, unless keys are set or exist, and a user `admin`, unless there is a superuser;
+    returns `None` when it created nothing."""
+    if not _lacks_key() and not _lacks_administrator():
         return None
     with write_transaction():
         tenant = _lock_default_tenant()
-        if ApiKey.objects.exists():
-            return None
-        issued = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES)
-        return FirstStart(tenant.slug, issued.secret, ADMIN_USER, _create_administrator(tenant))
+        # Of several processes that start at once the first one creates both.
+        key = api_key_issue(tenant=tenant, name="first key", scopes=SCOPES).secret if _lacks_key() else None
+        password = _create_administrator(tenant) if _lacks_administrator() else None
+    return None if key is None and password is None else FirstStart(tenant.slug, key, ADMIN_USER, password)
+
+
+def _lacks_key() -> bool:
+    return not settings.GATEWAY_API_KEYS and not ApiKey.objects.exists()
+
+
+def _lacks_administrator() -> bool:
+    """Returns True without a superuser. A user `admin` who is none was made so by somebody."""
+    return not User.objects.filter(Q(is_superuser=True) | Q(username=ADMIN_USER)).exists()
 
 
 def gateway_user_ensure() -> None:
@@ -132,9 +144,7 @@ def _lock_default_tenant() -> Tenant:
     return Tenant.objects.select_for_update().get(slug=DEFAULT_TENANT)
 
 
-def _create_administrator(tenant: Tenant) -> str | None:
-    if User.objects.filter(username=ADMIN_USER).exists():
-        return None
+def _create_administrator(tenant: Tenant) -> str:
     password = secrets.token_urlsafe(15)
     User.objects.create_superuser(ADMIN_USER, password=password, tenant=tenant, scopes=list(SCOPES))
     audit_record(actor=SYSTEM, action="user.create", target=ADMIN_USER, tenant_id=tenant.id)

@@ -169,7 +169,7 @@ async def read_everything(client: CheckingClient) -> None:
         assert (await client.get(f"/v1/usage?groupBy={groups}")).json["usage"] != []
     await client.get("/v1/sessions/one/events?format=json")
     await client.get("/v1/sessions/one/events?format=json&since=99999&limit=1")
-    for probe in ("/healthz", "/readyz", "/metrics"):
+    for probe in ("/", "/healthz", "/readyz", "/metrics"):
         assert (await client.get(probe)).status == 200
 
 

@@ -61,7 +61,7 @@ def test_a_gateway_that_is_well_is_told_so() -> None:
     code, text = run_doctor()
     assert code == 0
     assert "WRONG" not in text
-    assert len(text.splitlines()) == len(list(doctor.findings())) == 20
+    assert len(text.splitlines()) == len(list(doctor.findings())) == 21
 
 
 def test_the_same_is_printed_as_json() -> None:

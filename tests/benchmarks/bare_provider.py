@@ -1,7 +1,7 @@
 """A model provider as fast as Python allows: a raw protocol that serves chat completions, whole and streamed.
 
 `python -m tests.benchmarks.bare_provider PORT`. A stream has EVENTS events, each written in an iteration of the loop of
-its own; for the model `paced` they are PACE_SECONDS apart, as from a real model. A stream of the model `long` has
+its own; for the model `pace_acts` they are PACE_SECONDS apart, as from a real model. A stream of the model `long` has
 LONG_EVENTS; one of the model `idle` stays open after its first event.
 """
 
@@ -71,7 +71,7 @@ class Provider(asyncio.Protocol):
         else:
             self.transport.write(STREAM)
             self.left = LONG_EVENTS if b'"model":"long"' in body else EVENTS
-            self.pace = PACE_SECONDS if b'"model":"paced"' in body else 0.0
+            self.pace = PACE_SECONDS if b'"model":"pace_acts"' in body else 0.0
             self.event()
 
     def event(self) -> None:

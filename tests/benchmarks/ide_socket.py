@@ -28,7 +28,7 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Measured:
-    """Tokens per second without a pause, and the seconds that each paced token took."""
+    """Tokens per second without a pause, and the seconds that each pace_acts token took."""
 
     rate: float
     seconds: list[float]
@@ -68,7 +68,7 @@ async def session_create(server: GatewayProcess) -> str:
 
 
 async def tokens(address: str) -> Measured:
-    """Asks for a warm-up, for the rate and for paced tokens."""
+    """Asks for a warm-up, for the rate and for pace_acts tokens."""
     async with (
         asyncio.timeout(PATIENCE),
         connect(address, compression=None, proxy=None, max_size=None, max_queue=None) as socket,

@@ -26,7 +26,7 @@ from tests.stack.process import GatewayProcess
 ROUNDS, SECONDS, WARM_SECONDS = 3, 1.0, 1.0
 CONNECTIONS = (1, 32, 256)
 PACED_CONNECTIONS, PACED_SECONDS = (32, 256), 2.5
-"""A paced stream lasts two seconds."""
+"""A pace_acts stream lasts two seconds."""
 
 AT = 32
 """Connections of the long streams, which show the cost of an event."""
@@ -41,7 +41,7 @@ models:
       api_key: none
       models:
         - {{id: m, price: &price {{input: 1, output: 2}}}}
-        - {{id: paced, price: *price}}
+        - {{id: pace_acts, price: *price}}
         - {{id: long, price: *price}}
         - idle
   defaults:
@@ -90,7 +90,7 @@ async def compare(
         ("answers", body_of(stream=False), CONNECTIONS, SECONDS, 0.4),
         ("streams", body_of(stream=True), CONNECTIONS, SECONDS, 0.8),
         ("streams of 500 events", body_of(stream=True, model=b"long"), (AT,), SECONDS, None),
-        ("streams at a model's pace", body_of(stream=True, model=b"paced"), PACED_CONNECTIONS, PACED_SECONDS, 0.8),
+        ("streams at a model's pace", body_of(stream=True, model=b"pace_acts"), PACED_CONNECTIONS, PACED_SECONDS, 0.8),
     ):
         for connections in all_connections:
             at = f"{kind}, {connections} connections"

@@ -23,8 +23,9 @@ from django.core.management import execute_from_command_line
 PROMPT = re.compile(r"count (\d+)(?: at (\d+))?")
 
 
-def stamped_stream(script: Any, pause: float) -> Callable[..., AsyncIterator[Any]]:
+def stamped_stream(script: Any, delay_ms: float | None) -> Callable[..., AsyncIterator[Any]]:
     """Replaces the script of the demo's stream; keeps to its schedule however long emitting a word takes."""
+    pause = (delay_ms or 0.0) / 1000
 
     async def stream(messages: Any, info: Any) -> AsyncIterator[Any]:
         from pydantic_ai.models.function import DeltaThinkingPart
@@ -50,7 +51,8 @@ def main() -> None:
     django.setup()
     from agents_app import demo
 
-    demo._stream_function = stamped_stream
+    replaced: Any = demo
+    replaced._stream_function = stamped_stream
     execute_from_command_line([sys.argv[0], *(sys.argv[1:] or ["serve"])])
 
 

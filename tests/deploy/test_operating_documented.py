@@ -26,22 +26,24 @@ OF_DJANGO = {"createsuperuser", "changepassword", "runserver"}
 
 
 def commands() -> Iterator[list[str]]:
-    """Returns every `manage.py …` of the pages, split as a shell does; names in capitals stand for values."""
-    for found in re.findall(r"manage\.py ([a-z]+[^`\n|;]*)", PAGES):
-        yield shlex.split(found)
+    """Returns every command `gateway …` of the pages, split as a shell does; names in capitals stand for values."""
+    for found in re.findall(
+        r"(?:`(?:docker compose exec \w+ )?|^\.venv/bin/| web |bin/)gateway ([a-z]+[^`\n|;]*)", PAGES, re.MULTILINE
+    ):
+        yield shlex.split(found.partition("   #")[0])
 
 
 def test_every_documented_command_takes_the_documented_arguments() -> None:
     known = get_commands()
     found = list(commands())
-    assert {"serve", "worker", "prepare", "doctor", "retention", "export", "erase", "apikey"} <= {c[0] for c in found}
+    assert {"serve", "worker", "prepare", "doctor", "retention", "export", "erase", "key"} <= {c[0] for c in found}
     for name, *arguments in found:
         if name in OF_DJANGO:
             assert name in known
             continue
         app = known[name]
         assert isinstance(app, str)
-        parser = load_command_class(app, name).create_parser("manage.py", name)
+        parser = load_command_class(app, name).create_parser("gateway", name)
         _, unknown = parser.parse_known_args([word for word in arguments if not word.isspace()])
         # A sentence may go on behind a bare command; behind an option it may not.
         assert not [word for word in unknown if word.startswith("-")], (name, arguments)

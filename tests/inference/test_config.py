@@ -12,11 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from core_app import config_file
+from core_app.config_faults import fault_sentence
 from core_app.config_file import ConfigurationError
 from inference_app.catalogue.config import MODELS, models_config, parse
 
 SHIPPED = {
-    "openai", "anthropic", "deepseek", "openrouter", "gemini", "mistral", "groq", "xai", "together", "azure",
+    "openai", "anthropic", "deepseek", "qwen", "openrouter", "gemini", "mistral", "groq", "xai", "together", "azure",
     "ollama", "vllm", "lmstudio", "demo",
 }  # fmt: skip
 
@@ -134,7 +135,7 @@ def test_a_key_is_read_from_the_environment_when_it_is_needed(monkeypatch: Any) 
 def test_a_fault_is_a_sentence_that_names_its_path(section: Any, path: str) -> None:
     with pytest.raises(ValidationError) as raised:
         parse(section)
-    said = config_file.fault_sentence(raised.value, file="gateway.yaml", section="models")
+    said = fault_sentence(raised.value, file="gateway.yaml", section="models")
     assert said.startswith(f"gateway.yaml: {path}")
     assert said.endswith(".")
     assert "sk-123" not in said

@@ -86,5 +86,5 @@ def test_runserver_without_daphne_says_what_to_run() -> None:
         [sys.executable, "-c", code], cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 1
-    assert "run 'manage.py serve'" in result.stderr
+    assert "run 'gateway serve'" in result.stderr
     assert "Traceback" not in result.stderr

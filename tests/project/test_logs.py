@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -15,8 +16,10 @@ from django.core.exceptions import SuspiciousOperation
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
+from core_app.jsontext import encode_text
 from core_app.log_lines import log_fast
 from core_app.visible_text import is_hidden
+from edge_app.gate.request import GateRequest
 from gateway_project.observability import logs
 
 SECRET = "agw_9fJ3kLmN2pQrStUvWxYz0123456789abcdefghijk"
@@ -118,10 +121,33 @@ def test_lines_of_requests_are_written_when_the_process_ends(stderr: io.StringIO
 def test_a_line_of_a_request_is_rendered_for_people_too(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> None:
     monkeypatch.setattr("sys.stderr", stderr)
     logs.configure({"level": "INFO", "format": "console"})
-    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200, token=SECRET)
-    assert "request" in stderr.getvalue()
-    assert "status" in stderr.getvalue()
-    assert SECRET not in stderr.getvalue()
+    fields = {"method": "POST", "path": "/v1/sessions", "status": 400, "ms": 3.3, "tenant": "default"}
+    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", **fields, request_id="req_1", token=SECRET)
+    line = stderr.getvalue()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 400 POST /v1/sessions 3 ms default req_1 token=\[redacted\]\n", line), line
+    structlog.get_logger("gateway.test").warning("provider_refused", provider="deepseek")
+    other = stderr.getvalue().removeprefix(line)
+    assert re.match(r"\d\d:\d\d:\d\d \[warning\] provider_refused", other), other
+
+
+@pytest.mark.parametrize(
+    ("status", "level"), [(200, "info"), (404, "info"), (500, "error"), (502, "warning"), (503, "warning")]
+)
+def test_a_request_that_the_gateway_failed_is_no_information_only(stderr: io.StringIO, status: int, level: str) -> None:
+    request = GateRequest({"type": "http", "method": "GET", "path": "/v1/models", "headers": []}, "req_1")
+    request.status = status
+    request.log()
+    logging.getLogger().handlers[0].flush()
+    line = json.loads(stderr.getvalue())
+    assert (line["status"], line["level"]) == (status, level)
+
+
+def test_lines_of_requests_and_others_have_one_form(stderr: io.StringIO) -> None:
+    log_fast(logging.getLogger("gateway.access"), logging.INFO, "request", status=200)
+    structlog.get_logger("gateway.test").info("later", value=1)
+    logging.getLogger("foreign").warning("one more")
+    lines = stderr.getvalue().splitlines()
+    assert all(line == encode_text(json.loads(line)) for line in lines)
 
 
 def test_a_503_is_said_by_its_cause_and_not_by_django_too(stderr: io.StringIO) -> None:

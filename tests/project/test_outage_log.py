@@ -22,6 +22,11 @@ def record(name: str, text: str, error: BaseException | None = None) -> logging.
     return logging.LogRecord(name, logging.ERROR, "", 0, text, None, info)
 
 
+def told(record: logging.LogRecord) -> tuple[str, str, str]:
+    """Returns the name of the event, its cause and its advice."""
+    return record.getMessage(), str(record.__dict__["cause"]), str(record.__dict__["advice"])
+
+
 def away(text: str = "Error 111 connecting to 127.0.0.1:6379.") -> logging.LogRecord:
     return record("channels_redis.pubsub", "Unexpected exception in receive task", RedisAway(text))
 
@@ -29,7 +34,7 @@ def away(text: str = "Error 111 connecting to 127.0.0.1:6379.") -> logging.LogRe
 def test_a_redis_that_is_away_is_one_line_without_a_traceback() -> None:
     outages, first = OutageFilter(), away()
     assert outages.filter(first)
-    assert first.getMessage() == f"{REDIS_ADVICE} (ConnectionError: Error 111 connecting to 127.0.0.1:6379.)"
+    assert told(first) == ("redis_away", "ConnectionError: Error 111 connecting to 127.0.0.1:6379.", REDIS_ADVICE)
     assert (first.exc_info, first.levelname) == (None, "WARNING")
     assert not outages.filter(away())
 
@@ -50,7 +55,8 @@ def test_every_library_that_misses_postgresql_says_the_same_once() -> None:
     chained.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly\nDETAIL: more")
     listener = record("procrastinate.worker.legs", "Side task listener failed with exception", chained)
     assert outages.filter(listener)
-    assert listener.getMessage() == f"{POSTGRESQL_ADVICE} (OperationalError: server closed the connection unexpectedly)"
+    cause = "OperationalError: server closed the connection unexpectedly"
+    assert told(listener) == ("postgresql_away", cause, POSTGRESQL_ADVICE)
     assert not outages.filter(record("psycopg.pool", "discarding closed connection: <Connection [BAD] at 0x7f>"))
     assert not outages.filter(record("psycopg.pool", "error connecting in 'pool-1': connection failed"))
 

@@ -114,7 +114,8 @@ def test_a_first_start_shows_a_key_that_works_and_stops_without_an_error(served_
     code, log = served_process.stop()
     assert code == 0
     assert key[0] not in log
-    assert '"level": "error"' not in log
+    assert '"level":"info"' in log
+    assert '"level":"error"' not in log
 
 
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Deployment:
             "CALLBACK_ALLOW_PRIVATE": "true",
             "LEASE_SECONDS": LEASE_SECONDS,
             "SWEEP_SECONDS": "0.3",
+            "DEMO_DELAY_MS": "0",
             **self.settings,
         }
         return base | {f"GATEWAY_{name}": value for name, value in gateway.items()}

@@ -45,7 +45,7 @@ async def test_a_port_in_use_is_refused_in_one_sentence(process: Callable[..., G
         server.spawn()
         assert await server.wait_exit() == 1
     assert output_lines(server) == [
-        f"CommandError: Port {server.port} on 127.0.0.1 is in use; GATEWAY_PORT names another.",
+        f"Port {server.port} on 127.0.0.1 is in use; set GATEWAY_PORT to another.",
     ]
 
 

@@ -90,14 +90,14 @@ def test_one_key_cannot_be_of_two_tenants() -> None:
 def test_the_first_start_makes_a_tenant_a_key_and_an_administrator() -> None:
     first = bootstrap_first_start()
     assert first is not None
-    assert principal_for_secret(first.api_key).scopes == frozenset(SCOPES)
+    assert principal_for_secret(str(first.api_key)).scopes == frozenset(SCOPES)
     admin = User.objects.get(username=first.admin_username)
     assert admin.is_superuser
     assert admin.tenant is not None
     assert admin.tenant.slug == "default"
     assert first.admin_password is not None
     assert admin.check_password(first.admin_password)
-    assert first.api_key not in repr(first)
+    assert str(first.api_key) not in repr(first)
     assert first.admin_password not in repr(first)
 
 
@@ -107,10 +107,23 @@ def test_the_second_start_makes_nothing() -> None:
     assert (Tenant.objects.count(), ApiKey.objects.count(), User.objects.count()) == (1, 1, 1)
 
 
-def test_a_start_with_seeded_keys_makes_nothing_of_its_own(settings: Any) -> None:
+def test_a_start_with_seeded_keys_makes_an_administrator_and_no_key(settings: Any) -> None:
     settings.GATEWAY_API_KEYS = ["one"]
+    first = bootstrap_first_start()
+    assert first is not None
+    assert (first.api_key, first.admin_username) == (None, "admin")
+    assert User.objects.get(username="admin").check_password(str(first.admin_password))
+    assert not ApiKey.objects.exists()
     assert bootstrap_first_start() is None
-    assert not Tenant.objects.exists()
+
+
+def test_who_has_a_superuser_or_took_admin_from_being_one_gets_no_other(settings: Any) -> None:
+    settings.GATEWAY_API_KEYS = ["one"]
+    operator = User.objects.create_superuser("operator", password="of-the-operator")
+    assert bootstrap_first_start() is None
+    operator.delete()
+    User.objects.create_user("admin", password="not-any-more")
+    assert bootstrap_first_start() is None
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""`manage.py restored`: tells the gateway that the database has former data now, where it cannot notice by itself.
+"""`gateway restored`: tells the gateway that the database has former data now, where it cannot notice by itself.
 
 It notices failovers, restored dumps and backups, recoveries and crashes. It does not notice rows that were put into the
 tables it serves, and a copy of a stopped PostgreSQL's files that replaced them.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from core_app.command import GatewayCommand
 from events_app.incarnation import incarnation_restored
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Begins a generation: clients that saw events which are not in the database are told so."
 
     def handle(self, *args: Any, **options: Any) -> None:

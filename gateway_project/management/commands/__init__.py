@@ -1,1 +1,1 @@
-"""`manage.py serve`, `worker`, `prepare`, `doctor`, `backup`, `reseal` and `runserver`."""
+"""The commands that start processes and keep data: serve, worker, prepare, doctor, backup, restore, reseal."""

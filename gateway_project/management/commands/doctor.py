@@ -1,4 +1,4 @@
-"""`manage.py doctor`: prints a line per check, and ends with exit code 1 when one is wrong.
+"""`gateway doctor`: prints a line per check, and ends with exit code 1 when one is wrong.
 
 Warnings do not change the exit code. `--json` prints the same as one JSON document.
 """
@@ -10,17 +10,19 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from gateway_project.operations.doctor import Finding, findings
+from core_app.command import GatewayCommand
+from gateway_project.operations.doctor import findings
+from gateway_project.operations.finding import Finding
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   "}
 
 
-class Command(BaseCommand):
-    help = "Checks everything that the gateway needs, and says what is wrong."
-    # It runs the checks of the settings itself, and prints their messages.
-    requires_system_checks = ()
+class Command(GatewayCommand):
+    help = "Checks everything that the gateway needs, and says what is wrong. It changes and creates nothing."
+    # Missing data is one of its findings.
+    needs_data = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON document")

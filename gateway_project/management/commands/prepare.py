@@ -1,4 +1,4 @@
-"""`manage.py prepare`: the part of a start before serving: migrations, then keys.
+"""`gateway prepare`: the part of a start before serving: migrations, then keys.
 
 For deployments that do this as a step of its own before any process starts. `serve` does the same by itself, so this
 command is never needed, and running it twice changes nothing.
@@ -10,17 +10,17 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import CommandError
 
-from gateway_project.configuration.checks import TAG
+from core_app.command import GatewayCommand
 from gateway_project.management.commands.serve import prepare, reach_database
 from gateway_project.process.announcement import first_secrets
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Applies migrations, seeds GATEWAY_API_KEYS or issues the first key, and ends."
-    requires_system_checks = (TAG,)
+    needs_data = False
+    checks_settings = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -28,7 +28,5 @@ class Command(BaseCommand):
             first = prepare()
         except ImproperlyConfigured as refusal:
             raise CommandError(str(refusal)) from None
-        except DatabaseError as error:
-            raise CommandError(f"The database cannot be used: {type(error).__name__}.") from None
         lines = ["The database has this version's schema; the keys are those of the settings."]
         self.stdout.write("\n".join(lines + (first_secrets(first) if first is not None else [])))

@@ -1,4 +1,4 @@
-"""`manage.py reseal`: seals every secret under the present GATEWAY_SECRET_KEY, as a step of its rotation."""
+"""`gateway reseal`: seals every secret under the present GATEWAY_SECRET_KEY, as a step of its rotation."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from gateway_project.configuration.checks import TAG
+from core_app.command import GatewayCommand
 from gateway_project.operations.secret_rotation import secrets_reseal
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Seals secrets under the present GATEWAY_SECRET_KEY that are under one of GATEWAY_SECRET_KEY_FALLBACKS."
-    requires_system_checks = (TAG,)
+    checks_settings = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count them")

@@ -28,7 +28,7 @@ except ModuleNotFoundError:
         def handle(self, *args: Any, **options: Any) -> None:
             raise CommandError(
                 "runserver needs daphne, which is installed for development only (requirements-dev.lock):"
-                " run 'manage.py serve'."
+                " run 'gateway serve'."
             )
 
 else:

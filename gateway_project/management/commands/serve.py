@@ -1,4 +1,4 @@
-"""`manage.py serve`: migrates, seeds keys and serves.
+"""`gateway serve`: migrates, seeds keys and serves.
 
 1. check the settings, 2. open the ports, 3. reach the database, 4. take the lock where only one process may serve,
 5. apply migrations and read the configuration, 6. seed keys or issue the first ones, 7. serve, and print the addresses.
@@ -13,13 +13,15 @@ import time
 from importlib import import_module
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from gateway_project.configuration.checks import TAG
+from core_app.command import GatewayCommand
+from core_app.database_files import database_reason
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.process.announcement import announcement, first_secrets
@@ -27,6 +29,8 @@ from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.process_lock import AlreadyServed, lock_deployment
 from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 from tenants_app.services import FirstStart, bootstrap_first_start, gateway_user_ensure, keys_seed
+
+logger = structlog.get_logger("gateway.serve")
 
 _DATABASE_SERVER = "gateway_project.process.database_server"
 MIGRATION_KEY = 0x6D69677261746573
@@ -36,10 +40,16 @@ MIGRATION_PAUSE_SECONDS = 0.2
 """Pause of a process that waits for another's migrations."""
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Serves the gateway: HTTP, SSE and WebSocket, and with GATEWAY_RUNNER=inline the runs too."
+    needs_data = False
     # The other checks load every URL and model admin, which a start does not need; CI runs them all.
-    requires_system_checks = (TAG,)
+    checks_settings = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        # `gateway_project.command_line` has put them into the settings.
+        parser.add_argument("--host", help="address to listen on; takes precedence over GATEWAY_HOST")
+        parser.add_argument("--port", help="port to listen on; takes precedence over GATEWAY_PORT")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -51,7 +61,7 @@ class Command(BaseCommand):
         except (PortTaken, AlreadyServed, ImproperlyConfigured) as refusal:
             raise CommandError(str(refusal)) from None
         except DatabaseError as error:
-            raise CommandError(f"The database cannot be used: {_first_line(error)}") from None
+            raise CommandError(f"The database cannot be used: {database_reason(error)}") from None
 
         def announce() -> None:
             self.stdout.write(announcement(first))
@@ -101,8 +111,10 @@ def prepare() -> FirstStart | None:
 
 def migrate() -> None:
     """Applies missing migrations; of several processes that start at once on PostgreSQL only one does."""
-    if not migrations_missing():
+    missing = migrations_missing()
+    if not missing:
         return
+    logger.info("migrations_applied", count=missing)
     if connection.vendor != "postgresql":
         call_command("migrate", interactive=False, verbosity=0)
         return
@@ -120,7 +132,3 @@ def migrate() -> None:
 def _lock_migrations(cursor: Any) -> bool:
     cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_KEY])
     return bool(cursor.fetchone()[0])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

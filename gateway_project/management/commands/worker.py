@@ -1,4 +1,4 @@
-"""`manage.py worker`: runs the legs that web processes with GATEWAY_RUNNER=worker queue.
+"""`gateway worker`: runs the legs that web processes with GATEWAY_RUNNER=worker queue.
 
 It stops as `serve` does: after SIGTERM it takes no further job, lets running legs end within GATEWAY_DRAIN_SECONDS and
 hands the others over. /healthz and /readyz are served at GATEWAY_WORKER_PORT.
@@ -12,10 +12,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import CommandError
 
-from gateway_project.configuration.checks import TAG
+from core_app.command import GatewayCommand
 from gateway_project.configuration.startup_file import configuration_check
 from gateway_project.http.health import migrations_missing
 from gateway_project.management.commands.serve import reach_database
@@ -23,9 +22,10 @@ from gateway_project.process.lifecycle import GATEWAY
 from gateway_project.process.server import GatewayServer, PortTaken, abandon_process, bind_sockets, server_config
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Runs sessions that web processes (GATEWAY_RUNNER=worker) queue. Needs PostgreSQL and Redis."
-    requires_system_checks = (TAG,)
+    needs_data = False
+    checks_settings = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.GATEWAY_RUNNER != "worker":
@@ -40,10 +40,8 @@ class Command(BaseCommand):
             missing = migrations_missing()
         except PortTaken as refusal:
             raise CommandError(str(refusal)) from None
-        except DatabaseError:
-            raise CommandError("The database cannot be used: GATEWAY_DATABASE_URL.") from None
         if missing:
-            raise CommandError(f"{missing} migrations are not applied; run 'manage.py prepare' or start a web process.")
+            raise CommandError(f"{missing} migrations are not applied; run 'gateway prepare' or start a web process.")
         try:
             configuration_check()
         except ImproperlyConfigured as refusal:

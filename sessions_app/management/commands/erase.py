@@ -1,11 +1,12 @@
-"""`manage.py erase session|end-user|tenant`: the erasure services on the command line."""
+"""`gateway erase session|end-user|tenant`: the erasure services on the command line."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from core_app.command import GatewayCommand
 from core_app.errors import Conflict, SessionNotFound
 from sessions_app.services.erasure import end_user_erase, session_erase, tenant_erase
 from tenants_app.models import Tenant
@@ -13,7 +14,7 @@ from tenants_app.models import Tenant
 ACTOR = "command:erase"
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Erases a session, what one end user said, or all sessions of a tenant. The ledger and the audit stay."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         if what != "tenant" and not name:
             raise CommandError(f"'erase {what}' needs the {what}'s id.")
         target = f"the tenant {tenant!r}" if what == "tenant" else f"the {what} {name!r} of {tenant!r}"
-        if not yes and input(f"Erase {target} for good? Type 'erase' to go on: ") != "erase":
+        if not yes and not self.confirm(f"Erase {target} for good?", word="erase"):
             raise CommandError("Nothing was erased.")
         try:
             self.stdout.write(self._erase(what, name or "", owner))

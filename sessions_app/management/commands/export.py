@@ -1,18 +1,19 @@
-"""`manage.py export`: writes a tenant's sessions, responses and conversations to standard output, as lines of JSON."""
+"""`gateway export`: writes a tenant's sessions, responses and conversations to standard output, as lines of JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from core_app.command import GatewayCommand
 from core_app.errors import Conflict
 from sessions_app.dependents import DEPENDENTS
 from sessions_app.export import session_export, sessions_of
 from tenants_app.models import Tenant
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Writes sessions with their runs, messages and events, responses and conversations as JSON lines."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,6 +25,8 @@ class Command(BaseCommand):
         owner = Tenant.objects.filter(slug=tenant).first()
         if owner is None:
             raise CommandError(f"There is no tenant {tenant!r}.")
+        # Standard output has the export alone.
+        self.stderr.write(f"Sessions of tenant {tenant}:")
         try:
             for found in sessions_of(owner.pk, session_id=session, end_user=end_user):
                 for line in session_export(found):

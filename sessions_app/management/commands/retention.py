@@ -1,16 +1,17 @@
-"""`manage.py retention`: runs one round of retention, for one tenant or all."""
+"""`gateway retention`: runs one round of retention, for one tenant or all."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from core_app.command import GatewayCommand
 from sessions_app.services.retention import retention_apply, retention_apply_all
 from tenants_app.models import Tenant
 
 
-class Command(BaseCommand):
+class Command(GatewayCommand):
     help = "Removes what is older than tenants keep it (GATEWAY_RETENTION_*_DAYS and the tenants' own settings)."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,1 +1,1 @@
-"""The commands `apikey` and `usage`."""
+"""The commands about tenants, keys, people and usage."""

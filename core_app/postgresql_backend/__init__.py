@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend with a quick answer while the server is away."""
