@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gateway_project.configuration.channels import channel_layer
 from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
 
@@ -21,9 +22,9 @@ GATEWAY_PORT = env.int("PORT", 4000)
 GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
-# The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
 # The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.
 GATEWAY_CELL = env.str("CELL", "")
+# The address at which others reach this gateway; the `resultUrl` of callbacks begins with it.
 GATEWAY_PUBLIC_URL = env.str("PUBLIC_URL", "") or f"http://{GATEWAY_HOST}:{GATEWAY_PORT}"
 GATEWAY_DATA_DIR = data_directory()
 GATEWAY_CONFIG = Path(env.str("CONFIG", str(BASE_DIR / "config" / "gateway.yaml")))
@@ -361,25 +362,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     ),
 }
 
-_YEARS = 10 * 365 * 86_400
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": (
-        {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            # A frozen Redis must fail a send, not hold every later one behind its lock.
-            "CONFIG": {
-                "hosts": [{"address": GATEWAY_REDIS_URL, "socket_timeout": 5, "socket_connect_timeout": 2}],
-                "prefix": "gateway",
-            },
-        }
-        if GATEWAY_REDIS_URL
-        else {
-            "BACKEND": "events_app.layer.LocalChannelLayer",
-            # With the defaults one old message removes the hub from all its groups.
-            "CONFIG": {"expiry": _YEARS, "group_expiry": _YEARS, "capacity": 10_000},
-        }
-    )
-}
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": channel_layer(GATEWAY_REDIS_URL)}
 
 # --- REST --------------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {

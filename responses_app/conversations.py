@@ -6,6 +6,7 @@ the transaction of its end; of two that run at a time, the one that ends first c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from responses_app.errors import ConversationNotFound
 from responses_app.items import Json, Page, list_of, listed_items
 from responses_app.models import Conversation, ConversationItem
 from tenants_app.principal import Principal
+
+_PREFIX = re.compile(r"([a-z]{1,4})_")
 
 MAX_ITEMS = 20
 """Items that one request may add, as the API says."""
@@ -190,7 +193,9 @@ def metadata_check(metadata: Any) -> dict[str, str]:
 
 def _with_own_id(item: Json, taken: set[str]) -> Json:
     if item["id"] in taken:
-        item = {**item, "id": new_id(item["id"].partition("_")[0][:4] or "item")}
+        known = _PREFIX.match(item["id"])
+        prefix = known[1] if known is not None else "item"
+        item = {**item, "id": new_id(prefix)}
     taken.add(item["id"])
     return item
 

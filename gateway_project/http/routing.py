@@ -96,6 +96,12 @@ def face_templates(face: Face) -> Iterator[str]:
     yield from (template for template in templates_of(face.urls) if not template.startswith(pages))
 
 
+def socket_templates(face: Face) -> set[str]:
+    """Returns the path templates of a face's sockets. Such a path may be another face's over HTTP."""
+    sockets = (route for route in face.consumers if route.protocol == "websocket")
+    return {template for route in sockets for template in route.templates or templates_of([route.pattern()])}
+
+
 def untraced_paths(served: Sequence[Face]) -> frozenset[str]:
     """Returns the exact paths of the routes that have no span."""
     return frozenset(f"/{route.path}" for face in served for route in face.consumers if not route.traced)

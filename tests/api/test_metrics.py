@@ -13,7 +13,7 @@ from edge_app.gate import PathTable
 from edge_app.http.body_budget import BODIES, FREE_BYTES
 from gateway_project.asgi import probes
 from gateway_project.http.faces import faces
-from gateway_project.http.routing import face_templates, route_templates
+from gateway_project.http.routing import face_templates, route_templates, socket_templates
 from gateway_project.process import connections
 from tests.api.contract import CheckingClient
 from tests.conftest import Caller, caller
@@ -154,7 +154,9 @@ def test_a_route_is_found_by_its_words() -> None:
 def test_every_template_is_a_path_of_its_face() -> None:
     paths = PathTable(faces())
     for face in faces():
-        assert [template for template in face_templates(face) if paths.find(template).face is not face] == []
+        sockets = socket_templates(face)
+        found = {template: paths.find(template, socket=template in sockets).face for template in face_templates(face)}
+        assert [template for template, owner in found.items() if owner is not face] == []
 
 
 async def test_a_worker_has_metrics_of_its_own(gateway: GatewayHarness, owner: Caller) -> None:

@@ -18,7 +18,7 @@ from tools_app.signing import result_token, token_hash
 
 ROOT = Path(django_settings.BASE_DIR)
 PRODUCT = ("core_app", "tenants_app", "admin_app", "events_app", "edge_app", "inference_app", "tools_app", "agents_app",
-           "sessions_app", "faces", "gateway_project")  # fmt: skip
+           "sessions_app", "responses_app", "faces", "gateway_project")  # fmt: skip
 
 NOT_STORED = {"chatcmpl"}
 """Prefixes of ids that are in responses only: OpenAI's, whose length is not the gateway's to choose."""
@@ -30,6 +30,7 @@ RANDOM_ELSEWHERE = {
     "core_app/ids.py": "makes them",
     "gateway_project/configuration/environment.py": "the secret key, which never leaves the machine",
     "tenants_app/services/bootstrap.py": "a person's password",
+    "tenants_app/management/commands/user.py": "a person's password",
     "inference_app/providers/state_sync.py": "the name of this process in Redis",
     "inference_app/relay/observers.py": "the name of this process in the ledger",
     "events_app/webhooks/signing.py": "a signing secret in the form of Standard Webhooks, which is never sent",

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from edge_app.face import Face
 from gateway_project.http.faces import faces
-from gateway_project.http.routing import face_templates
+from gateway_project.http.routing import face_templates, socket_templates
 from gateway_project.openapi import document
 
 UNDOCUMENTED = "/v1/responses/"
@@ -24,7 +24,9 @@ def test_every_package_of_the_list_is_a_face_and_an_app() -> None:
 
 
 def test_no_two_faces_have_the_same_path() -> None:
-    counts = Counter(template for face in faces() for template in set(face_templates(face)))
+    counts = Counter(
+        (template, template in socket_templates(face)) for face in faces() for template in set(face_templates(face))
+    )
     assert [template for template, count in counts.items() if count > 1] == []
 
 

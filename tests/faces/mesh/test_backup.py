@@ -19,6 +19,8 @@ def data(tmp_path: Path) -> Path:
     (data / "artifacts" / "1" / "kept").write_bytes(b"\x00bytes")
     with closing(sqlite3.connect(data / backup.DATABASE)) as file:
         file.execute("CREATE TABLE events_app_incarnation (n INTEGER, identity TEXT)")
+        for table in backup.COUNTED:
+            file.execute(f"CREATE TABLE {table} (n INTEGER)")
     return data
 
 
