@@ -175,6 +175,11 @@ async def _await_end(process: Process) -> None:
 
 
 async def _end(process: Process) -> None:
+    # asyncio waits for the end of the pipes, too, which a program that wrote more than was read does not come to.
+    for descriptor in (0, 1, 2):
+        pipe = process._transport.get_pipe_transport(descriptor)  # type: ignore[attr-defined]  # asyncio has no public way
+        if pipe is not None:
+            pipe.close()
     try:
         async with asyncio.timeout(END_SECONDS):
             await process.wait()
