@@ -15,6 +15,7 @@ from core_app.errors import BadRequest, Unprocessable, UpstreamError
 from core_app.ids import new_id
 from core_app.sealing import seal, unseal
 from inference_app.relay import Envelope
+from inference_app.relay.body_fields import Value
 from responses_app.items import Json, input_items, listed_items, output_text
 
 MARK = "gwc1."
@@ -54,6 +55,11 @@ def compaction_answer(tenant_id: int, items: Sequence[Any], response: Mapping[st
         "output": [*said, {"type": "compaction", "id": new_id("cmp"), "encrypted_content": sealed}],
         "usage": response.get("usage"),
     }
+
+
+def may_hold_compactions(given: Value) -> bool:
+    """True if `input` may have compactions of this gateway. It is searched where it is, because it may be large."""
+    return MARK.encode() in bytes(memoryview(given))
 
 
 def compactions_open(items: bytes, tenant_id: int) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from core_app import database
 from inference_app.relay import Envelope
 from inference_app.relay.large_bodies import run_for_size
-from responses_app.compaction import compactions_open
+from responses_app.compaction import compactions_open, may_hold_compactions
 from responses_app.items import input_items, join_items
 from responses_app.references import has_references, references_resolve
 from responses_app.request import STATE_FIELDS, StateRequest
@@ -17,8 +17,8 @@ from tenants_app.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request that is ready for a provider, the items of its own input, which are what is stored of it, and the place
-    in its conversation."""
+    """A request that is ready for a provider, the items of its own input, which are what is stored of it (nothing where
+    it is not), and the place in its conversation."""
 
     envelope: Envelope
     own_input: str
@@ -34,7 +34,7 @@ async def request_prepare(envelope: Envelope, state: StateRequest, principal: Pr
     elif state.previous_id is not None:
         history = await database.run(chain_items, principal.tenant_id, state.previous_id)
     size = envelope.size + sum(map(len, history))
-    prepared = await run_for_size(size, _prepare, envelope, history, principal.tenant_id, place)
+    prepared = await run_for_size(size, _prepare, envelope, state, history, principal.tenant_id, place)
     given = prepared.envelope.fields.get("input")
     if given is None or not has_references(whole := bytes(memoryview(given))):
         return prepared
@@ -42,12 +42,17 @@ async def request_prepare(envelope: Envelope, state: StateRequest, principal: Pr
     return replace(prepared, envelope=prepared.envelope.with_changes({"input": resolved}))
 
 
-def _prepare(envelope: Envelope, history: list[str], tenant_id: int, place: ConversationPlace | None) -> Prepared:
-    own = input_items(envelope.fields.get("input"))
+def _prepare(
+    envelope: Envelope, state: StateRequest, history: list[str], tenant_id: int, place: ConversationPlace | None
+) -> Prepared:
+    given = envelope.fields.get("input")
     changes: dict[str, bytes | None] = {name: None for name in STATE_FIELDS if name in envelope.fields}
     if envelope.value_of("store") is not False:
         # The gateway stores for its tenants; a provider keeps nothing beside it.
         changes["store"] = b"false"
+    if not state.store and not history and (given is None or not may_hold_compactions(given)):
+        return Prepared(envelope.with_changes(changes), "", place)
+    own = input_items(given)
     whole = join_items([*history, own]) if history else own.encode()
     opened = compactions_open(whole, tenant_id)
     if history or opened is not whole:

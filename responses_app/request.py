@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from core_app.errors import BadRequest
+from core_app.errors import BadRequest, PayloadTooLarge
 from core_app.jsontext import clean_text
 from inference_app.relay import Envelope
 from inference_app.relay.body_fields import Value
@@ -18,6 +18,9 @@ from tenants_app.principal import Principal
 
 STATE_FIELDS = ("background", "conversation", "previous_response_id")
 """Fields that no provider gets."""
+
+MAX_STORED_BYTES = 4 * 1024 * 1024
+"""The largest request that is stored. Its input is in memory in several forms until the response ends."""
 
 MAX_ID = 64
 MAX_END_USER = 200
@@ -44,9 +47,17 @@ def read_state(envelope: Envelope, principal: Principal) -> StateRequest:
     store, background = _boolean(envelope, "store"), _boolean(envelope, "background") or False
     default = settings.GATEWAY_STORE_RESPONSES if principal.stores_responses is None else principal.stores_responses
     stored = default if store is None else store
+    conversation_id = _conversation_id(envelope)
+    if stored and envelope.size > MAX_STORED_BYTES:
+        if store or background or conversation_id is not None:
+            raise PayloadTooLarge(
+                f"A request of more than {MAX_STORED_BYTES} bytes is not stored: send 'store': false.", field="store"
+            )
+        # The response says that it was not stored.
+        stored = False
     if background and not stored:
         raise BadRequest("A response in the background is stored: 'store' must be true.", field="store")
-    previous_id, conversation_id = _text_id(envelope, "previous_response_id"), _conversation_id(envelope)
+    previous_id = _text_id(envelope, "previous_response_id")
     if conversation_id is not None and previous_id is not None:
         raise BadRequest("A request continues a conversation or a response, not both.", field="previous_response_id")
     if conversation_id is not None and not stored:

@@ -42,8 +42,10 @@ async def response_create(exchange: Exchange) -> None:
         with FOLLOWERS.track(exchange.principal) if envelope.streamed else nullcontext():
             await _run_in_background(exchange, body, envelope, state)
         return
+    # One copy less while the request is prepared, where the envelope has another.
+    del body
     prepared = await request_prepare(envelope, state, exchange.principal)
-    del body, envelope
+    del envelope
     recording = Recording(exchange.principal, state, prepared)
     try:
         await _relay(exchange, prepared, recording if state.store else None)

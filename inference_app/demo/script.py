@@ -32,6 +32,7 @@ MAX_SAMPLE_VALUES = 1000
 
 _WORDS = re.compile(r"\s*\S+\s*")
 _SPACE = re.compile(r"\s*")
+_QUOTES = re.compile("([“”])")
 _USE = re.compile(r"\buse\s+([A-Za-z_][A-Za-z0-9_-]{0,63})", re.IGNORECASE)
 _LONG = re.compile(r"\blong\s+(\d{1,9})\b", re.IGNORECASE)
 _LETTERS = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit")
@@ -91,25 +92,26 @@ def echo(turn: Turn) -> Iterator[Act]:
 
 def tour(turn: Turn) -> Iterator[Act]:
     """Responds with tool calls if the prompt asks for tools that have no results yet, else with the answer."""
-    if _has_word(turn.prompt, "fail"):
+    wishes = _unquoted(turn.prompt)
+    if _has_word(wishes, "fail"):
         yield Fail()
-    if _has_word(turn.prompt, "think") and not turn.results:
+    if _has_word(wishes, "think") and not turn.results:
         yield from (Think(text) for text in ("The prompt asks me to think, ", "so I think about it."))
-    calls = _calls(turn.prompt, turn.tools)
+    calls = _calls(wishes, turn.tools)
     if calls and not turn.results:
         yield from (Call(number, name, args) for number, (name, args) in enumerate(calls))
         return
     if turn.schema is not None:
         yield from _say_words(jsontext.encode_text(_Sampler().sample(turn.schema)))
         return
-    yield from _answer(turn)
+    yield from _answer(turn, wishes)
 
 
-def _answer(turn: Turn) -> Iterator[Act]:
+def _answer(turn: Turn, wishes: str) -> Iterator[Act]:
     yield from _say_words(f"This is the demo of the gateway, no model was asked: you wrote “{turn.prompt}”.")
     for result in turn.results:
         yield from _say_words(f"\n{result.name} answered: {result.text}")
-    if match := _LONG.search(turn.prompt):
+    if match := _LONG.search(wishes):
         yield Say("\n")
         count = min(int(match.group(1)), MAX_WORDS)
         yield from (Say(f"{_LETTERS[index % len(_LETTERS)]} ") for index in range(count))
@@ -152,6 +154,22 @@ def _args_after(prompt: str, position: int) -> str:
     except (ValueError, RecursionError):
         return "{}"
     return rest[:end]
+
+
+def _unquoted(prompt: str) -> str:
+    """Returns the prompt without what it quotes. An answer of the demo quotes its prompt and names words to try; the
+    next step of a pipeline gets it as a part of its own prompt, and wishes none of that."""
+    if "“" not in prompt:
+        return prompt
+    kept, depth = [], 0
+    for piece in _QUOTES.split(prompt):
+        if piece == "“":
+            depth += 1
+        elif piece == "”":
+            depth = max(0, depth - 1)
+        elif not depth:
+            kept.append(piece)
+    return " ".join(kept)
 
 
 def _has_word(prompt: str, word: str) -> bool:

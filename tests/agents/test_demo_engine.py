@@ -157,3 +157,12 @@ async def test_a_schema_of_a_billion_items_is_not_filled(engine: Engine) -> None
     outcome = await engine.run_leg(world.leg())
     assert isinstance(outcome, Failed)
     assert outcome.code == "unprocessable"
+
+
+async def test_the_tour_wishes_nothing_that_its_prompt_quotes(engine: Engine) -> None:
+    """A step of a pipeline gets the answer of the step before, which names words to try."""
+    prompt = "Go on: you wrote “fail, think “long 200””.\nTry: “approve this”, “use demo_approval”, “fail”."
+    world = tour_world(prompt, "demo_approval", "ask_user")
+    content = await run_to_answer(engine, world)
+    assert ThinkingStart not in [type(event) for event in world.events]
+    assert len(content) < 400

@@ -16,6 +16,7 @@ import pytest_asyncio
 from tests.browser.chromium import Browser, executable
 from tests.stack.client import until
 from tests.stack.conftest import deployment_of
+from tests.stack.deployment import forget_administrators
 from tests.stack.process import GatewayProcess
 
 pytestmark = [
@@ -37,7 +38,9 @@ def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
     directory = tmp_path / "data"
     directory.mkdir()
     with ExitStack() as stack:
-        process = GatewayProcess(deployment_of(directory, stack, API_KEYS="", HEARTBEAT_SECONDS="1"))
+        deployment = deployment_of(directory, stack, API_KEYS="", HEARTBEAT_SECONDS="1")
+        forget_administrators(deployment)
+        process = GatewayProcess(deployment)
         stack.callback(process.end)
         yield process
 

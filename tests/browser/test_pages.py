@@ -20,6 +20,7 @@ from tests.browser.chromium import Browser, executable
 from tests.browser.test_admin_walk import PASSWORD, PICTURES, SECRET
 from tests.stack.client import until
 from tests.stack.conftest import deployment_of
+from tests.stack.deployment import forget_administrators
 from tests.stack.process import GatewayProcess
 
 pytestmark = [
@@ -47,7 +48,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[GatewayProcess]:
     directory = tmp_path / "data"
     directory.mkdir(mode=0o700)
     with ExitStack() as stack:
-        process = GatewayProcess(deployment_of(directory, stack, API_KEYS=""))
+        deployment = deployment_of(directory, stack, API_KEYS="")
+        forget_administrators(deployment)
+        process = GatewayProcess(deployment)
         stack.callback(process.end)
         await process.start()
         key = SECRET.search(process.output())

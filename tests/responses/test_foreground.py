@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core_app import database
+from responses_app import request
 from responses_app.models import StoredResponse
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_update
@@ -52,6 +53,21 @@ async def test_store_false_leaves_nothing_behind(api: Client, settings: Any, str
     assert b'"store":false' in answer.body
     assert not {"store", "background", "previous_response_id"} & set(provider.requests[0])
     assert await count() == 0
+
+
+async def test_a_request_too_large_to_be_stored_is_answered_and_says_that_it_was_not(
+    api: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "MAX_STORED_BYTES", 1_000)
+    large = {**ASKED, "input": "x" * 1_000}
+    async with scripted(settings, whole("Hi"), whole("Hi")):
+        assert (await api.post(URL, large)).json["store"] is False
+        assert await count() == 0
+        for wish in ({"store": True}, {"background": True}, {"conversation": "conv_x"}):
+            refused = await api.post(URL, {**large, **wish})
+            assert refused.status == 413
+            assert refused.json["error"]["param"] == "store"
+        assert (await api.post(URL, ASKED)).json["store"] is True
 
 
 async def test_the_tenant_says_what_becomes_of_responses_that_do_not(api: Client, owner: Caller, settings: Any) -> None:

@@ -74,6 +74,11 @@ class Deployment:
             file.execute(statement)
 
 
+def forget_administrators(deployment: Deployment) -> None:
+    """Makes the next start a first one, which makes an administrator and shows the password."""
+    deployment.write("DELETE FROM tenants_app_user")
+
+
 @contextmanager
 def database_of_its_own(server_url: str, template: str = "template1") -> Iterator[str]:
     """Creates a database on the server, a copy of `template`, and yields its URL; drops it afterwards."""

@@ -47,7 +47,9 @@ def test_the_state_of_the_gateway(served_home: Home) -> None:
 def test_a_task_prints_its_result_alone(served_home: Home) -> None:
     done = served_home.run("to", "demo", "hello", "there")
     assert done.code == 0
-    assert done.out == "This is the demo of the gateway, no model was asked: you wrote “hello there”.\n"
+    first, hint = done.out.splitlines()
+    assert first == "This is the demo of the gateway, no model was asked: you wrote “hello there”."
+    assert hint.startswith("Try: ")
     assert "Task task_" in done.err
     failed = served_home.run("to", "demo", "fail")
     assert (failed.code, failed.out) == (1, "")
@@ -262,11 +264,18 @@ def test_codex_keeps_its_own_model_where_the_gateway_has_it(
     assert tomllib.loads(text).get("model") == written
 
 
-def test_a_tool_that_needs_a_model_gets_one_or_says_so(served_home: Home) -> None:
-    failed = served_home.run("connect", "aider", "--json")
+def test_a_tool_that_needs_a_model_gets_one(served_home: Home) -> None:
+    """The first that is offered: the demo's, where there is no provider."""
+    done = served_home.run("connect", "aider", "--json")
+    assert (done.code, done.document["tools"][0]["status"]) == (0, "connected")
+
+
+def test_a_tool_that_needs_a_model_where_none_is_offered_says_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_client.sync.Gateway.models", lambda gateway: [])
+    failed = home.run("connect", "aider", "--json")
     assert (failed.code, failed.document["tools"][0]["status"]) == (1, "failed")
     assert "--model" in failed.document["tools"][0]["detail"]
-    assert served_home.run("connect", "aider", "--model", "demo:tour").code == 0
+    assert home.run("connect", "aider", "--model", "demo:tour").code == 0
 
 
 def test_the_program_itself_is_run(served_home: Home) -> None:
