@@ -34,6 +34,16 @@ PROCESSES = ("tests/stack", "tests/browser", "tests/deploy", "tests/client")
 NO_DATABASE = (
     "tests/agents",
     "tests/browser",
+    "tests/client/cli",
+    "tests/client/test_backoff.py",
+    "tests/client/test_cuts.py",
+    "tests/client/test_javascript.py",
+    "tests/client/test_javascript_cuts.py",
+    "tests/client/test_javascript_protocol.py",
+    "tests/client/test_package.py",
+    "tests/client/test_protocol.py",
+    "tests/client/test_readme.py",
+    "tests/client/test_webhooks.py",
     "tests/contract",
     "tests/conversion",
     "tests/core/http1",
@@ -56,8 +66,12 @@ NO_DATABASE = (
 )
 """Tests for which the deployment makes no difference; they run once."""
 
-PARALLEL = ("-n", "2", "--dist", "loadfile")
-"""Two processes, each with a database of its own; the tests of a file stay together."""
+PARALLEL = {
+    "embedded": ("-n", "3", "--dist", "loadfile"),
+    "distributed": ("-n", "2", "--dist", "loadfile"),
+}
+"""Processes, each with a database of its own; the tests of a file stay together. Embedded ones wait for programs and
+time-outs; the others leave room for the servers of PostgreSQL and Redis."""
 
 PARALLEL_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 """One process more, because these tests wait for a third of their time; in the order of collection, which begins with
@@ -116,8 +130,9 @@ def deployment_run(deployment: str, services: dict[str, str], arguments: list[st
     in_process = tuple(f"--ignore={folder}" for folder in (*PROCESSES, *left_out))
     processes = tuple(folder for folder in PROCESSES if folder not in left_out)
     with scratch() as directory:
-        tally = pytest_run({**environment, "TMPDIR": directory}, (*PARALLEL, *in_process))
-    return tally + pytest_run(environment, (*PARALLEL_PROCESSES, *WITHOUT, *processes))
+        tally = pytest_run({**environment, "TMPDIR": directory}, (*PARALLEL[deployment], *in_process))
+    ignored = tuple(f"--ignore={folder}" for folder in left_out)
+    return tally + pytest_run(environment, (*PARALLEL_PROCESSES, *WITHOUT, *ignored, *processes))
 
 
 @contextmanager

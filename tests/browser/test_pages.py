@@ -173,7 +173,8 @@ class Visitor:
         await self._browser.run("localStorage.clear()")
 
     async def shows_operations(self) -> bool:
-        return bool(await self._browser.run("document.querySelectorAll('.opblock').length > 30"))
+        """The page draws those in view, and of a long document no others."""
+        return bool(await self._browser.run("document.querySelectorAll('.opblock').length > 5"))
 
     async def use_operation(self) -> None:
         """Opens the forms of a key and of an operation, and sends a request without a key."""
