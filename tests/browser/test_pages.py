@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -185,12 +186,13 @@ class Visitor:
             (".try-out__btn", ".btn.execute"),
             (".btn.execute", ".live-responses-table .response-col_status"),
         ):
+            # A page draws a button later than the form that it is in.
+            await until(partial(self._shows, button), 30, f"{button} is shown")
             await self._browser.run(f"document.querySelector('{button}').click()")
+            await until(partial(self._shows, then), 30, f"{button} leads to {then}")
 
-            async def came(found: str = then) -> bool:
-                return bool(await self._browser.run(f"!!document.querySelector('{found}')"))
-
-            await until(came, 30, f"{button} leads to {then}")
+    async def _shows(self, selector: str) -> bool:
+        return bool(await self._browser.run(f"!!document.querySelector('{selector}')"))
 
     def errors(self) -> list[str]:
         """The errors of the console, without those of pages that are not there and of the request without a key."""
