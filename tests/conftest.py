@@ -35,15 +35,22 @@ gc.set_threshold(20_000, 20, 20)
 
 
 def _parse_in_turn() -> None:
-    """Lets one thread at a time call `ast.parse`. CPython 3.11 counts the depth of all threads' trees in one place, and
-    raises SystemError when two are built at once (gh-106905); Schemathesis parses in a thread of its own while
-    Hypothesis does in the test's."""
+    """Lets one thread at a time call `ast.parse`, and no finalizer meanwhile. CPython 3.11 counts the depth of all
+    trees in one place, and raises SystemError when two are built at once (gh-106905): Schemathesis parses in a thread
+    of its own while Hypothesis does in the test's, and a finalizer whose error is shown parses its traceback's lines.
+    """
     parse, turn = ast.parse, threading.RLock()
 
     @functools.wraps(parse)
     def parse_in_turn(*arguments: Any, **options: Any) -> Any:
         with turn:
-            return parse(*arguments, **options)
+            collects = gc.isenabled()
+            gc.disable()
+            try:
+                return parse(*arguments, **options)
+            finally:
+                if collects:
+                    gc.enable()
 
     ast.parse = parse_in_turn
 
