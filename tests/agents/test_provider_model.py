@@ -1,4 +1,4 @@
-"""What the libraries of the vendors did for a session, and the model over the relay does on every wire."""
+"""Features of the vendors' libraries in a session, which the model over the relay does on every wire."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ FIRST = b'"delta":"'
 
 @dataclass
 class Rounds:
-    """What the rounds of one server have cost: milliseconds of processor time per run, and to the first word."""
+    """The cost of one server's rounds: milliseconds of processor time per run, and to the first word."""
 
     alone: list[float] = field(default_factory=list)
     at_once: list[float] = field(default_factory=list)

@@ -36,7 +36,7 @@ VIAS = ("sse", "websocket")
 
 @pytest.fixture
 def page_port() -> int:
-    """Where the page is served."""
+    """The address of the page."""
     return free_port()
 
 

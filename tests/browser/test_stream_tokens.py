@@ -79,7 +79,7 @@ class Page:
         return dict(json.loads(await self._browser.run("JSON.stringify(received)")))
 
     async def has(self, *, events: int = 0, terminal: int = 0) -> bool:
-        """Whether both ways have brought so many events, and so many ends of runs."""
+        """Returns True once both ways have brought so many events, and so many ends of runs."""
         got = await self.received()
         return all(len(got[way]) >= events and got["terminal"][way] >= terminal for way in ("sse", "ws"))
 

@@ -26,7 +26,7 @@ SECONDS = 240
 
 
 def node() -> str:
-    """Where node is; skips the test if there is none that is new enough."""
+    """Returns the path of node; skips the test if there is none that is new enough."""
     found = shutil.which("node")
     if found is None:
         pytest.skip("There is no node here, which the JavaScript client needs.")
@@ -42,7 +42,7 @@ def node_version(found: str) -> int:
 
 
 def npm() -> str:
-    """Where npm is; skips the test if there is none."""
+    """Returns the path of npm; skips the test if there is none."""
     node()
     found = shutil.which("npm")
     if found is None:
@@ -51,7 +51,7 @@ def npm() -> str:
 
 
 def flags() -> Sequence[str]:
-    """What gives an older node the WebSocket that browsers have."""
+    """The option that gives an older node the WebSocket of browsers."""
     return () if node_version(node()) >= NODE_WITH_WEBSOCKET else ("--experimental-websocket",)
 
 

@@ -33,7 +33,7 @@ def text(value: str) -> JSON:
 
 @dataclass
 class Answer:
-    """What an HTTP request is answered in place of the protocol's answer. `silent` holds it until the end."""
+    """The answer to an HTTP request in place of the protocol's answer. `silent` holds it until the end."""
 
     status: int = 200
     body: bytes = b""
@@ -89,7 +89,7 @@ class ScriptedMcp:
         self._socket.close()
 
     def called(self, method: str) -> int:
-        """How often a method was called."""
+        """Returns the number of calls of a method."""
         return sum(1 for _, name in self.requests if name == method)
 
     def notify(self, method: str = "notifications/tools/list_changed") -> None:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str

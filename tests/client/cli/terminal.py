@@ -48,7 +48,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was sent, without sequences that draw."""
+        """The text that was sent, without sequences that draw."""
         return _SEQUENCES.sub("", self.raw)
 
     async def _more(self) -> bytes:
