@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessions_app import selectors
-from tests.gateway_harness import Client
+from tests.gateway_harness import Client, GatewayHarness
 from tests.scripted_engine import Gate, ScriptedEngine, gated_leg
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -222,7 +222,7 @@ async def test_a_status_says_what_runs_and_what_waits_in_line(api: Client, scrip
     assert (status["state"], status["queue"], status["run"]) == ("idle", 0, None)
 
 
-async def test_a_waiting_run_shows_what_it_waits_for(api: Client) -> None:
+async def test_a_waiting_run_shows_what_it_waits_for(api: Client, gateway: GatewayHarness) -> None:
     session = await api.session(model="demo:tour")
     async with api.events(session) as reader:
         await api.prompt(session, "please approve and ask")
@@ -238,9 +238,8 @@ async def test_a_waiting_run_shows_what_it_waits_for(api: Client) -> None:
     assert [waiting["ref"] for waiting in status["pendingQuestions"]] == [question["ref"]]
     assert (await api.post(f"{path}/approve", {"approvalId": approval["approvalId"]})).status == 200
     # The approved call is executed meanwhile.
-    while (state := (await api.get(path)).json["state"]) == "working":
-        pass
-    assert state == "waiting_input"
+    await gateway.wait_idle()
+    assert (await api.get(path)).json["state"] == "waiting_input"
     assert (await api.post(f"{path}/respond", {"ref": question["ref"], "response": "Yes"})).status == 200
     run = await api.follow_run(session, status["run"]["requestId"])
     assert run["status"] == "completed"

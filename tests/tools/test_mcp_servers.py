@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core_app.database import run
+from tests.gateway_harness import eventually
 from tests.tools.conftest import Session
 from tests.tools.scripted_mcp import Answer, ScriptedMcp, Start, text, tool
 from tools_app import operator_rules, registry
@@ -72,9 +73,7 @@ async def stale() -> None:
     """Waits until a notification has arrived."""
     known = SERVERS.server(ServerKey(None, "s"))
     assert known is not None
-    async with asyncio.timeout(60):
-        while not known.stale:  # noqa: ASYNC110  (it is set on another loop)
-            await asyncio.sleep(0.01)
+    await eventually(lambda: known.stale)
 
 
 async def written_state() -> McpServerState:
