@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +20,7 @@ from sessions_app.models import PromptAttachment
 from tenants_app.models import AuditEntry
 from tests.conftest import Caller
 from tests.gateway_harness import UNSET, Client, GatewayHarness
+from tests.tools.listening import listening
 from tests.tools.scripted_mcp import Answer, ScriptedMcp, text, tool
 from tools_app.executors.mcp import SERVERS
 from tools_app.mcp.models import McpServer
@@ -42,25 +40,9 @@ def scripted() -> Iterator[ScriptedMcp]:
 @pytest.fixture
 def guarded_server() -> Iterator[str]:
     """The address of a process with an MCP server and its authorization server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.tools.mcp_oauth_server", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until, "the server did not start"
-                assert process.poll() is None, "the server ended"
+    with listening([sys.executable, "-m", "tests.tools.mcp_oauth_server"], quiet=True) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
         SERVERS.close_all()
-        process.kill()
-        process.wait(60)
 
 
 async def registered(api: Client, server: ScriptedMcp, **fields: Any) -> dict[str, Any]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +18,7 @@ from core_app import database
 from core_app.database import run
 from tests.gateway_harness import Client, api, gateway
 from tests.tools.conftest import Session
+from tests.tools.listening import listening
 from tools_app import calls, registry
 from tools_app.executors import builtin, mcp
 from tools_app.executors.mcp import SERVERS
@@ -130,23 +128,8 @@ async def test_only_a_tool_that_says_it_may_is_called_again_after_a_crash(
 @pytest.fixture
 def address() -> Iterator[str]:
     """The same server over HTTP, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([*COMMAND, str(port)], cwd=ROOT, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until, "the server did not start"
-                assert process.poll() is None, "the server ended"
+    with listening(COMMAND) as port:
         yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.kill()
-        process.wait(60)
 
 
 async def test_a_server_over_http_is_called(session: Session, configured: Any, address: str) -> None:
