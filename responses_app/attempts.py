@@ -33,9 +33,10 @@ class Attempt:
     first_index: int
 
 
-def attempt_begin(tenant_id: int, public_id: str) -> Attempt | None:
-    """Begins an attempt, and ends the items that the one before left open. None if there is nothing left to do."""
-    row = _locked(tenant_id=tenant_id, public_id=public_id)
+def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None:
+    """Begins an attempt of the response's own run, and ends the items that the one before left open. None if there is
+    nothing left to do, and for any other run: a client may write the mark of one into the metadata of a prompt."""
+    row = _locked(tenant_id=tenant_id, public_id=public_id, run_id=run_id)
     if row is None or row.finished:
         return None
     events: list[Json] = []

@@ -63,7 +63,7 @@ class ResponseEngine:
         public_id = leg.run.metadata.get(RUN_MARK)
         if not isinstance(public_id, str):
             return Failed("not_a_response", "This session belongs to a response; it takes no prompts.")
-        attempt = await leg.transact(partial(attempt_begin, leg.session.tenant_id, public_id))
+        attempt = await leg.transact(partial(attempt_begin, leg.session.tenant_id, public_id, leg.run.run_id))
         if attempt is None:
             return Finished("")
         try:

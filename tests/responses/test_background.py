@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from core_app import database
+from core_app.database import write_transaction
 from events_app.models import Event, Stream
+from responses_app.attempts import attempt_begin
 from responses_app.models import StoredResponse
 from responses_app.settlement import responses_reconcile
 from sessions_app.models import AgentSession, Run, RunState
@@ -370,3 +372,22 @@ async def test_a_session_of_a_response_takes_no_prompts(api: Client, settings: A
     session = await AgentSession.objects.aget()
     refused = await api.post(f"/v1/sessions/{session.public_id}/prompt", {"text": "and?"})
     assert refused.status == 409
+
+
+async def test_no_other_run_begins_an_attempt_of_a_response(api: Client, settings: Any) -> None:
+    """Whoever knows a response's id may write its mark into the metadata of a prompt."""
+    gate = asyncio.Event()
+    async with scripted(settings, streamed("Hel", "lo", gate=gate)), posted(api, STREAMED) as reader:
+        created = await reader.next()
+        await reader.next_of("response.output_text.delta")
+        row = await StoredResponse.objects.aget()
+
+        def begin() -> object:
+            with write_transaction():
+                return attempt_begin(row.tenant_id, created.data["response"]["id"], "run_of_another")
+
+        assert await database.run(begin) is None
+        gate.set()
+        frames = await reader.read_to_end()
+    assert [frame.event for frame in frames].count("response.in_progress") == 0
+    assert frames[-1].event == "response.completed"
