@@ -120,7 +120,10 @@ async def test_a_fork_begins_with_the_summary_of_its_origin(api: Client) -> None
     said = [{"role": role, "content": f"{n} " * 150} for n in range(10) for role in ("user", "assistant")]
     origin, _ = await run_of(api, "summarizing:3200", messages=said, historyPolicy="summarize")
     answered = (await api.get(f"/v1/sessions/{origin}/messages")).json["messages"][-1]["id"]
-    made = await api.post(f"/v1/sessions/{origin}/fork", {"messageId": answered})
+    between = await api.post(f"/v1/sessions/{origin}/fork", {"messageId": answered})
+    copied = (await api.get(f"/v1/sessions/{between.json['sessionId']}/messages")).json["messages"][-1]["id"]
+    # A fork of a fork: each copy has ids of its own.
+    made = await api.post(f"/v1/sessions/{between.json['sessionId']}/fork", {"messageId": copied})
     assert made.status == 201, made.body
     forked = await api.run(made.json["sessionId"], "and now?")
     again = await api.run(origin, "and now?")
