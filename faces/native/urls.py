@@ -6,6 +6,7 @@ from django.urls import path
 
 from edge_app.rest.routers import GatewayRouter
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.decisions import RememberedApprovalViewSet
 from faces.native.views.mcp_servers import McpServerViewSet
 from faces.native.views.runs import RunViewSet
 from faces.native.views.sessions import SessionViewSet
@@ -17,6 +18,7 @@ ROUTER = GatewayRouter()
 ROUTER.register("v1/sessions", SessionViewSet, "session")
 ROUTER.register("v1/sessions/<str:session_id>/runs", RunViewSet, "run")
 ROUTER.register("v1/sessions/<str:session_id>/tools", ToolViewSet, "tool")
+ROUTER.register("v1/sessions/<str:session_id>/remembered-approvals", RememberedApprovalViewSet, "remembered-approval")
 ROUTER.register("v1/webhooks", WebhookViewSet, "webhook")
 ROUTER.register("v1/mcp-servers", McpServerViewSet, "mcp-server")
 
