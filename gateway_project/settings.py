@@ -117,6 +117,8 @@ GATEWAY_AGENT_BUSY_RUNS = env.int("AGENT_BUSY_RUNS", 32)
 # Agents that one tenant has registered; 0 means no limit.
 GATEWAY_MAX_AGENTS_PER_TENANT = env.int("MAX_AGENTS_PER_TENANT", 100)
 # A call that an agent addressed to the connected client waits this long for its result.
+# The wait of a client tool's call for a client; from then on the tool's own time-out counts.
+GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS = env.float("CLIENT_TOOL_TIMEOUT_SECONDS", 86_400.0)
 GATEWAY_CLIENT_TOOL_SECONDS = env.float("CLIENT_TOOL_SECONDS", 300.0)
 
 # Between the words of the demo's answers, so that a stream can be watched.

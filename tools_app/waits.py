@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from django.conf import settings
+
 from core_app import jsontext
 from core_app.clock import iso_ms
 from core_app.database import database_moment
@@ -52,7 +54,9 @@ def open_wait(
     """Opens the wait of a client tool or a question, after the events `before`; False if the call is to be executed."""
     moment = database_moment()
     if target.kind is CallKind.CLIENT:
-        expires = moment + timedelta(seconds=target.client_seconds)
+        # Its own time begins when a client is shown it (`tools_app.client_clock`).
+        patience = max(target.client_seconds, settings.GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS)
+        expires = moment + timedelta(seconds=patience)
         move(call, CallState.REQUESTED, kind=target.kind, expires_at=expires, started_at=moment, **fields)
         event: Event = requested_event(call)
     elif target.is_question:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edge_app.http.asgi import Receive, Send
 from edge_app.rpc import Dispatcher, Request
 from edge_app.sockets.connection import Connection
 from edge_app.sockets.frames import FrameRefused, parse_off_loop
+from events_app.batches import StoredEvent
+from events_app.deliveries import DELIVERIES
 from events_app.follower import Follower
 from tenants_app.authentication import KeyWatch
 from tenants_app.principal import Principal
@@ -60,9 +63,10 @@ class AuthenticatedConnection(Connection):
     async def heartbeat(self) -> None:
         await self.recheck()
 
-    async def before_events(self) -> None:
+    async def before_events(self, events: Sequence[StoredEvent]) -> None:
         if not self._watch.fresh:
             await self.recheck()
+        await DELIVERIES.prepare(self.principal, events)
 
     async def recheck(self) -> Principal:
         """Checks the key again and returns what it may do now; raises Unauthorized or Forbidden."""

@@ -69,8 +69,8 @@ class Connection(ABC):
         """Does what is due every `heartbeat_seconds`: checks the credential again, and may put in a frame or `end` an
         idle socket. A GatewayError closes the socket (`unauthorized`)."""
 
-    async def before_events(self) -> None:
-        """Called before events of the followed stream are sent; a GatewayError closes the socket (`unauthorized`)."""
+    async def before_events(self, events: Sequence[StoredEvent]) -> None:
+        """Called before `events` of the followed stream are sent; a GatewayError closes the socket (`unauthorized`)."""
         return
 
     def heartbeat_seconds(self) -> float:
@@ -172,7 +172,7 @@ class Connection(ABC):
                 if not events:
                     continue
                 await self.outbox.flush()
-                await self.before_events()
+                await self.before_events(events)
                 frames = self.encode_events(events, follower.missing)
                 await self.order.before_events()
                 self.outbox.put_events(frames)

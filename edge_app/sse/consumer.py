@@ -26,6 +26,7 @@ from edge_app.http.response import send_empty, send_error, send_json
 from edge_app.sse.frames import HEARTBEAT_COMMENT, RESTART_COMMENT, dropped_frame, id_frame, retry_field
 from edge_app.sse.writer import write_stream
 from events_app.batches import StoredEvent
+from events_app.deliveries import DELIVERIES
 from events_app.follower import Follower, FollowerReleased, FollowerReset, FollowerSlow, Missing
 from events_app.generations import Position
 from events_app.hub import HUB
@@ -182,6 +183,7 @@ async def stream_chunks(
                 if not watch.fresh:
                     await watch.check()
                 await view.prepare(events)
+                await DELIVERIES.prepare(watch.principal, events)
             frames, ended = _frames(view, follower.missing, events)
             if chunk := b"".join(frames):
                 yield chunk

@@ -18,6 +18,7 @@ from edge_app.http.errors import internal_error
 from edge_app.sockets.close_codes import CloseCode, SocketClose
 from edge_app.sockets.order import RepliesFirst
 from edge_app.sockets.outbox import Outbox
+from events_app.deliveries import DELIVERIES
 from events_app.follower import (
     FollowerReleased,
     FollowerReset,
@@ -162,6 +163,8 @@ class FollowedSessions:
             shown.extend(view.show(event))
         await self._connection.outbox.flush()
         if await self._connection.key_is_good():
+            if DELIVERIES.has_observed(found.events):
+                await DELIVERIES.prepare(await self._connection.recheck(), found.events)
             await self._connection.order.before_events()
             self._connection.put_shown(shown)
 

@@ -94,7 +94,7 @@ class CodelabConnection(AuthenticatedConnection):
         """Sends a call, unless the key is no longer good. Its offset is that of the newest event shown: a client that
         resumes from it misses nothing, because calls that wait are offered again anyway."""
         try:
-            await self.before_events()
+            await self.before_events(())
         except GatewayError:
             self.end(self.unauthorized)
             return

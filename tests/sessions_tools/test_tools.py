@@ -301,3 +301,21 @@ async def test_remembered_approvals_are_their_tenants(
         client = gateway.client(who)
         assert (await client.get(path)).error == error
         assert (await client.delete(f"{path}/lookup")).error == error
+
+
+async def test_a_clients_tool_has_its_time_from_when_a_client_is_shown_the_call(
+    api: Client, gateway: GatewayHarness, settings: Any
+) -> None:
+    settings.GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS = 7200.0
+    session = await api.session(model="demo:tour", tools=[{**TOOL, "timeoutMs": 60_000}])
+    path = f"/v1/sessions/{session}"
+    await api.prompt(session, 'use lookup {"q": "1"}')
+    await gateway.wait_idle()
+    [alone] = (await api.get(f"{path}/status")).json["pendingTools"]
+    async with api.events(session, since=0) as reader:
+        asked = (await reader.next_of("tool_call_requested")).data
+    assert asked["expiresAt"] == alone["expiresAt"]
+    [pending] = (await api.get(f"{path}/status")).json["pendingTools"]
+    assert pending["expiresAt"] < alone["expiresAt"]
+    await api.post(f"{path}/tool-results", {"callId": asked["callId"], "result": "done"})
+    await gateway.wait_idle()

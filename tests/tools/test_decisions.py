@@ -55,7 +55,8 @@ def test_an_approval_says_what_is_asked_and_until_when(session: Session) -> None
     assert calls.waiting_kind(session.run_id) == "waiting_approval"
 
 
-def test_an_approved_client_tool_is_requested_and_its_clock_starts_then(session: Session) -> None:
+def test_an_approved_client_tool_is_requested_and_waits_for_a_client(session: Session, settings: Any) -> None:
+    settings.GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS = 7200.0
     call_id, approval_id = approval(session)
     assert decide(session, approval_id) == {"approvalId": approval_id, "status": "approved"}
     assert session.types()[-2:] == ["approval_resolved", "tool_call_requested"]
@@ -63,7 +64,7 @@ def test_an_approved_client_tool_is_requested_and_its_clock_starts_then(session:
     assert call.state == CallState.REQUESTED
     assert call.expires_at is not None
     assert call.started_at is not None
-    assert round((call.expires_at - call.started_at).total_seconds()) == 30
+    assert round((call.expires_at - call.started_at).total_seconds()) == 7200
     assert calls.waiting_kind(session.run_id) == "waiting_tool"
     assert [tool.call_id for tool in calls.pending(session.stream_id).tools] == [call_id]
 

@@ -182,6 +182,7 @@ def test_the_admin_shows_calls_and_tools_without_secrets(session: Session, clien
 
 def test_a_call_that_an_agent_addressed_to_the_client_needs_no_registered_tool(session: Session, settings: Any) -> None:
     settings.GATEWAY_CLIENT_TOOL_SECONDS = 77.0
+    settings.GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS = 1.0
     call_id = session.planned_by_agent("read_file", {"path": "a"})
     assert session.executed(call_id) is None
     call = session.call(call_id)
