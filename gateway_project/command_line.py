@@ -1,7 +1,7 @@
 """The command `gateway`: everything that an operator does from a shell. `manage.py` is the same.
 
-It reads the settings, which `serve --host` and `--port` override, decides whether the command may create the data
-directory, and runs the command. Each failure is one sentence on standard error and a non-zero exit code.
+It reads the settings, which `serve --host`, `--port` and `--processes` override, decides whether the command may create
+the data directory, and runs the command. Each failure is one sentence on standard error and a non-zero exit code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway_project.configuration import data_creation
 
 COMMANDS = {
     "Start": {
-        "serve": "serve the gateway (--host, --port)",
+        "serve": "serve the gateway (--host, --port, --processes)",
         "worker": "run sessions that web processes with GATEWAY_RUNNER=worker queue",
         "prepare": "migrate the database and seed keys, without serving",
     },
@@ -105,14 +105,15 @@ def help_text() -> str:
 
 
 def take_address(arguments: Sequence[str]) -> None:
-    """Puts `--host` and `--port` into the environment, where the settings read them."""
+    """Puts `--host`, `--port` and `--processes` into the environment, where the settings read them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     parser.add_argument("--port")
+    parser.add_argument("--processes")
     given, _ = parser.parse_known_args(list(arguments))
-    for name, value in (("GATEWAY_HOST", given.host), ("GATEWAY_PORT", given.port)):
-        if value:
-            os.environ[name] = value
+    for name in ("host", "port", "processes"):
+        if value := getattr(given, name):
+            os.environ[f"GATEWAY_{name.upper()}"] = value
 
 
 def _run(argv: list[str], command: str) -> None:

@@ -20,6 +20,10 @@ GATEWAY_HOST = env.str("HOST", "127.0.0.1")
 GATEWAY_PORT = env.int("PORT", 4000)
 # The same application at more ports, for clients with built-in ports.
 GATEWAY_EXTRA_PORTS = env.list("EXTRA_PORTS", [], subcast=int)
+# Server processes of one `serve`, which need PostgreSQL and Redis. Each has a port of its own besides, on this machine,
+# where its metrics are read: the first of them, or 0 for none.
+GATEWAY_PROCESSES = env.int("PROCESSES", 1)
+GATEWAY_PROCESS_PORT = env.int("PROCESS_PORT", 0)
 GATEWAY_TLS_CERT_FILE = env.str("TLS_CERT_FILE", "")
 GATEWAY_TLS_KEY_FILE = env.str("TLS_KEY_FILE", "")
 # The code of this deployment in its ids and secrets, when there are several behind one address: a proxy routes by it.

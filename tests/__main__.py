@@ -66,12 +66,9 @@ NO_DATABASE = (
 )
 """Tests for which the deployment makes no difference; they run once."""
 
-PARALLEL = {
-    "embedded": ("-n", "3", "--dist", "loadfile"),
-    "distributed": ("-n", "2", "--dist", "loadfile"),
-}
-"""Processes, each with a database of its own; the tests of a file stay together. Embedded ones wait for programs and
-time-outs; the others leave room for the servers of PostgreSQL and Redis."""
+PARALLEL = ("-n", "3", "--dist", "loadfile")
+"""Three processes, each with a database of its own; the tests of a file stay together. One more than this machine has
+cores, because tests wait for programs, time-outs and databases for a third of their time."""
 
 PARALLEL_PROCESSES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 """One process more, because these tests wait for a third of their time; in the order of collection, which begins with
@@ -130,7 +127,7 @@ def deployment_run(deployment: str, services: dict[str, str], arguments: list[st
     in_process = tuple(f"--ignore={folder}" for folder in (*PROCESSES, *left_out))
     processes = tuple(folder for folder in PROCESSES if folder not in left_out)
     with scratch() as directory:
-        tally = pytest_run({**environment, "TMPDIR": directory}, (*PARALLEL[deployment], *in_process))
+        tally = pytest_run({**environment, "TMPDIR": directory}, (*PARALLEL, *in_process))
     ignored = tuple(f"--ignore={folder}" for folder in left_out)
     return tally + pytest_run(environment, (*PARALLEL_PROCESSES, *WITHOUT, *ignored, *processes))
 

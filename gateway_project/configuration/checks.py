@@ -58,6 +58,7 @@ MIN_SECRET_KEY = 32
 """Characters. Signatures of the gateway are over known texts, so a short key is found by trying."""
 
 MIN_API_KEY = 20
+MAX_PROCESSES = 64
 
 _OF_OTHERS = re.compile(
     # Of the second spelling each has a twin, which is checked.
@@ -173,6 +174,15 @@ def _numbers() -> Iterator[CheckMessage]:
         yield Error(
             "GATEWAY_PORT and GATEWAY_EXTRA_PORTS take numbers from 1 to 65535, each once.",
             id="gateway.E008",
+        )
+    processes, first = settings.GATEWAY_PROCESSES, settings.GATEWAY_PROCESS_PORT
+    if not 1 <= processes <= MAX_PROCESSES:
+        yield Error(f"GATEWAY_PROCESSES is {processes}; it is a number from 1 to {MAX_PROCESSES}.", id="gateway.E030")
+    elif first and (not 0 < first <= 65_536 - processes or set(range(first, first + processes)) & set(ports)):
+        yield Error(
+            f"GATEWAY_PROCESS_PORT is {first}; it is the first of {processes} ports up to 65535, which are neither"
+            " GATEWAY_PORT nor among GATEWAY_EXTRA_PORTS.",
+            id="gateway.E030",
         )
     for name in POSITIVE:
         if getattr(settings, name) <= 0:

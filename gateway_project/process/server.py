@@ -194,12 +194,13 @@ def server_config(application: Any) -> uvicorn.Config:
     )
 
 
-def bind_sockets(host: str, ports: Iterable[int]) -> list[socket.socket]:
-    """Opens a listening socket per port; raises PortTaken."""
+def bind_sockets(host: str, ports: Iterable[int], *, shared: bool = False) -> list[socket.socket]:
+    """Opens a listening socket per port; raises PortTaken. Several processes may open `shared` ports, and the system
+    spreads connections over them."""
     bound: list[socket.socket] = []
     try:
         for port in ports:
-            bound.append(_bind(host, port))
+            bound.append(_bind(host, port, shared))
     except PortTaken:
         for taken in bound:
             taken.close()
@@ -207,8 +208,7 @@ def bind_sockets(host: str, ports: Iterable[int]) -> list[socket.socket]:
     return bound
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    setting = "GATEWAY_PORT" if port == settings.GATEWAY_PORT else "GATEWAY_EXTRA_PORTS"
+def _bind(host: str, port: int, shared: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -217,6 +217,8 @@ def _bind(host: str, port: int) -> socket.socket:
         raise PortTaken(f"GATEWAY_HOST is '{host}', which is not an address of this machine.") from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.setblocking(False)
     _set_unread_timeout(listener)
     try:
@@ -227,8 +229,14 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise PortTaken(f"GATEWAY_HOST is '{host}', which is not an address of this machine.") from None
-        raise PortTaken(f"Port {port} on {host} {_reason(error)}; set {setting} to another.") from None
+        raise PortTaken(f"Port {port} on {host} {_reason(error)}; set {_setting_of(port)} to another.") from None
     return listener
+
+
+def _setting_of(port: int) -> str:
+    if port == settings.GATEWAY_PORT:
+        return "GATEWAY_PORT"
+    return "GATEWAY_EXTRA_PORTS" if port in settings.GATEWAY_EXTRA_PORTS else "GATEWAY_PROCESS_PORT"
 
 
 def _set_unread_timeout(listener: socket.socket) -> None:
