@@ -11,6 +11,8 @@ from typing import Any
 from gateway_project.configuration.channels import channel_layer
 from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
+from gateway_project.configuration.people import *  # noqa: F403  # names of its `__all__`
+from gateway_project.configuration.people import SIGN_IN_APPS, SIGN_IN_MIDDLEWARE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"
@@ -284,6 +286,7 @@ INSTALLED_APPS = [
     # The files of Swagger UI; `gateway_project.openapi` builds the document.
     "drf_spectacular_sidecar",
     "channels",
+    *SIGN_IN_APPS,
     "core_app",
     "tenants_app",
     "admin_app",
@@ -310,6 +313,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    *SIGN_IN_MIDDLEWARE,
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 

@@ -10,7 +10,7 @@ from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.serializers import ApproveSerializer, RejectSerializer, RespondSerializer, ToolResultSerializer
 from sessions_app.selectors import session_get
 from sessions_app.services.decisions import approval_decide, approvals_forget, question_answer, tool_result_accept
-from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.principal import APPROVALS, QUESTIONS, SESSIONS_READ
 from tools_app.remembered import remembered_list
 
 
@@ -46,7 +46,7 @@ class DecisionActions(GatewayViewSet):
         )
         return Response(decision)
 
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], scope=QUESTIONS)
     def respond(self, request: Request, session_id: str) -> Response:
         """Answers a question of the agent."""
         data = self.parse_body(RespondSerializer).validated_data
@@ -72,7 +72,7 @@ class DecisionActions(GatewayViewSet):
 class RememberedApprovalViewSet(GatewayViewSet):
     """Remembered approvals below `/v1/sessions/:id/remembered-approvals`."""
 
-    scope = SESSIONS
+    scope = SESSIONS_READ
     scopes = {"destroy": APPROVALS}
     lookup_url_kwarg = "name"
 
