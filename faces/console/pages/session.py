@@ -15,7 +15,7 @@ from faces.console.page import Page, Visit
 from sessions_app import wire
 from sessions_app.models import SessionState
 from sessions_app.selectors import messages_newest, session_get
-from tenants_app.principal import SESSIONS
+from tenants_app.principal import SESSIONS, SESSIONS_READ
 
 MESSAGES = 30
 MESSAGE_CHARACTERS = 20_000
@@ -46,7 +46,7 @@ PAGE = Page(
     script="session.js",
     style="session.css",
     context=context,
-    scopes=(SESSIONS,),
+    scopes=(SESSIONS_READ,),
     menu=False,
     parent="sessions",
 )

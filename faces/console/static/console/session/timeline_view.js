@@ -50,14 +50,15 @@ function row(span, start, end, now) {
   bar.setAttribute("aria-hidden", "true");
   bar.append(shape);
   const failed = ["error", "timeout", "rejected", "expired", "aborted", "unknown"].includes(span.status);
-  const details = [span.end === null ? `${duration(until - span.start)}…` : duration(until - span.start)];
+  const took = `${duration(until - span.start)}${span.end === null ? "…" : ""}`;
+  const details = [];
   if (span.first !== undefined) details.push(t("first token {time}", { time: duration(span.first - span.start) }));
   if (span.tokens) details.push(`${span.tokens} ${t("tokens")}`);
   if (span.cost !== undefined) details.push(span.cost === null ? "$ ?" : dollars(span.cost));
   if (span.attempt > 1) details.push(t("attempt {number}", { number: span.attempt }));
   if (failed) details.push(t(span.status));
   const name = label(span);
-  return el("div", { class: `span span-${failed ? "failed" : span.kind}` }, el("span", { class: "name", title: name }, visible(name)), bar, el("span", { class: "took quiet" }, details.join(" · ")));
+  return el("div", { class: `span span-${failed ? "failed" : span.kind}` }, el("span", { class: "name", title: name }, visible(name)), bar, el("span", { class: "took" }, took), details.length ? el("span", { class: "more quiet small" }, details.join(" · ")) : "");
 }
 
 function label({ kind, name }) {
