@@ -53,7 +53,7 @@ function card(wait) {
       el("a", { href: `/console/sessions${pathOf(wait.sessionId)}`, dataset: { focus: `${key}-link` } }, visible(wait.title || wait.sessionId)),
       " · ",
       visible(wait.agent || wait.model),
-      ` · ${t("waits since")} `,
+      ` · ${t("asked")} `,
       ago(wait.since),
     ),
     wait.approval ? jsonBlock(wait.approval.args, t("Arguments")) : null,
