@@ -25,7 +25,7 @@ SCOPES = {
     "reviewer": "sessions:read,approvals,questions",
     "operator": "approvals,questions,sessions,operator,inference,tasks,agents:read,agents:write,usage:read",
 }
-"""People by their names, with the scopes of the role of that name."""
+"""Roles with their scopes; the person of a role is `the-<role>`."""
 
 COMMAND_SECONDS = 120
 EVIL = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
@@ -79,7 +79,7 @@ def console_serving(directory: Path, **settings: str) -> Iterator[GatewayProcess
         stack.callback(process.end)
         asyncio.run(process.start())
         for name, scopes in SCOPES.items():
-            _add_person(process, name, scopes)
+            _add_person(process, f"the-{name}", scopes)
         yield process
 
 
@@ -106,7 +106,7 @@ async def console_page(
     """Opens the console as a person who has just signed in."""
     async with watched_page(browser, gateway.url, view or View(*DESK), **options) as watched:
         await watched.open("/console/sign-in")
-        await watched.page.fill("#id_username", person)
+        await watched.page.fill("#id_username", f"the-{person}")
         await watched.page.fill("#id_password", PASSWORD)
         await watched.page.press("#id_password", "Enter")
         await watched.page.wait_for_url("**/console/sessions")

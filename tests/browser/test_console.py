@@ -131,7 +131,7 @@ async def test_a_person_talks_with_an_agent_and_uses_every_action(gateway: Conso
         await page.locator(".event-row", has_text="agent_end").click()
         await shows(page.locator("#event-detail"), "lastMessage")
 
-        await page.fill("#prompt", "long 400")
+        await page.fill("#prompt", "approve this")
         await page.click("#send")
         await expect(page.locator("#abort")).to_be_visible()
         await page.click("#abort")
@@ -225,7 +225,7 @@ async def test_what_waits_is_decided_in_place_and_by_keyboard(gateway: ConsoleGa
         check_clean(watched)
     events = (await gateway.ask("GET", "/v1/sessions/kthree/events?format=json&limit=1000"))["events"]
     resolved = next(event["data"] for event in events if event["event"] == "approval_resolved")
-    assert (resolved["status"], resolved["by"], resolved["comment"]) == ("rejected", "user:reviewer", "not today")
+    assert (resolved["status"], resolved["by"], resolved["comment"]) == ("rejected", "user:the-reviewer", "not today")
 
 
 async def test_a_viewer_sees_everything_and_cannot_act(gateway: ConsoleGateway, browser: Browser) -> None:
