@@ -7,6 +7,7 @@ import re
 from django.conf import settings
 
 from edge_app.face import DjangoWrapper, Face, Route
+from faces.native.activity import ActivityStream
 from faces.native.callback_tokens import callback_token_check
 from faces.native.embed.caller import token_principal
 from faces.native.embed.events import EmbedEventStream
@@ -17,6 +18,7 @@ from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
+from sessions_app.activity import ACTIVITY
 from tools_app.executors.callback import RESULT_PATH
 from tools_app.mcp.connecting import server_connect, server_test
 
@@ -44,6 +46,7 @@ FACE = Face(
         Route(path=f"{_SESSION}/events", application=SessionEventStream.as_asgi()),
         Route(path="v1/embed/sessions/<str:session_id>/events", application=EmbedEventStream.as_asgi()),
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
+        Route(path="v1/activity", application=ActivityStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
         Route(path="v1/mcp-servers/<str:server>/test", application=McpServerEndpoint(server_test)),
@@ -58,6 +61,7 @@ FACE = Face(
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths={RESULT_PATH: callback_token_check},
     token_principal=token_principal,
+    parts=(ACTIVITY,),
     browser_sessions=True,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

@@ -8,6 +8,7 @@ from edge_app.rest.routers import GatewayRouter
 from faces.native.embed.views import EmbedSessionViewSet, EmbedTokenViewSet
 from faces.native.views.callbacks import CallbackResultViewSet
 from faces.native.views.decisions import RememberedApprovalViewSet
+from faces.native.views.inbox import InboxViewSet
 from faces.native.views.keys import KeyViewSet
 from faces.native.views.mcp_servers import McpServerViewSet
 from faces.native.views.runs import RunViewSet
@@ -29,6 +30,7 @@ ROUTER.register("v1/mcp-servers", McpServerViewSet, "mcp-server")
 urlpatterns = [
     *ROUTER.urls,
     path("v1/embed-tokens", EmbedTokenViewSet.as_view({"post": "create"})),
+    path("v1/inbox", InboxViewSet.as_view({"get": "list"})),
     path("v1/usage", UsageViewSet.as_view({"get": "list"})),
     path("v1/callbacks/<str:token>", CallbackResultViewSet.as_view({"post": "create"})),
 ]

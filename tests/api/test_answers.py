@@ -20,7 +20,7 @@ from tests.gateway_harness import WAIT, Frame
 from tests.tools.scripted_mcp import ScriptedMcp, tool
 from tools_app.executors.mcp import SERVERS
 
-STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
+STREAMED = {"followGroup", "followActivity", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
 STREAMED |= {"meshEvents", "meshEventsV1"}
 ACP = {"acpEvents", "acpMessage", "acpEnd"}
 """Tested in tests/faces/acp, by the library's own client."""
@@ -173,10 +173,13 @@ async def remembered_approvals(client: CheckingClient) -> None:
 async def read_everything(client: CheckingClient) -> None:
     await client.get("/v1/sessions?limit=1")
     await client.get("/v1/sessions?state=idle&groupId=all&since=2020-01-01T00:00:00Z")
+    await client.get("/v1/sessions?model=demo:tour&endUser=eve&until=2020-01-01T00:00:00Z&search=one")
+    assert (await client.get("/v1/inbox?limit=1")).status == 200
     for part in ("", "/stats", "/status", "/messages?limit=1", "/runs"):
         assert (await client.get(f"/v1/sessions/one{part}")).status == 200
     for run in (await client.get("/v1/sessions/one/runs")).json["runs"]:
         await client.get(f"/v1/sessions/one/runs/{run['requestId']}")
+        assert (await client.get(f"/v1/sessions/one/runs/{run['requestId']}/responses")).status == 200
     for groups in ("day,key,model", "day", "", "model"):
         assert (await client.get(f"/v1/usage?groupBy={groups}")).json["usage"] != []
     await client.get("/v1/sessions/one/events?format=json")
