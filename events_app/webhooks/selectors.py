@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from core_app import clock
 from core_app.errors import NotFound
-from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from tenants_app.models import Tenant
 from tenants_app.principal import Principal
 
@@ -32,6 +32,15 @@ def endpoints_of(tenant: Tenant | None) -> QuerySet[WebhookEndpoint]:
     """Selects the endpoints of one tenant, or of all when it is None, for pages whose user may see them."""
     endpoints = WebhookEndpoint.objects.all()
     return endpoints if tenant is None else endpoints.filter(tenant=tenant)
+
+
+def deliveries_failed(tenant_id: int | None, limit: int) -> list[WebhookDelivery]:
+    """Returns the newest deliveries that were given up, of one tenant, or of all for the gateway's own operator."""
+    rows = WebhookDelivery.objects.filter(state=DeliveryState.DEAD).select_related("endpoint__tenant")
+    if tenant_id is not None:
+        endpoints = WebhookEndpoint.objects.filter(tenant_id=tenant_id).values_list("pk", flat=True)
+        rows = rows.filter(endpoint_id__in=list(endpoints))
+    return list(rows.order_by("-id")[:limit])
 
 
 def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:

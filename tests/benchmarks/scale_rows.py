@@ -175,6 +175,8 @@ class Filler:
             text="'Tell me about ' || n",
             end_user="'user-' || (n % 1000)",
             turns="1",
+            first_output_ms="100 + n % 900",
+            duration_ms=f"CASE WHEN {waits} THEN NULL ELSE 500 + n % 5000 END",
             end_reason=f"CASE WHEN {waits} THEN NULL ELSE 'completed' END",
             last_message="'It is ' || n",
             first_offset="1",
