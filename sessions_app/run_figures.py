@@ -97,6 +97,9 @@ class RunFigures:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: int = 0
+    """In 10⁻¹⁰ US dollars, as the ledger's daily sums have it."""
+    unpriced: int = 0
+    """Runs with a response of unknown price."""
     first_output: Latency = field(default_factory=Latency)
     duration: Latency = field(default_factory=Latency)
 
@@ -110,7 +113,7 @@ class RunFigures:
 
     def add(self, other: RunFigures) -> None:
         """Adds the sums of other runs."""
-        for name in ("runs", "failed", "stopped", "input_tokens", "output_tokens", "cost"):
+        for name in ("runs", "failed", "stopped", "input_tokens", "output_tokens", "cost", "unpriced"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first_output.steps.update(other.first_output.steps)
         self.duration.steps.update(other.duration.steps)
@@ -147,7 +150,8 @@ def run_report(
     session = " JOIN sessions_app_agentsession s ON s.id = r.session_id" if name.startswith("s.") else ""
     # End users are too many for a group per day and user.
     day = "''" if by == "end_user" else _DAY[connection.vendor]
-    sums = f"COUNT(*), SUM(r.input_tokens), SUM(r.output_tokens), SUM({_COST[connection.vendor]})"
+    unpriced = "SUM(CASE WHEN r.cost_known THEN 0 ELSE 1 END)"
+    sums = f"COUNT(*), SUM(r.input_tokens), SUM(r.output_tokens), SUM({_COST[connection.vendor]}), {unpriced}"
     step = _coarse_step if by == "end_user" else _fine_step
     sql = (
         f"SELECT {day}, {name}, r.state, {step('r.first_output_ms')}, {step('r.duration_ms')}, {sums}"  # noqa: S608
