@@ -242,6 +242,8 @@ LANGUAGE_CODE = "en"
 # Times in the admin have the format of the logs, so that they can be searched there.
 FORMAT_MODULE_PATH = "gateway_project.formats"
 STATIC_URL = "/static/"
+# The JavaScript client as it is written: pages of this gateway import it.
+STATICFILES_DIRS = [("agent-gateway-client", BASE_DIR / "clients" / "typescript" / "src")]
 # Static files are served from their packages: nothing has to be collected before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
@@ -263,6 +265,7 @@ FACES = [
     "faces.codelab",
     "faces.mesh",
     "faces.acp",
+    "faces.console",
 ]
 
 INSTALLED_APPS = [

@@ -51,9 +51,9 @@ OWN_PAGES = Face(
         path("docs", docs),
         path("docs/start.js", docs_start),
     ),
-    # The admin has its own login. `/console`, `/health` and `/status` are reserved: 404, with or without a key.
-    open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
+    # The admin has its own login. `/health` and `/status` are reserved: 404, with or without a key.
+    open_paths=("/openapi.json", "/docs", "/static", "/admin"),
     optional_key_paths=("/health", "/status"),
-    page_folders=("admin", "static", "console"),
+    page_folders=("admin", "static"),
     openapi="gateway_project.openapi.probes.DOCUMENT",
 )

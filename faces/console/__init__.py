@@ -1,0 +1,1 @@
+"""The console: pages for people who watch sessions, decide what waits and run the gateway."""

@@ -1,0 +1,1 @@
+"""The console's pages, a module each. `faces.console.registry` lists them."""

@@ -1,0 +1,3 @@
+/** The words of scripts in Chinese, by their English texts. */
+
+export default {};

@@ -1,0 +1,21 @@
+"""Django's URLs of the console."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from faces.console.language import language_switch
+from faces.console.registry import PAGES
+from faces.console.rendering import console_view, home, page_view, unknown
+
+_PAGES = [path(page.route, page_view(page), name=page.name) for page in PAGES]
+
+_CONSOLE = [
+    path("console", console_view(home), name="home"),
+    path("console/", console_view(home)),
+    path("console/language", language_switch, name="language"),
+    path("console/", include(_PAGES)),
+    path("console/<path:path>", console_view(unknown)),
+]
+
+urlpatterns = [path("", include((_CONSOLE, "console")))]
