@@ -206,6 +206,7 @@ class Run(models.Model):
             models.Index(fields=["tenant"], condition=Q(state=RunState.WAITING), name="run_waiting"),
             models.Index(fields=["tenant", "ended_at"], condition=Q(ended_at__isnull=False), name="run_by_end"),
             models.Index(fields=["resume_at"], condition=Q(resume_at__isnull=False), name="run_resume_at"),
+            models.Index(fields=["session", "end_user"], condition=Q(end_user__isnull=False), name="run_by_end_user"),
         ]
 
     def __str__(self) -> str:

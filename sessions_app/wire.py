@@ -13,6 +13,7 @@ from sessions_app.events import SESSION_EVENTS
 from sessions_app.models import AgentSession, Message, Run, RunState
 from sessions_app.selectors import session_position
 from sessions_app.services.run_end import token_usage
+from tenants_app.models import LedgerEntry
 from tenants_app.selectors.ledger import LedgerTotals
 from tools_app.selectors import pending
 
@@ -32,6 +33,8 @@ def session_to_wire(session: AgentSession, *, newest: Position | None = None) ->
         "turns": session.turns,
         "toolCalls": session.tool_calls,
         "totalTokens": session.input_tokens + session.output_tokens,
+        "costUsd": float(session.cost_usd),
+        "costKnown": session.cost_known,
         "uptimeMs": clock.elapsed_ms(session.created_at, until),
         "createdAt": clock.iso_ms(session.created_at),
         "updatedAt": clock.iso_ms(session.updated_at),
@@ -68,6 +71,18 @@ def _provider_waiting(run: Run) -> dict[str, Any] | None:
     if run.resume_at is None:
         return None
     return {"until": clock.iso_ms(run.resume_at), "reason": run.outage_reason}
+
+
+def response_to_wire(entry: LedgerEntry) -> dict[str, Any]:
+    """Returns a model response of a run; a cost of None is one without a known price."""
+    return {
+        "number": entry.response_no,
+        "model": entry.model,
+        "kind": entry.kind,
+        "tokenUsage": token_usage(entry),
+        "costUsd": None if entry.cost_usd is None else float(entry.cost_usd),
+        "at": clock.iso_ms(entry.created_at),
+    }
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:

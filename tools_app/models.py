@@ -171,6 +171,11 @@ class ToolCall(models.Model):
                 fields=["expires_at"],
                 condition=_OPEN & Q(expires_at__isnull=False),
             ),
+            models.Index(
+                name="call_for_people",
+                fields=["tenant", "expires_at", "id"],
+                condition=Q(state__in=_values((CallState.AWAITING_APPROVAL, CallState.AWAITING_ANSWER))),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,6 +6,8 @@ A stream belongs to one tenant; the caller resolves it for the principal first.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from django.db.models import Count, Q
@@ -20,6 +22,30 @@ from tools_app.waits import approval_event, question_event, requested_event
 _FAILURES = (CallStatus.ERROR, CallStatus.TIMEOUT, CallStatus.UNKNOWN)
 
 WaitingKind = Literal["waiting_approval", "waiting_input", "waiting_tool"]
+
+_FOR_PEOPLE = (CallState.AWAITING_APPROVAL, CallState.AWAITING_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitKey:
+    """The place of a wait in the order of `waits_page`."""
+
+    expires_at: datetime
+    call_id: str
+
+
+def waits_page(tenant_id: int, *, after: WaitKey | None, limit: int) -> list[ToolCall]:
+    """Returns the tenant's calls that wait for a person, in the order in which they expire, after a key."""
+    rows = ToolCall.objects.filter(tenant_id=tenant_id, state__in=_FOR_PEOPLE).defer("result")
+    if after is not None:
+        later = Q(expires_at__gt=after.expires_at) | Q(expires_at=after.expires_at, pk__gt=after.call_id)
+        rows = rows.filter(later, expires_at__gte=after.expires_at)
+    return list(rows.order_by("expires_at", "pk")[:limit])
+
+
+def waits_count(tenant_id: int, *, most: int) -> int:
+    """Counts the tenant's calls that wait for a person, up to `most`."""
+    return ToolCall.objects.filter(tenant_id=tenant_id, state__in=_FOR_PEOPLE)[:most].count()
 
 
 def pending(stream_id: int) -> Pending:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.middleware.csrf import get_token
-from django.template.response import SimpleTemplateResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
@@ -60,10 +60,7 @@ def console_view(show: View) -> View:
 
     def view(request: HttpRequest, **parameters: Any) -> HttpResponse:
         with translation.override(language_of(request)):
-            response = _answer(request, show, parameters)
-            if isinstance(response, SimpleTemplateResponse):
-                response.render()
-        return response
+            return _answer(request, show, parameters)
 
     return view
 
@@ -124,10 +121,7 @@ def _rendered(
         "visit": visit,
         "console": script_data(request, visit),
     }
-    response = SimpleTemplateResponse(template, None, status=status)
-    response._request = request  # type: ignore[attr-defined]  # unused by Django: the template gets it below
-    response.context_data = {**frame, "request": request, "csrf_token": get_token(request)}
-    return secured(response, language_of(request))
+    return secured(HttpResponse(render_to_string(template, frame, request), status=status), language_of(request))
 
 
 def secured(response: HttpResponse, language: str) -> HttpResponse:

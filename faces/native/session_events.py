@@ -22,7 +22,7 @@ from events_app import log
 from events_app.batches import StoredEvent
 from events_app.generations import Position
 from faces.native.stream_plan import StreamPlan, StreamRequest, stream_plan
-from sessions_app.selectors import session_get, session_position
+from sessions_app.selectors import run_get, session_get, session_position
 from tenants_app.principal import Principal
 
 MAX_PAGE = 1000
@@ -91,9 +91,15 @@ def _events_page(principal: Principal, public_id: str, query: Query) -> dict[str
     limit = min(max(1, whole_number(query.get("limit", "100"), "limit")), MAX_PAGE)
     here = session_position(session)
     resumption = here.resume(since)
-    events = log.read(session.stream_id, after=resumption.after, limit=limit, types=requested_types(query))
+    after, through, run = resumption.after, None, None
+    if "requestId" in query:
+        run = run_get(session, query["requestId"])
+        after, through = max(after, run.first_offset - 1), run.last_offset
+    types = requested_types(query)
+    events = log.read(session.stream_id, after=after, limit=limit, types=types, through=through)
+    shown = [event for event in events if run is None or event.run_id == run.pk]
     page: dict[str, Any] = {
-        "events": [_event_to_wire(event) for event in events],
+        "events": [_event_to_wire(event) for event in shown],
         "lastEventIndex": here.newest.wire,
         "nextCursor": events[-1].position.wire if events and log.read_was_cut(events, limit) else None,
     }

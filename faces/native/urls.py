@@ -6,6 +6,7 @@ from django.urls import path
 
 from edge_app.rest.routers import GatewayRouter
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.inbox import InboxViewSet
 from faces.native.views.mcp_servers import McpServerViewSet
 from faces.native.views.runs import RunViewSet
 from faces.native.views.sessions import SessionViewSet
@@ -22,6 +23,7 @@ ROUTER.register("v1/mcp-servers", McpServerViewSet, "mcp-server")
 
 urlpatterns = [
     *ROUTER.urls,
+    path("v1/inbox", InboxViewSet.as_view({"get": "list"})),
     path("v1/usage", UsageViewSet.as_view({"get": "list"})),
     path("v1/callbacks/<str:token>", CallbackResultViewSet.as_view({"post": "create"})),
 ]

@@ -24,6 +24,7 @@ from sessions_app.selectors import runs_unfinished
 from sessions_app.services.messages import tool_result_store
 from sessions_app.services.spans import run_span_report
 from sessions_app.wakeup import WAKEUPS, SessionKey
+from tenants_app.models import LedgerEntry
 from tools_app import calls
 
 
@@ -63,8 +64,8 @@ def run_stop(*, session: AgentSession, run: Run, reason: str, message: str, fenc
     _end(session, run, [AgentAbort(reason=reason, message=message)], moment, fence)  # type: ignore[arg-type]
 
 
-def token_usage(run: Run | AgentSession) -> dict[str, int]:
-    """Returns the `tokenUsage` of a run or session (docs/protocol-native.md)."""
+def token_usage(run: Run | AgentSession | LedgerEntry) -> dict[str, int]:
+    """Returns the `tokenUsage` of a run, a session or a model response (docs/protocol-native.md)."""
     return {
         "promptTokens": run.input_tokens,
         "completionTokens": run.output_tokens,

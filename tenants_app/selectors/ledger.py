@@ -20,6 +20,9 @@ from tenants_app.selectors.usage_union import UsageFilter, cost_usd, fetch_rows,
 
 GROUPS = {"day": "p.day", "key": "k.name", "model": "p.model"}
 
+RUN_RESPONSES = 2_000
+"""The model responses of one run that a list of them has at most."""
+
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 _SUMS = {
@@ -67,6 +70,12 @@ def ledger_by_model(*, tenant_id: int, session_ref: str | None = None) -> dict[s
     """Returns the spend of a session, or of the whole tenant, per model name."""
     rows = _entries(tenant_id, session_ref, None).values("model").annotate(**_SUMS).order_by("model")
     return {row["model"]: _totals(row) for row in rows}
+
+
+def ledger_of_run(*, tenant_id: int, run_id: str) -> list[LedgerEntry]:
+    """Returns the model responses of a run, the oldest first; at most RUN_RESPONSES."""
+    rows = LedgerEntry.objects.filter(tenant_id=tenant_id, run_id=run_id)
+    return list(rows.order_by("response_no")[:RUN_RESPONSES])
 
 
 def usage_rows(

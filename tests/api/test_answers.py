@@ -161,10 +161,13 @@ async def tools(client: CheckingClient, callback: Callback) -> None:
 async def read_everything(client: CheckingClient) -> None:
     await client.get("/v1/sessions?limit=1")
     await client.get("/v1/sessions?state=idle&groupId=all&since=2020-01-01T00:00:00Z")
+    await client.get("/v1/sessions?model=demo:tour&endUser=eve&until=2020-01-01T00:00:00Z&search=one")
+    assert (await client.get("/v1/inbox?limit=1")).status == 200
     for part in ("", "/stats", "/status", "/messages?limit=1", "/runs"):
         assert (await client.get(f"/v1/sessions/one{part}")).status == 200
     for run in (await client.get("/v1/sessions/one/runs")).json["runs"]:
         await client.get(f"/v1/sessions/one/runs/{run['requestId']}")
+        assert (await client.get(f"/v1/sessions/one/runs/{run['requestId']}/responses")).status == 200
     for groups in ("day,key,model", "day", "", "model"):
         assert (await client.get(f"/v1/usage?groupBy={groups}")).json["usage"] != []
     await client.get("/v1/sessions/one/events?format=json")

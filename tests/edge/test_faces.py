@@ -12,8 +12,8 @@ from gateway_project.http.faces import faces
 from gateway_project.http.routing import face_templates, socket_templates
 from gateway_project.openapi import document
 
-UNDOCUMENTED = "/v1/responses/"
-"""Stored responses, of which there are none: 404 always."""
+UNDOCUMENTED = ("/v1/responses/", "/console")
+"""Stored responses, of which there are none: 404 always; and pages."""
 
 NAMED = [pytest.param(face, id=face.name) for face in faces()]
 

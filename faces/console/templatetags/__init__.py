@@ -1,1 +1,1 @@
-"""Filters of the console's templates."""
+"""Template tags of the console."""

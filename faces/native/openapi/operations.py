@@ -20,11 +20,13 @@ from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.inbox import InboxViewSet
 from faces.native.views.runs import RunViewSet
 from faces.native.views.sessions import SessionViewSet
 from faces.native.views.tools import ToolViewSet
 from faces.native.views.usage import UsageViewSet
 from sessions_app.models import SessionState
+from sessions_app.session_filter import MAX_CHARACTERS, SEARCHED
 from tenants_app.selectors.ledger import GROUPS
 
 SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
@@ -52,7 +54,15 @@ _FILTERS = (
     parameter("state", {"type": "string", "enum": SessionState.values}, "Sessions in this state."),
     parameter("agent", {"type": "string"}, "Sessions of this agent."),
     parameter("groupId", {"type": "string"}, "Sessions of this group."),
+    parameter("model", {"type": "string"}, "Sessions with this model."),
+    parameter("endUser", {"type": "string"}, "Sessions with a run of this end user."),
     parameter("since", {"type": "string", "format": "date-time"}, "Sessions created at or after this moment."),
+    parameter("until", {"type": "string", "format": "date-time"}, "Sessions created before this moment."),
+    parameter(
+        "search",
+        {"type": "string", "maxLength": MAX_CHARACTERS},
+        f"A session id or `requestId`, or a part of a title or a session id among the {SEARCHED} newest sessions.",
+    ),
 )
 _SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
@@ -160,6 +170,12 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (RunViewSet, "retrieve"): Operation(
         id="getRun", tag=RUNS, summary="Get a run", responses={200: shapes.RunSerializer}
     ),
+    (RunViewSet, "responses"): Operation(
+        id="listResponses",
+        tag=RUNS,
+        summary="List the model responses of a run with what they cost",
+        responses={200: shapes.ModelResponsesSerializer},
+    ),
     (RunViewSet, "abort"): Operation(
         id="abortRun",
         tag=RUNS,
@@ -227,6 +243,13 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=STREAMS,
         summary="Create a token with which a browser reads the session's events",
         responses={200: shapes.StreamTokenSerializer},
+    ),
+    (InboxViewSet, "list"): Operation(
+        id="listInbox",
+        tag=DECISIONS,
+        summary="List what waits for a person across the tenant, what expires first at the top",
+        query=(page_parameters(50)[0], parameter("cursor", {"type": "string"}, "`nextCursor` of the previous page.")),
+        responses={200: shapes.InboxPageSerializer},
     ),
     (UsageViewSet, "list"): Operation(
         id="getUsage",

@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from faces.native.openapi.events import POSITION
+from sessions_app.inbox import MOST_COUNTED
 from sessions_app.models import RunState, SessionState
 
 RUN_STATUS = [state for state in RunState.values if state != RunState.READY]
@@ -45,6 +46,16 @@ class PendingTools(serializers.JSONField):
     """The data of `tool_call_requested`."""
 
 
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/PendingApproval"}, {"type": "null"}]})
+class WaitingApproval(serializers.JSONField):
+    """The data of `approval_required`, or null."""
+
+
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/PendingQuestion"}, {"type": "null"}]})
+class WaitingQuestion(serializers.JSONField):
+    """The data of `ask_user`, or null."""
+
+
 @extend_schema_field(POSITION)
 class StreamPosition(serializers.JSONField):
     """The position of an event in its stream."""
@@ -76,6 +87,8 @@ class SessionSerializer(serializers.Serializer[Any]):
     turns = serializers.IntegerField(help_text="Model responses so far.")
     toolCalls = serializers.IntegerField()
     totalTokens = serializers.IntegerField()
+    costUsd = serializers.FloatField()
+    costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
     uptimeMs = serializers.IntegerField()
     createdAt = moment()
     updatedAt = moment()
@@ -135,6 +148,23 @@ class RunSerializer(serializers.Serializer[Any]):
     createdAt = moment()
     startedAt = moment(allow_null=True)
     endedAt = moment(allow_null=True)
+
+
+class ModelResponseSerializer(serializers.Serializer[Any]):
+    """One response of a model."""
+
+    number = serializers.IntegerField()
+    model = text()
+    kind = text(help_text="`session`; others are estimated, unfinished or summaries.")
+    tokenUsage = TokenUsageSerializer()
+    costUsd = serializers.FloatField(allow_null=True, help_text="Null when the price of the model is unknown.")
+    at = moment()
+
+
+class ModelResponsesSerializer(serializers.Serializer[Any]):
+    """Oldest first."""
+
+    responses = ModelResponseSerializer(many=True)
 
 
 class RunPageSerializer(serializers.Serializer[Any]):
@@ -310,3 +340,26 @@ class UsageSerializer(serializers.Serializer[Any]):
     """Newest day first."""
 
     usage = UsageRowSerializer(many=True)
+
+
+class WaitSerializer(serializers.Serializer[Any]):
+    """An approval or a question that waits for a person, with its session."""
+
+    kind = serializers.ChoiceField(["approval", "question"])
+    sessionId = text()
+    title = text(allow_null=True)
+    agent = text(allow_null=True)
+    model = text()
+    requestId = text()
+    since = moment()
+    expiresAt = moment(allow_null=True)
+    approval = WaitingApproval()
+    question = WaitingQuestion()
+
+
+class InboxPageSerializer(serializers.Serializer[Any]):
+    """What expires first comes first."""
+
+    waits = WaitSerializer(many=True)
+    total = serializers.IntegerField(help_text=f"All open waits; {MOST_COUNTED} stands for as many or more.")
+    nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")

@@ -75,7 +75,7 @@ def session_events() -> Schema:
         "parameters": [
             path_parameter("session_id"),
             *_position(),
-            _query("requestId", {"type": "string"}, "Starts with this run."),
+            _query("requestId", {"type": "string"}, "This run's events only."),
             _query("follow", {"type": "string", "enum": ["session"]}, "Continues from run to run."),
             _query("format", {"type": "string", "enum": ["json"]}, "Returns a page instead of a stream."),
             _query("limit", WHOLE_NUMBER, f"Of a page: 100 by default, {MAX_PAGE} at most."),

@@ -12,6 +12,7 @@ from faces.native.views.prompts import abort_response
 from sessions_app import wire
 from sessions_app.selectors import run_get, runs_page, session_get
 from tenants_app.principal import SESSIONS
+from tenants_app.selectors.ledger import ledger_of_run
 
 
 class RunViewSet(GatewayViewSet):
@@ -27,6 +28,13 @@ class RunViewSet(GatewayViewSet):
 
     def retrieve(self, request: Request, session_id: str, request_id: str) -> Response:
         return Response(wire.run_to_wire(run_get(session_get(self.principal, session_id), request_id)))
+
+    @action(detail=True, name="Run Responses")
+    def responses(self, request: Request, session_id: str, request_id: str) -> Response:
+        """Returns the model responses of this run with what each cost, the oldest first."""
+        run = run_get(session_get(self.principal, session_id), request_id)
+        entries = ledger_of_run(tenant_id=self.principal.tenant_id, run_id=run.pk)
+        return Response({"responses": [wire.response_to_wire(entry) for entry in entries]})
 
     @action(detail=True, methods=["post"])
     def abort(self, request: Request, session_id: str, request_id: str) -> Response:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core_app import clock
-from core_app.errors import BadRequest
 from edge_app.rest.paging import cursor_of, limit_of, next_cursor
-from edge_app.rest.query import parse_instant
 from edge_app.rest.viewsets import idempotent
 from faces.native.serializers import ForkSerializer, SessionCreateSerializer, SessionPatchSerializer
 from faces.native.views.decisions import DecisionActions
 from faces.native.views.prompts import PromptActions
 from sessions_app import wire
-from sessions_app.models import AgentSession, RunState, SessionState
+from sessions_app.models import AgentSession, RunState
 from sessions_app.selectors import messages_page, run_active, runs_unfinished, session_get, sessions_page
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.fork import session_fork
 from sessions_app.services.session import session_change, session_close, session_create
 from sessions_app.services.stream_token import session_token_issue
+from sessions_app.session_filter import SessionFilter
 from tenants_app.principal import ADMIN, SESSIONS
 from tenants_app.selectors.ledger import ledger_by_model
 
@@ -37,7 +35,7 @@ class SessionViewSet(PromptActions, DecisionActions):
             self.principal,
             before=cursor_of(request),
             limit=limit_of(request),
-            filters=_filters(request),
+            filters=SessionFilter.parse(request.query_params).condition(self.principal.tenant_id),
             group=request.query_params.get("groupId") or None,
         )
         sessions = [wire.session_to_wire(session, newest=session.stream.newest) for session in found]
@@ -111,22 +109,6 @@ class SessionViewSet(PromptActions, DecisionActions):
         issued = session_token_issue(principal=self.principal, public_id=session_id)
         body = {"token": issued.secret, "expiresAt": clock.iso_ms(issued.expires_at)}
         return Response(body, headers={"Cache-Control": "no-store"})
-
-
-def _filters(request: Request) -> Q:
-    filters = Q()
-    query = request.query_params
-    if state := query.get("state"):
-        if state not in SessionState.values:
-            raise BadRequest(f"'state' is one of {', '.join(SessionState.values)}.", field="state")
-        filters &= Q(state=state)
-    if agent := query.get("agent"):
-        filters &= Q(agent=agent)
-    if since := query.get("since"):
-        if (instant := parse_instant(since)) is None:
-            raise BadRequest("'since' must be an ISO 8601 date and time.", field="since")
-        filters &= Q(created_at__gte=instant)
-    return filters
 
 
 def _created_response(session: AgentSession) -> Response:
