@@ -13,6 +13,9 @@ from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEn
 from tenants_app.models import Tenant
 from tenants_app.principal import Principal
 
+MAX_COUNTED = 1000
+"""Limit of a count on a page."""
+
 
 def webhook_get(principal: Principal, public_id: str, *, for_update: bool = False) -> WebhookEndpoint:
     """Returns the tenant's endpoint of that id, with `for_update` locked. Raises NotFound."""
@@ -41,6 +44,15 @@ def deliveries_failed(tenant_id: int | None, limit: int) -> list[WebhookDelivery
         endpoints = WebhookEndpoint.objects.filter(tenant_id=tenant_id).values_list("pk", flat=True)
         rows = rows.filter(endpoint_id__in=list(endpoints))
     return list(rows.order_by("-id")[:limit])
+
+
+def deliveries_pending(tenant_id: int | None) -> int:
+    """Returns the number of deliveries that are due or wait, MAX_COUNTED at most; None: of all tenants."""
+    rows = WebhookDelivery.objects.filter(state=DeliveryState.PENDING)
+    if tenant_id is not None:
+        endpoints = WebhookEndpoint.objects.filter(tenant_id=tenant_id).values_list("pk", flat=True)
+        rows = rows.filter(endpoint_id__in=list(endpoints))
+    return rows.order_by("-id")[:MAX_COUNTED].count()
 
 
 def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:

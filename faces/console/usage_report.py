@@ -78,9 +78,7 @@ class UsageReport:
 
 def usage_report(tenant_id: int, since: date, until: date, by: UsageBy) -> UsageReport:
     """Reads the ledger and the runs, with a query each. Both days are included."""
-    spend = usage_daily(
-        tenant_id=tenant_id, since=since, until=until, by=cast(By, by if by in IN_LEDGER else "model")
-    )
+    spend = usage_daily(tenant_id=tenant_id, since=since, until=until, by=cast(By, by if by in IN_LEDGER else "model"))
     runs = run_report(tenant_id=tenant_id, since=since, until=until, by=cast(RunsBy, by))
     span = [since + timedelta(days=index) for index in range((until - since).days + 1)]
     report = UsageReport(by, [], {day: Line(day.isoformat()) for day in span}, {}, Line(""))
