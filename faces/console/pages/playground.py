@@ -1,4 +1,4 @@
-"""Playground: talk to a model or an agent with chosen tools and parameters, compare two, and copy the same as a program.
+"""Playground: talk to a model or an agent with chosen tools and parameters, compare two, and copy it as a program.
 
 The page's script does all of it with ordinary sessions over the native API; they are listed among the sessions.
 """

@@ -8,7 +8,7 @@ from core_app.online_migrations import OnlineMigration
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0019_jobs_without_notify'),
+        ('sessions_app', '0020_run_by_end_user'),
     ]
 
     operations = [
