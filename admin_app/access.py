@@ -1,22 +1,117 @@
-"""Access rules of the admin: superusers may do everything, a tenant's staff what their scopes allow in the tenant.
+"""The signed-in person of a request, and access rules: superusers may do everything, others what their role allows.
 
-Django's own groups and permissions are not used: a person's rights are the scopes that the console and the API use.
+Admin and console share them. Django's own groups and permissions are not used: a person's rights are the scopes that
+the API's keys have, by roles (`tenants_app.roles`) and scopes of the person's own.
 """
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
-from core_app.errors import Unauthorized
+from django.http import HttpRequest, HttpResponseBase
+from django.http.response import HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from core_app.errors import Forbidden, Unauthorized
 from tenants_app.authentication import principal_for_user
 from tenants_app.models import Tenant, User
+from tenants_app.people import TENANT_KEY, tenant_in
 from tenants_app.principal import SCOPES, Principal
+from tenants_app.roles import role_of, role_reaches
+
+View = Callable[..., HttpResponseBase]
+
+_KEPT = "_gateway_person"
+"""Attribute of the request that keeps its person: pages ask dozens of times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in, in the tenant that is chosen.
+
+    `role` is viewer, reviewer, operator or admin; None for a person whose own scopes do not even read sessions. The
+    principal is the one that the API gives to the same cookie, but for the session's key.
+    """
+
+    user: User
+    tenant: Tenant
+    role: str | None
+    principal: Principal
+
+    def reaches(self, role: str) -> bool:
+        """True when the person has the role or one above it."""
+        return role_reaches(self.role, role)
 
 
 def user_of(request: HttpRequest) -> User | None:
     """The signed-in user, or `None`."""
     user = request.user
-    return user if isinstance(user, User) else None
+    return user if isinstance(user, User) and user.is_active else None
+
+
+def person_of(request: HttpRequest) -> Person:
+    """Returns the signed-in person with tenant, role and principal; asked once per request.
+
+    Raises Unauthorized for nobody, and Forbidden for a person without a tenant.
+    """
+    kept = getattr(request, _KEPT, None)
+    if isinstance(kept, Person):
+        return kept
+    user = user_of(request)
+    if user is None:
+        raise Unauthorized("Nobody is signed in.")
+    tenant = tenant_in(user, request.session.get(TENANT_KEY))
+    if tenant is None:
+        raise Forbidden("This person has no tenant here.")
+    try:
+        principal = principal_for_user(user, tenant)
+    except Unauthorized:
+        raise Forbidden("This person has no tenant here.") from None
+    person = Person(user, tenant, role_of(principal), principal)
+    setattr(request, _KEPT, person)
+    return person
+
+
+def console_required(role: str) -> Callable[[View], View]:
+    """Decorates a Django view for people with `role` or a higher one in their tenant; the view calls `person_of`.
+
+    Nobody signed in: a redirect to /console/sign-in, which leads back. A person without a tenant: the page that says
+    whom to ask (403). A lower role: a page that names the role that is needed (403). Responses are not cached.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            response = _refusal(request, role) or view(request, *args, **kwargs)
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+
+        return guarded
+
+    return decorate
+
+
+def _refusal(request: HttpRequest, role: str) -> HttpResponseBase | None:
+    try:
+        person = person_of(request)
+    except Unauthorized:
+        back = request.get_full_path() if request.method in ("GET", "HEAD") else ""
+        return HttpResponseRedirect(f"{reverse('console-sign-in')}{'?' + urlencode({'next': back}) if back else ''}")
+    except Forbidden:
+        return no_tenant_page(request)
+    if person.reaches(role):
+        return None
+    return render(request, "admin_app/console/role.html", {"person": person, "needed": role}, status=403)
+
+
+def no_tenant_page(request: HttpRequest) -> HttpResponseBase:
+    """Returns the page for a person who is signed in and has no tenant."""
+    return render(request, "admin_app/console/no_tenant.html", {"name": request.user.get_username()}, status=403)
 
 
 def actor_of(request: HttpRequest) -> str:
@@ -26,17 +121,29 @@ def actor_of(request: HttpRequest) -> str:
 
 
 def has_access(request: HttpRequest) -> bool:
-    """True for active staff: superusers, and users of a tenant that is not disabled."""
+    """True for people whom the admin lets in: superusers, staff of a tenant that is not disabled, and people with a
+    role."""
     user = user_of(request)
-    if user is None or not user.is_active or not user.is_staff:
+    if user is None:
         return False
-    return user.is_superuser or (user.tenant is not None and user.tenant.disabled_at is None)
+    if user.is_superuser:
+        return user.is_staff
+    person = _person(request)
+    return person is not None and (user.is_staff or user.memberships.filter(tenant=person.tenant).exists())
+
+
+def may_enter(user: User) -> bool:
+    """True for people who may sign in to the admin: staff, and people with a role in any tenant."""
+    return user.is_staff or user.memberships.exists()
 
 
 def tenant_of(request: HttpRequest) -> Tenant | None:
-    """The tenant that the signed-in person is bound to; `None` for a superuser, who sees all tenants."""
+    """The tenant whose rows the signed-in person sees; `None` for a superuser, who sees all tenants."""
     user = user_of(request)
-    return None if user is None or user.is_superuser else user.tenant
+    if user is None or user.is_superuser:
+        return None
+    person = _person(request)
+    return user.tenant if person is None else person.tenant
 
 
 def may(request: HttpRequest, *scopes: str) -> bool:
@@ -44,7 +151,8 @@ def may(request: HttpRequest, *scopes: str) -> bool:
     user = user_of(request)
     if user is None or not has_access(request):
         return False
-    return user.is_superuser or any(principal_for_user(user).allows(scope) for scope in scopes)
+    person = _person(request)
+    return user.is_superuser or (person is not None and any(person.principal.allows(scope) for scope in scopes))
 
 
 def principal_in(request: HttpRequest, tenant: Tenant) -> Principal:
@@ -65,6 +173,14 @@ def principal_in(request: HttpRequest, tenant: Tenant) -> Principal:
             default_model=tenant.default_model,
             default_agent=tenant.default_agent,
         )
-    if user is None or user.tenant_id != tenant.pk:
+    person = _person(request)
+    if person is None or person.tenant.pk != tenant.pk:
         raise Unauthorized("This user does not belong to the tenant.")
-    return principal_for_user(user)
+    return person.principal
+
+
+def _person(request: HttpRequest) -> Person | None:
+    try:
+        return person_of(request)
+    except (Unauthorized, Forbidden):
+        return None

@@ -18,7 +18,6 @@ import structlog
 from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from throttled.exceptions import StoreUnavailableError
 from throttled.rate_limiter import RateLimitResult, per_min
 from throttled.rate_limiter.gcra import GCRARateLimiter
@@ -108,7 +107,6 @@ def browser_mark(request: HttpRequest, response: HttpResponse, name: str) -> Non
         KNOWN,
         marks,
         max_age=KNOWN_SECONDS,
-        path=reverse("admin:index"),
         secure=request.is_secure(),
         httponly=True,
         samesite="Lax",

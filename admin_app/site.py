@@ -18,6 +18,7 @@ from django.urls import path, reverse
 from admin_app.access import actor_of, has_access, may, user_of
 from admin_app.sign_in import SignInForm
 from admin_app.sign_in_throttle import browser_mark
+from admin_app.sign_out import sign_out_person
 from core_app.database import write_transaction
 from core_app.lifecycle import process_wide
 from tenants_app.principal import OPERATOR
@@ -148,6 +149,11 @@ class GatewayAdminSite(AdminSite):
             response.status_code = 429
             response["Retry-After"] = str(form.wait)
         return response
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        if request.method == "POST":
+            sign_out_person(request, "admin")
+        return super().logout(request, extra_context)
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         user = user_of(request)

@@ -47,11 +47,16 @@ _KNOWN_SETTINGS = ", ".join(f"{name} ({kind.__name__})" for name, kind in SETTIN
 
 _SCOPE_HELP = {
     "sessions": "make, prompt and read sessions",
+    "sessions:read": "read sessions and follow them; “sessions” includes it",
+    "questions": "answer what agents ask; “sessions” includes it",
     "approvals": "decide on tool calls that wait for it (where the tenant says so, “sessions” includes it)",
     "inference": "call models: Chat, Responses, Messages, Embeddings",
     "tasks": "hand over tasks",
+    "tasks:read": "read tasks and spaces and follow them; “tasks” includes it",
     "agents:read": "list the agents",
     "agents:write": "change the agents",
+    "usage:read": "see what was used; “operator” includes it",
+    "webhooks": "handle webhooks; “admin” includes it",
     "operator": "see what runs and what was used in the tenant, and end it",
     "admin": "handle keys and webhooks, erase sessions, read the audit trail",
     "platform": "see the state of the whole gateway: providers, metrics",
@@ -271,7 +276,7 @@ class ApiKeyAdmin(TenantModelAdmin):
 def grantable(request: HttpRequest) -> set[str]:
     """The scopes that the signed-in person may grant."""
     tenant = tenant_of(request)
-    return set(SCOPES) if tenant is None else set(principal_in(request, tenant).scopes)
+    return set(SCOPES) if tenant is None else set(principal_in(request, tenant).held)
 
 
 class UserRole(forms.ModelForm):  # type: ignore[type-arg]

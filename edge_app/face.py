@@ -148,6 +148,10 @@ class Face:
     """Reads other credentials than keys (stream tokens, cookies) when a request shows no key. None is nobody; raises
     Unauthorized for a bad one."""
 
+    browser_sessions: bool = False
+    """True where signed-in people may call from the gateway's own pages with the cookie of their session in place of a
+    key (`edge_app.gate.browser`)."""
+
     is_dialect_path: Callable[[str], bool] = no_path
     """True for paths that nobody serves and whose clients read errors in this face's shape."""
 

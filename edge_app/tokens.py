@@ -15,7 +15,7 @@ from core_app.errors import Unauthorized
 from edge_app.http.asgi import Scope
 from events_app.tokens import Rows, stream_token_use
 from tenants_app.authentication import query_parameter
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS_READ, Principal
 
 READ_ONLY = "gateway.read_only"
 """Set in the scope of a connection that showed a token."""
@@ -35,7 +35,7 @@ class TokenRoute:
     sessions: Callable[[re.Match[str]], Rows] | None = None
     """The same for the path's session, by which processes of the version before know their tokens."""
 
-    scope: str = SESSIONS
+    scope: str = SESSIONS_READ
     """The only scope that the holder keeps."""
 
     refusal: str = "The stream token is not known for this stream, or no longer good."

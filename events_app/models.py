@@ -114,6 +114,9 @@ class StreamToken(models.Model):
     session_id = models.BigIntegerField(null=True, db_index=True)
     api_key = models.ForeignKey("tenants_app.ApiKey", models.CASCADE, null=True, related_name="+")
     user = models.ForeignKey("tenants_app.User", models.CASCADE, null=True, related_name="+")
+    # A person may have a role in several tenants, and the token ends when the browser that asked for it signs out.
+    tenant_id = models.BigIntegerField(null=True)
+    browser_session = models.CharField(max_length=64, default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
     connected_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(db_index=True)

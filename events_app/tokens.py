@@ -52,6 +52,8 @@ def stream_token_issue(*, principal: Principal, stream_id: int, session_id: int 
             session_id=session_id,
             api_key_id=principal.key_id,
             user_id=principal.user_id,
+            tenant_id=principal.tenant_id,
+            browser_session=principal.browser_session or "",
             expires_at=moment + FIRST_CONNECTION,
         )
     return IssuedToken(secret, token.expires_at)
@@ -69,13 +71,15 @@ def stream_token_use(*, token: str, scope: str, streams: Rows, sessions: Rows | 
         return None
     holder = principal_recheck(
         Principal(
-            tenant_id=0,  # the key or user that is looked up says which tenant it is
+            # 0 where the version before issued the token: the key or user that is looked up says which tenant it is
+            tenant_id=found.tenant_id or 0,
             tenant_slug="",
             key_id=found.api_key_id,
             key_name="",
             scopes=frozenset({scope}),
             approvals_in_sessions=False,
             user_id=found.user_id,
+            browser_session=found.browser_session or None,
         )
     )
     if found.connected_at is None:

@@ -24,7 +24,8 @@ from core_app.errors import Unauthorized
 from core_app.lifecycle import process_wide
 from tenants_app.key_cache import KEY_CACHE, CachedLookup
 from tenants_app.models import ApiKey, Device, Tenant, User
-from tenants_app.principal import DEVICE, SESSIONS, Principal
+from tenants_app.people import browser_holder, grant_in, home_of
+from tenants_app.principal import DEVICE, SESSIONS, Principal, with_included
 from tenants_app.secret import is_jwt, is_well_formed, secret_hash
 
 Scope = MutableMapping[str, Any]
@@ -179,12 +180,28 @@ class KeyWatch:
         return self.principal
 
 
-def principal_for_user(user: User) -> Principal:
-    """Returns a signed-in user's principal; raises Unauthorized unless user and tenant are active."""
-    principal = _user_principal(user)
+def principal_for_user(user: User, tenant: Tenant | None = None) -> Principal:
+    """Returns a person's principal in `tenant`, or in the first of the person's tenants; raises Unauthorized unless
+    user and tenant are active and the person has a role there."""
+    tenant = tenant or home_of(user)
+    principal = None if tenant is None else _user_principal(user, tenant)
     if principal is None:
         raise Unauthorized("This user belongs to no tenant.")
     return principal
+
+
+def principal_for_browser(session_key: str) -> Principal | None:
+    """Returns the principal of the person who is signed in with a browser's session, in the tenant that is chosen
+    there; None for a session that is not known or over. Cached like a key."""
+    known, _ = KEY_CACHE.get_or_load(f"browser {session_key}", lambda: _load_browser(session_key))
+    return known.principal
+
+
+async def aprincipal_for_browser(session_key: str) -> Principal | None:
+    """Does the same from the event loop."""
+    if known := KEY_CACHE.get(f"browser {session_key}"):
+        return known.principal
+    return await database.run(principal_for_browser, session_key)
 
 
 def principal_for_device(device: Device) -> Principal | None:
@@ -222,7 +239,9 @@ def _identity(principal: Principal) -> str:
         return f"key {principal.key_id}"
     if principal.device_id is not None:
         return f"device {principal.device_id}"
-    return f"user {principal.user_id}" if principal.user_id is not None else repr(principal)
+    if principal.user_id is None:
+        return repr(principal)
+    return f"user {principal.user_id} {principal.tenant_id} {principal.browser_session or ''}"
 
 
 def _require_principal(known: CachedLookup, loaded: bool) -> Principal:
@@ -238,9 +257,11 @@ def _require_principal(known: CachedLookup, loaded: bool) -> Principal:
 def _narrow(fresh: Principal, before: Principal) -> Principal:
     if fresh.scopes <= before.scopes and fresh.approvals_in_sessions <= before.approvals_in_sessions:
         return fresh
+    kept = before.scopes & fresh.held
     return replace(
         fresh,
-        scopes=fresh.scopes & before.scopes,
+        # Beside them what is left of a scope that became a narrower one.
+        scopes=kept | ((fresh.scopes & before.held) - with_included(kept)),
         approvals_in_sessions=fresh.approvals_in_sessions and before.approvals_in_sessions,
     )
 
@@ -260,9 +281,13 @@ def _load_again(principal: Principal) -> Principal | None:
     if principal.key_id is not None:
         key = ApiKey.objects.select_related("tenant").filter(id=principal.key_id).first()
         return None if key is None else _key_principal(key)
+    if principal.browser_session is not None:
+        fresh = _load_browser(principal.browser_session)
+        # A person who chose another tenant meanwhile has left this one.
+        return fresh if fresh is not None and fresh.tenant_id == principal.tenant_id else None
     if principal.user_id is not None:
         user = User.objects.select_related("tenant").filter(id=principal.user_id).first()
-        return None if user is None else _user_principal(user)
+        return None if user is None else _user_again(user, principal.tenant_id)
     if principal.device_id is not None:
         device = Device.objects.select_related("tenant").filter(id=principal.device_id).first()
         return None if device is None else principal_for_device(device)
@@ -286,13 +311,30 @@ def _key_principal(key: ApiKey) -> Principal | None:
     return _principal(key.tenant, rpm, key_id=key.id, key_name=key.name, scopes=frozenset(key.scopes))
 
 
-def _user_principal(user: User) -> Principal | None:
-    tenant = user.tenant
-    if tenant is None or tenant.disabled_at is not None or not user.is_active:
+def _user_principal(user: User, tenant: Tenant, browser_session: str | None = None) -> Principal | None:
+    scopes = grant_in(user, tenant)
+    if scopes is None:
         return None
-    rpm = settings.GATEWAY_RATE_LIMIT_RPM
-    scopes = frozenset(user.scopes)
-    return _principal(tenant, rpm, key_id=None, key_name=user.get_username(), scopes=scopes, user_id=user.id)
+    return _principal(
+        tenant,
+        settings.GATEWAY_RATE_LIMIT_RPM,
+        key_id=None,
+        key_name=user.get_username(),
+        scopes=scopes,
+        user_id=user.id,
+        browser_session=browser_session,
+    )
+
+
+def _user_again(user: User, tenant_id: int) -> Principal | None:
+    """Returns the person's principal in a tenant. A stream token does not know its tenant (0)."""
+    tenant = Tenant.objects.filter(id=tenant_id).first() if tenant_id else home_of(user)
+    return None if tenant is None else _user_principal(user, tenant)
+
+
+def _load_browser(session_key: str) -> Principal | None:
+    holder = browser_holder(session_key)
+    return None if holder is None else _user_principal(*holder, session_key)
 
 
 def _principal(tenant: Tenant, rpm: int, **identity: Any) -> Principal:

@@ -6,28 +6,60 @@ long-lived connections check it again at every heartbeat. The scopes are the con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from core_app.errors import Forbidden
 
 SESSIONS = "sessions"
+SESSIONS_READ = "sessions:read"
+QUESTIONS = "questions"
 APPROVALS = "approvals"
 INFERENCE = "inference"
 TASKS = "tasks"
+TASKS_READ = "tasks:read"
 AGENTS_READ = "agents:read"
 AGENTS_WRITE = "agents:write"
+USAGE_READ = "usage:read"
+WEBHOOKS = "webhooks"
 OPERATOR = "operator"
 ADMIN = "admin"
 PLATFORM = "platform"
 DEVICE = "device"
 TAILSCALE_USER = "tailscale_user"
 
-SCOPES = (SESSIONS, APPROVALS, INFERENCE, TASKS, AGENTS_READ, AGENTS_WRITE, OPERATOR, ADMIN, PLATFORM)
+SCOPES = (
+    SESSIONS,
+    SESSIONS_READ,
+    QUESTIONS,
+    APPROVALS,
+    INFERENCE,
+    TASKS,
+    TASKS_READ,
+    AGENTS_READ,
+    AGENTS_WRITE,
+    USAGE_READ,
+    WEBHOOKS,
+    OPERATOR,
+    ADMIN,
+    PLATFORM,
+)
 TENANT_SCOPES = tuple(scope for scope in SCOPES if scope != PLATFORM)
 """All scopes within one tenant; keys seeded for tenants other than `default` have these."""
 
 IDENTITY_SCOPES = (DEVICE, TAILSCALE_USER)
 """Scopes that come with the way in which a caller signed in. No key has them."""
+
+INCLUDED_IN: Mapping[str, tuple[str, ...]] = {
+    SESSIONS: (TAILSCALE_USER,),
+    SESSIONS_READ: (SESSIONS, TAILSCALE_USER),
+    QUESTIONS: (SESSIONS, TAILSCALE_USER),
+    TASKS_READ: (TASKS,),
+    USAGE_READ: (OPERATOR,),
+    WEBHOOKS: (ADMIN,),
+}
+"""Scopes by the wider ones that include them; keys that were issued before the narrow ones existed keep what they
+may do."""
 
 DEFAULT_TENANT = "default"
 
@@ -68,6 +100,8 @@ class Principal:
 
     default_model: str | None = None
     default_agent: str | None = None
+    browser_session: str | None = field(default=None, repr=False)
+    """The key of the Django session that a signed-in person's browser showed; it is a credential, and only compared."""
 
     @property
     def actor(self) -> str:
@@ -79,18 +113,29 @@ class Principal:
         return f"{self.guest or 'user'}:{self.key_name}"
 
     def allows(self, scope: str) -> bool:
-        """True when the principal has `scope`; `sessions` includes `approvals` where the tenant's settings allow it,
-        and `tailscale_user` is `sessions`."""
-        if scope == SESSIONS and TAILSCALE_USER in self.scopes:
+        """True when the principal has `scope`, or one that includes it (INCLUDED_IN); `sessions` includes `approvals`
+        where the tenant's settings allow it."""
+        if scope in self.scopes:
             return True
-        if scope == APPROVALS and self.approvals_in_sessions and SESSIONS in self.scopes:
-            return True
-        return scope in self.scopes
+        if scope == APPROVALS:
+            return self.approvals_in_sessions and SESSIONS in self.scopes
+        return any(wider in self.scopes for wider in INCLUDED_IN.get(scope, ()))
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The scopes with those that they include, but for `approvals`: what the principal may grant, or keep when it
+        is narrowed."""
+        return with_included(self.scopes)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden, naming the scope, unless the principal has it."""
         if not self.allows(scope):
             raise Forbidden(f"This needs an API key with the scope '{scope}'.")
+
+
+def with_included(scopes: frozenset[str]) -> frozenset[str]:
+    """Returns scopes together with those that they include."""
+    return scopes | {narrow for narrow, wider in INCLUDED_IN.items() if not scopes.isdisjoint(wider)}
 
 
 def seeded_scopes(tenant_slug: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from admin_app.tables import ReadOnlyModelAdmin, TenantFilter
 from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
 from core_app.visible_text import visible_text
-from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
+from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS_READ
 from tools_app.mcp import admin as mcp_admin
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import WAITING, CallState
@@ -55,7 +55,7 @@ def open_waits(calls: QuerySet[ToolCall]) -> QuerySet[ToolCall]:
 class ToolCallAdmin(ReadOnlyModelAdmin):
     """The list of tool calls; ids sort by time."""
 
-    view_scopes = (OPERATOR, SESSIONS, APPROVALS)
+    view_scopes = (OPERATOR, SESSIONS_READ, APPROVALS)
     list_display = ("tool_name", "asked_for", "doing", "tenant", "created_at", "expires_at")
     list_filter = (WaitingFilter, TenantFilter)
     list_select_related = ("tenant",)
@@ -84,7 +84,7 @@ class ToolCallAdmin(ReadOnlyModelAdmin):
 class SessionToolAdmin(ReadOnlyModelAdmin):
     """The tools that were registered for sessions."""
 
-    view_scopes = (OPERATOR, SESSIONS)
+    view_scopes = (OPERATOR, SESSIONS_READ)
     list_display = ("name", "tenant", "callback_url", "requires_approval", "idempotent", "created_at")
     list_filter = (TenantFilter, "requires_approval")
     list_select_related = ("tenant",)

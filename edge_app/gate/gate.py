@@ -21,6 +21,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from core_app.errors import BadRequest, GatewayError, NotFound, RateLimited, Unauthorized, Unavailable
 from core_app.shares import NOBODY, RETRY_AFTER_SECONDS, Claim, Shares, Waiter
 from edge_app.face import default_body_limit
+from edge_app.gate.browser import browser_principal, session_cookie
 from edge_app.gate.cors import is_preflight, preflight_headers
 from edge_app.gate.failed_keys import FAILED_KEYS, FailedKeys
 from edge_app.gate.paths import PathMatch, PathTable
@@ -190,6 +191,10 @@ class Gate:
             principal = await self._failed_keys.check(scope, _shown(scope), lambda: token_principal(scope))
             if principal is not None:
                 return principal
+        if secret is None and match.face.browser_sessions and (session_key := session_cookie(scope)) is not None:
+            return await self._failed_keys.check(
+                scope, f"browser {session_key}", lambda: browser_principal(scope, session_key)
+            )
         return await self._failed_keys.principal(scope, secret)
 
     async def _optional_principal(self, scope: Scope) -> Principal | None:

@@ -31,7 +31,7 @@ from events_app.generations import Position
 from events_app.hub import HUB
 from events_app.positions import Dropped, StreamPosition, dropped_range
 from tenants_app.authentication import KeyWatch
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS_READ, Principal
 
 logger = structlog.get_logger("gateway.streams")
 
@@ -104,7 +104,7 @@ class PlainResponse:
 class EventStreamConsumer(ChannellessConsumer, ABC):
     """One GET request for a stream. A face implements `open`."""
 
-    required_scope: ClassVar[str] = SESSIONS
+    required_scope: ClassVar[str] = SESSIONS_READ
     """The key's scope, checked at the start, before each batch and at every heartbeat."""
 
     @abstractmethod

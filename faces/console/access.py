@@ -1,32 +1,29 @@
-"""Who visits: the signed-in person as the principal of services and selectors."""
+"""Ways of people whom the pages do not show anything: to the sign-in and back, or to somebody who gives them a role."""
 
 from __future__ import annotations
 
-from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from urllib.parse import urlencode
 
-from admin_app.access import principal_in
-from core_app.errors import Forbidden
-from tenants_app.models import Tenant, User
-from tenants_app.principal import DEFAULT_TENANT, Principal
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
-SIGN_IN = "/admin/login/"
+from admin_app.access import Person, no_tenant_page, person_of, user_of
+from core_app.errors import Forbidden, Unauthorized
 
 
-def visitor(request: HttpRequest) -> Principal | None:
-    """Returns the signed-in person's principal; None when nobody is signed in. Raises Forbidden for a person who
-    belongs to no tenant."""
-    user = request.user
-    if not isinstance(user, User) or not user.is_active:
-        return None
-    tenant = user.tenant
-    if tenant is None and user.is_superuser:
-        tenant = Tenant.objects.filter(slug=DEFAULT_TENANT).first()
-    if tenant is None or tenant.disabled_at is not None:
-        raise Forbidden("You are signed in, but belong to no tenant that is open. Ask your administrator for access.")
-    return principal_in(request, tenant)
+def person_or_way(request: HttpRequest) -> Person | HttpResponse:
+    """Returns the signed-in person in their tenant, else the response that says how to become one."""
+    try:
+        return person_of(request)
+    except Unauthorized:
+        return sign_in_redirect(request)
+    except Forbidden:
+        assert user_of(request) is not None
+        response = no_tenant_page(request)
+        assert isinstance(response, HttpResponse)
+        return response
 
 
 def sign_in_redirect(request: HttpRequest) -> HttpResponse:
     """Returns the way to the sign-in page and back."""
-    return redirect_to_login(request.get_full_path(), SIGN_IN)
+    return HttpResponseRedirect(f"{reverse('console-sign-in')}?{urlencode({'next': request.get_full_path()})}")

@@ -5,10 +5,5 @@ from __future__ import annotations
 from edge_app.face import Face
 from faces.console.urls import urlpatterns
 
-FACE = Face(
-    name="console",
-    urls=urlpatterns,
-    # The pages ask for a signed-in person themselves.
-    open_paths=("/console",),
-    page_folders=("console",),
-)
+FACE = Face(name="console", urls=urlpatterns, page_folders=("console",))
+"""The gate lets everybody through to the folder, because the gateway's own pages for signing in are there, too."""

@@ -14,15 +14,21 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import Promise
 
+from admin_app.access import Person
 from tenants_app.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of a signed-in person. `principal` is the person in the tenant that the pages show."""
+    """One request of a signed-in person, in the tenant that they have chosen."""
 
     request: HttpRequest
-    principal: Principal
+    person: Person
+
+    @property
+    def principal(self) -> Principal:
+        """The person as services and selectors know them, with the scopes of their role."""
+        return self.person.principal
 
     def allows(self, scopes: Sequence[str]) -> bool:
         """True when the person has one of the scopes, or none is needed."""

@@ -18,10 +18,12 @@ from django.utils.translation import gettext as _
 
 from core_app.errors import Forbidden, GatewayError, MethodNotAllowed, NotFound, Unauthorized
 from edge_app.http.errors import error_body, error_headers, internal_error
-from faces.console.access import sign_in_redirect, visitor
+from faces.console.access import person_or_way, sign_in_redirect
 from faces.console.language import LANGUAGES, language_of
 from faces.console.page import Page, Visit
 from faces.console.registry import PAGES
+from tenants_app.people import tenants_of
+from tenants_app.principal import SCOPES
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
@@ -83,10 +85,10 @@ def _answer(request: HttpRequest, show: View, parameters: Mapping[str, Any]) -> 
     try:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("Pages are read with GET.", allow="GET, HEAD")
-        principal = visitor(request)
-        if principal is None:
-            return sign_in_redirect(request)
-        visit = Visit(request, principal)
+        person = person_or_way(request)
+        if isinstance(person, HttpResponse):
+            return person
+        visit = Visit(request, person)
         return show(visit, **parameters)
     except Unauthorized:
         return sign_in_redirect(request)
@@ -119,6 +121,7 @@ def _rendered(
         "languages": LANGUAGES,
         "language": language_of(request),
         "visit": visit,
+        "tenants": tenants_of(visit.person.user) if visit is not None else [],
         "console": script_data(request, visit),
     }
     return secured(HttpResponse(render_to_string(template, frame, request), status=status), language_of(request))
@@ -143,10 +146,9 @@ def script_data(request: HttpRequest, visit: Visit | None) -> dict[str, Any]:
     if visit is None:
         return {"csrf": get_token(request), "user": None, "tenant": None, "scopes": []}
     principal = visit.principal
-    known = ("sessions", "approvals", "inference", "tasks", "agents:read", "agents:write", "operator", "admin")
     return {
         "csrf": get_token(request),
         "user": principal.key_name,
         "tenant": principal.tenant_slug,
-        "scopes": [scope for scope in known if principal.allows(scope)],
+        "scopes": [scope for scope in SCOPES if principal.allows(scope)],
     }

@@ -33,6 +33,7 @@ FACE = Face(
     error_body=render_error,
     refusal_headers=refusal_headers,
     body_limit=body_limit,
+    browser_sessions=True,
     is_dialect_path=is_vendor_path,
     openapi="faces.inference.openapi.DOCUMENT",
 )

@@ -27,7 +27,7 @@ from faces.mesh.removal import space_remove
 from faces.mesh.rules import MAX_KEYWORDS
 from faces.mesh.task_stop import task_stop
 from tenants_app.models import Tenant
-from tenants_app.principal import ADMIN, OPERATOR, TASKS
+from tenants_app.principal import ADMIN, OPERATOR, TASKS_READ
 from tenants_app.services import audit_record
 
 _SHOWN = 200
@@ -53,7 +53,7 @@ class StatusFilter(admin.SimpleListFilter):
 class TaskAdmin(ReadOnlyModelAdmin):
     """The list of tasks, each with its agents, sessions and result."""
 
-    view_scopes = (TASKS, OPERATOR)
+    view_scopes = (TASKS_READ, OPERATOR)
     list_display = ("public_id", "status_badge", "tenant", "agent_names", "created_at", "updated_at")
     list_filter = (StatusFilter, TenantFilter)
     list_select_related = ("tenant",)
@@ -108,7 +108,7 @@ class TaskAdmin(ReadOnlyModelAdmin):
 class SpaceAdmin(ReadOnlyModelAdmin):
     """The list of spaces."""
 
-    view_scopes = (TASKS, OPERATOR)
+    view_scopes = (TASKS_READ, OPERATOR)
     list_display = ("public_id", "tenant", "message_count", "artifact_count", "size", "updated_at")
     list_filter = (TenantFilter,)
     list_select_related = ("tenant",)

@@ -38,6 +38,7 @@ FACE = Face(
     error_body=mesh_error_body,
     body_limit=_body_limit,
     token_principal=TOKEN_PRINCIPAL,
+    browser_sessions=True,
     parts=(FOLLOWING,),
     openapi="faces.mesh.openapi.DOCUMENT",
 )

@@ -23,7 +23,7 @@ from faces.mesh.spaces import space_get
 from faces.mesh.stream import mesh_stream
 from faces.mesh.tasks import task_get
 from faces.mesh.wire import task_status
-from tenants_app.principal import TASKS, Principal
+from tenants_app.principal import TASKS_READ, Principal
 
 FOLLOWING = process_wide(Presence("mesh"))
 """The followers of each tenant in all processes. Started by `Gateway`."""
@@ -32,7 +32,7 @@ TOKEN_PRINCIPAL = StreamTokens(
     TokenRoute(
         path=re.compile(r"(?:/v1)?/events\Z"),
         streams=lambda match: MeshStream.objects.values("stream_id"),
-        scope=TASKS,
+        scope=TASKS_READ,
         refusal="The token is not known, or no longer good.",
     )
 )
@@ -42,7 +42,7 @@ TOKEN_PRINCIPAL = StreamTokens(
 class LiveEvents(EventStreamConsumer):
     """One follower."""
 
-    required_scope = TASKS
+    required_scope = TASKS_READ
     _client_id = ""
 
     async def http_request(self, message: Mapping[str, Any]) -> None:

@@ -221,7 +221,7 @@ _EVENTS: Schema = {
         {"name": "spaceId", "in": "query", "schema": {"type": "string"}, "description": "Events of this space."},
         {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": "Go on after this id."},
     ],
-    "x-scope": "tasks",
+    "x-scope": "tasks:read",
     "x-stream-token": True,
     "x-errors": [404],
     "responses": {

@@ -56,5 +56,6 @@ FACE = Face(
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths={RESULT_PATH: callback_token_check},
     token_principal=TOKEN_PRINCIPAL,
+    browser_sessions=True,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
+from admin_app import console_sign_in
 from admin_app.site import SITE
 from edge_app.face import Face, Route
 from gateway_project.http.health import (
@@ -47,13 +48,14 @@ OWN_PAGES = Face(
     urls=(
         path("admin", RedirectView.as_view(url="/admin/")),
         path("admin/", SITE.urls),
+        *console_sign_in.urlpatterns,
         path("openapi.json", openapi_json),
         path("docs", docs),
         path("docs/start.js", docs_start),
     ),
-    # The admin has its own login. `/health` and `/status` are reserved: 404, with or without a key.
-    open_paths=("/openapi.json", "/docs", "/static", "/admin"),
+    # The admin and the console have their own sign-in. `/health` and `/status` are reserved: 404, with or without a key.
+    open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
     optional_key_paths=("/health", "/status"),
-    page_folders=("admin", "static"),
+    page_folders=("admin", "static", "console"),
     openapi="gateway_project.openapi.probes.DOCUMENT",
 )

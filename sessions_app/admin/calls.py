@@ -26,7 +26,7 @@ from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
 from sessions_app.models import AgentSession
 from sessions_app.services.decisions import approval_decide, question_answer
-from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.principal import APPROVALS, QUESTIONS
 from tenants_app.services import audit_record
 from tools_app.admin import ToolCallAdmin
 from tools_app.models import ToolCall
@@ -71,7 +71,7 @@ class DecisionAdmin(ToolCallAdmin):
 
     def has_answer_permission(self, request: HttpRequest) -> bool:
         """True for people who may answer for the user of a session."""
-        return may(request, SESSIONS)
+        return may(request, QUESTIONS)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """Renders the call's page, which has no form."""

@@ -20,7 +20,7 @@ from core_app import clock
 from core_app.visible_text import visible_text
 from sessions_app.models import AgentSession, Run, RunState
 from tenants_app.models import Tenant
-from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS
+from tenants_app.principal import APPROVALS, OPERATOR, SESSIONS_READ
 from tools_app.admin import open_waits
 from tools_app.models import ToolCall
 from tools_app.states import CallState
@@ -41,9 +41,9 @@ def panel(request: HttpRequest) -> list[Figure | Table]:
     """The figures and tables that the signed-in person may see."""
     tenant = tenant_of(request)
     shown: list[Figure | Table] = []
-    if may(request, SESSIONS, OPERATOR):
+    if may(request, SESSIONS_READ, OPERATOR):
         shown += _session_figures(tenant)
-    if may(request, SESSIONS, OPERATOR, APPROVALS):
+    if may(request, SESSIONS_READ, OPERATOR, APPROVALS):
         shown += _call_figures(tenant)
     return shown
 

@@ -30,7 +30,7 @@ from sessions_app.services.erasure import session_erase
 from sessions_app.services.run_control import run_abort
 from sessions_app.services.session import session_close
 from tenants_app.models import Tenant
-from tenants_app.principal import ADMIN, OPERATOR, SESSIONS
+from tenants_app.principal import ADMIN, OPERATOR, SESSIONS, SESSIONS_READ
 from tenants_app.services import audit_record
 
 _RECENT = 1_000
@@ -76,7 +76,7 @@ class ModelFilter(admin.SimpleListFilter):
 class AgentSessionAdmin(ReadOnlyModelAdmin):
     """The list of sessions. Search is by complete session or run id, so that no query reads the whole table."""
 
-    view_scopes = (SESSIONS, OPERATOR)
+    view_scopes = (SESSIONS_READ, OPERATOR)
     list_display = ("session_label", "state_badge", "tenant", "turns", "tokens", "costs", "last_change")
     list_filter = (StateFilter, ModelFilter, TenantFilter)
     list_select_related = ("tenant",)

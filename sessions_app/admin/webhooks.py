@@ -30,7 +30,7 @@ from events_app.webhooks.services import IssuedWebhook
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.models import AgentSession
 from tenants_app.models import Tenant
-from tenants_app.principal import ADMIN
+from tenants_app.principal import WEBHOOKS
 
 _SHOWN_URL = 60
 _LISTED = 50
@@ -84,7 +84,7 @@ class WebhookAdmin(TenantModelAdmin):
     """The list of webhooks."""
 
     form = WebhookForm
-    change_scopes = (ADMIN,)
+    change_scopes = (WEBHOOKS,)
     list_display = ("public_id", "tenant", "address", "event_types", "works", "deliveries")
     list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
@@ -230,7 +230,7 @@ class DeliveryStateFilter(admin.SimpleListFilter):
 class WebhookDeliveryAdmin(ReadOnlyModelAdmin):
     """The list of deliveries, read-only; ids are in order of time."""
 
-    view_scopes = (ADMIN,)
+    view_scopes = (WEBHOOKS,)
     list_display = (
         "id",
         "type",

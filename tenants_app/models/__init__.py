@@ -1,9 +1,10 @@
-"""The room's tables: tenants, users, API keys, devices, connection tokens, ledger, idempotency records, audit."""
+"""The room's tables: tenants, users, roles, API keys, devices, connection tokens, ledger, idempotency, audit."""
 
 from __future__ import annotations
 
 from tenants_app.models.account import ApiKey, Tenant, User
 from tenants_app.models.device import ConnectionToken, Device
+from tenants_app.models.membership import Membership
 from tenants_app.models.record import AuditEntry, IdempotencyRecord, LedgerEntry
 from tenants_app.models.usage import UsageDay, UsageRun
 
@@ -14,6 +15,7 @@ __all__ = [
     "Device",
     "IdempotencyRecord",
     "LedgerEntry",
+    "Membership",
     "Tenant",
     "UsageDay",
     "UsageRun",

@@ -144,12 +144,12 @@ def effective_rpm(rpm: int | None) -> int:
 
 def _holder_check(by: Principal, key: ApiKey) -> None:
     """Raises Forbidden unless `by` has all scopes of the key and belongs to its tenant."""
-    if key.tenant_id != by.tenant_id or not set(key.scopes) <= by.scopes:
+    if key.tenant_id != by.tenant_id or not set(key.scopes) <= by.held:
         raise Forbidden(f"{key.name} may do more than you.")
 
 
 def _scopes_grant_check(by: Principal, scopes: Iterable[str]) -> None:
-    if missing := [scope for scope in scopes if scope not in by.scopes]:
+    if missing := [scope for scope in scopes if scope not in by.held]:
         raise Forbidden(f"You lack the scope '{missing[0]}', so you cannot grant it.", field="scopes")
 
 

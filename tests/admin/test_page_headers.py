@@ -57,7 +57,7 @@ def test_cookies_stay_within_https_when_they_came_by_it(waiting: Waiting, secure
     answer = client.post("/admin/login/?next=/admin/", {"username": "rita", "password": "pass-word-17"}, secure=secure)
     assert answer.status_code == 302
     cookies = {**page.cookies, **answer.cookies}
-    assert {"csrftoken", "sessionid", KNOWN} <= set(cookies)
+    assert {"gateway_csrf", "gateway_session", KNOWN} <= set(cookies)
     assert {name: bool(cookie["secure"]) for name, cookie in cookies.items()} == dict.fromkeys(cookies, secure)
-    assert all(cookies[name]["httponly"] for name in ("sessionid", KNOWN))
+    assert all(cookies[name]["httponly"] for name in ("gateway_csrf", "gateway_session", KNOWN))
     assert all(cookie["samesite"] == "Lax" for cookie in cookies.values())

@@ -134,7 +134,7 @@ def refusals_and_logins(server: Served) -> list[str]:
         assert client.get("/v1/sessions", headers={"Authorization": f"Bearer {WRONG_KEYS[1]}"}).status_code == 401
         assert client.get(f"/v1/sessions?api_key={server.keys['owner']}").status_code == 401
         page = client.get("/admin/login/")
-        form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["gateway_csrf"]}
         assert client.post("/admin/login/", data=form).status_code == page.status_code == 200
         broken = client.post(
             "/v1/sessions",
@@ -142,7 +142,7 @@ def refusals_and_logins(server: Served) -> list[str]:
             headers={"X-API-Key": server.keys["owner"], "Content-Type": "application/json"},
         )
         assert broken.status_code == 400
-        return [client.cookies["csrftoken"]]
+        return [client.cookies["gateway_csrf"]]
 
 
 async def provider_started(bound: socket.socket) -> web.AppRunner:

@@ -166,12 +166,12 @@ async def pages_asked(server: GatewayProcess, found: dict[str, Any], name: str) 
     """Yields a figure for the slowest page of each kind, and one for every page beyond the budget."""
     kinds: list[tuple[str, list[str], dict[str, str], dict[str, str]]] = [
         ("list endpoints", endpoints(), {"X-API-Key": KEY}, {}),
-        ("admin pages", [f"/admin/{page}" for page in admin_pages(found)], {}, {"sessionid": found["root"]}),
+        ("admin pages", [f"/admin/{page}" for page in admin_pages(found)], {}, {"gateway_session": found["root"]}),
         (
             "admin pages of a tenant",
             [f"/admin/{page}" for page in admin_pages(found) if "by=tenant" not in page and "tenant=" not in page],
             {},
-            {"sessionid": found["person"]},
+            {"gateway_session": found["person"]},
         ),
     ]
     figures = []

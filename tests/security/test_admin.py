@@ -170,7 +170,11 @@ def test_a_form_from_another_origin_is_refused(rows: Waiting, origin: str) -> No
     client = Client(enforce_csrf_checks=True)
     User.objects.create_superuser("boss", password="pass-word-17")
     client.get("/admin/login/")
-    given = {"username": "boss", "password": "pass-word-17", "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    given = {
+        "username": "boss",
+        "password": "pass-word-17",
+        "csrfmiddlewaretoken": client.cookies["gateway_csrf"].value,
+    }
     assert client.post("/admin/login/", given, headers={"Origin": origin}).status_code == 403
     assert client.post("/admin/login/", given, headers={"Origin": "http://testserver"}).status_code == 302
 

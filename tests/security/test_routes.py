@@ -46,7 +46,7 @@ WITHOUT_A_KEY: list[dict[str, str]] = [
     {"Authorization": "Bearer agw_unknown"},
     {"Authorization": "Basic YWRtaW46YWRtaW4="},
     {"Authorization": "Digest username=admin"},
-    {"Cookie": "sessionid=0123456789abcdef0123456789abcdef; api_key=agw_unknown"},
+    {"Cookie": "gateway_session=0123456789abcdef0123456789abcdef; api_key=agw_unknown"},
     {"X-Original-URL": "/healthz"},
     {"X-Rewrite-URL": "/healthz"},
     {"X-HTTP-Method-Override": "OPTIONS"},
@@ -113,7 +113,7 @@ async def test_a_key_in_the_query_or_a_cookie_is_none(gateway: GatewayHarness, o
     for query in ("api_key", "apikey", "key", "token", "access_token", "X-API-Key"):
         answer = await gateway.client(None).get(f"/v1/sessions?{query}={owner.secret}")
         assert answer.status in (401, 429), query
-    for cookie in ("api_key", "X-API-Key", "Authorization", "sessionid"):
+    for cookie in ("api_key", "X-API-Key", "Authorization", "gateway_session"):
         headers = {"Cookie": f"{cookie}={owner.secret}"}
         assert (await gateway.client(None).get("/v1/sessions", headers=headers)).status in (401, 429), cookie
 

@@ -23,7 +23,7 @@ from core_app import jsontext
 from core_app.errors import BadRequest
 from core_app.visible_text import visible_text
 from tenants_app.models import Tenant
-from tenants_app.principal import ADMIN, OPERATOR, SESSIONS
+from tenants_app.principal import ADMIN, OPERATOR, SESSIONS_READ
 from tools_app.mcp.connecting import server_test_later
 from tools_app.mcp.models import McpServer, McpServerState
 from tools_app.mcp.services import AUTH, grant_forget, server_change, server_create, server_delete
@@ -146,7 +146,7 @@ class McpServerAdmin(TenantModelAdmin):
 class McpServerStateAdmin(ReadOnlyModelAdmin):
     """The list of states at the last use, of the servers of operators and tenants."""
 
-    view_scopes = (ADMIN, OPERATOR, SESSIONS)
+    view_scopes = (ADMIN, OPERATOR, SESSIONS_READ)
     list_display = ("name", "tenant", "badge", "shown_reason", "tools", "unusable", "protocol", "changed_at")
     list_filter = (TenantFilter, "state")
     list_select_related = ("tenant",)

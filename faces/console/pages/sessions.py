@@ -14,7 +14,7 @@ from faces.console.words import state_words
 from sessions_app import wire
 from sessions_app.selectors import sessions_page
 from sessions_app.session_filter import FILTERS, SessionFilter
-from tenants_app.principal import SESSIONS
+from tenants_app.principal import SESSIONS_READ
 
 PAGE_ROWS = 50
 MAX_CURSOR_DIGITS = 18
@@ -58,5 +58,5 @@ PAGE = Page(
     template="console/sessions.html",
     script="sessions.js",
     context=context,
-    scopes=(SESSIONS,),
+    scopes=(SESSIONS_READ,),
 )

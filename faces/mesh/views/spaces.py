@@ -26,7 +26,7 @@ from faces.mesh.spaces import space_create, space_get, space_message_add, space_
 from faces.mesh.views.base import MeshViewSet, page_link
 from faces.mesh.views.tasks import ID, MAX_TEXT
 from faces.mesh.wire import artifact_to_wire, message_to_wire, space_to_wire
-from tenants_app.principal import TASKS
+from tenants_app.principal import TASKS, TASKS_READ
 
 MAX_METADATA_BYTES = 64 * 1024
 _MEDIA_TYPE = "application/octet-stream"
@@ -76,6 +76,7 @@ class SpaceViewSet(MeshViewSet):
     """Spaces of the tenant."""
 
     scope = TASKS
+    scopes = dict.fromkeys(("retrieve", "messages", "artifacts", "search"), TASKS_READ)
     lookup_url_kwarg = "space_id"
 
     def list(self, request: Request) -> Response:
@@ -141,6 +142,7 @@ class ArtifactViewSet(MeshViewSet):
     """One artifact of a space."""
 
     scope = TASKS
+    scopes = {"retrieve": TASKS_READ}
     content_negotiation_class = RawNegotiation
 
     def retrieve(self, request: Request, space_id: str, name: str) -> HttpResponse:

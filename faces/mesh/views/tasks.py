@@ -19,7 +19,7 @@ from faces.mesh.task_stop import task_cancel
 from faces.mesh.tasks import DEFAULT_TIMEOUT_SECONDS, PipelineStep, TaskRequest, pipeline_submit, task_get, task_submit
 from faces.mesh.views.base import MeshViewSet, page_link
 from faces.mesh.wire import task_summary, task_to_wire
-from tenants_app.principal import TASKS
+from tenants_app.principal import TASKS, TASKS_READ
 
 ID = r"(?!\.\.?$)[A-Za-z0-9._:-]{1,128}"
 """Without `.` and `..`, which clients take out of a task's path."""
@@ -97,6 +97,7 @@ class TaskViewSet(MeshViewSet):
     """Tasks of the tenant."""
 
     scope = TASKS
+    scopes = dict.fromkeys(("list", "retrieve"), TASKS_READ)
     lookup_url_kwarg = "task_id"
 
     def list(self, request: Request) -> Response:

@@ -10,13 +10,13 @@ from events_app.tokens import stream_token_issue
 from faces.mesh.stream import mesh_stream
 from faces.mesh.views.base import MeshViewSet
 from faces.mesh.wire import milliseconds
-from tenants_app.principal import TASKS
+from tenants_app.principal import TASKS_READ
 
 
 class EventTokenViewSet(MeshViewSet):
     """Stream tokens of the tenant's live events."""
 
-    scope = TASKS
+    scope = TASKS_READ
     has_secrets = True
 
     @idempotent

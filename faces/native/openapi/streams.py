@@ -90,7 +90,7 @@ def session_events() -> Schema:
             },
             "204": {"description": "The session is closed and the client has all of its events: do not reconnect."},
         },
-        "x-scope": "sessions",
+        "x-scope": "sessions:read",
         "x-stream-token": True,
     }
 
@@ -104,7 +104,7 @@ def group_events() -> Schema:
         "description": "From `Last-Event-ID` or `since`, else only new events. The stream does not end by itself.",
         "parameters": [path_parameter("group_id"), *_position()],
         "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": STREAM}}},
-        "x-scope": "sessions",
+        "x-scope": "sessions:read",
     }
 
 
@@ -121,7 +121,7 @@ def session_socket(resolve: Resolve) -> Schema:
             _query("api_key", {"type": "string"}, "The key, where no header can be sent."),
         ],
         "responses": {"101": {"description": "The socket is open."}},
-        "x-scope": "sessions",
+        "x-scope": "sessions:read",
         "x-stream-token": True,
         "x-websocket": {
             "maxFrameBytes": MAX_FRAME_BYTES,

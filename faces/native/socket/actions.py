@@ -22,7 +22,7 @@ from faces.native.serializers import (
 from sessions_app.services.decisions import approval_decide, question_answer, tool_result_accept
 from sessions_app.services.prompt import prompt_accept
 from sessions_app.services.run_control import run_abort, run_steer
-from tenants_app.principal import APPROVALS, SESSIONS, Principal
+from tenants_app.principal import APPROVALS, QUESTIONS, SESSIONS, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ ACTIONS: Mapping[str, Method[SessionCaller]] = {
     "prompt": _action(PromptSerializer, _prompt, counted=True),
     "approve": _action(ApproveSerializer, _approve, scope=APPROVALS),
     "reject": _action(RejectSerializer, _reject, scope=APPROVALS),
-    "respond": _action(RespondSerializer, _respond),
+    "respond": _action(RespondSerializer, _respond, scope=QUESTIONS),
     "tool_result": _action(ToolResultSerializer, _tool_result),
     "abort": _action(AbortFrameSerializer, _abort),
     "steer": _action(SteerSerializer, _steer),

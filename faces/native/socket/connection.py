@@ -25,7 +25,7 @@ from faces.native.socket.frames import (
     parse_frame,
 )
 from sessions_app.events import SessionClosed
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS_READ, Principal
 
 
 class SessionConnection(AuthenticatedConnection):
@@ -33,7 +33,7 @@ class SessionConnection(AuthenticatedConnection):
 
     __slots__ = ()
 
-    required_scope = SESSIONS
+    required_scope = SESSIONS_READ
     parse = staticmethod(parse_frame)
 
     def __init__(

@@ -23,7 +23,7 @@ from faces.native.socket.connection import SessionConnection
 from faces.native.socket.frames import encode_dropped
 from faces.native.stream_plan import StreamRequest, stream_plan
 from sessions_app.selectors import session_get, session_position
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS_READ, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SessionSocket(SocketConsumer[Opening]):
 
     async def open(self) -> Opening:
         bind_path_ids(self.scope)
-        self.principal.require(SESSIONS)
+        self.principal.require(SESSIONS_READ)
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
         since = query_of(self.scope).get("since")
         after = stream_position(since, "since") if since is not None else None

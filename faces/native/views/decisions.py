@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.serializers import ApproveSerializer, RejectSerializer, RespondSerializer, ToolResultSerializer
 from sessions_app.services.decisions import approval_decide, question_answer, tool_result_accept
-from tenants_app.principal import APPROVALS
+from tenants_app.principal import APPROVALS, QUESTIONS
 
 
 class DecisionActions(GatewayViewSet):
@@ -43,7 +43,7 @@ class DecisionActions(GatewayViewSet):
         )
         return Response(decision)
 
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], scope=QUESTIONS)
     def respond(self, request: Request, session_id: str) -> Response:
         """Answers a question of the agent."""
         data = self.parse_body(RespondSerializer).validated_data

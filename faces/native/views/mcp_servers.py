@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from edge_app.rest.viewsets import GatewayViewSet, idempotent
 from faces.native.serializers import McpServerCreateSerializer, McpServerPatchSerializer
-from tenants_app.principal import ADMIN, SESSIONS
+from tenants_app.principal import ADMIN, SESSIONS_READ
 from tools_app.mcp.selectors import server_get, server_to_wire, servers_list, state_of
 from tools_app.mcp.services import grant_forget, server_change, server_create, server_delete
 
@@ -17,7 +17,7 @@ class McpServerViewSet(GatewayViewSet):
     """MCP servers by name; the list has the operator's too."""
 
     scope = ADMIN
-    scopes = {"list": SESSIONS, "retrieve": SESSIONS}
+    scopes = {"list": SESSIONS_READ, "retrieve": SESSIONS_READ}
     lookup_url_kwarg = "server"
 
     def list(self, request: Request) -> Response:

@@ -11,7 +11,7 @@ from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.views.prompts import abort_response
 from sessions_app import wire
 from sessions_app.selectors import run_get, runs_page, session_get
-from tenants_app.principal import SESSIONS
+from tenants_app.principal import SESSIONS, SESSIONS_READ
 from tenants_app.selectors.ledger import ledger_of_run
 
 
@@ -19,6 +19,7 @@ class RunViewSet(GatewayViewSet):
     """Runs below `/v1/sessions/:id/runs`, the newest first."""
 
     scope = SESSIONS
+    scopes = dict.fromkeys(("list", "retrieve", "responses"), SESSIONS_READ)
     lookup_url_kwarg = "request_id"
 
     def list(self, request: Request, session_id: str) -> Response:

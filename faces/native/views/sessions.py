@@ -20,7 +20,7 @@ from sessions_app.services.fork import session_fork
 from sessions_app.services.session import session_change, session_close, session_create
 from sessions_app.services.stream_token import session_token_issue
 from sessions_app.session_filter import SessionFilter
-from tenants_app.principal import ADMIN, SESSIONS
+from tenants_app.principal import ADMIN, SESSIONS, SESSIONS_READ
 from tenants_app.selectors.ledger import ledger_by_model
 
 
@@ -28,6 +28,7 @@ class SessionViewSet(PromptActions, DecisionActions):
     """Sessions of the tenant, the newest first."""
 
     scope = SESSIONS
+    scopes = dict.fromkeys(("list", "retrieve", "messages", "stats", "status", "stream_token"), SESSIONS_READ)
     lookup_url_kwarg = "session_id"
 
     def list(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from core_app.errors import BadRequest
 from edge_app.rest.viewsets import GatewayViewSet, idempotent
 from sessions_app.selectors import session_get
 from sessions_app.services.tools import tool_register, tool_remove
-from tenants_app.principal import SESSIONS
+from tenants_app.principal import SESSIONS, SESSIONS_READ
 from tools_app import registry
 
 
@@ -17,6 +17,7 @@ class ToolViewSet(GatewayViewSet):
     """Tools below `/v1/sessions/:id/tools`. Registering a name again replaces the tool."""
 
     scope = SESSIONS
+    scopes = {"list": SESSIONS_READ}
     lookup_url_kwarg = "name"
 
     def list(self, request: Request, session_id: str) -> Response:

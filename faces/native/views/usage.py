@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from core_app.errors import BadRequest
 from edge_app.rest.query import parse_instant
 from edge_app.rest.viewsets import GatewayViewSet
-from tenants_app.principal import OPERATOR
+from tenants_app.principal import USAGE_READ
 from tenants_app.selectors.ledger import GROUPS, UsageRow, usage_rows
 
 
@@ -20,7 +20,7 @@ class UsageViewSet(GatewayViewSet):
     """GET /v1/usage. `from` and `to` are dates (UTC, both included) or instants; `groupBy` is a comma list of day, key,
     model."""
 
-    scope = OPERATOR
+    scope = USAGE_READ
 
     def list(self, request: Request) -> Response:
         query = request.query_params

@@ -24,7 +24,7 @@ from events_app.webhooks.selectors import (
 from events_app.webhooks.services import IssuedWebhook
 from faces.native.serializers import WebhookCreateSerializer, WebhookPatchSerializer
 from sessions_app.selectors import session_names
-from tenants_app.principal import ADMIN
+from tenants_app.principal import WEBHOOKS
 
 _MAX_CURSOR_CHARACTERS = 40
 
@@ -32,7 +32,7 @@ _MAX_CURSOR_CHARACTERS = 40
 class WebhookViewSet(GatewayViewSet):
     """Webhook endpoints, the newest first."""
 
-    scope = ADMIN
+    scope = WEBHOOKS
     lookup_url_kwarg = "webhook_id"
     has_secrets = True
 

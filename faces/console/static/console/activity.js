@@ -3,6 +3,8 @@
  * have changed, and when the person comes back to the page.
  */
 
+import { failed } from "./toast.js";
+
 const SHOWN_MS = 3_000;
 const HIDDEN_MS = 15_000;
 const callbacks = new Set();
@@ -35,7 +37,13 @@ function schedule(ms) {
 }
 
 async function tick() {
-  await Promise.allSettled([...callbacks].map((callback) => callback()));
+  const outcomes = await Promise.allSettled([...callbacks].map((callback) => callback()));
+  const refusal = outcomes.find(({ reason }) => [401, 403, 409].includes(reason?.status))?.reason;
+  if (refusal) {
+    // Signed out, or in another tenant meanwhile: asking again would change nothing.
+    failed(refusal);
+    return;
+  }
   schedule(document.hidden ? HIDDEN_MS : SHOWN_MS);
 }
 

@@ -8,7 +8,7 @@ import { find } from "./dom.js";
 export const visit = JSON.parse(find("#console-data").textContent);
 
 const options = {
-  headers: () => ({ "X-CSRFToken": visit.csrf }),
+  headers: () => ({ "X-CSRFToken": visit.csrf, "X-Gateway-Tenant": visit.tenant }),
   // A person waits: after this time an error is better than another attempt.
   timeouts: { requestMs: 30_000, retryMs: 10_000, resumeMs: 24 * 3_600_000, longestPauseMs: 5_000 },
 };
@@ -19,6 +19,11 @@ export const gateway = new Gateway(location.origin, null, options);
 export const transport = new Transport(location.origin, null, options);
 
 export { pathOf, queryText };
+
+/** Leads to the sign-in, and back to this page. */
+export function signInAgain() {
+  location.assign(`/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
 
 /** True when the person has the scope. */
 export function allows(scope) {

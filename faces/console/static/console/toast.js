@@ -1,5 +1,6 @@
 /** Short messages in a corner: what was done, and errors with the id that the gateway's log has. */
 
+import { signInAgain } from "./api.js";
 import { el, find } from "./dom.js";
 import { t } from "./text.js";
 
@@ -15,6 +16,10 @@ export function done(text) {
 /** Shows an error until it is dismissed. Aborted requests are no errors. */
 export function failed(error) {
   if (error?.name === "AbortError") return;
+  if (error?.status === 401) {
+    signInAgain();
+    return;
+  }
   const message = error?.message || String(error);
   const id = error?.errorId ? el("p", { class: "small quiet" }, t("Error id"), " ", el("code", {}, error.errorId)) : null;
   show(el("div", {}, el("strong", {}, t("This did not work")), el("p", {}, message), id), "failed");
