@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy as _
 
 from faces.console.page import Page
-from tenants_app.principal import TASKS as TASKS_READ
+from tenants_app.principal import TASKS_READ
 
 PAGE = Page(
     name="events",

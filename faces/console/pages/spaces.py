@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from faces.console.page import Page, Visit
-from tenants_app.principal import TASKS as TASKS_READ
+from tenants_app.principal import TASKS_READ
 
 
 def _one(visit: Visit, space_id: str) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from faces.console.templatetags.console_numbers import milliseconds
 from faces.console.usage_report import Line, UsageBy, UsageReport, usage_report
 from inference_app.spend.budget_state import budget_states
 from tenants_app.numbers import compact, dollars
-from tenants_app.principal import OPERATOR as USAGE_READ
+from tenants_app.principal import USAGE_READ
 
 DAYS = 14
 MAX_DAYS = 366

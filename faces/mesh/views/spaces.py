@@ -76,7 +76,7 @@ class SpaceViewSet(MeshViewSet):
     """Spaces of the tenant."""
 
     scope = TASKS
-    scopes = dict.fromkeys(("retrieve", "messages", "artifacts", "search"), TASKS_READ)
+    scopes = dict.fromkeys(("list", "retrieve", "messages", "artifacts", "search"), TASKS_READ)
     lookup_url_kwarg = "space_id"
 
     def list(self, request: Request) -> Response:

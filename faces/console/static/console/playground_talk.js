@@ -26,6 +26,7 @@ export class Talk {
     this.#target = target;
     this.#create = create;
     const title = el("h2", {}, visible(target.name), " ", this.#link);
+    this.#turns.append(el("p", { class: "quiet" }, t("Talk to it: its answers appear here.")));
     this.element = el("section", { class: "card talk", "aria-label": target.name }, title, this.#turns, this.#figures);
   }
 
@@ -39,6 +40,7 @@ export class Talk {
 
   /** Sends a prompt and shows its run, to the end. */
   async prompt(text, own) {
+    if (this.#session === null) this.#turns.replaceChildren();
     this.#turns.append(el("div", { class: "turn mine" }, visible(text)));
     const tools = own.map((each) => tool(each, (args, context) => this.#typeResult(each, args, context)));
     const began = performance.now();

@@ -1,3 +1,5 @@
 /** The words of scripts in Chinese, by their English texts. */
 
-export default {};
+import work from "./zh-hans-work.js";
+
+export default { ...work };
