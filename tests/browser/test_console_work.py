@@ -101,7 +101,9 @@ async def test_a_person_talks_in_the_playground(console: Console) -> None:
         await expect(talk.locator(".turn.mine")).to_have_text(f"hello {XSS} **bold**")
         await expect(talk.get_by_text(re.compile("whole run .* tokens"))).to_be_visible()
         await expect(talk.locator("img")).to_have_count(0)
-        await expect(talk.get_by_role("link", name="its session")).to_have_attribute("href", re.compile("^sessions/ses_"))
+        await expect(talk.get_by_role("link", name="its session")).to_have_attribute(
+            "href", re.compile("^sessions/ses_")
+        )
         # The second prompt belongs to the same conversation.
         await prompt(page, "think about it")
         await expect(talk.locator(".turn.thought")).to_be_visible()
@@ -118,7 +120,7 @@ async def test_two_models_are_compared_side_by_side(console: Console) -> None:
         await watched.open("/console/playground")
         await page.get_by_label("Compare with another one").check()
         await page.get_by_label("Model or agent").select_option("model:demo:echo")
-        await page.get_by_label("The other one", exact=True).select_option("agent:demo")
+        await page.get_by_label("The other one").select_option("agent:demo")
         await prompt(page, "hello to both")
         await expect(page.locator(".talk")).to_have_count(2)
         await expect(page.get_by_text(re.compile("whole run .* tokens"))).to_have_count(2)
@@ -133,7 +135,7 @@ async def test_the_answer_of_an_own_tool_is_typed_by_hand(console: Console) -> N
         await watched.open("/console/playground")
         await page.get_by_label("Model or agent").select_option("model:demo:tour")
         await page.locator("summary", has_text="Tools").click()
-        await page.get_by_label("demo_approval").check()
+        await page.get_by_label("ask_user").check()
         await page.get_by_role("button", name="Add a tool").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("Name").fill("weather")
@@ -145,11 +147,25 @@ async def test_the_answer_of_an_own_tool_is_typed_by_hand(console: Console) -> N
         await form.get_by_label("The tool's answer").fill('{"degrees": 31}')
         await form.get_by_role("button", name="Answer").click()
         await expect(page.locator(".turn.markdown").last).to_contain_text("31")
-        await prompt(page, "please approve this")
-        await page.get_by_role("button", name="Approve").click()
-        await expect(page.get_by_text("You approved demo_approval.")).to_be_visible()
+        await prompt(page, "ask me")
+        question = page.locator("form.asks")
+        await question.get_by_role("button").first.click()
+        await expect(question).to_have_count(0)
         await expect(page.get_by_role("button", name="Send")).to_be_enabled()
         await watched.picture("tools")
+        assert is_clean(watched)
+
+
+async def test_calls_are_approved_and_rejected_in_the_playground(console: Console) -> None:
+    async with console.page("operator") as watched:
+        page = watched.page
+        await watched.open("/console/playground")
+        await page.get_by_label("Model or agent").select_option("model:demo:tour")
+        for button, said in (("Approve", "You approved"), ("Reject", "You rejected")):
+            await prompt(page, f"please approve this {XSS}")
+            await page.get_by_role("button", name=button).click()
+            await expect(page.get_by_text(said)).to_be_visible()
+            await expect(page.get_by_role("button", name="Send")).to_be_enabled()
         assert is_clean(watched)
 
 
@@ -189,7 +205,7 @@ async def run_program(*command: str, **variables: str) -> str:
 
 
 async def test_the_copied_programs_do_the_same(console: Console, tmp_path: Path) -> None:
-    text = "it's \"quoted\" \\ and $HOME `here` 你好"
+    text = 'it\'s "quoted" \\ and $HOME `here` 你好'
     async with console.page("operator") as watched:
         page = watched.page
         await watched.open("/console/playground")
@@ -235,7 +251,7 @@ async def test_usage_is_shown_and_downloaded(console: Console) -> None:
         await expect(page.get_by_role("img", name=re.compile("^Time to the first output: [0-9]"))).to_be_visible()
         await page.locator("summary", has_text="Errors as a table").click()
         await expect(page.get_by_role("region", name="Errors").get_by_role("cell", name="1")).to_be_visible()
-        await page.get_by_label("By").select_option("end_user")
+        await page.get_by_role("combobox", name="By").select_option("end_user")
         await page.get_by_role("button", name="Show").click()
         await expect(page.get_by_text(XSS)).to_be_visible()
         async with page.expect_download() as download:
@@ -244,8 +260,8 @@ async def test_usage_is_shown_and_downloaded(console: Console) -> None:
         rows = list(csv.DictReader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"))))
         assert {row["name"]: row["failed"] for row in rows} == {"'=cmd|' /C calc'!A0": "0", XSS: "1"}
         assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "@"))]
-        await page.get_by_label("From").fill("2026-01-02")
-        await page.get_by_label("To").fill("2026-01-01")
+        await page.get_by_role("textbox", name="From").fill("2026-01-02")
+        await page.get_by_role("textbox", name="To").fill("2026-01-01")
         await page.get_by_role("button", name="Show").click()
         await expect(page.get_by_role("alert")).to_have_text("The first day comes after the last.")
         assert is_clean(watched)
@@ -287,7 +303,9 @@ async def test_tasks_are_followed_and_cancelled(console: Console) -> None:
         await expect(page.locator("#fields .state")).to_have_text("cancelled")
         await expect(page.get_by_role("button", name="Cancel the task")).to_be_hidden()
         await watched.open("/console/tasks")
-        await expect(page.get_by_role("row", name=re.compile(sent["task_id"])).locator(".state")).to_have_text("cancelled")
+        await expect(page.get_by_role("row", name=re.compile(sent["task_id"])).locator(".state")).to_have_text(
+            "cancelled"
+        )
         await expect(looking.page.locator("#rows .state")).to_have_text("cancelled")
         await page.get_by_label("Status").select_option("running")
         await expect(page.get_by_text("There is no such task.")).to_be_visible()
@@ -367,5 +385,44 @@ async def test_agents_are_listed_with_their_definition(console: Console) -> None
         await expect(page.get_by_role("heading", level=1)).to_have_text(XSS)
         await expect(page.locator("pre")).to_have_text(XSS)
         await expect(page.locator("main img")).to_have_count(0)
-        await watched.open("/console/playground")
         assert is_clean(watched)
+
+
+async def test_people_see_and_do_what_their_role_allows(console: Console) -> None:
+    hidden = {
+        "viewer": ("playground", "operations", "keys"),
+        "reviewer": ("playground", "operations", "keys"),
+        "operator": ("keys",),
+        "admin": (),
+    }
+    for role, pages in hidden.items():
+        async with console.page(role) as watched:
+            await watched.open("/console/usage")
+            names = await watched.page.locator("#menu li a").evaluate_all("links => links.map(link => link.pathname)")
+            for page in ("playground", "operations", "keys", "usage", "agents", "tasks", "spaces", "events"):
+                shown = f"/console/{page}" in names
+                assert shown is (page not in pages), (role, page)
+                answer = await watched.page.request.get(f"{console.gateway.url}/console/{page}")
+                assert answer.status == (200 if shown else 403), (role, page)
+            assert is_clean(watched)
+
+
+@needs_axe
+async def test_nothing_on_any_page_is_serious_or_too_wide(console: Console) -> None:
+    await console.client.create("seen", model="demo:tour", title=XSS)
+    body = {"text": f"hello {XSS}", "endUser": XSS}
+    await console.client.post("/v1/sessions/seen/prompt?wait=60", body, expect=200)
+    await console.client.post("/v1/sessions/seen/prompt?wait=60", {"text": "fail now"}, expect=200)
+    space = (await console.client.post("/spaces", {"metadata": {"for": XSS * 20}}, expect=201))["space_id"]
+    await console.client.post(f"/spaces/{space}/messages", {"content": "word " * 200}, expect=201)
+    task = await console.client.post("/tasks", {"target": "demo", "payload": {"task": "hello"}}, expect=202)
+    for view, language in ((VIEWS[0], "en"), (VIEWS[1], "zh-CN"), (VIEWS[2], "zh-CN"), (VIEWS[3], "en")):
+        async with console.page("platform", view, language) as watched:
+            for path in (*PAGES, f"spaces/{space}", f"tasks/{task['task_id']}"):
+                await watched.open(f"/console/{path}")
+                await expect(watched.page.get_by_text("Loading …")).to_have_count(0)
+                assert await watched.axe() == [], (view, path)
+                assert await watched.too_wide(scrolls_inside=SCROLLS_INSIDE) == [], (view, path)
+                assert await watched.page.locator("main img").count() == 0
+                await watched.picture(path.replace("/", "-").replace("?", "-"))
+            assert is_clean(watched)

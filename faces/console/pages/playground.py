@@ -15,7 +15,7 @@ from agents_app.options import EFFORTS
 from faces.console.page import Page, Visit
 from inference_app.relay.model_list import models_listed
 from tenants_app.principal import SESSIONS
-from tools_app.executors.builtin import BUILTINS
+from tools_app.executors.builtin import offered
 from tools_app.mcp.selectors import servers_allowed
 
 MAX_MODELS = 500
@@ -24,7 +24,7 @@ MAX_MODELS = 500
 def _context(visit: Visit) -> Mapping[str, Any]:
     principal = visit.principal
     models = [name for name, _owner, _entry in models_listed(principal.tenant_id)][:MAX_MODELS]
-    tools = [(tool.name, tool.description) for tool in BUILTINS.values()]
+    tools = [(tool.name, tool.description) for tool in offered()]
     return {
         "models": models,
         "agents": agents_visible(principal),
