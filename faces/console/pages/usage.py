@@ -15,8 +15,7 @@ from typing import Any, cast
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpResponse
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from admin_app.charts import MAX_SERIES, Chart, grouped_chart, stacked_chart
 from core_app import clock
@@ -37,10 +36,10 @@ MAX_CSV_LINES = 50_000
 
 _IN_RANGE = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
 BY = (
-    ("model", gettext_lazy("Model")),
-    ("key", gettext_lazy("Key")),
-    ("agent", gettext_lazy("Agent")),
-    ("end_user", gettext_lazy("End user")),
+    ("model", _("Model")),
+    ("key", _("Key")),
+    ("agent", _("Agent")),
+    ("end_user", _("End user")),
 )
 _HEADS = (
     "day", "name", "prompts", "failed", "stopped", "model_responses", "input_tokens", "output_tokens", "cost_usd",
@@ -84,6 +83,7 @@ def _context(visit: Visit) -> Mapping[str, Any]:
         context |= {
             "by": report.by,
             "by_label": dict(BY)[report.by],
+            "day_label": _("Day (UTC)"),
             "start": form.cleaned_data["start"],
             "end": form.cleaned_data["end"],
             "charts": _charts(report),
@@ -138,15 +138,15 @@ def _charts(report: UsageReport) -> list[ShownChart]:
     if not report.total.runs.runs and not report.total.responses:
         return []
     charts = [
-        _stacked(report, _("Tokens"), lambda line: line.tokens, compact),
-        _stacked(report, _("Cost"), lambda line: float(line.cost_usd), dollars),
+        _stacked(report, str(_("Tokens")), lambda line: line.tokens, compact),
+        _stacked(report, str(_("Cost")), lambda line: float(line.cost_usd), dollars),
     ]
     if report.by != "end_user":
         charts += [
-            _stacked(report, _("Prompts"), lambda line: line.runs.runs, compact),
-            _stacked(report, _("Errors"), lambda line: line.runs.failed, compact),
-            _latency(report, _("Time to the first output"), lambda line: line.first_output),
-            _latency(report, _("Time of the whole run"), lambda line: line.duration),
+            _stacked(report, str(_("Prompts")), lambda line: line.runs.runs, compact),
+            _stacked(report, str(_("Errors")), lambda line: line.runs.failed, compact),
+            _latency(report, str(_("Time to the first output")), lambda line: line.first_output),
+            _latency(report, str(_("Time of the whole run")), lambda line: line.duration),
         ]
     return charts
 
@@ -156,7 +156,7 @@ def _stacked(
 ) -> ShownChart:
     values: dict[str, dict[date, float]] = defaultdict(dict)
     for (day, name), line in report.cells.items():
-        shown = visible_text(name) or _("all")
+        shown = visible_text(name) or str(_("all"))
         values[shown][day] = values[shown].get(day, 0.0) + measure(line)
     order = sorted(values, key=lambda name: (-sum(values[name].values()), name))
     chart = stacked_chart(title, list(report.days), values, label, order, least_step=label is compact)
@@ -166,7 +166,7 @@ def _stacked(
 def _latency(
     report: UsageReport, title: str, measure: Callable[[Line], tuple[float | None, float | None]]
 ) -> ShownChart:
-    names = (_("half of the runs"), _("95 of 100 runs"))
+    names = (str(_("half of the runs")), str(_("95 of 100 runs")))
     values: dict[str, dict[date, float]] = {name: {} for name in names}
     for day, line in report.days.items():
         for name, ms in zip(names, measure(line), strict=True):
@@ -187,7 +187,7 @@ def _rows(
 PAGE = Page(
     name="usage",
     route="usage",
-    title=gettext_lazy("Usage"),
+    title=_("Usage"),
     template="console/usage.html",
     script="usage.js",
     style="charts.css",
