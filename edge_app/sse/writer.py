@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 import structlog
 from django.conf import settings
@@ -14,15 +15,24 @@ from django.conf import settings
 from core_app.timeouts import Deadline
 from edge_app.http.asgi import Receive, Send
 from edge_app.sse.frames import HEADERS
-from events_app.follower import Follower
 
 logger = structlog.get_logger("gateway.streams")
+
+
+class Closing(Protocol):
+    """What the chunks come from: it is closed when the client goes. `stream_id` names it in the log."""
+
+    @property
+    def stream_id(self) -> int: ...
+
+    def close(self) -> None:
+        """Ends the chunks soon."""
 
 
 async def write_stream(
     receive: Receive,
     send: Send,
-    follower: Follower,
+    follower: Closing,
     chunks: AsyncIterator[bytes],
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
@@ -43,7 +53,7 @@ async def write_stream(
         gone.cancel()
 
 
-async def _close_when_gone(receive: Receive, follower: Follower) -> None:
+async def _close_when_gone(receive: Receive, follower: Closing) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     follower.close()

@@ -7,6 +7,7 @@ import re
 from django.conf import settings
 
 from edge_app.face import DjangoWrapper, Face, Route
+from faces.native.activity import ActivityStream
 from faces.native.callback_tokens import callback_token_check
 from faces.native.group_events import GroupEventStream
 from faces.native.mcp_endpoints import McpServerEndpoint, authorization_callback, client_metadata
@@ -16,6 +17,7 @@ from faces.native.socket.consumer import SessionSocket
 from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
+from sessions_app.activity import ACTIVITY
 from tools_app.executors.callback import RESULT_PATH
 from tools_app.mcp.connecting import server_connect, server_test
 
@@ -42,6 +44,7 @@ FACE = Face(
     consumers=(
         Route(path=f"{_SESSION}/events", application=SessionEventStream.as_asgi()),
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
+        Route(path="v1/activity", application=ActivityStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
         Route(path=f"{_SESSION}/ws", application=SessionSocket.as_asgi(), protocol="websocket"),
         Route(path="v1/mcp-servers/<str:server>/test", application=McpServerEndpoint(server_test)),
@@ -56,6 +59,7 @@ FACE = Face(
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths={RESULT_PATH: callback_token_check},
     token_principal=TOKEN_PRINCIPAL,
+    parts=(ACTIVITY,),
     browser_sessions=True,
     openapi="faces.native.openapi.document.DOCUMENT",
 )

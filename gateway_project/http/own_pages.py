@@ -53,7 +53,7 @@ OWN_PAGES = Face(
         path("docs", docs),
         path("docs/start.js", docs_start),
     ),
-    # The admin and the console have their own sign-in. `/health` and `/status` are reserved: 404, with or without a key.
+    # Admin and console have sign-ins of their own. `/health` and `/status` are reserved: 404, with or without a key.
     open_paths=("/openapi.json", "/docs", "/static", "/admin", "/console"),
     optional_key_paths=("/health", "/status"),
     page_folders=("admin", "static", "console"),

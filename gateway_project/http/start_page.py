@@ -23,6 +23,7 @@ POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 LINKS = (
+    ("/console", "Console", "sessions live, and what waits for people"),
     ("/admin/", "Admin", "sessions, approvals, providers, keys, usage"),
     ("/docs", "API reference", "every path, to try out"),
     ("/openapi.json", "OpenAPI document", "for generators of clients"),

@@ -20,7 +20,7 @@ from tests.gateway_harness import WAIT, Frame
 from tests.tools.scripted_mcp import ScriptedMcp, tool
 from tools_app.executors.mcp import SERVERS
 
-STREAMED = {"followGroup", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
+STREAMED = {"followGroup", "followActivity", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
 STREAMED |= {"meshEvents", "meshEventsV1"}
 ACP = {"acpEvents", "acpMessage", "acpEnd"}
 """Tested in tests/faces/acp, by the library's own client."""

@@ -26,7 +26,7 @@ THOROUGH = os.environ.get("GATEWAY_TEST_FUZZ") == "thorough"
 """Runs minutes instead of seconds: more requests, new ones every time, and one for every boundary in the document."""
 
 EXAMPLES = 100 if THOROUGH else 10
-STREAMS = ["followSession", "followGroup", "openSocket", "meshEvents"]
+STREAMS = ["followSession", "followGroup", "followActivity", "openSocket", "meshEvents"]
 SOCKETS = ["agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash", "codelabSocket", "codelabSocketV1", "acpEvents"]
 NEEDS_A_SETTING = ["codelabExecuteTool"]
 CHECKS = [

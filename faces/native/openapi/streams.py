@@ -20,6 +20,7 @@ from faces.native.session_events import MAX_PAGE
 from faces.native.socket.actions import ACTIONS
 from faces.native.tool_test import ToolTestSerializer
 from sessions_app.events import TERMINAL_TYPES
+from sessions_app.inbox import MOST_COUNTED
 
 EVENT: Schema = {"$ref": "#/components/schemas/Event"}
 WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
@@ -60,6 +61,7 @@ def paths(resolve: Resolve) -> dict[str, Schema]:
         f"{session}/ws": {"get": session_socket(resolve)},
         f"{session}/tools/{{name}}/test": {"post": tool_test(resolve)},
         f"{group}/events": {"get": group_events()},
+        "/v1/activity": {"get": activity()},
     }
 
 
@@ -104,6 +106,22 @@ def group_events() -> Schema:
         "description": "From `Last-Event-ID` or `since`, else only new events. The stream does not end by itself.",
         "parameters": [path_parameter("group_id"), *_position()],
         "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": STREAM}}},
+        "x-scope": "sessions:read",
+    }
+
+
+def activity() -> Schema:
+    """Describes GET /v1/activity."""
+    data = {"type": "object", "properties": {"waits": {"type": "integer"}}, "required": ["waits"]}
+    return {
+        "operationId": "followActivity",
+        "tags": [STREAMS],
+        "summary": "Be told when something has happened in the tenant's sessions",
+        "description": "A frame at once, and one within about a second of a change: a session or run began or ended, a"
+        " busy session went on, something waits for a person or no longer does. `waits` counts what waits for a person,"
+        f" up to {MOST_COUNTED}. Frames have no id; what changed is read with other requests.",
+        "parameters": [],
+        "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": {"schema": data}}}},
         "x-scope": "sessions:read",
     }
 

@@ -81,7 +81,12 @@ const STATES = {
   expired: t("expired"),
 };
 
+/** Returns a state in words. */
+export function stateWords(state) {
+  return STATES[state] ?? state;
+}
+
 /** Returns a state as a coloured word. */
 export function stateBadge(state) {
-  return el("span", { class: `state state-${state}` }, STATES[state] ?? state);
+  return el("span", { class: `state state-${state}` }, stateWords(state));
 }

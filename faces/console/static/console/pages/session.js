@@ -110,6 +110,7 @@ async function eventsOf(run) {
 
 function fill(info, events, before) {
   const run = runOf(info.requestId, before);
+  run.state.endUser = info.endUser;
   for (const event of events) run.apply(event);
   run.view.update();
   run.timelineView.update();
@@ -129,10 +130,19 @@ function take(event) {
   if (requestId) {
     const run = runOf(requestId);
     if (run.apply(event)) redraw(run);
+    if (event.type === "prompt_received") nameEndUser(run).catch(failed);
     if (event.type === "message_end") announce(event.data.content.slice(0, 400));
     if (event.type === "agent_end" || event.type === "agent_abort") run.addCosts().catch(failed);
   }
   if (!event.type.endsWith("_delta")) refreshSoon();
+}
+
+/** The events of a run do not say whose it is. */
+async function nameEndUser(run) {
+  const { endUser } = await transport.get(`${log.path}/runs${pathOf(run.state.requestId)}`);
+  if (endUser === null) return;
+  run.view.setEndUser(endUser);
+  redraw(run);
 }
 
 let refreshTimer = null;

@@ -31,6 +31,12 @@ export class RunView {
     this.element = el("article", { class: "run", dataset: { run: state.requestId } }, this.#earlier, this.#list);
   }
 
+  /** Names the person that the run belongs to. */
+  setEndUser(endUser) {
+    this.#state.endUser = endUser;
+    for (const item of this.#state.items) if (item.kind === "prompt") item.version += 1;
+  }
+
   /** Brings the page to the state of the run. */
   update() {
     const { items } = this.#state;
@@ -76,7 +82,7 @@ export class RunView {
   }
 
   #make(item) {
-    if (item.kind === "prompt") return { element: promptNode(item) };
+    if (item.kind === "prompt") return { element: promptNode(item, this.#state.endUser) };
     if (item.kind === "thinking") return thinkingNode(item);
     if (item.kind === "message") return this.#message(item);
     if (item.kind === "tool") return { element: this.#tool(item) };
@@ -136,10 +142,10 @@ export class RunView {
   }
 }
 
-function promptNode(item) {
+function promptNode(item, endUser) {
   const who = item.steering ? t("Added while it runs") : t("Person");
   const text = el("div", { class: "plain" }, visible(item.text));
-  return el("div", { class: "item prompt" }, el("h3", { class: "who" }, who, " ", el("time", { class: "quiet small", datetime: item.at }, moment(item.at))), text);
+  return el("div", { class: "item prompt" }, el("h3", { class: "who" }, who, " ", el("time", { class: "quiet small", datetime: item.at }, moment(item.at)), endUser ? el("span", { class: "quiet small" }, " · ", visible(endUser)) : null), text);
 }
 
 function thinkingNode(item) {

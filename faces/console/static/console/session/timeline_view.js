@@ -1,7 +1,7 @@
 /** The timelines of a session's runs on the page: a bar per leg, model response, tool call and wait. */
 
 import { el } from "../dom.js";
-import { dollars, duration, moment } from "../format.js";
+import { dollars, duration, moment, stateWords } from "../format.js";
 import { t } from "../text.js";
 import { visible } from "../visible.js";
 
@@ -56,7 +56,7 @@ function row(span, start, end, now) {
   if (span.tokens) details.push(`${span.tokens} ${t("tokens")}`);
   if (span.cost !== undefined) details.push(span.cost === null ? "$ ?" : dollars(span.cost));
   if (span.attempt > 1) details.push(t("attempt {number}", { number: span.attempt }));
-  if (failed) details.push(t(span.status));
+  if (failed) details.push(stateWords(span.status));
   const name = label(span);
   return el("div", { class: `span span-${failed ? "failed" : span.kind}` }, el("span", { class: "name", title: name }, visible(name)), bar, el("span", { class: "took" }, took), details.length ? el("span", { class: "more quiet small" }, details.join(" · ")) : "");
 }
