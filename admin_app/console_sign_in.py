@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from admin_app.access import no_tenant_page, person_of, user_of
-from admin_app.sign_in import ThrottledForm
+from admin_app.sign_in import ThrottledForm, oidc_name
 from admin_app.sign_in_throttle import browser_mark
 from admin_app.sign_out import sign_out_person
 from core_app.database import write_transaction
@@ -38,6 +40,7 @@ class SignIn(LoginView):
     form_class = ThrottledForm
     template_name = "admin_app/console/sign_in.html"
     next_page = CONSOLE
+    extra_context = {"oidc_name": oidc_name()}
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
@@ -116,8 +119,12 @@ def _safe_next(request: HttpRequest, address: str) -> str:
     return address if good else CONSOLE
 
 
-urlpatterns = [
+urlpatterns: list[URLPattern] = [
     path("console/sign-in", method_decorator(never_cache, name="dispatch")(SignIn).as_view(), name="console-sign-in"),
     path("console/sign-out", sign_out, name="console-sign-out"),
     path("console/tenant", tenant, name="console-tenant"),
 ]
+
+if settings.GATEWAY_OIDC_ISSUER:
+    # Loads the library.
+    urlpatterns += import_string("admin_app.oidc.views.urlpatterns")

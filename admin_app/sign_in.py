@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
@@ -14,6 +15,11 @@ from tenants_app.models import User
 from tenants_app.services import audit_record
 
 NOBODY = "nobody"
+
+
+def oidc_name() -> str:
+    """Returns the words on the provider's button; empty without a provider."""
+    return str(settings.GATEWAY_OIDC_NAME) if settings.GATEWAY_OIDC_ISSUER else ""
 
 
 class ThrottledForm(AuthenticationForm):

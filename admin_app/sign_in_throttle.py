@@ -70,6 +70,14 @@ class SignInThrottle:
             RATE_LIMITED.inc()
         return wait
 
+    def attempt_from(self, request: HttpRequest) -> int:
+        """Does the same for an attempt that names nobody: the address alone counts."""
+        PROXY_WATCH.look(request.META.get("REMOTE_ADDR"), request.META.get("HTTP_X_FORWARDED_FOR"))
+        wait = self._take(f"address {address_of(request)}", PER_ADDRESS)
+        if wait:
+            RATE_LIMITED.inc()
+        return wait
+
     def should_record(self, request: HttpRequest) -> bool:
         """True once per minute and address: refusals are recorded no more often, because the audit trail only grows."""
         return not self._take(f"noted {address_of(request)}", 1)

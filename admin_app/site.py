@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from admin_app.access import actor_of, has_access, may, user_of
-from admin_app.sign_in import SignInForm
+from admin_app.sign_in import SignInForm, oidc_name
 from admin_app.sign_in_throttle import browser_mark
 from admin_app.sign_out import sign_out_person
 from core_app.database import write_transaction
@@ -78,6 +78,7 @@ class GatewayAdminSite(AdminSite):
     index_title = "Overview"
     login_form = SignInForm
     index_template = "admin/admin_app/overview.html"
+    login_template = "admin/admin_app/login.html"
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
@@ -139,7 +140,7 @@ class GatewayAdminSite(AdminSite):
         return {"name": name, "app_label": name.lower(), "app_url": address, "has_module_perms": True, "models": models}
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response = super().login(request, extra_context)
+        response = super().login(request, {"oidc_name": oidc_name(), **(extra_context or {})})
         user = user_of(request)
         if request.method == "POST" and response.status_code == 302 and user is not None:
             audit_record(actor=actor_of(request), action="admin.login", tenant_id=user.tenant_id)

@@ -37,7 +37,7 @@ COMMANDS = {
     "Who may": {
         "tenant": "list, add, set, disable and enable tenants",
         "key": "list, issue and revoke API keys",
-        "user": "list and add people who sign in, set passwords, disable and enable them",
+        "user": "list and add people who sign in, give roles, set passwords, disable and enable",
     },
     "Models": {"provider": "list, add, remove and test model providers"},
     "Data": {

@@ -11,6 +11,8 @@ from typing import Any
 from gateway_project.configuration.channels import channel_layer
 from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
+from gateway_project.configuration.people import *  # noqa: F403  # names of its `__all__`
+from gateway_project.configuration.people import SIGN_IN_APPS, SIGN_IN_MIDDLEWARE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"
@@ -73,8 +75,6 @@ GATEWAY_MAX_QUEUED_PROMPTS = env.int("MAX_QUEUED_PROMPTS", 32)
 # Limits of one tenant, so that none fills the database; 0 means no limit. A tenant's own settings take precedence.
 GATEWAY_MAX_SESSIONS_PER_TENANT = env.int("MAX_SESSIONS_PER_TENANT", 1_000_000)
 GATEWAY_MAX_WAITING_PER_TENANT = env.int("MAX_WAITING_PER_TENANT", 100_000)
-# A sign-in of a person lasts this long; the roles that an identity provider gives are read at each.
-GATEWAY_SIGN_IN_SECONDS = env.int("SIGN_IN_SECONDS", 12 * 3600)
 # Requests with a wrong key from one address per minute; further ones get 429. Its valid keys are not limited.
 GATEWAY_FAILED_KEYS_PER_MINUTE = env.int("FAILED_KEYS_PER_MINUTE", 30)
 # Responses to requests with an Idempotency-Key, each stored for a day; about 1 KiB.
@@ -250,12 +250,6 @@ STATICFILES_DIRS = [("agent-gateway-client", BASE_DIR / "clients" / "typescript"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = GATEWAY_DEBUG
 APPEND_SLASH = False
-# Names of their own: cookies know no ports, and another Django on the same host has the same names by default. Pages
-# read the CSRF token from their own markup.
-SESSION_COOKIE_NAME = "gateway_session"
-SESSION_COOKIE_AGE = GATEWAY_SIGN_IN_SECONDS
-CSRF_COOKIE_NAME = "gateway_csrf"
-CSRF_COOKIE_HTTPONLY = True
 # After a sign-in whose `next` leads elsewhere.
 LOGIN_REDIRECT_URL = "/admin/"
 LOGGING_CONFIG = "gateway_project.observability.logs.configure"
@@ -289,6 +283,7 @@ INSTALLED_APPS = [
     # The files of Swagger UI; `gateway_project.openapi` builds the document.
     "drf_spectacular_sidecar",
     "channels",
+    *SIGN_IN_APPS,
     "core_app",
     "tenants_app",
     "admin_app",
@@ -315,6 +310,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    *SIGN_IN_MIDDLEWARE,
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 

@@ -39,4 +39,6 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{one}" for name, one in value.items()) or "-"
     return ",".join(map(str, value)) or "-" if isinstance(value, list | tuple) else str(value)

@@ -16,16 +16,19 @@ from agents_app.engine import Attachment
 from core_app.errors import Unprocessable
 from core_app.guarded_client import MAX_URL_CHARACTERS
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
+from edge_app.rest.query import parse_instant
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
 from sessions_app.services.prompt import Prompt
 from sessions_app.services.session import SessionRequest
+from tenants_app.principal import SCOPES
 from tools_app.mcp.names import MAX_SERVER_CHARACTERS
 from tools_app.mcp.services import AUTH, TIMEOUT_MS
 from tools_app.types import PlannedCall
 
 SESSION_ID = r"[A-Za-z0-9_-]{1,64}"
 MAX_TEXT = 1024 * 1024
+MAX_INSTANT = 40
 MAX_SCHEMA_BYTES = 64 * 1024
 SERVER_SIDE = ("plugins", "blueprint", "workingDir", "skillsDirs")
 """CMDC's fields for settings that are the operator's here. Accepted when empty."""
@@ -262,6 +265,36 @@ class WebhookCreateSerializer(serializers.Serializer[Any]):
         help_text=f"One or more of {', '.join(WEBHOOK_EVENTS)}.",
     )
     description = StrictString(required=False, allow_blank=True, max_length=200)
+
+
+class InstantField(StrictString):
+    """An ISO 8601 date and time; without an offset it is UTC."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        instant = parse_instant(text) if len(text) <= MAX_INSTANT else None
+        if instant is None:
+            raise serializers.ValidationError("This must be an ISO 8601 date and time.")
+        return instant
+
+
+class KeyCreateSerializer(serializers.Serializer[Any]):
+    """POST /v1/keys."""
+
+    name = StrictString(max_length=100)
+    scopes = serializers.ListField(
+        child=StrictString(max_length=40),
+        max_length=len(SCOPES),
+        help_text="What the key may do; only scopes that the caller has.",
+    )
+    rpm = StrictInteger(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=1_000_000,
+        help_text="Requests per minute; null: GATEWAY_RATE_LIMIT_RPM. No more than the caller's own.",
+    )
+    expiresAt = InstantField(required=False, allow_null=True)
 
 
 class McpServerFields(serializers.Serializer[Any]):

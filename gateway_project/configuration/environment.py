@@ -29,6 +29,7 @@ SECRETS = (
     "GATEWAY_REDIS_URL",
     "GATEWAY_PASSWORD",
     "GATEWAY_INTERNAL_API_KEY",
+    "GATEWAY_OIDC_CLIENT_SECRET",
 )
 """Settings that may be in a file each. In the file of a list the entries are separated by lines or commas."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tenants_app.models.account import ApiKey, Tenant, User
 from tenants_app.models.device import ConnectionToken, Device
-from tenants_app.models.membership import Membership
+from tenants_app.models.membership import Membership, PersonIdentity
 from tenants_app.models.record import AuditEntry, IdempotencyRecord, LedgerEntry
 from tenants_app.models.usage import UsageDay, UsageRun
 
@@ -16,6 +16,7 @@ __all__ = [
     "IdempotencyRecord",
     "LedgerEntry",
     "Membership",
+    "PersonIdentity",
     "Tenant",
     "UsageDay",
     "UsageRun",

@@ -1,4 +1,4 @@
-"""The roles that people have in tenants."""
+"""The roles that people have in tenants, and their accounts at identity providers."""
 
 from __future__ import annotations
 
@@ -29,3 +29,20 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} in {self.tenant}"
+
+
+class PersonIdentity(models.Model):
+    """The account at an identity provider with which a person signs in. A person is known by it alone, never by a name
+    or an e-mail address, which others may have had."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="identities")
+    issuer = models.CharField(max_length=500)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "person identities"
+        constraints = (models.UniqueConstraint(fields=("issuer", "subject"), name="person_identity_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.issuer}"

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Download, Page, expect
 
 from tests.browser.console_people import console_page, people_sign_in
 from tests.browser.pages import VIEWS, WatchedPage, chromium, needs_axe, needs_chromium
@@ -84,6 +84,12 @@ def is_clean(watched: WatchedPage) -> bool:
     found = (watched.errors, watched.violations, watched.foreign, watched.dialogs)
     assert found == ([], [], [], []), found
     return True
+
+
+async def downloaded(download: Download) -> str:
+    """Returns the text of a downloaded file."""
+    path = Path(await download.path())
+    return await asyncio.to_thread(path.read_text, "utf-8-sig")
 
 
 async def prompt(page: Page, text: str) -> None:
@@ -256,8 +262,7 @@ async def test_usage_is_shown_and_downloaded(console: Console) -> None:
         await expect(page.get_by_text(XSS)).to_be_visible()
         async with page.expect_download() as download:
             await page.get_by_role("link", name="Download CSV").click()
-        path = await (await download.value).path()
-        rows = list(csv.DictReader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"))))
+        rows = list(csv.DictReader(io.StringIO(await downloaded(await download.value))))
         assert {row["name"]: row["failed"] for row in rows} == {"'=cmd|' /C calc'!A0": "0", XSS: "1"}
         assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "@"))]
         await page.get_by_role("textbox", name="From").fill("2026-01-02")
@@ -346,8 +351,7 @@ async def test_a_file_of_a_space_is_downloaded_and_never_shown_as_a_page(console
         await watched.open(f"/console/spaces/{space}")
         async with watched.page.expect_download() as download:
             await watched.page.get_by_role("link", name="page.html").click()
-        path = await (await download.value).path()
-        assert XSS in Path(path).read_text()
+        assert XSS in await downloaded(await download.value)
         assert is_clean(watched)
 
 
@@ -384,6 +388,49 @@ async def test_agents_are_listed_with_their_definition(console: Console) -> None
         await row.get_by_role("link").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text(XSS)
         await expect(page.locator("pre")).to_have_text(XSS)
+        await expect(page.locator("main img")).to_have_count(0)
+        assert is_clean(watched)
+
+
+async def test_a_key_is_issued_rotated_and_revoked(console: Console) -> None:
+    async def status(secret: str) -> int:
+        async with aiohttp.ClientSession(headers={"X-API-Key": secret}) as http:
+            return (await http.get(f"{console.gateway.url}/v1/sessions")).status
+
+    async with console.page("admin") as watched:
+        page = watched.page
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await watched.open("/console/keys")
+        await page.get_by_role("button", name="Issue a key").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Name").fill(XSS)
+        await dialog.get_by_role("checkbox", name="sessions", exact=True).check()
+        await dialog.get_by_label(re.compile("^Requests per minute")).fill("120")
+        await dialog.get_by_label(re.compile("^Expires")).fill("2999-01-01T00:00")
+        await dialog.get_by_role("button", name="Issue").click()
+        first = str(await page.locator("#secret").text_content())
+        await page.get_by_role("button", name="Copy").click()
+        assert await page.evaluate("navigator.clipboard.readText()") == first
+        await watched.picture("secret")
+        await page.get_by_role("button", name="I have stored it").click()
+        row = page.get_by_role("row", name=re.compile("img src"))
+        await expect(row).to_contain_text("120")
+        await expect(row).to_contain_text("2999-01-01")
+        assert first not in await page.content()
+        assert await status(first) == 200
+
+        await row.get_by_role("button", name=re.compile("^Rotate")).click()
+        await page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+        second = str(await page.locator("#secret").text_content())
+        await page.get_by_role("button", name="I have stored it").click()
+        assert [await status(first), await status(second)] == [401, 200]
+
+        await row.get_by_role("button", name=re.compile("^Revoke")).click()
+        await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+        await expect(row.locator(".state")).to_have_text("revoked")
+        assert await status(second) == 401
+        await page.reload()
+        assert second not in await page.content()
         await expect(page.locator("main img")).to_have_count(0)
         assert is_clean(watched)
 

@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from core_app import clock
 from faces.console.page import Page, Visit
-from tenants_app.models import ApiKey
 from tenants_app.principal import ADMIN, SCOPES
+from tenants_app.selectors.api_key import api_keys_page
 from tenants_app.services.api_key import effective_rpm
 
 LISTED = 200
@@ -20,20 +20,20 @@ LISTED = 200
 def _context(visit: Visit) -> Mapping[str, Any]:
     principal = visit.principal
     now = clock.now()
-    rows = ApiKey.objects.filter(tenant_id=principal.tenant_id).order_by("revoked_at", "-created_at", "-id")
+    rows, following = api_keys_page(principal, before=None, limit=LISTED)
     keys = [
         {
             "row": key,
             "rpm": effective_rpm(key.rpm),
             "state": "revoked" if key.revoked_at else "expired" if not key.is_good(now) else "good",
-            "mine": set(key.scopes) <= principal.scopes,
+            "mine": set(key.scopes) <= principal.held,
         }
-        for key in sorted(rows[: LISTED + 1], key=lambda key: key.revoked_at is not None)
+        for key in sorted(rows, key=lambda key: key.revoked_at is not None)
     ]
     return {
-        "keys": keys[:LISTED],
-        "more": len(keys) > LISTED,
-        "data": {"scopes": [scope for scope in SCOPES if scope in principal.scopes], "rpm": principal.rpm},
+        "keys": keys,
+        "more": following is not None,
+        "data": {"scopes": [scope for scope in SCOPES if scope in principal.held]},
     }
 
 

@@ -29,6 +29,7 @@ DOCUMENT = FaceDocument(
         "name": "The tool's name.",
         "server": "The MCP server's name.",
         "webhook_id": "The webhook's `id`.",
+        "key_id": "The key's `id`.",
         "delivery_id": "The delivery's `id`, which is its message's `webhook-id`.",
         "token": "The credential at the end of a callback's `resultUrl`.",
     },

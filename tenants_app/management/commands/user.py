@@ -1,4 +1,4 @@
-"""The command `gateway user list|add|password|disable|enable`: people who sign in to the admin and the console."""
+"""The command `gateway user list|add|role|password|disable|enable`: people who sign in to admin and console."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from django.core.management.base import CommandError, CommandParser
 from core_app.command import GatewayCommand
 from core_app.suggestion import suggestion
 from tenants_app.command_options import ACTOR, tenant_named, write_list
-from tenants_app.models import User
+from tenants_app.models import Tenant, User
+from tenants_app.roles import ROLES
+from tenants_app.services.membership import role_give, role_take
 from tenants_app.services.user import user_create, user_enable, user_password_set
 
+NONE = "none"
 GENERATED = "generate one and print it"
 
 
 class Command(GatewayCommand):
     """Creates, changes and lists people."""
 
-    help = "Lists and adds people, sets their passwords, disables and enables them."
+    help = "Lists and adds people, gives and takes roles, sets passwords, disables and enables people."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -29,10 +32,15 @@ class Command(GatewayCommand):
         add = actions.add_parser("add", help="add a person: user add alice --tenant acme --staff --scopes approvals")
         add.add_argument("username")
         add.add_argument("--tenant", default=None, help="whose rows the person sees; none for operators")
+        add.add_argument("--role", default=None, choices=list(ROLES), help="the role in --tenant")
         add.add_argument("--scopes", default="", help="separated by commas")
         add.add_argument("--superuser", action="store_true", help="runs the gateway and sees every tenant")
         add.add_argument("--staff", action="store_true", help="may sign in to the admin")
         add.add_argument("--generate", action="store_true", help=f"the password: {GENERATED}")
+        role = actions.add_parser("role", help="give a role: user role alice acme operator; or take it: none")
+        role.add_argument("username")
+        role.add_argument("tenant")
+        role.add_argument("role", choices=[*ROLES, NONE])
         password = actions.add_parser("password", help="set a password")
         password.add_argument("username")
         password.add_argument("--generate", action="store_true", help=GENERATED)
@@ -44,6 +52,8 @@ class Command(GatewayCommand):
             self._list(options["json"])
         elif action == "add":
             self._add(options)
+        elif action == "role":
+            self._role(_named(options["username"]), tenant_named(options["tenant"]), options["role"])
         elif action == "password":
             user = _named(options["username"])
             user_password_set(user=user, password=self._password(options["generate"]), actor=ACTOR)
@@ -59,13 +69,30 @@ class Command(GatewayCommand):
                 "tenant": user.tenant.slug if user.tenant else None,
                 "role": "superuser" if user.is_superuser else "staff" if user.is_staff else "console",
                 "state": "active" if user.is_active else "disabled",
+                "roles": {one.tenant.slug: one.role for one in user.memberships.all()},
                 "scopes": user.scopes,
             }
-            for user in User.objects.select_related("tenant").order_by("username")
+            for user in User.objects.select_related("tenant")
+            .prefetch_related("memberships__tenant")
+            .order_by("username")
         ]
         write_list(self, rows, as_json=as_json)
 
+    def _role(self, user: User, tenant: Tenant, role: str) -> None:
+        if role != NONE:
+            role_give(user=user, tenant=tenant, role=role, actor=ACTOR)
+            self.stderr.write(f"{user.username} is {role} in {tenant.slug}.")
+            return
+        given = list(user.memberships.filter(tenant=tenant))
+        if not given:
+            raise CommandError(f"{user.username} has no role in {tenant.slug}.")
+        for membership in given:
+            role_take(membership=membership, actor=ACTOR)
+        self.stderr.write(f"{user.username} has no role in {tenant.slug} any more.")
+
     def _add(self, options: dict[str, Any]) -> None:
+        if options["role"] and not options["tenant"]:
+            raise CommandError("--role is a role in a tenant: add --tenant.")
         user = user_create(
             username=options["username"],
             password=self._password(options["generate"]),
@@ -75,6 +102,8 @@ class Command(GatewayCommand):
             staff=options["staff"],
             actor=ACTOR,
         )
+        if options["role"] and user.tenant is not None:
+            role_give(user=user, tenant=user.tenant, role=options["role"], actor=ACTOR)
         self.stderr.write(f"{user.username} can sign in.")
 
     def _password(self, generate: bool) -> str:

@@ -23,7 +23,7 @@ async function rotateKey(id, name, button) {
   if ((await ask({ title: t("Rotate {name}?", { name }), text, button: t("Rotate"), danger: true })) === null) return;
   await attempt(async () => {
     const path = `/v1/keys${pathOf(id, "rotate")}`;
-    await showSecret(await transport.json("POST", path, { body: {}, repeat: false }));
+    await showSecret(await transport.create(path, {}, {}));
   }, button);
   await renewNow();
 }
