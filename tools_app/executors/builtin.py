@@ -41,11 +41,6 @@ def find(name: str, names: Sequence[str] | None, tenant_id: int | None = None) -
     return BUILTINS[name] if _is_offered(name) and (names is None or name in names) else None
 
 
-def offered() -> tuple[Builtin, ...]:
-    """Returns the built-ins that sessions may name, as the operator's rules are now."""
-    return tuple(tool for name, tool in BUILTINS.items() if _is_offered(name))
-
-
 def _is_offered(name: str) -> bool:
     """True unless the operator has removed the built-in, which also removes it from existing sessions."""
     return name in BUILTINS and (name not in OFFERED or name in rules().builtins)

@@ -15,8 +15,9 @@ from agents_app.options import EFFORTS
 from faces.console.page import Page, Visit
 from inference_app.relay.model_list import models_listed
 from tenants_app.principal import SESSIONS
-from tools_app.executors.builtin import offered
+from tools_app.executors.builtin import BUILTINS
 from tools_app.mcp.selectors import servers_allowed
+from tools_app.operator_rules import builtins_allowed
 
 MAX_MODELS = 500
 
@@ -24,12 +25,13 @@ MAX_MODELS = 500
 def _context(visit: Visit) -> Mapping[str, Any]:
     principal = visit.principal
     models = [name for name, _owner, _entry in models_listed(principal.tenant_id)][:MAX_MODELS]
-    tools = [(tool.name, tool.description) for tool in offered()]
+    allowed = builtins_allowed()
+    tools = [(name, BUILTINS[name].description) for name in allowed if name in BUILTINS]
     return {
         "models": models,
         "agents": agents_visible(principal),
         "tools": tools,
-        "servers": servers_allowed(principal.tenant_id),
+        "servers": [*(name for name in allowed if name not in BUILTINS), *servers_allowed(principal.tenant_id)],
         "efforts": EFFORTS,
         "first": principal.default_model or (models[0] if models else ""),
     }

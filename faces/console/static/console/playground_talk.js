@@ -201,7 +201,7 @@ export class Talk {
     const field = options.length ? null : el("label", {}, t("Your answer"), el("textarea", { name: "text", rows: 2, required: true }));
     const buttons = options.length ? options : el("button", { class: "main" }, t("Answer"));
     const { choice, text } = await this.#ask(data.question, field, buttons, signal);
-    this.#note("", choice || text);
+    this.#note("", data.options.find(({ id }) => id === choice)?.label ?? text);
     return choice || text;
   }
 }
