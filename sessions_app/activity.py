@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,7 +128,9 @@ class Activity(Part):
         follower = ActivityFollower(self, tenant_id, followed)
         followed.followers.add(follower)
         if followed.looker is None:
-            followed.looker = asyncio.create_task(self._look(tenant_id, followed), name=f"activity {tenant_id}")
+            # In a context of its own: what it logs is not of the request that came first.
+            look, name = self._look(tenant_id, followed), f"activity {tenant_id}"
+            followed.looker = asyncio.create_task(look, name=name, context=Context())
         try:
             yield follower
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from faces.console.language import language_switch
 from faces.console.pages.usage import usage_csv
@@ -11,7 +11,7 @@ from faces.console.rendering import console_view, home, page_view, unknown
 
 _PAGES = [path(page.route, page_view(page), name=page.name) for page in PAGES]
 
-_CONSOLE = [
+_CONSOLE: list[URLPattern | URLResolver] = [
     path("console", console_view(home), name="home"),
     path("console/", console_view(home)),
     path("console/language", language_switch, name="language"),

@@ -20,7 +20,7 @@ from edge_app.http.errors import face_error_body, internal_error
 from edge_app.http.response import send_error
 from edge_app.sse.frames import HEARTBEAT_COMMENT, RESTART_COMMENT, data_frame, retry_field
 from edge_app.sse.writer import write_stream
-from sessions_app.activity import ACTIVITY, ActivityFollower
+from sessions_app.activity import ACTIVITY, ActivityFollower, Look
 from tenants_app.authentication import KeyWatch
 from tenants_app.principal import SESSIONS_READ, Principal
 
@@ -47,6 +47,10 @@ class ActivityStream(ChannellessConsumer):
         raise ClientGone
 
 
+def _frame(look: Look) -> bytes:
+    return data_frame(jsontext.encode({"type": "activity", "waits": look.waits}))
+
+
 async def _chunks(follower: ActivityFollower, principal: Principal) -> AsyncIterator[bytes]:
     """Yields a frame for each change, and a heartbeat when there was none."""
     watch = KeyWatch(principal, SESSIONS_READ)
@@ -58,7 +62,7 @@ async def _chunks(follower: ActivityFollower, principal: Principal) -> AsyncIter
                 yield RESTART_COMMENT
                 return
             await watch.check()
-            yield HEARTBEAT_COMMENT if look is None else data_frame(jsontext.encode({"waits": look.waits}))
+            yield HEARTBEAT_COMMENT if look is None else _frame(look)
     except GatewayError as error:
         # The key is no longer good: the client's next request gets the reason.
         logger.info("stream_ended", stream="activity", reason=type(error).__name__)

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     agent_runs,
     at_scale,
     client_import,
+    console,
     fan_out,
     group_commit,
     hostile_bodies,
@@ -56,6 +57,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "prompt_acceptance": prompt_acceptance.measure,
     "start_up": start_up.measure,
     "client_import": client_import.measure,
+    "console": console.measure,
     "model_engine": model_engine.measure,
     "agent_runs": agent_runs.measure,
     "relay": relay.measure,
@@ -72,7 +74,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "responses": responses.measure,
     "at_scale": at_scale.measure,
 }
-ON_REQUEST = frozenset({"at_scale"})
+ON_REQUEST = frozenset({"at_scale", "console"})
 """Benchmarks that run only when they are named: their preparation takes minutes."""
 
 

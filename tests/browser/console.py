@@ -14,10 +14,13 @@ from typing import Any
 import aiohttp
 from playwright.async_api import Browser, Locator, expect
 
-from tests.browser.pages import DESK, View, WatchedPage, watched_page
+from tests.browser.pages import DESK, TIMEOUT_MS, View, WatchedPage, watched_page
 from tests.stack.conftest import deployment_of
 from tests.stack.deployment import KEY
 from tests.stack.process import ROOT, GatewayProcess
+
+# As long as pages wait for elements: Playwright's own 5 s are too short for a busy machine.
+expect.set_options(timeout=TIMEOUT_MS)
 
 PASSWORD = "a-long-pass-word-17"
 SCOPES = {

@@ -210,7 +210,7 @@ async def test_what_waits_is_decided_in_place_and_by_keyboard(gateway: ConsoleGa
         await shows(page.locator(".wait").first, "approve this")
         async with page.expect_request("**/v1/sessions/kone/approve") as sent:
             await page.keyboard.press("A")
-        body = (await sent.value).post_data_json
+        body = json.loads((await sent.value).post_data or "{}")
         assert body["remember"] == "tool"
         assert body["argsHash"]
         await expect(page.locator(".wait")).to_have_count(2)
@@ -276,7 +276,9 @@ async def test_texts_of_people_models_and_tools_stay_texts(gateway: ConsoleGatew
         await expect(page.locator(".item.end")).to_have_count(2)
         for shown in ("<img src=x", "Image: pixel", "javascript:alert(1)"):
             await shows(page.locator("#runs"), shown)
-        assert await page.locator("#runs a", has_text="good").get_attribute("rel") == "noopener noreferrer nofollow"
+        assert (
+            await page.locator("#runs a", has_text="good").first.get_attribute("rel") == "noopener noreferrer nofollow"
+        )
         addresses = await page.evaluate("[...document.querySelectorAll('#runs a')].map(a => a.href)")
         assert set(addresses) == {"https://example.com/a", "http://127.0.0.1:9/p.png"}
         await check_nothing_executed(watched)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SESSION_FIELDS = {
     *("sessionId", "state", "model", "agent", "title", "turns", "toolCalls", "totalTokens", "uptimeMs", "createdAt"),
-    *("updatedAt", "lastEventIndex", "userData", "groupId"),
+    *("updatedAt", "lastEventIndex", "userData", "groupId", "costUsd", "costKnown"),
 }
 
 

@@ -112,7 +112,8 @@ def group_events() -> Schema:
 
 def activity() -> Schema:
     """Describes GET /v1/activity."""
-    data = {"type": "object", "properties": {"waits": {"type": "integer"}}, "required": ["waits"]}
+    fields = {"type": {"const": "activity"}, "waits": {"type": "integer"}}
+    data = {"type": "object", "properties": fields, "required": list(fields)}
     return {
         "operationId": "followActivity",
         "tags": [STREAMS],

@@ -45,9 +45,9 @@ def principal(tenant: Tenant) -> Principal:
     return principal_for_user(user)
 
 
-def made(principal: Principal, session_id: str, **fields: str) -> AgentSession:
+def made(principal: Principal, session_id: str, title: str | None = None) -> AgentSession:
     return session_create(
-        principal=principal, request=SessionRequest(model="demo:echo", public_id=session_id, **fields)
+        principal=principal, request=SessionRequest(model="demo:echo", public_id=session_id, title=title)
     )
 
 
