@@ -136,6 +136,9 @@ class Run(models.Model):
     interrupt) precede other queued runs. `last_offset` is the offset of the terminal event. `trace` identifies the
     reserved span of the run (`core_app.tracing.reserve_span`), or is None.
 
+    `first_output_ms` is the time from the prompt's acceptance to the first text or thought, `duration_ms` that to the
+    end, waits for people and tools included. Both are None for runs that ended under an older version.
+
     A run that waits for its provider is `waiting` until `resume_at` and then `ready`. `outage_since`, `outage_tries`
     and `outage_reason` are of the outage that it has waited for since its last progress.
     """
@@ -162,6 +165,8 @@ class Run(models.Model):
     cost_usd = models.DecimalField(max_digits=20, decimal_places=10, default=0)
     cost_known = models.BooleanField(default=True)
     active_ms = models.BigIntegerField(default=0)
+    first_output_ms = models.BigIntegerField(null=True)
+    duration_ms = models.BigIntegerField(null=True)
 
     resume_at = models.DateTimeField(null=True)
     outage_since = models.DateTimeField(null=True)

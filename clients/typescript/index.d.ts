@@ -290,6 +290,7 @@ export type AgentMessage = Record<string, any>;
 export class Spaces {
   private constructor();
   create(options?: CreateOptions & { metadata?: Record<string, any> }): Promise<string>;
+  list(options?: WaitOptions): AsyncGenerator<results.Space>;
   get(spaceId: string, options?: WaitOptions): Promise<results.Space>;
   messages(spaceId: string, options?: WaitOptions): AsyncGenerator<results.SpaceMessage>;
   addMessage(

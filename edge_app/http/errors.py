@@ -18,6 +18,7 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.log_lines import error_summary
 from core_app.metrics import ERRORS, LOCK_TIMEOUTS
+from edge_app.http.recent_errors import RECENT_ERRORS
 
 ERROR_BODY = "gateway.error_body"
 """Key of the ASGI scope: the `ErrorBody` of the request's face."""
@@ -86,5 +87,6 @@ def internal_error(cause: BaseException) -> GatewayError:
         message = f"The gateway's database does not answer{public_cause(reason)}; try again."
         return errors.Unavailable(message, retry_after=AWAY_SECONDS)
     error = errors.InternalError(new_id("err"))
+    RECENT_ERRORS.note(error.error_id, type(cause).__name__)
     logger.error("unhandled_exception", error_id=error.error_id, exc_info=cause)
     return error

@@ -10,6 +10,7 @@ from core_app.errors import GatewayError
 from core_app.ids import new_id
 from core_app.jsontext import clean_text, encode
 from edge_app.http.errors import face_error_body
+from edge_app.http.recent_errors import RECENT_ERRORS
 
 logger = structlog.get_logger("gateway.errors")
 
@@ -32,6 +33,7 @@ def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponse:
 def server_error_page(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`. Django has logged the traceback already."""
     error = errors.InternalError(new_id("err"))
+    RECENT_ERRORS.note(error.error_id, "unhandled")
     logger.error("unhandled_exception_outside_a_view", error_id=error.error_id, path=clean_text(request.path)[:200])
     return _error_response(request, error)
 

@@ -9,9 +9,12 @@ from django.db.models import QuerySet
 
 from core_app import clock
 from core_app.errors import NotFound
-from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
+from events_app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from tenants_app.models import Tenant
 from tenants_app.principal import Principal
+
+MAX_COUNTED = 1000
+"""Limit of a count on a page."""
 
 
 def webhook_get(principal: Principal, public_id: str, *, for_update: bool = False) -> WebhookEndpoint:
@@ -32,6 +35,24 @@ def endpoints_of(tenant: Tenant | None) -> QuerySet[WebhookEndpoint]:
     """Selects the endpoints of one tenant, or of all when it is None, for pages whose user may see them."""
     endpoints = WebhookEndpoint.objects.all()
     return endpoints if tenant is None else endpoints.filter(tenant=tenant)
+
+
+def deliveries_failed(tenant_id: int | None, limit: int) -> list[WebhookDelivery]:
+    """Returns the newest deliveries that were given up, of one tenant, or of all for the gateway's own operator."""
+    rows = WebhookDelivery.objects.filter(state=DeliveryState.DEAD).select_related("endpoint__tenant")
+    if tenant_id is not None:
+        endpoints = WebhookEndpoint.objects.filter(tenant_id=tenant_id).values_list("pk", flat=True)
+        rows = rows.filter(endpoint_id__in=list(endpoints))
+    return list(rows.order_by("-id")[:limit])
+
+
+def deliveries_pending(tenant_id: int | None) -> int:
+    """Returns the number of deliveries that are due or wait, MAX_COUNTED at most; None: of all tenants."""
+    rows = WebhookDelivery.objects.filter(state=DeliveryState.PENDING)
+    if tenant_id is not None:
+        endpoints = WebhookEndpoint.objects.filter(tenant_id=tenant_id).values_list("pk", flat=True)
+        rows = rows.filter(endpoint_id__in=list(endpoints))
+    return rows.order_by("-id")[:MAX_COUNTED].count()
 
 
 def delivery_get(endpoint: WebhookEndpoint, delivery_id: str, *, for_update: bool = False) -> WebhookDelivery:

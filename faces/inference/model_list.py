@@ -1,12 +1,7 @@
-"""GET /v1/models and /v1/models/:id: the models that a key may use, in OpenAI's shape or in Anthropic's.
-
-The list has the configured models of usable providers, their defaults, the operator's aliases and the demo. Local
-providers that are only assumed are not listed, but may be asked by name.
-"""
+"""GET /v1/models and /v1/models/:id: the models that a key may use, in OpenAI's shape or in Anthropic's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,10 +10,10 @@ from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
 from inference_app.catalogue.access import is_allowed
 from inference_app.catalogue.config import ModelEntry, ModelsConfig, models_config
-from inference_app.catalogue.resolution import Candidate
 from inference_app.errors import ModelNotFound
 from inference_app.relay import take_token
 from inference_app.relay.dialect import ANTHROPIC, Dialect
+from inference_app.relay.model_list import ListedModel, models_listed
 from inference_app.relay.targets import TARGETS
 from tenants_app.authentication import query_parameter
 from tenants_app.principal import Principal
@@ -31,7 +26,7 @@ EPOCH_ISO = "1970-01-01T00:00:00Z"
 async def list_models(exchange: Exchange) -> None:
     """Sends the list; Anthropic's comes in pages if its client asks for them."""
     exchange.headers += await take_token(exchange.principal, "models")
-    models = list(_models(models_config(), exchange.principal))
+    models = list(models_listed(exchange.principal.tenant_id))
     if exchange.dialect is not ANTHROPIC:
         await exchange.send_json(200, {"object": "list", "data": [_openai(*model) for model in models]})
         return
@@ -65,45 +60,14 @@ def get_model(name: str) -> Endpoint[Dialect]:
     async def endpoint(exchange: Exchange) -> None:
         exchange.headers += await take_token(exchange.principal, "models")
         model_id = unquote(name)
-        found = next((m for m in _models(models_config(), exchange.principal) if m[0] == model_id), None)
+        found = next((m for m in models_listed(exchange.principal.tenant_id) if m[0] == model_id), None)
         model = found or _resolve(models_config(), exchange.principal, model_id)
         await exchange.send_json(200, _openai(*model) if exchange.dialect is not ANTHROPIC else _anthropic(model_id))
 
     return endpoint
 
 
-_Model = tuple[str, str, ModelEntry | None]
-
-
-def _models(config: ModelsConfig, principal: Principal) -> Iterator[_Model]:
-    seen: set[str] = set()
-    for model_id, owner, entry in _all(config):
-        candidate = Candidate(owner, model_id.removeprefix(f"{owner}:"))
-        if model_id not in seen and is_allowed(principal.tenant_id, candidate, model_id):
-            seen.add(model_id)
-            yield model_id, owner, entry
-
-
-def _all(config: ModelsConfig) -> Iterator[_Model]:
-    for name, provider in config.providers.items():
-        if not provider.usable or provider.assumed or provider.wire == "demo":
-            continue
-        for entry in provider.models:
-            yield entry.id, name, entry
-        if provider.default_model:
-            yield provider.default_model, name, provider.model(provider.default_model)
-    for alias in config.model_aliases:
-        resolution = TARGETS.resolution(config, alias, substitution=False)
-        if resolution.candidates:
-            first = resolution.candidates[0]
-            yield alias, first.provider, config.providers[first.provider].model(first.model)
-    # Last, because clients may take the first model; under the names by which it can be asked for.
-    for name, provider in config.providers.items():
-        if provider.wire == "demo" and provider.usable:
-            yield from ((f"{name}:{entry.id}", name, entry) for entry in provider.models)
-
-
-def _resolve(config: ModelsConfig, principal: Principal, name: str) -> _Model:
+def _resolve(config: ModelsConfig, principal: Principal, name: str) -> ListedModel:
     resolution = TARGETS.resolution(config, name, substitution=False)
     for candidate in resolution.candidates:
         if is_allowed(principal.tenant_id, candidate, name):

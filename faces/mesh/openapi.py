@@ -84,6 +84,9 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         errors=(402,),
         located=True,
     ),
+    (SpaceViewSet, "list"): _operation(
+        "meshSpaces", SPACES, "List spaces", 200, schemas.array_of(schemas.SPACE), query=(_LIMIT, _CURSOR)
+    ),
     (SpaceViewSet, "retrieve"): _operation("meshSpace", SPACES, "Get a space", 200, schemas.SPACE),
     (SpaceViewSet, "messages"): _operation(
         "meshMessages", SPACES, "Get the newest messages", 200, schemas.MESSAGES, query=(_LIMIT, _CURSOR)

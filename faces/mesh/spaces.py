@@ -78,6 +78,14 @@ def space_message_add(
     return message
 
 
+def spaces_page(principal: Principal, *, before: int | None, limit: int) -> tuple[list[Space], int | None]:
+    """Returns a page of the tenant's spaces, the newest first, and the cursor of the next page; None at the end."""
+    rows = Space.objects.filter(tenant_id=principal.tenant_id)
+    rows = rows if before is None else rows.filter(pk__lt=before)
+    found = list(rows.order_by("-id")[: limit + 1])
+    return found[:limit], found[limit - 1].pk if len(found) > limit else None
+
+
 def space_messages(space: Space, *, before: int | None, limit: int) -> tuple[list[SpaceMessage], int | None]:
     """Returns the newest messages before an offset, the oldest of them first, and the offset to go on before."""
     rows = SpaceMessage.objects.filter(space=space)

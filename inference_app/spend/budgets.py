@@ -267,7 +267,7 @@ class Budgets(Periodic):
                 await self._read_ledger(window, asked=now)
 
     async def _window(self, rule: BudgetRule) -> Window:
-        start, end = _bounds(rule.period, self._now())
+        start, end = period_bounds(rule.period, self._now())
         window = self._windows.get((rule, start))
         now = running_loop().time()
         if window is None:
@@ -326,7 +326,8 @@ def model_names(candidate: Candidate) -> tuple[str, str]:
     return candidate.name, candidate.model
 
 
-def _bounds(period: Period, now: datetime) -> tuple[datetime, datetime]:
+def period_bounds(period: Period, now: datetime) -> tuple[datetime, datetime]:
+    """Returns the start and the end of the minute, day or month (UTC) of `now`."""
     minute = now.replace(second=0, microsecond=0)
     if period == "minute":
         return minute, minute + timedelta(minutes=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -38,13 +39,18 @@ def run_fenced(fence: Fence, write: Callable[[], Result]) -> Result:
         return write()
 
 
-def completion_checkpoint(start: LegStart, completion: Completion, request: int) -> tuple[PlannedCall, ...]:
+def completion_checkpoint(
+    start: LegStart, completion: Completion, request: int, *, first_output_at: datetime | None = None
+) -> tuple[PlannedCall, ...]:
     """Commits one model response in one transaction: its message, planned calls, usage and events. `request` is the
-    number of its request (`sessions_app.legs.requests`)."""
-    return run_fenced(start.fence, lambda: _checkpoint(start, completion, request))
+    number of its request (`sessions_app.legs.requests`), `first_output_at` the time of the leg's first text or
+    thought."""
+    return run_fenced(start.fence, lambda: _checkpoint(start, completion, request, first_output_at))
 
 
-def _checkpoint(start: LegStart, completion: Completion, request: int) -> tuple[PlannedCall, ...]:
+def _checkpoint(
+    start: LegStart, completion: Completion, request: int, first_output_at: datetime | None
+) -> tuple[PlannedCall, ...]:
     run = Run.objects.get(pk=start.run.pk)
     text = jsontext.clean_text(completion.text)
     planned: tuple[PlannedCall, ...] = ()
@@ -65,7 +71,7 @@ def _checkpoint(start: LegStart, completion: Completion, request: int) -> tuple[
         calls=_calls_text(planned),
         payload=completion.payload.decode(),
     )
-    _spend(start, run, completion, request)
+    _spend(start, run, completion, request, first_output_at)
     if completion.kept_from is not None:
         AgentSession.objects.filter(pk=start.session.pk).update(
             kept_from=completion.kept_from, kept_for=completion.usage.model
@@ -99,9 +105,12 @@ def _spend_side_call(start: LegStart, usage: Usage, request: int) -> None:
     AgentSession.objects.filter(pk=start.session.pk).update(**counts)
 
 
-def _spend(start: LegStart, run: Run, completion: Completion, request: int) -> None:
+def _spend(start: LegStart, run: Run, completion: Completion, request: int, first_output_at: datetime | None) -> None:
     counts = {"turns": F("turns") + 1, **_record_usage(start, run, completion.usage, request)}
-    progress = {"stalled": 0, "outage_since": None, "outage_tries": 0, "outage_reason": None}
+    progress: dict[str, Any] = {"stalled": 0, "outage_since": None, "outage_tries": 0, "outage_reason": None}
+    if run.first_output_ms is None and first_output_at is not None:
+        # In the statement that is executed anyway: the time costs no statement of its own.
+        progress["first_output_ms"] = clock.elapsed_ms(run.created_at, first_output_at)
     Run.objects.filter(pk=run.pk).update(**progress, **counts)
     AgentSession.objects.filter(pk=start.session.pk).update(
         tool_calls=F("tool_calls") + len(completion.calls), updated_at=clock.now(), **counts

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -26,7 +27,7 @@ from agents_app.engine import (
 )
 from agents_app.events import MessageDelta, MessageStart, ThinkingDelta, ThinkingStart
 from agents_app.guardrails import Subject, answer_refusal, tool_refusal
-from core_app import database, jsontext
+from core_app import clock, database, jsontext
 from core_app.metrics import FIRST_TOKEN_SECONDS, PROVIDER_WAITS
 from events_app.flusher import FLUSHER
 from events_app.types import Event
@@ -74,6 +75,7 @@ class RunnerLeg:
         self._steering_lock = asyncio.Lock()
         self._started_at = time.perf_counter()
         self._text_started = False
+        self._first_output_at: datetime | None = None
         self._requests = 0
         self._provider_away = start.run.outage_since is not None
 
@@ -129,6 +131,7 @@ class RunnerLeg:
             await self._resume_provider()
         if not self._text_started and isinstance(event, MessageDelta | ThinkingDelta):
             self._text_started = True
+            self._first_output_at = clock.now()
             FIRST_TOKEN_SECONDS.labels(self._start.session.engine).observe(time.perf_counter() - self._started_at)
         await self._writer.emit(event)
 
@@ -153,7 +156,9 @@ class RunnerLeg:
             await self._resume_provider()
         await self._writer.drain()
         number = self._number(completion.usage)
-        planned = await self._in_database(completion_checkpoint, self._start, completion, number)
+        planned = await self._in_database(
+            completion_checkpoint, self._start, completion, number, first_output_at=self._first_output_at
+        )
         count_tokens(completion.usage)
         return planned
 

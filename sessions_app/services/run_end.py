@@ -104,10 +104,11 @@ def _end(session: AgentSession, run: Run, events: Sequence[Event], moment: datet
     )
     stored = log.append(session.stream_id, [*_undelivered(run), *events], run_id=run.pk, fence=fence)
     run.ended_at, run.last_offset, run.resume_at = moment, stored[-1].offset, None
+    run.duration_ms = clock.elapsed_ms(run.created_at, moment)
     run.save(
         update_fields=[
             *("state", "last_message", "end_reason", "error_code", "error_reason", "active_ms"),
-            *("leg_started_at", "ended_at", "last_offset", "resume_at"),
+            *("leg_started_at", "ended_at", "last_offset", "resume_at", "duration_ms"),
         ]
     )
     session.state = session_state(session)

@@ -292,6 +292,7 @@ async def mesh(client: CheckingClient, prefix: str) -> None:
     await client.patch(path, {"name": "Mine"})
     await client.post(f"{path}/heartbeat")
     space = (await client.post(f"{prefix}/spaces", {"metadata": {"a": 1}})).json["space_id"]
+    assert len((await client.get(f"{prefix}/spaces?limit=1")).json) == 1
     await client.get(f"{prefix}/spaces/{space}")
     await client.post(f"{prefix}/spaces/{space}/messages", {"content": "hello", "metadata": {"b": 2}})
     await client.get(f"{prefix}/spaces/{space}/messages")

@@ -1,8 +1,8 @@
 """Fills an empty deployment with sessions and everything that belongs to them, by SQL: the child of `at_scale`.
 
-`python -m tests.benchmarks.scale_rows SESSIONS` prints the ids to request as JSON. The rows are those that prompts
-leave: 50 events per session (a fifth of them counted in groups), two runs, four messages, one tool call, two ledger
-rows; one session is long. All but a few are finished.
+`python -m tests.benchmarks.scale_rows SESSIONS [records]` prints the ids to request as JSON. The rows are those that
+prompts leave: 50 events per session (a fifth of them counted in groups), two runs, four messages, one tool call, two
+ledger rows; one session is long. All but a few are finished. With `records` there are no events, messages and calls.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     # Of the child only: the measuring process knows no Django settings.
     from django.db.models import Model
 
+RECORDS = "records"
 EVENTS = 40
 GROUPED = 4
 """Every fourth session is in a group, which counts its events too: 50 rows per session in total."""
@@ -75,6 +76,14 @@ class Filler:
         self._runs()
         self._messages()
         self._calls()
+        self._records()
+        self._deliveries()
+
+    def fill_records(self) -> None:
+        """Inserts only what usage and operations read: sessions and runs without their events, and the records."""
+        self._streams()
+        self._sessions()
+        self._runs()
         self._records()
         self._deliveries()
 
@@ -175,6 +184,8 @@ class Filler:
             text="'Tell me about ' || n",
             end_user="'user-' || (n % 1000)",
             turns="1",
+            first_output_ms="100 + n % 900",
+            duration_ms=f"CASE WHEN {waits} THEN NULL ELSE 500 + n % 5000 END",
             end_reason=f"CASE WHEN {waits} THEN NULL ELSE 'completed' END",
             last_message="'It is ' || n",
             first_offset="1",
@@ -390,7 +401,7 @@ def main() -> None:
         cookies.append(store.session_key)
     filler = Filler(int(sys.argv[1]), tenant.pk, other.pk, key.pk)
     with write_transaction():
-        filler.fill()
+        (filler.fill_records if RECORDS in sys.argv else filler.fill)()
     statistics_collect()
     found = {"root": cookies[0], "person": cookies[1], "tenant": tenant.pk, "key": key.pk}
     print(json.dumps(found | {"events": Event.objects.count()}), flush=True)

@@ -1,7 +1,7 @@
 /** Spaces that agents and clients share: messages and files. Fields are those of the protocol in camelCase. */
 
 import { camelFields } from "./live_events.js";
-import { pathOf } from "./transport.js";
+import { nextCursor, pathOf } from "./transport.js";
 
 const PAGE = 200;
 
@@ -16,6 +16,16 @@ export class Spaces {
   /** Creates a space and returns its id. */
   async create({ metadata = {}, key, signal } = {}) {
     return (await this.#transport.create("/v1/spaces", { metadata }, { key, signal })).space_id;
+  }
+
+  /** Yields spaces, newest first. */
+  async *list({ signal } = {}) {
+    let cursor = null;
+    do {
+      const response = await this.#transport.send("GET", "/v1/spaces", { query: { limit: PAGE, cursor }, signal });
+      yield* (await response.json()).map(camelFields);
+      cursor = nextCursor(response.headers.get("link"));
+    } while (cursor !== null);
   }
 
   async get(spaceId, { signal } = {}) {

@@ -3,7 +3,7 @@
 import { GatewayError } from "./errors.js";
 import { EventStream } from "./event_stream.js";
 import { camelFields, taskFollow } from "./live_events.js";
-import { given, pathOf } from "./transport.js";
+import { given, nextCursor, pathOf } from "./transport.js";
 
 const PAGE = 200;
 
@@ -71,10 +71,4 @@ export class Tasks {
 function options({ stream, timeoutMs, capabilities }) {
   if (timeoutMs !== undefined && !(timeoutMs > 0)) throw new GatewayError("'timeoutMs' has to be more than 0.");
   return given({ stream, timeout: timeoutMs === undefined ? undefined : timeoutMs / 1000, capabilities });
-}
-
-/** Returns the cursor of `Link: <…?cursor=…>; rel="next"`. */
-function nextCursor(link) {
-  const address = /<([^>]*)>\s*;\s*rel="next"/.exec(link ?? "")?.[1];
-  return address === undefined ? null : new URL(address, "http://gateway").searchParams.get("cursor");
 }

@@ -147,6 +147,12 @@ export function queryText(fields) {
   return text ? `?${text}` : "";
 }
 
+/** Returns the cursor of `Link: <…?cursor=…>; rel="next"`. */
+export function nextCursor(link) {
+  const address = /<([^>]*)>\s*;\s*rel="next"/.exec(link ?? "")?.[1];
+  return address === undefined ? null : new URL(address, "http://gateway").searchParams.get("cursor");
+}
+
 /** Returns a signal that is aborted with `signal`, or after `ms`, and a function that ends it. */
 function limited(signal, ms) {
   const controller = new AbortController();

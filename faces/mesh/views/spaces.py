@@ -22,8 +22,8 @@ from faces.mesh.artifacts import artifact_delete, artifact_get, artifact_put, ar
 from faces.mesh.models import Artifact
 from faces.mesh.search import space_search
 from faces.mesh.semantic import DEFAULT_LIMIT, query_check
-from faces.mesh.spaces import space_create, space_get, space_message_add, space_messages
-from faces.mesh.views.base import MeshViewSet
+from faces.mesh.spaces import space_create, space_get, space_message_add, space_messages, spaces_page
+from faces.mesh.views.base import MeshViewSet, page_link
 from faces.mesh.views.tasks import ID, MAX_TEXT
 from faces.mesh.wire import artifact_to_wire, message_to_wire, space_to_wire
 from tenants_app.principal import TASKS, TASKS_READ
@@ -76,8 +76,13 @@ class SpaceViewSet(MeshViewSet):
     """Spaces of the tenant."""
 
     scope = TASKS
-    scopes = dict.fromkeys(("retrieve", "messages", "artifacts", "search"), TASKS_READ)
+    scopes = dict.fromkeys(("list", "retrieve", "messages", "artifacts", "search"), TASKS_READ)
     lookup_url_kwarg = "space_id"
+
+    def list(self, request: Request) -> Response:
+        """Returns spaces, the newest first; the next page is in `Link`."""
+        found, following = spaces_page(self.principal, before=cursor_of(request), limit=limit_of(request))
+        return page_link(request, Response([space_to_wire(space) for space in found]), following)
 
     @idempotent
     def create(self, request: Request) -> Response:

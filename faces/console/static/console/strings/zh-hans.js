@@ -1,6 +1,9 @@
 /** The words of scripts in Chinese, by their English texts. */
 
+import work from "./zh-hans-work.js";
+
 export default {
+  ...work,
   "A new session gets the conversation up to this message.": "新会话会得到截至此消息的对话。",
   "A tool of {server} is not available: {reason}": "{server} 的工具不可用：{reason}",
   "Abort": "中止",
