@@ -40,7 +40,8 @@ from tenants_app.services import (
     tenant_update,
 )
 from tenants_app.services.key_cache_invalidate import keys_forget
-from tenants_app.services.tenant import SETTINGS, settings_check
+from tenants_app.services.tenant import settings_check
+from tenants_app.tenant_settings import SETTINGS
 
 _KNOWN_SETTINGS = ", ".join(f"{name} ({kind.__name__})" for name, kind in SETTINGS.items())
 

@@ -142,7 +142,7 @@ async def test_a_budget_of_a_row_is_in_force_and_gone_with_it(relay: RelayClient
 def test_a_row_that_would_break_the_configuration_is_refused_in_a_sentence(row: Any) -> None:
     save = provider_save if isinstance(row, Provider) else row_save
     named = {"provider": row} if isinstance(row, Provider) else {"row": row}
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*models.*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         save(**named, actor="test")
     assert not type(row).objects.exists()
     assert not AuditEntry.objects.exists()
@@ -151,10 +151,10 @@ def test_a_row_that_would_break_the_configuration_is_refused_in_a_sentence(row: 
 @pytest.mark.django_db
 def test_a_row_that_the_database_does_not_take_is_refused_in_a_sentence(upstream: Upstream) -> None:
     entry = {"base_url": upstream.url, "api_key": "none", "timeout": float("inf")}
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         provider_save(provider=Provider(name="endless", entry=entry), actor="test")
     row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
 
 
@@ -214,7 +214,7 @@ def test_a_refused_form_keeps_what_was_typed(boss: Client, upstream: Upstream) -
     answer = boss.post("/admin/inference_app/route/add/", form)
     text = answer.content.decode()
     assert answer.status_code == 200
-    assert "Not kept: " in text
+    assert "Not saved: " in text
     assert "mine-" in text
     assert "nobody-has-this-name" in text
     assert not Route.objects.exists()
@@ -231,7 +231,7 @@ def test_a_provider_that_a_route_needs_is_not_removed_from_the_list_either(boss:
     assert "Are you sure" in boss.post(page, data).content.decode()
     assert Provider.objects.count() == 2
     text = boss.post(page, {**data, "post": "yes"}, follow=True).content.decode()
-    assert "Not kept: " in text
+    assert "Not saved: " in text
     assert Provider.objects.count() == 2
     assert not LogEntry.objects.exists()
 
