@@ -13,7 +13,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -29,6 +29,7 @@ from core_app.database import write_transaction
 from core_app.errors import GatewayError
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import ADMIN, SCOPES
+from tenants_app.selectors.keys import KEY_STATES, keys_in_state
 from tenants_app.services import (
     IssuedKey,
     api_key_issue,
@@ -157,17 +158,12 @@ class KeyStateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("good", "good"), ("revoked", "revoked"), ("expired", "expired"), ("seeded", "of GATEWAY_API_KEYS")]
+        return [*((state, state) for state in KEY_STATES), ("seeded", "of GATEWAY_API_KEYS")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-        now = clock.now()
-        wanted = {
-            "good": Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now)),
-            "revoked": Q(revoked_at__isnull=False),
-            "expired": Q(revoked_at=None, expires_at__lte=now),
-            "seeded": Q(seeded=True),
-        }
-        return queryset.filter(wanted.get(self.value() or "", Q()))
+        if self.value() == "seeded":
+            return queryset.filter(seeded=True)
+        return keys_in_state(queryset, self.value() or "", clock.now())
 
 
 @admin.register(ApiKey, site=SITE)

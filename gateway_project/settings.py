@@ -257,6 +257,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None
 # its line here. docs/adding-a-face.md adds one.
 FACES = [
     "faces.native",
+    "faces.platform",
     "faces.inference",
     "faces.responses",
     "faces.agentbus",

@@ -8,6 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+MAX_DAYS = 36_500
+"""A century; a moment that is further away than the calendar goes cannot be computed."""
+
+MAX_NUMBER = 1_000_000_000
+MAX_TEXT = 200
+
 
 @dataclass(frozen=True, slots=True)
 class TenantSetting:
@@ -18,6 +24,13 @@ class TenantSetting:
     group: str
     meaning: str
     default: str
+
+    @property
+    def most(self) -> int:
+        """The largest number, or the most characters of a text."""
+        if self.kind is int:
+            return MAX_DAYS if self.name.endswith("_days") else MAX_NUMBER
+        return MAX_TEXT
 
     @property
     def help(self) -> str:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import Model
 
 from core_app import sealing
@@ -22,7 +22,8 @@ from core_app.errors import Unprocessable
 from core_app.suggestion import suggestion
 from inference_app.catalogue.config import MODELS, models_config, parse
 from inference_app.models import NAME, Alias, Budget, Price, Provider, Route, TenantModels
-from inference_app.operator.operator_settings import overlay_read
+from inference_app.operator.operator_settings import overlay_read, rows_apply
+from tenants_app.models import ApiKey, Tenant
 from tenants_app.services import audit_record
 
 MAX_KEY_CHARACTERS = 4000
@@ -68,9 +69,35 @@ def row_save(*, row: OperatorSetting, actor: str) -> None:
             _check_configuration(row)
             action, detail = f"{_model_name(row)}.save", {"before": before, "now": _audit_detail(row)}
             audit_record(actor=actor, action=action, target=str(row), tenant_id=_tenant_id(row), detail=detail)
+            _apply_after_commit()
     except (DataError, IntegrityError):
         # JSON that a database rejects (Infinity, NUL), or a name that a concurrent request has just taken.
         raise Unprocessable("Not saved: the database does not take that value, or has the name already.") from None
+
+
+def budget_set(
+    *,
+    tenant: Tenant,
+    api_key: ApiKey | None,
+    model: str,
+    period: str,
+    tokens: int | None,
+    usd: Decimal | None,
+    actor: str,
+) -> tuple[Budget, bool]:
+    """Sets the budget of a tenant or one of its keys, for a model ("" is all together) and a period. Returns it, and
+    whether it is new. Raises Unprocessable."""
+    if tokens is None and usd is None:
+        raise Unprocessable("A budget limits tokens, US dollars, or both.", field="tokens")
+    with write_transaction():
+        # Two requests at once would make two budgets otherwise.
+        Tenant.objects.select_for_update().get(pk=tenant.pk)
+        what = {"tenant": tenant, "api_key": api_key, "model": model, "period": period}
+        budget = Budget.objects.filter(**what).order_by("pk").first() or Budget(**what)
+        is_new = budget.pk is None
+        budget.tokens, budget.usd = tokens, usd
+        row_save(row=budget, actor=actor)
+    return budget, is_new
 
 
 def row_remove(*, row: OperatorSetting, actor: str) -> None:
@@ -83,6 +110,13 @@ def row_remove(*, row: OperatorSetting, actor: str) -> None:
         audit_record(
             actor=actor, action=f"{_model_name(row)}.remove", target=target, tenant_id=tenant_id, detail=detail
         )
+        _apply_after_commit()
+
+
+def _apply_after_commit() -> None:
+    """Puts the rows into force in this process once they are committed, so that who saved them can test them at once.
+    Other processes notice them within seconds."""
+    transaction.on_commit(rows_apply, robust=True)
 
 
 def _audit_detail(row: Model | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tenants_app.models import Tenant
 from tenants_app.models.account import SLUG
 from tenants_app.services.audit import SYSTEM, audit_record
 from tenants_app.services.key_cache_invalidate import keys_forget
-from tenants_app.tenant_settings import SETTINGS
+from tenants_app.tenant_settings import SETTINGS, TENANT_SETTINGS, TenantSetting
 
 _KIND_NAMES: Mapping[type, str] = {bool: "true or false", int: "a whole number", str: "text", dict: "an object"}
 
@@ -88,14 +88,21 @@ def settings_check(
             f"'{name}' is not a setting of tenants.{suggestion(name, SETTINGS)} There are: {', '.join(SETTINGS)}.",
             field=f"settings.{name}",
         )
-    for name, kind in SETTINGS.items():
-        value = settings.get(name)
-        if value is None:
-            continue
-        # `True` is an int to Python.
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BadRequest(f"The tenant's setting '{name}' must be {_KIND_NAMES[kind]}.", field=f"settings.{name}")
-        if isinstance(value, int) and value < 0:
-            raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field=f"settings.{name}")
+    for setting in TENANT_SETTINGS:
+        if (value := settings.get(setting.name)) is not None:
+            _value_check(setting, value)
     if settings.get("jwt") is not None:
         jwt_setting_check(settings["jwt"], tenant_id=tenant_id, slug=slug)
+
+
+def _value_check(setting: TenantSetting, value: Any) -> None:
+    name, field = setting.name, f"settings.{setting.name}"
+    # `True` is an int to Python.
+    if not isinstance(value, setting.kind) or (setting.kind is int and isinstance(value, bool)):
+        raise BadRequest(f"The tenant's setting '{name}' must be {_KIND_NAMES[setting.kind]}.", field=field)
+    if setting.kind is int and value < 0:
+        raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field=field)
+    if setting.kind is int and value > setting.most:
+        raise BadRequest(f"The tenant's setting '{name}' is at most {setting.most}.", field=field)
+    if setting.kind is str and len(value) > setting.most:
+        raise BadRequest(f"The tenant's setting '{name}' has at most {setting.most} characters.", field=field)
