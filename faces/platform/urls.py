@@ -27,7 +27,7 @@ urlpatterns = [
         "v1/platform/prices/<str:provider>/<path:model>",
         PriceViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}),
     ),
-    path("v1/platform/budgets", BudgetViewSet.as_view({"get": "list", "put": "put"})),
+    path("v1/platform/budgets", BudgetViewSet.as_view({"get": "list", "put": "set_budget"})),
     path("v1/platform/budgets/<str:budget_id>", BudgetViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
     path("v1/platform/audit", AuditViewSet.as_view({"get": "list"})),
 ]

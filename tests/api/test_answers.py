@@ -242,7 +242,7 @@ async def platform(client: CheckingClient) -> None:
     assert (await client.post("/v1/platform/providers/local/test")).json["ok"] is False
     await client.get("/v1/platform/providers")
     await client.get("/v1/platform/providers/local")
-    price = "/v1/platform/prices/local/vendor/one"
+    price = "/v1/platform/prices/local/one"
     for status in (201, 200):
         assert (await client.ask("PUT", price, {"input": 0.27, "output": 1.1, "cached": 0.07})).status == status
     await client.get("/v1/platform/prices?limit=1")

@@ -141,7 +141,8 @@ def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> No
     of_webhooks = {"createWebhook", "rotateWebhookSecret", "testWebhook"}
     names = ("SubmitTask", "Pipeline", "CreateSpace", "AddMessage", "RegisterAgent", "EventToken")
     of_mesh = {f"mesh{name}{version}" for name in names for version in ("", "V1")}
-    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | {"createMcpServer"}
+    of_platform = {"createTenant", "issueKey", "rotateKey", "createUser"}
+    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | of_platform | {"createMcpServer"}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

@@ -225,7 +225,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         responses={200: shapes.PlatformBudgetPageSerializer},
         errors=(404,),
     ),
-    (BudgetViewSet, "put"): Operation(
+    (BudgetViewSet, "set_budget"): Operation(
         id="putBudget",
         tag=TAG,
         summary="Set the budget of a tenant, key, model and period",

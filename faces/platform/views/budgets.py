@@ -26,7 +26,7 @@ class BudgetViewSet(PlatformViewSet):
         found, cursor = self.page(rows)
         return Response({"budgets": [budget_to_wire(budget) for budget in found], "nextCursor": cursor})
 
-    def put(self, request: Request) -> Response:
+    def set_budget(self, request: Request) -> Response:
         """Sets the budget of a tenant, key, model and period."""
         data = self.parse_body(BudgetPutSerializer).validated_data
         tenant = tenant_of_body(data["tenant"])
