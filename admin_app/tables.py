@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
-from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.contrib.admin.widgets import AdminSplitDateTime, RelatedFieldWidgetWrapper
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -143,6 +143,10 @@ class TenantModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
             # No button that adds a tenant from another model's form.
             field.widget = field.widget.widget
+        if field is not None and isinstance(field.widget, AdminSplitDateTime):
+            # Its label is that of the first input alone.
+            for part, widget in zip(("date", "time"), field.widget.widgets, strict=True):
+                widget.attrs["aria-label"] = f"{capfirst(field.label)}, {part}"
         return field
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:

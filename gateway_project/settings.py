@@ -269,6 +269,8 @@ FACES = [
 INSTALLED_APPS = [
     # First, so that `runserver` is daphne's. The app `daphne` itself would import Twisted, 0.45 s, at every start.
     "gateway_project",
+    # Before Django's admin, some of whose templates it replaces.
+    "admin_app",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -281,7 +283,6 @@ INSTALLED_APPS = [
     "channels",
     "core_app",
     "tenants_app",
-    "admin_app",
     "events_app",
     "edge_app",
     "inference_app",

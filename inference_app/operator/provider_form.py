@@ -26,6 +26,13 @@ class KnownNames(forms.TextInput):
         return format_html('{}<datalist id="known-providers">{}</datalist>', field, options)
 
 
+class FurtherFields(forms.JSONField):
+    """A JSON object that is shown as nothing when it is empty."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value in (None, {}) else super().prepare_value(value)
+
+
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     """Form of a provider. A field that is left empty stays as the file or the gateway has it."""
 
@@ -68,7 +75,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False, label="Variable with the key", max_length=200, help_text="In place of a stored key."
     )
     no_key = forms.BooleanField(required=False, label="Needs no key", help_text="A server of your own, for instance.")
-    entry = forms.JSONField(
+    entry = FurtherFields(
         required=False,
         label="Further fields",
         widget=forms.Textarea(attrs={"rows": 4, "cols": 60}),

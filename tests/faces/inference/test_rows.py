@@ -291,7 +291,8 @@ def test_the_page_of_providers_lists_what_is_in_force(boss: Client, upstream: Up
     rows = dict(re.findall(r'<th scope="row" class="narrow">(?:<a[^>]*>)?([\w-]+)(.*?)</tr>', page, re.DOTALL))
     assert {"deepseek", "openai", "ollama", "demo", "scripted"} <= set(rows)
     assert "database, shipped" in rows["deepseek"]
-    assert "no key (OPENAI_API_KEY)" in rows["openai"]
+    assert "OPENAI_API_KEY" in rows["openai"]
+    assert "state-no_key" in rows["openai"]
     assert SECRET not in page
     assert 'value="openai"' in boss.get("/admin/inference_app/provider/add/?name=openai").content.decode()
 
