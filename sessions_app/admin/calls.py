@@ -88,7 +88,7 @@ class DecisionAdmin(ToolCallAdmin):
             "opts": self.opts,
             "call": call,
             "session": session,
-            "context": decision_contexts([call], {} if session is None else {call.stream_id: session})[call.pk],
+            "decision": decision_contexts([call], {} if session is None else {call.stream_id: session})[call.pk],
             "texts": _texts(call),
             "may_decide": call.state == CallState.AWAITING_APPROVAL and self.has_decide_permission(request),
             "may_answer": call.state == CallState.AWAITING_ANSWER and self.has_answer_permission(request),
