@@ -6,7 +6,7 @@ Superusers see all rows. A tenant's staff see their tenant's rows as far as thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
-from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.contrib.admin.widgets import AdminSplitDateTime, RelatedFieldWidgetWrapper
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -143,6 +143,10 @@ class TenantModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
             # No button that adds a tenant from another model's form.
             field.widget = field.widget.widget
+        if field is not None and isinstance(field.widget, AdminSplitDateTime):
+            # Its label is that of the first input alone.
+            for part, widget in zip(("date", "time"), field.widget.widgets, strict=True):
+                widget.attrs["aria-label"] = f"{capfirst(field.label)}, {part}"
         return field
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
@@ -286,10 +290,16 @@ def _form_with_error(form: type[Any], error: GatewayError) -> type[Any]:
 
     def clean(self: Any) -> Any:
         cleaned = form.clean(self)
-        self.add_error(error.field if error.field in self.fields else None, error.message)
+        self.add_error(_field_of(error.field, self.fields), error.message)
         return cleaned
 
     return type(form.__name__, (form,), {"clean": clean})
+
+
+def _field_of(path: str | None, fields: Mapping[str, Any]) -> str | None:
+    """Returns the form's field for the path that an error names: `settings.rpm` is at `rpm`, else at `settings`."""
+    parts = (path or "").split(".")
+    return next((name for name in (path, *parts[1:2], parts[0]) if name in fields), None)
 
 
 class ReadOnlyModelAdmin(TenantModelAdmin):

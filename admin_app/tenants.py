@@ -13,7 +13,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -23,12 +23,13 @@ from django.utils.safestring import SafeString
 from admin_app.access import actor_of, principal_in, tenant_of
 from admin_app.site import SITE, Page, Section
 from admin_app.tables import Confirmation, TenantFilter, TenantModelAdmin
+from admin_app.tenant_form import TenantForm, tenant_fieldsets
 from admin_app.usage import usage_page
 from core_app import clock
 from core_app.database import write_transaction
-from core_app.errors import GatewayError
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import ADMIN, SCOPES
+from tenants_app.selectors.keys import KEY_STATES, keys_in_state
 from tenants_app.services import (
     IssuedKey,
     api_key_issue,
@@ -40,10 +41,6 @@ from tenants_app.services import (
     tenant_update,
 )
 from tenants_app.services.key_cache_invalidate import keys_forget
-from tenants_app.services.tenant import SETTINGS, settings_check
-
-_KNOWN_SETTINGS = ", ".join(f"{name} ({kind.__name__})" for name, kind in SETTINGS.items())
-
 
 _SCOPE_HELP = {
     "sessions": "make, prompt and read sessions",
@@ -76,29 +73,8 @@ class ScopesField(forms.MultipleChoiceField):
         super().__init__(choices=scope_choices(scopes), widget=forms.CheckboxSelectMultiple, required=False)
 
 
-class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Form of a tenant. The box `disabled` sets or clears the time stamp `disabled_at`."""
-
-    disabled = forms.BooleanField(required=False, help_text="None of its keys works while this is on.")
-
-    class Meta:
-        model = Tenant
-        fields = ("slug", "name", "settings")
-        help_texts = {"settings": f"A JSON object. This version reads {_KNOWN_SETTINGS}: docs/configuration.md."}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["disabled"].initial = self.instance.disabled_at is not None
-
-    def clean_settings(self) -> dict[str, Any]:
-        given = self.cleaned_data["settings"] or {}
-        if not isinstance(given, dict):
-            raise forms.ValidationError("The settings are a JSON object.")
-        try:
-            settings_check(given, tenant_id=self.instance.pk, slug=self.instance.slug or self.data.get("slug", ""))
-        except GatewayError as error:
-            raise forms.ValidationError(error.message) from None
-        return given
+_READ_ONLY = [(None, {"fields": ("slug", "name", "settings", "created_at", "disabled_at")})]
+"""What people see who may not change the tenant."""
 
 
 @admin.register(Tenant, site=SITE)
@@ -116,6 +92,16 @@ class TenantAdmin(TenantModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         return () if obj is None else ("slug",)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        return tenant_fieldsets() if self.has_change_permission(request, obj) else _READ_ONLY
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        # Django would look for the form's own fields among those of the model.
+        kwargs["fields"] = (
+            () if not self.has_change_permission(request, obj) else ("name",) if change else ("slug", "name")
+        )
+        return super().get_form(request, obj, change=change, **kwargs)
+
     @admin.display(boolean=True)
     def works(self, tenant: Tenant) -> bool:
         """True when its keys are accepted."""
@@ -129,7 +115,7 @@ class TenantAdmin(TenantModelAdmin):
         return format_html(shown, keys, tenant.pk, usage, tenant.pk)
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: forms.ModelForm[Tenant], change: bool) -> None:
-        values = {"name": obj.name, "settings": obj.settings, "actor": actor_of(request)}
+        values = {"name": obj.name, "settings": form.cleaned_data["settings"], "actor": actor_of(request)}
         if not change:
             obj.pk = tenant_create(slug=obj.slug, **values).pk
         if change or form.cleaned_data["disabled"]:
@@ -161,17 +147,12 @@ class KeyStateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("good", "good"), ("revoked", "revoked"), ("expired", "expired"), ("seeded", "of GATEWAY_API_KEYS")]
+        return [*((state, state) for state in KEY_STATES), ("seeded", "of GATEWAY_API_KEYS")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-        now = clock.now()
-        wanted = {
-            "good": Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now)),
-            "revoked": Q(revoked_at__isnull=False),
-            "expired": Q(revoked_at=None, expires_at__lte=now),
-            "seeded": Q(seeded=True),
-        }
-        return queryset.filter(wanted.get(self.value() or "", Q()))
+        if self.value() == "seeded":
+            return queryset.filter(seeded=True)
+        return keys_in_state(queryset, self.value() or "", clock.now())
 
 
 @admin.register(ApiKey, site=SITE)

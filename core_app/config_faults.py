@@ -18,14 +18,13 @@ _TAGS = re.compile(r"(function-|constrained|literal\[|tuple\[|list\[|dict\[|json
 """Steps of a fault's path that name a check and no field."""
 
 
-def fault_sentence(error: ValidationError, *, file: str, section: str, form: Any = None) -> str:
-    """Returns a sentence about the first fault of a section. `form` is the section's type, for which names are known
-    and forms shown."""
+def fault_parts(error: ValidationError, *, section: str, form: Any = None) -> tuple[str, str]:
+    """Returns the path of a section's first fault, and the rest of the sentence about it. `form` is the section's type,
+    for which names are known and forms shown."""
     faults = error.errors(include_url=False, include_input=False)
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     steps = [step for step in fault["loc"] if isinstance(step, int) or not _TAGS.match(step)]
-    path = ".".join(str(step) for step in (section, *steps))
-    return f"{file}: {path} {_reason(fault, steps, form)}"
+    return ".".join(str(step) for step in (section, *steps)), _reason(fault, steps, form)
 
 
 def _reason(fault: Any, steps: Sequence[str | int], form: Any) -> str:

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 from pydantic import ValidationError
 
-from core_app.config_faults import fault_sentence
+from core_app.config_faults import fault_parts
 from core_app.instances import process_wide
 from core_app.suggestion import suggestion
 from core_app.yaml_file import YamlFault, yaml_read
@@ -35,7 +35,13 @@ T = TypeVar("T")
 
 
 class ConfigurationError(Exception):
-    """A configuration that cannot be used. The message is a sentence that names the file and the path in it."""
+    """A configuration that cannot be used. The message is a sentence that names the file and the path in it; `path` and
+    `reason` are its parts, empty where the file as a whole is at fault."""
+
+    def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +201,5 @@ class Section(Generic[T]):
         try:
             return parse(read(path).get(self._name))
         except ValidationError as error:
-            sentence = fault_sentence(error, file=path.name, section=self._name, form=self._form)
-            raise ConfigurationError(sentence) from None
+            where, reason = fault_parts(error, section=self._name, form=self._form)
+            raise ConfigurationError(f"{path.name}: {where} {reason}", path=where, reason=reason) from None

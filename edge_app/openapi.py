@@ -33,6 +33,11 @@ class Operation:
     query: Sequence[OpenApiParameter] = ()
     errors: Sequence[int] = field(default=())
     located: bool = False
+    description: str = ""
+    """Sentences below the summary, in Markdown."""
+
+    example: Any = None
+    """A request body that works as it is; None for an operation without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,6 +267,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None
 # its line here. docs/adding-a-face.md adds one.
 FACES = [
     "faces.native",
+    "faces.platform",
     "faces.inference",
     "faces.responses",
     "faces.agentbus",
@@ -279,6 +280,8 @@ FACES = [
 INSTALLED_APPS = [
     # First, so that `runserver` is daphne's. The app `daphne` itself would import Twisted, 0.45 s, at every start.
     "gateway_project",
+    # Before Django's admin, some of whose templates it replaces.
+    "admin_app",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -292,7 +295,6 @@ INSTALLED_APPS = [
     *SIGN_IN_APPS,
     "core_app",
     "tenants_app",
-    "admin_app",
     "events_app",
     "edge_app",
     "inference_app",

@@ -158,7 +158,7 @@ def jwt_setting_check(setting: Any, *, tenant_id: int | None, slug: str) -> None
             raise Conflict(
                 "The setting 'jwt' takes tokens that another tenant takes: the tenants of one issuer name the same"
                 " 'claims.tenant' and different values in 'tenant'.",
-                field="settings",
+                field="settings.jwt",
             )
 
 
@@ -213,4 +213,4 @@ def _is_texts(value: Any) -> bool:
 
 def _fault(text: str) -> BadRequest:
     where = 'docs/configuration.md, "Tokens of an issuer"'
-    return BadRequest(f"The tenant's setting 'jwt' {text} ({where}).", field="settings")
+    return BadRequest(f"The tenant's setting 'jwt' {text} ({where}).", field="settings.jwt")

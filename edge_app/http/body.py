@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 from django.conf import settings
 
+from core_app import jsontext
 from core_app.content_codings import CODINGS, BrokenCoding, UnknownCoding, decode_body, open_decoder
 from core_app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from core_app.timeouts import Deadline
@@ -69,6 +71,16 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+async def read_json(scope: Scope, receive: Receive) -> Any:
+    """Returns the JSON of a request to a bare ASGI endpoint, an empty object without a body. Raises BadRequest,
+    UnsupportedMediaType, and what `read_body` raises."""
+    media_type = (header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
+    if media_type not in (b"", b"application/json"):
+        raise UnsupportedMediaType("The body has to be sent as application/json.")
+    raw = await read_body(receive, settings.GATEWAY_MAX_BODY_BYTES)
+    return jsontext.decode_untrusted(raw) if raw.strip() else {}
 
 
 async def decoded_body(body: bytes, coding: str, limit: int, grow: Callable[[int], None]) -> bytes:

@@ -49,6 +49,27 @@ _FIELD_MESSAGES = {
 }
 """Messages by DRF's error codes, in place of DRF's own, which do not name the field."""
 
+_REWORDED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(rf"{pattern}\Z", re.DOTALL), words)
+    for pattern, words in (
+        (r"This must (.*)", r"must \1"),
+        (r"Not a valid string\.", "must be text."),
+        (r"A valid integer is required\.", "must be a whole number."),
+        (r"A valid number is required\.", "must be a number."),
+        (r"Must be a valid boolean\.", "must be true or false."),
+        (r"Expected a list of items but got type .*", "must be a list."),
+        (r"Expected a dictionary of items but got type .*", "must be an object."),
+        (r"Invalid data\. Expected a dictionary, but got .*", "must be an object."),
+        (r"Ensure this field has no more than (\d+) (characters|elements)\.", r"must have at most \1 \2."),
+        (r"Ensure this field has at least (\d+) (characters|elements)\.", r"must have at least \1 \2."),
+        (r"Ensure this value is less than or equal to (.+)\.", r"must be at most \1."),
+        (r"Ensure this value is greater than or equal to (.+)\.", r"must be at least \1."),
+        (r"Ensure that there are no more than (\d+) (.+)\.", r"must have at most \1 \2."),
+        (r"This list may not be empty\.", "may not be empty."),
+    )
+)
+"""Messages of DRF and of `edge_app.rest.fields`, as the rest of a sentence that begins with the field."""
+
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """Turns every exception of a view into a response; DRF's `EXCEPTION_HANDLER`."""
@@ -84,8 +105,17 @@ def validation_error(details: Any, spell: Callable[[str], str] = camel_case) -> 
     message, code = str(leaf["message"]), str(leaf["code"])
     if field is None:
         return errors.BadRequest(clean_text(message))
-    sentence = _FIELD_MESSAGES.get(code, "'{}': " + message.replace("{", "{{").replace("}", "}}"))
-    return errors.BadRequest(clean_text(sentence.format(field)), field=field)
+    if (sentence := _FIELD_MESSAGES.get(code)) is not None:
+        return errors.BadRequest(clean_text(sentence.format(field)), field=field)
+    return errors.BadRequest(clean_text(f"'{field}'{_reworded(message)}"), field=field)
+
+
+def _reworded(message: str) -> str:
+    """Returns the message as the rest of a sentence, or behind a colon where it is a sentence of its own."""
+    for pattern, words in _REWORDED:
+        if (found := pattern.match(message)) is not None:
+            return f" {found.expand(words)}"
+    return f": {message}"
 
 
 def _first_error(

@@ -6,12 +6,16 @@ A client that sends the wrong type has a bug, so it gets an error that names the
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from core_app import jsontext
+from core_app.clock import iso_ms
+from edge_app.rest.query import parse_instant
 
 
 class StrictString(serializers.CharField):
@@ -42,6 +46,33 @@ class StrictInteger(serializers.IntegerField):
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class StrictDecimal(serializers.DecimalField):
+    """A JSON number with at most `decimal_places`, exact as it is written."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(coerce_to_string=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return super().to_internal_value(str(data))
+
+
+class StrictInstant(serializers.Field[datetime, Any, str, Any]):
+    """An ISO 8601 date and time; without an offset it is UTC."""
+
+    default_error_messages = {"invalid": "This must be an ISO 8601 date and time, such as 2030-01-31T00:00:00Z."}
+
+    def to_internal_value(self, data: Any) -> datetime:
+        instant = parse_instant(data) if isinstance(data, str) else None
+        if instant is None:
+            self.fail("invalid")
+        return instant
+
+    def to_representation(self, value: datetime) -> str:
+        return iso_ms(value)
 
 
 class StrictBoolean(serializers.BooleanField):

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from rest_framework import serializers
 
-from core_app import database, jsontext
-from core_app.errors import MethodNotAllowed, UnsupportedMediaType
+from core_app import database
+from core_app.errors import MethodNotAllowed
 from core_app.shares import Claim
 from edge_app.followers import FOLLOWERS
-from edge_app.http.asgi import ClientGone, Receive, Scope, Send, header
-from edge_app.http.body import read_body
+from edge_app.http.asgi import ClientGone, Receive, Scope, Send
+from edge_app.http.body import read_json
 from edge_app.http.log_context import bind_path_ids
 from edge_app.http.response import send_error, send_json
 from edge_app.rest.errors import as_gateway_error
@@ -61,7 +60,7 @@ async def _call_tool(scope: Scope, receive: Receive) -> dict[str, Any]:
     public_id = path["session_id"]
     claim = Claim(principal.tenant_id, public_id)
     stream_id, context = await database.run_action(claim, tool_test_context, principal=principal, public_id=public_id)
-    serializer = ToolTestSerializer(data=await _read_json(scope, receive))
+    serializer = ToolTestSerializer(data=await read_json(scope, receive))
     serializer.is_valid(raise_exception=True)
     with FOLLOWERS.track(principal):
         return await tool_test(
@@ -71,11 +70,3 @@ async def _call_tool(scope: Scope, receive: Receive) -> dict[str, Any]:
             context=context,
             by=principal,
         )
-
-
-async def _read_json(scope: Scope, receive: Receive) -> Any:
-    media_type = (header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
-    if media_type not in (b"", b"application/json"):
-        raise UnsupportedMediaType("The body has to be sent as application/json.")
-    raw = await read_body(receive, settings.GATEWAY_MAX_BODY_BYTES)
-    return jsontext.decode_untrusted(raw) if raw.strip() else {}

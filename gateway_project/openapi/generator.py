@@ -61,6 +61,8 @@ class ViewSchema(AutoSchema):
         operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
             operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]
+        if self.operation.example is not None:
+            operation["requestBody"]["content"]["application/json"]["example"] = self.operation.example
         for status, response in operation["responses"].items():
             response |= {"headers": self._headers(), "description": HTTPStatus(int(status)).phrase}
         return operation
@@ -74,7 +76,7 @@ class ViewSchema(AutoSchema):
         return self.operation.id
 
     def get_description(self) -> str:  # type: ignore[override]  # as in AutoSchema
-        return ""
+        return self.operation.description
 
     def get_summary(self) -> str | None:
         return self.operation.summary
@@ -129,3 +131,12 @@ class JSONObjectSchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         return {"type": "object", "additionalProperties": {}}
+
+
+class StrictInstantSchema(OpenApiSerializerFieldExtension):
+    """Describes `edge_app.rest.fields.StrictInstant`."""
+
+    target_class = "edge_app.rest.fields.StrictInstant"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        return {"type": "string", "format": "date-time"}

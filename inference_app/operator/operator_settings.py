@@ -6,6 +6,7 @@ was sealed under another secret), the settings in force stay.
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 import structlog
@@ -26,6 +27,7 @@ REFRESH_SECONDS = 2.0
 """The pause between two checks for changed rows; each is one query per table."""
 
 _TABLES = (Provider, Route, Alias, Price, TenantModels, Budget)
+_APPLYING = threading.Lock()
 logger = structlog.get_logger("gateway.rows")
 
 Stamp = tuple[tuple[int, datetime | None], ...]
@@ -52,7 +54,13 @@ def overlay_read() -> Overlay:
 
 
 def rows_apply() -> Stamp:
-    """Puts all rows into force, and returns the stamp of what was read."""
+    """Puts all rows into force, and returns the stamp of what was read. One caller at a time, so that rows that were
+    read earlier never replace later ones."""
+    with _APPLYING:
+        return _rows_apply()
+
+
+def _rows_apply() -> Stamp:
     stamp = rows_stamp()
     overlay_replace(overlay_read(), _keys())
     MODELS.refresh()

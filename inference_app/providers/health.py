@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ from inference_app.providers.circuits import CIRCUITS
 from inference_app.providers.fault_sentences import fault_sentence
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.providers.retry_policy import Fault
-from inference_app.providers.stats import STATS, ProviderStats
+from inference_app.providers.stats import STATS
 from inference_app.providers.upstreams import UPSTREAMS, identity_headers
 from inference_app.request_kinds import models_url
 
@@ -38,14 +39,15 @@ def health_report() -> dict[str, Any]:
     answers: dict[str, Any] = {}
     available: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
+    failing = False
     for name, provider in _listed_providers(config):
         stats = known.get(name)
         if stats is not None and (answer := stats.last_answer()) is not None:
             answers[name] = answer
-        summary, good = _summary(name, provider, stats)
-        (available if good else unavailable).append({"name": name, "summary": summary})
-    resting = any(not entry["summary"].startswith("no key") for entry in unavailable)
-    status = "down" if not available else "degraded" if resting else "ok"
+        state = provider_state(name, provider)
+        (available if state.is_good else unavailable).append({"name": name, "summary": state.reason})
+        failing = failing or state.state in FAILING
+    status = "down" if not available else "degraded" if failing else "ok"
     return {
         "status": status,
         "timestamp": int(time.time() * 1000),
@@ -92,17 +94,42 @@ _STANDING = frozenset({"key", "account", "connect"})
 """Reasons of failures that stay until the operator does something; others may be over by now."""
 
 
-def _summary(name: str, provider: ProviderEntry, stats: ProviderStats | None) -> tuple[str, bool]:
+STATES = ("ready", "local", "off", "no_key", "circuit_open", "quota_exhausted", "failing")
+"""The states of a provider: the first two are asked, the next two lack something, the others failed."""
+
+FAILING = frozenset({"circuit_open", "quota_exhausted", "failing"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """One of STATES, with the reason in words."""
+
+    state: str
+    reason: str
+
+    @property
+    def is_good(self) -> bool:
+        """True for a provider that is asked."""
+        return self.state in ("ready", "local")
+
+
+def provider_state(name: str, provider: ProviderEntry) -> ProviderState:
+    """Returns the state as this process knows it, without a request."""
+    if not provider.enabled:
+        return ProviderState("off", "switched off")
     if not provider.usable:
-        return f"no key ({provider.api_key_env})", False
+        return ProviderState("no_key", f"no key ({provider.api_key_env})")
     if worst_circuit(name) == "OPEN":
         models = [c.model for c in CIRCUITS if c.provider == name and CIRCUITS.state(c) == "OPEN"]
-        return f"circuit open: {', '.join(sorted(models)[:5])}", False
+        return ProviderState("circuit_open", f"circuit open: {', '.join(sorted(models)[:5])}")
     if name in EXHAUSTED:
-        return "quota exhausted", False
+        return ProviderState("quota_exhausted", "quota exhausted")
+    stats = STATS.providers().get(name)
     if stats is not None and stats.fault is not None and stats.fault_reason in _STANDING:
-        return stats.fault, False
-    return "ready", True
+        return ProviderState("failing", stats.fault)
+    if provider.assumed:
+        return ProviderState("local", "asked only by name, because nobody configured it")
+    return ProviderState("ready", "ready")
 
 
 async def _probe(name: str, config: ModelsConfig) -> dict[str, Any]:

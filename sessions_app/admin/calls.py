@@ -24,6 +24,7 @@ from admin_app.tables import Confirmation
 from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
+from sessions_app.admin.decision_context import DecisionContext, decision_contexts
 from sessions_app.models import AgentSession
 from sessions_app.services.decisions import approval_decide, question_answer
 from tenants_app.principal import APPROVALS, QUESTIONS
@@ -51,12 +52,13 @@ class PendingCall:
     args: str
     """All of them."""
     options: list[dict[str, str]]
+    context: DecisionContext
 
     @classmethod
-    def from_call(cls, call: ToolCall, session: AgentSession | None) -> PendingCall:
+    def from_call(cls, call: ToolCall, session: AgentSession | None, context: DecisionContext) -> PendingCall:
         """Builds the value from a call, with its JSON decoded."""
         options = jsontext.decode(call.options or "[]")
-        return cls(call.pk, call, session, _laid_out(call.args), options)
+        return cls(call.pk, call, session, _laid_out(call.args), options, context)
 
 
 @admin.register(ToolCall, site=SITE)
@@ -79,12 +81,14 @@ class DecisionAdmin(ToolCallAdmin):
         assert isinstance(call, ToolCall)
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, call):
             raise PermissionDenied
+        session = AgentSession.objects.filter(stream_id=call.stream_id).first()
         shown = {
             **self.admin_site.each_context(request),
             "title": f"{call.tool_name} · {call.pk}",
             "opts": self.opts,
             "call": call,
-            "session": AgentSession.objects.filter(stream_id=call.stream_id).first(),
+            "session": session,
+            "decision": decision_contexts([call], {} if session is None else {call.stream_id: session})[call.pk],
             "texts": _texts(call),
             "may_decide": call.state == CallState.AWAITING_APPROVAL and self.has_decide_permission(request),
             "may_answer": call.state == CallState.AWAITING_ANSWER and self.has_answer_permission(request),
@@ -164,7 +168,8 @@ class DecisionAdmin(ToolCallAdmin):
 
     def confirmation_rows(self, rows: Sequence[ToolCall]) -> list[PendingCall]:
         sessions = AgentSession.objects.in_bulk([call.stream_id for call in rows], field_name="stream_id")
-        return [PendingCall.from_call(call, sessions.get(call.stream_id)) for call in rows]
+        contexts = decision_contexts(rows, sessions)
+        return [PendingCall.from_call(call, sessions.get(call.stream_id), contexts[call.pk]) for call in rows]
 
 
 def _session(call: ToolCall) -> AgentSession:

@@ -11,7 +11,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Case, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
@@ -25,7 +26,8 @@ from core_app import jsontext
 from core_app.database import write_transaction
 from core_app.visible_text import visible_text
 from sessions_app.admin import session_lists
-from sessions_app.models import AgentSession, Run, SessionState
+from sessions_app.admin.timeline import timeline_of
+from sessions_app.models import AgentSession, Run, RunState, SessionState
 from sessions_app.services.erasure import session_erase
 from sessions_app.services.run_control import run_abort
 from sessions_app.services.session import session_close
@@ -98,8 +100,11 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description="state")
     def state_badge(self, session: AgentSession) -> SafeString:
-        """The state as a badge."""
-        return badge(session.state)
+        """The state as a badge. A session whose newest run failed says so, until it is prompted again."""
+        failed = getattr(session, "failed_with", None)
+        if session.state != SessionState.IDLE or failed is None:
+            return badge(session.state)
+        return format_html("{}<span class='under'>{}</span>", badge("failed"), failed)
 
     @admin.display
     def tokens(self, session: AgentSession) -> str:
@@ -113,7 +118,13 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentSession]:
         texts = ("system_prompt", "options", "response_format", "user_data", "metadata", "builtins", "approvals")
-        return super().get_queryset(request).defer(*texts)
+        newest = Run.objects.filter(session=OuterRef("pk")).order_by("-number")
+        code = Case(When(state=RunState.FAILED, then=Coalesce("error_code", "end_reason", Value(""))), default=None)
+        rows = super().get_queryset(request).defer(*texts)
+        found: QuerySet[AgentSession] = rows.annotate(
+            failed_with=Subquery(newest.annotate(code=code).values("code")[:1])
+        )
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AgentSession], search_term: str
@@ -147,6 +158,8 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
             "calls": session_lists.waiting_calls(found),
             "runs": session_lists.runs_page(found, request.GET),
             "messages_page": session_lists.messages_page(found, request.GET),
+            "timeline": timeline_of(found, request.GET.get("run")),
+            "failed": _failed(found),
             "events": session_lists.events_page(found, request.GET),
             "texts": _texts(found),
             "may_act": self.has_act_permission(request) and found.closed_at is None,
@@ -197,6 +210,12 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
         return self.confirm_action(
             request, queryset, Confirmation("erase", "Erase sessions", message, "Yes, erase for good"), one
         )
+
+
+def _failed(session: AgentSession) -> Run | None:
+    """Returns the newest run where it failed and nothing followed it."""
+    newest = Run.objects.filter(session=session).order_by("-number").first()
+    return newest if newest is not None and newest.state == RunState.FAILED else None
 
 
 def _texts(session: AgentSession) -> list[tuple[str, str]]:

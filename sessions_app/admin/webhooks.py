@@ -85,7 +85,7 @@ class WebhookAdmin(TenantModelAdmin):
 
     form = WebhookForm
     change_scopes = (WEBHOOKS,)
-    list_display = ("public_id", "tenant", "address", "event_types", "works", "deliveries")
+    list_display = ("public_id", "tenant", "address", "event_types", "state_badge", "deliveries")
     list_filter = (WorkingFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
@@ -104,10 +104,32 @@ class WebhookAdmin(TenantModelAdmin):
         """The types of events on one line."""
         return ", ".join(endpoint.events)
 
-    @admin.display(boolean=True)
-    def works(self, endpoint: WebhookEndpoint) -> bool:
-        """True when events are sent to it."""
-        return endpoint.disabled_at is None
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        attempted = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), attempts__gt=0).order_by("-id")
+        shown: QuerySet[Any] = (
+            super()
+            .get_queryset(request)
+            .annotate(
+                last_error=Subquery(attempted.values("last_error")[:1]),
+                last_status=Subquery(attempted.values("last_status")[:1]),
+                last_attempts=Subquery(attempted.values("attempts")[:1]),
+                last_state=Subquery(attempted.values("state")[:1]),
+            )
+        )
+        return shown
+
+    @admin.display(description="state")
+    def state_badge(self, endpoint: Any) -> SafeString:
+        """Whether it is enabled, and how its newest attempted delivery went."""
+        if endpoint.disabled_at is not None:
+            return format_html("{}<span class='under'>{}</span>", badge("off"), endpoint.disabled_reason or "")
+        if endpoint.last_state in (None, DeliveryState.DELIVERED):
+            return badge("enabled" if endpoint.last_state is None else "delivering")
+        reason = (
+            f"HTTP {endpoint.last_status}" if endpoint.last_status else (endpoint.last_error or "").replace("_", " ")
+        )
+        tries = f"{reason}, {endpoint.last_attempts} attempt{'' if endpoint.last_attempts == 1 else 's'}"
+        return format_html("{}<span class='under'>{}</span>", badge("failing"), tries)
 
     @admin.display(description="")
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:

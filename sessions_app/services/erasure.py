@@ -92,28 +92,39 @@ def end_user_erase(*, tenant_id: int, end_user: str, actor: str) -> tuple[int, i
     return sessions, runs
 
 
-def tenant_erase(*, tenant: Tenant, actor: str) -> int:
-    """Erases all sessions and groups of a tenant. Returns the number of sessions. The tenant and its ledger stay.
+class TenantErasure(NamedTuple):
+    """The number of sessions that were erased, and whether nothing is left."""
 
-    Raises Conflict while further sessions are created.
+    sessions: int
+    complete: bool
+
+
+def tenant_erase(*, tenant: Tenant, actor: str, go_on: GoOn = lambda: True) -> TenantErasure:
+    """Erases all sessions and groups of a tenant. The tenant and its ledger stay.
+
+    `go_on` is asked before each SESSIONS sessions; an erasure that stops is continued by calling it again. Raises
+    Conflict while further sessions are created.
     """
-    erased = 0
+    erased, complete = 0, True
     DEPENDENTS.tenant_erase(tenant)
     for found in _rounds(AgentSession.objects.filter(tenant=tenant).order_by("pk")):
-        while sessions := list(itertools.islice(found, SESSIONS)):
+        while complete and (sessions := list(itertools.islice(found, SESSIONS))):
             for session in sessions:
                 session_end(session)
             erased += sessions_remove(sessions).sessions
-    idempotency_erase(tenant_id=tenant.pk)
-    for group in SessionGroup.objects.filter(tenant=tenant):
-        streams_empty(stream_ids=[group.stream_id])
-        with write_transaction():
-            group.delete()
-            streams_remove(stream_ids=[group.stream_id])
-    audit_record(
-        tenant_id=tenant.pk, actor=actor, action="tenant.erase", target=tenant.slug, detail={"sessions": erased}
-    )
-    return erased
+            complete = go_on()
+        if not complete:
+            break
+    if complete:
+        idempotency_erase(tenant_id=tenant.pk)
+        for group in SessionGroup.objects.filter(tenant=tenant):
+            streams_empty(stream_ids=[group.stream_id])
+            with write_transaction():
+                group.delete()
+                streams_remove(stream_ids=[group.stream_id])
+    detail = {"sessions": erased, "complete": complete}
+    audit_record(tenant_id=tenant.pk, actor=actor, action="tenant.erase", target=tenant.slug, detail=detail)
+    return TenantErasure(erased, complete)
 
 
 def _others_spoke(session: AgentSession, end_user: str) -> bool:

@@ -11,29 +11,16 @@ from django.db import IntegrityError
 from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import BadRequest, Conflict
+from core_app.jsontext import clean_text
+from core_app.suggestion import suggestion
 from tenants_app.jwt_issuers import jwt_setting_check
 from tenants_app.models import Tenant
 from tenants_app.models.account import SLUG
 from tenants_app.services.audit import SYSTEM, audit_record
 from tenants_app.services.key_cache_invalidate import keys_forget
+from tenants_app.tenant_settings import SETTINGS, TENANT_SETTINGS, TenantSetting
 
-SETTINGS: Mapping[str, type] = {
-    "approvals_in_sessions": bool,
-    "allow_private": bool,
-    "default_model": str,
-    "default_agent": str,
-    "jwt": dict,
-    "rpm": int,
-    "max_sessions": int,
-    "max_waiting": int,
-    "retention_sessions_days": int,
-    "retention_events_days": int,
-    "retention_ledger_days": int,
-    "retention_audit_days": int,
-    "retention_responses_days": int,
-    "store_responses": bool,
-}
-"""The settings that this version reads. Unknown ones are stored unchanged."""
+_KIND_NAMES: Mapping[type, str] = {bool: "true or false", int: "a whole number", str: "text", dict: "an object"}
 
 
 def tenant_create(
@@ -61,7 +48,7 @@ def tenant_update(
     actor: str = SYSTEM,
 ) -> Tenant:
     """Changes the arguments that are not `None`. A disabled tenant's keys stop working at once in this process."""
-    settings_check(settings or {}, tenant_id=tenant.id, slug=tenant.slug)
+    settings_check(settings or {}, tenant_id=tenant.id, slug=tenant.slug, stored=tenant.settings)
     with write_transaction():
         locked = Tenant.objects.select_for_update().get(id=tenant.id)
         locked.name = locked.name if name is None else name
@@ -83,17 +70,39 @@ def slug_check(slug: str) -> None:
         raise BadRequest(str(error.message), field="slug") from None
 
 
-def settings_check(settings: Mapping[str, Any], *, tenant_id: int | None = None, slug: str = "") -> None:
-    """Raises BadRequest naming a known setting with a value of the wrong type, and Conflict for an issuer that serves
-    another tenant without telling them apart; `None` means "not set"."""
-    for name, kind in SETTINGS.items():
-        value = settings.get(name)
-        if value is None:
-            continue
-        # `True` is an int to Python.
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BadRequest(f"The tenant's setting '{name}' is not a {kind.__name__}.", field="settings")
-        if isinstance(value, int) and value < 0:
-            raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field="settings")
+def settings_check(
+    settings: Mapping[str, Any],
+    *,
+    tenant_id: int | None = None,
+    slug: str = "",
+    stored: Mapping[str, Any] | None = None,
+) -> None:
+    """Raises BadRequest naming a setting that is not known or has a value of the wrong type, and Conflict for an issuer
+    that serves another tenant without telling them apart; `None` means "not set".
+
+    An unknown setting that is `stored` already may stay: a newer version of the gateway wrote it.
+    """
+    if unknown := next((name for name in settings if name not in SETTINGS and name not in (stored or {})), None):
+        name = clean_text(str(unknown))[:100]
+        raise BadRequest(
+            f"'{name}' is not a setting of tenants.{suggestion(name, SETTINGS)} There are: {', '.join(SETTINGS)}.",
+            field=f"settings.{name}",
+        )
+    for setting in TENANT_SETTINGS:
+        if (value := settings.get(setting.name)) is not None:
+            _value_check(setting, value)
     if settings.get("jwt") is not None:
         jwt_setting_check(settings["jwt"], tenant_id=tenant_id, slug=slug)
+
+
+def _value_check(setting: TenantSetting, value: Any) -> None:
+    name, field = setting.name, f"settings.{setting.name}"
+    # `True` is an int to Python.
+    if not isinstance(value, setting.kind) or (setting.kind is int and isinstance(value, bool)):
+        raise BadRequest(f"The tenant's setting '{name}' must be {_KIND_NAMES[setting.kind]}.", field=field)
+    if setting.kind is int and value < 0:
+        raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field=field)
+    if setting.kind is int and value > setting.most:
+        raise BadRequest(f"The tenant's setting '{name}' is at most {setting.most}.", field=field)
+    if setting.kind is str and len(value) > setting.most:
+        raise BadRequest(f"The tenant's setting '{name}' has at most {setting.most} characters.", field=field)

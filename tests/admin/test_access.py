@@ -127,11 +127,11 @@ def test_when_somebody_signed_in_is_not_edited(root: Client) -> None:
     assert 'name="last_login_0"' not in text
 
 
-@pytest.mark.parametrize("state", ["good", "revoked", "expired", "seeded"])
+@pytest.mark.parametrize("state", ["active", "revoked", "expired", "seeded"])
 def test_keys_are_found_by_their_state(root: Client, tenant: Tenant, state: str) -> None:
     now = clock.now()
     states: dict[str, dict[str, Any]] = {
-        "good": {"expires_at": now + timedelta(days=1)},
+        "active": {"expires_at": now + timedelta(days=1)},
         "revoked": {"revoked_at": now, "expires_at": now - timedelta(days=1)},
         "expired": {"expires_at": now - timedelta(days=1)},
         "seeded": {"seeded": True},
@@ -140,8 +140,8 @@ def test_keys_are_found_by_their_state(root: Client, tenant: Tenant, state: str)
         key = api_key_issue(tenant=tenant, name=f"key {name}.", scopes=["sessions"]).key
         ApiKey.objects.filter(pk=key.pk).update(**values)
     text = root.get(KEYS, {"state": state}).content.decode()
-    found = {name for name in ("good", "revoked", "expired", "seeded") if f"key {name}." in text}
-    assert found == ({state, "seeded"} if state == "good" else {state})
+    found = {name for name in ("active", "revoked", "expired", "seeded") if f"key {name}." in text}
+    assert found == ({state, "seeded"} if state == "active" else {state})
 
 
 def test_a_changed_password_is_audited_and_not_told(root: Client, tenant: Tenant) -> None:
@@ -210,12 +210,41 @@ def test_staff_lower_a_keys_rate_and_do_not_raise_it(
 
 def test_a_tenants_limits_are_set_by_superusers_alone(person: Client, root: Client, tenant: Tenant) -> None:
     page = f"/admin/tenants_app/tenant/{tenant.pk}/change/"
-    given = {"name": tenant.name, "settings": '{"rpm": 7}'}
+    given = {"name": tenant.name, "rpm": "7"}
     assert person.post(page, given).status_code == 403
     assert root.post(page, given).status_code == 302
     tenant.refresh_from_db()
     assert tenant.settings == {"rpm": 7}
-    for wrong in ('{"rpm": -1}', '{"rpm": true}', '{"rpm": "7"}'):
-        assert "rpm" in root.post(page, {**given, "settings": wrong}).content.decode()
+    for wrong in ("-1", "many", "1.5", "9" * 30):
+        assert "errorlist" in root.post(page, {**given, "rpm": wrong}).content.decode()
         tenant.refresh_from_db()
         assert tenant.settings == {"rpm": 7}
+
+
+def test_a_tenants_settings_are_typed_fields(root: Client, tenant: Tenant) -> None:
+    page = f"/admin/tenants_app/tenant/{tenant.pk}/change/"
+    issuer = {"issuer": "https://id.example.com", "audience": "gateway", "jwks_url": "https://id.example.com/keys"}
+    jwt = {**issuer, "claims": {"end_user": "email"}, "scopes": {"developer": ["sessions", "inference"]}}
+    settings = {"store_responses": False, "default_model": "demo:tour", "max_sessions": 5, "jwt": jwt}
+    Tenant.objects.filter(pk=tenant.pk).update(settings={**settings, "of_a_newer_version": [1]})
+    shown = root.get(page)
+    form = shown.context["adminform"].form
+    given = {name: form[name].initial for name in form.fields if form[name].initial not in (None, False)}
+    assert given["store_responses"] == "no"
+    assert given["jwt_scopes"] == "developer = sessions, inference"
+    assert root.post(page, {**given, "max_sessions": "6", "approvals_in_sessions": "yes"}).status_code == 302
+    tenant.refresh_from_db()
+    changed = {"max_sessions": 6, "approvals_in_sessions": True, "of_a_newer_version": [1]}
+    assert tenant.settings == {**settings, **changed}
+    assert root.post(page, {"name": tenant.name}).status_code == 302
+    tenant.refresh_from_db()
+    assert tenant.settings == {"of_a_newer_version": [1]}
+
+
+def test_an_issuer_that_is_not_whole_is_refused_in_the_form(root: Client, tenant: Tenant) -> None:
+    page = f"/admin/tenants_app/tenant/{tenant.pk}/change/"
+    for given in ({"jwt_issuer": "https://id.example.com"}, {"jwt_scopes": "developer"}):
+        answer = root.post(page, {"name": tenant.name, **given})
+        assert (answer.status_code, "errorlist" in answer.content.decode()) == (200, True)
+    tenant.refresh_from_db()
+    assert tenant.settings == {}

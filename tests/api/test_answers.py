@@ -80,6 +80,7 @@ async def test_every_operation_answers_as_documented(
     await waiting_runs(checking_client)
     await webhooks(checking_client)
     await mcp_servers(checking_client)
+    await platform(checking_client)
     await agentbus(checking_client)
     await codelab(checking_client)
     for prefix in ("", "/v1"):
@@ -241,6 +242,55 @@ async def mcp_servers(client: CheckingClient) -> None:
         server.stop()
 
 
+async def platform(client: CheckingClient) -> None:
+    await platform_tenants(client)
+    made = await client.post("/v1/platform/users", {"username": "alice", "tenant": "built", "role": "staff"})
+    assert made.json["password"]
+    await client.post("/v1/platform/users", {"username": "bob", "password": "correct horse battery"})
+    await client.get("/v1/platform/users?limit=1")
+    await client.get("/v1/platform/users/alice")
+    await client.patch("/v1/platform/users/alice", {"disabled": True})
+    entry = {"base_url": "http://127.0.0.1:9/v1", "models": ["one"], "api_key": "none", "headers": {"X-A": "b"}}
+    for status in (201, 200):
+        answer = await client.ask("PUT", "/v1/platform/providers/local", {"entry": entry})
+        assert (answer.status, answer.json["sources"]) == (status, ["database"])
+    assert (await client.post("/v1/platform/providers/local/test")).json["ok"] is False
+    await client.get("/v1/platform/providers")
+    await client.get("/v1/platform/providers/local")
+    price = "/v1/platform/prices/local/one"
+    for status in (201, 200):
+        assert (await client.ask("PUT", price, {"input": 0.27, "output": 1.1, "cached": 0.07})).status == status
+    await client.get("/v1/platform/prices?limit=1")
+    await client.get(price)
+    await client.delete(price)
+    await client.delete("/v1/platform/providers/local")
+    budget = {"tenant": "built", "period": "day", "tokens": 10, "usd": 1.5}
+    for status in (201, 200):
+        answer = await client.ask("PUT", "/v1/platform/budgets", budget)
+        assert answer.status == status
+    await client.get("/v1/platform/budgets?tenant=built")
+    await client.get(f"/v1/platform/budgets/{answer.json['id']}")
+    await client.delete(f"/v1/platform/budgets/{answer.json['id']}")
+    await client.get("/v1/platform/audit?limit=5")
+    assert (await client.delete("/v1/platform/tenants/built")).json["complete"]
+
+
+async def platform_tenants(client: CheckingClient) -> None:
+    await client.post("/v1/platform/tenants", {"slug": "built", "settings": {"rpm": 10}})
+    for status in (201, 200):
+        assert (await client.ask("PUT", "/v1/platform/tenants/put", {"name": "Put"})).status == status
+    await client.get("/v1/platform/tenants?limit=1")
+    await client.get("/v1/platform/tenants/built")
+    await client.patch("/v1/platform/tenants/built", {"settings": {"rpm": None, "max_sessions": 5}})
+    keys = "/v1/platform/tenants/built/keys"
+    issued = (await client.post(keys, {"name": "one", "scopes": ["sessions"]})).json
+    await client.get(f"{keys}?state=active&name=one")
+    await client.get(f"{keys}/{issued['id']}")
+    await client.patch(f"{keys}/{issued['id']}", {"rpm": 7, "expiresAt": "2030-01-01T00:00:00Z"})
+    assert (await client.post(f"{keys}/{issued['id']}/rotate")).json["secret"] != issued["secret"]
+    await client.delete(f"{keys}/{issued['id']}")
+
+
 async def mark_dead(delivery_id: str) -> None:
     """Changes the delivery as its last failed attempt does."""
 
@@ -345,6 +395,11 @@ async def test_who_may_not_is_answered_as_documented(
             delivery_id="msg_x",
             provider="nobody",
             model_id="nobody",
+            tenant="nobody",
+            key_id="key_0",
+            username="nobody",
+            model="nothing",
+            budget_id="bud_0",
         )
         answer = await client.ask(operation.method, path, {} if operation.method == "POST" else None)
         if operation.path.startswith("/v1/sessions/{session_id}") and operation.name not in STREAMED:

@@ -23,6 +23,7 @@ from faces.native import urls
 from faces.native.face import FACE
 from faces.native.openapi.operations import OPERATIONS
 from faces.native.socket.actions import ACTIONS
+from faces.platform.face import FACE as PLATFORM
 from gateway_project.http.faces import faces
 from gateway_project.http.own_pages import PROBES
 from gateway_project.openapi import document
@@ -56,7 +57,7 @@ def test_every_schema_in_it_can_be_used(contract: Contract) -> None:
 
 
 def test_every_path_is_documented_and_no_other() -> None:
-    served = (FACE, AGENTBUS, CODELAB, MESH, ACP)
+    served = (FACE, PLATFORM, AGENTBUS, CODELAB, MESH, ACP)
     views = {template(pattern) for face in served for pattern in face.urls}
     routes = (*PROBES, *(route for face in served for route in face.consumers))
     consumers = {template(route.pattern()) for route in routes}
@@ -140,7 +141,8 @@ def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> No
     of_webhooks = {"createWebhook", "rotateWebhookSecret", "testWebhook"}
     names = ("SubmitTask", "Pipeline", "CreateSpace", "AddMessage", "RegisterAgent", "EventToken")
     of_mesh = {f"mesh{name}{version}" for name in names for version in ("", "V1")}
-    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | {"createMcpServer"}
+    of_platform = {"createTenant", "issueKey", "rotateKey", "createUser"}
+    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | of_platform | {"createMcpServer"}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

@@ -224,9 +224,9 @@ def test_providers_without_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
     call("provider", "add", "deepseek")
     call("provider", "add", "local", "--base-url", "http://127.0.0.1:1/v1", "--no-key", "--model", "small")
     rows = {row["name"]: row for row in json.loads(call("provider", "list", "--json"))}
-    assert (rows["deepseek"]["source"], rows["deepseek"]["state"]) == ("admin", "ready")
+    assert (rows["deepseek"]["source"], rows["deepseek"]["state"]) == ("database, shipped", "ready")
     assert (rows["local"]["state"], rows["local"]["models"]) == ("ready", ["small"])
-    assert rows["openai"]["state"] == "no key (OPENAI_API_KEY)"
+    assert (rows["openai"]["state"], rows["openai"]["reason"]) == ("no_key", "no key (OPENAI_API_KEY)")
     assert "sk-of-the-provider" not in json.dumps(rows)
     with pytest.raises(CommandError, match=re.escape("local: no connection can be made")):
         call("provider", "test", "local")

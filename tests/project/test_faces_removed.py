@@ -23,6 +23,7 @@ from tests.stack.tree import face_remove, tree_copy
 NAMES = [package.rpartition(".")[2] for package in settings.FACES]
 PATHS = {
     "native": "/v1/sessions/{session_id}",
+    "platform": "/v1/platform/tenants",
     "inference": "/v1/models",
     "responses": "/v1/responses",
     "agentbus": "/api/v1/sessions/{session_id}",

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tenants_app.services.tenant import SETTINGS
+from tenants_app.tenant_settings import SETTINGS
 
 ALIASES = {"GATEWAY__LOG_LEVEL"}
 FOR_TESTS = {"GATEWAY_TEST_SQLITE"}

@@ -19,6 +19,7 @@ UNKNOWN = {
     "model_id": "no-model", "server": "no-server", "key_id": "0",
     "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
     "response_id": "resp_nobodys", "conversation_id": "conv_nobodys", "item_id": "msg_nobodys",
+    "tenant": "nobodys", "key_id": "key_0", "username": "nobody", "model": "no-model", "budget_id": "bud_0",
 }  # fmt: skip
 """Ids that nobody has, by the name of the parameter."""
 

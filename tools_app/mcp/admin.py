@@ -1,18 +1,20 @@
 """Admin sections for MCP servers: those that tenants registered, and what was last seen of all.
 
 A tenant's staff with the scope `admin` register, change, test and remove their tenant's servers. Secrets are typed in
-and never shown. A test holds no request thread: what it finds is under “Last seen”. Servers with OAuth are authorized
-through the API (docs/mcp.md).
+and never shown. A test holds no request thread: what it finds is under “Last seen”. The authorization of a server with
+OAuth is begun here or through the API (docs/mcp.md), and ends in the browser of whoever consents.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
 from admin_app.access import principal_in, tenant_of
@@ -20,11 +22,11 @@ from admin_app.site import SITE, Section
 from admin_app.tables import Confirmation, ReadOnlyModelAdmin, TenantFilter, TenantModelAdmin
 from admin_app.templatetags.gateway_numbers import badge
 from core_app import jsontext
-from core_app.errors import BadRequest
+from core_app.errors import BadRequest, GatewayError
 from core_app.visible_text import visible_text
 from tenants_app.models import Tenant
 from tenants_app.principal import ADMIN, OPERATOR, SESSIONS_READ
-from tools_app.mcp.connecting import server_test_later
+from tools_app.mcp.connecting import server_connect_now, server_test_later
 from tools_app.mcp.models import McpServer, McpServerState
 from tools_app.mcp.services import AUTH, grant_forget, server_change, server_create, server_delete
 
@@ -79,7 +81,7 @@ class McpServerAdmin(TenantModelAdmin):
     list_filter = (TenantFilter, "auth", "enabled")
     list_select_related = ("tenant",)
     ordering = ("name",)
-    actions = ("test", "disconnect", "remove")
+    actions = ("test", "connect", "disconnect", "remove")
 
     @admin.display(boolean=True, description="authorized")
     def has_grant(self, row: McpServer) -> bool | None:
@@ -122,6 +124,28 @@ class McpServerAdmin(TenantModelAdmin):
 
         message = "The gateway connects to these servers and lists their tools:"
         return self.confirm_action(request, queryset, Confirmation("test", "Test", message, "Yes, test"), one)
+
+    @admin.action(description="Authorize: open the server's sign-in", permissions=["change"])
+    def connect(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> HttpResponse | None:
+        chosen = list(queryset[:2])
+        if len(chosen) != 1:
+            messages.error(request, "Authorize one server at a time.")
+            return None
+        (row,) = chosen
+        try:
+            begun = server_connect_now(principal_in(request, row.tenant), row.name)
+        except GatewayError as error:
+            messages.error(request, f"{row.name}: {error.message}")
+            return None
+        shown = {
+            **self.admin_site.each_context(request),
+            "title": f"Authorize {row.name}",
+            "opts": self.opts,
+            "server": row,
+            "address": begun["authorizationUrl"],
+            "host": urlsplit(begun["authorizationUrl"]).hostname,
+        }
+        return TemplateResponse(request, "admin/tools_app/authorize.html", shown)
 
     @admin.action(description="Forget the authorization", permissions=["change"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> HttpResponse | None:

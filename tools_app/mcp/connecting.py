@@ -10,8 +10,8 @@ from typing import Any
 
 from core_app.clock import iso_ms
 from core_app.database import run_action
-from core_app.errors import Conflict
-from core_app.guarded_client import CLIENT
+from core_app.errors import Conflict, Unavailable
+from core_app.guarded_client import CLIENT, GuardedClient
 from core_app.shares import Claim
 from tenants_app.principal import ADMIN, Principal
 from tools_app.executors.mcp import SERVERS
@@ -24,6 +24,7 @@ from tools_app.mcp.services import flow_store, flow_take, grant_store
 from tools_app.mcp.states import state_save
 
 _DESCRIPTION_CHARACTERS = 200
+CONNECT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ async def definition_test(definition: ServerDefinition) -> dict[str, Any]:
     }
 
 
-async def server_connect(principal: Principal, name: str) -> dict[str, Any]:
+async def server_connect(principal: Principal, name: str, *, http: GuardedClient = CLIENT) -> dict[str, Any]:
     """Begins the authorization of a server; returns the address for a person's browser and its end. Raises NotFound,
     Conflict for a server without OAuth, and Unprocessable with the reason when it cannot be begun."""
     from tools_app.mcp.oauth import begin_flow  # noqa: PLC0415  (loads the library)
@@ -78,7 +79,7 @@ async def server_connect(principal: Principal, name: str) -> dict[str, Any]:
     principal.require(ADMIN)
     claim = Claim(principal.tenant_id, None)
     row, client, former = await run_action(claim, _client_get, principal, name)
-    begun = await begin_flow(client, CLIENT, former=former)
+    begun = await begin_flow(client, http, former=former)
     stored = await run_action(
         claim,
         flow_store,
@@ -90,6 +91,14 @@ async def server_connect(principal: Principal, name: str) -> dict[str, Any]:
     )
     assert isinstance(stored.flow_until, datetime)  # set by the line before
     return {"authorizationUrl": begun.url, "expiresAt": iso_ms(stored.flow_until)}
+
+
+def server_connect_now(principal: Principal, name: str) -> dict[str, Any]:
+    """The same for a page, whose thread waits CONNECT_SECONDS at most. Raises Unavailable when that is not enough."""
+    try:
+        return SERVERS.run_now(server_connect(principal, name, http=SERVERS.http), CONNECT_SECONDS)
+    except TimeoutError:
+        raise Unavailable(f"The server did not answer within {CONNECT_SECONDS:.0f} s. Try again.") from None
 
 
 async def authorization_complete(*, state: str, code: str, iss: str | None) -> Authorized:

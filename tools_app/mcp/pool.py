@@ -68,6 +68,11 @@ class McpServers(Part):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
 
+    @property
+    def http(self) -> GuardedClient:
+        """The HTTP client of the loop of the connections, for work that runs there."""
+        return self._http
+
     async def stop(self) -> None:
         """Closes every connection and ends the thread."""
         await asyncio.to_thread(self.close_all)
@@ -120,6 +125,16 @@ class McpServers(Part):
         """Connects for a test, beside the connection in use, and closes again. Returns the closed connection with what
         it found. Raises Unreachable."""
         return await asyncio.wrap_future(self._submit(self._probe(definition)))
+
+    def run_now(self, work: Coroutine[Any, Any, R], seconds: float) -> R:
+        """Runs work on the loop of the connections, from a thread without a loop; raises TimeoutError, and cancels the
+        work, when it takes longer."""
+        future = self._submit(work)
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            future.cancel()
+            raise
 
     def run_later(self, work: Coroutine[Any, Any, object]) -> None:
         """Runs work on the loop of the connections, and waits for nothing."""

@@ -11,12 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 
 from core_app.command import GatewayCommand
 from core_app.suggestion import suggestion
-from inference_app.catalogue.config import ProviderEntry, models_config
-from inference_app.catalogue.shipped import PROVIDERS
+from inference_app.catalogue.config import models_config
 from inference_app.models import Provider
 from inference_app.operator.operator_settings import rows_apply
 from inference_app.operator.provider_test import ProviderTest, provider_test
-from inference_app.operator.services import provider_save, row_remove
+from inference_app.operator.providers_in_force import providers_in_force
+from inference_app.operator.services import provider_named, provider_save, row_remove
 from inference_app.providers.upstreams import UPSTREAMS
 from tenants_app.command_options import ACTOR, write_list
 
@@ -47,23 +47,23 @@ class Command(GatewayCommand):
         {"list": self._list, "add": self._add, "remove": self._remove, "test": self._test}[action](options)
 
     def _list(self, options: dict[str, Any]) -> None:
-        own = set(Provider.objects.values_list("name", flat=True))
         rows = [
             {
-                "name": name,
-                "source": "admin" if name in own else "shipped" if name in PROVIDERS else "file",
-                "state": _state(entry),
-                "wire": entry.wire,
-                "address": entry.base_url or None,
-                "models": [model.id for model in entry.models],
+                "name": provider.name,
+                "source": ", ".join(provider.sources),
+                "state": provider.state.state,
+                "reason": provider.state.reason,
+                "wire": provider.entry.wire,
+                "address": provider.entry.base_url or None,
+                "models": [model.id for model in provider.entry.models],
             }
-            for name, entry in models_config().providers.items()
+            for provider in providers_in_force()
         ]
         write_list(self, rows, as_json=options["json"])
 
     def _add(self, options: dict[str, Any]) -> None:
         name = options["name"]
-        row = Provider.objects.filter(name=name).first() or Provider(name=name)
+        row = provider_named(name)
         given = {"base_url": options["base_url"], "wire": options["wire"], "models": options["model"] or None}
         if options["no_key"]:
             given["api_key"] = "none"
@@ -103,11 +103,3 @@ async def _tested(name: str, model: str | None) -> ProviderTest:
         return await provider_test(name, model=model)
     finally:
         await UPSTREAMS.stop()
-
-
-def _state(entry: ProviderEntry) -> str:
-    if not entry.enabled:
-        return "off"
-    if not entry.usable:
-        return f"no key ({entry.api_key_env})"
-    return "local" if entry.assumed else "ready"

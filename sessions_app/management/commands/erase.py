@@ -44,4 +44,4 @@ class Command(GatewayCommand):
         if what == "end-user":
             sessions, runs = end_user_erase(tenant_id=tenant.pk, end_user=name, actor=ACTOR)
             return f"Erased {sessions} sessions, and {runs} runs in sessions shared with others."
-        return f"Erased {tenant_erase(tenant=tenant, actor=ACTOR)} sessions."
+        return f"Erased {tenant_erase(tenant=tenant, actor=ACTOR).sessions} sessions."

@@ -12,7 +12,7 @@ from core_app.suggestion import suggestion
 from tenants_app.command_options import ACTOR, tenant_named, write_list
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_create, tenant_update
-from tenants_app.services.tenant import SETTINGS
+from tenants_app.tenant_settings import SETTINGS
 
 
 class Command(GatewayCommand):

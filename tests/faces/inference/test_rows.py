@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -142,7 +143,7 @@ async def test_a_budget_of_a_row_is_in_force_and_gone_with_it(relay: RelayClient
 def test_a_row_that_would_break_the_configuration_is_refused_in_a_sentence(row: Any) -> None:
     save = provider_save if isinstance(row, Provider) else row_save
     named = {"provider": row} if isinstance(row, Provider) else {"row": row}
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*models.*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         save(**named, actor="test")
     assert not type(row).objects.exists()
     assert not AuditEntry.objects.exists()
@@ -151,10 +152,10 @@ def test_a_row_that_would_break_the_configuration_is_refused_in_a_sentence(row: 
 @pytest.mark.django_db
 def test_a_row_that_the_database_does_not_take_is_refused_in_a_sentence(upstream: Upstream) -> None:
     entry = {"base_url": upstream.url, "api_key": "none", "timeout": float("inf")}
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         provider_save(provider=Provider(name="endless", entry=entry), actor="test")
     row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
-    with pytest.raises(Unprocessable, match=r"^Not kept: .*\.$"):
+    with pytest.raises(Unprocessable, match=r"^Not saved: .*\.$"):
         row_save(row=Route(prefix="taken-", providers=["second"]), actor="test")
 
 
@@ -214,7 +215,7 @@ def test_a_refused_form_keeps_what_was_typed(boss: Client, upstream: Upstream) -
     answer = boss.post("/admin/inference_app/route/add/", form)
     text = answer.content.decode()
     assert answer.status_code == 200
-    assert "Not kept: " in text
+    assert "Not saved: " in text
     assert "mine-" in text
     assert "nobody-has-this-name" in text
     assert not Route.objects.exists()
@@ -231,7 +232,7 @@ def test_a_provider_that_a_route_needs_is_not_removed_from_the_list_either(boss:
     assert "Are you sure" in boss.post(page, data).content.decode()
     assert Provider.objects.count() == 2
     text = boss.post(page, {**data, "post": "yes"}, follow=True).content.decode()
-    assert "Not kept: " in text
+    assert "Not saved: " in text
     assert Provider.objects.count() == 2
     assert not LogEntry.objects.exists()
 
@@ -281,3 +282,61 @@ async def test_a_budget_of_an_alias_which_would_never_be_spent_is_refused(relay:
         await save_row(Budget(tenant_id=tenant, period="day", tokens=1, model="resilient"))
     for counted in ("hello", "second:hello", "not-known-yet"):
         await save_row(Budget(tenant_id=tenant, period="day", tokens=1, model=counted))
+
+
+@pytest.mark.django_db
+def test_the_page_of_providers_lists_what_is_in_force(boss: Client, upstream: Upstream) -> None:
+    provider_save(provider=Provider(name="deepseek", entry={}), actor="test", key=SECRET)
+    page = boss.get("/admin/inference_app/provider/").content.decode()
+    rows = dict(re.findall(r'<th scope="row" class="narrow">(?:<a[^>]*>)?([\w-]+)(.*?)</tr>', page, re.DOTALL))
+    assert {"deepseek", "openai", "ollama", "demo", "scripted"} <= set(rows)
+    assert "database, shipped" in rows["deepseek"]
+    assert "OPENAI_API_KEY" in rows["openai"]
+    assert "state-no_key" in rows["openai"]
+    assert SECRET not in page
+    assert 'value="openai"' in boss.get("/admin/inference_app/provider/add/?name=openai").content.decode()
+
+
+@pytest.mark.django_db
+def test_a_provider_is_set_up_with_fields(boss: Client, upstream: Upstream) -> None:
+    typed = {"name": "mine", "base_url": upstream.url, "models": "one\n two \n", "no_key": "on", "enabled": "on"}
+    assert boss.post("/admin/inference_app/provider/add/", {**typed, "entry": '{"timeout": 9}'}).status_code == 302
+    row = Provider.objects.get()
+    assert row.entry == {"base_url": upstream.url, "models": ["one", "two"], "api_key": "none", "timeout": 9}
+    form = boss.get(f"/admin/inference_app/provider/{row.pk}/change/").context["adminform"].form
+    assert (form["base_url"].initial, form["models"].initial, form["no_key"].initial) == (
+        upstream.url,
+        "one\ntwo",
+        True,
+    )
+    assert form["entry"].initial == {"timeout": 9}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"name": "Bad Name", "no_key": "on"}, "name"),
+        ({"name": "mine", "api_key_env": "sk-123"}, "api_key_env"),
+        ({"name": "mine", "no_key": "on", "base_url": "http://x", "entry": '{"base_ulr": "x"}'}, "entry"),
+        ({"name": "deepseek", "key": "two\nlines"}, "key"),
+    ],
+)
+def test_a_wrong_field_of_a_provider_is_named_in_the_form(boss: Client, typed: dict[str, str], field: str) -> None:
+    answer = boss.post("/admin/inference_app/provider/add/", typed)
+    assert answer.status_code == 200
+    assert field in answer.context["adminform"].form.errors
+    assert not Provider.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_provider_is_tested_from_the_admin(boss: Client, upstream: Upstream, tenant: Tenant) -> None:
+    provider_save(
+        provider=Provider(name="mine", entry={"base_url": "http://127.0.0.1:1/v1", "api_key": "none"}), actor="t"
+    )
+    answer = boss.post("/admin/inference_app/provider/test/", {"provider": "mine", "model": "m"}, follow=True)
+    assert "127.0.0.1:1" in answer.content.decode()
+    assert boss.get("/admin/inference_app/provider/test/").status_code == 403
+    assert boss.post("/admin/inference_app/provider/test/", {"provider": "nobody"}).status_code == 404
+    boss.force_login(User.objects.create_user("staff", password="pw", is_staff=True, tenant=tenant, scopes=["admin"]))
+    assert boss.post("/admin/inference_app/provider/test/", {"provider": "mine"}).status_code == 403

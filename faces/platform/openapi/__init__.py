@@ -1,0 +1,1 @@
+"""The platform face's share of the OpenAPI document."""

@@ -1,0 +1,158 @@
+"""Objects as the platform face shows them. Secrets are in none of them; the responses that issue one add it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from core_app.clock import iso_ms, now
+from core_app.errors import NotFound
+from inference_app.models import Budget, Price
+from inference_app.operator.providers_in_force import ProviderInForce
+from tenants_app.models import ApiKey, AuditEntry, Tenant, User
+
+_KEY, _BUDGET = "key_", "bud_"
+_MAX_DIGITS = 18
+
+
+def tenant_to_wire(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "disabled": tenant.disabled_at is not None,
+        "settings": tenant.settings,
+        "createdAt": iso_ms(tenant.created_at),
+    }
+
+
+def key_id(key_pk: int) -> str:
+    """Returns the id of a key on the wire; it stays when the secret and its prefix are rotated."""
+    return f"{_KEY}{key_pk}"
+
+
+def key_pk_of(text: str) -> int:
+    """Returns the row that an id names; raises NotFound for a text that is no id."""
+    return _pk_of(text, _KEY, "key")
+
+
+def budget_pk_of(text: str) -> int:
+    """Returns the row that an id names; raises NotFound for a text that is no id."""
+    return _pk_of(text, _BUDGET, "budget")
+
+
+def key_to_wire(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key_id(key.pk),
+        "tenant": key.tenant.slug,
+        "name": key.name,
+        "prefix": key.prefix,
+        "state": key_state(key),
+        "scopes": key.scopes,
+        "rpm": key.rpm,
+        "seeded": key.seeded,
+        "createdAt": iso_ms(key.created_at),
+        "expiresAt": _moment(key.expires_at),
+        "revokedAt": _moment(key.revoked_at),
+        "lastUsedAt": _moment(key.last_used_at),
+    }
+
+
+def key_state(key: ApiKey) -> str:
+    """Returns `active`, `expired` or `revoked`."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "active" if key.is_good(now()) else "expired"
+
+
+def user_to_wire(user: User) -> dict[str, Any]:
+    return {
+        "username": user.username,
+        "tenant": user.tenant.slug if user.tenant else None,
+        "role": user_role(user),
+        "scopes": user.scopes,
+        "disabled": not user.is_active,
+        "createdAt": iso_ms(user.date_joined),
+        "lastSignInAt": _moment(user.last_login),
+    }
+
+
+def user_role(user: User) -> str:
+    """Returns `superuser`, `staff` or `console`."""
+    if user.is_superuser:
+        return "superuser"
+    return "staff" if user.is_staff else "console"
+
+
+def provider_to_wire(provider: ProviderInForce) -> dict[str, Any]:
+    entry, row = provider.entry, provider.row
+    stored = None if row is None else {"entry": _shown_entry(row.entry), "enabled": row.enabled}
+    return {
+        "name": provider.name,
+        "sources": list(provider.sources),
+        "state": provider.state.state,
+        "reason": provider.state.reason,
+        "wire": entry.wire,
+        "baseUrl": entry.base_url or None,
+        "defaultModel": entry.default_model,
+        "models": [model.id for model in entry.models],
+        "keyFrom": provider.key_from,
+        "stored": stored,
+    }
+
+
+def price_to_wire(price: Price) -> dict[str, Any]:
+    return {
+        "provider": price.provider,
+        "model": price.model,
+        "input": _number(price.input),
+        "output": _number(price.output),
+        "cached": _number(price.cached),
+        "cacheWrite": _number(price.cache_write),
+        "cacheWriteHour": _number(price.cache_write_hour),
+    }
+
+
+def budget_to_wire(budget: Budget) -> dict[str, Any]:
+    return {
+        "id": f"{_BUDGET}{budget.pk}",
+        "tenant": budget.tenant.slug,
+        "key": None if budget.api_key_id is None else key_id(budget.api_key_id),
+        "model": budget.model or None,
+        "period": budget.period,
+        "tokens": budget.tokens,
+        "usd": _number(budget.usd),
+    }
+
+
+def audit_to_wire(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "at": iso_ms(entry.at),
+        "tenant": entry.tenant.slug if entry.tenant else None,
+        "actor": entry.actor,
+        "action": entry.action,
+        "target": entry.target,
+        "detail": entry.detail,
+    }
+
+
+def _shown_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an entry without the values of its headers, which may be credentials."""
+    headers = entry.get("headers")
+    return {**entry, "headers": dict.fromkeys(headers, "…")} if isinstance(headers, dict) else dict(entry)
+
+
+def _pk_of(text: str, prefix: str, noun: str) -> int:
+    digits = text.removeprefix(prefix)
+    if not text.startswith(prefix) or not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
+        raise NotFound(f"There is no {noun} with that id.")
+    return int(digits)
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else iso_ms(value)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
