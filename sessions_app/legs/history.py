@@ -58,6 +58,12 @@ def result_attachments(*, session_id: int, call_id: str) -> tuple[Attachment, ..
     return next(iter(_attachments(session_id, message__call_id=call_id).values()), ())
 
 
+def result_text(session_id: int, call_id: str) -> str | None:
+    """Returns the stored result of a call of the session, with the newest first where an imported id repeats."""
+    rows = Message.objects.filter(session=session_id, role="tool_result", call_id=call_id)
+    return rows.order_by("-number").values_list("content", flat=True).first()
+
+
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
     """Returns the bytes of one attachment of the session, or None when it has been erased."""
     rows = PromptAttachment.objects.filter(pk=pk, message__session_id=session_id)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -37,6 +38,7 @@ from sessions_app.legs.history import (
     attachment_read,
     history_load,
     result_attachments,
+    result_text,
     run_spec,
     session_builtins,
     session_spec,
@@ -225,4 +227,5 @@ def call_context(session: AgentSession, run_id: str | None) -> CallContext:
         builtins=session_builtins(session),
         base_url=settings.GATEWAY_PUBLIC_URL,
         approval_timeout_seconds=settings.GATEWAY_APPROVAL_TIMEOUT_SECONDS,
+        read_result=partial(result_text, session.pk),
     )
