@@ -29,6 +29,9 @@ from inference_app.conversion.validation import Json, field_error
 UNSUPPORTED = "unsupported"
 """The type of a part in place of a medium that chat cannot express; `text` is the sentence that says so."""
 
+RESULT_MEDIA = "[Attached to the result of a tool:]"
+"""The text before the media of a tool's result, which are sent as a message of the user's."""
+
 NO_RESULT = "[No result of this call was recorded.]"
 
 _KINDS = {"image_url": "image", "input_audio": "audio", "file": "file"}
@@ -190,12 +193,11 @@ class _ConversationFit:
 
 
 def _newest_prompt(messages: Sequence[Json]) -> int:
-    """Returns the index of the newest message of the user that follows no result, which has a tool's media; -1 if there
-    is none."""
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index]["role"] == "user" and (index == 0 or messages[index - 1]["role"] != "tool"):
-            return index
-    return -1
+    """Returns the index of the user's newest message; -1 if that has the media of a tool's result, which comes after
+    the prompt was taken."""
+    index = next((i for i in range(len(messages) - 1, -1, -1) if messages[i]["role"] == "user"), -1)
+    content = messages[index].get("content")
+    return -1 if isinstance(content, list) and content[0].get("text") == RESULT_MEDIA else index
 
 
 def _has_text(content: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.agents import upstream_wires
+from tests.agents import checking_provider, upstream_wires
 
 Chunk = dict[str, Any]
 Body = dict[str, Any]
@@ -266,6 +266,13 @@ def vision(body: Body, rest: str) -> Iterator[Chunk]:
     yield from text(",".join(part["type"] for part in last) if isinstance(last, list) else "text")
 
 
+def checked(body: Body, rest: str) -> Iterator[Chunk]:
+    """`checked:provider:window:rules` is as strict as that provider, and has a window of so many tokens (0: none)."""
+    if (refused := checking_provider.refusal_of(body, rest)) is not None:
+        raise error(400, *refused)
+    yield from checking_provider.answer(body)
+
+
 def settings(body: Body, rest: str) -> Iterator[Chunk]:
     fields = {key: value for key, value in body.items() if key not in ("messages", "tools", "__sent")}
     yield from text(json.dumps(fields))
@@ -292,7 +299,7 @@ SCENARIOS: dict[str, Callable[[Body, str], Any]] = {
         hello, echo, words, reasoning, only_reasoning, signed, tagged, refusal, interleaved, finish,
         tool, parallel, malformed, unknown_tool, mixed, endless,
         many_calls, unclean, context_full, summarizing, structured, structured_tool, empty, poison, status, flaky,
-        limited, drop, cut, in_stream_error, vision, settings, hang, slow,
+        limited, drop, cut, in_stream_error, vision, checked, settings, hang, slow,
     )
 }  # fmt: skip
 
