@@ -1,5 +1,5 @@
-"""The refusals of providers about conversations: those of `tests.conformance`, and what some provider is known to refuse
-in a history that a session has gathered.
+"""Refusals of providers about conversations: those of `tests.conformance`, and what some provider refuses of a history
+that a session has gathered.
 
 Stricter than any single provider, except for the limits, which are those of one target.
 """

@@ -42,6 +42,8 @@ class End(Exception):
 
 
 REQUESTS: list[Body] = []
+SIZES: list[int] = []
+"""The bytes of the requests, which `GET /sizes` returns."""
 OPEN: set[int] = set()
 """The streams in progress, which `GET /open` counts."""
 SEEN: Counter[str] = Counter()
@@ -356,8 +358,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         return
     if scope["path"] == "/reset":
         REQUESTS.clear()
+        SIZES.clear()
         SEEN.clear()
-    asides: dict[str, Any] = {"/requests": REQUESTS, "/open": len(OPEN), "/reset": {}}
+    asides: dict[str, Any] = {"/requests": REQUESTS, "/open": len(OPEN), "/reset": {}, "/sizes": SIZES}
     if scope["path"] in asides:
         await answer(send, 200, asides[scope["path"]])
         return
@@ -367,6 +370,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         if not message.get("more_body"):
             break
     body = json.loads(raw)
+    SIZES.append(len(raw))
     wire = next((wire for path, wire in WIRES.items() if scope["path"].endswith(path)), None)
     body = wire[0](body) if wire else body
     body["__authorization"] = dict(scope["headers"]).get(b"authorization", b"").decode()
