@@ -25,7 +25,7 @@ from tools_app.executors.read_result import SPEC as READ_RESULT
 
 class ContextFit:
     """The fit of one leg. `tools` are those that the model is offered; `read_result` joins them with the first result
-    that is cut, and a running graph sees it."""
+    that is cut."""
 
     def __init__(self, leg: Leg) -> None:
         self._leg = leg
@@ -45,14 +45,19 @@ class ContextFit:
     async def make_room(
         self, served: ServedModel, messages: Sequence[ModelMessage], added: ModelRequest | None
     ) -> TrimmedHistory | None:
-        """Cuts the results in the request that is `added` to the messages. Returns the whole shortened conversation if
-        it still would not fit, and None if it fits or nothing may be left out."""
+        """Cuts the results in the request that is `added` to the messages. Returns the conversation to start again
+        with, the request included, if it would not fit or `read_result` was offered for the first time; None to go on.
+        """
         if (room := self._room(served, messages)) is None:
             return None
+        offered = len(self.tools)
         if added is not None:
             await self._cut_new(added, room)
             messages = [*messages, replace(added)]
-        return None if room.holds(messages) else await self.shorten(served, messages)
+        if not room.holds(messages) and (short := await self.shorten(served, messages)) is not None:
+            return short
+        # A running graph would tell the model about the tool, in words of the library's own.
+        return TrimmedHistory(list(messages), None) if len(self.tools) > offered else None
 
     async def shorten(self, served: ServedModel, messages: Sequence[ModelMessage]) -> TrimmedHistory | None:
         """Drops the oldest messages, or more of the results of the newest exchange. Returns None if nothing may be left

@@ -212,7 +212,7 @@ class AgentLoop:
         return following
 
     async def _make_room(self, node: Request) -> None:
-        """Raises _Shortened if the conversation had to become shorter for the request to fit the model's context."""
+        """Raises _Shortened if the conversation had to change for the request to fit the model's context."""
         added = None if node.is_resuming_without_prompt else node.request
         if (short := await self._context.make_room(self._model, self._messages, added)) is not None:
             self._take_shortened(short)
