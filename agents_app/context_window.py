@@ -28,6 +28,10 @@ CHARACTERS_PER_TOKEN = 4
 
 ATTACHMENT_TOKENS = 1000
 
+PART_CHARACTERS = 16
+"""Counted for each message, call and result beside its text, where it is to fit a window: providers count about four
+tokens."""
+
 SUMMARY_INSTRUCTIONS = (
     "Summarize the conversation below for the assistant who will go on with it. Keep every fact, decision, name, "
     "number, result and open task; leave out greetings and repetitions. Answer with the summary alone."
@@ -46,7 +50,8 @@ class ShortenedConversation:
 
 
 def estimated_tokens(messages: Sequence[ModelMessage], *, per_message: int = 0) -> int:
-    """Estimates the number of tokens of the messages. Each part counts as at least `per_message`."""
+    """Estimates the number of tokens of the messages. With `per_message` each part counts as at least so many, and
+    with what it costs beside its text."""
     return sum(_size(message, per_message) for message in messages) // CHARACTERS_PER_TOKEN
 
 
@@ -106,8 +111,10 @@ def _is_prompt(message: ModelMessage) -> bool:
 
 
 def _size(message: ModelMessage, per_part: int) -> int:
+    if not per_part:
+        return sum(map(_part_size, message.parts))
     least = per_part * CHARACTERS_PER_TOKEN
-    return sum(max(least, _part_size(part)) for part in message.parts)
+    return sum(max(least, _part_size(part) + PART_CHARACTERS) for part in message.parts)
 
 
 def _part_size(part: ModelRequestPart | ModelResponsePart) -> int:
