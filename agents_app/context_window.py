@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
+    ModelRequestPart,
     ModelResponse,
+    ModelResponsePart,
     SystemPromptPart,
     TextPart,
     ToolCallPart,
@@ -25,6 +27,10 @@ CHARACTERS_PER_TOKEN = 4
 """Rough figure for any tokenizer. It only decides how much is dropped at once."""
 
 ATTACHMENT_TOKENS = 1000
+
+PART_CHARACTERS = 16
+"""Counted for each message, call and result beside its text, where it is to fit a window: providers count about four
+tokens."""
 
 SUMMARY_INSTRUCTIONS = (
     "Summarize the conversation below for the assistant who will go on with it. Keep every fact, decision, name, "
@@ -43,25 +49,30 @@ class ShortenedConversation:
     lead: int
 
 
-def estimated_tokens(messages: Sequence[ModelMessage]) -> int:
-    """Estimates the number of tokens of the messages."""
-    return sum(_characters(message) for message in messages) // CHARACTERS_PER_TOKEN
+def estimated_tokens(messages: Sequence[ModelMessage], *, per_message: int = 0) -> int:
+    """Estimates the number of tokens of the messages. With `per_message` each part counts as at least so many, and
+    with what it costs beside its text."""
+    return sum(_size(message, per_message) for message in messages) // CHARACTERS_PER_TOKEN
 
 
-def shorten(messages: Sequence[ModelMessage], target_tokens: int) -> ShortenedConversation | None:
-    """Drops the oldest messages until about `target_tokens` are left. Returns None when nothing may be dropped."""
+def shorten(
+    messages: Sequence[ModelMessage], target_tokens: int, *, per_message: int = 0
+) -> ShortenedConversation | None:
+    """Drops the oldest messages until about `target_tokens` are left, of which each part counts as at least
+    `per_message`. Returns None when nothing may be dropped."""
     lead = next((i for i, message in enumerate(messages) if not _is_system(message)), len(messages))
     system, rest = list(messages[:lead]), list(messages[lead:])
     prompts = [index for index, message in enumerate(rest) if _is_prompt(message)]
     if len(prompts) > 1:
-        at = _first_fitting_start(rest, prompts[1:], target_tokens, led_by=[])
+        at = _first_fitting_start(rest, prompts[1:], target_tokens * CHARACTERS_PER_TOKEN, per_message)
         return ShortenedConversation(system + rest[at:], rest[:at], rest[at], lead)
     start = prompts[0] + 1 if prompts else 0
     steps = [index for index, message in enumerate(rest) if index > start and isinstance(message, ModelResponse)]
     if not steps:
         return None
     leader = rest[:start]
-    at = _first_fitting_start(rest, steps, target_tokens, led_by=leader)
+    left = (target_tokens - estimated_tokens(leader, per_message=per_message)) * CHARACTERS_PER_TOKEN
+    at = _first_fitting_start(rest, steps, left, per_message)
     return ShortenedConversation(system + leader + rest[at:], rest[start:at], rest[at], lead)
 
 
@@ -75,14 +86,13 @@ def transcript(messages: Sequence[ModelMessage], limit: int) -> str:
 
 
 def _first_fitting_start(
-    rest: Sequence[ModelMessage], places: Sequence[int], target: int, *, led_by: Sequence[ModelMessage]
+    rest: Sequence[ModelMessage], places: Sequence[int], target_characters: int, per_message: int
 ) -> int:
     """Returns the first of `places` from which the remainder fits the target, else the last one."""
-    lead = estimated_tokens(led_by)
-    sizes = [_characters(message) for message in rest]
+    sizes = [_size(message, per_message) for message in rest]
     remaining = sum(sizes[places[0] :])
     for place, following in zip(places, [*places[1:], None], strict=True):
-        if following is None or lead + remaining // CHARACTERS_PER_TOKEN <= target:
+        if following is None or remaining < target_characters + CHARACTERS_PER_TOKEN:
             return place
         remaining -= sum(sizes[place:following])
     return places[-1]
@@ -100,19 +110,27 @@ def _is_prompt(message: ModelMessage) -> bool:
     )
 
 
-def _characters(message: ModelMessage) -> int:
-    total = 0
-    for part in message.parts:
-        content = getattr(part, "content", None)
-        if isinstance(part, ToolCallPart):
-            total += len(part.tool_name) + len(part.args_as_json_str())
-        elif isinstance(content, str):
-            total += len(content)
-        elif isinstance(content, Sequence):
-            total += sum(
-                len(item) if isinstance(item, str) else ATTACHMENT_TOKENS * CHARACTERS_PER_TOKEN for item in content
-            )
-    return total
+def _size(message: ModelMessage, per_part: int) -> int:
+    if not per_part:
+        return sum(map(_part_size, message.parts))
+    least = per_part * CHARACTERS_PER_TOKEN
+    return sum(max(least, _part_size(part) + PART_CHARACTERS) for part in message.parts)
+
+
+def _part_size(part: ModelRequestPart | ModelResponsePart) -> int:
+    if isinstance(part, ToolCallPart):
+        return _bytes(part.tool_name) + _bytes(part.args_as_json_str())
+    content = getattr(part, "content", None)
+    if isinstance(content, str):
+        return _bytes(content)
+    if not isinstance(content, Sequence):
+        return 0
+    return sum(_bytes(item) if isinstance(item, str) else ATTACHMENT_TOKENS * CHARACTERS_PER_TOKEN for item in content)
+
+
+def _bytes(text: str) -> int:
+    """Returns the bytes of the text in UTF-8: letters of other scripts than the Latin are dearer in about this way."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _lines(messages: Sequence[ModelMessage]) -> Iterator[str]:

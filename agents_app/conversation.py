@@ -39,11 +39,10 @@ from agents_app.attachments import StoredContent
 from agents_app.engine import Attachment, HistoryMessage
 from core_app import jsontext
 from core_app.errors import BadRequest
+from inference_app.conversion.stored_conversation import RESULT_MEDIA
 from tools_app.types import PlannedCall, ToolRequest
 
 _HIDDEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-
-RESULT_MEDIA = "[Attached to the result of a tool:]"
 
 THREAD_BYTES = 256 * 1024
 """Larger histories are decoded in a thread: at this size decoding would block the event loop for about 10 ms."""

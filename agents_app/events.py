@@ -74,9 +74,13 @@ class ModelFallback(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextTruncated(Event):
+    """Older messages, or the middle of tool results, are no longer sent to the model. `messages` and `results` count
+    them, `tokens` estimates what is left out."""
+
     type: ClassVar[str] = "context_truncated"
     messages: int
     tokens: int
+    results: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,6 +31,7 @@ WAIT_WINDOW = 90.0
 """Seconds for which a run waits for the rest of its only provider."""
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_BAD_REQUESTS = (400, 415, 422)
 _BROKEN = ("connect", "disconnected")
 
 
@@ -43,6 +44,14 @@ def failure(error: BaseException, model: str) -> Failed:
     if isinstance(error, UserError):
         return Failed("unprocessable", f"{model} cannot take a part of this conversation.")
     return Failed("upstream_error", f"The provider of {model} gave no answer that can be read.", retryable=True)
+
+
+def is_refused_content(error: BaseException) -> bool:
+    """True if the error may be about a part of the conversation: its wire cannot express it, or the provider says that
+    the request is bad."""
+    if isinstance(error, AttemptFailed):
+        return error.fault.status in _BAD_REQUESTS and refusal_kind(error.refusal) == "other"
+    return isinstance(error, UserError)
 
 
 def outage_seconds(error: BaseException) -> float | None:

@@ -14,6 +14,7 @@ import structlog
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
 
+from agents_app.context_room import ContextRoom
 from agents_app.context_window import (
     CHARACTERS_PER_TOKEN,
     SUMMARY_INSTRUCTIONS,
@@ -40,6 +41,9 @@ logger = structlog.get_logger("gateway.agents")
 SUMMARY_TRIES = 3
 """Attempts to get a summary. Each halves the transcript, if it did not fit the model."""
 
+MAX_SUMMARY_CHARACTERS = 16_000
+"""A longer summary is cut: it is sent with every later request."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrimmedHistory:
@@ -49,18 +53,24 @@ class TrimmedHistory:
     cut: Cut | None
 
 
-async def fit_history(leg: Leg, served: ServedModel, messages: Sequence[ModelMessage]) -> TrimmedHistory | None:
-    """Applies the policy once and emits its event. Returns None when nothing may be dropped."""
+async def fit_history(
+    leg: Leg, served: ServedModel, messages: Sequence[ModelMessage], room: ContextRoom | None
+) -> TrimmedHistory | None:
+    """Applies the policy once and emits its event. Returns None when nothing may be dropped. `room`: that of the model,
+    None if it is unknown."""
     if leg.session.history_policy == "error":
         return None
-    before = estimated_tokens(messages)
+    per_message = 0 if room is None else room.per_message
+    limit = estimated_tokens(messages, per_message=per_message)
+    if room is not None:
+        limit = min(limit, room.tokens)
     # Half of it, so that a growing conversation is not cut again at the next response.
-    short = shorten(messages, min(before, served.context_window or before) // 2)
+    short = shorten(messages, limit // 2, per_message=per_message)
     if short is None:
         return None
     summary = None
     if leg.session.history_policy == "summarize":
-        summary = await _summary(leg, served, short.dropped, before)
+        summary = await _summary(leg, served, short.dropped, limit)
     tokens = estimated_tokens(short.dropped)
     if summary is None:
         await leg.emit(ContextTruncated(messages=len(short.dropped), tokens=tokens))
@@ -84,7 +94,7 @@ def _cut_for(model: str, kept: Sequence[ModelMessage], first: ModelMessage, summ
 async def _summary(leg: Leg, served: ServedModel, dropped: Sequence[ModelMessage], tokens: int) -> str | None:
     """Asks the model for a summary of the dropped messages. Returns None when it gives none.
 
-    Circuit, budgets, retries and usage apply as they do for any other request.
+    Circuit, budgets, retries and usage apply as they do for any other request. `tokens` is the most that may be sent.
     """
     limit = max(tokens * CHARACTERS_PER_TOKEN // 2, 2_000)
     for _ in range(SUMMARY_TRIES):
@@ -117,7 +127,7 @@ async def _paid_summary(leg: Leg, served: ServedModel, request: ModelRequest) ->
                 spans.record_response(response, usage)
         await leg.spend(usage)
         spending.note_committed()
-    return clean_text(answer_text(response)).strip() or None
+    return clean_text(answer_text(response)).strip()[:MAX_SUMMARY_CHARACTERS] or None
 
 
 async def _request_summary(served: ServedModel, request: ModelRequest) -> ModelResponse:

@@ -30,12 +30,12 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.run import AgentRun
-from pydantic_ai.tools import DeferredToolResult, ToolDefinition
+from pydantic_ai.tools import DeferredToolResult
 from pydantic_ai.toolsets import ExternalToolset
 from pydantic_ai.usage import UsageLimits
 
 from agents_app.attachments import Attachments
-from agents_app.context_window import estimated_tokens
+from agents_app.context_fit import ContextFit
 from agents_app.conversation import (
     THREAD_BYTES,
     Cut,
@@ -51,8 +51,15 @@ from agents_app.conversation import (
 )
 from agents_app.engine import Completion, Failed, Finished, Leg, LegOutcome, Stopped, Usage, Waiting
 from agents_app.events import ModelFallback
-from agents_app.failures import PROVIDER_ERRORS, WAIT_WINDOW, ProviderCoolingDown, failure, outage_seconds
-from agents_app.history_trim import fit_history
+from agents_app.failures import (
+    PROVIDER_ERRORS,
+    WAIT_WINDOW,
+    ProviderCoolingDown,
+    failure,
+    is_refused_content,
+    outage_seconds,
+)
+from agents_app.history_trim import TrimmedHistory
 from agents_app.ready_model import ServedModel
 from agents_app.request_spend import RequestSpending
 from agents_app.response_format import EMPTY_FEEDBACK, MAX_REPEATED_REQUESTS, ResponseFormat
@@ -80,6 +87,10 @@ _NO_LIMITS = UsageLimits(request_limit=None)
 """Switches off the library's default limit of 50 requests. `max_turns` is a limit of the run and not of the leg."""
 
 
+class _Shortened(Exception):
+    """The conversation was shortened, so it goes on with another graph."""
+
+
 class _TooManyCalls(Exception):
     """A response was stopped because of its number of tool calls. `response` is the part that was received."""
 
@@ -103,6 +114,7 @@ class AgentLoop:
         """For each model that could not be asked, the seconds that its provider wants to be left alone."""
         self._stream: ResponseStream | None = None
         self._cut: Cut | None = None
+        self._context = ContextFit(leg)
 
     @property
     def _model(self) -> ServedModel:
@@ -115,6 +127,8 @@ class AgentLoop:
             try:
                 async with self._graph() as graph:
                     return await self._walk(graph)
+            except _Shortened:
+                continue
             except PROVIDER_ERRORS as error:
                 if (outcome := await self._recover(error)) is not None:
                     return outcome
@@ -127,12 +141,7 @@ class AgentLoop:
             messages = await CONTENT.run(lambda _: messages_of(history, model=model), owner=self._leg.session.tenant_id)
         else:
             messages = messages_of(history, model=model)
-        window = self._model.context_window
-        if window is not None and estimated_tokens(messages) > window:
-            self._messages = messages
-            await self._shorten()
-            return self._messages
-        return messages
+        return self._context.cut_stored(self._model, messages)
 
     def _graph(self) -> AbstractAsyncContextManager[Graph]:
         session, served = self._leg.session, self._model
@@ -141,17 +150,13 @@ class AgentLoop:
         if self._format is not None:
             output_type = self._format.output_type(json_schema=served.json_schema)
             instructions += [self._format.instructions()] if output_type is str else []
-        tools = [
-            ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=dict(tool.parameters))
-            for tool in session.tools
-        ]
         return _AGENT.iter(
             message_history=list(self._messages),
             model=self._attachments.wrap_model(served.model),
             model_settings=served.settings,
             output_type=output_type,
             instructions=instructions or None,
-            toolsets=[ExternalToolset(tools)],
+            toolsets=[ExternalToolset(self._context.tools)],
             usage_limits=_NO_LIMITS,
         )
 
@@ -176,6 +181,7 @@ class AgentLoop:
         limit = self._leg.session.max_turns
         if self._turns >= limit:
             return Stopped("max_turns", f"The run reached its limit of {limit} model responses.")
+        await self._make_room(node)
         try:
             reservation = await self._model.budget.reserve([*self._messages, node.request])
         except (BudgetSpent, MinuteBudgetSpent) as error:
@@ -204,6 +210,13 @@ class AgentLoop:
         self._stream = None
         await self._checkpoint(following.model_response, message_id, stream, spending)
         return following
+
+    async def _make_room(self, node: Request) -> None:
+        """Raises _Shortened if the conversation had to change for the request to fit the model's context."""
+        added = None if node.is_resuming_without_prompt else node.request
+        if (short := await self._context.make_room(self._model, self._messages, added)) is not None:
+            self._take_shortened(short)
+            raise _Shortened
 
     async def _wait_for_cooldown(self) -> None:
         """Waits for the end of the provider's cooldown. Raises ProviderCoolingDown if there is another candidate, or if
@@ -347,18 +360,24 @@ class AgentLoop:
             return failed
         if failed.code == "context_length_exceeded":
             return None if await self._shorten() else failed
+        if is_refused_content(error) and served.simplify():
+            return None
         away = outage_seconds(error) if served.may_be_away else None
         if away is not None:
             self._away.append(away)
         if not failed.retryable or len(self._candidates) == 1:
             return failed if away is None else replace(failed, resume_after=min(self._away))
         self._candidates.pop(0)
+        self._messages = self._context.cut_stored(self._model, self._messages)
         await self._leg.emit(ModelFallback(from_model=served.name, to_model=self._model.name, reason=failed.code))
         return None
 
     async def _shorten(self) -> bool:
-        short = await fit_history(self._leg, self._model, self._messages)
-        if short is None:
+        """Shortens the conversation that a provider found too long. Returns false if nothing may be left out."""
+        if (short := await self._context.shorten(self._model, self._messages)) is None:
             return False
-        self._messages, self._cut = short.messages, short.cut
+        self._take_shortened(short)
         return True
+
+    def _take_shortened(self, short: TrimmedHistory) -> None:
+        self._messages, self._cut = short.messages, short.cut or self._cut

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
+from django.conf import settings
 from pydantic_ai.settings import ModelSettings
 
 from agents_app.budget import RunBudget
@@ -25,6 +26,7 @@ from inference_app.catalogue.resolution import Candidate, model_candidates
 from inference_app.providers.quota import EXHAUSTED
 from inference_app.spend.budgets import BUDGETS
 from inference_app.spend.output_limit import OutputLimit, output_limit
+from inference_app.spend.price_list import listed_window
 from inference_app.spend.request_price import request_price
 
 _SAME_NAMES = (
@@ -75,12 +77,21 @@ def _ready_model(leg: Leg, candidate: Candidate, config: ModelsConfig, *, others
         cost_of=partial(request_price, candidate, provider=provider),
         settings=_settings(session, provider, limit),
         observe=model.observe,
-        context_window=entry.context_window if entry else None,
+        context_window=_context_window(candidate, entry),
+        max_messages=model.limits.messages,
+        simplify=model.simplify,
         json_schema=_takes_schema(model, entry),
         budget=RunBudget(tenant_id, leg.run.api_key_id, candidate, limit.tokens),
         circuit=ProviderCircuit(candidate, config.defaults.circuit_breaker, tenant_id),
         longest_wait=config.defaults.retry.max_delay_ms / 1000,
     )
+
+
+def _context_window(candidate: Candidate, entry: ModelEntry | None) -> int | None:
+    """Returns the window in tokens: the configured one, that of the public list, else the operator's default."""
+    if entry is not None and entry.context_window is not None:
+        return entry.context_window
+    return listed_window(candidate) or settings.GATEWAY_DEFAULT_CONTEXT_TOKENS or None
 
 
 def _takes_schema(model: ProviderModel, entry: ModelEntry | None) -> bool:
@@ -91,20 +102,20 @@ def _takes_schema(model: ProviderModel, entry: ModelEntry | None) -> bool:
 
 def _settings(session: SessionSpec, provider: ProviderEntry, limit: OutputLimit) -> ModelSettings:
     options: Mapping[str, Any] = session.options
-    settings: dict[str, Any] = {name: options[name] for name in _SAME_NAMES if name in options}
+    given: dict[str, Any] = {name: options[name] for name in _SAME_NAMES if name in options}
     if session.max_tokens is not None:
-        settings["max_tokens"] = session.max_tokens
+        given["max_tokens"] = session.max_tokens
     elif limit.sent and BUDGETS.has_rules(session.tenant_id):
-        settings["max_tokens"] = limit.tokens
+        given["max_tokens"] = limit.tokens
     if "stop" in options:
         stop = options["stop"]
-        settings["stop_sequences"] = stop if isinstance(stop, list) else [stop]
+        given["stop_sequences"] = stop if isinstance(stop, list) else [stop]
     if effort := options.get("reasoning_effort"):
         if provider.wire == "anthropic":
-            settings["thinking"] = False if effort == "none" else effort
+            given["thinking"] = False if effort == "none" else effort
         else:
-            settings[EFFORT] = effort
-    return cast(ModelSettings, settings)
+            given[EFFORT] = effort
+    return cast(ModelSettings, given)
 
 
 ENGINE = ModelEngine()

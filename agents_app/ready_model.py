@@ -105,7 +105,9 @@ class ServedModel:
     events itself, past the library. `says_end`: a complete response has a
     finish reason, so one without it was cut off and must not be stored as a completion. `may_be_blank`: white space
     counts as a completion; otherwise the model is asked again. `may_be_away`: a provider that fails may answer later,
-    so a run may wait for it. `longest_wait`: the longest rest of the only model that is waited for, in seconds."""
+    so a run may wait for it. `longest_wait`: the longest rest of the only model that is waited for, in seconds.
+    `context_window` is in tokens, None: unknown; `max_messages`: the most in one request. `simplify` is called when the
+    provider refused a request: it returns true if the next one will have less that could be refused."""
 
     name: str
     model: Model
@@ -113,6 +115,8 @@ class ServedModel:
     settings: ModelSettings = field(default_factory=lambda: ModelSettings())
     observe: Observe = begin_at_once
     context_window: int | None = None
+    max_messages: int | None = None
+    simplify: Callable[[], bool] = lambda: False
     json_schema: bool = True
     says_end: bool = True
     may_be_blank: bool = False

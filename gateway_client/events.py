@@ -276,6 +276,7 @@ class ContextTruncated(Event):
     kind = "context_truncated"
     messages: int
     tokens: int
+    results: int = 0
 
 
 class ContextSummarized(Event):

@@ -64,6 +64,9 @@ GATEWAY_JWT_AUDIENCE = env.str("JWT_AUDIENCE", "")
 GATEWAY_JWT_TENANT_CLAIM = env.str("JWT_TENANT_CLAIM", "")
 GATEWAY_MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 GATEWAY_MAX_ATTACHMENT_BYTES = env.int("MAX_ATTACHMENT_BYTES", 20 * 1024 * 1024)
+# Of models whose window neither the configuration nor the public list of models has. 0: unknown, so a conversation is
+# shortened only once a provider has refused it.
+GATEWAY_DEFAULT_CONTEXT_TOKENS = env.int("DEFAULT_CONTEXT_TOKENS", 128_000)
 # In a request to a model they take up to four times as much: as bytes, in base64, and in the request's body.
 GATEWAY_ATTACHMENT_MEMORY_BYTES = env.int("ATTACHMENT_MEMORY_BYTES", 128 * 1024 * 1024)
 # Requests of the inference paths contain images and documents.

@@ -226,7 +226,7 @@ class Message(models.Model):
     role = models.CharField(max_length=12)
     content = models.TextField()
     calls = models.TextField(null=True)
-    call_id = models.CharField(max_length=40, null=True)
+    call_id = models.CharField(max_length=200, null=True)
     payload = models.TextField(null=True)
     end_user = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -235,6 +235,7 @@ class Message(models.Model):
         constraints = [models.UniqueConstraint(fields=["session", "number"], name="message_number_unique")]
         indexes = [
             models.Index(fields=["end_user"], condition=Q(end_user__isnull=False), name="message_of_end_user"),
+            models.Index(fields=["session"], condition=Q(role="system"), name="message_of_system"),
         ]
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from core_app import jsontext
 from tools_app import operator_rules, schema
-from tools_app.executors import ask_user, builtin
+from tools_app.executors import ask_user, builtin, read_result
 from tools_app.executors.base import Builtin
 from tools_app.models import SessionTool, ToolCall
 from tools_app.states import CallKind, CallState
@@ -54,6 +54,11 @@ class Target:
         """True if the call is a question to the user."""
         return self.builtin is ask_user.TOOL
 
+    @property
+    def is_internal(self) -> bool:
+        """True if the call shows the model only what its session already has."""
+        return self.builtin is read_result.TOOL
+
     def violation(self, args: object) -> str | None:
         """A sentence that says why the arguments do not fit, or None; a built-in's own schema is trusted."""
         if self.builtin is None:
@@ -85,11 +90,11 @@ def needs_approval(target: Target, policy: Mapping[str, str]) -> bool:
     """Applies the operator's rule first, then the tool's own flag, the agent's wish and the client's policy.
 
     The client's policy may raise the flag, and may lower it only for tools that the client registered. `*` does not
-    apply to questions, because a person answers them anyway.
+    apply to questions, because a person answers them anyway, and to `read_result`.
     """
     if (rule := operator_rules.approval_rule(target.name)) is not None:
         return rule == "always"
-    wish = policy.get(target.name) or (None if target.is_question else policy.get("*"))
+    wish = policy.get(target.name) or (None if target.is_question or target.is_internal else policy.get("*"))
     if wish == "always":
         return True
     if target.registered is None:

@@ -115,7 +115,8 @@ class CallContext:
 
     `approvals` is the client's policy (tool name or `*` to `always` or `never`); `builtins` lists the session's
     built-in tools; `base_url` is the gateway's public address, with which `resultUrl` starts; `allow_private` is filled
-    in from the tenant when a call is executed.
+    in from the tenant when a call is executed. `read_result` returns the stored result of a call of this session, None
+    for any other id; it is called in a database thread.
     """
 
     session_id: str
@@ -126,6 +127,7 @@ class CallContext:
     base_url: str = ""
     approval_timeout_seconds: float = 86_400.0
     allow_private: bool = False
+    read_result: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_ai.exceptions import UserError
@@ -34,7 +34,9 @@ from agents_app.provider_model.thinking import (
     text_of,
 )
 from inference_app.catalogue.config import ProviderEntry, Wire
+from inference_app.catalogue.limits import TARGET_LIMITS, Limits
 from inference_app.conversion.requests.token_limit import token_limit
+from inference_app.conversion.stored_conversation import Detail, FittedConversation, fit_conversation
 
 Json = dict[str, Any]
 
@@ -60,13 +62,12 @@ class ChatBody:
         settings: Mapping[str, Any],
         params: ModelRequestParameters,
         instructions: Sequence[str],
-    ) -> Json:
-        """Returns the body. Raises UserError for what cannot be expressed. CPU-bound, above all with attachments."""
-        body: Json = {
-            "model": self.model.model_name,
-            "stream": True,
-            "messages": self._messages(messages, settings, params, instructions),
-        }
+        detail: Detail = Detail.WHOLE,
+    ) -> tuple[Json, Detail | None]:
+        """Returns the body, and the detail with which it would be simpler. Raises UserError or BadRequest for what
+        cannot be expressed. CPU-bound, above all with attachments."""
+        fitted = self._fitted(messages, settings, params, instructions, detail)
+        body: Json = {"model": self.model.model_name, "stream": True, "messages": fitted.messages}
         if tools := [self._tool(tool) for tool in params.declared_tool_defs.values()]:
             body |= {"tools": tools, "tool_choice": "auto"}
             if (parallel := settings.get("parallel_tool_calls")) is not None:
@@ -74,7 +75,12 @@ class ChatBody:
         if (form := self._response_format(params)) is not None:
             body["response_format"] = form
         body |= self._fields(settings, params)
-        return {name: value for name, value in body.items() if name not in self.entry.refuses}
+        return {name: value for name, value in body.items() if name not in self.entry.refuses}, fitted.simpler
+
+    @property
+    def limits(self) -> Limits:
+        """What the target takes."""
+        return TARGET_LIMITS.limits(self.provider, self.entry, self.wire, self.model.model_name)
 
     def _fields(self, settings: Mapping[str, Any], params: ModelRequestParameters) -> Json:
         refused = refused_sampling(self.profile, settings)
@@ -115,12 +121,21 @@ class ChatBody:
             function["strict"] = True
         return {"type": "function", "function": function}
 
-    def _messages(
+    def _fitted(
         self,
         messages: Sequence[ModelMessage],
         settings: Mapping[str, Any],
         params: ModelRequestParameters,
         instructions: Sequence[str],
+        detail: Detail,
+    ) -> FittedConversation:
+        built = self._messages(messages, settings, params)
+        fitted = fit_conversation(built, self.limits, has_tools=bool(params.declared_tool_defs), detail=detail)
+        told = [text for text in instructions if text.strip()]
+        return replace(fitted, messages=self._with_instructions(fitted.messages, told))
+
+    def _messages(
+        self, messages: Sequence[ModelMessage], settings: Mapping[str, Any], params: ModelRequestParameters
     ) -> list[Json]:
         built: list[Json] = []
         had_thought: int | None = None
@@ -135,7 +150,7 @@ class ChatBody:
         if self.wire == "openai-chat":
             reasons = is_reasoning(self.profile, settings, params)
             fill_missing(built, self.profile, reasons=reasons, had_thought=had_thought)
-        return self._with_instructions(built, instructions)
+        return built
 
     def _with_instructions(self, built: list[Json], instructions: Sequence[str]) -> list[Json]:
         role = self._system_role

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
@@ -27,6 +26,7 @@ from pydantic_ai.models import Model, download_item
 
 from agents_app.provider_model.profiles import Profile
 from inference_app.catalogue.config import Wire
+from inference_app.conversion.stored_conversation import UNSUPPORTED
 
 Json = dict[str, Any]
 
@@ -98,7 +98,7 @@ def is_text(media_type: str) -> bool:
 
 
 def chat_content(model: Model, profile: Profile, wire: Wire, content: str | Sequence[UserContent]) -> str | list[Json]:
-    """Returns a user's content; raises UserError for what chat cannot express."""
+    """Returns a user's content. A medium that chat cannot express is a part of the type `unsupported`."""
     if isinstance(content, str):
         return content
     parts = (_part(model, profile, wire, item) for item in content)
@@ -119,7 +119,11 @@ def _part(model: Model, profile: Profile, wire: Wire, item: UserContent) -> Json
         return _data(model, profile, wire, item)
     if isinstance(item, CachePoint):
         return None
-    raise UserError(f"{type(item).__name__} cannot be sent.")
+    return _unsupported(f"{type(item).__name__} cannot be sent.")
+
+
+def _unsupported(sentence: str) -> Json:
+    return {"type": UNSUPPORTED, "text": sentence}
 
 
 def _data(model: Model, profile: Profile, wire: Wire, item: BinaryContent) -> Json:
@@ -131,12 +135,12 @@ def _data(model: Model, profile: Profile, wire: Wire, item: BinaryContent) -> Js
         return {"type": "image_url", "image_url": {"url": item.data_uri}}
     if item.is_audio:
         if item.format not in _AUDIO:
-            raise UserError(f"Audio of the type {item.media_type} cannot be sent.")
+            return _unsupported(f"Audio of the type {item.media_type} cannot be sent.")
         in_address = profile.get("openai_chat_audio_input_encoding", "base64") == "uri"
         data = item.data_uri if in_address else item.base64
         return {"type": "input_audio", "input_audio": {"data": data, "format": item.format}}
     if not item.is_document:
-        raise UserError(f"Files of the type {item.media_type} cannot be sent.")
+        return _unsupported(f"Files of the type {item.media_type} cannot be sent.")
     if wire == "openai-chat" and not profile.get("openai_chat_supports_document_input", True):
-        raise UserError("The provider takes no documents.")
+        return _unsupported("The provider takes no documents.")
     return {"type": "file", "file": {"file_data": item.data_uri, "filename": f"filename.{item.format}"}}

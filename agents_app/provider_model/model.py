@@ -20,10 +20,12 @@ from agents_app.provider_model.profiles import profile_of
 from agents_app.provider_model.response_stream import ResponseParts
 from agents_app.ready_model import Feed, Spans, Spending
 from core_app import jsontext
-from core_app.errors import GatewayError, PayloadTooLarge
+from core_app.errors import BadRequest, GatewayError, PayloadTooLarge
 from core_app.ids import new_id
 from inference_app.catalogue.config import ProviderEntry
+from inference_app.catalogue.limits import Limits
 from inference_app.catalogue.resolution import Candidate
+from inference_app.conversion.stored_conversation import Detail
 from inference_app.providers.retry_policy import Fault
 from inference_app.relay.attempt import AttemptFailed
 from inference_app.relay.candidate_call import UNRENDERED, CandidateCall
@@ -52,6 +54,8 @@ class ProviderModel(Model[None]):
         self._others = others
         self._observer: RequestObserver | None = None
         self._feed: Feed | None = None
+        self._detail = Detail.WHOLE
+        self._simpler: Detail | None = None
         self._known_profile = profile_of(candidate, entry.wire)
         self._body = ChatBody(self, self._known_profile, candidate.provider, entry, entry.wire)
 
@@ -59,6 +63,19 @@ class ProviderModel(Model[None]):
         """Sets where the next request is counted, and who takes the events of its response."""
         self._observer, self._feed = RequestObserver(self._tenant_id, spending, spans), feed
         return feed is not None
+
+    def simplify(self) -> bool:
+        """Sends less of what a provider could refuse from now on, as it refused the last request. Returns false if
+        that request had nothing to leave out."""
+        if self._simpler is None:
+            return False
+        self._detail, self._simpler = self._simpler, None
+        return True
+
+    @property
+    def limits(self) -> Limits:
+        """What the target takes."""
+        return self._body.limits
 
     @property
     def model_name(self) -> str:
@@ -127,10 +144,15 @@ class ProviderModel(Model[None]):
         fetched = await fetch_addresses(messages, self._known_profile, self._entry.wire)
 
         def encode() -> bytes:
-            return jsontext.encode(self._body.build(fetched, cast(dict[str, Any], settings), params, instructions))
+            given = cast(dict[str, Any], settings)
+            body, self._simpler = self._body.build(fetched, given, params, instructions, self._detail)
+            return jsontext.encode(body)
 
         size = estimated_tokens(fetched) * CHARACTERS_PER_TOKEN + data_bytes(fetched)
-        return await run_for_size(size, encode)
+        try:
+            return await run_for_size(size, encode)
+        except BadRequest as error:
+            raise UserError(error.message) from error
 
 
 async def _enter(stack: AsyncExitStack, call: CandidateCall) -> RelayedResponse:

@@ -18,7 +18,7 @@ from core_app.guarded_client import MAX_URL_CHARACTERS
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
 from edge_app.rest.query import parse_instant
 from sessions_app.events import WEBHOOK_EVENTS
-from sessions_app.services.history import MAX_IMPORTED, ImportedMessage
+from sessions_app.services.history import MAX_IMPORTED, MAX_IMPORTED_NAME, ImportedMessage
 from sessions_app.services.prompt import Prompt
 from sessions_app.services.session import SessionRequest
 from tenants_app.principal import SCOPES
@@ -51,8 +51,8 @@ class ToolEntry(serializers.Field[Any, Any, Any, Any]):
 class ImportedCallSerializer(serializers.Serializer[Any]):
     """A tool call of an imported assistant message."""
 
-    callId = StrictString(max_length=40)
-    name = StrictString(max_length=64)
+    callId = StrictString(max_length=MAX_IMPORTED_NAME)
+    name = StrictString(max_length=MAX_IMPORTED_NAME)
     arguments = JSONObject(max_bytes=256 * 1024)
 
 
@@ -62,7 +62,7 @@ class ImportedMessageSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(["user", "assistant", "tool_result"])
     content = StrictString(allow_blank=True, max_length=MAX_TEXT)
     toolCalls = serializers.ListField(child=ImportedCallSerializer(), required=False, allow_null=True, max_length=128)
-    callId = StrictString(required=False, allow_null=True, max_length=40)
+    callId = StrictString(required=False, allow_null=True, max_length=MAX_IMPORTED_NAME)
     endUser = StrictString(required=False, allow_null=True, max_length=200)
 
 

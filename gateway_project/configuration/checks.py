@@ -190,6 +190,8 @@ def _numbers() -> Iterator[CheckMessage]:
     for name in ("GATEWAY_RATE_LIMIT_RPM", "GATEWAY_TENANT_RATE_LIMIT_RPM"):
         if getattr(settings, name) < 0:
             yield Error(f"{name} is negative; 0 switches the limit off.", id="gateway.E009")
+    if settings.GATEWAY_DEFAULT_CONTEXT_TOKENS < 0:
+        yield Error("GATEWAY_DEFAULT_CONTEXT_TOKENS is negative; 0 means that it is unknown.", id="gateway.E009")
     if settings.GATEWAY_DRAIN_SECONDS < 0:
         yield Error("GATEWAY_DRAIN_SECONDS is negative; 0 hands running legs over at once.", id="gateway.E009")
 

@@ -25,6 +25,11 @@ MAX_REMEMBERED = 1024
 """Targets whose limits are kept; clients may send any name of a model."""
 
 
+MediaKind = Literal["image", "audio", "file"]
+
+MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
+
+
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,6 +74,11 @@ class Limits(_Closed):
     - `user_length`: the length of `user` and `metadata.user_id`.
     - `schema_properties`: true if the schema of a tool's input must have `properties`.
     - `signatures`: false if `extra_content` of a call is refused; `required` if a call without a signature is.
+    - `media`: the kinds of media that a message may have. A model's `capabilities` say it too.
+    - `messages`: the number of messages in a conversation.
+    - `calls_need_tools`: true if a conversation with calls is refused when the request declares no tools.
+
+    The last three concern conversations that the gateway stores (`inference_app.conversion.stored_conversation`).
     """
 
     minimum: Mapping[str, float] = Field(default_factory=dict)
@@ -85,6 +95,9 @@ class Limits(_Closed):
     user_length: int | None = Field(default=None, ge=64)
     schema_properties: bool = False
     signatures: bool | Literal["required"] = True
+    media: tuple[MediaKind, ...] | None = None
+    messages: int | None = Field(default=None, ge=16)
+    calls_need_tools: bool = False
 
     def extend(self, other: Limits | None) -> Limits:
         """Returns these limits with those of `other` over them; bounds and lists are joined."""
@@ -119,18 +132,25 @@ WIRE_LIMITS: Mapping[str, Limits] = {
         image_types=_IMAGES,
         document_types=("application/pdf", "text/plain"),
         user_length=256,
+        media=("image", "file"),
+        calls_need_tools=True,
     ),
     "demo": Limits(),
 }
 """Rules that every provider of a wire is known to have."""
 
+_OPENAI_CHAT = Limits(
+    call_id=CallIdForm(length=40),
+    stops=4,
+    image_types=_IMAGES,
+    schema_properties=True,
+    signatures=False,
+    messages=2048,
+)
+
 PROVIDER_LIMITS: Mapping[str, Limits] = {
-    "openai": Limits(
-        call_id=CallIdForm(length=40), stops=4, image_types=_IMAGES, schema_properties=True, signatures=False
-    ),
-    "azure": Limits(
-        call_id=CallIdForm(length=40), stops=4, image_types=_IMAGES, schema_properties=True, signatures=False
-    ),
+    "openai": _OPENAI_CHAT,
+    "azure": _OPENAI_CHAT,
     # Its ids have nine letters and digits, its temperature ends at 1.5, and a prefill must be marked.
     "mistral": Limits(
         call_id=CallIdForm(length=9, exact=True, alphanumeric=True),
@@ -215,6 +235,8 @@ def _layers(provider: str, entry: ProviderEntry, wire: Wire, model: str) -> Iter
     known = entry.model(model)
     if known is not None and known.max_output_tokens is not None:
         yield Limits(maximum=dict.fromkeys(_OUTPUT_LIMITS, known.max_output_tokens))
+    if known is not None and known.capabilities is not None:
+        yield Limits(media=tuple(kind for kind in MEDIA_KINDS if kind in known.capabilities))
     yield entry.limits
     if known is not None:
         yield known.limits

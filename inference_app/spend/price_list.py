@@ -40,6 +40,7 @@ class _Rates:
 
 
 _known: dict[Candidate, tuple[float, _Rates | None]] = {}
+_windows: dict[Candidate, int | None] = {}
 
 
 def listed_price(candidate: Candidate, usage: Usage) -> Decimal | None:
@@ -54,6 +55,15 @@ def listed_price(candidate: Candidate, usage: Usage) -> Decimal | None:
     written = usage.written + usage.written_hour
     fresh = rates.input * (usage.input - usage.cached - written) + rates.cached * usage.cached
     return fresh + rates.written * written + hour + rates.output * usage.output
+
+
+def listed_window(candidate: Candidate) -> int | None:
+    """Returns the model's context window in tokens by the list; None for an unknown model. It may block at first."""
+    if candidate not in _windows:
+        if len(_windows) >= MAX_KEPT:
+            _windows.clear()
+        _windows[candidate] = _look_up_window(candidate)
+    return _windows[candidate]
 
 
 def load_price_list() -> None:
@@ -101,6 +111,17 @@ def _look_up(candidate: Candidate) -> _Rates | None:
         # The list does not know the price of writing for every model.
         written = WRITE_FACTOR * given
     return _Rates(given, cached, written, output, found)
+
+
+def _look_up_window(candidate: Candidate) -> int | None:
+    snapshot = import_module("genai_prices.data_snapshot").get_snapshot()
+    provider = _NAMES.get(candidate.provider, candidate.provider)
+    try:
+        _, found = snapshot.find_provider_model(candidate.model, None, provider, None)
+    except (LookupError, ValueError):
+        return None
+    window: int | None = found.context_window
+    return window or None
 
 
 def _total(price: Any, usage: Usage) -> Decimal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Length
@@ -24,7 +25,8 @@ def history_load(session: AgentSession, *, full: bool = False) -> tuple[HistoryM
     if not full and session.kept_from is not None:
         rows = rows.filter(_after_cut(rows, session.kept_from))
     found = list(rows.order_by("number"))
-    parts = _attachments(session.pk)
+    since = {"message__number__gte": found[0].number} if found else {}
+    parts = _attachments(session.pk, **since)
     return tuple(
         HistoryMessage(
             message_id=row.pk,
@@ -46,16 +48,23 @@ def _after_cut(rows: QuerySet[Message], kept_from: str) -> Q:
     if first is None:
         return Q()
     number, role = first
-    kept = Q(number__gte=number) | Q(role="system")
-    if role == "user":
-        return kept
-    prompt = rows.filter(number__lt=number, role="user").order_by("-number").values_list("pk", flat=True).first()
-    return kept | Q(pk=prompt)
+    # By their keys, so that a long session is not searched for them.
+    before = list(rows.filter(role="system", number__lt=number).values_list("pk", flat=True))
+    if role != "user":
+        prompts = rows.filter(number__lt=number, role="user").order_by("-number")
+        before += prompts.values_list("pk", flat=True)[:1]
+    return Q(number__gte=number) | Q(pk__in=before)
 
 
 def result_attachments(*, session_id: int, call_id: str) -> tuple[Attachment, ...]:
     """Returns the attachments of a tool's result."""
     return next(iter(_attachments(session_id, message__call_id=call_id).values()), ())
+
+
+def result_text(session_id: int, call_id: str) -> str | None:
+    """Returns the stored result of a call of the session, with the newest first where an imported id repeats."""
+    rows = Message.objects.filter(session=session_id, role="tool_result", call_id=call_id)
+    return rows.order_by("-number").values_list("content", flat=True).first()
 
 
 def attachment_read(*, session_id: int, pk: int) -> bytes | None:
@@ -103,7 +112,7 @@ def _calls(text: str | None) -> tuple[PlannedCall, ...]:
     return tuple(PlannedCall(call["callId"], call["name"], call["arguments"]) for call in jsontext.decode(text))
 
 
-def _attachments(session_id: int, **where: str) -> dict[str, tuple[Attachment, ...]]:
+def _attachments(session_id: int, **where: Any) -> dict[str, tuple[Attachment, ...]]:
     found: dict[str, list[Attachment]] = defaultdict(list)
     rows = PromptAttachment.objects.filter(message__session_id=session_id, **where).defer("data")
     rows = rows.annotate(size=Coalesce("content__size", Length("data")))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -38,6 +39,7 @@ from sessions_app.legs.history import (
     attachment_read,
     history_load,
     result_attachments,
+    result_text,
     run_spec,
     session_builtins,
     session_spec,
@@ -230,4 +232,5 @@ def call_context(session: AgentSession, run_id: str | None) -> CallContext:
         builtins=session_builtins(session),
         base_url=settings.GATEWAY_PUBLIC_URL,
         approval_timeout_seconds=settings.GATEWAY_APPROVAL_TIMEOUT_SECONDS,
+        read_result=partial(result_text, session.pk),
     )

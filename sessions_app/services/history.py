@@ -17,6 +17,9 @@ from tools_app.types import PlannedCall
 
 MAX_IMPORTED = 500
 
+MAX_IMPORTED_NAME = 200
+"""Characters of a call's id and of a tool's name. Providers take fewer; each gets what it takes."""
+
 PAGE = 500
 """Number of messages that are copied together."""
 

@@ -65,7 +65,7 @@ async def trim(leg: RecordingLeg, limits: RecordingLimits, answer: Answer) -> li
             ModelResponse(parts=[TextPart("a" * 400)]),
         )
     ]
-    short = await fit_history(leg, served, messages)
+    short = await fit_history(leg, served, messages, None)
     assert short is not None
     assert len(short.messages) < len(messages)
     return short.messages

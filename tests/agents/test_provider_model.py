@@ -418,4 +418,4 @@ def build(
     asked = ProviderModel(candidate, entry, 1, others=False)
     body = ChatBody(asked, profile_of(candidate, wire), provider, entry, wire)
     hello: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart("Hi")])]
-    return body.build(messages or hello, settings or {}, params or ModelRequestParameters(), instructions or [])
+    return body.build(messages or hello, settings or {}, params or ModelRequestParameters(), instructions or [])[0]

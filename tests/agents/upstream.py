@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.agents import upstream_wires
+from tests.agents import checking_provider, upstream_wires
 
 Chunk = dict[str, Any]
 Body = dict[str, Any]
@@ -42,6 +42,8 @@ class End(Exception):
 
 
 REQUESTS: list[Body] = []
+SIZES: list[int] = []
+"""The bytes of the requests, which `GET /sizes` returns."""
 OPEN: set[int] = set()
 """The streams in progress, which `GET /open` counts."""
 SEEN: Counter[str] = Counter()
@@ -266,6 +268,13 @@ def vision(body: Body, rest: str) -> Iterator[Chunk]:
     yield from text(",".join(part["type"] for part in last) if isinstance(last, list) else "text")
 
 
+def checked(body: Body, rest: str) -> Iterator[Chunk]:
+    """`checked:provider:window:rules` is as strict as that provider, and has a window of so many tokens (0: none)."""
+    if (refused := checking_provider.refusal_of(body, rest)) is not None:
+        raise error(400, *refused)
+    yield from checking_provider.answer(body)
+
+
 def settings(body: Body, rest: str) -> Iterator[Chunk]:
     fields = {key: value for key, value in body.items() if key not in ("messages", "tools", "__sent")}
     yield from text(json.dumps(fields))
@@ -292,7 +301,7 @@ SCENARIOS: dict[str, Callable[[Body, str], Any]] = {
         hello, echo, words, reasoning, only_reasoning, signed, tagged, refusal, interleaved, finish,
         tool, parallel, malformed, unknown_tool, mixed, endless,
         many_calls, unclean, context_full, summarizing, structured, structured_tool, empty, poison, status, flaky,
-        limited, drop, cut, in_stream_error, vision, settings, hang, slow,
+        limited, drop, cut, in_stream_error, vision, checked, settings, hang, slow,
     )
 }  # fmt: skip
 
@@ -349,8 +358,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         return
     if scope["path"] == "/reset":
         REQUESTS.clear()
+        SIZES.clear()
         SEEN.clear()
-    asides: dict[str, Any] = {"/requests": REQUESTS, "/open": len(OPEN), "/reset": {}}
+    asides: dict[str, Any] = {"/requests": REQUESTS, "/open": len(OPEN), "/reset": {}, "/sizes": SIZES}
     if scope["path"] in asides:
         await answer(send, 200, asides[scope["path"]])
         return
@@ -360,6 +370,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
         if not message.get("more_body"):
             break
     body = json.loads(raw)
+    SIZES.append(len(raw))
     wire = next((wire for path, wire in WIRES.items() if scope["path"].endswith(path)), None)
     body = wire[0](body) if wire else body
     body["__authorization"] = dict(scope["headers"]).get(b"authorization", b"").decode()

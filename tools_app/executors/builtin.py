@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tools_app.executors import ask_user, current_time, demo_approval, fetch_url, mcp
+from tools_app.executors import ask_user, current_time, demo_approval, fetch_url, mcp, read_result
 from tools_app.executors.base import Builtin
 from tools_app.operator_rules import OFFERED, rules
 from tools_app.types import ToolSpec
@@ -15,7 +15,7 @@ from tools_app.types import ToolSpec
 BUILTINS: dict[str, Builtin] = {
     module.TOOL.name: module.TOOL for module in (ask_user, current_time, fetch_url, demo_approval)
 }
-NAMES = frozenset(BUILTINS)
+NAMES = frozenset({*BUILTINS, read_result.NAME})
 MCP_PREFIX = mcp.PREFIX
 """Tools of MCP servers are named `mcp__<server>__<tool>`; no registered tool may start with this prefix."""
 
@@ -35,7 +35,10 @@ def specs(names: Sequence[str], tenant_id: int | None = None) -> tuple[ToolSpec,
 
 
 def find(name: str, names: Sequence[str] | None, tenant_id: int | None = None) -> Builtin | None:
-    """The built-in called `name`, if `names` has it; `names` None allows every built-in."""
+    """The built-in called `name`, if `names` has it; `names` None allows every built-in. `read_result` needs no name
+    there."""
+    if name == read_result.NAME:
+        return read_result.TOOL
     if name.startswith(MCP_PREFIX):
         return mcp.find(name, names, tenant_id)
     return BUILTINS[name] if _is_offered(name) and (names is None or name in names) else None

@@ -94,7 +94,7 @@ export type KnownEvent =
   | EventOf<"run_retried", { attempt: number; reason: string }>
   | EventOf<"provider_waiting", { until: string; reason: string }>
   | EventOf<"provider_resumed">
-  | EventOf<"context_truncated", { messages: number; tokens: number }>
+  | EventOf<"context_truncated", { messages: number; tokens: number; results: number }>
   | EventOf<"context_summarized", { messages: number; tokens: number }>
   | EventOf<"agent_event", { name: string; data: Json }>
   | EventOf<"session_updated", { changed: Record<string, any> }>
