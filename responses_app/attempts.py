@@ -14,9 +14,10 @@ from typing import Any
 from core_app import jsontext
 from events_app import log
 from responses_app.assembly import Assembly, Json
+from responses_app.completions.attempts import completion_begin, completion_end, completion_settle
 from responses_app.conversations import items_add
 from responses_app.events import ResponseEvent
-from responses_app.models import ResponseStatus, StoredResponse
+from responses_app.models import Kind, ResponseStatus, StoredResponse
 from responses_app.references import references_add
 from responses_app.wire import Stamp, body_text, end_response, ended_status, last_type
 
@@ -31,6 +32,7 @@ class Attempt:
     pk: int
     stream_id: int | None
     first_index: int
+    kind: str = Kind.RESPONSES.value
 
 
 def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None:
@@ -39,6 +41,9 @@ def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None
     row = _locked(tenant_id=tenant_id, public_id=public_id, run_id=run_id)
     if row is None or row.finished:
         return None
+    if row.kind != Kind.RESPONSES:
+        completion_begin(row)
+        return Attempt(row.pk, row.stream_id, 0, row.kind)
     events: list[Json] = []
     if row.stream_id is not None and row.status == ResponseStatus.IN_PROGRESS:
         assembly = assembly_of(row.stream_id)
@@ -66,6 +71,9 @@ def attempt_complete(pk: int, response: Mapping[str, Any]) -> None:
     row = _locked(pk=pk)
     if row is None or row.finished:
         return
+    if row.kind != Kind.RESPONSES:
+        completion_end(row, response)
+        return
     before = jsontext.decode(row.body)
     conversation = before.get("conversation") or {}
     stamped = Stamp(row.public_id, True, row.previous_id, conversation.get("id")).on(response)
@@ -75,6 +83,9 @@ def attempt_complete(pk: int, response: Mapping[str, Any]) -> None:
 
 def response_settle(row: StoredResponse, status: ResponseStatus, error: Mapping[str, str] | None) -> None:
     """Ends a response whose run ended without it: cancelled or failed. Its output is what clients have seen."""
+    if row.kind != Kind.RESPONSES:
+        completion_settle(row, status, "" if error is None else error["message"])
+        return
     events: list[Json] = []
     output = jsontext.decode(row.output)
     if row.stream_id is not None:

@@ -121,7 +121,7 @@ def response_start(*, principal: Principal, request: BackgroundRequest) -> Store
         if request.claim is not None:
             body = jsontext.encode_text(response)
             idempotency_complete(claim=request.claim, status=200, headers={}, body=body)
-        _prompt(principal, row)
+        run_begin(principal, row)
     return row
 
 
@@ -131,13 +131,18 @@ def response_cancel(*, principal: Principal, public_id: str) -> StoredResponse:
     row = response_get(principal, public_id)
     if not row.background:
         raise BadRequest("Only a response that was created with 'background' can be cancelled.", field="response_id")
+    background_stop(principal, row)
+    return row
+
+
+def background_stop(principal: Principal, row: StoredResponse) -> None:
+    """Ends the run of a background response that has not ended, and with it the response."""
     session = row.session
     if not row.finished and session is not None:
         # It may end meanwhile.
         with suppress(Conflict, SessionNotFound):
             run_abort(principal=principal, public_id=session.public_id, run_id=row.run_id, reason="Cancelled.")
         row.refresh_from_db()
-    return row
 
 
 def response_delete(*, principal: Principal, public_id: str) -> None:
@@ -188,7 +193,8 @@ def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, resp
     )
 
 
-def _prompt(principal: Principal, row: StoredResponse) -> None:
+def run_begin(principal: Principal, row: StoredResponse) -> None:
+    """Accepts the prompt of a background response's run, in the transaction that creates the row."""
     assert row.session is not None
 
     def note_run(receipt: PromptReceipt) -> None:
