@@ -185,7 +185,8 @@ async def test_a_chat_completion_in_the_background_completes_after_a_kill(site: 
     assert final.choices[0].message.content == TEXT
     # The attempt that a client saw stays as it was, and says at its end that another one follows.
     old = await raw_stream(site, address, "&starting_after=-1")
-    assert old[-1].startswith("{") and "attempt_restarted" in old[-1]
+    assert old[-1].startswith("{")
+    assert "attempt_restarted" in old[-1]
     newest = await raw_stream(site, address, "")
     assert newest[-1] == "[DONE]"
     pieces = [json.loads(data)["choices"][0]["delta"].get("content") or "" for data in newest[:-1]]
