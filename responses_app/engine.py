@@ -6,6 +6,7 @@ What a provider cannot do now is waited for, as in every run; a stream that brea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from functools import partial
 
 from agents_app.engine import Failed, Finished, Leg, LegOutcome
@@ -20,10 +21,15 @@ from responses_app.attempts import Attempt, attempt_begin, attempt_complete
 from responses_app.callers import caller_of
 from responses_app.compaction import compactions_open
 from responses_app.completions.relaying import completion_run
-from responses_app.dialect import ResponsesDialect
+from responses_app.dialect import QuietDialect
 from responses_app.errors import ConversationNotFound
 from responses_app.events import LAST_TYPES
 from responses_app.fenced_log import FencedLog
+from responses_app.hosted.items import MARK, model_items_text
+from responses_app.hosted.plan import HostedPlan, plan_of
+from responses_app.hosted.run import Composition, HostedRun
+from responses_app.hosted.secrets import secrets_unseal
+from responses_app.hosted.turn import StreamBroken
 from responses_app.items import join_items, output_text
 from responses_app.models import Kind, StoredResponse
 from responses_app.outcomes import Broken, broken_outcome, failed_outcome
@@ -36,14 +42,6 @@ MAX_ANSWER = 2000
 """Characters of the text that the run keeps as its answer; the response has all of it."""
 
 _OWN_EVENTS = frozenset({"response.created", "response.in_progress", "response.queued"})
-
-
-class QuietDialect(ResponsesDialect):
-    """Ends no stream: the next attempt goes on with it."""
-
-    def event(self, error: GatewayError) -> bytes:
-        self.error = error
-        return b""
 
 
 class ResponseEngine:
@@ -63,6 +61,8 @@ class ResponseEngine:
             return await completion_run(leg, attempt)
         try:
             return await _run_attempt(leg, attempt)
+        except StreamBroken as broken:
+            return await broken_outcome(leg, attempt.pk, broken.error)
         except GatewayError as error:
             return failed_outcome(error)
         except Broken:
@@ -71,6 +71,11 @@ class ResponseEngine:
 
 async def _run_attempt(leg: Leg, attempt: Attempt) -> LegOutcome:
     envelope, principal = await database.run(_load, attempt.pk)
+    plan = await plan_of(envelope, principal, checked=True)
+    if plan is not None:
+        return await _run_composed(leg, attempt, envelope, plan, principal)
+    if MARK in (whole := bytes(memoryview(envelope.fields["input"]))):
+        envelope = envelope.with_value("input", model_items_text(whole))
     dialect = QuietDialect()
     request = UpstreamRequest(
         kind="responses",
@@ -87,6 +92,36 @@ async def _run_attempt(leg: Leg, attempt: Attempt) -> LegOutcome:
             return await broken_outcome(leg, attempt.pk, dialect.error)
         if response is None:
             raise Broken
+        await leg.transact(partial(attempt_complete, attempt.pk, response))
+    finally:
+        await events.close()
+    return Finished(output_text(response.get("output") or ())[:MAX_ANSWER])
+
+
+async def _run_composed(
+    leg: Leg, attempt: Attempt, envelope: Envelope, plan: HostedPlan, principal: Principal
+) -> LegOutcome:
+    """Makes an attempt of several turns; calls that an earlier one has made are not made again."""
+    events, response = FencedLog(leg, attempt.stream_id), None
+    given = Composition(
+        envelope=envelope,
+        plan=plan,
+        principal=principal,
+        request_id=f"{leg.run.run_id}.{leg.run.attempt}",
+        kept=attempt.kept,
+        first_index=attempt.first_index,
+        before_call=events.drain,
+    )
+    try:
+        async with aclosing(HostedRun(given).events()) as made:
+            async for event in made:
+                if event["type"] in LAST_TYPES:
+                    response = event["response"]
+                elif event["type"] not in _OWN_EVENTS:
+                    await events.add(event)
+        if response is None:
+            raise Broken
+        await events.drain()
         await leg.transact(partial(attempt_complete, attempt.pk, response))
     finally:
         await events.close()
@@ -131,7 +166,7 @@ def _load(pk: int) -> tuple[Envelope, Principal]:
     history = _history(row)
     whole = compactions_open(join_items([*history, row.input]), row.tenant_id)
     whole = references_resolve(whole, row.tenant_id)
-    envelope = Envelope.open(row.request.encode()).with_changes({"input": whole})
+    envelope = secrets_unseal(Envelope.open(row.request.encode())).with_changes({"input": whole})
     return envelope, caller_of(row)
 
 

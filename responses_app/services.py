@@ -23,6 +23,7 @@ from responses_app.apps import ENGINE
 from responses_app.attempts import response_join
 from responses_app.dialect import ResponsesDialect
 from responses_app.events import ResponseEvent
+from responses_app.hosted.secrets import secrets_seal
 from responses_app.items import excerpt
 from responses_app.models import Conversation, ResponseStatus, StoredResponse
 from responses_app.references import references_add
@@ -94,7 +95,7 @@ def _place_fields(place: ConversationPlace | None) -> dict[str, int]:
 @dataclass(frozen=True, slots=True)
 class BackgroundRequest:
     """A request to run in the background. `envelope` is the provider's, with the whole conversation or without: it is
-    expanded again when a leg starts."""
+    expanded again when a leg starts. The calls that a `composed` one makes are in its stream, which it always has."""
 
     state: StateRequest
     envelope: Envelope
@@ -102,6 +103,7 @@ class BackgroundRequest:
     streamed: bool
     claim: Claim | None = None
     place: ConversationPlace | None = None
+    composed: bool = False
 
 
 def response_start(*, principal: Principal, request: BackgroundRequest) -> StoredResponse:
@@ -175,7 +177,8 @@ def _queued(stamp: Stamp, envelope: Envelope) -> Json:
 def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, response: Json) -> StoredResponse:
     model = request.envelope.model[:MAX_MODEL]
     session = session_create(principal=principal, request=SessionRequest(model=model, engine=ENGINE))
-    stream = log.stream_create(kind="response", tenant_id=principal.tenant_id) if request.streamed else None
+    has_stream = request.streamed or request.composed
+    stream = log.stream_create(kind="response", tenant_id=principal.tenant_id) if has_stream else None
     return StoredResponse.objects.create(
         tenant_id=principal.tenant_id,
         api_key_id=principal.key_id,
@@ -185,7 +188,7 @@ def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, resp
         model=model,
         background=True,
         input=request.own_input,
-        request=request.envelope.with_changes({"input": None, "stream": b"true"}).raw.decode(),
+        request=secrets_seal(request.envelope.with_changes({"input": None, "stream": b"true"})).raw.decode(),
         body=body_text(response),
         end_user=request.state.end_user,
         session=session,

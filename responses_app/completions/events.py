@@ -92,7 +92,8 @@ def _text_of(chunk: Json) -> tuple[tuple[Any, ...], Json, str] | None:
     choices = chunk.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or chunk.get("usage") or not isinstance(choices[0], dict):
         return None
-    choice, delta = choices[0], choices[0].get("delta")
+    choice: Json = choices[0]
+    delta: Any = choice.get("delta")
     if choice.get("finish_reason") or choice.get("logprobs") or not isinstance(delta, dict):
         return None
     name = next((key for key in ("content", "reasoning_content") if isinstance(delta.get(key), str)), None)
@@ -102,7 +103,7 @@ def _text_of(chunk: Json) -> tuple[tuple[Any, ...], Json, str] | None:
 
 
 def _block_text(event: Json) -> tuple[tuple[Any, ...], Json, str] | None:
-    delta = event.get("delta")
+    delta: Any = event.get("delta")
     name = _BLOCK_TEXTS.get(str(delta.get("type"))) if isinstance(delta, dict) else None
     if name is None or not isinstance(delta.get(name), str) or len(delta) != 2:
         return None
