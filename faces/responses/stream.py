@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
-from edge_app.sse.consumer import EventView, OpenStream, stream_chunks
+from edge_app.sse.consumer import EventView, OpenStream
 from edge_app.sse.frames import HEARTBEAT_COMMENT
-from edge_app.sse.writer import write_stream
+from edge_app.sse.sending import send_stream
 from events_app.batches import StoredEvent
-from events_app.follower import Follower
 from events_app.generations import Position
-from events_app.hub import HUB
 from events_app.models import Stream
 from events_app.positions import Dropped, position
 from faces.responses.http import Exchange
@@ -62,12 +60,7 @@ class ResponseView(EventView):
 async def send_events(exchange: Exchange, row: StoredResponse, starting_after: int) -> None:
     """Sends the events behind `starting_after`, until the response's end or the client's. The caller counts the stream
     (`FOLLOWERS.track`), before it starts what the stream is of."""
-    opened = await database.run(_open, row, starting_after)
-    generations = opened.here.generations
-    async with Follower(opened.stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
-        exchange.started = True
-        chunks = stream_chunks(follower, opened, exchange.principal, INFERENCE)
-        await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers)
+    await send_stream(exchange, await database.run(_open, row, starting_after), INFERENCE)
 
 
 def _open(row: StoredResponse, starting_after: int) -> OpenStream:

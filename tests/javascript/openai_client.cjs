@@ -54,6 +54,17 @@ async function main() {
   const slow = await client.responses.create({ model: "plain:slow:1000:50", input: "Hi", background: true });
   seen.cancelled = (await client.responses.cancel(slow.id)).status;
 
+  const headers = { "x-gateway-background": "true" };
+  const hello = { model: "plain:hello", messages: [{ role: "user", content: "Hi" }] };
+  const queued = await client.chat.completions.create(hello, { headers });
+  seen.queued = [queued.id.slice(0, 5), queued.choices.length];
+  let chatFinal = queued;
+  while (!chatFinal.choices.length) chatFinal = await client.chat.completions.retrieve(queued.id);
+  seen.backgroundChat = chatFinal.choices[0].message.content;
+  const backgroundStream = await client.chat.completions.create({ ...hello, stream: true }, { headers });
+  seen.backgroundStream = "";
+  for await (const chunk of backgroundStream) seen.backgroundStream += chunk.choices[0]?.delta?.content ?? "";
+
   const aborted = await client.responses.create({ model: "plain:slow:5:1000", input: "Hi", stream: true });
   for await (const event of aborted) if (event.type === "response.output_text.delta") break;
   seen.aborted = true;

@@ -59,6 +59,9 @@ async def test_openais_javascript_client_runs_over_a_provider_of_chat(
         "items": 1,
         "background": "Then I answer.",
         "cancelled": "cancelled",
+        "queued": ["resp_", 0],
+        "backgroundChat": "Hello, world.",
+        "backgroundStream": "Hello, world.",
         "aborted": True,
         "error": [502, "PROVIDER_ERROR"],
     }
@@ -73,6 +76,9 @@ def test_anthropics_javascript_client_runs_over_a_provider_of_chat(gateway: Serv
         "calls": [0, 1],
         "answered": "Tools said: r0 | r1",
         "image": "text,image_url",
+        "queued": ["resp_", 0],
+        "background": "Hello, world.",
+        "backgroundStream": "Hello, world.",
         "broken": "raised",
         "error": 502,
     }
