@@ -5,6 +5,8 @@ from __future__ import annotations
 from core_app.errors import BadRequest
 from edge_app.http.exchange import Endpoint
 from faces.inference.http import Exchange
+from faces.inference.threads import is_stateful, message_create
+from inference_app.conversion.fields import THREAD
 from inference_app.converters import CONVERTERS
 from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import (
@@ -28,6 +30,9 @@ def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
         exchange.headers += await take_token(exchange.principal, kind)
         envelope = await open_envelope(await exchange.read_body())
         _required_check(kind, envelope)
+        if kind == "messages" and is_stateful(envelope):
+            await message_create(exchange, envelope)
+            return
         await relay_body(kind, exchange, envelope)
 
     return endpoint
@@ -41,6 +46,9 @@ def _required_check(kind: RequestKind, envelope: Envelope) -> None:
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
         raise BadRequest("'max_tokens' is required and must be a number of tokens.", field="max_tokens")
     messages = envelope.fields.get("messages")
+    if THREAD in envelope.fields and envelope.value_of(THREAD) is not None:
+        # One that continues an answer which its provider has paused says nothing.
+        return
     if messages is None or bytes(memoryview(messages)[:MAX_EMPTY]).translate(None, b" \t\r\n") in (b"[]", b"null"):
         raise BadRequest("'messages' is required and must have at least one message.", field="messages")
 
