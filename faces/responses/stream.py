@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
@@ -20,7 +20,7 @@ from inference_app.errors import ResponseNotFound
 from responses_app.events import LAST_TYPES, event_type, offset_after, sequence_number
 from responses_app.models import StoredResponse
 from responses_app.wire import response_to_wire
-from tenants_app.principal import INFERENCE
+from tenants_app.principal import INFERENCE, Principal
 
 
 class ResponseView(EventView):
@@ -63,11 +63,22 @@ async def send_events(exchange: Exchange, row: StoredResponse, starting_after: i
     """Sends the events behind `starting_after`, until the response's end or the client's. The caller counts the stream
     (`FOLLOWERS.track`), before it starts what the stream is of."""
     opened = await database.run(_open, row, starting_after)
-    generations = opened.here.generations
-    async with Follower(opened.stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
+    async with _follow(opened) as follower:
         exchange.started = True
         chunks = stream_chunks(follower, opened, exchange.principal, INFERENCE)
         await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers)
+
+
+async def read_events(principal: Principal, row: StoredResponse) -> AsyncIterator[bytes]:
+    """Yields all events of a response, as its stream has them, until its end. The caller counts the stream."""
+    opened = await database.run(_open, row, -1)
+    async with _follow(opened) as follower:
+        async for chunk in stream_chunks(follower, opened, principal, INFERENCE):
+            yield chunk
+
+
+def _follow(opened: OpenStream) -> Follower:
+    return Follower(opened.stream_id, after=opened.start, generations=opened.here.generations, hub=HUB)
 
 
 def _open(row: StoredResponse, starting_after: int) -> OpenStream:
