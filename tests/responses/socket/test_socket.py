@@ -293,3 +293,35 @@ async def test_a_stop_lets_present_responses_end(dial: Connect, settings: Any) -
         gate.set()
         assert text_of((await busy.event("response.completed"))["response"]) == "Hello"
         assert await busy.closed() == 1012
+
+
+async def test_another_tenants_responses_are_unknown_on_a_socket(
+    dial: Connect, api: Client, stranger: Caller, settings: Any
+) -> None:
+    gate = asyncio.Event()
+    async with (
+        scripted(settings, streamed("A"), streamed("He", "llo", gate=gate)),
+        dial() as mine,
+        dial(stranger) as theirs,
+    ):
+        ended = (await mine.response())["id"]
+        await mine.create()
+        running = (await mine.event("response.created"))["response"]["id"]
+        for response_id in (ended, "resp_unknown"):
+            await theirs.create(previous_response_id=response_id)
+            assert (await theirs.event())["error"]["code"] == "previous_response_not_found"
+        await theirs.steer(running)
+        assert (await theirs.event())["error"]["code"] == "response_not_found"
+        gate.set()
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(dial: Connect, settings: Any) -> None:
+    settings.GATEWAY_SLOW_FOLLOWER_SECONDS = 0.2
+    pieces = [sse({**STREAM["responses"][3], "delta": "x" * 100_000}) for _ in range(400)]
+    reply = Reply(pieces=[sse(*STREAM["responses"][:3]), *pieces, sse(*STREAM["responses"][4:])], headers=SSE)
+    async with scripted(settings, reply), dial(max_queue=1, open_timeout=60) as socket:
+        await socket.create(model="r:m")
+        await eventually(lambda: SOCKETS.count == 1)
+        # The transport's buffers fill up, and the rest is never sent.
+        await eventually(lambda: SOCKETS.count == 0)
+    assert (await StoredResponse.objects.aget()).status == "cancelled"

@@ -13,6 +13,7 @@ from responses_app import request
 from responses_app.models import MessageThread, ThreadTurn
 from tenants_app.models import Tenant
 from tenants_app.services import tenant_update
+from tests.api.contract import Contract
 from tests.conftest import Caller
 from tests.faces.inference.scripted import DROP, SSE, STREAM, WHOLE, Reply, body, chunk, scripted, sse
 from tests.gateway_harness import Client
@@ -157,6 +158,18 @@ async def test_unknown_and_foreign_answers_are_alike(api: Client, stranger_api: 
     assert theirs.body.replace(first["id"].encode(), b"msg_x") == unknown.body.replace(
         unknown.headers.get("request-id", "-").encode(), theirs.headers.get("request-id", "-").encode()
     )
+
+
+async def test_refusals_are_as_documented(api: Client, settings: Any) -> None:
+    contract = Contract()
+    async with scripted(settings, whole("A")):
+        first = await api.post(URL, asked("One"))
+        await ask(api, "Two", after(first.json))
+        answers = [first, await api.post(URL, asked("On", after(first.json)))]
+        answers.append(await api.post(URL, asked("On", after({"id": "msg_x"}))))
+    assert [answer.status for answer in answers] == [200, 400, 404]
+    for answer in answers:
+        contract.check("POST", URL, answer)
 
 
 @pytest.mark.parametrize(
