@@ -7,6 +7,7 @@ clients of OpenAI and Anthropic.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from core_app.errors import BadRequest, GatewayError, NotFound, QuotaExceeded, RateLimited, Unavailable, UpstreamError
 from tenants_app.limits import RateLimit
@@ -89,9 +90,15 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
-class UnsupportedFields(UnsupportedParameter):
-    """Fields of a vendor's API that need a state which no provider of the model holds. Anthropic's clients read
-    `details` and send the whole conversation."""
+class WithDetails(GatewayError):
+    """An error on whose `details` Anthropic's clients act."""
+
+    details: Mapping[str, object]
+
+
+class UnsupportedFields(WithDetails, UnsupportedParameter):
+    """Fields of a vendor's API that need a state which is not held here. Anthropic's clients then send the whole
+    conversation."""
 
     def __init__(self, message: str, *, error_code: str, unsupported: tuple[str, ...]) -> None:
         super().__init__(message, field=unsupported[0])

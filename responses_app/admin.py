@@ -20,10 +20,13 @@ from core_app.errors import Conflict
 from responses_app.conversations import conversations_remove
 from responses_app.models import Conversation, ConversationItem, ResponseStatus, StoredResponse
 from responses_app.services import responses_remove
+from responses_app.threads.admin import MessageThreadAdmin
 from sessions_app.selectors import runs_unfinished
 from sessions_app.services.session import session_stop_runs
 from tenants_app.principal import ADMIN, INFERENCE, OPERATOR
 from tenants_app.services import audit_record
+
+__all__ = ["ConversationAdmin", "MessageThreadAdmin", "StoredResponseAdmin"]
 
 _SHOWN = 20_000
 """Characters of a JSON text on a page."""
@@ -175,4 +178,6 @@ def _laid_out(text: str) -> SafeString:
     return format_html("<pre>{}</pre>", shown)
 
 
-SITE.section_add(Section("Responses", rank=3, entries={"StoredResponse": "Responses", "Conversation": None}))
+SITE.section_add(
+    Section("Responses", rank=3, entries={"StoredResponse": "Responses", "Conversation": None, "MessageThread": None})
+)

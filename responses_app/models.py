@@ -5,6 +5,18 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from responses_app.threads.models import MessageThread, ThreadTurn
+
+__all__ = [
+    "Conversation",
+    "ConversationItem",
+    "MessageThread",
+    "ResponseItem",
+    "ResponseStatus",
+    "StoredResponse",
+    "ThreadTurn",
+]
+
 
 class ResponseStatus(models.TextChoices):
     """The states of a response: queued → in_progress → completed | incomplete | failed | cancelled."""

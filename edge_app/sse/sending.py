@@ -16,8 +16,12 @@ D = TypeVar("D")
 async def send_stream(exchange: Exchange[D], opened: OpenStream, required_scope: str, *, status: int = 200) -> None:
     """Sends the events of a stream until its end or the client's. The caller counts it (`FOLLOWERS.track`), before it
     starts what the stream is of."""
-    generations = opened.here.generations
-    async with Follower(opened.stream_id, after=opened.start, generations=generations, hub=HUB) as follower:
+    async with follow(opened) as follower:
         exchange.started = True
         chunks = stream_chunks(follower, opened, exchange.principal, required_scope)
         await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers, status=status)
+
+
+def follow(opened: OpenStream) -> Follower:
+    """Returns the follower of an opened stream."""
+    return Follower(opened.stream_id, after=opened.start, generations=opened.here.generations, hub=HUB)

@@ -15,16 +15,18 @@ from inference_app.errors import ModelNotFound, NoProvider
 from inference_app.relay import Envelope, open_envelope, take_token
 from inference_app.relay.large_bodies import run_for_size
 from inference_app.relay.targets import TARGETS
+from responses_app.threads.preparation import messages_prepare
 
 
 async def count_tokens(exchange: Exchange) -> None:
     """Sends the count of a provider or the gateway's estimate; raises the same errors as messages for that model."""
     exchange.headers += await take_token(exchange.principal, "count_tokens")
     envelope = await open_envelope(await exchange.read_body())
-    if _is_counted(exchange, envelope):
-        await relay_body("count_tokens", exchange, envelope)
-        return
+    # The client has the whole conversation, and a count of its end would be of no use.
     thread_check(envelope.value_of(THREAD))
+    if _is_counted(exchange, envelope):
+        await relay_body("count_tokens", exchange, messages_prepare(envelope, None, None))
+        return
     estimate = await run_for_size(envelope.size, estimate_body_tokens, envelope.raw)
     await exchange.send_json(200, {"input_tokens": estimate}, [(b"x-gateway-estimated", b"true")])
 

@@ -39,9 +39,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
         "/v1/embeddings": {
             "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
         },
-        "/v1/messages": {
-            "post": with_background(relayed_operation("createMessage", "Create a message", _MESSAGES, ANTHROPIC))
-        },
+        "/v1/messages": {"post": with_background(_create_message())},
         **background_paths(),
         "/v1/messages/count_tokens": {"post": _count_tokens()},
         "/v1/models": {"get": _models()},
@@ -56,7 +54,12 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
-    anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
+    details = {"error_code": {"type": "string"}, "unsupported": {"type": "array", "items": {"type": "string"}}}
+    anthropic = {
+        "message": {"type": "string"},
+        "type": {"type": "string"},
+        "details": object_schema(details, ("error_code",)),
+    }
     model = {
         "id": {"type": "string"},
         "object": {"const": "model"},
@@ -69,7 +72,7 @@ def schemas() -> Mapping[str, Schema]:
     claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at", "lifecycle")}
     return {
         OPENAI: openai_error(),
-        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic)}),
+        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic, ("message", "type"))}),
         "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
         "AnthropicModel": object_schema(claude),
     }
@@ -78,12 +81,29 @@ def schemas() -> Mapping[str, Schema]:
 _PROBES: Schema = {"type": "array", "items": ANYTHING}
 _CHAT: Schema = {"model": MODEL, "messages": {"type": "array", "items": ANYTHING}, "stream": STREAM}
 _EMBEDDINGS: Schema = {"model": MODEL, "input": {}}
+_THREAD: Schema = {
+    "type": ["object", "null"],
+    "properties": {"type": {"enum": ["create", "continue"]}, "previous_message_id": {"type": "string"}},
+    "description": "Keep the conversation under the answer's id, or continue one with new messages alone.",
+}
+_COMPACTION: Schema = {
+    "type": ["object", "null"],
+    "properties": {"type": {"const": "summarize"}, "instructions": {"type": ["string", "null"]}},
+    "description": "Answer with a summary of the conversation, which later requests send in its place.",
+}
 _MESSAGES: Schema = {
     "model": MODEL,
     "max_tokens": {"type": "integer", "minimum": 1},
     "messages": {"type": "array", "items": ANYTHING},
     "stream": STREAM,
 }
+
+
+def _create_message() -> Schema:
+    described = relayed_operation("createMessage", "Create a message", _MESSAGES, ANTHROPIC)
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+    schema["properties"] = {**schema["properties"], "thread": _THREAD, "compaction": _COMPACTION}
+    return described
 
 
 def _count_tokens() -> Schema:

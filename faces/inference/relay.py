@@ -8,6 +8,8 @@ from core_app.errors import BadRequest
 from edge_app.http.exchange import Endpoint
 from faces.inference.background import completion_create, is_background
 from faces.inference.http import Exchange
+from faces.inference.threads import is_stateful, message_create
+from inference_app.conversion.fields import THREAD
 from inference_app.converters import CONVERTERS
 from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import (
@@ -37,10 +39,18 @@ def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
         envelope = await open_envelope(body)
         _required_check(kind, envelope)
         if kind in _IN_BACKGROUND and is_background(exchange.scope):
+            if kind == "messages" and is_stateful(envelope):
+                raise BadRequest(
+                    "'thread' and 'compaction' are not served in the background: send the history whole.",
+                    field="thread",
+                )
             await completion_create(_IN_BACKGROUND[kind], exchange, body, envelope)
             return
         # One copy less while the provider is asked, where the envelope has another.
         del body
+        if kind == "messages" and is_stateful(envelope):
+            await message_create(exchange, envelope)
+            return
         await relay_body(kind, exchange, envelope)
 
     return endpoint
@@ -54,6 +64,9 @@ def _required_check(kind: RequestKind, envelope: Envelope) -> None:
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
         raise BadRequest("'max_tokens' is required and must be a number of tokens.", field="max_tokens")
     messages = envelope.fields.get("messages")
+    if THREAD in envelope.fields and envelope.value_of(THREAD) is not None:
+        # One that continues an answer which its provider has paused says nothing.
+        return
     if messages is None or bytes(memoryview(messages)[:MAX_EMPTY]).translate(None, b" \t\r\n") in (b"[]", b"null"):
         raise BadRequest("'messages' is required and must have at least one message.", field="messages")
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from edge_app.face import Face, Route
+from edge_app.face import Face, Route, SocketCodes
+from edge_app.key_changes import KEY_CHANGES
+from events_app.signals import SIGNALS
 from faces.responses.http import render_error
 from faces.responses.routes import RESPONSES_PATH, RESPONSES_PATHS, STORED_PATH
+from faces.responses.socket.close_codes import ResponsesClose
+from faces.responses.socket.consumer import ResponsesSocket
+from faces.responses.socket.open_connections import RESPONSE_SOCKETS
 
 
 def body_limit(path: str) -> int:
@@ -27,6 +32,11 @@ FACE = Face(
             templates=("/v1/responses", "/v1/responses/compact"),
         ),
         Route(
+            path="v1/responses",
+            application=ResponsesSocket.as_asgi(),
+            protocol="websocket",
+        ),
+        Route(
             path=STORED_PATH,
             application=RESPONSES_PATHS,
             templates=(
@@ -43,5 +53,8 @@ FACE = Face(
     ),
     error_body=render_error,
     body_limit=body_limit,
+    close_codes=SocketCodes(failed=ResponsesClose.FAILED),
+    # Later parts are drained before these.
+    parts=(SIGNALS, KEY_CHANGES, RESPONSE_SOCKETS),
     openapi="faces.responses.openapi.DOCUMENT",
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from core_app import database, jsontext
 from core_app.errors import BadRequest
-from edge_app.sse.consumer import EventView, OpenStream
+from edge_app.sse.consumer import EventView, OpenStream, stream_chunks
 from edge_app.sse.frames import HEARTBEAT_COMMENT
-from edge_app.sse.sending import send_stream
+from edge_app.sse.sending import follow, send_stream
 from events_app.batches import StoredEvent
 from events_app.generations import Position
 from events_app.models import Stream
@@ -18,7 +18,7 @@ from inference_app.errors import ResponseNotFound
 from responses_app.events import LAST_TYPES, event_type, offset_after, sequence_number
 from responses_app.models import StoredResponse
 from responses_app.wire import response_to_wire
-from tenants_app.principal import INFERENCE
+from tenants_app.principal import INFERENCE, Principal
 
 
 class ResponseView(EventView):
@@ -61,6 +61,14 @@ async def send_events(exchange: Exchange, row: StoredResponse, starting_after: i
     """Sends the events behind `starting_after`, until the response's end or the client's. The caller counts the stream
     (`FOLLOWERS.track`), before it starts what the stream is of."""
     await send_stream(exchange, await database.run(_open, row, starting_after), INFERENCE)
+
+
+async def read_events(principal: Principal, row: StoredResponse) -> AsyncIterator[bytes]:
+    """Yields all events of a response, as its stream has them, until its end. The caller counts the stream."""
+    opened = await database.run(_open, row, -1)
+    async with follow(opened) as follower:
+        async for chunk in stream_chunks(follower, opened, principal, INFERENCE):
+            yield chunk
 
 
 def _open(row: StoredResponse, starting_after: int) -> OpenStream:

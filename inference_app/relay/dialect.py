@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from core_app.errors import GatewayError
 from core_app.header_pairs import HeaderPairs
 from core_app.jsontext import encode
-from inference_app.errors import PathRateLimited, ProviderFailed, ProviderRefusal, UnsupportedFields
+from inference_app.errors import PathRateLimited, ProviderFailed, ProviderRefusal, WithDetails
 
 _CODES = {
     "unauthorized": "invalid_api_key",
@@ -92,7 +92,7 @@ class Anthropic:
     def body(self, error: GatewayError) -> Mapping[str, Any]:
         kind = self._provider_type(error) or self._types.get(type_status(error))
         kind = kind or _fallback(error.status, "api_error")
-        details = {"details": error.details} if isinstance(error, UnsupportedFields) else {}
+        details = {"details": error.details} if isinstance(error, WithDetails) else {}
         return {"type": "error", "error": {"type": kind, "message": error.message, **details}}
 
     def _provider_type(self, error: GatewayError) -> str | None:

@@ -44,6 +44,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "tests/security/test_routes.py::test_another_tenants_ids_are_answered_like_unknown_ones",
         "tests/sessions/test_access.py::test_a_stranger_is_answered_as_if_the_session_did_not_exist",
         "tests/webhooks/test_endpoints.py::test_others_cannot_reach_a_webhook",
+        "tests/responses/threads/test_threads.py::test_unknown_and_foreign_answers_are_alike",
     ],
     "foreign ids in a session of one's own": [
         "tests/security/test_routes.py::test_a_foreign_id_inside_what_is_ones_own_is_unknown",
@@ -53,7 +54,16 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "tests/sessions/test_access.py::test_a_stranger_sees_nothing_in_lists",
         "tests/tenants/test_idempotency.py::test_a_tenant_has_so_many_stored_responses_and_keeps_those_it_has",
     ],
-    "sockets of another tenant": ["tests/faces/native/test_protocol.py::test_an_upgrade_is_refused_as_an_http_answer"],
+    "sockets of another tenant": [
+        "tests/faces/native/test_protocol.py::test_an_upgrade_is_refused_as_an_http_answer",
+        "tests/responses/socket/test_socket.py::test_another_tenants_responses_are_unknown_on_a_socket",
+    ],
+    "sockets with many streams, large frames and slow readers": [
+        "tests/responses/socket/test_socket.py::test_lanes_and_waiting_requests_have_a_limit",
+        "tests/responses/socket/test_socket.py::test_a_frame_that_is_too_large_closes_the_socket",
+        "tests/responses/socket/test_socket.py::test_a_client_that_reads_nothing_is_cut_off",
+        "tests/responses/socket/test_socket.py::test_a_revoked_key_ends_the_socket_and_what_it_asked_for",
+    ],
     "stream tokens elsewhere, and for writing": [
         "tests/faces/native/test_stream_tokens.py::test_a_token_opens_nothing_but_its_sessions_stream",
         "tests/faces/native/test_stream_tokens.py::test_a_socket_with_a_token_may_ping_and_nothing_else",

@@ -19,7 +19,7 @@ from core_app import jsontext
 from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import RoutingRule, Space, Task
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
-from responses_app.models import Conversation, StoredResponse
+from responses_app.models import Conversation, MessageThread, StoredResponse, ThreadTurn
 from sessions_app.models import AgentSession
 from tenants_app.models import Device, Tenant, User
 from tenants_app.principal import TENANT_SCOPES
@@ -71,6 +71,12 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
     talk = Conversation.objects.create(tenant=tenant, public_id=SECRET, metadata=jsontext.encode_text({"a": SECRET}))
     StoredResponse.objects.create(
         tenant=tenant, public_id=SECRET, model=SECRET, input="[]", body="{}", conversation=talk, end_user=SECRET
+    )
+    thread = MessageThread.objects.create(
+        tenant=tenant, public_id=SECRET, context=jsontext.encode_text({"system": f'"{SECRET}"'}), end_user=SECRET
+    )
+    ThreadTurn.objects.create(
+        tenant=tenant, thread=thread, number=1, public_id=SECRET, model=SECRET, messages="[]", reply="[]", body="{}"
     )
     RoutingRule.objects.create(tenant=tenant, name=SECRET, keywords=[SECRET], agents=[SECRET])
     return waiting

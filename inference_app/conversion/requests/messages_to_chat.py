@@ -24,6 +24,7 @@ from inference_app.conversion.requests.content import (
 )
 from inference_app.conversion.requests.reasoning import add_reasoning, requires_reasoning
 from inference_app.conversion.requests.state import BLOCKS
+from inference_app.conversion.requests.summaries import show_summary
 from inference_app.conversion.requests.token_limit import token_limit
 from inference_app.conversion.sealed_reasoning import open_token
 from inference_app.conversion.tool_names import Origin, ToolNames
@@ -31,6 +32,7 @@ from inference_app.conversion.validation import (
     Json,
     field_error,
     iter_objects,
+    optional_array,
     optional_object,
     pick_fields,
     require_nonempty,
@@ -69,7 +71,7 @@ def messages_to_chat(body: Json, names: ToolNames) -> tuple[Json, tuple[str, ...
     system = _system_text(body.get("system"))
     messages: list[Json] = [{"role": "system", "content": system}] if system else []
     thinking = requires_reasoning(body.get("model"))
-    for path, message in iter_objects(body.get("messages"), "messages"):
+    for path, message in iter_objects(show_summary(optional_array(body.get("messages"), "messages")), "messages"):
         messages += _messages(path, message, names, thinking=thinking)
     chat: Json = {"model": body.get("model"), "messages": order_tool_results(messages)}
     if body.get("max_tokens") is not None:

@@ -13,13 +13,13 @@ SAID = [{"role": "user", "content": "what is my name?"}]
 THREAD = {"type": "continue", "previous_message_id": "msg_x"}
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("model", ["second:hello", "messages:hello"])
 @pytest.mark.parametrize("thread", [THREAD, {"type": "create"}])
-async def test_a_thread_is_refused_so_that_clients_send_the_conversation(
-    relay: RelayClient, upstream: Upstream, path: str, thread: Any
+async def test_a_thread_is_not_counted_so_that_clients_send_the_conversation(
+    relay: RelayClient, upstream: Upstream, model: str, thread: Any
 ) -> None:
-    body = {"model": "second:hello", "max_tokens": 50, "messages": SAID, "thread": thread}
-    heard = await relay.post(path, body)
+    body = {"model": model, "max_tokens": 50, "messages": SAID, "thread": thread}
+    heard = await relay.post("/v1/messages/count_tokens", body)
     assert heard.status == 400
     assert heard.json["error"]["type"] == "invalid_request_error"
     expected = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
