@@ -8,7 +8,7 @@ from core_app.online_migrations import OnlineMigration
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('sessions_app', '0020_run_by_end_user'),
+        ('sessions_app', '0022_run_by_end_user'),
     ]
 
     operations = [

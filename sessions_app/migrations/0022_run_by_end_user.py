@@ -10,7 +10,7 @@ class Migration(OnlineMigration):
     atomic = False
 
     dependencies = [
-        ('sessions_app', '0019_jobs_without_notify'),
+        ('sessions_app', '0021_message_of_system'),
     ]
 
     operations = [
