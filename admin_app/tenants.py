@@ -29,7 +29,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from tenants_app.models import ApiKey, Tenant, User
 from tenants_app.principal import ADMIN, SCOPES
-from tenants_app.selectors.keys import KEY_STATES, keys_in_state
+from tenants_app.selectors.api_key import KEY_STATES, keys_in_state
 from tenants_app.services import (
     IssuedKey,
     api_key_issue,

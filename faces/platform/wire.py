@@ -7,13 +7,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from core_app.clock import iso_ms, now
+from core_app.clock import iso_ms
 from core_app.errors import NotFound
 from inference_app.models import Budget, Price
 from inference_app.operator.providers_in_force import ProviderInForce
 from tenants_app.models import ApiKey, AuditEntry, Tenant, User
+from tenants_app.selectors.api_key import api_key_id, api_key_to_wire
 
-_KEY, _BUDGET = "key_", "bud_"
+_BUDGET = "bud_"
 _MAX_DIGITS = 18
 
 
@@ -27,43 +28,16 @@ def tenant_to_wire(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def key_id(key_pk: int) -> str:
-    """Returns the id of a key on the wire; it stays when the secret and its prefix are rotated."""
-    return f"{_KEY}{key_pk}"
-
-
-def key_pk_of(text: str) -> int:
-    """Returns the row that an id names; raises NotFound for a text that is no id."""
-    return _pk_of(text, _KEY, "key")
-
-
 def budget_pk_of(text: str) -> int:
     """Returns the row that an id names; raises NotFound for a text that is no id."""
-    return _pk_of(text, _BUDGET, "budget")
+    digits = text.removeprefix(_BUDGET)
+    if not text.startswith(_BUDGET) or not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
+        raise NotFound("There is no budget with that id.")
+    return int(digits)
 
 
 def key_to_wire(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": key_id(key.pk),
-        "tenant": key.tenant.slug,
-        "name": key.name,
-        "prefix": key.prefix,
-        "state": key_state(key),
-        "scopes": key.scopes,
-        "rpm": key.rpm,
-        "seeded": key.seeded,
-        "createdAt": iso_ms(key.created_at),
-        "expiresAt": _moment(key.expires_at),
-        "revokedAt": _moment(key.revoked_at),
-        "lastUsedAt": _moment(key.last_used_at),
-    }
-
-
-def key_state(key: ApiKey) -> str:
-    """Returns `active`, `expired` or `revoked`."""
-    if key.revoked_at is not None:
-        return "revoked"
-    return "active" if key.is_good(now()) else "expired"
+    return {**api_key_to_wire(key), "tenant": key.tenant.slug}
 
 
 def user_to_wire(user: User) -> dict[str, Any]:
@@ -118,7 +92,7 @@ def budget_to_wire(budget: Budget) -> dict[str, Any]:
     return {
         "id": f"{_BUDGET}{budget.pk}",
         "tenant": budget.tenant.slug,
-        "key": None if budget.api_key_id is None else key_id(budget.api_key_id),
+        "key": None if budget.api_key_id is None else api_key_id(budget.api_key_id),
         "model": budget.model or None,
         "period": budget.period,
         "tokens": budget.tokens,
@@ -141,13 +115,6 @@ def _shown_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an entry without the values of its headers, which may be credentials."""
     headers = entry.get("headers")
     return {**entry, "headers": dict.fromkeys(headers, "…")} if isinstance(headers, dict) else dict(entry)
-
-
-def _pk_of(text: str, prefix: str, noun: str) -> int:
-    digits = text.removeprefix(prefix)
-    if not text.startswith(prefix) or not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
-        raise NotFound(f"There is no {noun} with that id.")
-    return int(digits)
 
 
 def _moment(value: datetime | None) -> str | None:

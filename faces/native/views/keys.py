@@ -14,7 +14,7 @@ from edge_app.rest.viewsets import GatewayViewSet, idempotent
 from faces.native.serializers import KeyCreateSerializer
 from tenants_app.models import Tenant
 from tenants_app.principal import ADMIN
-from tenants_app.selectors.api_key import api_key_get, api_key_to_wire, api_keys_page
+from tenants_app.selectors.api_key import api_key_get, api_key_id, api_key_to_wire, api_keys_page
 from tenants_app.services import IssuedKey, api_key_issue, api_key_revoke, api_key_rotate
 
 
@@ -41,7 +41,7 @@ class KeyViewSet(GatewayViewSet):
                 expires_at=data.get("expiresAt"),
                 by=self.principal,
             )
-            location = {"Location": f"/v1/keys/{issued.key.pk}"}
+            location = {"Location": f"/v1/keys/{api_key_id(issued.key.pk)}"}
             return self.store_response(Response(_issued_to_wire(issued), status=201, headers=location | _NO_STORE))
 
     def retrieve(self, request: Request, key_id: str) -> Response:

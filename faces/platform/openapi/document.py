@@ -20,7 +20,7 @@ from faces.platform.views.prices import PriceViewSet
 from faces.platform.views.providers import ProviderViewSet
 from faces.platform.views.tenants import ERASE_SECONDS, TenantViewSet
 from faces.platform.views.users import UserViewSet
-from tenants_app.selectors.keys import KEY_STATES
+from tenants_app.selectors.api_key import KEY_STATES
 
 TAG = "Platform"
 PUT = (400, 415)

@@ -11,7 +11,7 @@ from inference_app.models import Budget
 from inference_app.operator.providers_in_force import SOURCES
 from inference_app.providers.health import STATES
 from tenants_app.principal import SCOPES
-from tenants_app.selectors.keys import KEY_STATES
+from tenants_app.selectors.api_key import KEY_STATES
 from tenants_app.tenant_settings import TENANT_SETTINGS
 
 _TYPES = {bool: "boolean", int: "integer", str: "string", dict: "object"}

@@ -10,10 +10,11 @@ from rest_framework.response import Response
 from core_app.errors import BadRequest, NotFound
 from faces.platform.serializers import BudgetPutSerializer
 from faces.platform.views.base import PlatformViewSet, tenant_get, tenant_of_body
-from faces.platform.wire import budget_pk_of, budget_to_wire, key_pk_of
+from faces.platform.wire import budget_pk_of, budget_to_wire
 from inference_app.models import Budget
 from inference_app.operator.services import budget_set, row_remove
 from tenants_app.models import ApiKey, Tenant
+from tenants_app.selectors.api_key import api_key_pk
 
 
 class BudgetViewSet(PlatformViewSet):
@@ -60,7 +61,7 @@ def _key_of_body(tenant: Tenant, text: Any) -> ApiKey | None:
     if not text:
         return None
     try:
-        found = ApiKey.objects.filter(tenant=tenant, pk=key_pk_of(text)).first()
+        found = ApiKey.objects.filter(tenant=tenant, pk=api_key_pk(text)).first()
     except NotFound:
         found = None
     if found is None:

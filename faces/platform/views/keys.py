@@ -14,9 +14,9 @@ from core_app.errors import NotFound
 from edge_app.rest.viewsets import idempotent
 from faces.platform.serializers import KeyCreateSerializer, KeyPatchSerializer
 from faces.platform.views.base import PlatformViewSet, changed, tenant_get
-from faces.platform.wire import key_id, key_pk_of, key_to_wire
+from faces.platform.wire import key_to_wire
 from tenants_app.models import ApiKey
-from tenants_app.selectors.keys import KEY_STATES, keys_in_state
+from tenants_app.selectors.api_key import KEY_STATES, api_key_id, api_key_pk, keys_in_state
 from tenants_app.services import IssuedKey, api_key_issue, api_key_revoke, api_key_rotate, api_key_update
 
 
@@ -41,7 +41,7 @@ class KeyViewSet(PlatformViewSet):
         data = self.parse_body(KeyCreateSerializer).validated_data
         with self.work_transaction():
             issued = api_key_issue(tenant=owner, actor=self.actor, **data)
-            location = f"/v1/platform/tenants/{owner.slug}/keys/{key_id(issued.key.pk)}"
+            location = f"/v1/platform/tenants/{owner.slug}/keys/{api_key_id(issued.key.pk)}"
             return self.store_response(Response(_issued(issued), status=201, headers={"Location": location}))
 
     def retrieve(self, request: Request, tenant: str, key_id: str) -> Response:
@@ -71,7 +71,7 @@ class KeyViewSet(PlatformViewSet):
 
 
 def _key_get(slug: str, text: str, *, lock: bool = False) -> ApiKey:
-    rows = ApiKey.objects.select_related("tenant").filter(tenant=tenant_get(slug), pk=key_pk_of(text))
+    rows = ApiKey.objects.select_related("tenant").filter(tenant=tenant_get(slug), pk=api_key_pk(text))
     found = (rows.select_for_update(of=("self",)) if lock else rows).first()
     if found is None:
         raise NotFound("There is no key with that id.")

@@ -109,10 +109,10 @@ async def test_keys_of_another_tenant_are_like_unknown_ones(
 ) -> None:
     made = (await admin.post("/v1/keys", NEW)).json["id"]
     foreign = gateway.client(stranger)
-    for key_id in (made, "999999999", "x", "1" * 40):
+    for key_id in (made, "key_999999999", "999999999", "x", "key_" + "1" * 40):
         for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/rotate")):
             answer = await foreign.ask(method, f"/v1/keys/{key_id}{path}")
-            assert (answer.error, answer.json["message"]) == ((404, "not_found"), "There is no such key.")
+            assert (answer.error, answer.json["message"]) == ((404, "not_found"), "There is no key with that id.")
     assert made not in [key["id"] for key in (await foreign.get("/v1/keys")).json["keys"]]
 
 
