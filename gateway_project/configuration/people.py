@@ -1,6 +1,6 @@
 """Settings of people's sign-in: cookies, the length of a sign-in, and an OpenID Connect provider (GATEWAY_OIDC_ISSUER).
 
-`settings.py` takes all names of `__all__`. Without a provider nothing of django-allauth is loaded: it would cost every
+`settings.py` imports them all. Without a provider nothing of django-allauth is loaded: it would cost every
 start 0.2 s.
 """
 
@@ -62,5 +62,3 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
         ],
     }
 }
-
-__all__ = [name for name in dir() if name.isupper()]
