@@ -159,7 +159,7 @@ async def test_a_person_talks_with_an_agent_and_uses_every_action(gateway: Conso
         await page.fill("dialog [name=title]", "Forked")
         await page.click("dialog button.main")
         await shows(page.locator("h1"), "Forked")
-        await shows(page.locator("#runs"), "think about this")
+        await shows(page.locator("#runs .run"), "think about this")
         check_clean(watched)
 
 
