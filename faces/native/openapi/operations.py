@@ -15,6 +15,7 @@ from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
 from faces.native import serializers
 from faces.native.openapi import shapes
+from faces.native.openapi.embed import EMBED, EMBED_OPERATIONS
 from faces.native.openapi.keys import KEY_OPERATIONS, KEYS
 from faces.native.openapi.mcp_servers import MCP_OPERATIONS, MCP_SERVERS
 from faces.native.openapi.registration import ToolRegistrationSerializer
@@ -31,7 +32,7 @@ from sessions_app.session_filter import MAX_CHARACTERS, SEARCHED
 from tenants_app.selectors.ledger import GROUPS
 
 SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
-TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, KEYS, WEBHOOKS, MCP_SERVERS)
+TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, KEYS, EMBED, WEBHOOKS, MCP_SERVERS)
 
 CALLBACK_BODY = {
     "oneOf": [
@@ -265,6 +266,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         responses={200: shapes.UsageSerializer},
     ),
     **KEY_OPERATIONS,
+    **EMBED_OPERATIONS,
     **WEBHOOK_OPERATIONS,
     **MCP_OPERATIONS,
 }
