@@ -7,6 +7,7 @@ from django.urls import path
 from edge_app.rest.routers import GatewayRouter
 from faces.native.embed.views import EmbedSessionViewSet, EmbedTokenViewSet
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.decisions import RememberedApprovalViewSet
 from faces.native.views.inbox import InboxViewSet
 from faces.native.views.keys import KeyViewSet
 from faces.native.views.mcp_servers import McpServerViewSet
@@ -20,6 +21,7 @@ ROUTER = GatewayRouter()
 ROUTER.register("v1/sessions", SessionViewSet, "session")
 ROUTER.register("v1/sessions/<str:session_id>/runs", RunViewSet, "run")
 ROUTER.register("v1/sessions/<str:session_id>/tools", ToolViewSet, "tool")
+ROUTER.register("v1/sessions/<str:session_id>/remembered-approvals", RememberedApprovalViewSet, "remembered-approval")
 ROUTER.register("v1/webhooks", WebhookViewSet, "webhook")
 ROUTER.register("v1/keys", KeyViewSet, "key")
 ROUTER.register("v1/embed/sessions", EmbedSessionViewSet, "embed-session")

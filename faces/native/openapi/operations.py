@@ -22,6 +22,7 @@ from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.decisions import RememberedApprovalViewSet
 from faces.native.views.inbox import InboxViewSet
 from faces.native.views.runs import RunViewSet
 from faces.native.views.sessions import SessionViewSet
@@ -225,6 +226,19 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         request=CALLBACK_BODY,
         responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
+    ),
+    (RememberedApprovalViewSet, "list"): Operation(
+        id="listRememberedApprovals",
+        tag=DECISIONS,
+        summary="List the tools whose calls need no approval any more",
+        responses={200: shapes.RememberedApprovalsSerializer},
+    ),
+    (RememberedApprovalViewSet, "destroy"): Operation(
+        id="forgetRememberedApproval",
+        tag=DECISIONS,
+        summary="Let the calls of a tool ask for approval again",
+        responses={204: None},
+        errors=(409,),
     ),
     (ToolViewSet, "list"): Operation(
         id="listTools", tag=TOOLS, summary="List the session's tools", responses={200: shapes.ToolPageSerializer}
