@@ -176,7 +176,27 @@ async function refresh() {
   find("#updated").replaceChildren(ago(info.updatedAt));
   working = !["idle", "closed"].includes(info.state);
   for (const button of document.querySelectorAll("#abort, #steer")) button.hidden = !working;
+  await showRemembered();
   if (info.state === "closed") for (const part of document.querySelectorAll("#say, #abort, #switch-model")) part.hidden = true;
+}
+
+/** Shows the tools whose calls need no approval any more, for people who may change their mind. */
+async function showRemembered() {
+  const { tools } = await transport.get(`${log.path}/remembered-approvals`);
+  const place = find("#remembered");
+  place.hidden = tools.length === 0;
+  place.replaceChildren(el("span", { class: "quiet" }, t("Always approved here:")), ...tools.map(rememberedNode));
+}
+
+function rememberedNode({ toolName, by }) {
+  const forget = async (event) => {
+    const path = `${log.path}/remembered-approvals${pathOf(toolName)}`;
+    const button = event.currentTarget;
+    await attempt(() => transport.send("DELETE", path), button);
+    await refresh();
+  };
+  const button = el("button", { type: "button", class: "small", onclick: forget }, t("Ask again"));
+  return el("span", { class: "row", title: t("by {name}", { name: by }) }, el("code", {}, visible(toolName)), allows("approvals") ? button : null);
 }
 
 /** Follows the session; a page that nobody looks at lets go of its connection, and goes on where it was. */
