@@ -1,4 +1,4 @@
-"""Whether anything has happened in a tenant's sessions: for lists of all sessions, which no stream of the log has.
+"""Notice of anything that happens in a tenant's sessions, for lists of all of them, which no stream of the log has.
 
 A process looks once a second for each tenant that somebody follows here, however many follow it, with a few queries
 through indexes. There is no stream of a tenant's whole activity, because each commit of each session would have to wait

@@ -23,7 +23,7 @@ time in a tenant with millions. Whole ids are found among all."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFilter:
-    """What a list is narrowed to; None and an empty text are no filter. `search` is a whole session id or run id, or a
+    """The filter of a list; None and an empty text are no filter. `search` is a whole session id or run id, or a
     part of a title or a session id, in any case. `since` and `until` bound the time of creation, `until` excluded."""
 
     state: str = ""

@@ -20,7 +20,7 @@ logger = structlog.get_logger("gateway.streams")
 
 
 class Closing(Protocol):
-    """What the chunks come from: it is closed when the client goes. `stream_id` names it in the log."""
+    """The source of the chunks, which is closed when the client goes. `stream_id` names it in the log."""
 
     @property
     def stream_id(self) -> int: ...

@@ -124,10 +124,10 @@ def _rendered(
         "tenants": tenants_of(visit.person.user) if visit is not None else [],
         "console": script_data(request, visit),
     }
-    return secured(HttpResponse(render_to_string(template, frame, request), status=status), language_of(request))
+    return add_headers(HttpResponse(render_to_string(template, frame, request), status=status), language_of(request))
 
 
-def secured(response: HttpResponse, language: str) -> HttpResponse:
+def add_headers(response: HttpResponse, language: str) -> HttpResponse:
     """Returns the response of a page with the headers that protect it."""
     for name, value in HEADERS.items():
         response.headers[name] = value

@@ -31,7 +31,7 @@ SCOPES = {
 """Roles with their scopes; the person of a role is `the-<role>`."""
 
 COMMAND_SECONDS = 120
-EVIL = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
+EVIL = '<img src=x onerror="window.stolen=1"><script>window.stolen=1</script>'
 EVIL_TEXT = (
     f"{EVIL} [click](javascript:alert(1)) [data](data:text/html,<script>alert(1)</script>) ![pixel](http://127.0.0.1:9/p.png)"
     " <a href='javascript:alert(1)'>a</a> [good](https://example.com/a) `<b>` **bold <i>x</i>** vbscript:alert(1)"
@@ -123,7 +123,7 @@ def check_clean(watched: WatchedPage) -> None:
 
 async def check_nothing_executed(watched: WatchedPage) -> None:
     """Asserts that no text of others became an element that runs, loads or leads into a script."""
-    assert "stolen" not in await watched.page.title()
+    assert await watched.page.evaluate("window.stolen") is None
     bad = ("img", "script", "iframe", "style", "object", "[onerror]", "[onmouseover]", "[style*=url]")
     assert await watched.page.locator(", ".join(f"main {each}" for each in bad)).count() == 0
     links = "[...document.querySelectorAll('a')].map(a => a.protocol)"

@@ -358,7 +358,7 @@ class WaitSerializer(serializers.Serializer[Any]):
 
 
 class InboxPageSerializer(serializers.Serializer[Any]):
-    """What expires first comes first."""
+    """Waits in the order in which they expire."""
 
     waits = WaitSerializer(many=True)
     total = serializers.IntegerField(help_text=f"All open waits; {MOST_COUNTED} stands for as many or more.")

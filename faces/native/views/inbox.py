@@ -1,4 +1,4 @@
-"""What waits for a person, across the tenant's sessions."""
+"""The inbox of a tenant: what waits for a person, across its sessions."""
 
 from __future__ import annotations
 

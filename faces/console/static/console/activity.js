@@ -5,6 +5,7 @@
  */
 
 import { transport } from "./api.js";
+import { GatewayError } from "../agent-gateway-client/errors.js";
 import { sseFollow } from "../agent-gateway-client/streams.js";
 import { failed } from "./toast.js";
 
@@ -55,6 +56,7 @@ async function call(refresh) {
 
 /** Somebody who has signed out, or works in another tenant now, is told once; a connection that breaks comes back. */
 function tell(error) {
+  if (!(error instanceof GatewayError)) reportError(error);
   if (failures.told || ![401, 403, 409].includes(error?.status)) return;
   failures.told = true;
   failed(error);

@@ -22,15 +22,17 @@ export class LiveList {
     const first = before.size === 0;
     if (first) this.#container.replaceChildren();
     this.#shown = new Map();
-    let place = this.#container.firstElementChild;
+    let last = null;
     for (const item of items) {
       const key = String(this.#key(item));
       const source = JSON.stringify(item);
       const old = before.get(key);
       const element = old?.source === source ? old.element : this.#draw(item, old, first);
       this.#shown.set(key, { source, element });
-      if (element === place) place = place.nextElementSibling;
-      else this.#container.insertBefore(element, place);
+      // Asked after it is drawn, which may have replaced the element at this place.
+      const place = last === null ? this.#container.firstElementChild : last.nextElementSibling;
+      if (element !== place) this.#container.insertBefore(element, place);
+      last = element;
     }
     for (const [key, { element }] of before) if (!this.#shown.has(key)) element.remove();
   }

@@ -77,7 +77,9 @@ function redraw(run) {
 function draw() {
   const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80;
   const lately = performance.now() - lastTimeline > TIMELINE_MS;
-  for (const run of changed) {
+  const drawn = [...changed];
+  changed.clear();
+  for (const run of drawn) {
     run.view.update();
     if (run.timelineStale && (lately || run.state.ended)) {
       run.timelineView.update();
@@ -85,7 +87,6 @@ function draw() {
       lastTimeline = performance.now();
     }
   }
-  changed.clear();
   if (atEnd) talk.scrollTop = talk.scrollHeight;
 }
 

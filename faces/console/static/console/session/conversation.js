@@ -49,11 +49,13 @@ export class RunView {
       drawn.element.remove();
       this.#shown.delete(item);
     }
-    let place = this.#list.firstElementChild;
+    let last = null;
     for (const item of wanted) {
-      const drawn = this.#drawn(item);
-      if (drawn.element === place) place = place.nextElementSibling;
-      else this.#list.insertBefore(drawn.element, place);
+      const { element } = this.#drawn(item);
+      // Asked after it is drawn, which may have replaced the element at this place.
+      const place = last === null ? this.#list.firstElementChild : last.nextElementSibling;
+      if (element !== place) this.#list.insertBefore(element, place);
+      last = element;
     }
   }
 
