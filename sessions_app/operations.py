@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.apps import apps
 from django.db import connection
@@ -21,6 +22,7 @@ from sessions_app.models import Run, RunState
 RECENT = timedelta(days=7)
 MAX_REASON = 300
 NEWEST_ROWS = 5_000
+LISTED = 100
 
 # The exact condition of the index of unfinished runs: with parameters, SQLite would not use the index.
 _UNFINISHED = "SELECT state, COUNT(*) FROM sessions_app_run WHERE state IN ('queued', 'ready', 'running', 'waiting')"
@@ -111,15 +113,23 @@ def leg_owners() -> Sequence[LegOwner]:
 def queue_workers() -> Sequence[QueueWorker]:
     """Returns the workers of the queue, the one heard of last first; none in an embedded gateway, which has no
     queue."""
-    if not apps.is_installed("procrastinate.contrib.django"):
+    workers = _queue_rows("ProcrastinateWorker")
+    if workers is None:
         return []
-    workers = apps.get_model("procrastinate", "ProcrastinateWorker")._default_manager.order_by("-last_heartbeat")
-    return [QueueWorker(worker.pk, worker.last_heartbeat) for worker in workers[:100]]
+    return [QueueWorker(worker.pk, worker.last_heartbeat) for worker in workers.order_by("-last_heartbeat")[:LISTED]]
 
 
 def queue_jobs() -> Mapping[str, int]:
     """Returns the number of unfinished jobs of the queue by status; empty in an embedded gateway."""
-    if not apps.is_installed("procrastinate.contrib.django"):
+    jobs = _queue_rows("ProcrastinateJob")
+    if jobs is None:
         return {}
-    jobs = apps.get_model("procrastinate", "ProcrastinateJob")._default_manager.filter(status__in=("todo", "doing"))
-    return dict(jobs.order_by().values_list("status").annotate(Count("pk")))
+    unfinished = jobs.filter(status__in=("todo", "doing")).order_by()
+    return dict(unfinished.values_list("status").annotate(Count("pk")))
+
+
+def _queue_rows(model: str) -> Any:
+    """Returns the rows of a model of the queue; None where its app is not installed."""
+    if not apps.is_installed("procrastinate.contrib.django"):
+        return None
+    return apps.get_model("procrastinate", model)._default_manager.all()

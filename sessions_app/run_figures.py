@@ -177,10 +177,16 @@ def _report(by: RunsBy, rows: list[tuple[Any, ...]]) -> RunReport:
 
 
 def _figures(state: str, first: Ends | None, duration: Ends | None, sums: list[Any]) -> RunFigures:
-    runs, *amounts = (int(value or 0) for value in sums)
-    figures = RunFigures(runs, 0, 0, *amounts)
-    figures.failed = runs if state == RunState.FAILED else 0
-    figures.stopped = runs if state == RunState.ABORTED else 0
+    runs, input_tokens, output_tokens, cost, unpriced = (int(value or 0) for value in sums)
+    figures = RunFigures(
+        runs=runs,
+        failed=runs if state == RunState.FAILED else 0,
+        stopped=runs if state == RunState.ABORTED else 0,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost=cost,
+        unpriced=unpriced,
+    )
     if first is not None:
         figures.first_output.steps[first] = runs
     if duration is not None:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal, cast
 
-from sessions_app.run_figures import RunFigures, RunReport, RunsBy, run_report
+from sessions_app.run_figures import RunFigures, RunReport, run_report
 from tenants_app.selectors.usage import By, DailyUsage, usage_daily
 
 UsageBy = Literal["model", "key", "agent", "end_user"]
@@ -79,7 +79,7 @@ class UsageReport:
 def usage_report(tenant_id: int, since: date, until: date, by: UsageBy) -> UsageReport:
     """Reads the ledger and the runs, with a query each. Both days are included."""
     spend = usage_daily(tenant_id=tenant_id, since=since, until=until, by=cast(By, by if by in IN_LEDGER else "model"))
-    runs = run_report(tenant_id=tenant_id, since=since, until=until, by=cast(RunsBy, by))
+    runs = run_report(tenant_id=tenant_id, since=since, until=until, by=by)
     span = [since + timedelta(days=index) for index in range((until - since).days + 1)]
     report = UsageReport(by, [], {day: Line(day.isoformat()) for day in span}, {}, Line(""))
     lines: dict[str, Line] = {}

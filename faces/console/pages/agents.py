@@ -28,6 +28,7 @@ PAGE = Page(
     title=_("Agents"),
     template="console/agents.html",
     script="agents.js",
+    style="work.css",
     context=_list,
     scopes=(AGENTS_READ,),
 )
@@ -37,6 +38,7 @@ AGENT = Page(
     title=_("Agent"),
     template="console/agent.html",
     script="agents.js",
+    style="work.css",
     context=_one,
     scopes=(AGENTS_READ,),
     menu=False,

@@ -13,5 +13,6 @@ PAGE = Page(
     title=_("Events"),
     template="console/events.html",
     script="events.js",
+    style="work.css",
     scopes=(TASKS_READ,),
 )

@@ -43,6 +43,7 @@ PAGE = Page(
     title=_("Keys"),
     template="console/keys.html",
     script="keys.js",
+    style="work.css",
     context=_context,
     scopes=(ADMIN,),
 )

@@ -22,6 +22,7 @@ PAGE = Page(
     title=_("Spaces"),
     template="console/spaces.html",
     script="spaces.js",
+    style="work.css",
     scopes=(TASKS_READ,),
 )
 SPACE = Page(
@@ -30,6 +31,7 @@ SPACE = Page(
     title=_("Space"),
     template="console/space.html",
     script="space.js",
+    style="work.css",
     context=_one,
     scopes=(TASKS_READ,),
     menu=False,

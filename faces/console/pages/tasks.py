@@ -22,6 +22,7 @@ PAGE = Page(
     title=_("Tasks"),
     template="console/tasks.html",
     script="tasks.js",
+    style="work.css",
     scopes=(TASKS_READ,),
 )
 TASK = Page(
@@ -30,6 +31,7 @@ TASK = Page(
     title=_("Task"),
     template="console/task.html",
     script="task.js",
+    style="work.css",
     context=_one,
     scopes=(TASKS_READ,),
     menu=False,

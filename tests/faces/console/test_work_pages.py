@@ -21,7 +21,7 @@ from tenants_app.services.membership import role_give
 from tests.conftest import Caller
 from tests.sessions.test_run_figures import run_ended
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 XSS = "<script>alert(1)</script>"
 FORMULA = "=cmd|' /C calc'!A0"

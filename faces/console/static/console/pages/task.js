@@ -59,6 +59,7 @@ try {
   const task = await refresh();
   if (!ENDED.has(task.status)) {
     for await (const event of gateway.tasks.events(taskId)) {
+      find("#log-part").hidden = false;
       log.prepend(logLine(event));
       while (log.childElementCount > MOST_LINES) log.lastElementChild.remove();
       if (event.type === "task.progress") {
