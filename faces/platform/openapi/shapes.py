@@ -55,7 +55,7 @@ class ProviderEntryValue(serializers.JSONField):
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class AuditDetail(serializers.JSONField):
-    """What was changed."""
+    """The change."""
 
 
 def text(help_text: str, **options: Any) -> serializers.CharField:
@@ -158,7 +158,7 @@ class PlatformUserPageSerializer(serializers.Serializer[Any]):
 
 
 class StoredProviderSerializer(serializers.Serializer[Any]):
-    """What the database has of a provider."""
+    """The part of a provider that the database has."""
 
     entry = ProviderEntryValue(help_text="As it was sent; the values of headers are not shown.")
     enabled = serializers.BooleanField(help_text="False: nothing is sent there.")
