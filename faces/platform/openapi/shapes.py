@@ -36,9 +36,7 @@ ENTRY_SCHEMA: dict[str, Any] = {
         "api_key": {"description": "`none` for a provider that needs no key."},
         "default_model": {"description": "The model of requests that name the provider alone."},
         "models": {"description": "Its models: names, or objects with `id`, `context_window`, `capabilities`, …"},
-        "headers": {
-            "description": "Further headers of requests to it. Their values are shown as `…`, which keeps the stored one."
-        },
+        "headers": {"description": "Further headers of requests. Values are shown as `…`, which keeps the stored one."},
         "timeout": {"description": "Seconds, or an object with `connect`, `first_byte`, `idle` and `total`."},
     },
     "additionalProperties": {},
