@@ -111,7 +111,8 @@ class UserCreateSerializer(StrictSerializer):
 
 
 class ProviderPutSerializer(StrictSerializer):
-    """What the database has of a provider. Fields that `entry` leaves out stay as the file or the gateway has them."""
+    """The part of a provider that the database has. Fields that `entry` leaves out stay as the file or the gateway has
+    them."""
 
     entry = JSONObject(required=False, default=dict, max_bytes=64 * 1024)
     key = StrictString(

@@ -16,6 +16,8 @@ from tenants_app.selectors.api_key import api_key_id, api_key_to_wire
 
 _BUDGET = "bud_"
 _MAX_DIGITS = 18
+HIDDEN = "…"
+"""In place of the value of a header."""
 
 
 def tenant_to_wire(tenant: Tenant) -> dict[str, Any]:
@@ -111,10 +113,20 @@ def audit_to_wire(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
+def entry_with_hidden(entry: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an entry of a body with the stored values of the headers that it has as HIDDEN: clients send back what
+    they were shown."""
+    headers, known = entry.get("headers"), stored.get("headers")
+    if not isinstance(headers, dict) or not isinstance(known, dict):
+        return dict(entry)
+    kept = {name: known.get(name, value) if value == HIDDEN else value for name, value in headers.items()}
+    return {**entry, "headers": kept}
+
+
 def _shown_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an entry without the values of its headers, which may be credentials."""
     headers = entry.get("headers")
-    return {**entry, "headers": dict.fromkeys(headers, "…")} if isinstance(headers, dict) else dict(entry)
+    return {**entry, "headers": dict.fromkeys(headers, HIDDEN)} if isinstance(headers, dict) else dict(entry)
 
 
 def _moment(value: datetime | None) -> str | None:

@@ -34,7 +34,7 @@ class ProviderInForce:
 
     @property
     def key_from(self) -> str | None:
-        """Where the key comes from: `stored`, or the name of a variable; None for a provider that needs none."""
+        """The source of the key: `stored`, or the name of a variable; None for a provider that needs none."""
         variable = self.entry.api_key_env
         return "stored" if variable is not None and is_stored_key_name(variable) else variable
 

@@ -139,11 +139,10 @@ def _check_configuration(row: OperatorSetting) -> None:
     try:
         config = MODELS.check(lambda section: parse(section, overlay))
     except ConfigurationError as error:
-        own = f"models.providers.{row.name}" if isinstance(row, Provider) else ""
-        if own and f"{error.path}.".startswith(f"{own}."):
-            rest = error.path.removeprefix(own)
-            place = rest.removeprefix(".") or row.name
-            raise Unprocessable(f"Not saved: {place} {error.reason}", field=f"entry{rest}") from None
+        if isinstance(row, Provider) and f"{error.path}.".startswith(own := f"models.providers.{row.name}."):
+            place = error.path.removeprefix(own.removesuffix("."))
+            text = f"Not saved: {place.removeprefix('.') or row.name} {error.reason}"
+            raise Unprocessable(text, field=f"entry{place}") from None
         text = f"{error.path} {error.reason}" if error.path else str(error)
         raise Unprocessable(f"Not saved: {text}", field=_FIELDS.get(type(row))) from None
     if isinstance(row, Price) and row.pk is not None and row.provider not in config.providers:

@@ -26,7 +26,7 @@ _SHOWN_ROLES = ("user", "assistant", "tool_result")
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What is known about a call. `omitted` counts the characters of the prompt that were left out."""
+    """The context of a call. `omitted` counts the characters of the prompt that were left out."""
 
     prompt: str = ""
     omitted: int = 0

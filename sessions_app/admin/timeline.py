@@ -119,6 +119,8 @@ def spans_of(events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Span]:
             spans[model] = replace(spans[model], end=at, note=_response_note(kind, data) or spans[model].note)
             ready = at
             continue
+        if kind == "error" and ready is not None and model is None:
+            spans.append(Span("model", name, ready, at, str(data.get("code", ""))[:MAX_NOTE]))
         name = str(data.get("model") or data.get("to") or name) if kind in ("agent_start", "model_fallback") else name
         model, ready = None, at
         if kind in _OPENS:

@@ -120,7 +120,7 @@ class WebhookAdmin(TenantModelAdmin):
 
     @admin.display(description="state")
     def state_badge(self, endpoint: Any) -> SafeString:
-        """Whether it is enabled, and how its newest attempted delivery went."""
+        """Badge of the state: off, enabled, or how the newest attempted delivery went."""
         if endpoint.disabled_at is not None:
             return format_html("{}<span class='under'>{}</span>", badge("off"), endpoint.disabled_reason or "")
         if endpoint.last_state in (None, DeliveryState.DELIVERED):

@@ -100,9 +100,12 @@ def _value_check(setting: TenantSetting, value: Any) -> None:
     # `True` is an int to Python.
     if not isinstance(value, setting.kind) or (setting.kind is int and isinstance(value, bool)):
         raise BadRequest(f"The tenant's setting '{name}' must be {_KIND_NAMES[setting.kind]}.", field=field)
-    if setting.kind is int and value < 0:
+    size = value if isinstance(value, int) else len(value) if isinstance(value, str) else 0
+    if size < 0:
         raise BadRequest(f"The tenant's setting '{name}' is negative; 0 means no limit.", field=field)
-    if setting.kind is int and value > setting.most:
-        raise BadRequest(f"The tenant's setting '{name}' is at most {setting.most}.", field=field)
-    if setting.kind is str and len(value) > setting.most:
-        raise BadRequest(f"The tenant's setting '{name}' has at most {setting.most} characters.", field=field)
+    if size > setting.most:
+        raise BadRequest(
+            f"The tenant's setting '{name}' {'is' if setting.kind is int else 'has'} at most {setting.most}"
+            f"{'' if setting.kind is int else ' characters'}.",
+            field=field,
+        )

@@ -77,6 +77,12 @@ def test_an_attempt_that_follows_ends_what_was_lost() -> None:
     assert shown(events) == [("tool", "t", 1, 9), ("retry", "attempt 2", 9, 9), ("model", "m", 9, 10)]
 
 
+def test_a_model_call_without_a_response_shows_its_error() -> None:
+    events = [event("agent_start", 0, model="m"), event("error", 2, code="upstream_error"), event("agent_abort", 2)]
+    assert shown(events) == [("model", "m", 0, 2)]
+    assert spans_of(events)[0].note == "upstream_error"
+
+
 def test_events_without_a_time_are_left_out() -> None:
     assert spans_of([("agent_start", {}), ("message_start", {"at": "2026-02-31T00:00:00Z"})]) == []
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, StorageState, async_playwright
+from playwright.async_api import Browser, Page, StorageState, async_playwright, expect
 
 from tests.browser.chromium import VIOLATIONS
 
@@ -30,6 +30,8 @@ PICTURES = os.environ.get("GATEWAY_TEST_PICTURES")
 
 TIMEOUT_MS = 60_000
 """Longest wait for an element or a page; generous, because a busy machine is slow and a test is not."""
+
+expect.set_options(timeout=TIMEOUT_MS)
 
 TOO_WIDE = """(inside) => [...document.querySelectorAll("body, body *")].filter(element => element.offsetParent
   && element.getBoundingClientRect().right > document.documentElement.clientWidth + 1

@@ -148,7 +148,7 @@ async def test_a_tenant_is_erased_and_its_neighbour_is_not(
 ) -> None:
     await api.run(await api.session(groupId="g"), "hello")
     kept = await gateway.client(stranger).session()
-    assert await database.run(tenant_erase, tenant=tenant, actor="test") == 1
+    assert await database.run(tenant_erase, tenant=tenant, actor="test") == (1, True)
     assert await database.run(lambda: list(AgentSession.objects.values_list("public_id", flat=True))) == [kept]
 
 

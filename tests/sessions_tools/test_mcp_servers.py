@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import sys
 import urllib.request
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.test import Client as Browser
 
 from agents_app.directory.services import agent_register
 from core_app.database import run
 from sessions_app.models import PromptAttachment
-from tenants_app.models import AuditEntry
+from tenants_app.models import AuditEntry, User
 from tests.conftest import Caller
 from tests.gateway_harness import UNSET, Client, GatewayHarness
 from tests.tools.listening import listening
@@ -335,6 +338,27 @@ async def test_an_authorization_can_be_refused_and_is_bound_to_its_state(
     refused = await browser.get(f"/v1/mcp-oauth/callback?state={query['state'][0]}&error=access_denied<script>")
     assert (refused.status, b"was not authorized" in refused.body, b"<script>" in refused.body) == (200, True, False)
     assert (await api.get(f"{PATH}/mine")).json["authorized"] is False
+
+
+async def test_an_authorization_begins_in_the_admin_too(
+    api: Client, gateway: GatewayHarness, guarded_server: str, scripted: ScriptedMcp
+) -> None:
+    await api.post(PATH, {"name": "mine", "url": f"{guarded_server}/mcp", "auth": "oauth"})
+    await api.post(PATH, {"name": "plain", "url": scripted.url})
+
+    def act(name: str) -> str:
+        boss = Browser()
+        boss.force_login(User.objects.filter(username="boss").first() or User.objects.create_superuser("boss"))
+        form = {"action": "connect", "_selected_action": [McpServer.objects.get(name=name).pk]}
+        return boss.post("/admin/tools_app/mcpserver/", form, follow=True).content.decode()
+
+    assert "Only a server with auth oauth can be authorized." in await run(act, "plain")
+    [address] = re.findall(r'href="(http[^"]+)" target="_blank"', await run(act, "mine"))
+    status, headers, _ = await fetch(unescape(address))
+    back = urlsplit(headers["location"])
+    page = await gateway.client(None).get(f"{back.path}?{back.query}")
+    assert (status, page.status, b"is connected" in page.body) == (302, 200, True)
+    assert (await api.get(f"{PATH}/mine")).json["authorized"] is True
 
 
 async def test_a_server_that_asks_for_no_authorization_cannot_be_connected(api: Client, scripted: ScriptedMcp) -> None:

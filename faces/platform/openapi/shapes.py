@@ -36,7 +36,7 @@ ENTRY_SCHEMA: dict[str, Any] = {
         "api_key": {"description": "`none` for a provider that needs no key."},
         "default_model": {"description": "The model of requests that name the provider alone."},
         "models": {"description": "Its models: names, or objects with `id`, `context_window`, `capabilities`, …"},
-        "headers": {"description": "Further headers of requests to it. Their values are not shown again."},
+        "headers": {"description": "Further headers of requests. Values are shown as `…`, which keeps the stored one."},
         "timeout": {"description": "Seconds, or an object with `connect`, `first_byte`, `idle` and `total`."},
     },
     "additionalProperties": {},
@@ -55,7 +55,7 @@ class ProviderEntryValue(serializers.JSONField):
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class AuditDetail(serializers.JSONField):
-    """What was changed."""
+    """The change."""
 
 
 def text(help_text: str, **options: Any) -> serializers.CharField:
@@ -158,7 +158,7 @@ class PlatformUserPageSerializer(serializers.Serializer[Any]):
 
 
 class StoredProviderSerializer(serializers.Serializer[Any]):
-    """What the database has of a provider."""
+    """The part of a provider that the database has."""
 
     entry = ProviderEntryValue(help_text="As it was sent; the values of headers are not shown.")
     enabled = serializers.BooleanField(help_text="False: nothing is sent there.")

@@ -57,6 +57,6 @@ def tenant_of_body(slug: str) -> Tenant:
     return found
 
 
-def changed(data: Any, **current: Any) -> dict[str, Any]:
+def overlay_body(data: Any, **current: Any) -> dict[str, Any]:
     """Returns the current values with those of a body over them."""
     return {name: data.get(name, value) for name, value in current.items()}

@@ -13,7 +13,7 @@ from core_app.database import write_transaction
 from core_app.errors import NotFound
 from edge_app.rest.viewsets import idempotent
 from faces.platform.serializers import KeyCreateSerializer, KeyPatchSerializer
-from faces.platform.views.base import PlatformViewSet, changed, tenant_get
+from faces.platform.views.base import PlatformViewSet, overlay_body, tenant_get
 from faces.platform.wire import key_to_wire
 from tenants_app.models import ApiKey
 from tenants_app.selectors.api_key import KEY_STATES, api_key_id, api_key_pk, keys_in_state
@@ -52,7 +52,7 @@ class KeyViewSet(PlatformViewSet):
         data = self.parse_body(KeyPatchSerializer).validated_data
         with write_transaction():
             key = _key_get(tenant, key_id, lock=True)
-            given = changed(data, name=key.name, scopes=key.scopes, rpm=key.rpm, expires_at=key.expires_at)
+            given = overlay_body(data, name=key.name, scopes=key.scopes, rpm=key.rpm, expires_at=key.expires_at)
             api_key_update(key=key, actor=self.actor, **given)
         return Response(key_to_wire(_key_get(tenant, key_id)))
 

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from core_app.errors import NotFound, Unprocessable
 from faces.platform.serializers import ProviderPutSerializer
 from faces.platform.views.base import PlatformViewSet
-from faces.platform.wire import provider_to_wire
+from faces.platform.wire import entry_with_hidden, provider_to_wire
 from inference_app.models import Provider
 from inference_app.operator.providers_in_force import ProviderInForce, provider_in_force, providers_in_force
 from inference_app.operator.services import provider_named, provider_save, row_remove
@@ -30,7 +30,7 @@ class ProviderViewSet(PlatformViewSet):
         data = self.parse_body(ProviderPutSerializer).validated_data
         row = provider_named(provider)
         is_new = row.pk is None
-        row.entry, row.enabled = data["entry"], data["enabled"]
+        row.entry, row.enabled = entry_with_hidden(data["entry"], row.entry), data["enabled"]
         key = (data["key"] or "") if "key" in data else None
         provider_save(provider=row, actor=self.actor, key=key)
         if (found := provider_in_force(provider)) is None:

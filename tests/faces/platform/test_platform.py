@@ -240,6 +240,8 @@ async def test_a_provider_is_in_force_as_soon_as_it_is_put(api: Client) -> None:
     tested = (await api.post("/v1/platform/providers/mine/test", {"model": "one"})).json
     assert tested["ok"] is False
     assert "127.0.0.1" in tested["message"]
+    await put(api, "/v1/platform/providers/mine", made.json["stored"])
+    assert (await database.run(Provider.objects.get, name="mine")).entry == entry
     assert (await api.delete("/v1/platform/providers/mine")).status == 204
     assert (await api.get("/v1/platform/providers/mine")).error == (404, "not_found")
     assert (await api.post("/v1/platform/providers/mine/test")).error == (404, "not_found")
