@@ -21,7 +21,7 @@ def request(*contents: str) -> ModelRequest:
 
 
 def texts(messages: list[ModelMessage]) -> list[str]:
-    return [part.content for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
+    return [str(part.content) for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
 
 
 @given(st.lists(st.integers(0, 60_000), min_size=1, max_size=8), st.integers(200, 20_000))
