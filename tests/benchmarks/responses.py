@@ -81,6 +81,7 @@ async def asked(http: aiohttp.ClientSession, url: str, found: dict[str, Any], na
     whole = {"model": "bench:m", "input": [*found["input"], turn], "store": False}
     going_on, sent = await in_turns(http, url, chained, whole)
     yield Figure(f"response behind a chain of {CHAIN}, {name}, p50", going_on, "ms", sent, "sent whole, not stored")
+    yield Figure(f"newest 100 of {RESPONSES + CHAIN:,} responses listed, {name}, p50", found["listed"], "ms")
     share = found["stored"] / found["history"]
     yield Figure(f"bytes stored for a chain of {CHAIN}: share of its history", share, "", budget=1.1)
     reading = await times(http, "GET", f"{url}/{found['other']}", None)

@@ -1,6 +1,6 @@
 // OpenAI's own JavaScript client against the gateway: node openai_client.cjs BASE_URL KEY. Prints what it saw as JSON.
 const OpenAI = require("openai").default;
-const [baseURL, apiKey] = process.argv.slice(2);
+const [baseURL, apiKey, label] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${baseURL}/v1`, apiKey, maxRetries: 0 });
 const echo = { type: "function", name: "echo", parameters: { type: "object", properties: {} }, strict: false };
 
@@ -64,6 +64,17 @@ async function main() {
   const backgroundStream = await client.chat.completions.create({ ...hello, stream: true }, { headers });
   seen.backgroundStream = "";
   for await (const chunk of backgroundStream) seen.backgroundStream += chunk.choices[0]?.delta?.content ?? "";
+
+  const tools = [{ type: "mcp", server_label: label, require_approval: "never" }];
+  const hosted = client.responses.stream({ model: "plain:hosted", input: "Go.", tools });
+  const hostedFinal = await hosted.finalResponse();
+  seen.hosted = [hostedFinal.output.map((item) => item.type), hostedFinal.output_text];
+  const long = await client.responses.create({ model: "plain:hello", input: "words ".repeat(1000) });
+  const compacted = await client.responses.create({
+    model: "plain:hello", input: "And?", previous_response_id: long.id, truncation: "auto",
+    context_management: [{ type: "compaction", compact_threshold: 1000 }],
+  });
+  seen.compacted = compacted.output.map((item) => item.type);
 
   const aborted = await client.responses.create({ model: "plain:slow:5:1000", input: "Hi", stream: true });
   for await (const event of aborted) if (event.type === "response.output_text.delta") break;

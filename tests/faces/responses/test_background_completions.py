@@ -14,6 +14,7 @@ from tests.api.served import Served
 
 SECONDS = 60
 BACKGROUND = {"x-gateway-background": "true"}
+EVENT: Any = anthropic.types.RawMessageStreamEvent
 SAID: Any = [{"role": "user", "content": "Hi"}]
 
 
@@ -101,7 +102,7 @@ def test_anthropics_client_starts_polls_and_streams_a_message(
     assert [getattr(block, "text", "") for block in streamed.content] == ["Hello, world."]
     again: Any = anthropic_client.get(
         f"/v1/messages/{streamed.id}",
-        cast_to=anthropic.types.RawMessageStreamEvent,
+        cast_to=EVENT,
         stream=True,
         stream_cls=anthropic.Stream[anthropic.types.RawMessageStreamEvent],
         options={"params": {"stream": "true"}},
