@@ -250,7 +250,7 @@ async def test_a_revoked_key_ends_the_socket_and_what_it_asked_for(
     async with scripted(settings, streamed("He", "llo", gate=gate)), dial() as socket:
         await socket.create()
         await socket.event("response.output_text.delta")
-        key = await ApiKey.objects.aget(pk=owner.principal.key_id)
+        key = await ApiKey.objects.aget(name="test key", tenant=owner.principal.tenant_id)
         await database.run(api_key_revoke, key=key)
         assert await socket.closed() == 4501
         gate.set()
