@@ -98,10 +98,11 @@ def test_steering_that_comes_too_late_and_bad_requests_are_told(connection: Any,
     assert (error.status, error.error.code, error.stream_id) == (404, "model_not_found", "lane")
     events: list[str] = []
 
-    @connection.on("response.completed")
     def note(event: Any) -> None:
         events.append(event.type)
         connection.close()
+
+    connection.on("response.completed", note)
 
     connection.response.create(model="plain:hello", input="Hi")
     connection.dispatch_events()
