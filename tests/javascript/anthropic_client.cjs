@@ -1,5 +1,6 @@
 // Anthropic's own JavaScript client against the gateway: node anthropic_client.cjs BASE_URL KEY. Prints what it saw.
 const Anthropic = require("@anthropic-ai/sdk").default;
+const { betaTool } = require("@anthropic-ai/sdk/helpers/beta/json-schema");
 const [baseURL, apiKey] = process.argv.slice(2);
 const client = new Anthropic({ baseURL, apiKey, maxRetries: 0 });
 const tools = [{ name: "echo", input_schema: { type: "object", properties: {} } }];
@@ -46,6 +47,22 @@ async function main() {
   } catch (error) {
     seen.error = error.status;
   }
+  // The runner continues a thread: its second request has the results alone.
+  const sent = [];
+  const watched = new Anthropic({
+    baseURL, apiKey, maxRetries: 0,
+    fetch: (url, init) => (sent.push(JSON.parse(init.body)), fetch(url, init)),
+  });
+  const echo = betaTool({
+    name: "echo", description: "Echoes.", inputSchema: { type: "object", properties: {} }, run: () => "r",
+  });
+  for (const stream of [false, true]) {
+    const more = { tools: [echo], stream };
+    const runner = watched.beta.messages.toolRunner(ask("plain:parallel:2", [user("go")], more));
+    const last = await runner.runUntilDone();
+    (seen.runner ??= []).push(last.content[0].text);
+  }
+  seen.threads = sent.map((body) => [body.thread.type, body.messages.length]);
   console.log(JSON.stringify(seen));
 }
 

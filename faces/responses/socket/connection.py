@@ -38,8 +38,8 @@ class ResponsesConnection(AuthenticatedConnection):
         super().__init__(principal, receive, send)
         self._request_id: str = scope["gateway.request_id"]
         self._count = self._unflushed = 0
-        self._responder = Responder(self)
-        self._lanes = Lanes(self._responder.create, self._idle)
+        self._responder = Responder(self, principal.tenant_id)
+        self._lanes = Lanes(principal.tenant_id, self._responder.create, self._idle)
         self._leaving = False
         self._last_frame = time.monotonic()
 
@@ -110,6 +110,7 @@ class ResponsesConnection(AuthenticatedConnection):
 
     async def drain(self) -> None:
         await self._lanes.close()
+        self._responder.close()
 
     def end(self, code: SocketClose | None) -> None:
         """Ends the socket, with a code that its clients know."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from core_app.errors import RateLimited
 from core_app.timeouts import cancel_tasks
+from edge_app.http.body_budget import BODIES, BodyShare
 from faces.responses.socket.frames import ClientFrame
 
 MAX_LANES = 16
@@ -22,12 +23,13 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 class Lanes:
     """The requests of one socket. `run` answers one; it does not raise. `idle` is called when the last one has been
-    answered. Belongs to the loop."""
+    answered. `owner` is the tenant, in whose share of the memory for bodies the requests are. Belongs to the loop."""
 
-    def __init__(self, run: Callable[[ClientFrame], Awaitable[None]], idle: Callable[[], None]) -> None:
+    def __init__(self, owner: int, run: Callable[[ClientFrame], Awaitable[None]], idle: Callable[[], None]) -> None:
+        self._owner = owner
         self._run = run
         self._idle = idle
-        self._waiting: dict[str | None, deque[ClientFrame]] = {}
+        self._waiting: dict[str | None, deque[tuple[ClientFrame, BodyShare]]] = {}
         self._tasks: dict[str | None, asyncio.Task[None]] = {}
         self._count = self._bytes = 0
 
@@ -37,14 +39,17 @@ class Lanes:
         return bool(self._tasks)
 
     def add(self, frame: ClientFrame) -> None:
-        """Takes a request; raises RateLimited where the socket has too many."""
+        """Takes a request; raises RateLimited where the socket has too many, and Unavailable where there is no memory
+        for it."""
         lane = frame.stream_id
         if lane not in self._tasks and len(self._tasks) >= MAX_LANES:
             raise RateLimited(f"A socket has at most {MAX_LANES} streams at a time.", field="stream_id")
         if self._count >= MAX_WAITING or self._bytes + len(frame.raw) > MAX_WAITING_BYTES:
             raise RateLimited(f"A socket has at most {MAX_WAITING} requests, of {MAX_WAITING_BYTES} bytes, at a time.")
+        share = BODIES.open_share(self._owner)
+        share.grow_to(len(frame.raw))
         self._count, self._bytes = self._count + 1, self._bytes + len(frame.raw)
-        self._waiting.setdefault(lane, deque()).append(frame)
+        self._waiting.setdefault(lane, deque()).append((frame, share))
         if lane not in self._tasks:
             self._tasks[lane] = asyncio.create_task(self._work(lane))
 
@@ -56,15 +61,19 @@ class Lanes:
         waiting = self._waiting[lane]
         try:
             while waiting:
-                frame = waiting.popleft()
+                frame, share = waiting.popleft()
                 try:
                     await self._run(frame)
                 finally:
-                    self._count, self._bytes = self._count - 1, self._bytes - len(frame.raw)
+                    self._forget(frame, share)
                 del frame
         finally:
-            for frame in waiting:
-                self._count, self._bytes = self._count - 1, self._bytes - len(frame.raw)
+            for given in waiting:
+                self._forget(*given)
             del self._waiting[lane], self._tasks[lane]
             if not self._tasks:
                 self._idle()
+
+    def _forget(self, frame: ClientFrame, share: BodyShare) -> None:
+        share.release()
+        self._count, self._bytes = self._count - 1, self._bytes - len(frame.raw)

@@ -61,11 +61,11 @@ class Socket(Protocol):
 
 
 class Responder:
-    """Answers the requests of one socket. Belongs to the loop."""
+    """Answers the requests of one socket of a tenant, the `owner`. Belongs to the loop."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, owner: int) -> None:
         self._socket = socket
-        self._unstored = UnstoredResponses()
+        self._unstored = UnstoredResponses(owner)
         self._targets: OrderedDict[str, Target] = OrderedDict()
 
     async def create(self, frame: ClientFrame) -> None:
@@ -96,6 +96,10 @@ class Responder:
             assert target is not None
             event = accepted_event(target, steer)
         return encode_event(event, lane)
+
+    def close(self) -> None:
+        """Forgets what the socket has remembered, once all requests have ended."""
+        self._unstored.close()
 
     # -- one response --------------------------------------------------------------------------------
 

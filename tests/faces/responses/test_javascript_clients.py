@@ -83,4 +83,6 @@ def test_anthropics_javascript_client_runs_over_a_provider_of_chat(gateway: Serv
         "backgroundStream": "Hello, world.",
         "broken": "raised",
         "error": 502,
+        "runner": ["Tools said: r | r"] * 2,
+        "threads": [["create", 1], ["continue", 1]] * 2,
     }

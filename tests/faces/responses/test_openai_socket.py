@@ -63,12 +63,13 @@ def test_the_clients_session_reads_lanes_beside_each_other(connection: Any, plai
         assert len({final.id for final in finals}) == 3
         lane = open_lanes[0]
         asked: Any = {"type": "response.create", "model": "plain:hello", "input": "On"}
-        lane.send({**asked, "previous_response_id": finals[0].id})
+        lane.send(asked | {"previous_response_id": finals[0].id})
         assert lane.get_final_response(timeout=SECONDS).previous_response_id == finals[0].id
-        lane.send({**asked, "previous_response_id": "resp_x"})
+        lane.send(asked | {"previous_response_id": "resp_x"})
         with pytest.raises(ResponsesWebSocketError) as refusal:
             lane.get_final_response(timeout=SECONDS)
-        assert refusal.value.event.error.code == "previous_response_not_found"
+        event: Any = refusal.value.event
+        assert event.error.code == "previous_response_not_found"
 
 
 def test_tools_are_called_and_answered(connection: Any, plain: Upstream) -> None:
@@ -96,7 +97,13 @@ def test_steering_that_comes_too_late_and_bad_requests_are_told(connection: Any,
     (error,) = to_end(connection)
     assert (error.status, error.error.code, error.stream_id) == (404, "model_not_found", "lane")
     events: list[str] = []
-    connection.on("response.completed", lambda event: (events.append(event.type), connection.close()))
+
+    def note(event: Any) -> None:
+        events.append(event.type)
+        connection.close()
+
+    connection.on("response.completed", note)
+
     connection.response.create(model="plain:hello", input="Hi")
     connection.dispatch_events()
     assert events == ["response.completed"]
@@ -113,6 +120,7 @@ async def test_the_async_client_does_the_same(gateway: Served, plain: Upstream) 
     client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.keys["owner"], max_retries=0)
     async with client, client.responses.connect() as connection:
         await connection.response.create(model="plain:hello", input="Hi", stream_id="s")
+        event: Any = None
         async for event in connection:
             if event.type == "response.completed":
                 break

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from core_app import database
 from edge_app.followers import FOLLOWERS
+from edge_app.http.body_budget import BODIES
 from edge_app.sockets.open_sockets import SOCKETS
 from faces.responses.socket import connection, lanes, unstored
 from responses_app.models import StoredResponse
@@ -249,7 +250,7 @@ async def test_a_revoked_key_ends_the_socket_and_what_it_asked_for(
     async with scripted(settings, streamed("He", "llo", gate=gate)), dial() as socket:
         await socket.create()
         await socket.event("response.output_text.delta")
-        key = await ApiKey.objects.aget(pk=owner.principal.key_id)
+        key = await ApiKey.objects.aget(name="test key", tenant=owner.principal.tenant_id)
         await database.run(api_key_revoke, key=key)
         assert await socket.closed() == 4501
         gate.set()
@@ -325,3 +326,23 @@ async def test_a_client_that_reads_nothing_is_cut_off(dial: Connect, settings: A
         # The transport's buffers fill up, and the rest is never sent.
         await eventually(lambda: SOCKETS.count == 0)
     assert (await StoredResponse.objects.aget()).status == "cancelled"
+
+
+async def test_requests_are_in_the_memory_for_bodies_until_they_are_answered(dial: Connect, settings: Any) -> None:
+    gate = asyncio.Event()
+    large = "x" * 200_000
+    async with scripted(settings, streamed("A", gate=gate), streamed("B")), dial() as socket:
+        before = BODIES.held_bytes
+        await socket.create(large, store=False)
+        await socket.event("response.created")
+        assert BODIES.held_bytes - before > len(large)
+        settings.GATEWAY_BODY_MEMORY_BYTES = 300_000
+        await socket.create(large, stream_id="other")
+        assert (await socket.event("error"))["status"] == 429
+        settings.GATEWAY_BODY_MEMORY_BYTES = 10_000_000
+        gate.set()
+        await socket.to_end()
+        # The conversation is remembered, because it was not stored.
+        await eventually(lambda: BODIES.held_bytes - before < 2 * len(large))
+        assert BODIES.held_bytes - before > len(large)
+    await eventually(lambda: BODIES.held_bytes == before)

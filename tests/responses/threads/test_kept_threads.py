@@ -93,11 +93,11 @@ async def test_threads_are_shown_to_the_tenants_people_only_and_erased(
     first, second = await two_turns(api, settings, system=XSS)
     row = await MessageThread.objects.aget()
     for page in (PAGE, f"{PAGE}?q={second}", f"{PAGE}{row.pk}/change/"):
-        shown = await database.run(lambda page=page: ann.get(page))
+        shown = await database.run(ann.get, page)
         assert shown.status_code == 200, page
         assert first in shown.content.decode()
         assert XSS not in shown.content.decode()
-        theirs = await database.run(lambda page=page: bob.get(page))
+        theirs = await database.run(bob.get, page)
         assert theirs.status_code == (404 if "change" in page else 200)
         assert first not in theirs.content.decode()
     form = {"action": "erase", "_selected_action": [row.pk], "confirmed": "yes", "text": ""}

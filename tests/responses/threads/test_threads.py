@@ -18,7 +18,7 @@ from tests.conftest import Caller
 from tests.faces.inference.scripted import DROP, SSE, STREAM, WHOLE, Reply, body, chunk, scripted, sse
 from tests.gateway_harness import Client
 from tests.responses.conftest import posted, streamed, texts, whole
-from tests.responses.threads.conftest import CREATE, URL, after, ask, asked, code_of, reply_of, shown, user
+from tests.responses.threads.conftest import CREATE, URL, Json, after, ask, asked, code_of, reply_of, shown, user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -195,7 +195,8 @@ async def test_malformed_requests_are_refused(api: Client, settings: Any, thread
 async def test_kept_fields_may_be_repeated_and_not_changed(api: Client, settings: Any) -> None:
     async with scripted(settings, whole("A")):
         first = await ask(api, "One", system="Be kind.", tools=[TOOL])
-        for changed in ({"system": "Be rude."}, {"tools": []}):
+        changes: list[Json] = [{"system": "Be rude."}, {"tools": []}]
+        for changed in changes:
             answer = await api.post(URL, asked("Two", after(first), **changed))
             assert code_of(answer) == (400, "thread_fingerprint_mismatch")
             assert next(iter(changed)) in answer.json["error"]["message"]
