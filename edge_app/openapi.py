@@ -23,13 +23,14 @@ Resolve = Callable[[type[Serializer[Any]], Direction], Schema]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation of a view. `responses` are its successes (None: no body), `errors` further error statuses;
-    `located`: the response has a `Location`."""
+    `located`: the response has a `Location`; `example`: a body that a fresh gateway accepts."""
 
     id: str
     tag: str
     summary: str
     responses: Mapping[int, Shape | None]
     request: Shape | None = None
+    example: Any = None
     query: Sequence[OpenApiParameter] = ()
     errors: Sequence[int] = field(default=())
     located: bool = False

@@ -18,7 +18,11 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the component of errors about connections."""
-    fields: Schema = {"error": {"type": "string"}, "message": {"type": "string"}, "field": {"type": "string"}}
+    fields: Schema = {
+        "error": {"type": "string", "description": "A stable code, or a sentence about the connection."},
+        "message": {"type": "string", "description": "A sentence for people."},
+        "field": {"type": "string", "description": "The field or header at fault, when it is one."},
+    }
     return {ERROR: {"type": "object", "properties": fields, "required": ["error"]}}
 
 
@@ -59,12 +63,18 @@ _GET: Schema = {
     "x-scope": "sessions",
 }
 _MESSAGE: Schema = {"type": "object", "additionalProperties": True}
+_INITIALIZE: Schema = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": 1, "clientCapabilities": {}},
+}
 _POST: Schema = {
     "operationId": "acpMessage",
     "tags": [TAG],
     "summary": "Send a JSON-RPC message; `initialize` opens a connection",
     "parameters": [_CONNECTION, _SESSION],
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _MESSAGE}}},
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _MESSAGE, "example": _INITIALIZE}}},
     "responses": {
         "200": {
             "description": "The answer to `initialize`.",

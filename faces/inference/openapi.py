@@ -12,6 +12,7 @@ from edge_app.openapi import FaceDocument, Resolve, Schema
 from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
+    DEMO_MODEL,
     HEADERS,
     MODEL,
     OPENAI,
@@ -22,6 +23,7 @@ from inference_app.openapi import (
     openai_error,
     reference,
     relayed_operation,
+    text,
 )
 
 TAG_OPERATORS = "Model gateway"
@@ -32,11 +34,19 @@ _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
     return {
-        "/v1/chat/completions": {"post": relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
-        "/v1/embeddings": {
-            "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
+        "/v1/chat/completions": {
+            "post": relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI, example=_HELLO)
         },
-        "/v1/messages": {"post": relayed_operation("createMessage", "Create a message", _MESSAGES, ANTHROPIC)},
+        "/v1/embeddings": {
+            "post": relayed_operation(
+                "createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, example=_EMBED, streams=False
+            )
+        },
+        "/v1/messages": {
+            "post": relayed_operation(
+                "createMessage", "Create a message", _MESSAGES, ANTHROPIC, example={**_HELLO, "max_tokens": 100}
+            )
+        },
         "/v1/messages/count_tokens": {"post": _count_tokens()},
         "/v1/models": {"get": _models()},
         "/v1/models/{model_id}": {"get": _model()},
@@ -50,32 +60,57 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
-    anthropic = {"message": {"type": "string"}, "type": {"type": "string"}}
-    model = {
-        "id": {"type": "string"},
-        "object": {"const": "model"},
-        "created": {"type": "integer"},
-        "owned_by": {"type": "string", "description": "The provider."},
-        "context_window": {"type": "integer"},
-        "capabilities": {"type": "array", "items": {"type": "string"}},
-        "pricing": {"type": "object", "additionalProperties": {"type": "number"}},
+    anthropic = {"message": text("A sentence for people."), "type": text("The kind of error.")}
+    model: Schema = {
+        "id": text("The model's name in requests."),
+        "object": {"const": "model", "description": "The kind of object."},
+        "created": {"type": "integer", "description": "A moment, in seconds since the epoch."},
+        "owned_by": text("The provider."),
+        "context_window": {"type": "integer", "description": "The most tokens that the model can read, where known."},
+        "capabilities": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What the model can do, where known: `text`, `tools`, `image` …",
+        },
+        "pricing": {
+            "type": "object",
+            "additionalProperties": {"type": "number"},
+            "description": "US dollars per million tokens, where known, by kind.",
+        },
     }
-    claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at", "lifecycle")}
+    claude = {
+        "type": text("The kind of object: `model`."),
+        "id": text("The model's name in requests."),
+        "display_name": text("The model's name for people."),
+        "created_at": text("A moment in ISO 8601."),
+        "lifecycle": text("Whether the model is current."),
+    }
     return {
         OPENAI: openai_error(),
-        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic)}),
+        ANTHROPIC: object_schema(
+            {
+                "type": {"const": "error", "description": "The kind of object."},
+                "error": {**object_schema(anthropic), "description": "The error."},
+            }
+        ),
         "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
         "AnthropicModel": object_schema(claude),
     }
 
 
 _PROBES: Schema = {"type": "array", "items": ANYTHING}
-_CHAT: Schema = {"model": MODEL, "messages": {"type": "array", "items": ANYTHING}, "stream": STREAM}
-_EMBEDDINGS: Schema = {"model": MODEL, "input": {}}
+_HELLO: Schema = {"model": DEMO_MODEL, "messages": [{"role": "user", "content": "Hello, gateway"}]}
+_EMBED: Schema = {"model": "text-embedding-3-small", "input": ["Hello, gateway"]}
+_CHAT: Schema = {
+    "model": MODEL,
+    "messages": {"type": "array", "items": ANYTHING, "description": "The conversation, in OpenAI's form."},
+    "stream": STREAM,
+}
+_EMBEDDINGS: Schema = {"model": MODEL, "input": {"description": "A text, or a list of texts, to embed."}}
 _MESSAGES: Schema = {
     "model": MODEL,
-    "max_tokens": {"type": "integer", "minimum": 1},
-    "messages": {"type": "array", "items": ANYTHING},
+    "max_tokens": {"type": "integer", "minimum": 1, "description": "The most tokens that the response may have."},
+    "messages": {"type": "array", "items": ANYTHING, "description": "The conversation, in Anthropic's form."},
     "stream": STREAM,
 }
 
@@ -83,9 +118,9 @@ _MESSAGES: Schema = {
 def _count_tokens() -> Schema:
     fields = {name: schema for name, schema in _MESSAGES.items() if name in ("model", "messages")}
     described = relayed_operation(
-        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False
+        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, example=_HELLO, streams=False
     )
-    counted = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}, "required": ["input_tokens"]}
+    counted = object_schema({"input_tokens": {"type": "integer", "description": "The tokens of the request."}})
     estimated = {"schema": {"const": "true"}, "description": "The gateway estimated the count; no provider was asked."}
     described["responses"]["200"] = {
         "description": "The count, from a provider or estimated.",
@@ -96,13 +131,17 @@ def _count_tokens() -> Schema:
 
 
 def _models() -> Schema:
-    ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
-    openai = {"object": {"const": "list"}, "data": _list("Model")}
-    anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
+    ends = {
+        name: {"type": ["string", "null"], "description": f"The id of the {place} model; null on an empty page."}
+        for name, place in (("first_id", "first"), ("last_id", "last"))
+    }
+    openai = {"object": {"const": "list", "description": "The kind of object."}, "data": _list("Model")}
+    more = {"type": "boolean", "description": "Whether another page follows."}
+    anthropic = {"data": _list("AnthropicModel"), "has_more": more, **ends}
     shapes = object_schema(openai), object_schema(anthropic)
     described = _model_operation("listModels", "List the models for the key", *shapes)
-    text = {"type": "string"}
-    cursors = [("after_id", text), ("before_id", text), ("limit", {"type": "integer", "minimum": 1})]
+    cursor = {"type": "string"}
+    cursors = [("after_id", cursor), ("before_id", cursor), ("limit", {"type": "integer", "minimum": 1})]
     described["parameters"] += [
         {
             "name": name,
@@ -161,7 +200,7 @@ def _path(name: str) -> Schema:
 
 
 def _list(component: str) -> Schema:
-    return {"type": "array", "items": reference(component)}
+    return {"type": "array", "items": reference(component), "description": "The models."}
 
 
 DOCUMENT = FaceDocument(

@@ -58,6 +58,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         202,
         schemas.TASK_SUBMITTED,
         request=TaskBodySerializer,
+        example={"payload": {"task": "Say hello to the new colleague."}, "target": "demo"},
         errors=(402, 404, 409, 422),
         located=True,
     ),
@@ -72,6 +73,10 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         202,
         schemas.PIPELINE,
         request=PipelineBodySerializer,
+        example={
+            "steps": [{"agentId": "demo"}, {"agentId": "demo", "prompt": "Say it shorter:"}],
+            "input": "Say hello.",
+        },
         errors=(402, 404, 409, 422),
     ),
     (SpaceViewSet, "create"): _operation(
@@ -81,6 +86,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.SPACE_CREATED,
         request=SpaceBodySerializer,
+        example={"metadata": {"project": "demo"}},
         errors=(402,),
         located=True,
     ),
@@ -95,6 +101,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.MESSAGE,
         request=SpaceMessageBodySerializer,
+        example={"role": "user", "content": "Hello, space"},
         errors=(402,),
     ),
     (SpaceViewSet, "artifacts"): _operation("meshArtifacts", SPACES, "List artifacts", 200, schemas.ARTIFACTS),
@@ -115,6 +122,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.AGENT_STATE,
         request=AgentBodySerializer,
+        example={"id": "writer", "type": "model", "model": "demo:echo", "capabilities": ["writing"]},
         errors=(402, 409, 422),
         located=True,
     ),
@@ -126,11 +134,18 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         200,
         schemas.AGENT_DETAILS,
         request=AgentChangeSerializer,
+        example={"name": "The writer"},
         errors=(409, 422),
     ),
     (AgentViewSet, "destroy"): _operation("meshRemoveAgent", AGENTS, "Remove an agent", 200, schemas.AGENT_STATE),
     (AgentViewSet, "heartbeat"): _operation(
-        "meshHeartbeat", AGENTS, "Report that an agent is alive", 200, schemas.AGENT, request=HeartbeatSerializer
+        "meshHeartbeat",
+        AGENTS,
+        "Report that an agent is alive",
+        200,
+        schemas.AGENT,
+        request=HeartbeatSerializer,
+        example={"status": "busy"},
     ),
     (EventTokenViewSet, "create"): _operation(
         "meshEventToken", EVENTS, "Get a token for `EventSource`", 200, schemas.TOKEN
@@ -162,7 +177,10 @@ def _paths(prefix: str, suffix: str) -> Mapping[str, Schema]:
                 "Store an artifact",
                 {"200": _json("The artifact.", schemas.ARTIFACT)},
                 errors=(402,),
-                requestBody={"required": False, "content": {"application/octet-stream": {"schema": {}}}},
+                requestBody={
+                    "required": False,
+                    "content": {"application/octet-stream": {"schema": {}, "example": "Hello"}},
+                },
             ),
             "delete": _artifact(f"meshDeleteArtifact{suffix}", "Delete an artifact", {"204": {"description": "Gone."}}),
         },
@@ -206,7 +224,10 @@ _BROADCAST: Schema = {
     "tags": [EVENTS],
     "summary": "Send an event to the tenant's followers",
     "x-scope": "tasks",
-    "requestBody": {"required": True, "content": {"application/json": {"schema": schemas.BROADCAST_BODY}}},
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": schemas.BROADCAST_BODY, "example": schemas.BROADCAST_EXAMPLE}},
+    },
     "responses": {"200": _json("It is delivered.", schemas.BROADCAST)},
 }
 _EVENTS: Schema = {

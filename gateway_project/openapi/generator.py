@@ -61,6 +61,9 @@ class ViewSchema(AutoSchema):
         operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
             operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]
+        if self.operation.example is not None:
+            for content in operation["requestBody"]["content"].values():
+                content["example"] = self.operation.example
         for status, response in operation["responses"].items():
             response |= {"headers": self._headers(), "description": HTTPStatus(int(status)).phrase}
         return operation

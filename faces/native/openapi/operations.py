@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
-from faces.native import serializers
+from faces.native import serializers, session_serializers
 from faces.native.openapi import shapes
 from faces.native.openapi.mcp_servers import MCP_OPERATIONS, MCP_SERVERS
 from faces.native.openapi.registration import ToolRegistrationSerializer
@@ -32,9 +32,25 @@ TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, WEBHOOKS, MCP_SERVERS)
 
 CALLBACK_BODY = {
     "oneOf": [
-        {"type": "object", "properties": {"result": {}}, "required": ["result"]},
-        {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+        {
+            "type": "object",
+            "properties": {"result": {"description": "The result: a text or any other JSON."}},
+            "required": ["result"],
+        },
+        {
+            "type": "object",
+            "properties": {"error": {"type": "string", "description": "What went wrong; the model is told."}},
+            "required": ["error"],
+        },
     ]
+}
+
+WEATHER_TOOL = {
+    "name": "get_weather",
+    "description": "Get the weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "requiresApproval": True,
+    "hint": "Asks the weather service.",
 }
 
 
@@ -69,7 +85,8 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         id="createSession",
         tag=SESSIONS,
         summary="Create a session",
-        request=serializers.SessionCreateSerializer,
+        request=session_serializers.SessionCreateSerializer,
+        example={"model": "demo:tour", "title": "A first session"},
         responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
@@ -81,7 +98,8 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         id="changeSession",
         tag=SESSIONS,
         summary="Change a session",
-        request=serializers.SessionPatchSerializer,
+        request=session_serializers.SessionPatchSerializer,
+        example={"title": "A better title", "userData": {"theme": "dark"}},
         responses={200: shapes.SessionSerializer},
         errors=(409, 422),
     ),
@@ -97,6 +115,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=SESSIONS,
         summary="Create a session with the history up to a message",
         request=serializers.ForkSerializer,
+        example={"messageId": "msg_…"},
         responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
@@ -122,6 +141,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Send a prompt",
         request=serializers.PromptSerializer,
+        example={"text": "Hello, gateway"},
         query=(parameter("wait", _WAIT, "Seconds to wait for the end of the run: 200 when it ended, else 202."),),
         responses={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
         errors=(409, 422),
@@ -131,6 +151,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Abort the run in progress",
         request=serializers.AbortSerializer,
+        example={"reason": "No longer needed"},
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
@@ -139,6 +160,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Add a text to the run before its next model call",
         request=serializers.SteerSerializer,
+        example={"text": "Be brief."},
         responses={202: shapes.SteerReceiptSerializer},
         errors=(409, 422),
     ),
@@ -147,6 +169,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Use another model from the next leg on",
         request=serializers.SwitchModelSerializer,
+        example={"model": "demo:echo"},
         responses={202: shapes.SwitchReceiptSerializer},
         errors=(409, 422),
     ),
@@ -165,6 +188,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Abort the run in progress",
         request=serializers.AbortSerializer,
+        example={"reason": "No longer needed"},
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
@@ -173,6 +197,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Approve a tool call",
         request=serializers.ApproveSerializer,
+        example={"approvalId": "apr_…", "comment": "Fine with me"},
         responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
@@ -181,6 +206,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Reject a tool call",
         request=serializers.RejectSerializer,
+        example={"approvalId": "apr_…", "reason": "Not today"},
         responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
@@ -189,6 +215,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Answer a question",
         request=serializers.RespondSerializer,
+        example={"ref": "ask_…", "response": "Yes"},
         responses={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
@@ -197,6 +224,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Submit the result of a tool that the client ran",
         request=serializers.ToolResultSerializer,
+        example={"callId": "call_…", "result": {"temperature": 21, "sky": "clear"}},
         responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
@@ -205,6 +233,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Submit the late result of a callback, at its resultUrl",
         request=CALLBACK_BODY,
+        example={"result": {"temperature": 21, "sky": "clear"}},
         responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
@@ -216,6 +245,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=TOOLS,
         summary="Register a tool, or replace the one of its name",
         request=ToolRegistrationSerializer,
+        example=WEATHER_TOOL,
         responses={201: shapes.ToolSerializer},
         errors=(409,),
     ),

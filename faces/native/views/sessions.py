@@ -12,7 +12,8 @@ from core_app.errors import BadRequest
 from edge_app.rest.paging import cursor_of, limit_of, next_cursor
 from edge_app.rest.query import parse_instant
 from edge_app.rest.viewsets import idempotent
-from faces.native.serializers import ForkSerializer, SessionCreateSerializer, SessionPatchSerializer
+from faces.native.serializers import ForkSerializer
+from faces.native.session_serializers import SessionCreateSerializer, SessionPatchSerializer
 from faces.native.views.decisions import DecisionActions
 from faces.native.views.prompts import PromptActions
 from sessions_app import wire
