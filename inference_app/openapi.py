@@ -60,7 +60,7 @@ def relayed_operation(
     content: Schema = {"application/json": {"schema": ANYTHING}}
     if streams:
         events = "The events of the official API; an error after the first byte is the last event."
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+        content["text/event-stream"] = {"schema": {"description": events}}
     return {
         "operationId": name,
         "tags": [TAG],

@@ -56,13 +56,30 @@ _GET: Schema = {
     "parameters": [_CONNECTION, _SESSION],
     "responses": {
         "101": {"description": "The socket is open."},
-        "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "200": {
+            "description": "The stream.",
+            "content": {
+                "text/event-stream": {"schema": {"description": "Events whose data is one JSON-RPC message each."}}
+            },
+        },
         **_REFUSED,
         **_faults(_406="The client does not accept `text/event-stream`."),
     },
     "x-scope": "sessions",
 }
 _MESSAGE: Schema = {"type": "object", "additionalProperties": True}
+_SENT: Schema = {
+    "type": "object",
+    "required": ["jsonrpc"],
+    "properties": {
+        "jsonrpc": {"const": "2.0", "description": "The version of JSON-RPC."},
+        "id": {"type": ["string", "integer"], "description": "The id of a request, or of what a response answers."},
+        "method": {"type": "string", "description": "The method of a request or a notification."},
+        "params": {"type": "object", "description": "The parameters of the method."},
+        "result": {"description": "The result, of a response."},
+        "error": {"type": "object", "description": "The error, of a response."},
+    },
+}
 _INITIALIZE: Schema = {
     "jsonrpc": "2.0",
     "id": 0,
@@ -74,7 +91,7 @@ _POST: Schema = {
     "tags": [TAG],
     "summary": "Send a JSON-RPC message; `initialize` opens a connection",
     "parameters": [_CONNECTION, _SESSION],
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _MESSAGE, "example": _INITIALIZE}}},
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _SENT, "example": _INITIALIZE}}},
     "responses": {
         "200": {
             "description": "The answer to `initialize`.",

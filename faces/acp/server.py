@@ -22,7 +22,7 @@ from acp.http.server import AcpServer
 from django.conf import settings
 
 from core_app import jsontext
-from core_app.errors import BadRequest, GatewayError, RateLimited
+from core_app.errors import BadRequest, GatewayError, MethodNotAllowed, RateLimited
 from core_app.timeouts import cancel_tasks
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import Message, Receive, Scope, Send, header
@@ -59,6 +59,9 @@ class Owned:
         return self.watch.principal
 
 
+_METHODS = ("GET", "POST", "DELETE")
+
+
 class AcpEndpoint:
     """`/acp` over HTTP and WebSocket."""
 
@@ -77,6 +80,8 @@ class AcpEndpoint:
                 await self._serve_socket(principal, scope, receive, send)
             elif scope["method"] == "POST":
                 await self._post(principal, scope, receive, send)
+            elif scope["method"] not in _METHODS:
+                raise MethodNotAllowed("Messages come and go with GET, POST and DELETE.", allow=", ".join(_METHODS))
             else:
                 await self._stream(principal, self._hiding_others(principal, scope), receive, send)
         except GatewayError as error:

@@ -8,11 +8,12 @@ from typing import Any
 from rest_framework import serializers
 
 from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from faces.agentbus.views import AgentbusSessionViewSet, MessageBodySerializer, SessionBodySerializer
 
 TAG = "Agentbus"
 ERROR = "AgentbusError"
-_LIMIT = parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "How many at most.")
+_LIMIT = parameter("limit", LIMIT_SCHEMA, f"How many at most; values above {MAX_LIMIT} count as {MAX_LIMIT}.")
 
 
 class AgentbusSessionSerializer(serializers.Serializer[Any]):

@@ -110,7 +110,12 @@ _EMBEDDINGS: Schema = {"model": MODEL, "input": {"description": "A text, or a li
 _MESSAGES: Schema = {
     "model": MODEL,
     "max_tokens": {"type": "integer", "minimum": 1, "description": "The most tokens that the response may have."},
-    "messages": {"type": "array", "items": ANYTHING, "description": "The conversation, in Anthropic's form."},
+    "messages": {
+        "type": "array",
+        "items": ANYTHING,
+        "minItems": 1,
+        "description": "The conversation, in Anthropic's form.",
+    },
     "stream": STREAM,
 }
 

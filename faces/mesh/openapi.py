@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework.views import APIView
 
 from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
-from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from faces.mesh import schemas
 from faces.mesh.models import TaskStatus
 from faces.mesh.semantic import MAX_QUERY
@@ -26,7 +26,7 @@ from faces.mesh.views.tokens import EventTokenViewSet
 TASKS, SPACES, AGENTS, EVENTS = "Tasks", "Spaces", "Agents", "Live events"
 _LIMIT = parameter(
     "limit",
-    {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    LIMIT_SCHEMA,
     f"At most {MAX_LIMIT}; larger values count as that.",
 )
 _CURSOR = parameter("cursor", {"type": "string", "pattern": "^[0-9]{0,18}$"}, "Where the page before ended.")
@@ -243,7 +243,10 @@ _EVENTS: Schema = {
     "x-stream-token": True,
     "x-errors": [404],
     "responses": {
-        "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        "200": {
+            "description": "The stream.",
+            "content": {"text/event-stream": {"schema": {"description": "Events whose data is one JSON object each."}}},
+        }
     },
 }
 

@@ -14,16 +14,24 @@ from rest_framework import serializers
 
 from agents_app.engine import Attachment
 from core_app.guarded_client import MAX_URL_CHARACTERS
-from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
+from edge_app.rest.fields import JSONObject, StrictBoolean, StrictChoice, StrictInteger, StrictPattern, StrictString
 from faces.native.session_serializers import MAX_TEXT, SESSION_ID
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.prompt import Prompt
-from tools_app.mcp.names import MAX_SERVER_CHARACTERS
+from tools_app.decisions import MAX_RESPONSE_CHARACTERS
+from tools_app.mcp.names import MAX_SERVER_CHARACTERS, SERVER_NAME
 from tools_app.mcp.services import AUTH, TIMEOUT_MS
 
 
 class AttachmentSerializer(serializers.Serializer[Any]):
     """An image, audio or file of a prompt: `data` (base64) or `url`."""
+
+    document_rules = {
+        "oneOf": [
+            {"required": [given], "properties": {given: {"type": "string"}, absent: {"type": "null"}}}
+            for given, absent in (("data", "url"), ("url", "data"))
+        ]
+    }
 
     type = serializers.ChoiceField(
         ["image", "audio", "file"],
@@ -155,12 +163,16 @@ class RespondSerializer(serializers.Serializer[Any]):
 
     ref = StrictString(max_length=64, help_text="The question, from the event `ask_user`.")
     response = StrictString(
-        max_length=256 * 1024, allow_blank=True, help_text="The answer: a text, or the id of one of the options."
+        max_length=MAX_RESPONSE_CHARACTERS, help_text="The answer: a text, or the id of one of the options."
     )
 
 
 class ToolResultSerializer(serializers.Serializer[Any]):
     """POST …/tool-results: `result` (any JSON) or `error` (text)."""
+
+    document_rules = {
+        "anyOf": [{"required": ["result"]}, {"required": ["error"], "properties": {"error": {"type": "string"}}}]
+    }
 
     callId = StrictString(max_length=64, help_text="The call, from the event `tool_call_requested`.")
     result = serializers.JSONField(required=False, allow_null=True, help_text="The result: a text or any other JSON.")
@@ -224,7 +236,7 @@ class WebhookPatchSerializer(serializers.Serializer[Any]):
         required=False, max_length=MAX_URL_CHARACTERS, help_text="The address that receives the events; https only."
     )
     events = serializers.ListField(
-        child=StrictString(max_length=40),
+        child=StrictChoice(WEBHOOK_EVENTS),
         required=False,
         min_length=1,
         max_length=20,
@@ -239,7 +251,7 @@ class WebhookCreateSerializer(serializers.Serializer[Any]):
 
     url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="The address that receives the events; https only.")
     events = serializers.ListField(
-        child=StrictString(max_length=40),
+        child=StrictChoice(WEBHOOK_EVENTS),
         min_length=1,
         max_length=20,
         help_text=f"One or more of {', '.join(WEBHOOK_EVENTS)}.",
@@ -256,7 +268,7 @@ class McpServerFields(serializers.Serializer[Any]):
         help_text="The address of the server's streamable HTTP endpoint; https only.",
     )
     description = StrictString(required=False, allow_blank=True, max_length=200, help_text="A note for people.")
-    auth = StrictString(required=False, max_length=10, help_text=f"One of {', '.join(AUTH)}.")
+    auth = StrictChoice(AUTH, required=False, help_text="How the gateway signs in at the server.")
     headers = JSONObject(
         required=False,
         max_bytes=64 * 1024,
@@ -304,8 +316,10 @@ class McpServerPatchSerializer(McpServerFields):
 class McpServerCreateSerializer(McpServerFields):
     """POST /v1/mcp-servers."""
 
-    name = StrictString(
-        max_length=MAX_SERVER_CHARACTERS, help_text="The name by which sessions use the server, as `mcp:<name>`."
+    name = StrictPattern(
+        SERVER_NAME.pattern.removeprefix(r"\A").removesuffix(r"\Z"),
+        max_length=MAX_SERVER_CHARACTERS,
+        help_text="The name by which sessions use the server, as `mcp:<name>`.",
     )
     url = StrictString(
         max_length=MAX_URL_CHARACTERS, help_text="The address of the server's streamable HTTP endpoint; https only."

@@ -75,6 +75,10 @@ class ImportedMessageSerializer(serializers.Serializer[Any]):
 class SessionCreateSerializer(serializers.Serializer[Any]):
     """POST /v1/sessions."""
 
+    document_rules = {
+        "anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("model", "agent")]
+    }
+
     model = StrictString(
         required=False,
         allow_null=True,

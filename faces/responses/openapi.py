@@ -31,6 +31,23 @@ _INPUT: Schema = {
     "stream": STREAM,
 }
 _HELLO: Schema = {"model": DEMO_MODEL, "input": "Hello, gateway"}
+_ITEMS: Schema = {
+    "items": {
+        **ANYTHING,
+        "anyOf": [
+            {"required": ["type"], "properties": {"type": {"type": "string", "description": "The kind of item."}}},
+            {
+                "required": ["role"],
+                "properties": {
+                    "role": {"type": "string", "description": "The author, of a message without a type."},
+                    "type": False,
+                },
+            },
+        ],
+    },
+    "maxItems": 20,
+    "description": "Items in OpenAI's form.",
+}
 _ITEM: Schema = {"type": "message", "role": "user", "content": "Hello, gateway"}
 _STATE: Schema = {
     "store": {**_FLAG, "description": "Keep the response; true unless the tenant or the gateway says otherwise."},
@@ -77,7 +94,7 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
                 body={
                     "model": {"type": ["string", "null"], "description": "The model that would be asked."},
                     "input": {"type": ["string", "array", "null"], "description": _PROMPT},
-                    **_STATE,
+                    **{name: _STATE[name] for name in ("previous_response_id", "conversation")},
                 },
                 example=_HELLO,
             )
@@ -142,8 +159,7 @@ def _conversation_paths() -> Mapping[str, Schema]:
         "additionalProperties": {"type": "string", "maxLength": 512},
         "description": "Labels of the client's own.",
     }
-    added: Schema = {"type": "array", "items": ANYTHING, "maxItems": 20, "description": "Items in OpenAI's form."}
-    create = {"items": {**added, "type": ["array", "null"]}, "metadata": metadata}
+    create = {"items": {**_ITEMS, "type": ["array", "null"]}, "metadata": metadata}
     conversation, in_items, both = ("conversation_id",), ("conversation_id",), ("conversation_id", "item_id")
     return {
         root: {
@@ -178,7 +194,7 @@ def _conversation_paths() -> Mapping[str, Schema]:
                 "Add items",
                 reference("ItemList"),
                 in_items,
-                body={"items": added},
+                body={"items": {**_ITEMS, "type": "array"}},
                 example={"items": [_ITEM]},
                 required=("items",),
             ),
@@ -222,7 +238,7 @@ def _operation(
 ) -> Schema:
     content: Schema = {"application/json": {"schema": shape}}
     if streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "The response's events."}}
+        content["text/event-stream"] = {"schema": {"description": "The response's events."}}
     described: Schema = {
         "type": "object",
         "properties": body,

@@ -73,6 +73,11 @@ class ViewSchema(AutoSchema):
         replayed = ("IdempotentReplayed",) if self._idempotent else ()
         return components.header_references(*location, *replayed)
 
+    def _map_basic_serializer(self, serializer: Any, direction: Direction) -> Schema:
+        """Adds the rules between fields, which a serializer has in `document_rules`."""
+        schema: Schema = super()._map_basic_serializer(serializer, direction)
+        return schema | getattr(serializer, "document_rules", {})
+
     def get_operation_id(self) -> str:
         return self.operation.id
 

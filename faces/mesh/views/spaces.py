@@ -37,6 +37,16 @@ _FILE_HEADERS = {
 }
 
 
+_SOMETHING = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "minProperties": 1},
+        {"type": "array", "minItems": 1},
+    ]
+}
+"""A value that can be the text of a message."""
+
+
 class SpaceBodySerializer(serializers.Serializer[Any]):
     """POST /spaces."""
 
@@ -48,6 +58,14 @@ class SpaceBodySerializer(serializers.Serializer[Any]):
 class SpaceMessageBodySerializer(serializers.Serializer[Any]):
     """POST /spaces/:id/messages: an AgentMessage, or `content` with a role and metadata. The message's text is
     `content`, else `payload.task`, `result` or `error.message` of the AgentMessage."""
+
+    document_rules = {
+        "anyOf": [
+            {"required": ["content"]},
+            {"required": ["payload"], "properties": {"payload": {"type": "object", "minProperties": 1}}},
+            *({"required": [name], "properties": {name: _SOMETHING}} for name in ("result", "event_data")),
+        ]
+    }
 
     content = StrictString(required=False, max_length=MAX_TEXT, help_text="The text of the message.")
     role = StrictString(

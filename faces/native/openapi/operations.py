@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.views import APIView
 
 from edge_app.openapi import Operation, parameter
-from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from faces.native import serializers, session_serializers
 from faces.native.openapi import shapes
 from faces.native.openapi.mcp_servers import MCP_OPERATIONS, MCP_SERVERS
@@ -56,7 +56,7 @@ WEATHER_TOOL = {
 
 def page_parameters(default: int) -> tuple[OpenApiParameter, ...]:
     """Returns the parameters `limit` and `cursor`."""
-    limit = {"type": "integer", "minimum": 0, "default": default}
+    limit = {**LIMIT_SCHEMA, "default": default}
     cursor = {"type": "string", "pattern": "^[0-9]{0,18}$"}
     return (
         parameter("limit", limit, f"At most {MAX_LIMIT}; larger values count as {MAX_LIMIT}."),
@@ -68,9 +68,14 @@ _FILTERS = (
     parameter("state", {"type": "string", "enum": SessionState.values}, "Sessions in this state."),
     parameter("agent", {"type": "string"}, "Sessions of this agent."),
     parameter("groupId", {"type": "string"}, "Sessions of this group."),
-    parameter("since", {"type": "string", "format": "date-time"}, "Sessions created at or after this moment."),
+    parameter(
+        "since",
+        {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]},
+        "Sessions created at or after this moment.",
+    ),
 )
-_SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
+_SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}, {"maxLength": 0}]}
+_GROUP = f"({'|'.join(GROUPS)})?"
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 
 OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
@@ -235,7 +240,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         request=CALLBACK_BODY,
         example={"result": {"temperature": 21, "sky": "clear"}},
         responses={200: shapes.ResultReceiptSerializer},
-        errors=(409, 410),
+        errors=(409, 410, 429),
     ),
     (ToolViewSet, "list"): Operation(
         id="listTools", tag=TOOLS, summary="List the session's tools", responses={200: shapes.ToolPageSerializer}
@@ -265,7 +270,11 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         query=(
             parameter("from", _SPAN, "The first day (UTC) or moment."),
             parameter("to", _SPAN, "The last day, included, or the moment before which it ends."),
-            parameter("groupBy", {"type": "string"}, f"A comma list of {', '.join(GROUPS)}; all by default."),
+            parameter(
+                "groupBy",
+                {"type": "string", "pattern": f"^{_GROUP}(,{_GROUP})*$"},
+                f"A comma list of {', '.join(GROUPS)}; all by default.",
+            ),
             parameter("endUser", {"type": "string"}, "Only the usage of this end user."),
         ),
         responses={200: shapes.UsageSerializer},

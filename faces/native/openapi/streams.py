@@ -34,7 +34,7 @@ PAGE: Schema = {
     "required": ["events", "lastEventIndex", "nextCursor"],
 }
 STREAM: Schema = {
-    "schema": {"type": "string", "description": "Frames of `id`, `event` and `data`; comments are heartbeats."},
+    "schema": {"description": "Frames of `id`, `event` and `data`; comments are heartbeats."},
     "x-event-schema": EVENT,
 }
 

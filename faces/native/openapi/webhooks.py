@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.views import APIView
 
 from edge_app.openapi import Operation, parameter
-from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from events_app.webhooks.models import DeliveryState
 from events_app.webhooks.outbox import TEST_EVENT
 from events_app.webhooks.services import MANY
@@ -100,7 +100,7 @@ class RedeliveredSerializer(serializers.Serializer[Any]):
 
 
 _PAGES = (
-    parameter("limit", {"type": "integer", "minimum": 0, "default": 50}, f"At most {MAX_LIMIT}."),
+    parameter("limit", {**LIMIT_SCHEMA, "default": 50}, f"At most {MAX_LIMIT}."),
     parameter("cursor", {"type": "string", "pattern": "^[ -~]{0,40}$"}, "`nextCursor` of the previous page."),
     parameter("status", {"type": "string", "enum": DeliveryState.values}, "Deliveries with this status."),
 )
