@@ -77,7 +77,7 @@ _SENT: Schema = {
         "method": {"type": "string", "description": "The method of a request or a notification."},
         "params": {"type": "object", "description": "The parameters of the method."},
         "result": {"description": "The result, of a response."},
-        "error": {"type": "object", "description": "The error, of a response."},
+        "error": {"description": "The error, of a response."},
     },
 }
 _INITIALIZE: Schema = {

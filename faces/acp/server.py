@@ -62,6 +62,10 @@ class Owned:
 _METHODS = ("GET", "POST", "DELETE")
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
 class AcpEndpoint:
     """`/acp` over HTTP and WebSocket."""
 
@@ -116,6 +120,9 @@ class AcpEndpoint:
         message = jsontext.decode_untrusted(body)
         if not isinstance(message, dict):
             raise BadRequest("The body is one JSON-RPC message.")
+        if message.get("method") == "initialize" and not _is_id(message.get("id")):
+            # The library would wait for the response to what it takes for a notification.
+            raise BadRequest("'initialize' is a request: its 'id' is a number or text.", field="id")
         if message.get("method") == "initialize" and self._count(principal) >= MAX_CONNECTIONS_PER_TENANT:
             raise RateLimited(f"The tenant has {MAX_CONNECTIONS_PER_TENANT} connections; end some.", retry_after=5)
 

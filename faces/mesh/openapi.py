@@ -30,7 +30,9 @@ _LIMIT = parameter(
     f"At most {MAX_LIMIT}; larger values count as that.",
 )
 _CURSOR = parameter("cursor", {"type": "string", "pattern": "^[0-9]{0,18}$"}, "Where the page before ended.")
-_STATUS = parameter("status", {"type": "string", "enum": list(TaskStatus.values)}, "Tasks in this status.")
+_STATUS = parameter(
+    "status", {"type": "string", "enum": [*TaskStatus.values, ""]}, "Tasks in this status; all of them if empty."
+)
 _AGENT = parameter("agent", {"type": "string"}, "Tasks of this agent.")
 _QUERY = parameter(
     "q", {"type": "string", "minLength": 1, "maxLength": MAX_QUERY}, "The words to look for.", required=True

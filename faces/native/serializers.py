@@ -18,7 +18,7 @@ from edge_app.rest.fields import JSONObject, StrictBoolean, StrictChoice, Strict
 from faces.native.session_serializers import MAX_TEXT, SESSION_ID
 from sessions_app.events import WEBHOOK_EVENTS
 from sessions_app.services.prompt import Prompt
-from tools_app.decisions import MAX_RESPONSE_CHARACTERS
+from tools_app.decisions import MAX_COMMENT_CHARACTERS, MAX_RESPONSE_CHARACTERS
 from tools_app.mcp.names import MAX_SERVER_CHARACTERS, SERVER_NAME
 from tools_app.mcp.services import AUTH, TIMEOUT_MS
 
@@ -140,7 +140,7 @@ class ApproveSerializer(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        max_length=10_000,
+        max_length=MAX_COMMENT_CHARACTERS,
         help_text="A remark that is kept with the decision.",
     )
 
@@ -153,7 +153,7 @@ class RejectSerializer(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        max_length=10_000,
+        max_length=MAX_COMMENT_CHARACTERS,
         help_text="The reason, which the model is told.",
     )
 

@@ -61,6 +61,8 @@ class ViewSchema(AutoSchema):
         operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
             operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]
+        if hasattr(self.operation.request, "document_rules"):
+            operation["requestBody"]["required"] = True  # an empty body breaks the rules between its fields
         if self.operation.example is not None:
             for content in operation["requestBody"]["content"].values():
                 content["example"] = self.operation.example

@@ -55,7 +55,7 @@ class TaskContextSerializer(serializers.Serializer[Any]):
         help_text="Earlier messages that the agent is told, oldest first.",
     )
     artifacts = serializers.ListField(
-        child=serializers.JSONField(),
+        child=serializers.JSONField(allow_null=True),
         required=False,
         max_length=100,
         help_text="Texts or other JSON that the agent is given with the task.",

@@ -201,7 +201,10 @@ def _callback() -> Schema:
         "parameters": parameters,
         "responses": {
             "200": {"description": "A page for the person.", "content": _PAGE},
-            "400": {"description": "A page: the address lacks a parameter.", "content": _PAGE},
+            "400": {
+                "description": "A page: the address lacks a parameter; or an error, of an address that is none.",
+                "content": {**_PAGE, "application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
             "404": {"description": "A page: no such authorization is awaited.", "content": _PAGE},
             "409": {"description": "A page: the server was changed meanwhile.", "content": _PAGE},
             "422": {"description": "A page: the authorization server gave no token.", "content": _PAGE},
