@@ -75,7 +75,7 @@ _SENT: Schema = {
         "jsonrpc": {"const": "2.0", "description": "The version of JSON-RPC."},
         "id": {"type": ["string", "integer"], "description": "The id of a request, or of what a response answers."},
         "method": {"type": "string", "description": "The method of a request or a notification."},
-        "params": {"type": "object", "description": "The parameters of the method."},
+        "params": {"description": "The parameters of the method, an object."},
         "result": {"description": "The result, of a response."},
         "error": {"description": "The error, of a response."},
     },
