@@ -77,7 +77,7 @@ class ViewSchema(AutoSchema):
 
     def _map_basic_serializer(self, serializer: Any, direction: Direction) -> Schema:
         """Adds the rules between fields, which a serializer has in `document_rules`."""
-        schema: Schema = super()._map_basic_serializer(serializer, direction)
+        schema: Schema = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         return schema | getattr(serializer, "document_rules", {})
 
     def get_operation_id(self) -> str:

@@ -66,8 +66,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     # With a default agent: a task that nobody can take is answered 503, as the protocol says.
     config = tmp_path_factory.mktemp("configuration") / "gateway.yaml"
     config.write_text("agents: [{id: echo, type: model, model: 'demo:echo'}]\nrouting: {defaultAgent: echo}\n")
-    own = {"CONFIG": str(config), "INTERNAL_API_KEY": INTERNAL_KEY, "FAILED_KEYS_PER_MINUTE": "1000000"}
-    with gateway_served(tmp_path_factory.mktemp("fuzzed"), **own) as server:
+    with gateway_served(
+        tmp_path_factory.mktemp("fuzzed"),
+        CONFIG=str(config),
+        INTERNAL_API_KEY=INTERNAL_KEY,
+        FAILED_KEYS_PER_MINUTE="1000000",
+    ) as server:
         yield server
 
 
