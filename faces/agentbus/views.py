@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from edge_app.rest.fields import StrictString
+from edge_app.rest.fields import StrictPattern, StrictString
 from edge_app.rest.paging import limit_of
 from edge_app.rest.viewsets import GatewayViewSet, idempotent
 from faces.agentbus.methods.chat import MAX_MESSAGE, HistoryParameters, SendParameters, history, send
@@ -23,10 +23,10 @@ from tenants_app.principal import SESSIONS
 class SessionBodySerializer(serializers.Serializer[Any]):
     """POST /api/v1/sessions."""
 
-    session_id = StrictString(
+    session_id = StrictPattern(
+        r"[A-Za-z0-9_-]{1,64}",
         required=False,
         allow_null=True,
-        max_length=64,
         help_text="An id of the client's choice; by default the gateway makes one. A session that exists is returned.",
     )
     client_id = StrictString(

@@ -65,7 +65,7 @@ def page_parameters(default: int) -> tuple[OpenApiParameter, ...]:
 
 
 _FILTERS = (
-    parameter("state", {"type": "string", "enum": SessionState.values}, "Sessions in this state."),
+    parameter("state", {"type": "string", "enum": [*SessionState.values, ""]}, "Sessions in this state; all if empty."),
     parameter("agent", {"type": "string"}, "Sessions of this agent."),
     parameter("groupId", {"type": "string"}, "Sessions of this group."),
     parameter(

@@ -102,7 +102,9 @@ class RedeliveredSerializer(serializers.Serializer[Any]):
 _PAGES = (
     parameter("limit", {**LIMIT_SCHEMA, "default": 50}, f"At most {MAX_LIMIT}."),
     parameter("cursor", {"type": "string", "pattern": "^[ -~]{0,40}$"}, "`nextCursor` of the previous page."),
-    parameter("status", {"type": "string", "enum": DeliveryState.values}, "Deliveries with this status."),
+    parameter(
+        "status", {"type": "string", "enum": [*DeliveryState.values, ""]}, "Those with this status; all if empty."
+    ),
 )
 
 WEBHOOK_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
