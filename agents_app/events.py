@@ -16,13 +16,17 @@ from events_app.types import Event
 class MessageStart(Event):
     type: ClassVar[str] = "message_start"
     message_id: str
+    """The message, as its deltas name it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageDelta(Event):
     type: ClassVar[str] = "message_delta"
     message_id: str
+    """The message that the text belongs to."""
+
     delta: str
+    """The next piece of the text."""
 
     def split(self, characters: int) -> Sequence[Event]:
         """Deltas whose texts join to this one's."""
@@ -50,6 +54,7 @@ class ThinkingStart(Event):
 class ThinkingDelta(Event):
     type: ClassVar[str] = "thinking_delta"
     delta: str
+    """The next piece of the reasoning."""
 
     def split(self, characters: int) -> Sequence[Event]:
         """Deltas whose texts join to this one's."""
@@ -68,8 +73,13 @@ class ThinkingDelta(Event):
 class ModelFallback(Event):
     type: ClassVar[str] = "model_fallback"
     from_model: str
+    """The model that failed."""
+
     to_model: str
+    """The model that the run continues with."""
+
     reason: str
+    """Why the model before could not be used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,15 +89,23 @@ class ContextTruncated(Event):
 
     type: ClassVar[str] = "context_truncated"
     messages: int
+    """Messages that the model is not sent any more."""
+
     tokens: int
+    """Estimated tokens of what is left out."""
+
     results: int = 0
+    """Tool results whose middle the model is not sent any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextSummarized(Event):
     type: ClassVar[str] = "context_summarized"
     messages: int
+    """Messages that a summary replaces."""
+
     tokens: int
+    """Estimated tokens of those messages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +115,10 @@ class AgentEvent(Event):
 
     type: ClassVar[str] = "agent_event"
     name: str
+    """The agent's own word for it."""
+
     data: Any
+    """The JSON that came with it."""
 
 
 def _pieces(text: str, characters: int) -> Sequence[str]:

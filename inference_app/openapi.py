@@ -46,20 +46,26 @@ MODEL: Schema = {"type": "string", "minLength": 1, "description": "A name, an al
 
 STREAM: Schema = {"type": ["boolean", "null"], "description": "Respond with server-sent events."}
 
+DEMO_MODEL = "demo:tour"
+"""The model of all examples: it needs no provider."""
+
 ANYTHING: Schema = {"type": "object", "additionalProperties": {}}
 
 
-def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, streams: bool = True) -> Schema:
-    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads."""
+def relayed_operation(
+    name: str, summary: str, fields: Schema, dialect: str, *, example: Schema, streams: bool = True
+) -> Schema:
+    """Returns an operation whose response is a provider's; `fields` are those of the body that the gateway reads, and
+    `example` is a whole body."""
     content: Schema = {"application/json": {"schema": ANYTHING}}
     if streams:
         events = "The events of the official API; an error after the first byte is the last event."
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+        content["text/event-stream"] = {"schema": {"description": events}}
     return {
         "operationId": name,
         "tags": [TAG],
         "summary": summary,
-        "requestBody": request_body(fields),
+        "requestBody": request_body(fields, example),
         "responses": {
             "200": {"description": "The provider's response.", "headers": HEADERS, "content": content},
             **error_responses(tuple(ERRORS), dialect),
@@ -69,11 +75,11 @@ def relayed_operation(name: str, summary: str, fields: Schema, dialect: str, *, 
     }
 
 
-def request_body(fields: Schema) -> Schema:
+def request_body(fields: Schema, example: Schema) -> Schema:
     """Returns the description of a JSON body with these fields; all but `stream` are required."""
     required = [name for name in fields if name != "stream"]
     schema = {"type": "object", "properties": fields, "required": required, "additionalProperties": {}}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
@@ -92,8 +98,18 @@ def error_responses(statuses: tuple[int, ...], *dialects: str) -> Schema:
 def openai_error() -> Schema:
     """Returns the component OpenAIError."""
     nullable: Schema = {"type": ["string", "null"]}
-    error = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
-    return object_schema({"error": object_schema(error)})
+    error = {
+        "message": text("A sentence for people."),
+        "type": text("The kind of error."),
+        "param": {**nullable, "description": "The field at fault; null without one."},
+        "code": {**nullable, "description": "A stable code; null without one."},
+    }
+    return object_schema({"error": {**object_schema(error), "description": "The error."}})
+
+
+def text(description: str) -> Schema:
+    """Returns the schema of a string."""
+    return {"type": "string", "description": description}
 
 
 def object_schema(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:

@@ -43,64 +43,93 @@ from tools_app.events import (
 class PromptReceived(Event):
     type: ClassVar[str] = "prompt_received"
     text: str
+    """The text of the prompt."""
+
     queued: bool
+    """True when the run waits for the one before it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentStart(Event):
     type: ClassVar[str] = "agent_start"
     model: str
+    """The model of the run's first leg."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageEnd(Event):
     type: ClassVar[str] = "message_end"
     message_id: str
+    """The message, as in `message_start`."""
+
     content: str
+    """The whole text of the message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolCalls(Event):
     type: ClassVar[str] = "tool_calls"
     count: int
+    """How many tools the model called in one response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorEvent(Event):
     type: ClassVar[str] = "error"
     code: str
+    """A stable code."""
+
     reason: str
+    """A sentence for people."""
+
     retryable: bool
+    """Whether the same prompt may succeed later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentEnd(Event):
     type: ClassVar[str] = "agent_end"
     last_message: dict[str, str]
+    """The final answer, as `role` and `content`."""
+
     token_usage: dict[str, int]
+    """Tokens of the run, by kind."""
+
     cost_usd: float
+    """The cost of the run in US dollars, as far as prices are known."""
+
     cost_known: bool
+    """False when the price of a model is unknown."""
+
     duration_ms: int
+    """Milliseconds from the prompt to the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentAbort(Event):
     type: ClassVar[str] = "agent_abort"
     reason: Literal["aborted", "error", "deleted", "max_turns", "budget", "timeout"]
+    """Why the run ended without an answer."""
+
     message: str
+    """A sentence for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSwitched(Event):
     type: ClassVar[str] = "model_switched"
     model: str
+    """The model from now on."""
+
     previous: str
+    """The model before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steering(Event):
     type: ClassVar[str] = "steering"
     text: str
+    """The text that joined the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +138,7 @@ class SteeringUndelivered(Event):
 
     type: ClassVar[str] = "steering_undelivered"
     text: str
+    """The text that the run ended without."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +147,10 @@ class ProviderWaiting(Event):
 
     type: ClassVar[str] = "provider_waiting"
     until: str
+    """The moment at which the provider is asked again."""
+
     reason: str
+    """Why the provider cannot be asked now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +166,10 @@ class RunRetried(Event):
 
     type: ClassVar[str] = "run_retried"
     attempt: int
+    """The number of the attempt that begins."""
+
     reason: str
+    """Why the attempt before ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +178,7 @@ class SessionUpdated(Event):
 
     type: ClassVar[str] = "session_updated"
     changed: dict[str, Any]
+    """The new values, by the names of the fields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,6 +39,17 @@ class StrictPattern(StrictString):
         self.validators.append(RegexValidator(re.compile(rf"\A(?:{pattern})\Z"), f"This must match {pattern}."))
 
 
+class StrictChoice(serializers.ChoiceField):
+    """One of a few JSON strings; a refusal names them."""
+
+    default_error_messages = {"invalid_choice": "This must be one of {choices}."}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or data not in self.choices:
+            self.fail("invalid_choice", choices=", ".join(self.choices))
+        return data
+
+
 class StrictInteger(serializers.IntegerField):
     """A JSON number without a fraction."""
 

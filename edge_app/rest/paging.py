@@ -8,6 +8,9 @@ from edge_app.rest.query import number_parameter
 
 MAX_LIMIT = 200
 
+LIMIT_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 10**18 - 1}, {"const": ""}]}
+"""What `limit_of` takes, for the OpenAPI document; an empty value counts as none."""
+
 
 def limit_of(request: Request, *, default: int = 50) -> int:
     """Returns the size of the page, from 1 to `MAX_LIMIT`."""

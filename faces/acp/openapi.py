@@ -18,7 +18,11 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the component of errors about connections."""
-    fields: Schema = {"error": {"type": "string"}, "message": {"type": "string"}, "field": {"type": "string"}}
+    fields: Schema = {
+        "error": {"type": "string", "description": "A stable code, or a sentence about the connection."},
+        "message": {"type": "string", "description": "A sentence for people."},
+        "field": {"type": "string", "description": "The field or header at fault, when it is one."},
+    }
     return {ERROR: {"type": "object", "properties": fields, "required": ["error"]}}
 
 
@@ -52,19 +56,42 @@ _GET: Schema = {
     "parameters": [_CONNECTION, _SESSION],
     "responses": {
         "101": {"description": "The socket is open."},
-        "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "200": {
+            "description": "The stream.",
+            "content": {
+                "text/event-stream": {"schema": {"description": "Events whose data is one JSON-RPC message each."}}
+            },
+        },
         **_REFUSED,
         **_faults(_406="The client does not accept `text/event-stream`."),
     },
     "x-scope": "sessions",
 }
 _MESSAGE: Schema = {"type": "object", "additionalProperties": True}
+_SENT: Schema = {
+    "type": "object",
+    "required": ["jsonrpc"],
+    "properties": {
+        "jsonrpc": {"const": "2.0", "description": "The version of JSON-RPC."},
+        "id": {"type": ["string", "integer"], "description": "The id of a request, or of what a response answers."},
+        "method": {"type": "string", "description": "The method of a request or a notification."},
+        "params": {"description": "The parameters of the method, an object."},
+        "result": {"description": "The result, of a response."},
+        "error": {"description": "The error, of a response."},
+    },
+}
+_INITIALIZE: Schema = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": 1, "clientCapabilities": {}},
+}
 _POST: Schema = {
     "operationId": "acpMessage",
     "tags": [TAG],
     "summary": "Send a JSON-RPC message; `initialize` opens a connection",
     "parameters": [_CONNECTION, _SESSION],
-    "requestBody": {"required": True, "content": {"application/json": {"schema": _MESSAGE}}},
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _SENT, "example": _INITIALIZE}}},
     "responses": {
         "200": {
             "description": "The answer to `initialize`.",

@@ -22,7 +22,7 @@ from acp.http.server import AcpServer
 from django.conf import settings
 
 from core_app import jsontext
-from core_app.errors import BadRequest, GatewayError, RateLimited
+from core_app.errors import BadRequest, GatewayError, MethodNotAllowed, RateLimited
 from core_app.timeouts import cancel_tasks
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import Message, Receive, Scope, Send, header
@@ -59,6 +59,13 @@ class Owned:
         return self.watch.principal
 
 
+_METHODS = ("GET", "POST", "DELETE")
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
 class AcpEndpoint:
     """`/acp` over HTTP and WebSocket."""
 
@@ -77,6 +84,8 @@ class AcpEndpoint:
                 await self._serve_socket(principal, scope, receive, send)
             elif scope["method"] == "POST":
                 await self._post(principal, scope, receive, send)
+            elif scope["method"] not in _METHODS:
+                raise MethodNotAllowed("Messages come and go with GET, POST and DELETE.", allow=", ".join(_METHODS))
             else:
                 await self._stream(principal, self._hiding_others(principal, scope), receive, send)
         except GatewayError as error:
@@ -111,6 +120,9 @@ class AcpEndpoint:
         message = jsontext.decode_untrusted(body)
         if not isinstance(message, dict):
             raise BadRequest("The body is one JSON-RPC message.")
+        if message.get("method") == "initialize" and not _is_id(message.get("id")):
+            # The library would wait for the response to what it takes for a notification.
+            raise BadRequest("'initialize' is a request: its 'id' is a number or text.", field="id")
         if message.get("method") == "initialize" and self._count(principal) >= MAX_CONNECTIONS_PER_TENANT:
             raise RateLimited(f"The tenant has {MAX_CONNECTIONS_PER_TENANT} connections; end some.", retry_after=5)
 

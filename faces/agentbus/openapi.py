@@ -8,73 +8,78 @@ from typing import Any
 from rest_framework import serializers
 
 from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from faces.agentbus.views import AgentbusSessionViewSet, MessageBodySerializer, SessionBodySerializer
 
 TAG = "Agentbus"
 ERROR = "AgentbusError"
-_LIMIT = parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "How many at most.")
+_LIMIT = parameter("limit", LIMIT_SCHEMA, f"How many at most; values above {MAX_LIMIT} count as {MAX_LIMIT}.")
 
 
 class AgentbusSessionSerializer(serializers.Serializer[Any]):
     """A session; times are seconds since the epoch."""
 
-    session_id = serializers.CharField()
-    client_id = serializers.CharField(allow_null=True)
-    message_count = serializers.IntegerField()
-    created_at = serializers.FloatField()
-    updated_at = serializers.FloatField()
-    state = serializers.CharField()
-    id = serializers.CharField()
-    title = serializers.CharField(allow_null=True)
-    last_activity = serializers.FloatField()
-    is_active = serializers.BooleanField()
-    current_agent = serializers.CharField()
+    session_id = serializers.CharField(help_text="The session's id.")
+    client_id = serializers.CharField(
+        allow_null=True, help_text="The client that created the session; null for sessions of other protocols."
+    )
+    message_count = serializers.IntegerField(help_text="Messages in the conversation.")
+    created_at = serializers.FloatField(help_text="The moment of creation, in seconds since the epoch.")
+    updated_at = serializers.FloatField(help_text="The moment of the last change, in seconds since the epoch.")
+    state = serializers.CharField(help_text="What the session does or waits for.")
+    id = serializers.CharField(help_text="The session's id again, for clients of the Codelab protocol.")
+    title = serializers.CharField(allow_null=True, help_text="The title; null without one.")
+    last_activity = serializers.FloatField(help_text="The moment of the last change, in seconds since the epoch.")
+    is_active = serializers.BooleanField(help_text="False once the session is deleted.")
+    current_agent = serializers.CharField(help_text="The agent, or without one the model.")
 
 
 class AgentbusSessionListSerializer(serializers.Serializer[Any]):
     """Sessions, the newest first."""
 
-    sessions = AgentbusSessionSerializer(many=True)
+    sessions = AgentbusSessionSerializer(many=True, help_text="The tenant's sessions.")
 
 
 class AgentbusCreatedSerializer(serializers.Serializer[Any]):
     """A created session."""
 
-    session_id = serializers.CharField()
-    client_id = serializers.CharField(allow_null=True)
-    created_at = serializers.FloatField()
+    session_id = serializers.CharField(help_text="The session's id.")
+    client_id = serializers.CharField(allow_null=True, help_text="The client's own id, as it was sent.")
+    created_at = serializers.FloatField(help_text="The moment of creation, in seconds since the epoch.")
 
 
 class AgentbusDeletedSerializer(serializers.Serializer[Any]):
     """A deleted session."""
 
-    session_id = serializers.CharField()
-    status = serializers.CharField()
+    session_id = serializers.CharField(help_text="The session's id.")
+    status = serializers.CharField(help_text="Always `deleted`.")
 
 
 class AgentbusMessageSerializer(serializers.Serializer[Any]):
     """A message of a conversation."""
 
-    message_id = serializers.CharField()
-    role = serializers.CharField()
-    content = serializers.CharField()
-    timestamp = serializers.FloatField()
-    metadata = serializers.DictField()
+    message_id = serializers.CharField(help_text="The message's id.")
+    role = serializers.CharField(help_text="The author: `user`, `assistant`, `system` or `tool`.")
+    content = serializers.CharField(help_text="The text of the message.")
+    timestamp = serializers.FloatField(
+        help_text="The moment at which the message was stored, in seconds since the epoch."
+    )
+    metadata = serializers.DictField(help_text="The run (`run_id`), and tool calls or the call that a result answers.")
 
 
 class AgentbusHistorySerializer(serializers.Serializer[Any]):
     """The newest messages of a session."""
 
-    session_id = serializers.CharField()
-    messages = AgentbusMessageSerializer(many=True)
-    total = serializers.IntegerField()
+    session_id = serializers.CharField(help_text="The session's id.")
+    messages = AgentbusMessageSerializer(many=True, help_text="The newest messages, the oldest of them first.")
+    total = serializers.IntegerField(help_text="Messages in the whole conversation.")
 
 
 class AgentbusReceiptSerializer(serializers.Serializer[Any]):
     """The receipt of a prompt."""
 
-    run_id = serializers.CharField()
-    message_id = serializers.CharField()
+    run_id = serializers.CharField(help_text="The run that the message started.")
+    message_id = serializers.CharField(help_text="The id of the accepted message.")
 
 
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
@@ -96,7 +101,8 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the component of the protocol's errors."""
-    return {ERROR: _object(error=_object(code=_COUNT, message=_TEXT))}
+    error = _object(code=_count("The protocol's number of the error."), message=_text("A sentence for people."))
+    return {ERROR: _object(error={**error, "description": "The error."})}
 
 
 def _object(**properties: Schema) -> Schema:
@@ -104,29 +110,43 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-_TEXT: Schema = {"type": "string"}
-_OPTIONAL_TEXT: Schema = {"type": ["string", "null"]}
-_NUMBER: Schema = {"type": "number"}
-_COUNT: Schema = {"type": "integer"}
-_STATUS = _object(name=_TEXT, version=_TEXT, status=_TEXT, timestamp=_NUMBER, uptime=_NUMBER)
-_CLIENT = _object(
-    client_id=_TEXT,
-    client_name=_TEXT,
-    platform=_OPTIONAL_TEXT,
-    version=_OPTIONAL_TEXT,
-    capabilities={"type": "array", "items": _TEXT},
-    connected_at=_NUMBER,
-    last_activity=_NUMBER,
-    state=_TEXT,
+def _text(description: str, *, optional: bool = False) -> Schema:
+    return {"type": ["string", "null"] if optional else "string", "description": description}
+
+
+def _number(description: str) -> Schema:
+    return {"type": "number", "description": description}
+
+
+def _count(description: str) -> Schema:
+    return {"type": "integer", "description": description}
+
+
+_STATUS = _object(
+    name=_text("The gateway's name."),
+    version=_text("The gateway's version."),
+    status=_text("`ok` while the gateway responds."),
+    timestamp=_number("The moment of the response, in seconds since the epoch."),
+    uptime=_number("Seconds since the start of this process."),
 )
-_CLIENTS = _object(clients={"type": "array", "items": _CLIENT})
+_CLIENT = _object(
+    client_id=_text("The client's id."),
+    client_name=_text("The client's name for people."),
+    platform=_text("The platform, as the client says; null without one.", optional=True),
+    version=_text("The client's version; null without one.", optional=True),
+    capabilities={"type": "array", "items": {"type": "string"}, "description": "What the client can do."},
+    connected_at=_number("The moment of the connection, in seconds since the epoch."),
+    last_activity=_number("The moment of the last frame, in seconds since the epoch."),
+    state=_text("The state of the connection."),
+)
+_CLIENTS = _object(clients={"type": "array", "items": _CLIENT, "description": "The tenant's connected clients."})
 _STATS = _object(
-    connections=_COUNT,
-    uptime=_NUMBER,
-    memory_usage={"type": ["integer", "null"]},
-    requests_total=_COUNT,
-    total_sessions=_COUNT,
-    active_runs=_COUNT,
+    connections=_count("Open sockets of this process."),
+    uptime=_number("Seconds since the start of this process."),
+    memory_usage={"type": ["integer", "null"], "description": "Memory of this process in bytes; null if unknown."},
+    requests_total=_count("RPC requests since the start of this process."),
+    total_sessions=_count("Sessions of the tenant."),
+    active_runs=_count("Runs of the tenant that are in progress."),
 )
 
 
@@ -166,6 +186,7 @@ DOCUMENT = FaceDocument(
             tag=TAG,
             summary="Create a session",
             request=SessionBodySerializer,
+            example={"client_id": "first-client"},
             responses={201: AgentbusCreatedSerializer},
             errors=(409, 422),
             located=True,
@@ -191,6 +212,7 @@ DOCUMENT = FaceDocument(
             tag=TAG,
             summary="Send a message",
             request=MessageBodySerializer,
+            example={"message": "Hello, gateway"},
             responses={202: AgentbusReceiptSerializer},
             errors=(409, 422),
         ),

@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from edge_app.rest.fields import StrictString
+from edge_app.rest.fields import StrictPattern, StrictString
 from edge_app.rest.paging import limit_of
 from edge_app.rest.viewsets import GatewayViewSet, idempotent
 from faces.agentbus.methods.chat import MAX_MESSAGE, HistoryParameters, SendParameters, history, send
@@ -23,17 +23,36 @@ from tenants_app.principal import SESSIONS
 class SessionBodySerializer(serializers.Serializer[Any]):
     """POST /api/v1/sessions."""
 
-    session_id = StrictString(required=False, allow_null=True, max_length=64)
-    client_id = StrictString(required=False, allow_null=True, max_length=128)
-    model = StrictString(required=False, allow_null=True, max_length=200)
-    agent = StrictString(required=False, allow_null=True, max_length=200)
+    session_id = StrictPattern(
+        r"[A-Za-z0-9_-]{1,64}",
+        required=False,
+        allow_null=True,
+        help_text="An id of the client's choice; by default the gateway makes one. A session that exists is returned.",
+    )
+    client_id = StrictString(
+        required=False, allow_null=True, max_length=128, help_text="The client's own id, returned with the session."
+    )
+    model = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=200,
+        help_text="The model of a new session: a public name, an alias or `provider:model`.",
+    )
+    agent = StrictString(
+        required=False, allow_null=True, max_length=200, help_text="The configured agent of a new session."
+    )
 
 
 class MessageBodySerializer(serializers.Serializer[Any]):
     """POST /api/v1/sessions/:id/messages."""
 
-    message = StrictString(max_length=MAX_MESSAGE)
-    type = StrictString(required=False, allow_null=True, max_length=64)
+    message = StrictString(max_length=MAX_MESSAGE, help_text="The text of the prompt.")
+    type = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=64,
+        help_text="A label of the protocol; it is accepted and has no effect.",
+    )
 
 
 class AgentbusSessionViewSet(GatewayViewSet):

@@ -13,6 +13,7 @@ from faces.inference.openapi_background import background_paths, with_background
 from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
+    DEMO_MODEL,
     HEADERS,
     MODEL,
     OPENAI,
@@ -23,6 +24,7 @@ from inference_app.openapi import (
     openai_error,
     reference,
     relayed_operation,
+    text,
 )
 
 TAG_OPERATORS = "Model gateway"
@@ -34,10 +36,14 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
     return {
         "/v1/chat/completions": {
-            "post": with_background(relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI))
+            "post": with_background(
+                relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI, example=_HELLO)
+            )
         },
         "/v1/embeddings": {
-            "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
+            "post": relayed_operation(
+                "createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, example=_EMBED, streams=False
+            )
         },
         "/v1/messages": {"post": with_background(_create_message())},
         **background_paths(),
@@ -54,53 +60,98 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> Mapping[str, Schema]:
     """Returns the errors of both dialects, and the models of both."""
-    details = {"error_code": {"type": "string"}, "unsupported": {"type": "array", "items": {"type": "string"}}}
+    details: Schema = {
+        "error_code": text("A code for programs."),
+        "unsupported": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The fields of the request that rule a thread out.",
+        },
+    }
     anthropic = {
-        "message": {"type": "string"},
-        "type": {"type": "string"},
-        "details": object_schema(details, ("error_code",)),
+        "message": text("A sentence for people."),
+        "type": text("The kind of error."),
+        "details": {**object_schema(details, ("error_code",)), "description": "More about an error of a thread."},
     }
-    model = {
-        "id": {"type": "string"},
-        "object": {"const": "model"},
-        "created": {"type": "integer"},
-        "owned_by": {"type": "string", "description": "The provider."},
-        "context_window": {"type": "integer"},
-        "capabilities": {"type": "array", "items": {"type": "string"}},
-        "pricing": {"type": "object", "additionalProperties": {"type": "number"}},
+    model: Schema = {
+        "id": text("The model's name in requests."),
+        "object": {"const": "model", "description": "The kind of object."},
+        "created": {"type": "integer", "description": "A moment, in seconds since the epoch."},
+        "owned_by": text("The provider."),
+        "context_window": {"type": "integer", "description": "The most tokens that the model can read, where known."},
+        "capabilities": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What the model can do, where known: `text`, `tools`, `image` …",
+        },
+        "pricing": {
+            "type": "object",
+            "additionalProperties": {"type": "number"},
+            "description": "US dollars per million tokens, where known, by kind.",
+        },
     }
-    claude = {name: {"type": "string"} for name in ("type", "id", "display_name", "created_at", "lifecycle")}
+    claude = {
+        "type": text("The kind of object: `model`."),
+        "id": text("The model's name in requests."),
+        "display_name": text("The model's name for people."),
+        "created_at": text("A moment in ISO 8601."),
+        "lifecycle": text("Whether the model is current."),
+    }
     return {
         OPENAI: openai_error(),
-        ANTHROPIC: object_schema({"type": {"const": "error"}, "error": object_schema(anthropic, ("message", "type"))}),
+        ANTHROPIC: object_schema(
+            {
+                "type": {"const": "error", "description": "The kind of object."},
+                "error": {**object_schema(anthropic, ("message", "type")), "description": "The error."},
+            }
+        ),
         "Model": object_schema(model, required=("id", "object", "created", "owned_by")),
         "AnthropicModel": object_schema(claude),
     }
 
 
 _PROBES: Schema = {"type": "array", "items": ANYTHING}
-_CHAT: Schema = {"model": MODEL, "messages": {"type": "array", "items": ANYTHING}, "stream": STREAM}
-_EMBEDDINGS: Schema = {"model": MODEL, "input": {}}
+_HELLO: Schema = {"model": DEMO_MODEL, "messages": [{"role": "user", "content": "Hello, gateway"}]}
+_EMBED: Schema = {"model": "text-embedding-3-small", "input": ["Hello, gateway"]}
+_CHAT: Schema = {
+    "model": MODEL,
+    "messages": {"type": "array", "items": ANYTHING, "description": "The conversation, in OpenAI's form."},
+    "stream": STREAM,
+}
+_EMBEDDINGS: Schema = {"model": MODEL, "input": {"description": "A text, or a list of texts, to embed."}}
 _THREAD: Schema = {
     "type": ["object", "null"],
-    "properties": {"type": {"enum": ["create", "continue"]}, "previous_message_id": {"type": "string"}},
+    "properties": {
+        "type": {"enum": ["create", "continue"], "description": "Whether a thread begins or goes on."},
+        "previous_message_id": text("The answer that a thread goes on from."),
+    },
     "description": "Keep the conversation under the answer's id, or continue one with new messages alone.",
 }
 _COMPACTION: Schema = {
     "type": ["object", "null"],
-    "properties": {"type": {"const": "summarize"}, "instructions": {"type": ["string", "null"]}},
+    "properties": {
+        "type": {"const": "summarize", "description": "The kind of compaction."},
+        "instructions": {"type": ["string", "null"], "description": "What the summary should keep."},
+    },
     "description": "Answer with a summary of the conversation, which later requests send in its place.",
 }
 _MESSAGES: Schema = {
     "model": MODEL,
-    "max_tokens": {"type": "integer", "minimum": 1},
-    "messages": {"type": "array", "items": ANYTHING},
+    "max_tokens": {"type": "integer", "minimum": 1, "description": "The most tokens that the response may have."},
+    "messages": {
+        "type": "array",
+        "items": ANYTHING,
+        "minItems": 1,
+        "description": "The conversation, in Anthropic's form.",
+    },
     "stream": STREAM,
 }
 
 
 def _create_message() -> Schema:
-    described = relayed_operation("createMessage", "Create a message", _MESSAGES, ANTHROPIC)
+    described = relayed_operation(
+        "createMessage", "Create a message", _MESSAGES, ANTHROPIC, example={**_HELLO, "max_tokens": 100}
+    )
     schema = described["requestBody"]["content"]["application/json"]["schema"]
     schema["properties"] = {**schema["properties"], "thread": _THREAD, "compaction": _COMPACTION}
     return described
@@ -109,9 +160,9 @@ def _create_message() -> Schema:
 def _count_tokens() -> Schema:
     fields = {name: schema for name, schema in _MESSAGES.items() if name in ("model", "messages")}
     described = relayed_operation(
-        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, streams=False
+        "countTokens", "Count the tokens of a message's request", fields, ANTHROPIC, example=_HELLO, streams=False
     )
-    counted = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}, "required": ["input_tokens"]}
+    counted = object_schema({"input_tokens": {"type": "integer", "description": "The tokens of the request."}})
     estimated = {"schema": {"const": "true"}, "description": "The gateway estimated the count; no provider was asked."}
     described["responses"]["200"] = {
         "description": "The count, from a provider or estimated.",
@@ -122,13 +173,17 @@ def _count_tokens() -> Schema:
 
 
 def _models() -> Schema:
-    ends = {"first_id": {"type": ["string", "null"]}, "last_id": {"type": ["string", "null"]}}
-    openai = {"object": {"const": "list"}, "data": _list("Model")}
-    anthropic = {"data": _list("AnthropicModel"), "has_more": {"type": "boolean"}, **ends}
+    ends = {
+        name: {"type": ["string", "null"], "description": f"The id of the {place} model; null on an empty page."}
+        for name, place in (("first_id", "first"), ("last_id", "last"))
+    }
+    openai = {"object": {"const": "list", "description": "The kind of object."}, "data": _list("Model")}
+    more = {"type": "boolean", "description": "Whether another page follows."}
+    anthropic = {"data": _list("AnthropicModel"), "has_more": more, **ends}
     shapes = object_schema(openai), object_schema(anthropic)
     described = _model_operation("listModels", "List the models for the key", *shapes)
-    text = {"type": "string"}
-    cursors = [("after_id", text), ("before_id", text), ("limit", {"type": "integer", "minimum": 1})]
+    cursor = {"type": "string"}
+    cursors = [("after_id", cursor), ("before_id", cursor), ("limit", {"type": "integer", "minimum": 1})]
     described["parameters"] += [
         {
             "name": name,
@@ -187,7 +242,7 @@ def _path(name: str) -> Schema:
 
 
 def _list(component: str) -> Schema:
-    return {"type": "array", "items": reference(component)}
+    return {"type": "array", "items": reference(component), "description": "The models."}
 
 
 DOCUMENT = FaceDocument(

@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework.views import APIView
 
 from edge_app.openapi import FaceDocument, Operation, Resolve, Schema, parameter
-from edge_app.rest.paging import MAX_LIMIT
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
 from faces.mesh import schemas
 from faces.mesh.models import TaskStatus
 from faces.mesh.semantic import MAX_QUERY
@@ -26,11 +26,13 @@ from faces.mesh.views.tokens import EventTokenViewSet
 TASKS, SPACES, AGENTS, EVENTS = "Tasks", "Spaces", "Agents", "Live events"
 _LIMIT = parameter(
     "limit",
-    {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    LIMIT_SCHEMA,
     f"At most {MAX_LIMIT}; larger values count as that.",
 )
 _CURSOR = parameter("cursor", {"type": "string", "pattern": "^[0-9]{0,18}$"}, "Where the page before ended.")
-_STATUS = parameter("status", {"type": "string", "enum": list(TaskStatus.values)}, "Tasks in this status.")
+_STATUS = parameter(
+    "status", {"type": "string", "enum": [*TaskStatus.values, ""]}, "Tasks in this status; all of them if empty."
+)
 _AGENT = parameter("agent", {"type": "string"}, "Tasks of this agent.")
 _QUERY = parameter(
     "q", {"type": "string", "minLength": 1, "maxLength": MAX_QUERY}, "The words to look for.", required=True
@@ -58,6 +60,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         202,
         schemas.TASK_SUBMITTED,
         request=TaskBodySerializer,
+        example={"payload": {"task": "Say hello to the new colleague."}, "target": "demo"},
         errors=(402, 404, 409, 422),
         located=True,
     ),
@@ -72,6 +75,10 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         202,
         schemas.PIPELINE,
         request=PipelineBodySerializer,
+        example={
+            "steps": [{"agentId": "demo"}, {"agentId": "demo", "prompt": "Say it shorter:"}],
+            "input": "Say hello.",
+        },
         errors=(402, 404, 409, 422),
     ),
     (SpaceViewSet, "create"): _operation(
@@ -81,6 +88,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.SPACE_CREATED,
         request=SpaceBodySerializer,
+        example={"metadata": {"project": "demo"}},
         errors=(402,),
         located=True,
     ),
@@ -98,6 +106,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.MESSAGE,
         request=SpaceMessageBodySerializer,
+        example={"role": "user", "content": "Hello, space"},
         errors=(402,),
     ),
     (SpaceViewSet, "artifacts"): _operation("meshArtifacts", SPACES, "List artifacts", 200, schemas.ARTIFACTS),
@@ -118,6 +127,7 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         201,
         schemas.AGENT_STATE,
         request=AgentBodySerializer,
+        example={"id": "writer", "type": "model", "model": "demo:echo", "capabilities": ["writing"]},
         errors=(402, 409, 422),
         located=True,
     ),
@@ -129,11 +139,18 @@ _OPERATIONS: dict[tuple[type[APIView], str], Operation] = {
         200,
         schemas.AGENT_DETAILS,
         request=AgentChangeSerializer,
+        example={"name": "The writer"},
         errors=(409, 422),
     ),
     (AgentViewSet, "destroy"): _operation("meshRemoveAgent", AGENTS, "Remove an agent", 200, schemas.AGENT_STATE),
     (AgentViewSet, "heartbeat"): _operation(
-        "meshHeartbeat", AGENTS, "Report that an agent is alive", 200, schemas.AGENT, request=HeartbeatSerializer
+        "meshHeartbeat",
+        AGENTS,
+        "Report that an agent is alive",
+        200,
+        schemas.AGENT,
+        request=HeartbeatSerializer,
+        example={"status": "busy"},
     ),
     (EventTokenViewSet, "create"): _operation(
         "meshEventToken", EVENTS, "Get a token for `EventSource`", 200, schemas.TOKEN
@@ -165,7 +182,10 @@ def _paths(prefix: str, suffix: str) -> Mapping[str, Schema]:
                 "Store an artifact",
                 {"200": _json("The artifact.", schemas.ARTIFACT)},
                 errors=(402,),
-                requestBody={"required": False, "content": {"application/octet-stream": {"schema": {}}}},
+                requestBody={
+                    "required": False,
+                    "content": {"application/octet-stream": {"schema": {}, "example": "Hello"}},
+                },
             ),
             "delete": _artifact(f"meshDeleteArtifact{suffix}", "Delete an artifact", {"204": {"description": "Gone."}}),
         },
@@ -209,7 +229,10 @@ _BROADCAST: Schema = {
     "tags": [EVENTS],
     "summary": "Send an event to the tenant's followers",
     "x-scope": "tasks",
-    "requestBody": {"required": True, "content": {"application/json": {"schema": schemas.BROADCAST_BODY}}},
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": schemas.BROADCAST_BODY, "example": schemas.BROADCAST_EXAMPLE}},
+    },
     "responses": {"200": _json("It is delivered.", schemas.BROADCAST)},
 }
 _EVENTS: Schema = {
@@ -225,7 +248,10 @@ _EVENTS: Schema = {
     "x-stream-token": True,
     "x-errors": [404],
     "responses": {
-        "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        "200": {
+            "description": "The stream.",
+            "content": {"text/event-stream": {"schema": {"description": "Events whose data is one JSON object each."}}},
+        }
     },
 }
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from core_app.errors import BadRequest, MethodNotAllowed
 from edge_app.followers import FOLLOWERS
-from edge_app.http.asgi import ClientGone, Receive, Scope, Send
+from edge_app.http.asgi import ClientGone, Headers, Receive, Scope, Send
 from edge_app.http.query import query_of
-from edge_app.http.response import send_error, send_json, send_response
+from edge_app.http.response import error_header_pairs, send_error, send_json, send_response
 from edge_app.rest.errors import as_gateway_error
 from tenants_app.principal import ADMIN, Principal
 from tools_app.mcp.connecting import authorization_complete, authorization_refuse
@@ -60,6 +60,7 @@ class McpServerEndpoint:
 
 async def authorization_callback(scope: Scope, receive: Receive, send: Send) -> None:
     """GET /v1/mcp-oauth/callback: a browser comes back from the authorization server. Answers a page."""
+    headers: Headers = []
     try:
         status, title, text = await _complete(scope)
     except ClientGone:
@@ -67,7 +68,8 @@ async def authorization_callback(scope: Scope, receive: Receive, send: Send) -> 
     except Exception as error:  # every failure becomes a page
         refused = as_gateway_error(error)
         status, title, text = refused.status, "Not authorized", refused.message
-    await _send_page(send, status, title, text)
+        headers = error_header_pairs(refused)
+    await _send_page(send, status, title, text, headers)
 
 
 async def _complete(scope: Scope) -> tuple[int, str, str]:
@@ -96,6 +98,6 @@ async def client_metadata(scope: Scope, receive: Receive, send: Send) -> None:
     await send_json(send, 200, client_document(), [(b"cache-control", b"max-age=300")])
 
 
-async def _send_page(send: Send, status: int, title: str, text: str) -> None:
+async def _send_page(send: Send, status: int, title: str, text: str, headers: Headers) -> None:
     shown = [escape(part).encode() for part in (title, title, text)]
-    await send_response(send, status, _PAGE % tuple(shown), _PAGE_HEADERS)
+    await send_response(send, status, _PAGE % tuple(shown), [*_PAGE_HEADERS, *headers])

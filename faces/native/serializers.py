@@ -13,130 +13,50 @@ from django.conf import settings
 from rest_framework import serializers
 
 from agents_app.engine import Attachment
-from core_app.errors import Unprocessable
 from core_app.guarded_client import MAX_URL_CHARACTERS
-from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictPattern, StrictString
+from edge_app.rest.fields import JSONObject, StrictBoolean, StrictChoice, StrictInteger, StrictPattern, StrictString
 from edge_app.rest.query import parse_instant
+from faces.native.session_serializers import MAX_TEXT, SESSION_ID
 from sessions_app.events import WEBHOOK_EVENTS
-from sessions_app.services.history import MAX_IMPORTED, MAX_IMPORTED_NAME, ImportedMessage
 from sessions_app.services.prompt import Prompt
-from sessions_app.services.session import SessionRequest
 from tenants_app.principal import SCOPES
-from tools_app.mcp.names import MAX_SERVER_CHARACTERS
+from tools_app.decisions import MAX_COMMENT_CHARACTERS, MAX_RESPONSE_CHARACTERS
+from tools_app.mcp.names import MAX_SERVER_CHARACTERS, SERVER_NAME
 from tools_app.mcp.services import AUTH, TIMEOUT_MS
-from tools_app.types import PlannedCall
 
-SESSION_ID = r"[A-Za-z0-9_-]{1,64}"
-MAX_TEXT = 1024 * 1024
 MAX_INSTANT = 40
-MAX_SCHEMA_BYTES = 64 * 1024
-SERVER_SIDE = ("plugins", "blueprint", "workingDir", "skillsDirs")
-"""CMDC's fields for settings that are the operator's here. Accepted when empty."""
-
-
-class ToolEntry(serializers.Field[Any, Any, Any, Any]):
-    """The name of a built-in tool, or an inline registration, which `tools_app.registry` checks."""
-
-    default_error_messages = {"invalid": "A tool is the name of a built-in tool or a registration object."}
-
-    def to_internal_value(self, data: Any) -> Any:
-        if not isinstance(data, str | dict):
-            self.fail("invalid")
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
-class ImportedCallSerializer(serializers.Serializer[Any]):
-    """A tool call of an imported assistant message."""
-
-    callId = StrictString(max_length=MAX_IMPORTED_NAME)
-    name = StrictString(max_length=MAX_IMPORTED_NAME)
-    arguments = JSONObject(max_bytes=256 * 1024)
-
-
-class ImportedMessageSerializer(serializers.Serializer[Any]):
-    """A message of history from before the session."""
-
-    role = serializers.ChoiceField(["user", "assistant", "tool_result"])
-    content = StrictString(allow_blank=True, max_length=MAX_TEXT)
-    toolCalls = serializers.ListField(child=ImportedCallSerializer(), required=False, allow_null=True, max_length=128)
-    callId = StrictString(required=False, allow_null=True, max_length=MAX_IMPORTED_NAME)
-    endUser = StrictString(required=False, allow_null=True, max_length=200)
-
-
-class SessionCreateSerializer(serializers.Serializer[Any]):
-    """POST /v1/sessions."""
-
-    model = StrictString(required=False, allow_null=True, max_length=200)
-    agent = StrictString(required=False, allow_null=True, max_length=200)
-    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="public_id")
-    systemPrompt = StrictString(
-        required=False, allow_null=True, allow_blank=True, max_length=MAX_TEXT, source="system_prompt"
-    )
-    maxTurns = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000, source="max_turns")
-    maxTokens = StrictInteger(required=False, allow_null=True, min_value=1, max_value=10_000_000, source="max_tokens")
-    providerOpts = JSONObject(required=False, allow_null=True, source="options")
-    tools = serializers.ListField(child=ToolEntry(), required=False, allow_null=True, max_length=128)
-    userData = JSONObject(required=False, allow_null=True, source="user_data")
-    metadata = JSONObject(required=False, allow_null=True)
-    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="group_id")
-    title = StrictString(required=False, allow_null=True, max_length=200)
-    responseFormat = JSONObject(required=False, allow_null=True, max_bytes=MAX_SCHEMA_BYTES, source="response_format")
-    historyPolicy = serializers.ChoiceField(
-        ["error", "truncate", "summarize"], required=False, allow_null=True, source="history_policy"
-    )
-    outagePolicy = serializers.ChoiceField(["wait", "fail"], required=False, allow_null=True, source="outage_policy")
-    approvals = serializers.DictField(
-        child=serializers.ChoiceField(["always", "never"]), required=False, allow_null=True
-    )
-
-    messages = serializers.ListField(
-        child=ImportedMessageSerializer(), required=False, allow_null=True, max_length=MAX_IMPORTED
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        for name in SERVER_SIDE:
-            if self.initial_data.get(name):
-                raise Unprocessable(f"'{name}' is set by the operator of the gateway.", field=name)
-        return attrs
-
-    def to_request(self) -> SessionRequest:
-        """Returns the validated values; fields that are absent or null take their defaults."""
-        values = {name: value for name, value in self.validated_data.items() if value is not None}
-        values["messages"] = [_imported_message(message) for message in values.get("messages", ())]
-        return SessionRequest(**values)
-
-
-def _imported_message(message: dict[str, Any]) -> ImportedMessage:
-    calls = tuple(
-        PlannedCall(call["callId"], call["name"], call["arguments"]) for call in message.get("toolCalls") or ()
-    )
-    return ImportedMessage(
-        message["role"], message["content"], calls, message.get("callId"), end_user=message.get("endUser")
-    )
-
-
-class SessionPatchSerializer(serializers.Serializer[Any]):
-    """PATCH /v1/sessions/:id; null removes `title` and `groupId`."""
-
-    systemPrompt = StrictString(required=False, allow_blank=True, max_length=MAX_TEXT, source="system_prompt")
-    userData = JSONObject(required=False, source="user_data")
-    groupId = StrictPattern(SESSION_ID, required=False, allow_null=True, source="group_id")
-    title = StrictString(required=False, allow_null=True, max_length=200)
-    tools = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=128)
-    outagePolicy = serializers.ChoiceField(["wait", "fail"], required=False, source="outage_policy")
 
 
 class AttachmentSerializer(serializers.Serializer[Any]):
     """An image, audio or file of a prompt: `data` (base64) or `url`."""
 
-    type = serializers.ChoiceField(["image", "audio", "file"])
-    mediaType = StrictPattern(r"[a-z]+/[A-Za-z0-9.+_-]{1,80}")
-    name = StrictString(required=False, allow_null=True, max_length=200)
-    data = StrictString(required=False, allow_null=True)  # type: ignore[assignment]  # a field, not the property
-    url = StrictString(required=False, allow_null=True, max_length=2000)
+    document_rules = {
+        "oneOf": [
+            {"required": [given], "properties": {given: {"type": "string"}, absent: {"type": "null"}}}
+            for given, absent in (("data", "url"), ("url", "data"))
+        ]
+    }
+
+    type = serializers.ChoiceField(
+        ["image", "audio", "file"],
+        help_text="The kind of content; the model has to take it, or the prompt is refused with 422.",
+    )
+    mediaType = StrictPattern(r"[a-z]+/[A-Za-z0-9.+_-]{1,80}", help_text="The media type, such as `image/png`.")
+    name = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=200,
+        help_text="A file name, shown to the model where its provider takes one.",
+    )
+    data = StrictString(
+        required=False, allow_null=True, help_text="The content in base64; either `data` or `url` is given."
+    )  # type: ignore[assignment]  # a field, not the property
+    url = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=2000,
+        help_text="An https address from which the content is fetched; private addresses are refused.",
+    )
 
     def validate_data(self, value: str | None) -> bytes | None:
         try:
@@ -153,13 +73,33 @@ class AttachmentSerializer(serializers.Serializer[Any]):
 class PromptSerializer(serializers.Serializer[Any]):
     """POST /v1/sessions/:id/prompt."""
 
-    text = StrictString(max_length=MAX_TEXT)
-    attachments = serializers.ListField(child=AttachmentSerializer(), required=False, allow_null=True, max_length=32)
-    metadata = JSONObject(required=False, allow_null=True)
-    whenBusy = serializers.ChoiceField(
-        ["enqueue", "reject", "interrupt", "steer"], required=False, allow_null=True, default="enqueue"
+    text = StrictString(max_length=MAX_TEXT, help_text="The text of the prompt.")
+    attachments = serializers.ListField(
+        child=AttachmentSerializer(),
+        required=False,
+        allow_null=True,
+        max_length=32,
+        help_text="Images, audio and files that go to the model with the text.",
     )
-    endUser = StrictString(required=False, allow_null=True, max_length=200)
+    metadata = JSONObject(
+        required=False,
+        allow_null=True,
+        help_text="Labels of the client's own, kept with the run and never sent to a model.",
+    )
+    whenBusy = serializers.ChoiceField(
+        ["enqueue", "reject", "interrupt", "steer"],
+        required=False,
+        allow_null=True,
+        default="enqueue",
+        help_text="What happens while another run is active: queue the prompt, refuse it, abort"
+        " the run, or add the text to the run.",
+    )
+    endUser = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=200,
+        help_text="An id of the client's own user, kept with the run, in the usage and for erasure.",
+    )
 
     def validate_attachments(self, value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         total = sum(len(part.get("data") or b"") for part in value or ())
@@ -186,12 +126,29 @@ class PromptSerializer(serializers.Serializer[Any]):
 class ApproveSerializer(serializers.Serializer[Any]):
     """POST …/approve."""
 
-    approvalId = StrictString(max_length=64)
-    argsHash = StrictString(required=False, allow_null=True, max_length=128)
-    args = JSONObject(required=False, allow_null=True, max_bytes=256 * 1024)
-    comment = StrictString(required=False, allow_null=True, allow_blank=True, max_length=10_000)
-    remember = serializers.ChoiceField(
-        choices=["session", "tool"],
+    approvalId = StrictString(max_length=64, help_text="The approval, from the event `approval_required`.")
+    argsHash = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=128,
+        help_text="The hash of the arguments that the person saw; with other arguments the"
+        " decision is refused with 409.",
+    )
+    args = JSONObject(
+        required=False,
+        allow_null=True,
+        max_bytes=256 * 1024,
+        help_text="Arguments to run the tool with in place of the model's.",
+    )
+    comment = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_COMMENT_CHARACTERS,
+        help_text="A remark that is kept with the decision.",
+    )
+    remember = StrictChoice(
+        ["session", "tool"],
         required=False,
         allow_null=True,
         help_text="The approval stands for later calls of this tool in this session; both values mean that.",
@@ -201,23 +158,40 @@ class ApproveSerializer(serializers.Serializer[Any]):
 class RejectSerializer(serializers.Serializer[Any]):
     """POST …/reject."""
 
-    approvalId = StrictString(max_length=64)
-    reason = StrictString(required=False, allow_null=True, allow_blank=True, max_length=10_000)
+    approvalId = StrictString(max_length=64, help_text="The approval, from the event `approval_required`.")
+    reason = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_COMMENT_CHARACTERS,
+        help_text="The reason, which the model is told.",
+    )
 
 
 class RespondSerializer(serializers.Serializer[Any]):
     """POST …/respond."""
 
-    ref = StrictString(max_length=64)
-    response = StrictString(max_length=256 * 1024, allow_blank=True)
+    ref = StrictString(max_length=64, help_text="The question, from the event `ask_user`.")
+    response = StrictString(
+        max_length=MAX_RESPONSE_CHARACTERS, help_text="The answer: a text, or the id of one of the options."
+    )
 
 
 class ToolResultSerializer(serializers.Serializer[Any]):
     """POST …/tool-results: `result` (any JSON) or `error` (text)."""
 
-    callId = StrictString(max_length=64)
-    result = serializers.JSONField(required=False, allow_null=True)
-    error = StrictString(required=False, allow_null=True, max_length=256 * 1024)
+    document_rules = {
+        "anyOf": [{"required": ["result"]}, {"required": ["error"], "properties": {"error": {"type": "string"}}}]
+    }
+
+    callId = StrictString(max_length=64, help_text="The call, from the event `tool_call_requested`.")
+    result = serializers.JSONField(required=False, allow_null=True, help_text="The result: a text or any other JSON.")
+    error = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=256 * 1024,
+        help_text="What went wrong, in place of a result; the model is told.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("error") is None and "result" not in attrs:
@@ -228,49 +202,71 @@ class ToolResultSerializer(serializers.Serializer[Any]):
 class AbortSerializer(serializers.Serializer[Any]):
     """POST …/abort."""
 
-    reason = StrictString(required=False, allow_null=True, allow_blank=True, max_length=1000)
+    reason = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=1000,
+        help_text="The reason, which `agent_abort` has as its message.",
+    )
 
 
 class SteerSerializer(serializers.Serializer[Any]):
     """POST …/steer."""
 
-    text = StrictString(max_length=MAX_TEXT)
+    text = StrictString(max_length=MAX_TEXT, help_text="The text that joins the run before its next model request.")
 
 
 class SwitchModelSerializer(serializers.Serializer[Any]):
     """POST …/switch_model."""
 
-    model = StrictString(max_length=200)
+    model = StrictString(max_length=200, help_text="The model that the session uses from the next leg on.")
 
 
 class ForkSerializer(serializers.Serializer[Any]):
     """POST …/fork."""
 
-    messageId = StrictString(max_length=64)
-    sessionId = StrictPattern(SESSION_ID, required=False, allow_null=True)
-    title = StrictString(required=False, allow_null=True, max_length=200)
+    messageId = StrictString(
+        max_length=64,
+        help_text="The last message that the new session has: a user's message, or a final one of the assistant.",
+    )
+    sessionId = StrictPattern(
+        SESSION_ID,
+        required=False,
+        allow_null=True,
+        help_text="The id of the new session; by default the gateway makes one.",
+    )
+    title = StrictString(required=False, allow_null=True, max_length=200, help_text="The title of the new session.")
 
 
 class WebhookPatchSerializer(serializers.Serializer[Any]):
     """PATCH /v1/webhooks/:id."""
 
-    url = StrictString(required=False, max_length=MAX_URL_CHARACTERS, help_text="https only.")
-    events = serializers.ListField(child=StrictString(max_length=40), required=False, min_length=1, max_length=20)
-    description = StrictString(required=False, allow_blank=True, max_length=200)
-    disabled = StrictBoolean(required=False)
+    url = StrictString(
+        required=False, max_length=MAX_URL_CHARACTERS, help_text="The address that receives the events; https only."
+    )
+    events = serializers.ListField(
+        child=StrictChoice(WEBHOOK_EVENTS),
+        required=False,
+        min_length=1,
+        max_length=20,
+        help_text="The event types to send, in place of those before.",
+    )
+    description = StrictString(required=False, allow_blank=True, max_length=200, help_text="A note for people.")
+    disabled = StrictBoolean(required=False, help_text="Stops the deliveries, or resumes them.")
 
 
 class WebhookCreateSerializer(serializers.Serializer[Any]):
     """POST /v1/webhooks."""
 
-    url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="https only.")
+    url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="The address that receives the events; https only.")
     events = serializers.ListField(
-        child=StrictString(max_length=40),
+        child=StrictChoice(WEBHOOK_EVENTS),
         min_length=1,
         max_length=20,
         help_text=f"One or more of {', '.join(WEBHOOK_EVENTS)}.",
     )
-    description = StrictString(required=False, allow_blank=True, max_length=200)
+    description = StrictString(required=False, allow_blank=True, max_length=200, help_text="A note for people.")
 
 
 class InstantField(StrictString):
@@ -287,7 +283,7 @@ class InstantField(StrictString):
 class KeyCreateSerializer(serializers.Serializer[Any]):
     """POST /v1/keys."""
 
-    name = StrictString(max_length=100)
+    name = StrictString(max_length=100, help_text="The key's name, for people, reports and the audit trail.")
     scopes = serializers.ListField(
         child=StrictString(max_length=40),
         max_length=len(SCOPES),
@@ -300,26 +296,59 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
         max_value=1_000_000,
         help_text="Requests per minute; null: GATEWAY_RATE_LIMIT_RPM. No more than the caller's own.",
     )
-    expiresAt = InstantField(required=False, allow_null=True)
+    expiresAt = InstantField(
+        required=False, allow_null=True, help_text="The moment from which the key is refused; null for never."
+    )
 
 
 class McpServerFields(serializers.Serializer[Any]):
     """The fields of an MCP server that may be changed."""
 
-    url = StrictString(required=False, max_length=MAX_URL_CHARACTERS, help_text="https only.")
-    description = StrictString(required=False, allow_blank=True, max_length=200)
-    auth = StrictString(required=False, max_length=10, help_text=f"One of {', '.join(AUTH)}.")
-    headers = JSONObject(required=False, max_bytes=64 * 1024, help_text="Of auth `header`; never shown again.")
-    scope = StrictString(required=False, allow_blank=True, max_length=1000, help_text="Of auth `oauth`.")
-    clientId = StrictString(required=False, source="client_id", allow_blank=True, max_length=1000)
+    url = StrictString(
+        required=False,
+        max_length=MAX_URL_CHARACTERS,
+        help_text="The address of the server's streamable HTTP endpoint; https only.",
+    )
+    description = StrictString(required=False, allow_blank=True, max_length=200, help_text="A note for people.")
+    auth = StrictChoice(AUTH, required=False, help_text="How the gateway signs in at the server.")
+    headers = JSONObject(
+        required=False,
+        max_bytes=64 * 1024,
+        help_text="Headers of requests to the server, of auth `header`; they are never shown again.",
+    )
+    scope = StrictString(
+        required=False,
+        allow_blank=True,
+        max_length=1000,
+        help_text="The scope to ask the authorization server for, of auth `oauth`.",
+    )
+    clientId = StrictString(
+        required=False,
+        source="client_id",
+        allow_blank=True,
+        max_length=1000,
+        help_text="The client's id at the authorization server, where it does not register clients itself.",
+    )
     clientSecret = StrictString(
-        required=False, source="client_secret", allow_blank=True, max_length=1000, help_text="Never shown again."
+        required=False,
+        source="client_secret",
+        allow_blank=True,
+        max_length=1000,
+        help_text="The client's secret at the authorization server; it is never shown again.",
     )
-    requiresApproval = StrictBoolean(required=False, source="requires_approval")
+    requiresApproval = StrictBoolean(
+        required=False,
+        source="requires_approval",
+        help_text="Whether a person has to approve every call of the server's tools.",
+    )
     timeoutMs = StrictInteger(
-        required=False, source="timeout_ms", min_value=TIMEOUT_MS.start, max_value=TIMEOUT_MS.stop - 1
+        required=False,
+        source="timeout_ms",
+        min_value=TIMEOUT_MS.start,
+        max_value=TIMEOUT_MS.stop - 1,
+        help_text="The time that a call may take, in milliseconds.",
     )
-    enabled = StrictBoolean(required=False)
+    enabled = StrictBoolean(required=False, help_text="Whether sessions may use the server.")
 
 
 class McpServerPatchSerializer(McpServerFields):
@@ -329,5 +358,11 @@ class McpServerPatchSerializer(McpServerFields):
 class McpServerCreateSerializer(McpServerFields):
     """POST /v1/mcp-servers."""
 
-    name = StrictString(max_length=MAX_SERVER_CHARACTERS)
-    url = StrictString(max_length=MAX_URL_CHARACTERS, help_text="https only.")
+    name = StrictPattern(
+        SERVER_NAME.pattern.removeprefix(r"\A").removesuffix(r"\Z"),
+        max_length=MAX_SERVER_CHARACTERS,
+        help_text="The name by which sessions use the server, as `mcp:<name>`.",
+    )
+    url = StrictString(
+        max_length=MAX_URL_CHARACTERS, help_text="The address of the server's streamable HTTP endpoint; https only."
+    )

@@ -29,7 +29,7 @@ from tools_app.tool_test import tool_test
 class ToolTestSerializer(serializers.Serializer[Any]):
     """`args` of the call; none by default."""
 
-    args = JSONObject(required=False, max_bytes=MAX_ARGS_BYTES, default=dict)
+    args = JSONObject(required=False, max_bytes=MAX_ARGS_BYTES, default=dict, help_text="The arguments of the call.")
 
     class Meta:
         ref_name = "Trial"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from edge_app.openapi import FaceDocument, Resolve, Schema
 from inference_app.openapi import (
     ANYTHING,
+    DEMO_MODEL,
     MODEL,
     OPENAI,
     STREAM,
@@ -19,16 +20,41 @@ from inference_app.openapi import (
     openai_error,
     reference,
     relayed_operation,
+    text,
 )
 
 _FLAG: Schema = {"type": ["boolean", "null"]}
-_INPUT: Schema = {"model": MODEL, "input": {"type": ["string", "array"]}, "stream": STREAM}
+_PROMPT = "A text, or a list of input items in OpenAI's form."
+_INPUT: Schema = {
+    "model": MODEL,
+    "input": {"type": ["string", "array"], "description": _PROMPT},
+    "stream": STREAM,
+}
+_HELLO: Schema = {"model": DEMO_MODEL, "input": "Hello, gateway"}
+_ITEMS: Schema = {
+    "items": {
+        **ANYTHING,
+        "anyOf": [
+            {"required": ["type"], "properties": {"type": {"type": "string", "description": "The kind of item."}}},
+            {
+                "required": ["role"],
+                "properties": {
+                    "role": {"type": "string", "description": "The author, of a message without a type."},
+                    "type": False,
+                },
+            },
+        ],
+    },
+    "maxItems": 20,
+    "description": "Items in OpenAI's form.",
+}
+_ITEM: Schema = {"type": "message", "role": "user", "content": "Hello, gateway"}
 _STATE: Schema = {
     "store": {**_FLAG, "description": "Keep the response; true unless the tenant or the gateway says otherwise."},
     "background": {**_FLAG, "description": "Run the response in the background; it is stored."},
     "previous_response_id": {"type": ["string", "null"], "description": "The stored response to continue."},
     "conversation": {
-        "anyOf": [{"type": ["string", "null"]}, object_schema({"id": {"type": "string"}})],
+        "anyOf": [{"type": ["string", "null"]}, object_schema({"id": text("The conversation's id.")})],
         "description": "The conversation to read and to add to.",
     },
 }
@@ -58,9 +84,19 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
             "post": _operation(
                 "countInputTokens",
                 "Estimate the tokens of an input",
-                object_schema({"object": {"const": "response.input_tokens"}, "input_tokens": {"type": "integer"}}),
+                object_schema(
+                    {
+                        "object": {"const": "response.input_tokens", "description": "The kind of object."},
+                        "input_tokens": {"type": "integer", "description": "The estimated tokens."},
+                    }
+                ),
                 (),
-                body={"model": {"type": ["string", "null"]}, "input": {"type": ["string", "array", "null"]}, **_STATE},
+                body={
+                    "model": {"type": ["string", "null"], "description": "The model that would be asked."},
+                    "input": {"type": ["string", "array", "null"], "description": _PROMPT},
+                    **{name: _STATE[name] for name in ("previous_response_id", "conversation")},
+                },
+                example=_HELLO,
             )
         },
         **_conversation_paths(),
@@ -74,19 +110,26 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 def schemas() -> Mapping[str, Schema]:
     """Returns the error in OpenAI's shape, which the inference face has, too, and the objects of this API."""
     stored: Schema = {
-        "id": {"type": "string"},
-        "object": {"const": "response"},
-        "status": {"enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]},
-        "output": {"type": "array", "items": ANYTHING},
+        "id": text("The response's id."),
+        "object": {"const": "response", "description": "The kind of object."},
+        "status": {
+            "enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"],
+            "description": "How far the response is.",
+        },
+        "output": {"type": "array", "items": ANYTHING, "description": "The items that the model made."},
     }
-    deleted: Schema = {"id": {"type": "string"}, "object": {"const": "response"}, "deleted": {"const": True}}
+    deleted: Schema = {
+        "id": text("The id of what was deleted."),
+        "object": {"const": "response", "description": "The kind of object."},
+        "deleted": {"const": True, "description": "It is deleted."},
+    }
     nullable: Schema = {"type": ["string", "null"]}
     listed: Schema = {
-        "object": {"const": "list"},
-        "data": {"type": "array", "items": ANYTHING},
-        "first_id": nullable,
-        "last_id": nullable,
-        "has_more": {"type": "boolean"},
+        "object": {"const": "list", "description": "The kind of object."},
+        "data": {"type": "array", "items": ANYTHING, "description": "The items of this page."},
+        "first_id": {**nullable, "description": "The id of the first item; null on an empty page."},
+        "last_id": {**nullable, "description": "The id of the last item; null on an empty page."},
+        "has_more": {"type": "boolean", "description": "Whether another page follows."},
     }
     return {
         OPENAI: openai_error(),
@@ -94,13 +137,15 @@ def schemas() -> Mapping[str, Schema]:
         "DeletedResponse": object_schema(deleted),
         "Conversation": object_schema(
             {
-                "id": {"type": "string"},
-                "object": {"const": "conversation"},
-                "created_at": {"type": "integer"},
-                "metadata": ANYTHING,
+                "id": text("The conversation's id."),
+                "object": {"const": "conversation", "description": "The kind of object."},
+                "created_at": {"type": "integer", "description": "The moment of creation, in seconds since the epoch."},
+                "metadata": {**ANYTHING, "description": "The client's own labels."},
             }
         ),
-        "DeletedConversation": object_schema({**deleted, "object": {"const": "conversation.deleted"}}),
+        "DeletedConversation": object_schema(
+            {**deleted, "object": {"const": "conversation.deleted", "description": "The kind of object."}}
+        ),
         "ItemList": object_schema(listed),
     }
 
@@ -109,12 +154,24 @@ def _conversation_paths() -> Mapping[str, Schema]:
     root = "/v1/conversations"
     one, whole = f"{root}/{{conversation_id}}", reference("Conversation")
     items, item = f"{one}/items", f"{one}/items/{{item_id}}"
-    metadata: Schema = {"type": ["object", "null"], "additionalProperties": {"type": "string", "maxLength": 512}}
-    added: Schema = {"type": "array", "items": ANYTHING, "maxItems": 20}
-    create = {"items": {**added, "type": ["array", "null"]}, "metadata": metadata}
+    metadata: Schema = {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string", "maxLength": 512},
+        "description": "Labels of the client's own.",
+    }
+    create = {"items": {**_ITEMS, "type": ["array", "null"]}, "metadata": metadata}
     conversation, in_items, both = ("conversation_id",), ("conversation_id",), ("conversation_id", "item_id")
     return {
-        root: {"post": _operation("createConversation", "Create a conversation", whole, (), body=create)},
+        root: {
+            "post": _operation(
+                "createConversation",
+                "Create a conversation",
+                whole,
+                (),
+                body=create,
+                example={"items": [_ITEM], "metadata": {"topic": "demo"}},
+            )
+        },
         one: {
             "get": _operation("getConversation", "Get a conversation", whole, conversation),
             "post": _operation(
@@ -123,6 +180,7 @@ def _conversation_paths() -> Mapping[str, Schema]:
                 whole,
                 conversation,
                 body={"metadata": metadata},
+                example={"metadata": {"topic": "greetings"}},
                 required=("metadata",),
             ),
             "delete": _operation(
@@ -136,7 +194,8 @@ def _conversation_paths() -> Mapping[str, Schema]:
                 "Add items",
                 reference("ItemList"),
                 in_items,
-                body={"items": added},
+                body={"items": {**_ITEMS, "type": "array"}},
+                example={"items": [_ITEM]},
                 required=("items",),
             ),
         },
@@ -148,16 +207,19 @@ def _conversation_paths() -> Mapping[str, Schema]:
 
 
 def _create() -> Schema:
-    described = relayed_operation("createResponse", "Create a response", _INPUT, OPENAI)
+    described = relayed_operation("createResponse", "Create a response", _INPUT, OPENAI, example=_HELLO)
     described["requestBody"]["content"]["application/json"]["schema"]["properties"] = {**_INPUT, **_STATE}
     return described
 
 
 def _compact() -> Schema:
     described = relayed_operation(
-        "compactConversation", "Compact a conversation", {"model": MODEL}, OPENAI, streams=False
+        "compactConversation", "Compact a conversation", {"model": MODEL}, OPENAI, example=_HELLO, streams=False
     )
-    given = {"input": {"type": ["string", "array", "null"]}, "instructions": {"type": ["string", "null"]}}
+    given = {
+        "input": {"type": ["string", "array", "null"], "description": _PROMPT},
+        "instructions": {"type": ["string", "null"], "description": "Instructions for the model."},
+    }
     described["requestBody"]["content"]["application/json"]["schema"]["properties"] |= {**given, **_STATE}
     return described
 
@@ -171,18 +233,22 @@ def _operation(
     query: Mapping[str, tuple[Schema, str]] | None = None,
     streams: bool = False,
     body: Schema | None = None,
+    example: Schema | None = None,
     required: Sequence[str] = (),
 ) -> Schema:
     content: Schema = {"application/json": {"schema": shape}}
     if streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "The response's events."}}
+        content["text/event-stream"] = {"schema": {"description": "The response's events."}}
     described: Schema = {
         "type": "object",
         "properties": body,
         "required": list(required),
         "additionalProperties": {},
     }
-    request: Schema = {"required": bool(required), "content": {"application/json": {"schema": described}}}
+    request: Schema = {
+        "required": bool(required),
+        "content": {"application/json": {"schema": described, "example": example}},
+    }
     return {
         "operationId": name,
         "tags": [TAG],

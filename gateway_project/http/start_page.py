@@ -31,9 +31,11 @@ LINKS = (
 )
 DOCUMENTS = (
     ("README.md", "the first steps, in English and Chinese (README.zh-CN.md)"),
+    ("docs/ten-requests.md", "ten requests in curl, Python and JavaScript"),
     ("docs/protocol-native.md", "sessions over REST, SSE and WebSocket"),
     ("docs/conversions.md", "clients of OpenAI and Anthropic, and coding assistants"),
-    ("docs/configuration.md", "every setting, and config/gateway.yaml"),
+    ("docs/configuration.md", "every setting"),
+    ("docs/gateway-yaml.md", "every field of config/gateway.yaml"),
     ("docs/operating.md", "doctor, backup, upgrades, metrics"),
 )
 _PAGE = """<!doctype html>

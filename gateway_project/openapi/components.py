@@ -70,7 +70,11 @@ def error_schema() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "error": {"type": "string", "enum": sorted({kind.code for kind in _tree(GatewayError)})},
+            "error": {
+                "type": "string",
+                "enum": sorted({kind.code for kind in _tree(GatewayError)}),
+                "description": "A stable code.",
+            },
             "message": {"type": "string", "description": "A sentence for people."},
             "field": {"type": "string", "description": "The field at fault, when it is one."},
             "errorId": {"type": "string", "description": "Of an internal error: its id in the log."},
@@ -105,14 +109,13 @@ def _response_of_face(status: int, error: str) -> Schema:
 def _response(status: int, kinds: Sequence[type[GatewayError]]) -> Schema:
     codes = sorted({kind.code for kind in kinds})
     own = _HEADERS_OF.get(status, ())
+    narrowed = {"enum": codes, "description": "A stable code."}
     return {
         "description": " or ".join(f"`{code}`" for code in codes),
         "headers": header_references("XRequestId", "RateLimit", "RateLimitPolicy", *own),
         "content": {
             "application/json": {
-                "schema": {
-                    "allOf": [{"$ref": "#/components/schemas/Error"}, {"properties": {"error": {"enum": codes}}}]
-                }
+                "schema": {"allOf": [{"$ref": "#/components/schemas/Error"}, {"properties": {"error": narrowed}}]}
             }
         },
     }

@@ -61,8 +61,11 @@ class ViewSchema(AutoSchema):
         operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
             operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]
+        if hasattr(self.operation.request, "document_rules"):
+            operation["requestBody"]["required"] = True  # an empty body breaks the rules between its fields
         if self.operation.example is not None:
-            operation["requestBody"]["content"]["application/json"]["example"] = self.operation.example
+            for content in operation["requestBody"]["content"].values():
+                content["example"] = self.operation.example
         for status, response in operation["responses"].items():
             response |= {"headers": self._headers(), "description": HTTPStatus(int(status)).phrase}
         return operation
@@ -71,6 +74,11 @@ class ViewSchema(AutoSchema):
         location = ("Location",) if self.operation.located else ()
         replayed = ("IdempotentReplayed",) if self._idempotent else ()
         return components.header_references(*location, *replayed)
+
+    def _map_basic_serializer(self, serializer: Any, direction: Direction) -> Schema:
+        """Adds the rules between fields, which a serializer has in `document_rules`."""
+        schema: Schema = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        return schema | getattr(serializer, "document_rules", {})
 
     def get_operation_id(self) -> str:
         return self.operation.id

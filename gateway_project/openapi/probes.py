@@ -21,25 +21,32 @@ def paths(resolve: Resolve) -> Mapping[str, Schema]:
 
 def schemas() -> dict[str, Schema]:
     """Returns the schema of `/healthz`."""
-    count: Schema = {"type": "object", "properties": {"active": {"type": "integer"}}, "required": ["active"]}
-    keys: Schema = {"type": "object", "properties": {"tracked_keys": {"type": "integer"}}, "required": ["tracked_keys"]}
     properties = {
-        "status": {"type": "string", "const": "ok"},
-        "version": {"type": "string"},
-        "sessions": count,
-        "meter": keys,
-        "timestamp": {"type": "string", "format": "date-time"},
+        "status": {"type": "string", "const": "ok", "description": "The process responds."},
+        "version": {"type": "string", "description": "The gateway's version."},
+        "sessions": _counts("Sessions of all tenants.", "active", "Sessions with a run in progress."),
+        "meter": _counts("Rate limits.", "tracked_keys", "Keys and tenants whose requests are counted."),
+        "timestamp": {"type": "string", "format": "date-time", "description": "The moment of the counts."},
     }
     return {"Health": {"type": "object", "properties": properties, "required": list(properties)}}
+
+
+def _counts(description: str, name: str, meaning: str) -> Schema:
+    count = {"type": "integer", "description": meaning}
+    return {"type": "object", "description": description, "properties": {name: count}, "required": [name]}
 
 
 def start() -> Schema:
     """Describes GET /."""
     properties = {
-        "name": {"type": "string"},
-        "version": {"type": "string"},
-        "ready": {"type": "boolean"},
-        "links": {"type": "object", "additionalProperties": {"type": "string"}},
+        "name": {"type": "string", "description": "The gateway's name."},
+        "version": {"type": "string", "description": "The gateway's version."},
+        "ready": {"type": "boolean", "description": "Whether `/readyz` is well."},
+        "links": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Addresses of the pages, by name.",
+        },
     }
     shape: Schema = {"type": "object", "properties": properties, "required": list(properties)}
     content = {"application/json": {"schema": shape}, "text/html": {"schema": {"type": "string"}}}

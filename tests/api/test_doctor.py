@@ -17,7 +17,7 @@ from django.db import connection
 from core_app import clock, sealing
 from core_app.database import database_now
 from events_app.models import Stream
-from faces.native.serializers import SessionCreateSerializer
+from faces.native.session_serializers import SessionCreateSerializer
 from gateway_project.operations import doctor
 from inference_app.catalogue.config import MODELS
 from inference_app.catalogue.overlay import Overlay, overlay_replace

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from core_app import database
-from faces.native import serializers
+from faces.native import serializers, session_serializers
 from sessions_app.models import AgentSession, Run
 from tests.gateway_harness import Client
 from tests.sessions.test_access import ENDPOINTS, body_for, fill_route
@@ -38,7 +38,7 @@ NOT_JSON = {
     "huge integer": b'{"text": ' + b"9" * 10_000 + b"}",
 }
 FIELDS = {
-    "": serializers.SessionCreateSerializer,
+    "": session_serializers.SessionCreateSerializer,
     "prompt": serializers.PromptSerializer,
     "steer": serializers.SteerSerializer,
     "switch_model": serializers.SwitchModelSerializer,
@@ -48,7 +48,7 @@ FIELDS = {
     "abort": serializers.AbortSerializer,
     "fork": serializers.ForkSerializer,
     "tool-results": serializers.ToolResultSerializer,
-    "patch": serializers.SessionPatchSerializer,
+    "patch": session_serializers.SessionPatchSerializer,
 }
 ANY_JSON = {("tool-results", "result")}
 ODD: dict[str, Any] = {

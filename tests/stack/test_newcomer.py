@@ -12,8 +12,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,9 +22,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.settings import DEPLOYMENT
+from tests.stack.checkout import checkout_prepare, group_lives
 from tests.stack.client import until
 from tests.stack.process import free_port
-from tests.stack.tree import ROOT, tree_copy
+from tests.stack.tree import ROOT
 
 SECONDS = 120
 ANSWER = "Hello from the scripted provider."
@@ -91,27 +90,7 @@ async def vendor() -> AsyncIterator[tuple[Vendor, str]]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the checkout with an environment that has everything."""
-    target = tmp_path / "agent-gateway"
-    target.mkdir()
-    tree_copy(target, "Makefile", "requirements.lock", ".env.example")
-    environment = target / ".venv"
-    (environment / "bin").mkdir(parents=True)
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", environment)
-    (environment / "lib").symlink_to(Path(sys.prefix) / "lib")
-    (environment / "bin" / "python").symlink_to(Path(sys.executable).resolve())
-    making = ["make", "-C", str(target), "-o", ".venv/bin/python", ".venv/bin/gateway"]
-    subprocess.run(making, check=True, capture_output=True)
-    (environment / "runtime.stamp").touch()
-    return target
-
-
-def group_lives(leader: int) -> bool:
-    """Returns True while a process of the group is there."""
-    try:
-        os.killpg(leader, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return checkout_prepare(tmp_path / "agent-gateway")
 
 
 class Newcomer:

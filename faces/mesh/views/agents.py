@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents_app.directory import (
+    REPORTED,
     agent_find,
     agent_heartbeat,
     agent_register,
@@ -30,39 +31,84 @@ MAX_PROMPT = 100_000
 class AgentFieldsSerializer(serializers.Serializer[Any]):
     """Fields of registration and change. The directory checks the bounds, and who may register programs."""
 
-    name = StrictString(required=False, allow_blank=True, max_length=200)
-    capabilities = serializers.ListField(child=StrictString(max_length=100), required=False, max_length=64)
-    endpoint = StrictString(required=False, allow_null=True, allow_blank=True, max_length=2000)
-    model = StrictString(required=False, allow_null=True, max_length=200)
-    system_prompt = StrictString(required=False, allow_blank=True, max_length=MAX_PROMPT)
-    tools = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=128)
-    timeout = StrictNumber(required=False, allow_null=True)
-    command = serializers.JSONField(required=False, allow_null=True)
-    args = serializers.ListField(child=StrictString(max_length=4096, allow_blank=True), required=False, max_length=256)
-    env = JSONObject(required=False)
-    pass_env = serializers.ListField(child=StrictString(max_length=200), required=False, max_length=64)
-    memory_bytes = StrictInteger(required=False, allow_null=True)
-    max_running = StrictInteger(required=False, allow_null=True)
+    name = StrictString(
+        required=False, allow_blank=True, max_length=200, help_text="The agent's name for people; its id by default."
+    )
+    capabilities = serializers.ListField(
+        child=StrictString(max_length=100),
+        required=False,
+        max_length=64,
+        help_text="What the agent can do, in words that routing rules and tasks name.",
+    )
+    endpoint = StrictString(
+        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="The address of a remote agent."
+    )
+    model = StrictString(
+        required=False, allow_null=True, max_length=200, help_text="The model of an agent of type `model`."
+    )
+    system_prompt = StrictString(
+        required=False,
+        allow_blank=True,
+        max_length=MAX_PROMPT,
+        help_text="Instructions for the model, sent before every task.",
+    )
+    tools = serializers.ListField(
+        child=StrictString(max_length=64),
+        required=False,
+        max_length=128,
+        help_text="The built-in tools that the agent may use.",
+    )
+    timeout = StrictNumber(
+        required=False, allow_null=True, help_text="The time that the agent may take to respond, in seconds."
+    )
+    command = serializers.JSONField(
+        required=False,
+        allow_null=True,
+        help_text="The program of an agent that is one, as a path or as a list with its arguments.",
+    )
+    args = serializers.ListField(
+        child=StrictString(max_length=4096, allow_blank=True),
+        required=False,
+        max_length=256,
+        help_text="Arguments of the program.",
+    )
+    env = JSONObject(required=False, help_text="Environment variables of the program.")
+    pass_env = serializers.ListField(
+        child=StrictString(max_length=200),
+        required=False,
+        max_length=64,
+        help_text="Names of the gateway's own environment variables that the program gets.",
+    )
+    memory_bytes = StrictInteger(
+        required=False, allow_null=True, help_text="The memory that a process of the program may use, in bytes."
+    )
+    max_running = StrictInteger(
+        required=False, allow_null=True, help_text="How many processes of the program may run at once."
+    )
 
 
 class AgentBodySerializer(AgentFieldsSerializer):
     """POST /agents."""
 
-    id = StrictString(max_length=64)
-    type = StrictString(max_length=32)
+    id = StrictString(max_length=64, help_text="The agent's id, by which tasks and sessions name it.")
+    type = StrictString(max_length=32, help_text="The engine: `model`, or another one of docs/agents.md.")
 
 
 class AgentChangeSerializer(AgentFieldsSerializer):
     """PATCH /agents/:id."""
 
-    type = StrictString(required=False, max_length=32)
-    enabled = StrictBoolean(required=False)
+    type = StrictString(
+        required=False, max_length=32, help_text="The engine: `model`, or another one of docs/agents.md."
+    )
+    enabled = StrictBoolean(required=False, help_text="Whether tasks and sessions may use the agent.")
 
 
 class HeartbeatSerializer(serializers.Serializer[Any]):
     """POST /agents/:id/heartbeat."""
 
-    status = StrictString(required=False, allow_null=True, max_length=10)
+    status = serializers.ChoiceField(
+        REPORTED, required=False, allow_null=True, help_text="What the agent says of itself; `online` by default."
+    )
 
 
 class AgentViewSet(MeshViewSet):

@@ -37,32 +37,79 @@ _FILE_HEADERS = {
 }
 
 
+_SOMETHING = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "minProperties": 1},
+        {"type": "array", "minItems": 1},
+    ]
+}
+"""A value that can be the text of a message."""
+
+
 class SpaceBodySerializer(serializers.Serializer[Any]):
     """POST /spaces."""
 
-    metadata = JSONObject(required=False, max_bytes=MAX_METADATA_BYTES)
+    metadata = JSONObject(
+        required=False, max_bytes=MAX_METADATA_BYTES, help_text="Data of the client's own, returned with the space."
+    )
 
 
 class SpaceMessageBodySerializer(serializers.Serializer[Any]):
     """POST /spaces/:id/messages: an AgentMessage, or `content` with a role and metadata. The message's text is
     `content`, else `payload.task`, `result` or `error.message` of the AgentMessage."""
 
-    content = StrictString(required=False, max_length=MAX_TEXT)
-    role = StrictString(required=False, max_length=32)
-    metadata = JSONObject(required=False, max_bytes=MAX_METADATA_BYTES)
-    id = StrictPattern(ID, required=False, allow_null=True)
-    type = serializers.ChoiceField(choices=["request", "response", "event", "stream", "stream_end"], required=False)
-    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
-        required=False, allow_null=True, allow_blank=True, max_length=200
+    document_rules = {
+        "anyOf": [
+            {"required": ["content"]},
+            {"required": ["payload"], "properties": {"payload": {"type": "object", "minProperties": 1}}},
+            *({"required": [name], "properties": {name: _SOMETHING}} for name in ("result", "event_data")),
+        ]
+    }
+
+    content = StrictString(required=False, max_length=MAX_TEXT, help_text="The text of the message.")
+    role = StrictString(
+        required=False, max_length=32, help_text="The author in the client's own words; `user` by default."
     )
-    target = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
-    correlation_id = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
-    timestamp = serializers.FloatField(required=False, allow_null=True)
-    payload = JSONObject(required=False, max_bytes=512 * 1024)
-    event_type = StrictString(required=False, allow_null=True, max_length=200)
-    event_data = serializers.JSONField(required=False, allow_null=True)
-    result = serializers.JSONField(required=False, allow_null=True)
-    error = serializers.JSONField(required=False, allow_null=True)
+    metadata = JSONObject(
+        required=False, max_bytes=MAX_METADATA_BYTES, help_text="Data of the client's own, returned with the message."
+    )
+    id = StrictPattern(
+        ID,
+        required=False,
+        allow_null=True,
+        help_text="An id of the client's choice, unique in the space; by default the gateway makes one.",
+    )
+    type = serializers.ChoiceField(
+        choices=["request", "response", "event", "stream", "stream_end"],
+        required=False,
+        help_text="The kind of AgentMessage.",
+    )
+    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
+        required=False, allow_null=True, allow_blank=True, max_length=200, help_text="The sender of the AgentMessage."
+    )
+    target = StrictString(
+        required=False, allow_null=True, allow_blank=True, max_length=200, help_text="The receiver of the AgentMessage."
+    )
+    correlation_id = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=200,
+        help_text="The id of the message that this one belongs to.",
+    )
+    timestamp = serializers.FloatField(
+        required=False, allow_null=True, help_text="The client's own time, in milliseconds since the epoch."
+    )
+    payload = JSONObject(
+        required=False,
+        max_bytes=512 * 1024,
+        help_text="The content of a request; its `task` is the message's text where `content` is absent.",
+    )
+    event_type = StrictString(required=False, allow_null=True, max_length=200, help_text="The name of an event.")
+    event_data = serializers.JSONField(required=False, allow_null=True, help_text="The content of an event.")
+    result = serializers.JSONField(required=False, allow_null=True, help_text="The content of a response.")
+    error = serializers.JSONField(required=False, allow_null=True, help_text="What went wrong, in a response.")
 
 
 class RawNegotiation(JSONNegotiation):

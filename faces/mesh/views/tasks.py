@@ -42,55 +42,117 @@ class StrictNumber(serializers.FloatField):
 class TaskContextSerializer(serializers.Serializer[Any]):
     """`payload.context` of a task."""
 
-    shared_space_id = StrictString(required=False, allow_null=True, max_length=64)
-    history = serializers.ListField(child=JSONObject(max_bytes=MAX_CONTEXT_BYTES), required=False, max_length=500)
-    artifacts = serializers.ListField(child=serializers.JSONField(), required=False, max_length=100)
+    shared_space_id = StrictString(
+        required=False,
+        allow_null=True,
+        max_length=64,
+        help_text="The space that the task reads, and to which its result is added.",
+    )
+    history = serializers.ListField(
+        child=JSONObject(max_bytes=MAX_CONTEXT_BYTES),
+        required=False,
+        max_length=500,
+        help_text="Earlier messages that the agent is told, oldest first.",
+    )
+    artifacts = serializers.ListField(
+        child=serializers.JSONField(allow_null=True),
+        required=False,
+        max_length=100,
+        help_text="Texts or other JSON that the agent is given with the task.",
+    )
 
 
 class TaskOptionsSerializer(serializers.Serializer[Any]):
     """`payload.options` of a task."""
 
-    stream = StrictBoolean(required=False)
-    timeout = StrictNumber(required=False, min_value=0.001, max_value=MAX_TIMEOUT_SECONDS)
-    capabilities = serializers.ListField(child=StrictString(max_length=64), required=False, max_length=32)
+    stream = StrictBoolean(required=False, help_text="Whether live events have the task's text while it is written.")
+    timeout = StrictNumber(
+        required=False,
+        min_value=0.001,
+        max_value=MAX_TIMEOUT_SECONDS,
+        help_text="The time after which the task fails, in seconds.",
+    )
+    capabilities = serializers.ListField(
+        child=StrictString(max_length=64),
+        required=False,
+        max_length=32,
+        help_text="What the agent has to be able to do.",
+    )
 
 
 class TaskPayloadSerializer(serializers.Serializer[Any]):
     """`payload` of a task."""
 
-    task = StrictString(max_length=MAX_TEXT)
-    context = TaskContextSerializer(required=False, allow_null=True)  # type: ignore[assignment]  # DRF collects fields
-    files = serializers.ListField(child=StrictString(max_length=128), required=False, allow_null=True, max_length=32)
-    options = TaskOptionsSerializer(required=False, allow_null=True)
+    task = StrictString(max_length=MAX_TEXT, help_text="The text of the task.")
+    context = TaskContextSerializer(
+        required=False, allow_null=True, help_text="What the agent is told beside the text."
+    )  # type: ignore[assignment]  # DRF collects fields
+    files = serializers.ListField(
+        child=StrictString(max_length=128),
+        required=False,
+        allow_null=True,
+        max_length=32,
+        help_text="Names of artifacts of the space whose content the agent is given.",
+    )
+    options = TaskOptionsSerializer(required=False, allow_null=True, help_text="How the task is executed.")
 
 
 class TaskBodySerializer(serializers.Serializer[Any]):
     """POST /tasks: an AgentMessage of type `request`."""
 
-    id = StrictPattern(ID, required=False, allow_null=True)
-    type = serializers.ChoiceField(choices=["request"], required=False)
-    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
-        required=False, allow_null=True, allow_blank=True, max_length=200
+    id = StrictPattern(
+        ID,
+        required=False,
+        allow_null=True,
+        help_text="An id of the client's choice, unique in the tenant; by default the gateway makes one.",
     )
-    target = StrictString(required=False, allow_null=True, allow_blank=True, max_length=64)
-    correlation_id = StrictString(required=False, allow_null=True, allow_blank=True, max_length=200)
-    timestamp = StrictNumber(required=False, allow_null=True)
-    payload = TaskPayloadSerializer()
+    type = serializers.ChoiceField(
+        choices=["request"], required=False, help_text="The kind of AgentMessage, always `request`."
+    )
+    source = StrictString(  # type: ignore[assignment]  # DRF collects fields, its attribute stays
+        required=False, allow_null=True, allow_blank=True, max_length=200, help_text="The sender of the task."
+    )
+    target = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=64,
+        help_text="The agent's id; without it the routing rules decide.",
+    )
+    correlation_id = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=200,
+        help_text="The id of the message that this one belongs to.",
+    )
+    timestamp = StrictNumber(
+        required=False, allow_null=True, help_text="The client's own time, in milliseconds since the epoch."
+    )
+    payload = TaskPayloadSerializer(help_text="The task itself.")
 
 
 class StepSerializer(serializers.Serializer[Any]):
     """A step of a pipeline."""
 
-    agentId = StrictString(max_length=64)
-    prompt = StrictString(required=False, allow_null=True, allow_blank=True, max_length=MAX_TEXT)
+    agentId = StrictString(max_length=64, help_text="The agent that executes the step.")
+    prompt = StrictString(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=MAX_TEXT,
+        help_text="Instructions that precede the result of the step before.",
+    )
 
 
 class PipelineBodySerializer(serializers.Serializer[Any]):
     """POST /pipeline."""
 
-    steps = serializers.ListField(child=StepSerializer(), min_length=1, max_length=MAX_STEPS)
-    input = StrictString(max_length=MAX_TEXT)
-    options = TaskOptionsSerializer(required=False, allow_null=True)
+    steps = serializers.ListField(
+        child=StepSerializer(), min_length=1, max_length=MAX_STEPS, help_text="The steps, one after the other."
+    )
+    input = StrictString(max_length=MAX_TEXT, help_text="The text that the first step gets.")
+    options = TaskOptionsSerializer(required=False, allow_null=True, help_text="How every step is executed.")
 
 
 class TaskViewSet(MeshViewSet):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -32,7 +36,7 @@ PENDING: Mapping[str, type[Event]] = {
 
 ENVELOPE: Mapping[str, Schema] = {
     "requestId": {"type": ["string", "null"], "description": "The run; null outside of runs."},
-    "at": {"type": "string", "format": "date-time"},
+    "at": {"type": "string", "format": "date-time", "description": "The moment at which the event was stored."},
     "sessionId": {"type": "string", "description": "In group streams only."},
     "truncated": {
         "type": "boolean",
@@ -45,7 +49,7 @@ def schemas() -> dict[str, Schema]:
     """Returns the components: one per event type, `Event` as one of them, and the pending objects."""
     components = {name: _data_schema(cls) for name, cls in PENDING.items()}
     components |= {component_name(event_type): _event_frame(event_type, cls) for event_type, cls in events().items()}
-    components[component_name(DROPPED)] = _frame(DROPPED, _dropped_data())
+    components[component_name(DROPPED)] = _frame(DROPPED, dropped_data())
     names = [*events(), DROPPED]
     components["Event"] = {
         "oneOf": [reference(event_type) for event_type in names],
@@ -87,29 +91,46 @@ def _frame(event_type: str, data: Schema) -> Schema:
     return {
         "type": "object",
         "properties": {
-            "id": POSITION,
-            "event": {"type": "string", "const": event_type},
-            "data": data,
+            "id": {**POSITION, "description": "The event's position, from which a client resumes."},
+            "event": {"type": "string", "const": event_type, "description": "The event's type."},
+            "data": {"description": "What happened.", **data},
         },
         "required": ["id", "event", "data"],
     }
 
 
 def _data_schema(cls: type[Event]) -> Schema:
-    hints = get_type_hints(cls)
-    properties = {wire: TypeAdapter(hints[name]).json_schema() for name, wire in SESSION_EVENTS.wire_names(cls)}
+    hints, docs = get_type_hints(cls), _field_docs(cls)
+    properties = {
+        wire: TypeAdapter(hints[name]).json_schema() | {"description": docs[name]}
+        for name, wire in SESSION_EVENTS.wire_names(cls)
+    }
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _dropped_data() -> Schema:
+def _field_docs(cls: type[Event]) -> dict[str, str]:
+    """Returns the text below each field of an event class, as a sentence for clients. Python keeps none of it at run
+    time, so it is read from the source."""
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(declared, ast.ClassDef)
+    docs = {}
+    for field, below in itertools.pairwise(declared.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                docs[name] = " ".join(text.split())
+    return docs
+
+
+def dropped_data() -> Schema:
+    """Returns the schema of a gap: the data of `events_dropped`."""
     return {
         "type": "object",
         "description": "Events that are no longer stored. `reset`: the client has seen events that the database lost;"
         " what it has after `to` is void, and the stream continues there.",
         "properties": {
-            "from": POSITION,
-            "to": POSITION,
-            "reason": {"type": "string", "enum": ["reset"]},
+            "from": {**POSITION, "description": "The position that the client had."},
+            "to": {**POSITION, "description": "The last position that is missing; of a reset, the last that holds."},
+            "reason": {"type": "string", "enum": ["reset"], "description": "Absent when events are merely too old."},
         },
         "required": ["from", "to"],
     }

@@ -28,80 +28,98 @@ STATES = ["unused", "ok", "unavailable", "unauthorized"]
 class LeftOutToolSerializer(serializers.Serializer[Any]):
     """A tool that the model is not told of."""
 
-    tool = text()
-    reason = text()
+    tool = text(help_text="The tool's name at the server.")
+    reason = text(help_text="Why the model cannot use it.")
 
 
 class McpStateSerializer(serializers.Serializer[Any]):
     """The state of a server at its last use."""
 
-    state = serializers.ChoiceField(STATES)
-    reason = text(allow_null=True, help_text="Why it has no tools.")
+    state = serializers.ChoiceField(
+        STATES, help_text="The result of the last connection; `unused` before the first one."
+    )
+    reason = text(allow_null=True, help_text="Why the server has no tools; null while it has.")
     leftOut = LeftOutToolSerializer(many=True, help_text="Tools that cannot be used.")
-    protocolVersion = text(allow_null=True)
+    protocolVersion = text(
+        allow_null=True, help_text="The protocol version that the server speaks; null before the first connection."
+    )
 
 
 class McpServerSerializer(McpStateSerializer):
     """A server of the tenant. Secrets are never shown."""
 
-    name = text()
-    source = serializers.ChoiceField(["tenant"])  # type: ignore[assignment]  # a field of that name
-    url = text()
-    description = text()
-    auth = serializers.ChoiceField(list(AUTH))
-    headerNames = serializers.ListField(child=text())
-    scope = text()
-    clientId = text()
-    requiresApproval = serializers.BooleanField()
-    timeoutMs = serializers.IntegerField()
-    enabled = serializers.BooleanField()
-    authorized = serializers.BooleanField(allow_null=True, help_text="Of auth `oauth`; null for others.")
+    name = text(help_text="The name by which sessions use the server, as `mcp:<name>`.")
+    source = serializers.ChoiceField(["tenant"], help_text="The owner of the registration.")  # type: ignore[assignment]  # a field of that name
+    url = text(help_text="The address of the server's endpoint.")
+    description = text(help_text="A note for people.")
+    auth = serializers.ChoiceField(list(AUTH), help_text="How the gateway signs in at the server.")
+    headerNames = serializers.ListField(
+        child=text(), help_text="The names of the headers of auth `header`; their values are never shown."
+    )
+    scope = text(help_text="The scope that is asked of the authorization server.")
+    clientId = text(help_text="The client's id at the authorization server; empty where the gateway registers itself.")
+    requiresApproval = serializers.BooleanField(
+        help_text="Whether a person has to approve every call of the server's tools."
+    )
+    timeoutMs = serializers.IntegerField(help_text="The time that a call may take, in milliseconds.")
+    enabled = serializers.BooleanField(help_text="Whether sessions may use the server.")
+    authorized = serializers.BooleanField(
+        allow_null=True, help_text="Whether somebody consented, of auth `oauth`; null for others."
+    )
     tools = serializers.IntegerField(help_text="The number of tools at the last connection.")
-    createdAt = moment()
-    updatedAt = moment()
+    createdAt = moment(help_text="The moment of registration.")
+    updatedAt = moment(help_text="The moment of the last change.")
 
 
 class ListedMcpServerSerializer(McpServerSerializer):
     """A server of the tenant or of the operator, whose address is not shown."""
 
-    source = serializers.ChoiceField(["tenant", "operator"])
-    url = text(required=False)
-    description = text(required=False)
-    auth = serializers.ChoiceField(list(AUTH), required=False)
-    headerNames = serializers.ListField(child=text(), required=False)
-    scope = text(required=False)
-    clientId = text(required=False)
-    timeoutMs = serializers.IntegerField(required=False)
-    authorized = serializers.BooleanField(allow_null=True, required=False)
-    createdAt = moment(required=False)
-    updatedAt = moment(required=False)
+    source = serializers.ChoiceField(
+        ["tenant", "operator"], help_text="The owner of the registration: the tenant, or the operator of the gateway."
+    )
+    url = text(required=False, help_text="The address of the server's endpoint; absent for an operator's server.")
+    description = text(required=False, help_text="A note for people.")
+    auth = serializers.ChoiceField(list(AUTH), required=False, help_text="How the gateway signs in at the server.")
+    headerNames = serializers.ListField(
+        child=text(),
+        required=False,
+        help_text="The names of the headers of auth `header`; their values are never shown.",
+    )
+    scope = text(required=False, help_text="The scope that is asked of the authorization server.")
+    clientId = text(required=False, help_text="The client's id at the authorization server.")
+    timeoutMs = serializers.IntegerField(required=False, help_text="The time that a call may take, in milliseconds.")
+    authorized = serializers.BooleanField(
+        allow_null=True, required=False, help_text="Whether somebody consented, of auth `oauth`; null for others."
+    )
+    createdAt = moment(required=False, help_text="The moment of registration.")
+    updatedAt = moment(required=False, help_text="The moment of the last change.")
 
 
 class McpServerListSerializer(serializers.Serializer[Any]):
     """By name, the tenant's first."""
 
-    servers = ListedMcpServerSerializer(many=True)
+    servers = ListedMcpServerSerializer(many=True, help_text="The servers that sessions can use.")
 
 
 class McpToolSerializer(serializers.Serializer[Any]):
     """A tool of a server; the model calls it by `modelName`."""
 
-    name = text()
-    modelName = text()
-    description = text()
+    name = text(help_text="The tool's name at the server.")
+    modelName = text(help_text="The name by which the model calls the tool.")
+    description = text(help_text="What the tool does, as the server says.")
 
 
 class McpServerTestSerializer(McpStateSerializer):
     """The result of a test."""
 
-    tools = McpToolSerializer(many=True)
+    tools = McpToolSerializer(many=True, help_text="The tools of the server.")
 
 
 class McpConnectSerializer(serializers.Serializer[Any]):
     """The address to open in a browser, in which somebody consents."""
 
-    authorizationUrl = text()
-    expiresAt = moment()
+    authorizationUrl = text(help_text="The address to open in a browser, in which somebody consents.")
+    expiresAt = moment(help_text="The moment until which the browser has to come back.")
 
 
 MCP_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
@@ -116,6 +134,7 @@ MCP_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=MCP_SERVERS,
         summary="Register an MCP server",
         request=McpServerCreateSerializer,
+        example={"name": "docs", "url": "https://example.com/mcp", "description": "The documentation"},
         responses={201: McpServerSerializer},
         errors=(409,),
         located=True,
@@ -128,6 +147,7 @@ MCP_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=MCP_SERVERS,
         summary="Change an MCP server",
         request=McpServerPatchSerializer,
+        example={"requiresApproval": True},
         responses={200: McpServerSerializer},
     ),
     (McpServerViewSet, "destroy"): Operation(
@@ -181,7 +201,10 @@ def _callback() -> Schema:
         "parameters": parameters,
         "responses": {
             "200": {"description": "A page for the person.", "content": _PAGE},
-            "400": {"description": "A page: the address lacks a parameter.", "content": _PAGE},
+            "400": {
+                "description": "A page: the address lacks a parameter; or an error, of an address that is none.",
+                "content": {**_PAGE, "application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
             "404": {"description": "A page: no such authorization is awaited.", "content": _PAGE},
             "409": {"description": "A page: the server was changed meanwhile.", "content": _PAGE},
             "422": {"description": "A page: the authorization server gave no token.", "content": _PAGE},

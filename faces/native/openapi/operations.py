@@ -12,8 +12,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.views import APIView
 
 from edge_app.openapi import Operation, parameter
-from edge_app.rest.paging import MAX_LIMIT
-from faces.native import serializers
+from edge_app.rest.paging import LIMIT_SCHEMA, MAX_LIMIT
+from faces.native import serializers, session_serializers
 from faces.native.openapi import shapes
 from faces.native.openapi.embed import EMBED, EMBED_OPERATIONS
 from faces.native.openapi.keys import KEY_OPERATIONS, KEYS
@@ -37,15 +37,31 @@ TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, KEYS, EMBED, WEBHOOKS,
 
 CALLBACK_BODY = {
     "oneOf": [
-        {"type": "object", "properties": {"result": {}}, "required": ["result"]},
-        {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+        {
+            "type": "object",
+            "properties": {"result": {"description": "The result: a text or any other JSON."}},
+            "required": ["result"],
+        },
+        {
+            "type": "object",
+            "properties": {"error": {"type": "string", "description": "What went wrong; the model is told."}},
+            "required": ["error"],
+        },
     ]
+}
+
+WEATHER_TOOL = {
+    "name": "get_weather",
+    "description": "Get the weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "requiresApproval": True,
+    "hint": "Asks the weather service.",
 }
 
 
 def page_parameters(default: int) -> tuple[OpenApiParameter, ...]:
     """Returns the parameters `limit` and `cursor`."""
-    limit = {"type": "integer", "minimum": 0, "default": default}
+    limit = {**LIMIT_SCHEMA, "default": default}
     cursor = {"type": "string", "pattern": "^[0-9]{0,18}$"}
     return (
         parameter("limit", limit, f"At most {MAX_LIMIT}; larger values count as {MAX_LIMIT}."),
@@ -53,21 +69,23 @@ def page_parameters(default: int) -> tuple[OpenApiParameter, ...]:
     )
 
 
+_MOMENT = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
 _FILTERS = (
-    parameter("state", {"type": "string", "enum": SessionState.values}, "Sessions in this state."),
+    parameter("state", {"type": "string", "enum": [*SessionState.values, ""]}, "Sessions in this state; all if empty."),
     parameter("agent", {"type": "string"}, "Sessions of this agent."),
     parameter("groupId", {"type": "string"}, "Sessions of this group."),
     parameter("model", {"type": "string"}, "Sessions with this model."),
     parameter("endUser", {"type": "string"}, "Sessions with a run of this end user."),
-    parameter("since", {"type": "string", "format": "date-time"}, "Sessions created at or after this moment."),
-    parameter("until", {"type": "string", "format": "date-time"}, "Sessions created before this moment."),
+    parameter("since", _MOMENT, "Sessions created at or after this moment."),
+    parameter("until", _MOMENT, "Sessions created before this moment."),
     parameter(
         "search",
         {"type": "string", "maxLength": MAX_CHARACTERS},
         f"A session id or `requestId`, or a part of a title or a session id among the {SEARCHED} newest sessions.",
     ),
 )
-_SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
+_SPAN = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}, {"maxLength": 0}]}
+_GROUP = f"({'|'.join(GROUPS)})?"
 _WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 
 OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
@@ -82,7 +100,8 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         id="createSession",
         tag=SESSIONS,
         summary="Create a session",
-        request=serializers.SessionCreateSerializer,
+        request=session_serializers.SessionCreateSerializer,
+        example={"model": "demo:tour", "title": "A first session"},
         responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
@@ -94,7 +113,8 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         id="changeSession",
         tag=SESSIONS,
         summary="Change a session",
-        request=serializers.SessionPatchSerializer,
+        request=session_serializers.SessionPatchSerializer,
+        example={"title": "A better title", "userData": {"theme": "dark"}},
         responses={200: shapes.SessionSerializer},
         errors=(409, 422),
     ),
@@ -110,6 +130,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=SESSIONS,
         summary="Create a session with the history up to a message",
         request=serializers.ForkSerializer,
+        example={"messageId": "msg_…"},
         responses={201: shapes.SessionSerializer},
         errors=(409, 422),
         located=True,
@@ -135,6 +156,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Send a prompt",
         request=serializers.PromptSerializer,
+        example={"text": "Hello, gateway"},
         query=(parameter("wait", _WAIT, "Seconds to wait for the end of the run: 200 when it ended, else 202."),),
         responses={200: shapes.PromptOutcomeSerializer, 202: shapes.PromptReceiptSerializer},
         errors=(409, 422),
@@ -144,6 +166,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Abort the run in progress",
         request=serializers.AbortSerializer,
+        example={"reason": "No longer needed"},
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
@@ -152,6 +175,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Add a text to the run before its next model call",
         request=serializers.SteerSerializer,
+        example={"text": "Be brief."},
         responses={202: shapes.SteerReceiptSerializer},
         errors=(409, 422),
     ),
@@ -160,6 +184,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Use another model from the next leg on",
         request=serializers.SwitchModelSerializer,
+        example={"model": "demo:echo"},
         responses={202: shapes.SwitchReceiptSerializer},
         errors=(409, 422),
     ),
@@ -184,6 +209,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=RUNS,
         summary="Abort the run in progress",
         request=serializers.AbortSerializer,
+        example={"reason": "No longer needed"},
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
@@ -192,6 +218,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Approve a tool call",
         request=serializers.ApproveSerializer,
+        example={"approvalId": "apr_…", "comment": "Fine with me"},
         responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
@@ -200,6 +227,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Reject a tool call",
         request=serializers.RejectSerializer,
+        example={"approvalId": "apr_…", "reason": "Not today"},
         responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),
@@ -208,6 +236,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Answer a question",
         request=serializers.RespondSerializer,
+        example={"ref": "ask_…", "response": "Yes"},
         responses={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
@@ -216,6 +245,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Submit the result of a tool that the client ran",
         request=serializers.ToolResultSerializer,
+        example={"callId": "call_…", "result": {"temperature": 21, "sky": "clear"}},
         responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
@@ -224,8 +254,9 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=DECISIONS,
         summary="Submit the late result of a callback, at its resultUrl",
         request=CALLBACK_BODY,
+        example={"result": {"temperature": 21, "sky": "clear"}},
         responses={200: shapes.ResultReceiptSerializer},
-        errors=(409, 410),
+        errors=(409, 410, 429),
     ),
     (RememberedApprovalViewSet, "list"): Operation(
         id="listRememberedApprovals",
@@ -248,6 +279,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=TOOLS,
         summary="Register a tool, or replace the one of its name",
         request=ToolRegistrationSerializer,
+        example=WEATHER_TOOL,
         responses={201: shapes.ToolSerializer},
         errors=(409,),
     ),
@@ -274,7 +306,11 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         query=(
             parameter("from", _SPAN, "The first day (UTC) or moment."),
             parameter("to", _SPAN, "The last day, included, or the moment before which it ends."),
-            parameter("groupBy", {"type": "string"}, f"A comma list of {', '.join(GROUPS)}; all by default."),
+            parameter(
+                "groupBy",
+                {"type": "string", "pattern": f"^{_GROUP}(,{_GROUP})*$"},
+                f"A comma list of {', '.join(GROUPS)}; all by default.",
+            ),
             parameter("endUser", {"type": "string"}, "Only the usage of this end user."),
         ),
         responses={200: shapes.UsageSerializer},

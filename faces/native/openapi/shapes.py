@@ -79,199 +79,205 @@ def moment(**options: Any) -> serializers.DateTimeField:
 class SessionSerializer(serializers.Serializer[Any]):
     """A conversation with one agent."""
 
-    sessionId = text()
-    state = serializers.ChoiceField(SessionState.values)
-    model = text()
-    agent = text(allow_null=True)
-    title = text(allow_null=True)
+    sessionId = text(help_text="The session's id.")
+    state = serializers.ChoiceField(SessionState.values, help_text="What the session does or waits for.")
+    model = text(help_text="The model that the next run uses.")
+    agent = text(allow_null=True, help_text="The configured agent; null for a session that names a model alone.")
+    title = text(allow_null=True, help_text="The title; null without one.")
     turns = serializers.IntegerField(help_text="Model responses so far.")
-    toolCalls = serializers.IntegerField()
-    totalTokens = serializers.IntegerField()
-    costUsd = serializers.FloatField()
+    toolCalls = serializers.IntegerField(help_text="Tool calls so far.")
+    totalTokens = serializers.IntegerField(help_text="Tokens of all model requests and responses so far.")
+    costUsd = serializers.FloatField(help_text="The cost so far in US dollars, as far as prices are known.")
     costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
-    uptimeMs = serializers.IntegerField()
-    createdAt = moment()
-    updatedAt = moment()
+    uptimeMs = serializers.IntegerField(help_text="Milliseconds since the session was created.")
+    createdAt = moment(help_text="The moment of creation.")
+    updatedAt = moment(help_text="The moment of the last change.")
     lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
-    userData = JSONObjectValue()
-    groupId = text(allow_null=True)
+    userData = JSONObjectValue(help_text="The client's own data, as it was sent.")
+    groupId = text(allow_null=True, help_text="The group of the session; null without one.")
 
 
 class SessionPageSerializer(serializers.Serializer[Any]):
     """Newest first."""
 
-    sessions = SessionSerializer(many=True)
+    sessions = SessionSerializer(many=True, help_text="The sessions of this page.")
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 
 class TokenUsageSerializer(serializers.Serializer[Any]):
-    promptTokens = serializers.IntegerField()
-    completionTokens = serializers.IntegerField()
-    totalTokens = serializers.IntegerField()
-    cachedTokens = serializers.IntegerField()
-    reasoningTokens = serializers.IntegerField()
+    promptTokens = serializers.IntegerField(help_text="Tokens of the requests.")
+    completionTokens = serializers.IntegerField(help_text="Tokens of the responses, reasoning included.")
+    totalTokens = serializers.IntegerField(help_text="Tokens of requests and responses.")
+    cachedTokens = serializers.IntegerField(help_text="Those of `promptTokens` that the provider read from its cache.")
+    reasoningTokens = serializers.IntegerField(help_text="Those of `completionTokens` that are reasoning.")
 
 
 class LastMessageSerializer(serializers.Serializer[Any]):
-    role = serializers.ChoiceField(["assistant"])
-    content = text()
+    role = serializers.ChoiceField(["assistant"], help_text="The author, always the assistant.")
+    content = text(help_text="The text of the final answer.")
 
 
 class RunErrorSerializer(serializers.Serializer[Any]):
-    code = text()
-    reason = text()
+    code = text(help_text="A stable code.")
+    reason = text(help_text="A sentence for people.")
 
 
 class ProviderWaitingSerializer(serializers.Serializer[Any]):
     """The wait of a run for its provider, until it is asked again."""
 
-    until = moment()
-    reason = text()
+    until = moment(help_text="The moment at which the provider is asked again.")
+    reason = text(help_text="Why the provider cannot be asked now.")
 
 
 class RunSerializer(serializers.Serializer[Any]):
     """The work on one prompt, up to its final message."""
 
-    requestId = text()
-    status = serializers.ChoiceField(RUN_STATUS)
-    attempt = serializers.IntegerField()
-    turns = serializers.IntegerField()
-    tokenUsage = TokenUsageSerializer()
-    costUsd = serializers.FloatField()
+    requestId = text(help_text="The run's id.")
+    status = serializers.ChoiceField(RUN_STATUS, help_text="The state of the run.")
+    attempt = serializers.IntegerField(help_text="The number of the present attempt; above 1 after a process died.")
+    turns = serializers.IntegerField(help_text="Model responses of the run.")
+    tokenUsage = TokenUsageSerializer(help_text="Tokens of the run.")
+    costUsd = serializers.FloatField(help_text="The cost of the run in US dollars, as far as prices are known.")
     costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
-    providerWaiting = ProviderWaitingSerializer(allow_null=True)
-    endReason = text(allow_null=True)
-    error = RunErrorSerializer(allow_null=True)
-    lastMessage = LastMessageSerializer(allow_null=True)
-    endUser = text(allow_null=True)
-    metadata = JSONObjectValue()
-    createdAt = moment()
-    startedAt = moment(allow_null=True)
-    endedAt = moment(allow_null=True)
+    providerWaiting = ProviderWaitingSerializer(
+        allow_null=True, help_text="The wait for a provider; null while the run does not wait for one."
+    )
+    endReason = text(
+        allow_null=True, help_text="The reason of `agent_abort`; null for a run that goes on or completed."
+    )
+    error = RunErrorSerializer(allow_null=True, help_text="The error that ended the run; null without one.")
+    lastMessage = LastMessageSerializer(allow_null=True, help_text="The final answer; null until there is one.")
+    endUser = text(allow_null=True, help_text="The client's own user; null without one.")
+    metadata = JSONObjectValue(help_text="The labels that the prompt was sent with.")
+    createdAt = moment(help_text="The moment at which the prompt was accepted.")
+    startedAt = moment(allow_null=True, help_text="The moment at which work began; null while the run is queued.")
+    endedAt = moment(allow_null=True, help_text="The moment of the end; null until then.")
 
 
 class ModelResponseSerializer(serializers.Serializer[Any]):
     """One response of a model."""
 
-    number = serializers.IntegerField()
-    model = text()
+    number = serializers.IntegerField(help_text="The number of the request in its run, from 1.")
+    model = text(help_text="The model as the provider was asked for it.")
     kind = text(help_text="`session`; others are estimated, unfinished or summaries.")
-    tokenUsage = TokenUsageSerializer()
+    tokenUsage = TokenUsageSerializer(help_text="Tokens of the request and the response.")
     costUsd = serializers.FloatField(allow_null=True, help_text="Null when the price of the model is unknown.")
-    at = moment()
+    at = moment(help_text="The moment of its end.")
 
 
 class ModelResponsesSerializer(serializers.Serializer[Any]):
     """Oldest first."""
 
-    responses = ModelResponseSerializer(many=True)
+    responses = ModelResponseSerializer(many=True, help_text="The responses of the run.")
 
 
 class RunPageSerializer(serializers.Serializer[Any]):
     """Newest first."""
 
-    runs = RunSerializer(many=True)
-    nextCursor = text(allow_null=True)
+    runs = RunSerializer(many=True, help_text="The runs of this page.")
+    nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 
 class MessageCallSerializer(serializers.Serializer[Any]):
-    callId = text()
-    name = text()
+    callId = text(help_text="The id of the call.")
+    name = text(help_text="The name of the tool.")
     arguments = AnyJSON(help_text="The object, or the raw text when the model did not send a JSON object.")
 
 
 class MessageSerializer(serializers.Serializer[Any]):
     """One message of the conversation."""
 
-    id = text()
-    role = serializers.ChoiceField(ROLES)
-    content = text()
-    toolCalls = MessageCallSerializer(many=True, required=False)
-    callId = text(required=False)
-    createdAt = moment()
-    requestId = text(allow_null=True)
+    id = text(help_text="The message's id.")
+    role = serializers.ChoiceField(ROLES, help_text="The author; `tool_result` is the result of a tool call.")
+    content = text(help_text="The text of the message.")
+    toolCalls = MessageCallSerializer(many=True, required=False, help_text="The tool calls of an assistant's message.")
+    callId = text(required=False, help_text="The call that a `tool_result` message answers.")
+    createdAt = moment(help_text="The moment at which the message was stored.")
+    requestId = text(allow_null=True, help_text="The run of the message; null for imported history.")
 
 
 class MessagePageSerializer(serializers.Serializer[Any]):
     """Oldest first."""
 
-    messages = MessageSerializer(many=True)
-    nextCursor = text(allow_null=True)
+    messages = MessageSerializer(many=True, help_text="The messages of this page.")
+    nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 
 class ModelTotalsSerializer(TokenUsageSerializer):
     """The usage of one model."""
 
-    turns = serializers.IntegerField()
-    costUsd = serializers.FloatField()
-    costKnown = serializers.BooleanField()
+    turns = serializers.IntegerField(help_text="Responses of the model.")
+    costUsd = serializers.FloatField(help_text="The cost in US dollars, as far as prices are known.")
+    costKnown = serializers.BooleanField(help_text="False when the price of the model is unknown.")
 
 
 class StatsSerializer(serializers.Serializer[Any]):
-    sessionId = text()
-    turns = serializers.IntegerField()
-    totalTokens = serializers.IntegerField()
-    costUsd = serializers.FloatField()
-    costKnown = serializers.BooleanField()
-    promptCount = serializers.IntegerField()
-    tokenUsage = TokenUsageSerializer()
-    toolCalls = serializers.IntegerField()
-    lastEventIndex = StreamPosition()
+    sessionId = text(help_text="The session's id.")
+    turns = serializers.IntegerField(help_text="Model responses so far.")
+    totalTokens = serializers.IntegerField(help_text="Tokens of all model requests and responses so far.")
+    costUsd = serializers.FloatField(help_text="The cost in US dollars, as far as prices are known.")
+    costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
+    promptCount = serializers.IntegerField(help_text="Prompts so far.")
+    tokenUsage = TokenUsageSerializer(help_text="Tokens so far.")
+    toolCalls = serializers.IntegerField(help_text="Tool calls so far.")
+    lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
     eventBufferCount = serializers.IntegerField(help_text="Events that are still stored.")
-    byModel = serializers.DictField(child=ModelTotalsSerializer())
+    byModel = serializers.DictField(child=ModelTotalsSerializer(), help_text="The usage by model.")
 
 
 class StatusSerializer(serializers.Serializer[Any]):
     """The state of the session and what it waits for."""
 
-    state = serializers.ChoiceField(SessionState.values)
-    pendingApprovals = PendingApprovals()
-    pendingQuestions = PendingQuestions()
-    pendingTools = PendingTools()
+    state = serializers.ChoiceField(SessionState.values, help_text="What the session does or waits for.")
+    pendingApprovals = PendingApprovals(help_text="The approvals that the run waits for.")
+    pendingQuestions = PendingQuestions(help_text="The questions that the run waits for.")
+    pendingTools = PendingTools(help_text="The tool calls that a connected client has to run.")
     queue = serializers.IntegerField(help_text="Prompts that wait for the present run.")
-    lastEventIndex = StreamPosition()
-    run = RunSerializer(allow_null=True)
+    lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
+    run = RunSerializer(allow_null=True, help_text="The current run; null when none is active.")
 
 
 class PromptReceiptSerializer(serializers.Serializer[Any]):
     """The prompt is accepted; its results are in the events."""
 
-    requestId = text()
-    sessionId = text()
-    queued = serializers.BooleanField()
+    requestId = text(help_text="The run that the prompt started or joined.")
+    sessionId = text(help_text="The session's id.")
+    queued = serializers.BooleanField(help_text="True when the run waits for the one before it.")
 
 
 class PromptOutcomeSerializer(PromptReceiptSerializer):
     """The run ended within `wait` seconds."""
 
-    status = serializers.ChoiceField(RUN_STATUS)
-    lastMessage = LastMessageSerializer(allow_null=True)
-    tokenUsage = TokenUsageSerializer()
-    costUsd = serializers.FloatField()
-    costKnown = serializers.BooleanField()
-    endReason = text(allow_null=True)
-    error = RunErrorSerializer(allow_null=True)
+    status = serializers.ChoiceField(RUN_STATUS, help_text="The state of the run.")
+    lastMessage = LastMessageSerializer(allow_null=True, help_text="The final answer; null for a run without one.")
+    tokenUsage = TokenUsageSerializer(help_text="Tokens of the run.")
+    costUsd = serializers.FloatField(help_text="The cost of the run in US dollars, as far as prices are known.")
+    costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
+    endReason = text(allow_null=True, help_text="The reason of `agent_abort`; null for a run that completed.")
+    error = RunErrorSerializer(allow_null=True, help_text="The error that ended the run; null without one.")
 
 
 class AbortReceiptSerializer(serializers.Serializer[Any]):
-    requestId = text()
-    sessionId = text()
-    status = serializers.ChoiceField(["aborted"])
+    requestId = text(help_text="The run that was aborted.")
+    sessionId = text(help_text="The session's id.")
+    status = serializers.ChoiceField(
+        ["aborted"], help_text="Always `aborted`: the event `agent_abort` is already written."
+    )
 
 
 class SteerReceiptSerializer(serializers.Serializer[Any]):
-    requestId = text()
-    sessionId = text()
+    requestId = text(help_text="The run that the text joins.")
+    sessionId = text(help_text="The session's id.")
 
 
 class SwitchReceiptSerializer(serializers.Serializer[Any]):
-    sessionId = text()
-    model = text()
+    sessionId = text(help_text="The session's id.")
+    model = text(help_text="The model that is used from the next leg on.")
 
 
 class DecisionSerializer(serializers.Serializer[Any]):
-    approvalId = text()
-    status = serializers.ChoiceField(["approved", "rejected"])
+    approvalId = text(help_text="The approval that is decided.")
+    status = serializers.ChoiceField(["approved", "rejected"], help_text="The decision.")
     remembered = serializers.BooleanField(
         required=False,
         help_text="Where `remember` was asked for. False: a rule of the operator demands a decision about each call.",
@@ -279,46 +285,49 @@ class DecisionSerializer(serializers.Serializer[Any]):
 
 
 class RememberedApprovalSerializer(serializers.Serializer[Any]):
-    toolName = text()
+    toolName = text(help_text="The tool whose calls need no approval any more.")
     by = text(help_text="The key or the person that decided.")
 
 
 class RememberedApprovalsSerializer(serializers.Serializer[Any]):
-    tools = RememberedApprovalSerializer(many=True)
+    tools = RememberedApprovalSerializer(many=True, help_text="A tool each, by name.")
 
 
 class AnswerReceiptSerializer(serializers.Serializer[Any]):
-    ref = text()
-    status = serializers.ChoiceField(["answered"])
+    ref = text(help_text="The question that is answered.")
+    status = serializers.ChoiceField(["answered"], help_text="Always `answered`.")
 
 
 class ResultReceiptSerializer(serializers.Serializer[Any]):
-    callId = text()
-    status = serializers.ChoiceField(["accepted"])
+    callId = text(help_text="The call that has its result.")
+    status = serializers.ChoiceField(["accepted"], help_text="Always `accepted`.")
 
 
 class ToolSerializer(serializers.Serializer[Any]):
     """A registered tool, without its secret."""
 
-    name = text()
-    description = text()
+    name = text(help_text="The name by which the model calls the tool.")
+    description = text(help_text="What the tool does, as the model is told.")
     parameters = JSONObjectValue(help_text="A JSON Schema object.")
-    callbackUrl = text(allow_null=True, help_text="null: the connected client runs the tool.")
-    timeoutMs = serializers.IntegerField()
-    requiresApproval = serializers.BooleanField()
-    hint = text(allow_null=True)
-    idempotent = serializers.BooleanField()
-    createdAt = moment()
+    callbackUrl = text(allow_null=True, help_text="The address that runs the tool; null: the connected client does.")
+    timeoutMs = serializers.IntegerField(help_text="The time that a call may take, in milliseconds.")
+    requiresApproval = serializers.BooleanField(help_text="Whether a person has to approve every call.")
+    hint = text(allow_null=True, help_text="A sentence for the person who approves; null without one.")
+    idempotent = serializers.BooleanField(help_text="Whether a call may be repeated after a crash in its middle.")
+    createdAt = moment(help_text="The moment of registration.")
 
 
 class ToolPageSerializer(serializers.Serializer[Any]):
-    tools = ToolSerializer(many=True)
+    tools = ToolSerializer(many=True, help_text="The session's registered tools, by name.")
 
 
 class ToolTestResultSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["ok", "error", "timeout", "unknown", "accepted"])
-    result = text()
-    durationMs = serializers.IntegerField()
+    status = serializers.ChoiceField(
+        ["ok", "error", "timeout", "unknown", "accepted"],
+        help_text="How the call ended; `accepted` when the result comes later.",
+    )
+    result = text(help_text="The result, or what went wrong.")
+    durationMs = serializers.IntegerField(help_text="The duration of the call in milliseconds.")
 
     class Meta:
         ref_name = "ToolTrial"
@@ -328,44 +337,44 @@ class ToolTestResultSerializer(serializers.Serializer[Any]):
 class StreamTokenSerializer(serializers.Serializer[Any]):
     """A read-only token for one session."""
 
-    token = text()
+    token = text(help_text="The token for `?token=`; it is shown once.")
     expiresAt = moment(help_text="The first connection has to be made before this.")
 
 
 class UsageRowSerializer(serializers.Serializer[Any]):
     """`day`, `key` and `model` are present when the report is grouped by them."""
 
-    day = serializers.DateField(required=False)
-    key = text(required=False, allow_null=True)
-    model = text(required=False)
-    prompts = serializers.IntegerField()
-    turns = serializers.IntegerField()
-    promptTokens = serializers.IntegerField()
-    completionTokens = serializers.IntegerField()
-    cachedTokens = serializers.IntegerField()
-    reasoningTokens = serializers.IntegerField()
-    costUsd = serializers.FloatField()
-    costKnown = serializers.BooleanField()
+    day = serializers.DateField(required=False, help_text="The day, in UTC.")
+    key = text(required=False, allow_null=True, help_text="The name of the API key; null for a key that was deleted.")
+    model = text(required=False, help_text="The model as the provider was asked for it.")
+    prompts = serializers.IntegerField(help_text="Prompts and relayed requests.")
+    turns = serializers.IntegerField(help_text="Model responses.")
+    promptTokens = serializers.IntegerField(help_text="Tokens of the requests.")
+    completionTokens = serializers.IntegerField(help_text="Tokens of the responses, reasoning included.")
+    cachedTokens = serializers.IntegerField(help_text="Those of `promptTokens` that the provider read from its cache.")
+    reasoningTokens = serializers.IntegerField(help_text="Those of `completionTokens` that are reasoning.")
+    costUsd = serializers.FloatField(help_text="The cost in US dollars, as far as prices are known.")
+    costKnown = serializers.BooleanField(help_text="False when the price of a model is unknown.")
     estimatedTurns = serializers.IntegerField(help_text="Those of `turns` whose tokens no provider reported.")
 
 
 class UsageSerializer(serializers.Serializer[Any]):
     """Newest day first."""
 
-    usage = UsageRowSerializer(many=True)
+    usage = UsageRowSerializer(many=True, help_text="A row for each combination of the groups.")
 
 
 class WaitSerializer(serializers.Serializer[Any]):
     """An approval or a question that waits for a person, with its session."""
 
-    kind = serializers.ChoiceField(["approval", "question"])
-    sessionId = text()
-    title = text(allow_null=True)
-    agent = text(allow_null=True)
-    model = text()
-    requestId = text()
-    since = moment()
-    expiresAt = moment(allow_null=True)
+    kind = serializers.ChoiceField(["approval", "question"], help_text="Whether a decision or an answer is needed.")
+    sessionId = text(help_text="The session that waits.")
+    title = text(allow_null=True, help_text="The title of the session; null without one.")
+    agent = text(allow_null=True, help_text="The configured agent; null without one.")
+    model = text(help_text="The model of the session.")
+    requestId = text(help_text="The run that waits.")
+    since = moment(help_text="The moment from which it waits.")
+    expiresAt = moment(allow_null=True, help_text="The moment at which the wait ends by itself; null for none.")
     approval = WaitingApproval()
     question = WaitingQuestion()
 
@@ -373,6 +382,6 @@ class WaitSerializer(serializers.Serializer[Any]):
 class InboxPageSerializer(serializers.Serializer[Any]):
     """Waits in the order in which they expire."""
 
-    waits = WaitSerializer(many=True)
+    waits = WaitSerializer(many=True, help_text="The open waits of this page.")
     total = serializers.IntegerField(help_text=f"All open waits; {MOST_COUNTED} stands for as many or more.")
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")

@@ -13,7 +13,7 @@ from edge_app.openapi import Resolve, Schema
 from edge_app.sockets.close_codes import CloseCode
 from edge_app.sockets.connection import MAX_FRAME_BYTES
 from faces.native.openapi import shapes
-from faces.native.openapi.events import POSITION, POSITION_SHAPE
+from faces.native.openapi.events import POSITION, POSITION_SHAPE, dropped_data
 from faces.native.openapi.operations import STREAMS, TOOLS
 from faces.native.openapi.shapes import path_parameter
 from faces.native.session_events import MAX_PAGE
@@ -27,23 +27,15 @@ WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 PAGE: Schema = {
     "type": "object",
     "properties": {
-        "events": {"type": "array", "items": EVENT},
-        "lastEventIndex": POSITION,
+        "events": {"type": "array", "items": EVENT, "description": "The events of this page, oldest first."},
+        "lastEventIndex": {**POSITION, "description": "The position of the stream's newest event."},
         "nextCursor": {"oneOf": [POSITION, {"type": "null"}], "description": "`since` of the next page."},
-        "dropped": {
-            "type": "object",
-            "properties": {
-                "from": POSITION,
-                "to": POSITION,
-                "reason": {"type": "string", "enum": ["reset"]},
-            },
-            "required": ["from", "to"],
-        },
+        "dropped": dropped_data(),
     },
     "required": ["events", "lastEventIndex", "nextCursor"],
 }
 STREAM: Schema = {
-    "schema": {"type": "string", "description": "Frames of `id`, `event` and `data`; comments are heartbeats."},
+    "schema": {"description": "Frames of `id`, `event` and `data`; comments are heartbeats."},
     "x-event-schema": EVENT,
 }
 
@@ -158,7 +150,14 @@ def tool_test(resolve: Resolve) -> Schema:
         "tags": [TOOLS],
         "summary": "Test a tool without a model",
         "parameters": [path_parameter("session_id"), path_parameter("name")],
-        "requestBody": {"content": {"application/json": {"schema": resolve(ToolTestSerializer, "request")}}},
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": resolve(ToolTestSerializer, "request"),
+                    "example": {"args": {"city": "Paris"}},
+                }
+            }
+        },
         "responses": {
             "200": {
                 "description": "The result of the call.",
@@ -189,14 +188,18 @@ def _query(name: str, schema: Mapping[str, Any], description: str) -> Schema:
 
 def _replies() -> list[Schema]:
     ref: Schema = {"type": ["string", "integer"], "description": "Copied from the action."}
-    succeeded = {"ok": {"const": True}, "action": {"type": "string"}, "requestRef": ref}
+    succeeded = {
+        "ok": {"const": True, "description": "The action is done."},
+        "action": {"type": "string", "description": "The action that this replies to."},
+        "requestRef": ref,
+    }
     refused = {
-        "ok": {"const": False},
-        "action": {"type": ["string", "null"]},
-        "error": {"type": "string"},
-        "message": {"type": "string"},
-        "field": {"type": "string"},
-        "errorId": {"type": "string"},
+        "ok": {"const": False, "description": "The action is refused."},
+        "action": {"type": ["string", "null"], "description": "The action; null where the frame names none."},
+        "error": {"type": "string", "description": "A stable code."},
+        "message": {"type": "string", "description": "A sentence for people."},
+        "field": {"type": "string", "description": "The field at fault, when it is one."},
+        "errorId": {"type": "string", "description": "Of an internal error: its id in the log."},
         "requestRef": ref,
     }
     return [
@@ -213,7 +216,14 @@ def _actions(resolve: Resolve) -> list[Schema]:
 def _frame(action: str, data: Schema) -> Schema:
     head = {
         "type": "object",
-        "properties": {"action": {"const": action}, "requestRef": {"type": ["string", "integer"], "maxLength": 256}},
+        "properties": {
+            "action": {"const": action, "description": "The action."},
+            "requestRef": {
+                "type": ["string", "integer"],
+                "maxLength": 256,
+                "description": "A mark of the client's own, copied into the reply.",
+            },
+        },
         "required": ["action"],
     }
     return {"allOf": [head, data]}

@@ -40,7 +40,9 @@ Checked = Any
 class AbortFrameSerializer(AbortSerializer):
     """The shape of `abort`: the frame names the run; without a name the active run is meant."""
 
-    requestId = StrictString(required=False, allow_null=True, max_length=64)
+    requestId = StrictString(
+        required=False, allow_null=True, max_length=64, help_text="The run to abort; without it the current one."
+    )
 
 
 def _prompt(caller: SessionCaller, checked: PromptSerializer) -> Mapping[str, Any]:

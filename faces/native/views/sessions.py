@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from core_app import clock
 from edge_app.rest.paging import cursor_of, limit_of, next_cursor
 from edge_app.rest.viewsets import idempotent
-from faces.native.serializers import ForkSerializer, SessionCreateSerializer, SessionPatchSerializer
+from faces.native.serializers import ForkSerializer
+from faces.native.session_serializers import SessionCreateSerializer, SessionPatchSerializer
 from faces.native.views.decisions import DecisionActions
 from faces.native.views.prompts import PromptActions
 from sessions_app import wire
