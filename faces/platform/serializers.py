@@ -64,7 +64,7 @@ def _scopes(**options: Any) -> serializers.ListField:
     )
 
 
-class KeyPatchSerializer(StrictSerializer):
+class TenantKeyPatchSerializer(StrictSerializer):
     """Changes: fields that are left out stay."""
 
     name = StrictString(required=False, max_length=100, help_text="For people, and in audit entries.")
@@ -79,7 +79,7 @@ class KeyPatchSerializer(StrictSerializer):
     expiresAt = StrictInstant(required=False, allow_null=True, source="expires_at", help_text="Null: never.")
 
 
-class KeyCreateSerializer(KeyPatchSerializer):
+class TenantKeyCreateSerializer(TenantKeyPatchSerializer):
     """A new key."""
 
     name = StrictString(max_length=100, help_text="For people, and in audit entries.")
@@ -114,7 +114,12 @@ class ProviderPutSerializer(StrictSerializer):
     """The part of a provider that the database has. Fields that `entry` leaves out stay as the file or the gateway has
     them."""
 
-    entry = JSONObject(required=False, default=dict, max_bytes=64 * 1024)
+    entry = JSONObject(
+        required=False,
+        default=dict,
+        max_bytes=64 * 1024,
+        help_text="Fields of a provider as in `config/gateway.yaml`.",
+    )
     key = StrictString(
         required=False,
         allow_null=True,

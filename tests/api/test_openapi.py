@@ -145,8 +145,9 @@ def test_what_makes_something_takes_an_idempotency_key(contract: Contract) -> No
     of_webhooks = {"createWebhook", "rotateWebhookSecret", "testWebhook"}
     names = ("SubmitTask", "Pipeline", "CreateSpace", "AddMessage", "RegisterAgent", "EventToken")
     of_mesh = {f"mesh{name}{version}" for name in names for version in ("", "V1")}
-    of_platform = {"createTenant", "issueKey", "rotateKey", "createUser"}
-    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | of_platform | {"createMcpServer"}
+    of_keys = {"issueKey", "rotateKey"}
+    of_platform = {"createTenant", "issueTenantKey", "rotateTenantKey", "createUser"}
+    assert honoured == of_sessions | of_agentbus | of_webhooks | of_mesh | of_platform | of_keys | {"createMcpServer"}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

@@ -16,26 +16,31 @@ class EmbedTokenSerializer(serializers.Serializer[Any]):
     """POST /v1/embed-tokens."""
 
     endUser = StrictString(max_length=200, help_text="Your id of the person; sessions are theirs alone.")
-    agent = StrictString(required=False, allow_null=True, max_length=64)
+    agent = StrictString(required=False, allow_null=True, max_length=64, help_text="The agent that answers.")
     model = StrictString(required=False, allow_null=True, max_length=200, help_text="In place of an agent.")
     origins = serializers.ListField(
         child=StrictString(max_length=MAX_ORIGIN),
         max_length=MAX_ORIGINS,
         help_text="The sites that show the chat: https://www.example.com.",
     )
-    ttlSeconds = StrictInteger(default=DEFAULT_SECONDS, min_value=SECONDS.start, max_value=SECONDS.stop - 1)
+    ttlSeconds = StrictInteger(
+        default=DEFAULT_SECONDS,
+        min_value=SECONDS.start,
+        max_value=SECONDS.stop - 1,
+        help_text="Seconds until the token ends.",
+    )
     approvals = StrictBoolean(default=False, help_text="Whether the end user decides about tool calls.")
 
 
 class EmbedPromptSerializer(serializers.Serializer[Any]):
     """POST …/prompt."""
 
-    text = StrictString(max_length=MAX_PROMPT)
+    text = StrictString(max_length=MAX_PROMPT, help_text="What the person says.")
 
 
 class EmbedDecisionSerializer(serializers.Serializer[Any]):
     """POST …/decide."""
 
-    approvalId = StrictString(max_length=64)
-    approve = StrictBoolean()
+    approvalId = StrictString(max_length=64, help_text="The approval, from the event `approval_required`.")
+    approve = StrictBoolean(help_text="False rejects the call.")
     argsHash = StrictString(max_length=64, help_text="Of the event: what the person saw.")

@@ -23,31 +23,31 @@ class EmbedTokenIssuedSerializer(serializers.Serializer[Any]):
     """A token for the page of one end user."""
 
     token = text(help_text="For `data-token`; not shown again.")
-    expiresAt = moment()
+    expiresAt = moment(help_text="The moment from which the token is refused.")
 
 
 class EmbedSessionSerializer(serializers.Serializer[Any]):
     """A session of the token's end user."""
 
-    sessionId = text()
-    state = serializers.ChoiceField(SessionState.values)
-    createdAt = moment()
-    lastEventIndex = StreamPosition()
+    sessionId = text(help_text="The session's id.")
+    state = serializers.ChoiceField(SessionState.values, help_text="What the session does or waits for.")
+    createdAt = moment(help_text="The moment of creation.")
+    lastEventIndex = StreamPosition(help_text="The position of the stream's newest event.")
 
 
 class EmbedMessageSerializer(serializers.Serializer[Any]):
     """What a person or the agent said."""
 
-    id = text()
-    role = serializers.ChoiceField(["user", "assistant"])
-    content = serializers.JSONField()
-    createdAt = moment()
+    id = text(help_text="The message's id.")
+    role = serializers.ChoiceField(["user", "assistant"], help_text="Who said it.")
+    content = serializers.JSONField(help_text="The text, or a list of parts.")
+    createdAt = moment(help_text="The moment at which it was said.")
 
 
 class EmbedMessagesSerializer(serializers.Serializer[Any]):
     """The newest messages, the oldest of them first."""
 
-    messages = EmbedMessageSerializer(many=True)
+    messages = EmbedMessageSerializer(many=True, help_text="The conversation.")
 
 
 def embed_events() -> Schema:
@@ -72,6 +72,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=EMBED,
         summary="Create a token for the embedded chat of one end user",
         request=EmbedTokenSerializer,
+        example={"endUser": "alice", "model": "demo:tour", "origins": ["https://www.example.com"]},
         responses={201: EmbedTokenIssuedSerializer},
         errors=(422,),
     ),
@@ -96,6 +97,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=EMBED,
         summary="Send a message (X-Embed-Token)",
         request=EmbedPromptSerializer,
+        example={"text": "Hello"},
         responses={202: shapes.PromptReceiptSerializer},
         errors=(409,),
     ),
@@ -111,6 +113,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=EMBED,
         summary="Answer a question of the agent (X-Embed-Token)",
         request=RespondSerializer,
+        example={"ref": "ask_01m8q0000000000000000000", "response": "Yes"},
         responses={200: shapes.AnswerReceiptSerializer},
         errors=(409, 410),
     ),
@@ -119,6 +122,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=EMBED,
         summary="Approve or reject a tool call, where the token allows it (X-Embed-Token)",
         request=EmbedDecisionSerializer,
+        example={"approvalId": "apr_01m8q0000000000000000000", "approve": True, "argsHash": "0" * 64},
         responses={200: shapes.DecisionSerializer},
         errors=(409, 410),
     ),

@@ -20,29 +20,29 @@ KEYS = "Keys"
 class KeySerializer(serializers.Serializer[Any]):
     """An API key of the tenant, without its secret."""
 
-    id = text()
-    name = text()
+    id = text(help_text="The key's id; it stays when the secret is rotated.")
+    name = text(help_text="The key's name, for people.")
     prefix = text(help_text="The first characters of the secret, by which people recognise it.")
-    scopes = serializers.ListField(child=serializers.CharField())
+    scopes = serializers.ListField(child=serializers.CharField(), help_text="What the key may do.")
     rpm = serializers.IntegerField(allow_null=True, help_text="Null: GATEWAY_RATE_LIMIT_RPM; 0: no limit.")
-    state = serializers.ChoiceField(["active", "revoked", "expired"])
+    state = serializers.ChoiceField(["active", "revoked", "expired"], help_text="Only an active key is accepted.")
     seeded = serializers.BooleanField(help_text="True for a key of GATEWAY_API_KEYS, which is changed there.")
-    createdAt = moment()
-    expiresAt = moment(allow_null=True)
-    revokedAt = moment(allow_null=True)
-    lastUsedAt = moment(allow_null=True)
+    createdAt = moment(help_text="The moment at which it was issued.")
+    expiresAt = moment(allow_null=True, help_text="The moment from which it is refused; null for never.")
+    revokedAt = moment(allow_null=True, help_text="The moment at which it was revoked; null if it was not.")
+    lastUsedAt = moment(allow_null=True, help_text="A recent use, to within minutes; null for a key never used.")
 
 
 class KeyIssuedSerializer(KeySerializer):
     """A key with its new secret, which is not shown again."""
 
-    secret = text()
+    secret = text(help_text="The secret to send as `X-API-Key`.")
 
 
 class KeyPageSerializer(serializers.Serializer[Any]):
     """Newest first."""
 
-    keys = KeySerializer(many=True)
+    keys = KeySerializer(many=True, help_text="The tenant's keys, revoked ones too.")
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 
@@ -60,6 +60,7 @@ KEY_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         tag=KEYS,
         summary="Issue a key; the response contains its secret",
         request=KeyCreateSerializer,
+        example={"name": "builds", "scopes": ["sessions"], "rpm": 60},
         responses={201: KeyIssuedSerializer},
         located=True,
     ),

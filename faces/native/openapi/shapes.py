@@ -375,8 +375,8 @@ class WaitSerializer(serializers.Serializer[Any]):
     requestId = text(help_text="The run that waits.")
     since = moment(help_text="The moment from which it waits.")
     expiresAt = moment(allow_null=True, help_text="The moment at which the wait ends by itself; null for none.")
-    approval = WaitingApproval()
-    question = WaitingQuestion()
+    approval = WaitingApproval(help_text="The data of `approval_required`; null for a question.")
+    question = WaitingQuestion(help_text="The data of `ask_user`; null for an approval.")
 
 
 class InboxPageSerializer(serializers.Serializer[Any]):

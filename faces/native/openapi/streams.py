@@ -104,7 +104,10 @@ def group_events() -> Schema:
 
 def activity() -> Schema:
     """Describes GET /v1/activity."""
-    fields = {"type": {"const": "activity"}, "waits": {"type": "integer"}}
+    fields = {
+        "type": {"const": "activity", "description": "The kind of frame."},
+        "waits": {"type": "integer", "description": "What waits for a person now."},
+    }
     data = {"type": "object", "properties": fields, "required": list(fields)}
     return {
         "operationId": "followActivity",

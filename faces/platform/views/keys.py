@@ -12,7 +12,7 @@ from core_app import clock
 from core_app.database import write_transaction
 from core_app.errors import NotFound
 from edge_app.rest.viewsets import idempotent
-from faces.platform.serializers import KeyCreateSerializer, KeyPatchSerializer
+from faces.platform.serializers import TenantKeyCreateSerializer, TenantKeyPatchSerializer
 from faces.platform.views.base import PlatformViewSet, overlay_body, tenant_get
 from faces.platform.wire import key_to_wire
 from tenants_app.models import ApiKey
@@ -38,7 +38,7 @@ class KeyViewSet(PlatformViewSet):
     @idempotent
     def create(self, request: Request, tenant: str) -> Response:
         owner = tenant_get(tenant)
-        data = self.parse_body(KeyCreateSerializer).validated_data
+        data = self.parse_body(TenantKeyCreateSerializer).validated_data
         with self.work_transaction():
             issued = api_key_issue(tenant=owner, actor=self.actor, **data)
             location = f"/v1/platform/tenants/{owner.slug}/keys/{api_key_id(issued.key.pk)}"
@@ -49,7 +49,7 @@ class KeyViewSet(PlatformViewSet):
 
     def partial_update(self, request: Request, tenant: str, key_id: str) -> Response:
         _key_get(tenant, key_id)
-        data = self.parse_body(KeyPatchSerializer).validated_data
+        data = self.parse_body(TenantKeyPatchSerializer).validated_data
         with write_transaction():
             key = _key_get(tenant, key_id, lock=True)
             given = overlay_body(data, name=key.name, scopes=key.scopes, rpm=key.rpm, expires_at=key.expires_at)
