@@ -79,7 +79,7 @@ class ChatBody:
 
     @property
     def limits(self) -> Limits:
-        """What the target takes."""
+        """The limits of the target."""
         return TARGET_LIMITS.limits(self.provider, self.entry, self.wire, self.model.model_name)
 
     def _fields(self, settings: Mapping[str, Any], params: ModelRequestParameters) -> Json:

@@ -74,7 +74,7 @@ class ProviderModel(Model[None]):
 
     @property
     def limits(self) -> Limits:
-        """What the target takes."""
+        """The limits of the target."""
         return self._body.limits
 
     @property

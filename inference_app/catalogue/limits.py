@@ -139,18 +139,18 @@ WIRE_LIMITS: Mapping[str, Limits] = {
 }
 """Rules that every provider of a wire is known to have."""
 
-_OPENAI_CHAT = Limits(
-    call_id=CallIdForm(length=40),
-    stops=4,
-    image_types=_IMAGES,
-    schema_properties=True,
-    signatures=False,
-    messages=2048,
-)
-
 PROVIDER_LIMITS: Mapping[str, Limits] = {
-    "openai": _OPENAI_CHAT,
-    "azure": _OPENAI_CHAT,
+    **dict.fromkeys(
+        ("openai", "azure"),
+        Limits(
+            call_id=CallIdForm(length=40),
+            stops=4,
+            image_types=_IMAGES,
+            schema_properties=True,
+            signatures=False,
+            messages=2048,
+        ),
+    ),
     # Its ids have nine letters and digits, its temperature ends at 1.5, and a prefill must be marked.
     "mistral": Limits(
         call_id=CallIdForm(length=9, exact=True, alphanumeric=True),

@@ -37,8 +37,8 @@ NO_RESULT = "[No result of this call was recorded.]"
 _KINDS = {"image_url": "image", "input_audio": "audio", "file": "file"}
 _PLAIN_FIELDS = ("role", "content", "tool_calls")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
-_ANY_ID = CallIdForm(length=64)
-"""The form of ids for targets without one: no provider is known to refuse it."""
+_ID_LENGTH = 64
+"""Length of ids for targets without a form of them: no provider is known to refuse it."""
 
 
 class Detail(IntEnum):
@@ -85,7 +85,7 @@ class _ConversationFit:
         self._limits = limits
         self._detail = detail
         self._names = ToolNames()
-        self._form = limits.call_id or _ANY_ID
+        self._form = limits.call_id or CallIdForm(length=_ID_LENGTH)
         self._used: Counter[str] = Counter()
         self.had_more = False
 
