@@ -26,7 +26,7 @@ _REPLY_FIELDS = ("compaction", "context_management", "stop_sequences", "fallback
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What the request says about its summary."""
+    """The wish of a request for a summary, with the instructions for it."""
 
     instructions: str
 

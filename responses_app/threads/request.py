@@ -24,8 +24,8 @@ CONTEXT_FIELDS = ("system", "tools")
 
 @dataclass(frozen=True, slots=True)
 class ThreadRequest:
-    """What a request says about a thread. `previous_id` None: it creates one. `own_messages` is a list in JSON,
-    `context` the values of CONTEXT_FIELDS in JSON."""
+    """The part of a request that is about a thread. `previous_id` None: it creates one. `own_messages` is a list in
+    JSON, `context` the values of CONTEXT_FIELDS in JSON."""
 
     previous_id: str | None
     own_messages: str

@@ -129,7 +129,7 @@ class Responder:
         if target is None:
             return None
         if not state.store:
-            self._unstored.put(target.response_id, [*history, response.replayed()])
+            self._unstored.put(target.response_id, [*history, response.replay_items()])
         return await self._go_on(wanted, settings, response, target)
 
     async def _go_on(
@@ -228,13 +228,13 @@ class Responder:
     # -- targets of steering -------------------------------------------------------------------------
 
     def _track(self, wanted: Wanted) -> Callable[[Target], None]:
-        def created(target: Target) -> None:
+        def note_created(target: Target) -> None:
             self._remember(target)
             if wanted.steers and (before := self._targets.get(wanted.state.previous_id or "")) is not None:
                 # Their successor has begun.
                 before.steers = [steer for steer in before.steers if steer not in wanted.steers]
 
-        return created
+        return note_created
 
     def _sender(self, wanted: Wanted) -> SendEvent:
         async def send(event: Json) -> None:

@@ -80,7 +80,7 @@ class SocketResponse:
         found: Any = self._response.get("output")
         return found if isinstance(found, list) else self._assembly.output()
 
-    def replayed(self) -> str:
+    def replay_items(self) -> str:
         """Returns the output as later requests show it to a model."""
         return replayed_output(jsontext.encode_text(list(self.output)), 0)
 
