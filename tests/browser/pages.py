@@ -117,7 +117,9 @@ class WatchedPage:
     async def picture(self, name: str) -> None:
         """Takes a picture of the whole page, where GATEWAY_TEST_PICTURES names a directory."""
         if PICTURES:
-            await self.page.screenshot(path=Path(PICTURES) / f"{name}-{self.view}.png", full_page=True)
+            # Playwright hides the caret with a style of its own, which a page's policy blocks.
+            file = Path(PICTURES) / f"{name}-{self.view}.png"
+            await self.page.screenshot(path=file, full_page=True, caret="initial")
 
     async def state(self) -> StorageState:
         """Returns the cookies and stored values, with which another view is signed in too."""
