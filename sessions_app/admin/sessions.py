@@ -150,16 +150,19 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, session):
             raise PermissionDenied
         found = AgentSession.objects.select_related("tenant", "api_key", "group", "stream").get(pk=session.pk)
+        runs = session_lists.runs_page(found, request.GET)
+        # The newest run, unless the page shows older ones.
+        newest = next(iter(runs.rows), None) if runs.newest is None else None
         shown = {
             **self.admin_site.each_context(request),
             "title": found.public_id,
             "opts": self.opts,
             "session": found,
             "calls": session_lists.waiting_calls(found),
-            "runs": session_lists.runs_page(found, request.GET),
+            "runs": runs,
             "messages_page": session_lists.messages_page(found, request.GET),
-            "timeline": timeline_of(found, request.GET.get("run")),
-            "failed": _failed(found),
+            "timeline": timeline_of(found, request.GET.get("run"), newest),
+            "failed": newest if newest is not None and newest.state == RunState.FAILED else None,
             "events": session_lists.events_page(found, request.GET),
             "texts": _texts(found),
             "may_act": self.has_act_permission(request) and found.closed_at is None,
@@ -210,12 +213,6 @@ class AgentSessionAdmin(ReadOnlyModelAdmin):
         return self.confirm_action(
             request, queryset, Confirmation("erase", "Erase sessions", message, "Yes, erase for good"), one
         )
-
-
-def _failed(session: AgentSession) -> Run | None:
-    """Returns the newest run where it failed and nothing followed it."""
-    newest = Run.objects.filter(session=session).order_by("-number").first()
-    return newest if newest is not None and newest.state == RunState.FAILED else None
 
 
 def _texts(session: AgentSession) -> list[tuple[str, str]]:

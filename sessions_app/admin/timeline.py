@@ -88,10 +88,11 @@ class Timeline:
     is_cut: bool
 
 
-def timeline_of(session: AgentSession, run_id: str | None) -> Timeline | None:
-    """Returns the timeline of one of the session's runs, of the newest by default; None without a run that began."""
-    runs = Run.objects.filter(session=session).defer("text", "metadata", "last_message")
-    run = (runs.filter(pk=run_id) if run_id else runs.order_by("-number")).first()
+def timeline_of(session: AgentSession, run_id: str | None, newest: Run | None) -> Timeline | None:
+    """Returns the timeline of one of the session's runs, of `newest` by default; None without a run that began."""
+    run = newest
+    if run_id:
+        run = Run.objects.filter(session=session, pk=run_id).defer("text", "metadata", "last_message").first()
     if run is None or run.started_at is None:
         return None
     rows = stream_events(session.stream_id).filter(run_id=run.pk, offset__gte=run.first_offset)

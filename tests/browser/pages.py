@@ -103,7 +103,10 @@ class WatchedPage:
         await self.page.goto(self.origin + path, wait_until="load")
 
     async def axe(self, *, impacts: Sequence[str] = SERIOUS, tags: Sequence[str] = TAGS) -> list[str]:
-        """Returns axe-core's findings of these impacts, a sentence with the element's selector each."""
+        """Returns axe-core's findings of these impacts, a sentence with the element's selector each.
+
+        axe may set styles of its own, which a page's policy blocks and reports as the page's: open pages with
+        `bypass_csp=True` where both are looked at."""
         # Evaluated rather than added as an element, which the page's policy would block.
         await self.page.evaluate(AXE.read_text(encoding="utf-8"))
         found: list[str] = await self.page.evaluate(AUDIT, [list(tags), list(impacts)])
@@ -117,7 +120,9 @@ class WatchedPage:
     async def picture(self, name: str) -> None:
         """Takes a picture of the whole page, where GATEWAY_TEST_PICTURES names a directory."""
         if PICTURES:
-            await self.page.screenshot(path=Path(PICTURES) / f"{name}-{self.view}.png", full_page=True)
+            # Playwright hides the caret with a style of its own, which a page's policy blocks.
+            file = Path(PICTURES) / f"{name}-{self.view}.png"
+            await self.page.screenshot(path=file, full_page=True, caret="initial")
 
     async def state(self) -> StorageState:
         """Returns the cookies and stored values, with which another view is signed in too."""
