@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from admin_app import identity, records, tenants
+from admin_app import identity, records, roles, tenants
 
-__all__ = ["identity", "records", "tenants"]
+__all__ = ["identity", "records", "roles", "tenants"]

@@ -391,7 +391,14 @@ SITE.section_add(
     Section(
         "Access",
         rank=4,
-        entries={"Tenant": None, "ApiKey": None, "User": None, "Device": None, "ConnectionToken": None},
+        entries={
+            "Tenant": None,
+            "ApiKey": None,
+            "User": None,
+            "Membership": "Roles",
+            "Device": None,
+            "ConnectionToken": None,
+        },
     )
 )
 SITE.section_add(Section("Record", rank=6, entries={"AuditEntry": "Audit trail"}))

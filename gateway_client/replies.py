@@ -23,12 +23,14 @@ from gateway_client.transport import Transport
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """A decision with more than yes or no. `args` replace the arguments of an approved call; `comment` is stored with
-    an approval, `reason` told to the model with a rejection."""
+    an approval, `reason` told to the model with a rejection. With `remember` later calls of the tool in the session
+    need no approval."""
 
     approve: bool
     args: Mapping[str, Any] | None = None
     comment: str | None = None
     reason: str | None = None
+    remember: bool = False
 
 
 OnApproval = Callable[[ApprovalRequired], bool | Decision | Awaitable[bool | Decision]]
@@ -59,6 +61,7 @@ async def decision_send(transport: Transport, session_id: str, approval_id: str,
     body: dict[str, Any] = {"approvalId": approval_id}
     if decision.approve:
         more = {"argsHash": seen or None, "args": decision.args, "comment": decision.comment}
+        more["remember"] = "tool" if decision.remember else None
     else:
         more = {"reason": decision.reason}
     body |= {name: value for name, value in more.items() if value is not None}

@@ -132,8 +132,9 @@ class AsyncSession:
         args: Mapping[str, Any] | None = None,
         comment: str | None = None,
         args_hash: str = "",
+        remember: bool = False,
     ) -> None:
-        decision = Decision(approve=True, args=args, comment=comment)
+        decision = Decision(approve=True, args=args, comment=comment, remember=remember)
         await decision_send(self._transport, self.id, approval_id, decision, args_hash)
 
     async def reject(self, approval_id: str, *, reason: str | None = None) -> None:

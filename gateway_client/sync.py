@@ -123,8 +123,12 @@ class Session:
         args: Mapping[str, Any] | None = None,
         comment: str | None = None,
         args_hash: str = "",
+        remember: bool = False,
     ) -> None:
-        self._loop.run(self._session.approve(approval_id, args=args, comment=comment, args_hash=args_hash))
+        approving = self._session.approve(
+            approval_id, args=args, comment=comment, args_hash=args_hash, remember=remember
+        )
+        self._loop.run(approving)
 
     def reject(self, approval_id: str, *, reason: str | None = None) -> None:
         self._loop.run(self._session.reject(approval_id, reason=reason))

@@ -23,15 +23,18 @@ from core_app import clock, database
 from core_app.errors import Unauthorized
 from core_app.lifecycle import process_wide
 from tenants_app.key_cache import KEY_CACHE, CachedLookup
-from tenants_app.models import ApiKey, Device, Tenant, User
+from tenants_app.models import ApiKey, Device, EmbedToken, Tenant, User
 from tenants_app.people import browser_holder, grant_in, home_of
-from tenants_app.principal import DEVICE, SESSIONS, Principal, with_included
+from tenants_app.principal import APPROVALS, DEVICE, EMBED_GUEST, SESSIONS, Principal, with_included
 from tenants_app.secret import is_jwt, is_well_formed, secret_hash
 
 Scope = MutableMapping[str, Any]
 
 _FRESH_SHARE = 0.5
 """Open streams renew the cache's entry after this share of its time, so that no event waits for the database."""
+
+EMBED_RPM = 60
+"""Requests per minute of one end user of embedded chats."""
 
 _LAST_USED_STEP = timedelta(minutes=1)
 """Shortest interval between writes of `last_used_at`: it is only informative, and a write costs more than a request."""
@@ -226,6 +229,27 @@ def principal_for_guest(tenant: Tenant, *, guest: str, name: str, scopes: frozen
     return _principal(tenant, key_id=None, key_name=name, scopes=scopes, rpm=rpm, guest=guest)
 
 
+def principal_for_embed(token: EmbedToken) -> Principal | None:
+    """Returns the principal of an embedded chat's end user; None when the token, its key or its tenant is no longer
+    good. It has `sessions`, which its few paths ask for, and nothing that the key lacks."""
+    holder = _key_principal(token.api_key)
+    if holder is None or not holder.allows(SESSIONS) or token.expires_at <= clock.now():
+        return None
+    approves = token.approvals and holder.allows(APPROVALS)
+    principal = _principal(
+        token.api_key.tenant,
+        EMBED_RPM,
+        key_id=None,
+        key_name=token.end_user,
+        scopes=frozenset({SESSIONS, APPROVALS} if approves else {SESSIONS}),
+        guest=EMBED_GUEST,
+        embed_id=token.pk,
+        end_user=token.end_user,
+        expires_at=token.expires_at.timestamp(),
+    )
+    return replace(principal, approvals_in_sessions=False)
+
+
 def _digest(secret: str | None) -> str:
     if not secret:
         raise Unauthorized("An API key is needed: send it as X-API-Key or as Authorization: Bearer.")
@@ -239,6 +263,8 @@ def _identity(principal: Principal) -> str:
         return f"key {principal.key_id}"
     if principal.device_id is not None:
         return f"device {principal.device_id}"
+    if principal.embed_id is not None:
+        return f"embed {principal.embed_id}"
     if principal.user_id is None:
         return repr(principal)
     return f"user {principal.user_id} {principal.tenant_id} {principal.browser_session or ''}"
@@ -281,6 +307,9 @@ def _load_again(principal: Principal) -> Principal | None:
     if principal.key_id is not None:
         key = ApiKey.objects.select_related("tenant").filter(id=principal.key_id).first()
         return None if key is None else _key_principal(key)
+    if principal.embed_id is not None:
+        token = EmbedToken.objects.select_related("api_key__tenant").filter(id=principal.embed_id).first()
+        return None if token is None else principal_for_embed(token)
     if principal.browser_session is not None:
         fresh = _load_browser(principal.browser_session)
         # A person who chose another tenant meanwhile has left this one.

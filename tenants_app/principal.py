@@ -63,6 +63,9 @@ may do."""
 
 DEFAULT_TENANT = "default"
 
+EMBED_GUEST = "embed"
+"""Vouches for the end users of embedded chats: the server of their tenant."""
+
 JWT_GUEST = "jwt"
 """Vouches for the holders of tokens of an issuer: the issuer."""
 
@@ -100,6 +103,9 @@ class Principal:
 
     default_model: str | None = None
     default_agent: str | None = None
+    embed_id: int | None = None
+    """The row of the token of an embedded chat."""
+
     browser_session: str | None = field(default=None, repr=False)
     """The key of the Django session that a signed-in person's browser showed; it is a credential, and only compared."""
 

@@ -56,7 +56,7 @@ def role_of(principal: Principal) -> str | None:
     """Returns the highest role whose mark the principal has; None for one that may not even read sessions."""
     if not principal.allows(SESSIONS_READ):
         return None
-    return next(role for role in reversed(ROLES) if principal.allows(_MARKS[role]))
+    return next(role for role in reversed(list(ROLES)) if principal.allows(_MARKS[role]))
 
 
 def role_reaches(role: str | None, needed: str) -> bool:

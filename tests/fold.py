@@ -119,7 +119,8 @@ def _calls(state: Folded, kind: str, data: dict[str, Any]) -> None:
     elif kind == "approval_required":
         state.approvals[data["approvalId"]] = data["callId"]
     elif kind == "approval_resolved":
-        del state.approvals[data["approvalId"]]
+        if data["by"] != "remembered":
+            del state.approvals[data["approvalId"]]
     elif kind == "ask_user":
         state.questions[data["ref"]] = data["ref"]
     elif kind == "question_resolved":

@@ -30,6 +30,7 @@ from tools_app.executors.base import Execution
 from tools_app.expiry import calls_cancel, calls_expire
 from tools_app.fingerprint import fingerprint
 from tools_app.models import ToolCall
+from tools_app.remembered import approve_remembered, compute_mark, is_remembered
 from tools_app.selectors import pending, results, run_blocked, token_known, waiting_kind
 from tools_app.signing import result_token, token_hash
 from tools_app.states import WAITING, CallKind, CallState
@@ -215,8 +216,11 @@ def _advance(attempt: _Attempt) -> CallResult | Execution | None:
         return attempt.settle(attempt.violation, kind=target.kind)
     context = attempt.context
     if call.state == CallState.PLANNED and needs_approval(target, context.approvals):
-        request_approval(call, target, seconds=context.approval_timeout_seconds, fence=attempt.fence)
-        return None
+        if not is_remembered(call, target):
+            mark, seconds = compute_mark(target), context.approval_timeout_seconds
+            request_approval(call, target, mark=mark, seconds=seconds, fence=attempt.fence)
+            return None
+        approve_remembered(call, target, fence=attempt.fence)
     if call.for_agent:
         return attempt.settle(PERMITTED, status="ok", kind=target.kind)
     if target.kind is CallKind.CLIENT or target.is_question:

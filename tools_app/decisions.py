@@ -41,10 +41,12 @@ def approval_decide(
     args_hash: str | None = None,
     args: Mapping[str, Any] | None = None,
     comment: str | None = None,
+    remember: bool = False,
     on_settled: OnSettled,
 ) -> dict[str, Any]:
     """Approves a call (with changed `args`, if given) or rejects it; returns the response body of `approve` and
-    `reject`.
+    `reject`. With `remember` the approval stands for later calls of the tool in this session, and the body has
+    `remembered`: false where a rule of the operator demands a decision about each call.
 
     An approved client tool is requested at once, and an agent's own call is settled,
     because the agent makes it. A rejected call is settled, and the model reads `comment`.
@@ -58,14 +60,16 @@ def approval_decide(
         if args_hash is not None and args_hash != call.args_hash:
             raise Conflict("argsHash is not that of the call: other arguments were shown.", field="argsHash")
         if call.approval_state != ApprovalState.PENDING:
-            return _repeat_decision(call, approve, args)
+            decision = _repeat_decision(call, approve, args)
+            return decision | _remember(call) if remember and approve else decision
         _refuse_late(call, "The approval has expired.", "approvalId")
         if approve:
             _approve(call, by, comment, args, on_settled)
         else:
             _reject(call, by, comment, on_settled)
+        kept = _remember(call) if remember and approve else {}
         _audit(call, by)
-        return _decision(call)
+        return _decision(call) | kept
 
 
 def question_answer(*, stream_id: int, ref: str, response: Any, by: str, on_settled: OnSettled) -> dict[str, Any]:
@@ -198,8 +202,17 @@ def _reject(call: ToolCall, by: str, comment: str | None, on_settled: OnSettled)
     )
 
 
+def _remember(call: ToolCall) -> dict[str, Any]:
+    """Remembers the approval of `call`; a repeated decision may add it."""
+    call.remembered = call.target_mark is not None
+    ToolCall.objects.filter(pk=call.pk).update(remembered=call.remembered)
+    return {"remembered": call.remembered}
+
+
 def _audit(call: ToolCall, by: str) -> None:
     detail = {"tool": call.tool_name, "run": call.run_id, "changed": call.decided_args is not None}
+    if call.remembered:
+        detail["remembered"] = True
     action = "approval.approve" if call.approval_state == ApprovalState.APPROVED else "approval.reject"
     audit_record(actor=by, action=action, target=call.id, detail=detail, tenant_id=call.tenant_id)
 

@@ -73,6 +73,8 @@ class ToolCall(models.Model):
     `args` is what the model asked for, `decided_args` what an approver made of it. `for_client`: an external agent
     addressed the call to the client. `for_agent`: it asks for permission to do the work itself, so that the decision is
     the result. `approval_hint` of a planned call is set when that agent wants a decision first.
+    `target_mark` is of the tool that the approver saw, null if each call needs a decision of its own; `remembered`
+    decisions stand for later calls of that tool (`tools_app.remembered`).
     `media` counts the images and other attachments of the result, which its message has.
     `epoch` is the lease under which it last began to run. `token_hash` is of the single-use address where a late result
     is posted.
@@ -101,6 +103,8 @@ class ToolCall(models.Model):
     decided_by = models.CharField(max_length=200, null=True)
     comment = models.TextField(null=True)
     decided_args = models.TextField(null=True)
+    target_mark = models.CharField(max_length=64, null=True)
+    remembered = models.BooleanField(default=False, db_default=False)
 
     ref = models.CharField(max_length=40, null=True, unique=True)
     question = models.TextField(null=True)
@@ -166,6 +170,7 @@ class ToolCall(models.Model):
             # What goes with a session is found by its stream; the index of open calls has hardly any of it.
             models.Index(name="call_by_stream", fields=["stream"]),
             models.Index(name="call_open_by_stream", fields=["stream"], condition=_OPEN),
+            models.Index(name="call_remembered", fields=["stream", "tool_name"], condition=Q(remembered=True)),
             models.Index(
                 name="call_open_by_expiry",
                 fields=["expires_at"],

@@ -23,8 +23,8 @@ from tools_app.targets import Target
 from tools_app.transitions import move
 
 
-def request_approval(call: ToolCall, target: Target, *, seconds: float, fence: Fence) -> None:
-    """Makes the call wait for a person's decision."""
+def request_approval(call: ToolCall, target: Target, *, mark: str | None, seconds: float, fence: Fence) -> None:
+    """Makes the call wait for a person's decision, which can be remembered under `mark`."""
     moment = database_moment()
     move(
         call,
@@ -33,6 +33,7 @@ def request_approval(call: ToolCall, target: Target, *, seconds: float, fence: F
         approval_id=new_id("apr"),
         approval_state=ApprovalState.PENDING,
         approval_hint=target.hint,
+        target_mark=mark,
         requested_at=moment,
         expires_at=moment + timedelta(seconds=seconds),
     )

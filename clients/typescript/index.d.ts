@@ -98,7 +98,8 @@ export class EventStream<Event = SessionEvent> implements AsyncIterableIterator<
 
 /** A decision with more than yes or no. */
 export type Decision =
-  { approve: true; args?: Record<string, any>; comment?: string } | { approve: false; reason?: string };
+  | { approve: true; args?: Record<string, any>; comment?: string; remember?: boolean }
+  | { approve: false; reason?: string };
 
 export interface CallbackContext {
   /** Aborted when the stream is closed. */
@@ -196,6 +197,8 @@ export interface ApproveOptions extends WaitOptions {
   comment?: string;
   /** The hash of the arguments that the decision was made about. */
   argsHash?: string;
+  /** Later calls of this tool in this session need no approval. */
+  remember?: boolean;
 }
 
 export interface SessionChange {

@@ -96,7 +96,7 @@ def _token_check(scope: Scope) -> None:
     request = _Request(scope)
     check = CSRFCheck(_no_response)
     check.process_request(request)
-    if check.process_view(request, None, (), {}) is not None:
+    if check.process_view(request, _no_response, (), {}) is not None:
         raise Forbidden(
             "A signed-in browser sends the page's CSRF token in X-CSRFToken; reload the page.", field="X-CSRFToken"
         )

@@ -38,9 +38,10 @@ from tenants_app.limits import RATE_LIMITS
 from tenants_app.principal import SESSIONS, Principal
 from tools_app.events import ApprovalRequired, ApprovalResolved
 
-ALLOW, REJECT = "allow", "reject"
+ALLOW, ALLOW_ALWAYS, REJECT = "allow", "allow_always", "reject"
 OPTIONS = [
     schema.PermissionOption(option_id=ALLOW, name="Allow", kind="allow_once"),
+    schema.PermissionOption(option_id=ALLOW_ALWAYS, name="Always allow in this session", kind="allow_always"),
     schema.PermissionOption(option_id=REJECT, name="Reject", kind="reject_once"),
 ]
 STOP_REASONS: Mapping[str, Literal["cancelled", "max_turn_requests"]] = {
@@ -224,10 +225,10 @@ class GatewayAgent:
             answer = await self._connection.request_permission(session_id, call, OPTIONS)
             if not isinstance(answer.outcome, schema.AllowedOutcome):
                 return
-            approve = answer.outcome.option_id == ALLOW
+            choice = answer.outcome.option_id
             principal = await self._watch.check()
             claim = Claim(principal.tenant_id, session_id)
-            await database.run_action(claim, _decide, principal, session_id, data["approvalId"], approve)
+            await database.run_action(claim, _decide, principal, session_id, data["approvalId"], choice)
         except (Conflict, Gone, ConnectionError):
             return  # somebody else has decided, or the editor has gone
         except Exception as error:  # contains: a decision that cannot be made leaves the approval open
@@ -263,8 +264,14 @@ def _abort(principal: Principal, session_id: str) -> None:
     run_abort(principal=principal, public_id=session_id, reason="Cancelled by the editor.")
 
 
-def _decide(principal: Principal, session_id: str, approval_id: str, approve: bool) -> None:
-    approval_decide(principal=principal, public_id=session_id, approval_id=approval_id, approve=approve)
+def _decide(principal: Principal, session_id: str, approval_id: str, choice: str) -> None:
+    approval_decide(
+        principal=principal,
+        public_id=session_id,
+        approval_id=approval_id,
+        approve=choice in (ALLOW, ALLOW_ALWAYS),
+        remember=choice == ALLOW_ALWAYS,
+    )
 
 
 def _response(event: StoredEvent, failure: Mapping[str, Any]) -> schema.PromptResponse:

@@ -9,12 +9,13 @@ from django.conf import settings
 from edge_app.face import DjangoWrapper, Face, Route
 from faces.native.activity import ActivityStream
 from faces.native.callback_tokens import callback_token_check
+from faces.native.embed.caller import token_principal
+from faces.native.embed.events import EmbedEventStream
 from faces.native.group_events import GroupEventStream
 from faces.native.mcp_endpoints import McpServerEndpoint, authorization_callback, client_metadata
 from faces.native.prompt_wait import PromptWait
 from faces.native.session_events import SessionEventStream
 from faces.native.socket.consumer import SessionSocket
-from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from faces.native.tool_test import ToolTestEndpoint
 from faces.native.urls import urlpatterns
 from sessions_app.activity import ACTIVITY
@@ -43,6 +44,7 @@ FACE = Face(
     name="native",
     consumers=(
         Route(path=f"{_SESSION}/events", application=SessionEventStream.as_asgi()),
+        Route(path="v1/embed/sessions/<str:session_id>/events", application=EmbedEventStream.as_asgi()),
         Route(path="v1/groups/<str:group_id>/events", application=GroupEventStream.as_asgi()),
         Route(path="v1/activity", application=ActivityStream.as_asgi()),
         Route(path=f"{_SESSION}/tools/<str:name>/test", application=ToolTestEndpoint()),
@@ -58,7 +60,7 @@ FACE = Face(
     session_of=session_of,
     # The `resultUrl` of a callback ends in its credential.
     own_credential_paths={RESULT_PATH: callback_token_check},
-    token_principal=TOKEN_PRINCIPAL,
+    token_principal=token_principal,
     parts=(ACTIVITY,),
     browser_sessions=True,
     openapi="faces.native.openapi.document.DOCUMENT",

@@ -190,6 +190,12 @@ class ApproveSerializer(serializers.Serializer[Any]):
     argsHash = StrictString(required=False, allow_null=True, max_length=128)
     args = JSONObject(required=False, allow_null=True, max_bytes=256 * 1024)
     comment = StrictString(required=False, allow_null=True, allow_blank=True, max_length=10_000)
+    remember = serializers.ChoiceField(
+        choices=["session", "tool"],
+        required=False,
+        allow_null=True,
+        help_text="The approval stands for later calls of this tool in this session; both values mean that.",
+    )
 
 
 class RejectSerializer(serializers.Serializer[Any]):

@@ -37,7 +37,7 @@ class SessionEventStream(EventStreamConsumer):
         if query.get("format") == "json":
             return PlainResponse(await database.run_action(claim, _events_page, self.principal, public_id, query))
         request = _stream_request(self.scope, query)
-        return await database.run_action(claim, _open_stream, self.principal, public_id, request)
+        return await database.run_action(claim, open_stream, self.principal, public_id, request)
 
 
 class PlannedView(EventView):
@@ -77,7 +77,8 @@ def _stream_request(scope: Scope, query: Query) -> StreamRequest:
     )
 
 
-def _open_stream(principal: Principal, public_id: str, request: StreamRequest) -> OpenStream | PlainResponse:
+def open_stream(principal: Principal, public_id: str, request: StreamRequest) -> OpenStream | PlainResponse:
+    """Returns the stream of a session that a request means. Raises SessionNotFound."""
     session = session_get(principal, public_id)
     plan = stream_plan(session, request)
     if plan.finished:

@@ -30,15 +30,18 @@ def approval_ask(
     lines = args_text(args).splitlines()
     _approval_show(screen, tool, lines[:SHOWN_LINES], len(lines) - SHOWN_LINES, hint)
     more = ", [v] show all" if len(lines) > SHOWN_LINES else ""
-    choice = Text(f"[y] approve, [n] reject, [r] reject with a reason, [l] leave open{more} ", style="bold")
+    choice = Text(
+        f"[y] approve, [a] always for this tool, [n] reject, [r] reject with a reason, [l] leave open{more} ",
+        style="bold",
+    )
     while True:
-        key = key_wait(lambda: screen.err.print(choice), "ynrl" + ("v" if more else ""), is_over)
+        key = key_wait(lambda: screen.err.print(choice), "yanrl" + ("v" if more else ""), is_over)
         if key == "v":
             _approval_show(screen, tool, lines, 0, hint)
         elif key == "r":
             return Decision(approve=False, reason=line_ask("Reason: ").strip() or None)
-        elif key in ("y", "n"):
-            return Decision(approve=key == "y")
+        elif key in ("y", "a", "n"):
+            return Decision(approve=key != "n", remember=key == "a")
         else:
             return None
 

@@ -62,7 +62,7 @@ class Conversation:
                     self.screen, event.tool_name, event.args, event.hint, lambda: feed.comes(_resolves(event))
                 )
                 if decision is not None and decision.approve:
-                    self.session.approve(event.approval_id, args_hash=event.args_hash)
+                    self.session.approve(event.approval_id, args_hash=event.args_hash, remember=decision.remember)
                 elif decision is not None:
                     self.session.reject(event.approval_id, reason=decision.reason)
                 return

@@ -130,13 +130,16 @@ def approve(
     approval: ApprovalArgument = None,
     args: Annotated[str | None, typer.Option("--args", help="Other arguments for the call, as JSON.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="A comment that is stored with it.")] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Later calls of this tool in this session need no approval.")
+    ] = False,
 ) -> None:
     """Approve a tool call that a session waits for."""
     changed = _json_object(args)
     with cli.gateway() as gateway:
         opened = gateway.sessions.get(session)
         found = _the_approval(opened.status().pending_approvals, approval, session)
-        opened.approve(found.approval_id, args=changed, comment=comment, args_hash=found.args_hash)
+        opened.approve(found.approval_id, args=changed, comment=comment, args_hash=found.args_hash, remember=remember)
     _decided(cli, found, "approved")
 
 

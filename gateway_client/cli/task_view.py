@@ -110,7 +110,7 @@ class TaskView:
             if isinstance(waiting, PendingApproval):
                 decision = approval_ask(self.screen, waiting.tool_name, waiting.args, waiting.hint, has_ended)
                 if decision is not None and decision.approve:
-                    session.approve(waiting.approval_id, args_hash=waiting.args_hash)
+                    session.approve(waiting.approval_id, args_hash=waiting.args_hash, remember=decision.remember)
                 elif decision is not None:
                     session.reject(waiting.approval_id, reason=decision.reason)
             else:

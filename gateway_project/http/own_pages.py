@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
-from admin_app import console_sign_in
+from admin_app import console_sign_in, embed_pages
 from admin_app.site import SITE
 from edge_app.face import Face, Route
 from gateway_project.http.health import (
@@ -49,6 +49,7 @@ OWN_PAGES = Face(
         path("admin", RedirectView.as_view(url="/admin/")),
         path("admin/", SITE.urls),
         *console_sign_in.urlpatterns,
+        *embed_pages.urlpatterns,
         path("openapi.json", openapi_json),
         path("docs", docs),
         path("docs/start.js", docs_start),

@@ -19,7 +19,7 @@ from sessions_app.services.run_end import session_state
 from sessions_app.services.session import session_lock
 from sessions_app.wakeup import WAKEUPS, SessionKey
 from tenants_app.principal import APPROVALS, Principal
-from tools_app import calls
+from tools_app import calls, remembered
 from tools_app.types import SettledCall
 
 
@@ -32,8 +32,10 @@ def approval_decide(
     args_hash: str | None = None,
     args: Mapping[str, Any] | None = None,
     comment: str | None = None,
+    remember: bool = False,
 ) -> dict[str, Any]:
-    """Approves or rejects a call; needs the scope `approvals`. A second decision is treated as docs/protocol-native.md
+    """Approves or rejects a call; needs the scope `approvals`. `remember` lets an approval stand for later calls of the
+    tool in this session. A second decision is treated as docs/protocol-native.md
     describes."""
     principal.require(APPROVALS)
     with write_transaction():
@@ -46,10 +48,19 @@ def approval_decide(
             args_hash=args_hash,
             args=args,
             comment=comment,
+            remember=remember,
             on_settled=tool_result_store,
         )
         session_unblock(session)
     return answer
+
+
+def approvals_forget(*, principal: Principal, public_id: str, tool_name: str) -> None:
+    """Forgets the remembered approvals of a tool; needs the scope `approvals`."""
+    principal.require(APPROVALS)
+    with write_transaction():
+        session = session_lock(principal, public_id)
+        remembered.approvals_forget(stream_id=session.stream_id, tool_name=tool_name, by=principal.actor)
 
 
 def question_answer(*, principal: Principal, public_id: str, ref: str, response: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tenants_app.models.account import ApiKey, Tenant, User
 from tenants_app.models.device import ConnectionToken, Device
+from tenants_app.models.embed import EmbedToken
 from tenants_app.models.membership import Membership, PersonIdentity
 from tenants_app.models.record import AuditEntry, IdempotencyRecord, LedgerEntry
 from tenants_app.models.usage import UsageDay, UsageRun
@@ -13,6 +14,7 @@ __all__ = [
     "AuditEntry",
     "ConnectionToken",
     "Device",
+    "EmbedToken",
     "IdempotencyRecord",
     "LedgerEntry",
     "Membership",

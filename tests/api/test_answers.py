@@ -156,6 +156,18 @@ async def tools(client: CheckingClient, callback: Callback) -> None:
     assert placed.status == 200
     await client.follow_run(session, request)
     await client.delete(f"{path}/tools/mine")
+    await remembered_approvals(client)
+
+
+async def remembered_approvals(client: CheckingClient) -> None:
+    session = await client.session(model="demo:tour", tools=[{"name": "mine", "requiresApproval": True}])
+    path = f"/v1/sessions/{session}"
+    asked = await next_of(client, session, await client.prompt(session, "use mine"), "approval_required")
+    decision = await client.post(f"{path}/approve", {"approvalId": asked.data["approvalId"], "remember": "session"})
+    assert decision.json["remembered"] is True
+    assert (await client.get(f"{path}/remembered-approvals")).json["tools"] != []
+    await client.delete(f"{path}/remembered-approvals/mine")
+    await client.post(f"{path}/abort", {})
 
 
 async def read_everything(client: CheckingClient) -> None:

@@ -25,7 +25,7 @@ from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.serving import deployment, running_server
 from tests.stack.client import Client
 from tests.stack.deployment import KEY, Deployment
-from tests.stack.process import ROOT, GatewayProcess
+from tests.stack.process import ROOT, GatewayProcess, free_port
 
 SESSIONS = int(os.environ.get("GATEWAY_BENCH_SESSIONS", "100000"))
 ASKED = 20
@@ -61,7 +61,7 @@ async def measure() -> AsyncIterator[Figure]:
 def fill_in_child(state: Deployment, sessions: int) -> dict[str, Any]:
     """Fills the database in a child process, and returns its JSON about the rows."""
     command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(sessions)]
-    environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
+    environment = state.environment(free_port()) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=FILL_SECONDS, check=False
     )

@@ -22,7 +22,7 @@ from tests.benchmarks.figures import Figure, percentile
 from tests.benchmarks.serving import deployment, running_server
 from tests.browser.pages import chromium, executable
 from tests.stack.deployment import Deployment
-from tests.stack.process import ROOT, GatewayProcess
+from tests.stack.process import ROOT, GatewayProcess, free_port
 
 SESSIONS = 10_000
 BUDGET_MS = 300.0
@@ -73,7 +73,7 @@ async def measure() -> AsyncIterator[Figure]:
 
 def _fill(state: Deployment) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.console_rows", str(SESSIONS)]
-    environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
+    environment = state.environment(free_port()) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=FILL_SECONDS, check=False
     )

@@ -159,7 +159,7 @@ async def test_a_person_talks_with_an_agent_and_uses_every_action(gateway: Conso
         await page.fill("dialog [name=title]", "Forked")
         await page.click("dialog button.main")
         await shows(page.locator("h1"), "Forked")
-        await shows(page.locator("#runs"), "think about this")
+        await shows(page.locator("#runs .run"), "think about this")
         check_clean(watched)
 
 
@@ -222,6 +222,14 @@ async def test_what_waits_is_decided_in_place_and_by_keyboard(gateway: ConsoleGa
         await page.keyboard.press("Enter")
         await expect(page.locator("#empty")).to_be_visible()
         await expect(page).to_have_title("Inbox · Agent Gateway")
+        check_clean(watched)
+        # The second call of the tool that was always approved asks nobody, until that is taken back.
+        await gateway.prompt("kone", "approve this again", wait=30)
+        assert await gateway.state("kone") == "idle"
+        await watched.open("/console/sessions/kone")
+        await page.click("#remembered button")
+        await expect(page.locator("#remembered")).to_be_hidden()
+        assert (await gateway.ask("GET", "/v1/sessions/kone/remembered-approvals"))["tools"] == []
         check_clean(watched)
     events = (await gateway.ask("GET", "/v1/sessions/kthree/events?format=json&limit=1000"))["events"]
     resolved = next(event["data"] for event in events if event["event"] == "approval_resolved")

@@ -62,7 +62,9 @@ def test_nothing_gets_in_but_the_gateway() -> None:
     tops = {path.parts[0] for path in context()}
     rooms = {top for top in tops if top.endswith("_app")}
     assert {"core_app", "tenants_app", "events_app", "sessions_app"} <= rooms
-    assert tops - rooms == {"manage.py", "requirements-otel.lock", "config", "faces", "gateway_project", "deploy"}
+    files = {"manage.py", "requirements-otel.lock"}
+    assert tops - rooms == files | {"clients", "config", "faces", "gateway_project", "deploy"}
+    assert {path.parts[:3] for path in context() if path.parts[0] == "clients"} == {("clients", "typescript", "src")}
     assert not let_through(PurePosixPath(".env"), [".env"])
     assert {str(path) for path in context() if path.parts[0] == "deploy"} == {
         "deploy/healthcheck.py",

@@ -16,7 +16,7 @@ DOCUMENTED = ("get", "post", "put", "patch", "delete")
 UNKNOWN = {
     "session_id": "ses_nobodys", "request_id": "run_nobodys", "group_id": "group-of-nobody", "name": "nothing",
     "webhook_id": "whk_nobodys", "delivery_id": "dlv_nobodys", "token": "no-token", "provider": "nobody",
-    "model_id": "no-model", "server": "no-server",
+    "model_id": "no-model", "server": "no-server", "key_id": "0",
     "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
     "response_id": "resp_nobodys", "conversation_id": "conv_nobodys", "item_id": "msg_nobodys",
 }  # fmt: skip

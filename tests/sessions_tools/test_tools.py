@@ -264,3 +264,40 @@ async def test_of_three_approvals_the_second_is_executed_though_it_came_while_th
     assert (await api.get(f"{path}/status")).json["state"] == "waiting_approval"
     assert (await api.post(f"{path}/reject", {"approvalId": last["approvalId"]})).status == 200
     await api.follow_run(session, request_id)
+
+
+async def test_a_tool_that_is_approved_for_good_asks_once(
+    api: Client, gateway: GatewayHarness, server: CallbackServer
+) -> None:
+    session = await api.session(
+        model="demo:tour", tools=[{**TOOL, "callbackUrl": server.url, "requiresApproval": True}]
+    )
+    path = f"/v1/sessions/{session}"
+    request_id = await api.prompt(session, 'use lookup {"q": "1"}')
+    async with api.events(session, since=0) as reader:
+        asked = (await reader.next_of("approval_required")).data
+    wrong = await api.post(f"{path}/approve", {"approvalId": asked["approvalId"], "remember": "for ever"})
+    assert (wrong.status, wrong.json["field"]) == (400, "remember")
+    answer = await api.post(f"{path}/approve", {"approvalId": asked["approvalId"], "remember": "tool"})
+    assert answer.json == {"approvalId": asked["approvalId"], "status": "approved", "remembered": True}
+    await api.follow_run(session, request_id)
+    assert (await api.run(session, 'use lookup {"q": "2"}'))["lastMessage"]["content"].endswith("done")
+    resolved = [frame.data["by"] for frame in await api.log(session) if frame.event == "approval_resolved"]
+    assert resolved == ["key:test key", "remembered"]
+    listed = await api.get(f"{path}/remembered-approvals")
+    assert listed.json == {"tools": [{"toolName": "lookup", "by": "key:test key"}]}
+    assert (await api.delete(f"{path}/remembered-approvals/lookup")).status == 204
+    assert (await api.delete(f"{path}/remembered-approvals/lookup")).error == (404, "not_found")
+    await api.prompt(session, 'use lookup {"q": "3"}')
+    await gateway.wait_idle()
+    assert (await api.get(f"{path}/status")).json["state"] == "waiting_approval"
+
+
+async def test_remembered_approvals_are_their_tenants(
+    api: Client, gateway: GatewayHarness, stranger: Caller, colleague: Caller
+) -> None:
+    path = f"/v1/sessions/{await api.session()}/remembered-approvals"
+    for who, error in ((stranger, (404, "session_not_found")), (colleague, (403, "forbidden"))):
+        client = gateway.client(who)
+        assert (await client.get(path)).error == error
+        assert (await client.delete(f"{path}/lookup")).error == error

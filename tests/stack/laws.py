@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import zip_longest
 
 from tests.stack.client import TERMINAL, Event, Seen
@@ -11,12 +12,16 @@ from tests.stack.deployment import Deployment
 
 _WHOLE = "CASE WHEN r.state = 'completed' AND r.attempt = r.leg THEN 1 ELSE 0 END"
 _SPEND_OF_RUNS = (
-    f"SELECT r.id, {_WHOLE}, r.turns, r.input_tokens + r.output_tokens,"
+    f"SELECT r.id, {_WHOLE}, r.created_at, r.ended_at, r.turns, r.input_tokens + r.output_tokens,"
     " COUNT(l.id), COALESCE(SUM(l.input_tokens + l.output_tokens), 0)"
     " FROM sessions_app_run r LEFT JOIN tenants_app_ledgerentry l ON l.run_id = r.id"
-    " GROUP BY r.id, r.state, r.attempt, r.leg, r.turns, r.input_tokens, r.output_tokens"
+    " GROUP BY r.id, r.state, r.attempt, r.leg, r.turns, r.input_tokens, r.output_tokens,"
+    " r.created_at, r.ended_at"
 )
-"""For each run: whether it went on without an interruption, its responses and tokens, and its rows and their tokens."""
+"""For each run: whether it went on without an interruption, its span, its responses and tokens, and its rows and their
+tokens."""
+
+Span = tuple[datetime, datetime]
 
 
 def offsets_have_no_gap(events: Sequence[Event]) -> None:
@@ -71,16 +76,21 @@ def positions_rise(log: Sequence[Event]) -> None:
     assert generations == sorted(generations)
 
 
-def usage_is_counted_once(deployment: Deployment) -> None:
+def usage_is_counted_once(deployment: Deployment, forgotten: Sequence[Span] = ()) -> None:
     """The ledger has each request once, and at least the usage of every run. It has more only for runs that were
-    interrupted or did not end well: what their other requests cost. The sums of the runs equal those of the sessions,
-    and the sums of the days those of the ledger's folded rows."""
+    interrupted or did not end well: what their other requests cost. A database that went back in the spans
+    `forgotten` has lost attempts whose requests cost all the same, and gives their numbers again: a run of such a span
+    has a row for each response, and no more is known. The sums of the runs equal those of the sessions, and the sums
+    of the days those of the ledger's folded rows."""
     doubled = "SELECT run_id, response_no FROM tenants_app_ledgerentry GROUP BY run_id, response_no HAVING COUNT(*) > 1"
     assert deployment.rows(doubled) == []
-    for run, whole, turns, tokens, rows, paid in deployment.rows(_SPEND_OF_RUNS):
-        assert rows >= turns, f"{run}: a response is not in the ledger"
-        assert paid >= tokens, f"{run}: the run used more than the ledger has"
-        assert not whole or (rows, paid) == (turns, tokens), f"{run}: a request is in the ledger twice"
+    for run, whole, began, ended, turns, tokens, rows, paid in deployment.rows(_SPEND_OF_RUNS):
+        told = f"{run}, {began} to {ended}: {turns} turns of {tokens} tokens, {rows} rows of {paid}; {forgotten}"
+        assert rows >= turns, f"a response is not in the ledger: {told}"
+        if any(began <= until and (ended is None or ended >= since) for since, until in forgotten):
+            continue
+        assert paid >= tokens, f"the run used more than the ledger has: {told}"
+        assert not whole or (rows, paid) == (turns, tokens), f"a request is in the ledger twice: {told}"
     sums = "SELECT SUM(input_tokens), SUM(output_tokens), SUM(turns) FROM "
     assert deployment.rows(sums + "sessions_app_run") == deployment.rows(sums + "sessions_app_agentsession")
     marked = "COUNT(*), SUM(input_tokens), COUNT(DISTINCT run_id) FROM tenants_app_ledgerentry WHERE folded"

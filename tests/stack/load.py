@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -83,6 +84,7 @@ class Promise:
 
     accepted: dict[str, set[str]]
     requests: Counter[str]
+    moment: datetime
 
 
 class Load:
@@ -102,6 +104,8 @@ class Load:
         """Prompts that were accepted in moments that the database may have lost."""
         self.history = 0
         """The number of times that the database has gone back."""
+        self.forgotten: list[laws.Span] = []
+        """The spans of which it may have lost everything."""
         self._prefix = prefix
         self._chance = random.Random(prefix)
         self._sent: Counter[str] = Counter()
@@ -150,7 +154,7 @@ class Load:
                 laws.reader_has_the_log(seen, events, went_back=self.history > 0)
             approvals_are_resolved_once(events)
             calls_were_made_once(events, self.callbacks)
-        laws.usage_is_counted_once(deployment)
+        laws.usage_is_counted_once(deployment, self.forgotten)
 
     async def stop(self) -> None:
         await asyncio.gather(*(follower.stop() for follower in self.followers))
@@ -175,11 +179,12 @@ class Load:
     def promise(self) -> Promise:
         """Returns what a copy of the database that is made from now on has."""
         accepted = {name: set(runs) for name, runs in self.accepted.items()}
-        return Promise(accepted, self.callbacks.requests.copy())
+        return Promise(accepted, self.callbacks.requests.copy(), datetime.now(UTC))
 
     def step_back(self, promise: Promise) -> None:
         """Notes that the database may have lost everything since the promise."""
         self.history += 1
+        self.forgotten.append((promise.moment, datetime.now(UTC)))
         for name, runs in self.accepted.items():
             self.uncertain += len(runs - promise.accepted[name])
             runs &= promise.accepted[name]

@@ -79,8 +79,9 @@ export class Replies {
 
 /** Sends a decision. `seen` is the hash of the arguments that it was made about, if that is known. */
 export async function decisionSend(transport, sessionPath, approvalId, decision, seen, signal) {
-  const { approve, args, comment, reason } = decision;
-  const more = approve ? { argsHash: seen || undefined, args, comment } : { reason };
+  const { approve, args, comment, reason, remember } = decision;
+  const kept = remember ? "tool" : undefined;
+  const more = approve ? { argsHash: seen || undefined, args, comment, remember: kept } : { reason };
   const path = sessionPath + (approve ? "/approve" : "/reject");
   await transport.send("POST", path, { body: { approvalId, ...given(more) }, signal });
 }

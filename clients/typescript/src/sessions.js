@@ -87,8 +87,8 @@ export class Session {
     return this.#stream(open, { ...options, tools: toolsByName(tools) });
   }
 
-  async approve(approvalId, { args, comment, argsHash, signal } = {}) {
-    const decision = { approve: true, args, comment };
+  async approve(approvalId, { args, comment, argsHash, remember, signal } = {}) {
+    const decision = { approve: true, args, comment, remember };
     await decisionSend(this.#transport, this.#path(), approvalId, decision, argsHash, signal);
   }
 

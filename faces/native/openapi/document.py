@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
-from faces.native.openapi import events, mcp_servers, streams
+from faces.native.openapi import embed, events, mcp_servers, streams
 from faces.native.openapi.operations import OPERATIONS, TAGS
 
 
@@ -14,7 +14,8 @@ def schemas() -> dict[str, Schema]:
 
 def _paths(resolve: Resolve) -> dict[str, Schema]:
     """Returns the path items that no viewset has."""
-    return streams.paths(resolve) | mcp_servers.paths(resolve)
+    chat = {"/v1/embed/sessions/{session_id}/events": {"get": embed.embed_events()}}
+    return streams.paths(resolve) | mcp_servers.paths(resolve) | chat
 
 
 DOCUMENT = FaceDocument(

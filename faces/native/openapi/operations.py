@@ -15,12 +15,14 @@ from edge_app.openapi import Operation, parameter
 from edge_app.rest.paging import MAX_LIMIT
 from faces.native import serializers
 from faces.native.openapi import shapes
+from faces.native.openapi.embed import EMBED, EMBED_OPERATIONS
 from faces.native.openapi.keys import KEY_OPERATIONS, KEYS
 from faces.native.openapi.mcp_servers import MCP_OPERATIONS, MCP_SERVERS
 from faces.native.openapi.registration import ToolRegistrationSerializer
 from faces.native.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOKS
 from faces.native.prompt_wait import MAX_WAIT_SECONDS
 from faces.native.views.callbacks import CallbackResultViewSet
+from faces.native.views.decisions import RememberedApprovalViewSet
 from faces.native.views.inbox import InboxViewSet
 from faces.native.views.runs import RunViewSet
 from faces.native.views.sessions import SessionViewSet
@@ -31,7 +33,7 @@ from sessions_app.session_filter import MAX_CHARACTERS, SEARCHED
 from tenants_app.selectors.ledger import GROUPS
 
 SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE = "Sessions", "Runs", "Decisions", "Tools", "Events", "Usage"
-TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, KEYS, WEBHOOKS, MCP_SERVERS)
+TAGS = (SESSIONS, RUNS, DECISIONS, TOOLS, STREAMS, USAGE, KEYS, EMBED, WEBHOOKS, MCP_SERVERS)
 
 CALLBACK_BODY = {
     "oneOf": [
@@ -225,6 +227,19 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         responses={200: shapes.ResultReceiptSerializer},
         errors=(409, 410),
     ),
+    (RememberedApprovalViewSet, "list"): Operation(
+        id="listRememberedApprovals",
+        tag=DECISIONS,
+        summary="List the tools whose calls need no approval any more",
+        responses={200: shapes.RememberedApprovalsSerializer},
+    ),
+    (RememberedApprovalViewSet, "destroy"): Operation(
+        id="forgetRememberedApproval",
+        tag=DECISIONS,
+        summary="Let the calls of a tool ask for approval again",
+        responses={204: None},
+        errors=(409,),
+    ),
     (ToolViewSet, "list"): Operation(
         id="listTools", tag=TOOLS, summary="List the session's tools", responses={200: shapes.ToolPageSerializer}
     ),
@@ -265,6 +280,7 @@ OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
         responses={200: shapes.UsageSerializer},
     ),
     **KEY_OPERATIONS,
+    **EMBED_OPERATIONS,
     **WEBHOOK_OPERATIONS,
     **MCP_OPERATIONS,
 }

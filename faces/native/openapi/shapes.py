@@ -272,6 +272,19 @@ class SwitchReceiptSerializer(serializers.Serializer[Any]):
 class DecisionSerializer(serializers.Serializer[Any]):
     approvalId = text()
     status = serializers.ChoiceField(["approved", "rejected"])
+    remembered = serializers.BooleanField(
+        required=False,
+        help_text="Where `remember` was asked for. False: a rule of the operator demands a decision about each call.",
+    )
+
+
+class RememberedApprovalSerializer(serializers.Serializer[Any]):
+    toolName = text()
+    by = text(help_text="The key or the person that decided.")
+
+
+class RememberedApprovalsSerializer(serializers.Serializer[Any]):
+    tools = RememberedApprovalSerializer(many=True)
 
 
 class AnswerReceiptSerializer(serializers.Serializer[Any]):

@@ -57,6 +57,7 @@ def _approve(caller: SessionCaller, checked: Checked) -> Mapping[str, Any]:
         args_hash=data.get("argsHash"),
         args=data.get("args"),
         comment=data.get("comment"),
+        remember=data.get("remember") is not None,
     )
 
 

@@ -8,8 +8,10 @@ from rest_framework.response import Response
 
 from edge_app.rest.viewsets import GatewayViewSet
 from faces.native.serializers import ApproveSerializer, RejectSerializer, RespondSerializer, ToolResultSerializer
-from sessions_app.services.decisions import approval_decide, question_answer, tool_result_accept
-from tenants_app.principal import APPROVALS, QUESTIONS
+from sessions_app.selectors import session_get
+from sessions_app.services.decisions import approval_decide, approvals_forget, question_answer, tool_result_accept
+from tenants_app.principal import APPROVALS, QUESTIONS, SESSIONS_READ
+from tools_app.remembered import remembered_list
 
 
 class DecisionActions(GatewayViewSet):
@@ -27,6 +29,7 @@ class DecisionActions(GatewayViewSet):
             args_hash=data.get("argsHash"),
             args=data.get("args"),
             comment=data.get("comment"),
+            remember=data.get("remember") is not None,
         )
         return Response(decision)
 
@@ -64,3 +67,21 @@ class DecisionActions(GatewayViewSet):
             error=data.get("error"),
         )
         return Response(receipt)
+
+
+class RememberedApprovalViewSet(GatewayViewSet):
+    """Remembered approvals below `/v1/sessions/:id/remembered-approvals`."""
+
+    scope = SESSIONS_READ
+    scopes = {"destroy": APPROVALS}
+    lookup_url_kwarg = "name"
+
+    def list(self, request: Request, session_id: str) -> Response:
+        """Returns the tools whose calls need no approval any more."""
+        session = session_get(self.principal, session_id)
+        return Response({"tools": remembered_list(session.stream_id)})
+
+    def destroy(self, request: Request, session_id: str, name: str) -> Response:
+        """Forgets the approvals of a tool."""
+        approvals_forget(principal=self.principal, public_id=session_id, tool_name=name)
+        return Response(status=204)

@@ -13,8 +13,9 @@ import { visible } from "./visible.js";
 export async function approve(sessionId, approval, { args, comment, remember } = {}) {
   const body = { approvalId: approval.approvalId, argsHash: approval.argsHash, args, comment: comment || undefined };
   if (remember) body.remember = "tool";
-  await decide(sessionId, "approve", body);
+  const { remembered } = await decide(sessionId, "approve", body);
   done(t("Approved: {tool}", { tool: approval.toolName }));
+  if (remember && remembered === false) done(t("A rule of the operator asks about each call of this tool."));
 }
 
 export async function reject(sessionId, approval, reason) {
@@ -29,7 +30,7 @@ export async function respond(sessionId, question, response) {
 
 async function decide(sessionId, action, body) {
   try {
-    await transport.json("POST", `/v1/sessions${pathOf(sessionId, action)}`, { body });
+    return await transport.json("POST", `/v1/sessions${pathOf(sessionId, action)}`, { body });
   } finally {
     refreshNow();
   }

@@ -8,7 +8,7 @@ import { ago, count, dollars, keepTimesCurrent, stateBadge } from "../format.js"
 import { RunView } from "../session/conversation.js";
 import { EventsPanel } from "../session/events_panel.js";
 import { exportJson, exportMarkdown } from "../session/export.js";
-import { RunState, offsetOf } from "../session/run_state.js";
+import { RunState, stateOfMessages } from "../session/run_state.js";
 import { SessionLog } from "../session/session_log.js";
 import { Timeline } from "../session/timeline.js";
 import { TimelineView } from "../session/timeline_view.js";
@@ -19,6 +19,7 @@ import { visible } from "../visible.js";
 
 const TIMELINE_MS = 500;
 const HIDDEN_MS = 30_000;
+const END_FRAMES = 4;
 
 const { session } = pageData();
 const id = session.sessionId;
@@ -62,6 +63,8 @@ function runOf(requestId, before = null) {
   if (!run) {
     run = new RunOnPage(requestId);
     runs.set(requestId, run);
+    // What the server has painted is in the runs.
+    for (const painted of document.querySelectorAll("#runs > :not(.run)")) painted.remove();
     find("#runs").insertBefore(run.view.element, before?.view.element ?? null);
     find("#timeline").insertBefore(run.timelineView.element, before?.timelineView.element ?? null);
   }
@@ -96,11 +99,20 @@ async function loadEarlier() {
   const order = [...runs];
   // The events of all runs are read before the first is shown, so that the page moves once.
   const loaded = await Promise.all(page.runs.filter((run) => !runs.has(run.requestId)).map(eventsOf));
-  if (first === null) find("#runs").replaceChildren();
+  const before = page.more ? [] : await log.messagesBefore();
+  if (before.length) showBefore(before);
   runs.clear();
   for (const [run, events] of loaded) fill(run, events, first);
   for (const [requestId, run] of order) runs.set(requestId, run);
   find("#earlier").hidden = !page.more;
+}
+
+function showBefore(messages) {
+  const view = new RunView(id, stateOfMessages(messages), { fork: allows("sessions") ? forkFrom : null });
+  newestMessage ??= messages.findLast((message) => message.role === "assistant")?.id ?? null;
+  for (const painted of document.querySelectorAll("#runs > :not(.run)")) painted.remove();
+  find("#runs").prepend(view.element);
+  view.update();
 }
 
 async function eventsOf(run) {
@@ -164,7 +176,27 @@ async function refresh() {
   find("#updated").replaceChildren(ago(info.updatedAt));
   working = !["idle", "closed"].includes(info.state);
   for (const button of document.querySelectorAll("#abort, #steer")) button.hidden = !working;
+  await showRemembered();
   if (info.state === "closed") for (const part of document.querySelectorAll("#say, #abort, #switch-model")) part.hidden = true;
+}
+
+/** Shows the tools whose calls need no approval any more, for people who may change their mind. */
+async function showRemembered() {
+  const { tools } = await transport.get(`${log.path}/remembered-approvals`);
+  const place = find("#remembered");
+  place.hidden = tools.length === 0;
+  place.replaceChildren(el("span", { class: "quiet" }, t("Always approved here:")), ...tools.map(rememberedNode));
+}
+
+function rememberedNode({ toolName, by }) {
+  const forget = async (event) => {
+    const path = `${log.path}/remembered-approvals${pathOf(toolName)}`;
+    const button = event.currentTarget;
+    await attempt(() => transport.send("DELETE", path), button);
+    await refresh();
+  };
+  const button = el("button", { type: "button", class: "small", onclick: forget }, t("Ask again"));
+  return el("span", { class: "row", title: t("by {name}", { name: by }) }, el("code", {}, visible(toolName)), allows("approvals") ? button : null);
 }
 
 /** Follows the session; a page that nobody looks at lets go of its connection, and goes on where it was. */
@@ -279,6 +311,12 @@ async function forkFromEnd(button) {
   button.focus();
 }
 
+/** Scrolls to the end. Items out of view have a height only when they come near, so it takes some pictures. */
+function showEnd(frames) {
+  talk.scrollTop = talk.scrollHeight;
+  if (frames) requestAnimationFrame(() => showEnd(frames - 1));
+}
+
 function on(selector, action) {
   const button = document.querySelector(selector);
   button?.addEventListener("click", () => action(button)?.catch?.(failed));
@@ -313,6 +351,6 @@ setInterval(() => {
   }
 }, 1_000);
 await attempt(loadEarlier);
-talk.scrollTop = talk.scrollHeight;
+showEnd(END_FRAMES);
 onActivity(refresh);
 follow().catch(failed);

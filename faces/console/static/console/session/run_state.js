@@ -198,6 +198,20 @@ const HANDLERS = {
   },
 };
 
+/** Returns messages that no run of the session has said, as a run would show them: a fork's, and imported ones. */
+export function stateOfMessages(messages) {
+  const state = new RunState("");
+  for (const { id, role, content, toolCalls, callId, createdAt: at } of messages) {
+    if (role === "user") state.add("prompt", { text: content, at });
+    else if (role === "tool_result") state.call(callId, { result: content, status: "ok" }, at);
+    else if (content) state.add("message", { messageId: id, text: content, at });
+    for (const call of toolCalls ?? []) {
+      state.call(call.callId, { name: call.name, args: call.arguments, status: "unknown" }, at);
+    }
+  }
+  return state;
+}
+
 /** Returns the offset of a position, which may have a generation behind its point. */
 export function offsetOf(position) {
   return Number(String(position).split(".")[0]);

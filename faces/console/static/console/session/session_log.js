@@ -8,6 +8,7 @@ import { offsetOf } from "./run_state.js";
 
 const RUNS = 8;
 const PAGE = 1_000;
+const MESSAGES = 200;
 
 /** What is read of a run that has ended: its deltas are in the texts that they became. */
 const WITHOUT_DELTAS = [
@@ -37,6 +38,19 @@ export class SessionLog {
     const { runs, nextCursor } = await transport.get(`${this.#path}/runs`, query);
     this.#cursor = nextCursor;
     return { runs: runs.reverse(), more: nextCursor !== null };
+  }
+
+  /** Returns the messages at the beginning that belong to no run here. */
+  async messagesBefore() {
+    const found = [];
+    let cursor = null;
+    do {
+      const { messages, nextCursor } = await transport.get(`${this.#path}/messages`, { limit: MESSAGES, cursor });
+      const own = messages.findIndex((message) => message.requestId !== null);
+      found.push(...(own < 0 ? messages : messages.slice(0, own)));
+      cursor = own < 0 ? nextCursor : null;
+    } while (cursor !== null);
+    return found;
   }
 
   /** Yields the events of a run that are in the log. */

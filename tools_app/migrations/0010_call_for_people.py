@@ -10,7 +10,7 @@ class Migration(OnlineMigration):
     atomic = False
 
     dependencies = [
-        ('tools_app', '0007_mcp_servers'),
+        ('tools_app', '0009_remembered_index'),
     ]
 
     operations = [
