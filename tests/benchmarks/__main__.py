@@ -24,6 +24,7 @@ from tests.benchmarks import (
     at_scale,
     client_import,
     console,
+    console_usage,
     fan_out,
     group_commit,
     hostile_bodies,
@@ -58,6 +59,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "start_up": start_up.measure,
     "client_import": client_import.measure,
     "console": console.measure,
+    "console_usage": console_usage.measure,
     "model_engine": model_engine.measure,
     "agent_runs": agent_runs.measure,
     "relay": relay.measure,
@@ -74,7 +76,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "responses": responses.measure,
     "at_scale": at_scale.measure,
 }
-ON_REQUEST = frozenset({"at_scale", "console"})
+ON_REQUEST = frozenset({"at_scale", "console", "console_usage"})
 """Benchmarks that run only when they are named: their preparation takes minutes."""
 
 
