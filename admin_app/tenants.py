@@ -391,14 +391,7 @@ SITE.section_add(
     Section(
         "Access",
         rank=4,
-        entries={
-            "Tenant": None,
-            "ApiKey": None,
-            "User": None,
-            "Membership": "Roles",
-            "Device": None,
-            "ConnectionToken": None,
-        },
+        entries=dict.fromkeys(("Tenant", "ApiKey", "User", "Membership", "Device", "ConnectionToken")),
     )
 )
 SITE.section_add(Section("Record", rank=6, entries={"AuditEntry": "Audit trail"}))

@@ -11,8 +11,16 @@ from typing import Any
 from gateway_project.configuration.channels import channel_layer
 from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
-from gateway_project.configuration.people import *  # noqa: F403  # names of its `__all__`
-from gateway_project.configuration.people import SIGN_IN_APPS, SIGN_IN_MIDDLEWARE
+
+# isort: split
+from gateway_project.configuration.people import (  # noqa: F401, I001
+    ACCOUNT_EMAIL_VERIFICATION, CSRF_COOKIE_HTTPONLY, CSRF_COOKIE_NAME, GATEWAY_OIDC_CLAIM_GROUPS,
+    GATEWAY_OIDC_CLAIM_NAME, GATEWAY_OIDC_CLAIM_ROLE, GATEWAY_OIDC_CLAIM_TENANT, GATEWAY_OIDC_CLIENT_ID,
+    GATEWAY_OIDC_CLIENT_SECRET, GATEWAY_OIDC_CONTACT, GATEWAY_OIDC_GROUP_ROLES, GATEWAY_OIDC_ISSUER,
+    GATEWAY_OIDC_NAME, GATEWAY_OIDC_SCOPES, GATEWAY_SIGN_IN_SECONDS, LOGIN_URL, SESSION_COOKIE_AGE,
+    SESSION_COOKIE_NAME, SIGN_IN_APPS, SIGN_IN_MIDDLEWARE, SOCIALACCOUNT_ADAPTER, SOCIALACCOUNT_EMAIL_VERIFICATION,
+    SOCIALACCOUNT_PROVIDERS, SOCIALACCOUNT_REQUESTS_TIMEOUT,
+)  # fmt: skip
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"

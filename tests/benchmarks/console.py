@@ -48,7 +48,8 @@ PAGES = (
 WATCH = """window.longest = 0; new PerformanceObserver(list => {
   for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
 }).observe({type: "longtask", buffered: true})"""
-DRAWN = "document.querySelector('.item.end') && document.querySelector('.run-timeline .span') && performance.now()"
+DRAWN = (".item.end", ".run-timeline .span", ".event-row strong")
+"""Parts of conversation, timeline and events."""
 
 
 async def measure() -> AsyncIterator[Figure]:
@@ -91,7 +92,9 @@ async def _drawn(server: GatewayProcess, cookie: str, name: str) -> list[Figure]
             await context.add_init_script(WATCH)
             page = await context.new_page()
             await page.goto(f"{server.url}/console/sessions/{SESSION}")
-            drawn.append(float(await (await page.wait_for_function(DRAWN, timeout=120_000)).json_value()))
+            for part in DRAWN:
+                await page.locator(part).first.wait_for(state="attached", timeout=120_000)
+            drawn.append(float(await page.evaluate("performance.now()")))
             longest.append(float(await page.evaluate("window.longest")))
             await context.close()
     what = f"20,000 events in a browser, {name}"

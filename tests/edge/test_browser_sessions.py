@@ -112,7 +112,7 @@ async def test_an_unknown_session_is_told_to_sign_in(gateway: GatewayHarness) ->
         assert answer.error == (401, "unauthorized")
 
 
-WRITES = (
+WRITES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/v1/sessions", {"model": "demo:echo"}),
     ("PATCH", "/v1/sessions/{id}", {"title": "t"}),
     ("DELETE", "/v1/sessions/{id}", {}),
@@ -132,7 +132,7 @@ WRITES = (
     ("POST", "/v1/chat/completions", {"model": "demo:echo", "messages": []}),
     ("POST", "/agents", {"id": "a"}),
 )
-DECISIONS = (
+DECISIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/v1/sessions/{id}/approve", {"approvalId": "a"}),
     ("POST", "/v1/sessions/{id}/reject", {"approvalId": "a"}),
     ("POST", "/v1/sessions/{id}/respond", {"ref": "a", "response": "r"}),

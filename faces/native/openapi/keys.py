@@ -42,7 +42,7 @@ class KeyIssuedSerializer(KeySerializer):
 class KeyPageSerializer(serializers.Serializer[Any]):
     """Newest first."""
 
-    keys = KeySerializer(many=True)  # type: ignore[assignment]  # DRF collects fields
+    keys = KeySerializer(many=True)
     nextCursor = text(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
 
 

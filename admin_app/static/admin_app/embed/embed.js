@@ -65,9 +65,21 @@
     return response.ok ? (await response.json()).token : null;
   }
 
+  // The frame has no storage of its own where browsers block that of other sites. The id of a conversation is no
+  // secret: without a token of its end user nobody reads it.
+  const place = `gateway-embed ${gateway}`;
+  const remembered = () => { try { return sessionStorage.getItem(place); } catch { return null; } };
+  const remember = (session) => {
+    try {
+      if (typeof session === "string") sessionStorage.setItem(place, session);
+      else sessionStorage.removeItem(place);
+    } catch { /* storage is blocked: a reload begins anew */ }
+  };
+
   addEventListener("message", async ({ source, origin, data }) => {
     if (frame === null || source !== frame.contentWindow || origin !== gateway) return;
-    if (data?.gateway === "ready") tell({ gateway: "start", token, title, lang });
+    if (data?.gateway === "ready") tell({ gateway: "start", token, title, lang, session: remembered() });
+    if (data?.gateway === "remember") remember(data.session);
     if (data?.gateway === "close") toggle(false);
     if (data?.gateway === "expired") {
       const fresh = await tokenRenew().catch(() => null);

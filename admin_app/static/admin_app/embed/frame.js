@@ -1,7 +1,7 @@
 /**
  * The chat in the frame: one session of the token's end user, whose text arrives as it is written.
  *
- * The session's id is kept for the tab, so a reload goes on with it. Everything is shown as text; nothing that a model
+ * The page around the frame keeps the session's id for the tab, so a reload goes on with it. Everything is shown as text; nothing that a model
  * or a tool wrote becomes markup. After a lost connection the stream is resumed from the last position.
  */
 const WORDS = {
@@ -31,7 +31,6 @@ const status = document.querySelector("#status");
 let words = WORDS.en;
 let host = null;
 let token = null;
-let tokenId = "";
 let session = null;
 let position = null;
 let renewal = null;
@@ -48,9 +47,8 @@ addEventListener("message", ({ source, origin, data }) => {
   if (data?.gateway === "start" && token === null && typeof data.token === "string") {
     host = origin;
     token = data.token;
-    tokenId = token.split(".")[0];
     label(String(data.lang || navigator.language), String(data.title || ""));
-    start();
+    start(data.session);
   }
   if (data?.gateway === "renewed") renewal?.(typeof data.token === "string" ? data.token : null);
 });
@@ -101,14 +99,12 @@ async function call(method, path, body, again = true) {
   return value;
 }
 
-const place = () => `gateway-embed ${tokenId.slice(0, 3)} ${host}`;
-const remembered = () => { try { return sessionStorage.getItem(place()); } catch { return null; } };
-const remember = (id) => { try { id === null ? sessionStorage.removeItem(place()) : sessionStorage.setItem(place(), id); } catch { /* storage is blocked */ } };
+/** The page around the frame keeps the session's id for the tab. */
+const remember = (id) => tell({ gateway: "remember", session: id });
 
-async function start() {
-  const before = remembered();
+async function start(before) {
   try {
-    if (before !== null) await resume(before);
+    if (typeof before === "string") await resume(before);
   } catch (error) {
     if (error.status !== 404) return fail(error);
     remember(null); // of another person or agent

@@ -58,17 +58,22 @@ class RunOnPage {
   }
 }
 
-function runOf(requestId, before = null) {
-  let run = runs.get(requestId);
-  if (!run) {
-    run = new RunOnPage(requestId);
-    runs.set(requestId, run);
-    // What the server has painted is in the runs.
-    for (const painted of document.querySelectorAll("#runs > :not(.run)")) painted.remove();
-    find("#runs").insertBefore(run.view.element, before?.view.element ?? null);
-    find("#timeline").insertBefore(run.timelineView.element, before?.timelineView.element ?? null);
-  }
-  return run;
+function runOf(requestId) {
+  if (!runs.has(requestId)) place(new RunOnPage(requestId), null);
+  return runs.get(requestId);
+}
+
+/** Puts a run on the page, in front of another or at the end. */
+function place(run, before) {
+  runs.set(run.state.requestId, run);
+  removePainted();
+  find("#runs").insertBefore(run.view.element, before?.view.element ?? null);
+  find("#timeline").insertBefore(run.timelineView.element, before?.timelineView.element ?? null);
+}
+
+/** Removes what the server has painted, which is in the runs. */
+function removePainted() {
+  for (const painted of document.querySelectorAll("#runs > :not(.run)")) painted.remove();
 }
 
 /** Draws what changed, once before the next picture, however many events came. */
@@ -98,11 +103,17 @@ async function loadEarlier() {
   const first = runs.values().next().value ?? null;
   const order = [...runs];
   // The events of all runs are read before the first is shown, so that the page moves once.
-  const loaded = await Promise.all(page.runs.filter((run) => !runs.has(run.requestId)).map(eventsOf));
+  const loaded = await Promise.all(page.runs.filter((run) => !runs.has(run.requestId)).map(load));
   const before = page.more ? [] : await log.messagesBefore();
   if (before.length) showBefore(before);
   runs.clear();
-  for (const [run, events] of loaded) fill(run, events, first);
+  for (const [info, run] of loaded) {
+    place(run, first);
+    run.view.update();
+    run.timelineView.update();
+    run.timelineStale = false;
+    if (info.turns) run.addCosts().catch(failed);
+  }
   for (const [requestId, run] of order) runs.set(requestId, run);
   find("#earlier").hidden = !page.more;
 }
@@ -110,25 +121,17 @@ async function loadEarlier() {
 function showBefore(messages) {
   const view = new RunView(id, stateOfMessages(messages), { fork: allows("sessions") ? forkFrom : null });
   newestMessage ??= messages.findLast((message) => message.role === "assistant")?.id ?? null;
-  for (const painted of document.querySelectorAll("#runs > :not(.run)")) painted.remove();
+  removePainted();
   find("#runs").prepend(view.element);
   view.update();
 }
 
-async function eventsOf(run) {
-  const events = [];
-  for await (const event of log.runEvents(run)) events.push(event);
-  return [run, events];
-}
-
-function fill(info, events, before) {
-  const run = runOf(info.requestId, before);
+/** Reads a run. Its events are applied page by page, so that a long one leaves the page time for input. */
+async function load(info) {
+  const run = new RunOnPage(info.requestId);
   run.state.endUser = info.endUser;
-  for (const event of events) run.apply(event);
-  run.view.update();
-  run.timelineView.update();
-  run.timelineStale = false;
-  if (info.turns) run.addCosts().catch(failed);
+  for await (const event of log.runEvents(info)) run.apply(event);
+  return [info, run];
 }
 
 function take(event) {

@@ -12,6 +12,8 @@ export class Timeline {
   #calls = new Map();
   #waits = new Map();
   #legs = 0;
+  /** Calls that are executed now: counted, because a run may have thousands. */
+  #running = 0;
 
   apply({ type, data }) {
     const at = Date.parse(data.at);
@@ -58,7 +60,7 @@ export class Timeline {
 
   /** Forgets a model response that was expected: a tool is executed first. */
   #dropModel() {
-    if (this.#model && this.#model.first === undefined) this.spans.splice(this.spans.indexOf(this.#model), 1);
+    if (this.#model && this.#model.first === undefined) this.spans.splice(this.spans.lastIndexOf(this.#model), 1);
     this.#model = null;
   }
 
@@ -71,11 +73,14 @@ export class Timeline {
     this.startLeg(at);
     this.#dropModel();
     this.#calls.set(data.callId, this.open("tool", data.toolName, at));
+    this.#running += 1;
   }
 
   endCall(data, at) {
     this.startCall(data, at - (data.durationMs ?? 0));
-    Object.assign(this.#calls.get(data.callId), { end: at, status: data.status });
+    const span = this.#calls.get(data.callId);
+    if (span.end === null) this.#running -= 1;
+    Object.assign(span, { end: at, status: data.status });
     if (this.#waits.has(data.callId)) this.endWait(data.callId, at, data.status);
     else this.#goOn(at);
   }
@@ -90,10 +95,6 @@ export class Timeline {
     if (span && span.end === null) Object.assign(span, { end: at, status });
     this.#waits.delete(key);
     this.#goOn(at);
-  }
-
-  get #running() {
-    return [...this.#calls.values()].some((span) => span.end === null);
   }
 
   /** A leg ends when everything that is left waits for somebody. */
@@ -119,6 +120,7 @@ export class Timeline {
   retry(data, at) {
     for (const span of this.spans) if (span.end === null) Object.assign(span, { end: at, status: "error" });
     this.#leg = this.#model = null;
+    this.#running = 0;
     this.attempt = data.attempt;
     this.startLeg(at);
   }
