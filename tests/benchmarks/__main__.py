@@ -24,6 +24,7 @@ from tests.benchmarks import (
     at_scale,
     client_import,
     console,
+    console_usage,
     fan_out,
     first_words,
     group_commit,
@@ -61,6 +62,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "first_words": first_words.measure,
     "client_import": client_import.measure,
     "console": console.measure,
+    "console_usage": console_usage.measure,
     "model_engine": model_engine.measure,
     "agent_runs": agent_runs.measure,
     "long_session": long_session.measure,
@@ -78,7 +80,7 @@ REGISTRY: dict[str, Callable[[], AsyncIterator[Figure]]] = {
     "responses": responses.measure,
     "at_scale": at_scale.measure,
 }
-ON_REQUEST = frozenset({"at_scale", "console"})
+ON_REQUEST = frozenset({"at_scale", "console", "console_usage"})
 """Benchmarks that run only when they are named: their preparation takes minutes."""
 
 

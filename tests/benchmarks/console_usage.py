@@ -22,7 +22,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.scale_rows import DAYS, RECORDS
 from tests.benchmarks.serving import deployment, running_server
 from tests.stack.deployment import Deployment
-from tests.stack.process import ROOT
+from tests.stack.process import ROOT, free_port
 
 SESSIONS = 50_000
 """Each has two runs and two rows of the ledger."""
@@ -60,7 +60,7 @@ def _pages(who: str) -> list[str]:
 
 def _fill(state: Deployment) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.scale_rows", str(SESSIONS), RECORDS]
-    environment = state.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
+    environment = state.environment(free_port()) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=FILL_SECONDS, check=False
     )

@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 
 from tests.browser.pages import DESK, View, WatchedPage, watched_page
 from tests.stack.deployment import Deployment
-from tests.stack.process import ROOT, GatewayProcess
+from tests.stack.process import ROOT, GatewayProcess, free_port
 
 ROLES = ("viewer", "reviewer", "operator", "admin")
 PLATFORM = "platform"
@@ -27,7 +27,7 @@ SECONDS = 120.0
 
 def people_sign_in(deployment: Deployment) -> Mapping[str, str]:
     """Makes a person per role of tenant `default`, and a superuser; returns the keys of their sessions by role."""
-    environment = deployment.environment(0) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
+    environment = deployment.environment(free_port()) | {"DJANGO_SETTINGS_MODULE": "gateway_project.settings"}
     command = [sys.executable, "-m", "tests.browser.console_people"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
