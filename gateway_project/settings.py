@@ -11,16 +11,14 @@ from typing import Any
 from gateway_project.configuration.channels import channel_layer
 from gateway_project.configuration.databases import postgresql, sqlite
 from gateway_project.configuration.environment import data_directory, env, secret_key
-
-# isort: split
-from gateway_project.configuration.people import (  # noqa: F401, I001
-    ACCOUNT_EMAIL_VERIFICATION, CSRF_COOKIE_HTTPONLY, CSRF_COOKIE_NAME, GATEWAY_OIDC_CLAIM_GROUPS,
-    GATEWAY_OIDC_CLAIM_NAME, GATEWAY_OIDC_CLAIM_ROLE, GATEWAY_OIDC_CLAIM_TENANT, GATEWAY_OIDC_CLIENT_ID,
-    GATEWAY_OIDC_CLIENT_SECRET, GATEWAY_OIDC_CONTACT, GATEWAY_OIDC_GROUP_ROLES, GATEWAY_OIDC_ISSUER,
-    GATEWAY_OIDC_NAME, GATEWAY_OIDC_SCOPES, GATEWAY_SIGN_IN_SECONDS, LOGIN_URL, SESSION_COOKIE_AGE,
-    SESSION_COOKIE_NAME, SIGN_IN_APPS, SIGN_IN_MIDDLEWARE, SOCIALACCOUNT_ADAPTER, SOCIALACCOUNT_EMAIL_VERIFICATION,
-    SOCIALACCOUNT_PROVIDERS, SOCIALACCOUNT_REQUESTS_TIMEOUT,
-)  # fmt: skip
+from gateway_project.configuration.framework import (  # noqa: F401  (Django, DRF and drf-spectacular read them here)
+    AUTH_PASSWORD_VALIDATORS,
+    REST_FRAMEWORK,
+    SPECTACULAR_SETTINGS,
+    TEMPLATES,
+)
+from gateway_project.configuration.people import SIGN_IN_APPS, SIGN_IN_MIDDLEWARE, identity_providers
+from gateway_project.configuration.storages import storages
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_VERSION = "0.1.0"
@@ -98,6 +96,27 @@ GATEWAY_CALLBACK_ALLOW_PRIVATE = env.bool("CALLBACK_ALLOW_PRIVATE", False)
 # Connections of one tenant to the hosts that it names: callbacks, webhooks, pages, attachments.
 GATEWAY_CONNECTIONS_PER_HOST = env.int("CONNECTIONS_PER_HOST", 32)
 GATEWAY_CONNECTIONS_PER_TENANT = env.int("CONNECTIONS_PER_TENANT", 500)
+
+# --- People ------------------------------------------------------------------------------------------
+# A sign-in of a person lasts this long; the roles that an identity provider gives are read at each.
+GATEWAY_SIGN_IN_SECONDS = env.int("SIGN_IN_SECONDS", 12 * 3600)
+# An OpenID Connect provider; its `/.well-known/openid-configuration` has everything else.
+GATEWAY_OIDC_ISSUER = env.str("OIDC_ISSUER", "")
+GATEWAY_OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
+GATEWAY_OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
+# The words on the button.
+GATEWAY_OIDC_NAME = env.str("OIDC_NAME", "Single sign-on")
+GATEWAY_OIDC_SCOPES: list[str] = env.list("OIDC_SCOPES", ["openid", "profile", "email"])
+# Claims with the person's name and groups; a dot leads into an object (`realm_access.roles`).
+GATEWAY_OIDC_CLAIM_NAME = env.str("OIDC_CLAIM_NAME", "preferred_username")
+GATEWAY_OIDC_CLAIM_GROUPS = env.str("OIDC_CLAIM_GROUPS", "groups")
+# Roles of groups: `group=tenant:role`.
+GATEWAY_OIDC_GROUP_ROLES: list[str] = env.list("OIDC_GROUP_ROLES", [])
+# Claims with the slug of one tenant and the role there, for providers that keep them so.
+GATEWAY_OIDC_CLAIM_TENANT = env.str("OIDC_CLAIM_TENANT", "")
+GATEWAY_OIDC_CLAIM_ROLE = env.str("OIDC_CLAIM_ROLE", "")
+# Whom people without a tenant should ask.
+GATEWAY_OIDC_CONTACT = env.str("OIDC_CONTACT", "")
 
 # --- Agentbus ----------------------------------------------------------------------------------------
 # Ways to sign in to the socket: token, password, device. A client that has signed in may always resume.
@@ -303,7 +322,7 @@ INSTALLED_APPS = [
     # The files of Swagger UI; `gateway_project.openapi` builds the document.
     "drf_spectacular_sidecar",
     "channels",
-    *SIGN_IN_APPS,
+    *(SIGN_IN_APPS if GATEWAY_OIDC_ISSUER else ()),
     "core_app",
     "tenants_app",
     "events_app",
@@ -329,29 +348,28 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    *SIGN_IN_MIDDLEWARE,
+    *(SIGN_IN_MIDDLEWARE if GATEWAY_OIDC_ISSUER else ()),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
-
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-]
+# Names of their own: cookies know no ports, and another Django on the same host has the same names by default. Pages
+# read the CSRF token from their own markup.
+SESSION_COOKIE_NAME = "gateway_session"
+SESSION_COOKIE_AGE = GATEWAY_SIGN_IN_SECONDS
+CSRF_COOKIE_NAME = "gateway_csrf"
+CSRF_COOKIE_HTTPONLY = True
+# Django's default lies below every path that a server does not have: pages of people begin at the console's.
+LOGIN_URL = "/console/sign-in"
+SOCIALACCOUNT_ADAPTER = "admin_app.oidc.adapter.Accounts"
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5
+SOCIALACCOUNT_EMAIL_VERIFICATION = ACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_PROVIDERS = identity_providers(
+    GATEWAY_OIDC_ISSUER,
+    name=GATEWAY_OIDC_NAME,
+    client_id=GATEWAY_OIDC_CLIENT_ID,
+    secret=GATEWAY_OIDC_CLIENT_SECRET,
+    scopes=GATEWAY_OIDC_SCOPES,
+)
 
 
 DATABASES = {
@@ -370,43 +388,6 @@ DATABASES = {
     )
 }
 
-STORAGES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    "artifacts": (
-        {"BACKEND": "faces.mesh.storage.DatabaseStorage"}
-        if GATEWAY_DATABASE_URL and not GATEWAY_ARTIFACTS_DIR
-        else {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            # Files of tenants: not readable by others on this machine.
-            "OPTIONS": {
-                "location": GATEWAY_ARTIFACTS_DIR or GATEWAY_DATA_DIR / "artifacts",
-                "file_permissions_mode": 0o600,
-                "directory_permissions_mode": 0o700,
-            },
-        }
-    ),
-}
+STORAGES = storages(GATEWAY_DATABASE_URL, GATEWAY_ARTIFACTS_DIR, GATEWAY_DATA_DIR)
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": channel_layer(GATEWAY_REDIS_URL)}
-
-# --- REST --------------------------------------------------------------------------------------------
-REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["edge_app.rest.authentication.KeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_RENDERER_CLASSES": ["edge_app.rest.json.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["edge_app.rest.json.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edge_app.rest.json.JSONNegotiation",
-    "EXCEPTION_HANDLER": "edge_app.rest.errors.exception_handler",
-    # `?format=` is a parameter of the native API, not a choice of renderers.
-    "URL_FORMAT_OVERRIDE": None,
-    "NON_FIELD_ERRORS_KEY": "non_field_errors",
-}
-
-SPECTACULAR_SETTINGS: dict[str, Any] = {
-    "OAS_VERSION": "3.1.0",
-    # Separate components for requests and responses: a field that is optional in one is always present in the other.
-    "COMPONENT_SPLIT_REQUEST": True,
-    "COMPONENT_SPLIT_PATCH": False,
-    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-}

@@ -28,10 +28,7 @@ print(json.dumps({name: str(value) for name, value in vars(settings).items() if 
 
 def names_read() -> set[str]:
     """Returns the names that the code passes to the typed reader."""
-    files = [
-        settings.BASE_DIR / "gateway_project" / name
-        for name in ("settings.py", "configuration/environment.py", "configuration/people.py")
-    ]
+    files = [settings.BASE_DIR / "gateway_project" / name for name in ("settings.py", "configuration/environment.py")]
     return {f"GATEWAY_{name}" for file in files for name in reader_calls(file)} - ALIASES - FOR_TESTS
 
 
