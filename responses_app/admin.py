@@ -52,14 +52,15 @@ class StoredResponseAdmin(ReadOnlyModelAdmin):
     """The list of responses, each with its input and output."""
 
     view_scopes = (INFERENCE, OPERATOR)
-    list_display = ("public_id", "status_badge", "tenant", "model", "background", "created_at", "updated_at")
+    list_display = ("public_id", "kind", "status_badge", "tenant", "model", "background", "created_at", "updated_at")
     list_filter = (StatusFilter, TenantFilter)
     list_select_related = ("tenant",)
     ordering = ("-id",)
     id_search_fields = ("public_id",)
     search_help_text = "A whole response id."
     fields = (
-        *("public_id", "tenant", "status_badge", "model", "background", "previous_id", "conversation", "session_name"),
+        *("public_id", "kind", "tenant", "status_badge", "model", "background", "previous_id", "conversation"),
+        "session_name",
         *("end_user", "input_text", "output_text", "body_text", "created_at", "updated_at"),
     )
     readonly_fields = fields

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tools_app.types import UNKNOWN_EFFECT
+
 Json = dict[str, Any]
 
 _DELTAS: Mapping[str, tuple[str, str | None, str]] = {
@@ -41,6 +43,10 @@ _CALL_DONE: Mapping[str, tuple[str, str]] = {
 }
 
 
+_UNKNOWN: Json = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": UNKNOWN_EFFECT}]}
+"""The error of a call that was cut off: it is not made again."""
+
+
 class Assembly:
     """The items of one response by their indexes, and which of them are open."""
 
@@ -48,6 +54,7 @@ class Assembly:
         self._items: dict[int, Json] = {}
         self._open: dict[int, set[tuple[str, int]]] = {}
         self._texts: dict[tuple[int, str, int, str], list[str]] = {}
+        self._called: set[int] = set()
 
     @property
     def size(self) -> int:
@@ -61,6 +68,11 @@ class Assembly:
             return
         if kind in ("response.output_item.added", "response.output_item.done"):
             self._put(index, event.get("item"), is_open=kind.endswith("added"))
+        elif kind == "response.mcp_call_arguments.done" and index in self._items:
+            # From now on the call may have been made.
+            self._called.add(index)
+            self._items[index]["arguments"] = event.get("arguments", "")
+            self._forget(index)
         elif kind in _PARTS:
             self._put_part(index, event, *_PARTS[kind], is_open=kind.endswith("added"))
         elif kind in _DELTAS and isinstance(delta := event.get("delta"), str):
@@ -128,6 +140,10 @@ class Assembly:
 
     def _close_item(self, index: int, item: Json) -> list[Json]:
         about = {"item_id": item.get("id", ""), "output_index": index}
+        if index in self._called:
+            item |= {"status": "failed", "error": _UNKNOWN}
+            failed: Json = {"type": "response.mcp_call.failed", **about}
+            return [failed, {"type": "response.output_item.done", "output_index": index, "item": item}]
         events: list[Json] = []
         for place, at in sorted(self._open[index]):
             events += _part_events(about, place, at, item[place][at])

@@ -7,16 +7,18 @@ items have the indexes after them. Nothing that a client has seen is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core_app import jsontext
 from events_app import log
 from responses_app.assembly import Assembly, Json
+from responses_app.completions.attempts import completion_begin, completion_end, completion_settle
 from responses_app.conversations import items_add
 from responses_app.events import ResponseEvent
-from responses_app.models import ResponseStatus, StoredResponse
+from responses_app.items import counted_items, is_settled
+from responses_app.models import Kind, ResponseStatus, StoredResponse
 from responses_app.references import references_add
 from responses_app.wire import Stamp, body_text, end_response, ended_status, last_type
 
@@ -26,11 +28,13 @@ _JOINING = (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt. Its items begin at the index `first_index`."""
+    """One attempt. Its items begin at the index `first_index`; `kept` are those of earlier ones that stand."""
 
     pk: int
     stream_id: int | None
     first_index: int
+    kind: str = Kind.RESPONSES.value
+    kept: Sequence[Json] = ()
 
 
 def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None:
@@ -39,6 +43,9 @@ def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None
     row = _locked(tenant_id=tenant_id, public_id=public_id, run_id=run_id)
     if row is None or row.finished:
         return None
+    if row.kind != Kind.RESPONSES:
+        completion_begin(row)
+        return Attempt(row.pk, row.stream_id, 0, row.kind)
     events: list[Json] = []
     if row.stream_id is not None and row.status == ResponseStatus.IN_PROGRESS:
         assembly = assembly_of(row.stream_id)
@@ -48,7 +55,8 @@ def attempt_begin(tenant_id: int, public_id: str, run_id: str) -> Attempt | None
     row.save(update_fields=["status", "abandoned", "output", "updated_at"])
     response = {**jsontext.decode(row.body), "status": row.status, "output": jsontext.decode(row.output)}
     _append(row, [*events, {"type": "response.in_progress", "response": response}])
-    return Attempt(row.pk, row.stream_id, row.abandoned)
+    kept = [item for item in response["output"] if is_settled(item)]
+    return Attempt(row.pk, row.stream_id, row.abandoned, kept=kept)
 
 
 def attempt_count_break(pk: int) -> int:
@@ -66,6 +74,9 @@ def attempt_complete(pk: int, response: Mapping[str, Any]) -> None:
     row = _locked(pk=pk)
     if row is None or row.finished:
         return
+    if row.kind != Kind.RESPONSES:
+        completion_end(row, response)
+        return
     before = jsontext.decode(row.body)
     conversation = before.get("conversation") or {}
     stamped = Stamp(row.public_id, True, row.previous_id, conversation.get("id")).on(response)
@@ -75,6 +86,9 @@ def attempt_complete(pk: int, response: Mapping[str, Any]) -> None:
 
 def response_settle(row: StoredResponse, status: ResponseStatus, error: Mapping[str, str] | None) -> None:
     """Ends a response whose run ended without it: cancelled or failed. Its output is what clients have seen."""
+    if row.kind != Kind.RESPONSES:
+        completion_settle(row, status, "" if error is None else error["message"])
+        return
     events: list[Json] = []
     output = jsontext.decode(row.output)
     if row.stream_id is not None:
@@ -99,7 +113,8 @@ def response_join(row: StoredResponse) -> None:
     """Adds the items of a response that has ended well to its conversation."""
     if row.conversation_id is None or row.status not in _JOINING:
         return
-    items_add(row.conversation_id, [*jsontext.decode(row.input), *jsontext.decode(row.output)[row.abandoned :]])
+    output = counted_items(jsontext.decode(row.output), row.abandoned)
+    items_add(row.conversation_id, [*jsontext.decode(row.input), *output])
 
 
 def assembly_of(stream_id: int) -> Assembly:

@@ -47,14 +47,27 @@ def compaction_answer(tenant_id: int, items: Sequence[Any], response: Mapping[st
         raise UpstreamError("The model returned no summary; try again, or with another model.")
     identity = new_id("resp")
     said = [item for item in listed_items(identity, jsontext.encode_text(list(items))) if _is_users(item)]
-    sealed = MARK + seal(jsontext.encode_text({"tenant": tenant_id, "summary": summary}))
     return {
         "id": identity,
         "object": "response.compaction",
         "created_at": int(time.time()),
-        "output": [*said, {"type": "compaction", "id": new_id("cmp"), "encrypted_content": sealed}],
+        "output": [*said, compaction_item(tenant_id, summary)],
         "usage": response.get("usage"),
     }
+
+
+def compaction_item(tenant_id: int, summary: str, *, tail: Sequence[Any] | None = None) -> Json:
+    """Returns the item with a sealed summary. With a `tail`, which are the items behind what was summarised, it stands
+    for everything before it, and later requests drop that."""
+    held: Json = {"tenant": tenant_id, "summary": summary}
+    if tail is not None:
+        held["tail"] = list(tail)
+    return {"type": "compaction", "id": new_id("cmp"), "encrypted_content": MARK + seal(jsontext.encode_text(held))}
+
+
+def summary_message(summary: str) -> Json:
+    """Returns the message by which a model reads a summary."""
+    return {"role": "developer", "content": _HEADING + summary}
 
 
 def may_hold_compactions(given: Value) -> bool:
@@ -68,7 +81,17 @@ def compactions_open(items: bytes, tenant_id: int) -> bytes:
     if MARK.encode() not in items:
         return items
     decoded = jsontext.decode_untrusted(items, field="input")
-    return jsontext.encode([_opened(item, tenant_id) if _is_sealed(item) else item for item in decoded])
+    shown: list[Any] = []
+    for item in decoded:
+        if not _is_sealed(item):
+            shown.append(item)
+            continue
+        held = _opened(item, tenant_id)
+        tail = held.get("tail")
+        if isinstance(tail, list):
+            shown = []
+        shown += [summary_message(held["summary"]), *(tail or ())]
+    return jsontext.encode(shown)
 
 
 def _opened(item: Json, tenant_id: int) -> Json:
@@ -78,7 +101,7 @@ def _opened(item: Json, tenant_id: int) -> Json:
         held = None
     if not isinstance(held, dict) or held.get("tenant") != tenant_id or not isinstance(held.get("summary"), str):
         raise BadRequest("An item of the type 'compaction' in 'input' cannot be opened here.", field="input")
-    return {"role": "developer", "content": _HEADING + held["summary"]}
+    return held
 
 
 def _is_sealed(item: Any) -> bool:

@@ -73,3 +73,11 @@ class ResponsesDialect:
             error = {"code": "server_error", "message": failed.message}
             event = {"type": "response.failed", "response": {**response, "status": "failed", "error": error}}
         return typed_event({**event, "sequence_number": number})
+
+
+class QuietDialect(ResponsesDialect):
+    """Ends no stream: the next attempt goes on with it, or who asked says how it ended."""
+
+    def event(self, error: GatewayError) -> bytes:
+        self.error = error
+        return b""

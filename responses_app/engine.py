@@ -6,51 +6,42 @@ What a provider cannot do now is waited for, as in every run; a stream that brea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from functools import partial
-
-from django.conf import settings
 
 from agents_app.engine import Failed, Finished, Leg, LegOutcome
 from core_app import database, jsontext
-from core_app.errors import GatewayError, Unavailable
+from core_app.errors import GatewayError
 from inference_app.conversion import exact_json
 from inference_app.conversion.sse import DONE, EventParser
-from inference_app.errors import MinuteBudgetSpent, NoProvider, ProviderFailed
 from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from responses_app.apps import ENGINE as NAME
 from responses_app.assembly import Json
-from responses_app.attempts import Attempt, attempt_begin, attempt_complete, attempt_count_break
+from responses_app.attempts import Attempt, attempt_begin, attempt_complete
+from responses_app.callers import caller_of
 from responses_app.compaction import compactions_open
-from responses_app.dialect import ResponsesDialect
+from responses_app.completions.relaying import completion_run
+from responses_app.dialect import QuietDialect
 from responses_app.errors import ConversationNotFound
 from responses_app.events import LAST_TYPES
 from responses_app.fenced_log import FencedLog
+from responses_app.hosted.items import MARK, model_items_text
+from responses_app.hosted.plan import HostedPlan, plan_of
+from responses_app.hosted.run import Composition, HostedRun
+from responses_app.hosted.secrets import secrets_unseal
+from responses_app.hosted.turn import StreamBroken
 from responses_app.items import join_items, output_text
-from responses_app.models import StoredResponse
+from responses_app.models import Kind, StoredResponse
+from responses_app.outcomes import Broken, broken_outcome, failed_outcome
 from responses_app.references import references_resolve
 from responses_app.selectors import ConversationPlace, chain_items, place_items
 from responses_app.services import RUN_MARK
-from tenants_app.models import Tenant
-from tenants_app.principal import INFERENCE, Principal
+from tenants_app.principal import Principal
 
 MAX_ANSWER = 2000
 """Characters of the text that the run keeps as its answer; the response has all of it."""
 
 _OWN_EVENTS = frozenset({"response.created", "response.in_progress", "response.queued"})
-_WAITED_FOR = (408, 429)
-"""Statuses below 500 of a provider that may answer later."""
-
-
-class _Broken(Exception):
-    """The provider's stream ended before its end."""
-
-
-class QuietDialect(ResponsesDialect):
-    """Ends no stream: the next attempt goes on with it."""
-
-    def event(self, error: GatewayError) -> bytes:
-        self.error = error
-        return b""
 
 
 class ResponseEngine:
@@ -66,16 +57,25 @@ class ResponseEngine:
         attempt = await leg.transact(partial(attempt_begin, leg.session.tenant_id, public_id, leg.run.run_id))
         if attempt is None:
             return Finished("")
+        if attempt.kind != Kind.RESPONSES:
+            return await completion_run(leg, attempt)
         try:
             return await _run_attempt(leg, attempt)
+        except StreamBroken as broken:
+            return await broken_outcome(leg, attempt.pk, broken.error)
         except GatewayError as error:
-            return _failed(error)
-        except _Broken:
-            return await _broken(leg, attempt, None)
+            return failed_outcome(error)
+        except Broken:
+            return await broken_outcome(leg, attempt.pk, None)
 
 
 async def _run_attempt(leg: Leg, attempt: Attempt) -> LegOutcome:
     envelope, principal = await database.run(_load, attempt.pk)
+    plan = await plan_of(envelope, principal, checked=True)
+    if plan is not None:
+        return await _run_composed(leg, attempt, envelope, plan, principal)
+    if MARK in (whole := bytes(memoryview(envelope.fields["input"]))):
+        envelope = envelope.with_value("input", model_items_text(whole))
     dialect = QuietDialect()
     request = UpstreamRequest(
         kind="responses",
@@ -89,9 +89,39 @@ async def _run_attempt(leg: Leg, attempt: Attempt) -> LegOutcome:
     try:
         response = await _relay(request, attempt, events)
         if dialect.error is not None:
-            return await _broken(leg, attempt, dialect.error)
+            return await broken_outcome(leg, attempt.pk, dialect.error)
         if response is None:
-            raise _Broken
+            raise Broken
+        await leg.transact(partial(attempt_complete, attempt.pk, response))
+    finally:
+        await events.close()
+    return Finished(output_text(response.get("output") or ())[:MAX_ANSWER])
+
+
+async def _run_composed(
+    leg: Leg, attempt: Attempt, envelope: Envelope, plan: HostedPlan, principal: Principal
+) -> LegOutcome:
+    """Makes an attempt of several turns; calls that an earlier one has made are not made again."""
+    events, response = FencedLog(leg, attempt.stream_id), None
+    given = Composition(
+        envelope=envelope,
+        plan=plan,
+        principal=principal,
+        request_id=f"{leg.run.run_id}.{leg.run.attempt}",
+        kept=attempt.kept,
+        first_index=attempt.first_index,
+        before_call=events.drain,
+    )
+    try:
+        async with aclosing(HostedRun(given).events()) as made:
+            async for event in made:
+                if event["type"] in LAST_TYPES:
+                    response = event["response"]
+                elif event["type"] not in _OWN_EVENTS:
+                    await events.add(event)
+        if response is None:
+            raise Broken
+        await events.drain()
         await leg.transact(partial(attempt_complete, attempt.pk, response))
     finally:
         await events.close()
@@ -119,7 +149,7 @@ async def _take(datas: Iterable[bytes], attempt: Attempt, events: FencedLog) -> 
         if not isinstance(event, dict) or event.get("type") in _OWN_EVENTS:
             continue
         if event.get("type") == "error":
-            raise _Broken
+            raise Broken
         if event.get("type") in LAST_TYPES:
             response = event.get("response")
             continue
@@ -136,11 +166,8 @@ def _load(pk: int) -> tuple[Envelope, Principal]:
     history = _history(row)
     whole = compactions_open(join_items([*history, row.input]), row.tenant_id)
     whole = references_resolve(whole, row.tenant_id)
-    envelope = Envelope.open(row.request.encode()).with_changes({"input": whole})
-    key = row.api_key
-    slug = Tenant.objects.values_list("slug", flat=True).get(pk=row.tenant_id)
-    name = key.name if key is not None else row.public_id
-    return envelope, Principal(row.tenant_id, slug, row.api_key_id, name, frozenset({INFERENCE}))
+    envelope = secrets_unseal(Envelope.open(row.request.encode())).with_changes({"input": whole})
+    return envelope, caller_of(row)
 
 
 def _history(row: StoredResponse) -> list[str]:
@@ -151,31 +178,6 @@ def _history(row: StoredResponse) -> list[str]:
     if row.conversation_id is None:
         raise ConversationNotFound(jsontext.decode(row.body)["conversation"]["id"], field="conversation")
     return place_items(ConversationPlace(row.conversation_id, row.conversation_through))
-
-
-async def _broken(leg: Leg, attempt: Attempt, error: GatewayError | None) -> LegOutcome:
-    """Returns the outcome of an attempt whose stream broke off: another one, unless that has been tried enough."""
-    if error is not None and not _is_waited_for(error):
-        return _failed(error)
-    limit: int = settings.GATEWAY_MAX_ATTEMPTS
-    reason = "The provider broke its answer off." if error is None else error.message
-    if await leg.transact(partial(attempt_count_break, attempt.pk)) >= limit:
-        reason = f"{reason} It has done so {limit} times (GATEWAY_MAX_ATTEMPTS)."
-        return Failed("upstream_error", reason, retryable=True)
-    return Failed("upstream_error", reason, retryable=True, resume_after=0.0)
-
-
-def _failed(error: GatewayError) -> Failed:
-    waits = (error.retry_after or 0.0) if _is_waited_for(error) else None
-    return Failed(error.code, jsontext.clean_text(error.message), error.retryable, waits)
-
-
-def _is_waited_for(error: GatewayError) -> bool:
-    """True for a fault that passes: providers that are down, resting or limit the rate, and a minute's budget."""
-    if isinstance(error, ProviderFailed):
-        status = error.provider_status
-        return status is None or status >= 500 or status in _WAITED_FOR
-    return isinstance(error, NoProvider | MinuteBudgetSpent | Unavailable)
 
 
 ENGINE = ResponseEngine()

@@ -6,22 +6,28 @@ Every commit is a transaction of the leg, so a worker that has lost its lease wr
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from agents_app.engine import Leg
 from events_app import log
+from events_app.types import Event
 from responses_app.assembly import Json
-from responses_app.events import ResponseEvent, events_join
+from responses_app.events import events_join
 
 MAX_PENDING = 2000
 """A provider that is this many events ahead of the commits waits."""
 
 
 class FencedLog:
-    """The events of one attempt; a response that is not streamed has no stream, and its events are dropped."""
+    """The events of one attempt; a response that is not streamed has no stream, and its events are dropped. `join`
+    makes the events to append of those that have gathered."""
 
-    def __init__(self, leg: Leg, stream_id: int | None) -> None:
+    def __init__(
+        self, leg: Leg, stream_id: int | None, *, join: Callable[[Sequence[Json]], Sequence[Event]] = events_join
+    ) -> None:
         self._leg = leg
+        self._join = join
         self._stream_id = stream_id
         self._pending: list[Json] = []
         self._commits: asyncio.Task[None] | None = None
@@ -61,8 +67,8 @@ class FencedLog:
         assert self._stream_id is not None
         while self._pending:
             events, self._pending = self._pending, []
-            await self._leg.transact(partial(_append, self._stream_id, events_join(events)))
+            await self._leg.transact(partial(_append, self._stream_id, self._join(events)))
 
 
-def _append(stream_id: int, events: list[ResponseEvent]) -> None:
+def _append(stream_id: int, events: Sequence[Event]) -> None:
     log.append(stream_id, events)

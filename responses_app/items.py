@@ -54,7 +54,20 @@ def replayed_output(output: str, abandoned: int) -> str:
     Left out are attempts that were cut off, calls whose arguments are not whole, and reasoning that only the provider
     that stored it could read. Ids go, too: a provider looks for them among what it has stored.
     """
-    return jsontext.encode_text(_replay(jsontext.decode(output)[abandoned:]))
+    return jsontext.encode_text(_replay(counted_items(jsontext.decode(output), abandoned)))
+
+
+def counted_items(output: Sequence[Json], abandoned: int) -> list[Json]:
+    """Returns the items of an output without those of attempts that were cut off. Calls of hosted tools stand: they
+    were made, and no later attempt makes them again."""
+    return [*filter(is_settled, output[:abandoned]), *output[abandoned:]]
+
+
+def is_settled(item: Json) -> bool:
+    """True for what a hosted tool or its server has answered."""
+    return item.get("type") == "mcp_list_tools" or (
+        item.get("type") == "mcp_call" and item.get("status") in ("completed", "failed")
+    )
 
 
 def replayed_items(text: str) -> str:
@@ -80,6 +93,9 @@ def _is_replayed(item: Json) -> bool:
 def _replayed(item: Json) -> Json:
     if item.get("type") == "reasoning":
         return item
+    if str(item.get("type")).startswith("mcp_"):
+        # An approval finds its request by the id.
+        return {name: value for name, value in item.items() if name != "status"}
     return {name: value for name, value in item.items() if name not in ("id", "status")}
 
 

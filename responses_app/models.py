@@ -29,6 +29,14 @@ class ResponseStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+class Kind(models.TextChoices):
+    """The API that a response is of: the Responses API, or Chat Completions or Messages in the background."""
+
+    RESPONSES = "responses"
+    CHAT = "chat"
+    MESSAGES = "messages"
+
+
 UNFINISHED = (ResponseStatus.QUEUED, ResponseStatus.IN_PROGRESS)
 
 
@@ -83,11 +91,16 @@ class StoredResponse(models.Model):
 
     `request` (the other fields for the provider), `session`, `run_id` and `stream` belong to a background response; it
     has a stream if it was asked to stream.
+
+    A row of another `kind` is a completion in the background: `input` are its messages, `output` is its whole answer
+    once there is one, `body` what is known of it beside that, and `abandoned` counts the events of its stream before
+    its newest attempt.
     """
 
     tenant = models.ForeignKey("tenants_app.Tenant", models.PROTECT, db_index=False)
     api_key = models.ForeignKey("tenants_app.ApiKey", models.SET_NULL, null=True, db_index=False)
     public_id = models.CharField(max_length=64)
+    kind = models.CharField(max_length=10, default=Kind.RESPONSES, db_default=Kind.RESPONSES.value)
     previous_id = models.CharField(max_length=64, null=True)
     conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, db_index=False)
     conversation_through = models.BigIntegerField(null=True)

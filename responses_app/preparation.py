@@ -8,6 +8,7 @@ from core_app import database
 from inference_app.relay import Envelope
 from inference_app.relay.large_bodies import run_for_size
 from responses_app.compaction import compactions_open, may_hold_compactions
+from responses_app.hosted.items import MARK, model_items_text
 from responses_app.items import input_items, join_items
 from responses_app.references import has_references, references_resolve
 from responses_app.request import STATE_FIELDS, StateRequest
@@ -25,8 +26,11 @@ class Prepared:
     place: ConversationPlace | None = None
 
 
-async def request_prepare(envelope: Envelope, state: StateRequest, principal: Principal) -> Prepared:
-    """Expands the conversation. Raises BadRequest where the responses before it cannot be continued."""
+async def request_prepare(
+    envelope: Envelope, state: StateRequest, principal: Principal, *, composed: bool = False
+) -> Prepared:
+    """Expands the conversation; of a `composed` response, items of hosted tools stay as they are. Raises BadRequest
+    where the responses before it cannot be continued."""
     place: ConversationPlace | None = None
     history: list[str] = []
     if state.conversation_id is not None:
@@ -36,9 +40,15 @@ async def request_prepare(envelope: Envelope, state: StateRequest, principal: Pr
     size = envelope.size + sum(map(len, history))
     prepared = await run_for_size(size, _prepare, envelope, state, history, principal.tenant_id, place)
     given = prepared.envelope.fields.get("input")
-    if given is None or not has_references(whole := bytes(memoryview(given))):
+    if given is None:
         return prepared
-    resolved = await database.run(references_resolve, whole, principal.tenant_id)
+    whole = resolved = bytes(memoryview(given))
+    if has_references(whole):
+        resolved = await database.run(references_resolve, whole, principal.tenant_id)
+    if not composed and MARK in resolved:
+        resolved = await run_for_size(len(resolved), model_items_text, resolved)
+    if resolved is whole:
+        return prepared
     return replace(prepared, envelope=prepared.envelope.with_changes({"input": resolved}))
 
 

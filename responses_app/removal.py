@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
 from core_app import clock, jsontext
 from events_app.removal import GoOn
 from responses_app.conversations import conversation_history, conversation_to_wire, conversations_remove
-from responses_app.models import UNFINISHED, Conversation, StoredResponse
+from responses_app.models import UNFINISHED, Conversation, Kind, StoredResponse
 from responses_app.services import responses_remove
 from responses_app.settlement import responses_reconcile
 from responses_app.wire import response_to_wire
@@ -56,11 +57,18 @@ class ResponsesDependent(Dependent):
         for pk in list(theirs.order_by("pk").values_list("pk", flat=True)):
             if (row := StoredResponse.objects.filter(pk=pk).first()) is not None:
                 items = jsontext.decode(row.input)
-                yield export_line("response", {**response_to_wire(row), "input": items, "endUser": row.end_user})
+                yield export_line("response", {**_exported(row), "input": items, "endUser": row.end_user})
         for pk in list(talks.order_by("pk").values_list("pk", flat=True)):
             if (talk := Conversation.objects.filter(pk=pk).first()) is not None:
                 history = jsontext.decode(conversation_history(talk.pk, talk.last_number))
                 yield export_line("conversation", {**conversation_to_wire(talk), "items": history})
+
+
+def _exported(row: StoredResponse) -> Mapping[str, Any]:
+    if row.kind == Kind.RESPONSES:
+        return response_to_wire(row)
+    shown = {"id": row.public_id, "object": row.kind, "model": row.model, "status": row.status}
+    return {**shown, "output": jsontext.decode(row.output)}
 
 
 def responses_of(tenant_id: int, end_user: str | None) -> QuerySet[StoredResponse]:

@@ -13,7 +13,7 @@ from inference_app.errors import ResponseNotFound
 from responses_app.conversations import conversation_get, conversation_history, conversation_size
 from responses_app.errors import PreviousNotFound
 from responses_app.items import replayed_items, replayed_output
-from responses_app.models import UNFINISHED, StoredResponse
+from responses_app.models import UNFINISHED, Kind, StoredResponse
 from tenants_app.principal import Principal
 
 MAX_CHAIN = 100_000
@@ -24,7 +24,7 @@ _SIZE = "octet_length" if connection.vendor == "postgresql" else "length"
 _CHAIN = f"""
 WITH RECURSIVE chain (id, previous_id, status, size, depth) AS (
   SELECT id, previous_id, status, {_SIZE}(input) + {_SIZE}(output), 0
-  FROM responses_app_storedresponse WHERE tenant_id = %s AND public_id = %s
+  FROM responses_app_storedresponse WHERE tenant_id = %s AND public_id = %s AND kind = 'responses'
   UNION ALL
   SELECT r.id, r.previous_id, r.status, {_SIZE}(r.input) + {_SIZE}(r.output), c.depth + 1
   FROM chain c JOIN responses_app_storedresponse r ON r.tenant_id = %s AND r.public_id = c.previous_id
@@ -44,8 +44,8 @@ class _Link(NamedTuple):
 
 def response_get(principal: Principal, public_id: str) -> StoredResponse:
     """Returns the tenant's response of that id. Raises ResponseNotFound."""
-    found = StoredResponse.objects.filter(tenant_id=principal.tenant_id, public_id=public_id[:65]).first()
-    if found is None:
+    rows = StoredResponse.objects.filter(tenant_id=principal.tenant_id, kind=Kind.RESPONSES, public_id=public_id[:65])
+    if (found := rows.first()) is None:
         raise ResponseNotFound(f"There is no response '{public_id[:100]}'.", field="response_id")
     return found
 

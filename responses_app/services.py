@@ -23,6 +23,7 @@ from responses_app.apps import ENGINE
 from responses_app.attempts import response_join
 from responses_app.dialect import ResponsesDialect
 from responses_app.events import ResponseEvent
+from responses_app.hosted.secrets import secrets_seal
 from responses_app.items import excerpt
 from responses_app.models import Conversation, ResponseStatus, StoredResponse
 from responses_app.references import references_add
@@ -94,7 +95,7 @@ def _place_fields(place: ConversationPlace | None) -> dict[str, int]:
 @dataclass(frozen=True, slots=True)
 class BackgroundRequest:
     """A request to run in the background. `envelope` is the provider's, with the whole conversation or without: it is
-    expanded again when a leg starts."""
+    expanded again when a leg starts. The calls that a `composed` one makes are in its stream, which it always has."""
 
     state: StateRequest
     envelope: Envelope
@@ -102,6 +103,7 @@ class BackgroundRequest:
     streamed: bool
     claim: Claim | None = None
     place: ConversationPlace | None = None
+    composed: bool = False
 
 
 def response_start(*, principal: Principal, request: BackgroundRequest) -> StoredResponse:
@@ -121,7 +123,7 @@ def response_start(*, principal: Principal, request: BackgroundRequest) -> Store
         if request.claim is not None:
             body = jsontext.encode_text(response)
             idempotency_complete(claim=request.claim, status=200, headers={}, body=body)
-        _prompt(principal, row)
+        run_begin(principal, row)
     return row
 
 
@@ -131,13 +133,18 @@ def response_cancel(*, principal: Principal, public_id: str) -> StoredResponse:
     row = response_get(principal, public_id)
     if not row.background:
         raise BadRequest("Only a response that was created with 'background' can be cancelled.", field="response_id")
+    background_stop(principal, row)
+    return row
+
+
+def background_stop(principal: Principal, row: StoredResponse) -> None:
+    """Ends the run of a background response that has not ended, and with it the response."""
     session = row.session
     if not row.finished and session is not None:
         # It may end meanwhile.
         with suppress(Conflict, SessionNotFound):
             run_abort(principal=principal, public_id=session.public_id, run_id=row.run_id, reason="Cancelled.")
         row.refresh_from_db()
-    return row
 
 
 def response_delete(*, principal: Principal, public_id: str) -> None:
@@ -170,7 +177,8 @@ def _queued(stamp: Stamp, envelope: Envelope) -> Json:
 def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, response: Json) -> StoredResponse:
     model = request.envelope.model[:MAX_MODEL]
     session = session_create(principal=principal, request=SessionRequest(model=model, engine=ENGINE))
-    stream = log.stream_create(kind="response", tenant_id=principal.tenant_id) if request.streamed else None
+    has_stream = request.streamed or request.composed
+    stream = log.stream_create(kind="response", tenant_id=principal.tenant_id) if has_stream else None
     return StoredResponse.objects.create(
         tenant_id=principal.tenant_id,
         api_key_id=principal.key_id,
@@ -180,7 +188,7 @@ def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, resp
         model=model,
         background=True,
         input=request.own_input,
-        request=request.envelope.with_changes({"input": None, "stream": b"true"}).raw.decode(),
+        request=secrets_seal(request.envelope.with_changes({"input": None, "stream": b"true"})).raw.decode(),
         body=body_text(response),
         end_user=request.state.end_user,
         session=session,
@@ -188,7 +196,8 @@ def _create(principal: Principal, request: BackgroundRequest, stamp: Stamp, resp
     )
 
 
-def _prompt(principal: Principal, row: StoredResponse) -> None:
+def run_begin(principal: Principal, row: StoredResponse) -> None:
+    """Accepts the prompt of a background response's run, in the transaction that creates the row."""
     assert row.session is not None
 
     def note_run(receipt: PromptReceipt) -> None:

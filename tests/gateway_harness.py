@@ -128,8 +128,9 @@ class EventReader:
             self._frames.append(Frame(self._arrived_id, fields[b"event"].decode(), data, block + b"\n\n"))
         elif b"data" in fields:
             # A frame without an event's name says its type in its data.
-            data = json.loads(fields[b"data"])
-            self._frames.append(Frame(self._arrived_id, data["type"], data, block + b"\n\n"))
+            done = fields[b"data"] == b"[DONE]"
+            data = {"type": "[DONE]"} if done else json.loads(fields[b"data"])
+            self._frames.append(Frame(self._arrived_id, data.get("type", "message"), data, block + b"\n\n"))
         elif b"id" in fields:
             self.bare_ids.append(self._arrived_id)
 

@@ -25,6 +25,17 @@ def whole_number(text: str, field: str) -> int:
     return int(text)
 
 
+_BOOLEANS = {"true": True, "false": False}
+
+
+def boolean(query: Query, name: str) -> bool:
+    """Returns the parameter `name`, False without it; raises BadRequest for anything but true and false."""
+    text = query.get(name, "false").lower()
+    if text not in _BOOLEANS:
+        raise BadRequest(f"'{name}' must be true or false.", field=name)
+    return _BOOLEANS[text]
+
+
 def stream_position(text: str, field: str) -> Position:
     """Returns a position in a stream, as an event's id says it; raises BadRequest that names `field`."""
     try:

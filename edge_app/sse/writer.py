@@ -25,11 +25,13 @@ async def write_stream(
     follower: Follower,
     chunks: AsyncIterator[bytes],
     headers: Sequence[tuple[bytes, bytes]] = (),
+    *,
+    status: int = 200,
 ) -> None:
     """Sends the head and every chunk; returns when they end, the client goes or it reads nothing."""
     gone = asyncio.ensure_future(_close_when_gone(receive, follower))
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
+        await send({"type": "http.response.start", "status": status, "headers": [*HEADERS, *headers]})
         async for chunk in chunks:
             async with Deadline(settings.GATEWAY_SLOW_FOLLOWER_SECONDS):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

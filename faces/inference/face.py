@@ -9,7 +9,7 @@ from django.conf import settings
 
 from edge_app.face import Face, Route
 from faces.inference.http import is_vendor_path, refusal_headers, render_error
-from faces.inference.routes import INFERENCE_PATH, inference_application
+from faces.inference.routes import COMPLETION_PATH, INFERENCE_PATH, inference_application
 
 
 def body_limit(path: str) -> int:
@@ -28,6 +28,16 @@ FACE = Face(
             counted=False,
             frequent=("/v1/chat/completions", "/v1/embeddings", "/v1/messages"),
             templates=("/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens"),
+        ),
+        Route(
+            path=COMPLETION_PATH,
+            application=inference_application,
+            templates=(
+                "/v1/chat/completions/{completion_id}",
+                "/v1/chat/completions/{completion_id}/cancel",
+                "/v1/messages/{message_id}",
+                "/v1/messages/{message_id}/cancel",
+            ),
         ),
     ),
     error_body=render_error,

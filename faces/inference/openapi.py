@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_app.openapi import FaceDocument, Resolve, Schema
+from faces.inference.openapi_background import background_paths, with_background
 from inference_app.openapi import (
     ANTHROPIC,
     ANYTHING,
@@ -32,11 +33,14 @@ _WITHOUT_PROVIDER = (400, 401, 403, 404, 413, 429, 500, 503)
 def paths(resolve: Resolve) -> Mapping[str, Schema]:
     """Returns the path items, by path."""
     return {
-        "/v1/chat/completions": {"post": relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI)},
+        "/v1/chat/completions": {
+            "post": with_background(relayed_operation("createChatCompletion", "Complete a chat", _CHAT, OPENAI))
+        },
         "/v1/embeddings": {
             "post": relayed_operation("createEmbeddings", "Embed texts", _EMBEDDINGS, OPENAI, streams=False)
         },
-        "/v1/messages": {"post": _create_message()},
+        "/v1/messages": {"post": with_background(_create_message())},
+        **background_paths(),
         "/v1/messages/count_tokens": {"post": _count_tokens()},
         "/v1/models": {"get": _models()},
         "/v1/models/{model_id}": {"get": _model()},
@@ -193,5 +197,7 @@ DOCUMENT = FaceDocument(
     path_parameters={
         "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
         "provider": "The provider's name.",
+        "completion_id": "The completion's id, `id`.",
+        "message_id": "The message's id, `id`.",
     },
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core_app.errors import BadRequest
 from edge_app.http.exchange import Endpoint
+from faces.inference.background import completion_create, is_background
 from faces.inference.http import Exchange
 from faces.inference.threads import is_stateful, message_create
 from inference_app.conversion.fields import THREAD
@@ -18,6 +21,10 @@ from inference_app.relay import (
     take_token,
     upstream_call,
 )
+from responses_app.models import Kind
+
+_IN_BACKGROUND: Mapping[RequestKind, Kind] = {"chat": Kind.CHAT, "messages": Kind.MESSAGES}
+"""Kinds of requests that may run in the background."""
 
 MAX_EMPTY = 64
 """Bytes that are looked at to see whether a list is empty."""
@@ -28,8 +35,14 @@ def relay_endpoint(kind: RequestKind) -> Endpoint[Dialect]:
 
     async def endpoint(exchange: Exchange) -> None:
         exchange.headers += await take_token(exchange.principal, kind)
-        envelope = await open_envelope(await exchange.read_body())
+        body = await exchange.read_body()
+        envelope = await open_envelope(body)
         _required_check(kind, envelope)
+        if kind in _IN_BACKGROUND and is_background(exchange.scope):
+            await completion_create(_IN_BACKGROUND[kind], exchange, body, envelope)
+            return
+        # One copy less while the provider is asked, where the envelope has another.
+        del body
         if kind == "messages" and is_stateful(envelope):
             await message_create(exchange, envelope)
             return

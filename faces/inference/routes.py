@@ -13,17 +13,25 @@ from core_app.errors import NotFound
 from edge_app.http.asgi import Receive, Scope, Send
 from edge_app.http.exchange import Endpoint
 from faces.inference import model_list
+from faces.inference.background import completion_endpoints
 from faces.inference.count_tokens import count_tokens
 from faces.inference.http import OPERATORS, Router, open_exchange, render_error
 from faces.inference.operators import OPERATORS_PATHS, probe_endpoint
 from faces.inference.relay import relay_endpoint
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
+from responses_app.completions.wire import PATHS
+from responses_app.models import Kind
 from tenants_app.principal import INFERENCE, PLATFORM
 
 INFERENCE_PATH = re.compile(
     r"(?:v1/(?:chat/completions|embeddings|messages(?:/count_tokens)?|models(?:/.+)?)|model-gateway/.+)\Z"
 )
+COMPLETION_PATH = re.compile(
+    r"v1/(?:chat/completions/[^/]+|messages/(?!batches(?:/|\Z)|count_tokens\Z)[^/]+)(?:/cancel)?\Z"
+)
+"""Paths of completions in the background. Anthropic's batches are not served."""
+
 MODEL = "/v1/models/"
 PROVIDER = "/model-gateway/health/"
 
@@ -37,6 +45,9 @@ _FIXED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
 }
 
 
+_COMPLETIONS = {f"{PATHS[kind]}/": completion_endpoints(kind) for kind in (Kind.CHAT, Kind.MESSAGES)}
+
+
 def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
     if (methods := _FIXED.get(path)) is not None:
         return methods
@@ -44,6 +55,9 @@ def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:
         return {"GET": model_list.get_model(path.removeprefix(MODEL))}
     if path.startswith(PROVIDER):
         return {"GET": probe_endpoint(path.removeprefix(PROVIDER))}
+    for prefix, endpoints in _COMPLETIONS.items():
+        if path.startswith(prefix):
+            return endpoints[path.removeprefix(prefix).partition("/")[2]]
     raise NotFound("There is nothing at this path.")
 
 

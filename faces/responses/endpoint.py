@@ -19,6 +19,9 @@ from inference_app.providers.upstreams import FORWARDED_HEADERS
 from inference_app.relay import Envelope, UpstreamRequest, open_envelope, take_token, upstream_call
 from inference_app.request_kinds import NATIVE
 from responses_app.dialect import ResponsesDialect
+from responses_app.hosted.plan import HostedPlan, plan_of
+from responses_app.hosted.run import Composition, prepared_check
+from responses_app.hosted.upstream import HostedAnswer
 from responses_app.preparation import Prepared, request_prepare
 from responses_app.recording import Recording
 from responses_app.request import StateRequest, input_check, read_state
@@ -37,18 +40,23 @@ async def response_create(exchange: Exchange) -> None:
     envelope = await open_envelope(body)
     input_check(envelope)
     state = read_state(envelope, exchange.principal)
+    plan = await plan_of(envelope, exchange.principal)
     if state.background:
         # Before anything starts: a client that is refused its stream would ask for another response.
         with FOLLOWERS.track(exchange.principal) if envelope.streamed else nullcontext():
-            await _run_in_background(exchange, body, envelope, state)
+            await _run_in_background(exchange, body, envelope, state, plan)
         return
     # One copy less while the request is prepared, where the envelope has another.
     del body
-    prepared = await request_prepare(envelope, state, exchange.principal)
+    prepared = await request_prepare(envelope, state, exchange.principal, composed=plan is not None)
     del envelope
     recording = Recording(exchange.principal, state, prepared)
+    kept = recording if state.store else None
     try:
-        await _relay(exchange, prepared, recording if state.store else None)
+        if plan is None:
+            await _relay(exchange, prepared, kept)
+        else:
+            await _compose(exchange, prepared, plan, kept)
     except ClientGone:
         await recording.cancel()
         raise
@@ -85,6 +93,25 @@ async def _relay(exchange: Exchange, prepared: Prepared, recording: Recording | 
             await remembering.send_upstream(answer, watch, streamed=False)
 
 
+async def _compose(exchange: Exchange, prepared: Prepared, plan: HostedPlan, recording: Recording | None) -> None:
+    """Sends a response that takes several calls."""
+    given = Composition(
+        envelope=prepared.envelope,
+        plan=plan,
+        principal=exchange.principal,
+        request_id=exchange.request_id,
+        forwarded_headers=exchange.forwarded_headers(FORWARDED_HEADERS),
+    )
+    streamed = prepared.envelope.streamed
+    async with exchange.watch() as watch, HostedAnswer(given, streamed=streamed) as composed:
+        if recording is None:
+            await exchange.send_upstream(composed, watch, streamed=streamed)
+        elif streamed:
+            await exchange.send_upstream(recording.stream(composed), watch, streamed=True)
+        else:
+            await exchange.send_upstream(await recording.answer(composed), watch, streamed=False)
+
+
 def _remembering(send: Send, dialect: ResponsesDialect) -> Send:
     """Returns a `send` that lets the dialect remember the first and the newest bytes of the body."""
 
@@ -96,7 +123,9 @@ def _remembering(send: Send, dialect: ResponsesDialect) -> Send:
     return send_and_remember
 
 
-async def _run_in_background(exchange: Exchange, body: bytes, envelope: Envelope, state: StateRequest) -> None:
+async def _run_in_background(
+    exchange: Exchange, body: bytes, envelope: Envelope, state: StateRequest, plan: HostedPlan | None
+) -> None:
     """Starts the response, and sends its first state or its stream. A client that leaves does not end it."""
     found = await _claim(exchange, body)
     streamed = envelope.streamed
@@ -105,8 +134,13 @@ async def _run_in_background(exchange: Exchange, body: bytes, envelope: Envelope
         await _send_replay(exchange, found, streamed=streamed)
         return
     try:
-        prepared = await request_prepare(envelope, state, exchange.principal)
-        request = BackgroundRequest(state, prepared.envelope, prepared.own_input, streamed, found, prepared.place)
+        composed = plan is not None
+        prepared = await request_prepare(envelope, state, exchange.principal, composed=composed)
+        if plan is not None:
+            await prepared_check(plan, prepared.envelope)
+        request = BackgroundRequest(
+            state, prepared.envelope, prepared.own_input, streamed, found, prepared.place, composed
+        )
         row = await database.run(response_start, principal=exchange.principal, request=request)
     except BaseException:
         if found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core_app import database
 from core_app.errors import BadRequest
 from edge_app.followers import FOLLOWERS
-from edge_app.http.query import Query, query_of, whole_number
+from edge_app.http.query import Query, boolean, query_of, whole_number
 from faces.responses.http import Exchange, read_object
 from faces.responses.stream import send_events
 from responses_app.counting import input_tokens_estimate
@@ -15,14 +15,13 @@ from responses_app.services import response_cancel, response_delete
 from responses_app.wire import list_deleted, response_to_wire
 
 MAX_PAGE = 100
-_BOOLEANS = {"true": True, "false": False}
 
 
 async def response_read(exchange: Exchange) -> None:
     """Sends the response as it is now, or its events."""
     query = query_of(exchange.scope)
     row = await database.run(response_get, exchange.principal, _response_id(exchange))
-    if not _boolean(query, "stream"):
+    if not boolean(query, "stream"):
         await exchange.send_json(200, response_to_wire(row))
         return
     after = query.get("starting_after", "-1")
@@ -68,13 +67,6 @@ def page_of(query: Query) -> Page:
     if order not in ("asc", "desc"):
         raise BadRequest("'order' must be asc or desc.", field="order")
     return Page(limit, query.get("after") or None, order == "desc")
-
-
-def _boolean(query: Query, name: str) -> bool:
-    text = query.get(name, "false").lower()
-    if text not in _BOOLEANS:
-        raise BadRequest(f"'{name}' must be true or false.", field=name)
-    return _BOOLEANS[text]
 
 
 def _response_id(exchange: Exchange) -> str:

@@ -8,7 +8,7 @@ from core_app import database, jsontext
 from core_app.errors import BadRequest
 from edge_app.sse.consumer import EventView, OpenStream, stream_chunks
 from edge_app.sse.frames import HEARTBEAT_COMMENT
-from edge_app.sse.writer import write_stream
+from edge_app.sse.sending import send_stream
 from events_app.batches import StoredEvent
 from events_app.follower import Follower
 from events_app.generations import Position
@@ -62,11 +62,7 @@ class ResponseView(EventView):
 async def send_events(exchange: Exchange, row: StoredResponse, starting_after: int) -> None:
     """Sends the events behind `starting_after`, until the response's end or the client's. The caller counts the stream
     (`FOLLOWERS.track`), before it starts what the stream is of."""
-    opened = await database.run(_open, row, starting_after)
-    async with _follow(opened) as follower:
-        exchange.started = True
-        chunks = stream_chunks(follower, opened, exchange.principal, INFERENCE)
-        await write_stream(exchange.receive, exchange.send, follower, chunks, exchange.headers)
+    await send_stream(exchange, await database.run(_open, row, starting_after), INFERENCE)
 
 
 async def read_events(principal: Principal, row: StoredResponse) -> AsyncIterator[bytes]:

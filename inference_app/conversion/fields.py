@@ -18,7 +18,13 @@ Dialect = Literal["chat", "messages", "responses"]
 _STATE = "refers to a state that this provider does not hold: send the whole conversation."
 _ANSWER = "asks for an answer that this provider cannot give."
 REFUSED: Mapping[Dialect, Mapping[str, str]] = {
-    "messages": {"container": _STATE, "conversation": _STATE, "previous_response_id": _STATE},
+    "messages": {
+        "container": _STATE,
+        "conversation": _STATE,
+        "previous_response_id": _STATE,
+        # The endpoint of messages has it done by the gateway; no provider of another wire may ignore it.
+        "compaction": _ANSWER,
+    },
     "chat": {
         "conversation": _STATE,
         "previous_response_id": _STATE,

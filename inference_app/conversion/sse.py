@@ -40,6 +40,11 @@ class EventParser:
         self._size = 0
         self._started = False
 
+    @property
+    def is_between_events(self) -> bool:
+        """True if nothing of an event is held back."""
+        return self._started and not self._pending and not self._data
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yields the data of the events that this chunk completes. Raises EventTooLarge above `max_bytes`."""
         self._pending += chunk

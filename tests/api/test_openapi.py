@@ -64,6 +64,7 @@ def test_every_path_is_documented_and_no_other() -> None:
 
 
 STORED = ("/cancel", "/input_items")
+_COMPLETIONS = ("/v1/chat/completions/{completion_id}", "/v1/messages/{message_id}")
 TALKS = ("", "/items", "/items/{item_id}")
 
 
@@ -75,7 +76,10 @@ def test_every_path_of_the_model_gateway_is_documented_and_no_other() -> None:
         for rest in ("", "/compact", "/input_tokens", *(f"/{{response_id}}{end}" for end in ("", *STORED)))
     }
     talks = {f"/v1/conversations{rest}" for rest in ("", *(f"/{{conversation_id}}{end}" for end in TALKS))}
-    assert fixed | stored | talks | {"/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(documented)
+    completions = {f"{path}{end}" for path in _COMPLETIONS for end in ("", "/cancel")}
+    assert fixed | stored | talks | completions | {"/v1/models/{model_id}", "/model-gateway/health/{provider}"} == set(
+        documented
+    )
     for path, item in documented.items():
         assert table.find(path.replace("{", "").replace("}", "")).face.name in ("inference", "responses")
         if path in _FIXED:

@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.bare_provider PORT`. A stream has EVENTS events, each written in an iteration of the loop of
 its own; for the model `pace_acts` they are PACE_SECONDS apart, as from a real model. A stream of the model `long` has
-LONG_EVENTS; one of the model `idle` stays open after its first event.
+LONG_EVENTS, one of `double` DOUBLE_EVENTS; one of the model `idle` stays open after its first event.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import cast
 
 import uvloop
 
-EVENTS, LONG_EVENTS = 100, 500
+EVENTS, DOUBLE_EVENTS, LONG_EVENTS = 100, 200, 500
 PACE_SECONDS = 0.02
+LENGTHS = {b'"model":"long"': LONG_EVENTS, b'"model":"double"': DOUBLE_EVENTS}
+"""Events of a stream, by what its request has."""
+
 CHUNK = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
@@ -70,7 +73,7 @@ class Provider(asyncio.Protocol):
             self.transport.write(STREAM + EVENT)
         else:
             self.transport.write(STREAM)
-            self.left = LONG_EVENTS if b'"model":"long"' in body else EVENTS
+            self.left = next((count for mark, count in LENGTHS.items() if mark in body), EVENTS)
             self.pace = PACE_SECONDS if b'"model":"pace_acts"' in body else 0.0
             self.event()
 

@@ -1,13 +1,15 @@
 """Fills an empty deployment with stored responses: the child of `responses`.
 
 `python -m tests.benchmarks.response_rows RESPONSES CHAIN` stores RESPONSES responses without a predecessor and a chain
-of CHAIN ones, and prints the newest of the chain, one of the others, and the sizes of rows and of the chain's history.
+of CHAIN ones, and prints the newest of the chain, one of the others, the time of a list, and the sizes of rows and of
+the chain's history.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import django
@@ -21,6 +23,22 @@ ANSWER = {
     "status": "completed",
     "content": [{"type": "output_text", "text": TEXT, "annotations": []}],
 }
+
+
+PAGE, LISTED = 100, 30
+
+
+def listing_ms(tenant_id: int) -> float:
+    """Returns the median time in which the newest responses of a tenant are listed, as the admin does."""
+    from responses_app.models import StoredResponse
+
+    rows = StoredResponse.objects.filter(tenant_id=tenant_id).defer("input", "output", "body", "request")
+    taken = []
+    for _ in range(LISTED):
+        began = time.perf_counter()
+        assert len(rows.order_by("-id")[:PAGE]) == PAGE
+        taken.append((time.perf_counter() - began) * 1000)
+    return sorted(taken)[LISTED // 2]
 
 
 def main() -> None:
@@ -46,6 +64,7 @@ def main() -> None:
     print(
         json.dumps(
             {
+                "listed": listing_ms(tenant.pk),
                 "newest": f"resp_chain{chain - 1}",
                 "other": "resp_other7",
                 "stored": stored,

@@ -18,16 +18,23 @@ from typing import Any
 
 import aiohttp
 
+from tests.benchmarks.bare_provider import DOUBLE_EVENTS
 from tests.benchmarks.figures import Figure, percentile
+from tests.benchmarks.relay import cpu_seconds
 from tests.benchmarks.serving import deployment, reference, running_server
 from tests.stack.deployment import KEY, Deployment
-from tests.stack.process import ROOT
+from tests.stack.process import ROOT, GatewayProcess
 
 RESPONSES, CHAIN, ASKED = 10_000, 200, 60
 FILL_SECONDS = 600
+STREAMS, ROUNDS, WARM_STREAMS = 100, 4, 20
 CONFIG = """
 models:
-  providers: {{bench: {{base_url: "{url}/v1", api_key: none, models: [{{id: m, price: {{input: 1, output: 2}}}}]}}}}
+  providers:
+    bench:
+      base_url: "{url}/v1"
+      api_key: none
+      models: [{{id: m, price: {{input: 1, output: 2}}}}, {{id: double}}]
   defaults: {{rate_limit: {{"/v1/responses": {{rpm: 0, enabled: false}}}}}}
 """
 
@@ -46,8 +53,12 @@ async def measure() -> AsyncIterator[Figure]:
                 found = await asyncio.to_thread(fill_in_child, state)
                 headers = {"Authorization": f"Bearer {KEY}"}
                 http = await stack.enter_async_context(aiohttp.ClientSession(headers=headers))
-                async for figure in asked(http, f"{server.url}/v1/responses", found, name):
+                url = f"{server.url}/v1/responses"
+                async for figure in asked(http, url, found, name):
                     yield figure
+                stored, bare = await spent_on_streams(http, url, server)
+                label = f"processor time of a stored stream of {DOUBLE_EVENTS} chunks, {name}"
+                yield Figure(label, stored, "ms", bare, "not stored")
 
 
 def fill_in_child(state: Deployment) -> dict[str, Any]:
@@ -70,12 +81,27 @@ async def asked(http: aiohttp.ClientSession, url: str, found: dict[str, Any], na
     whole = {"model": "bench:m", "input": [*found["input"], turn], "store": False}
     going_on, sent = await in_turns(http, url, chained, whole)
     yield Figure(f"response behind a chain of {CHAIN}, {name}, p50", going_on, "ms", sent, "sent whole, not stored")
+    yield Figure(f"newest 100 of {RESPONSES + CHAIN:,} responses listed, {name}, p50", found["listed"], "ms")
     share = found["stored"] / found["history"]
     yield Figure(f"bytes stored for a chain of {CHAIN}: share of its history", share, "", budget=1.1)
     reading = await times(http, "GET", f"{url}/{found['other']}", None)
     yield Figure(f"response read among {RESPONSES:,}, {name}, p50", percentile(reading, 0.5), "ms")
     listed = await times(http, "GET", f"{url}/{found['newest']}/input_items", None)
     yield Figure(f"its input listed, {name}, p50", percentile(listed, 0.5), "ms")
+
+
+async def spent_on_streams(http: aiohttp.ClientSession, url: str, server: GatewayProcess) -> list[float]:
+    """Returns the milliseconds of the server's processor for a stream that is stored, and for one that is not."""
+    streamed = {"model": "bench:double", "input": "And now?", "stream": True}
+    bodies, spent = (streamed, {**streamed, "store": False}), [0.0, 0.0]
+    for body in bodies:
+        await times(http, "POST", url, body, WARM_STREAMS)
+    for _ in range(ROUNDS):
+        for place, body in enumerate(bodies):
+            before = cpu_seconds(server)
+            await times(http, "POST", url, body, STREAMS)
+            spent[place] += cpu_seconds(server) - before
+    return [seconds * 1000 / (STREAMS * ROUNDS) for seconds in spent]
 
 
 async def in_turns(http: aiohttp.ClientSession, url: str, *bodies: dict[str, Any]) -> list[float]:

@@ -28,6 +28,15 @@ async function main() {
   const see = [{ type: "text", text: "What?" }, image];
   seen.image = (await client.messages.create(ask("plain:vision", [user(see)]))).content[0].text;
 
+  const headers = { "x-gateway-background": "true" };
+  const queued = await client.messages.create(ask("plain:hello", [user("Hi")]), { headers });
+  seen.queued = [queued.id.slice(0, 5), queued.content.length];
+  let message = queued;
+  while (!message.content.length) message = await client.get(`/v1/messages/${queued.id}`);
+  seen.background = message.content[0].text;
+  const background = client.messages.stream(ask("plain:hello", [user("Hi")]), { headers });
+  seen.backgroundStream = await background.finalText();
+
   try {
     await client.messages.stream(ask("plain:drop:2", [user("Hi")])).finalMessage();
   } catch (error) {

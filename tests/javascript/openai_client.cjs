@@ -1,6 +1,6 @@
 // OpenAI's own JavaScript client against the gateway: node openai_client.cjs BASE_URL KEY. Prints what it saw as JSON.
 const OpenAI = require("openai").default;
-const [baseURL, apiKey] = process.argv.slice(2);
+const [baseURL, apiKey, label] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${baseURL}/v1`, apiKey, maxRetries: 0 });
 const echo = { type: "function", name: "echo", parameters: { type: "object", properties: {} }, strict: false };
 
@@ -53,6 +53,28 @@ async function main() {
 
   const slow = await client.responses.create({ model: "plain:slow:1000:50", input: "Hi", background: true });
   seen.cancelled = (await client.responses.cancel(slow.id)).status;
+
+  const headers = { "x-gateway-background": "true" };
+  const hello = { model: "plain:hello", messages: [{ role: "user", content: "Hi" }] };
+  const queued = await client.chat.completions.create(hello, { headers });
+  seen.queued = [queued.id.slice(0, 5), queued.choices.length];
+  let chatFinal = queued;
+  while (!chatFinal.choices.length) chatFinal = await client.chat.completions.retrieve(queued.id);
+  seen.backgroundChat = chatFinal.choices[0].message.content;
+  const backgroundStream = await client.chat.completions.create({ ...hello, stream: true }, { headers });
+  seen.backgroundStream = "";
+  for await (const chunk of backgroundStream) seen.backgroundStream += chunk.choices[0]?.delta?.content ?? "";
+
+  const tools = [{ type: "mcp", server_label: label, require_approval: "never" }];
+  const hosted = client.responses.stream({ model: "plain:hosted", input: "Go.", tools });
+  const hostedFinal = await hosted.finalResponse();
+  seen.hosted = [hostedFinal.output.map((item) => item.type), hostedFinal.output_text];
+  const long = await client.responses.create({ model: "plain:hello", input: "words ".repeat(1000) });
+  const compacted = await client.responses.create({
+    model: "plain:hello", input: "And?", previous_response_id: long.id, truncation: "auto",
+    context_management: [{ type: "compaction", compact_threshold: 1000 }],
+  });
+  seen.compacted = compacted.output.map((item) => item.type);
 
   const aborted = await client.responses.create({ model: "plain:slow:5:1000", input: "Hi", stream: true });
   for await (const event of aborted) if (event.type === "response.output_text.delta") break;

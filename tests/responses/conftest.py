@@ -62,9 +62,11 @@ async def finished(api: Client, response_id: str) -> Json:
 
 
 @asynccontextmanager
-async def posted(api: Client, payload: Json, path: str = URL) -> AsyncIterator[EventReader]:
+async def posted(
+    api: Client, payload: Json, path: str = URL, headers: dict[str, str] | None = None
+) -> AsyncIterator[EventReader]:
     """Follows the stream that a POST answers; disconnects at the end of the block."""
-    reader = EventReader(_scope("POST", path, {"content-type": "application/json", **api._headers}))
+    reader = EventReader(_scope("POST", path, {"content-type": "application/json", **api._headers, **(headers or {})}))
     receive, body = reader._receive, [json.dumps(payload).encode()]
 
     async def receive_body() -> Json:

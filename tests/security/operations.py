@@ -19,6 +19,7 @@ UNKNOWN = {
     "model_id": "no-model", "server": "no-server",
     "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
     "response_id": "resp_nobodys", "conversation_id": "conv_nobodys", "item_id": "msg_nobodys",
+    "completion_id": "resp_nobodys_chat", "message_id": "resp_nobodys_message",
 }  # fmt: skip
 """Ids that nobody has, by the name of the parameter."""
 

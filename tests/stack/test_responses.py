@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import pytest_asyncio
@@ -150,3 +152,49 @@ async def test_a_response_that_nobody_watched_completes_after_a_kill(site: Site)
     await until(ended, 60, "the response ends")
     final = await site.client.responses.retrieve(response.id)
     assert (final.status, final.output_text) == ("completed", TEXT)
+
+
+@pytest.mark.parametrize("killed", ["worker", "both"])
+async def test_a_chat_completion_in_the_background_completes_after_a_kill(site: Site, killed: str) -> None:
+    asked = await site.client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Go on."}],
+        stream=True,
+        extra_headers={"x-gateway-background": "true"},
+    )
+    address, seen = asked.response.headers["location"], ""
+    async for chunk in asked:
+        seen += chunk.choices[0].delta.content or ""
+        if len(seen) > 20:
+            break
+    for process in {"worker": [site.worker], "both": site.processes}[killed]:
+        await process.kill()
+    await asked.close()
+    await site.start()
+    completion_id = address.rpartition("/")[2]
+
+    async def ended() -> bool:
+        try:
+            found = await site.client.chat.completions.retrieve(completion_id)
+        except (openai.APIConnectionError, openai.InternalServerError):
+            return False
+        return bool(found.choices)
+
+    await until(ended, 60, "the completion ends")
+    final = await site.client.chat.completions.retrieve(completion_id)
+    assert final.choices[0].message.content == TEXT
+    # The attempt that a client saw stays as it was, and says at its end that another one follows.
+    old = await raw_stream(site, address, "&starting_after=-1")
+    assert old[-1].startswith("{")
+    assert "attempt_restarted" in old[-1]
+    newest = await raw_stream(site, address, "")
+    assert newest[-1] == "[DONE]"
+    pieces = [json.loads(data)["choices"][0]["delta"].get("content") or "" for data in newest[:-1]]
+    assert "".join(pieces) == TEXT
+
+
+async def raw_stream(site: Site, address: str, more: str) -> list[str]:
+    """Returns the data of the events of a stream."""
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as client:
+        answer = await client.get(f"{site.web.url}{address}?stream=true{more}")
+    return [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]

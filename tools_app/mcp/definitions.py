@@ -51,13 +51,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ServerDefinition:
-    """A server. `fault` is a sentence that says why it cannot be used, whatever it would answer."""
+    """A server. `fault` is a sentence that says why it cannot be used, whatever it would answer. One that is not
+    `listed` came with a request and is in no list of servers."""
 
     key: ServerKey
     endpoint: Endpoint
     approval: bool = False
     timeout_seconds: float = CALL_SECONDS
     fault: str | None = None
+    listed: bool = True
 
 
 def operator_definition(name: str) -> ServerDefinition | None:

@@ -282,7 +282,8 @@ class McpServers(Part):
                     self._spawn(self._forget(key))
 
     def _tell(self, known: Server) -> None:
-        self._spawn(self._note_state(known))
+        if known.definition.listed:
+            self._spawn(self._note_state(known))
 
     def _spawn(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         task = asyncio.ensure_future(work)

@@ -181,7 +181,7 @@ def _apply_headers(row: McpServer, changes: Mapping[str, Any], auth: str, *, mov
             raise BadRequest("headers go with auth header only.", field="headers")
         row.header_names, row.sealed_headers = [], None
     elif headers is not None:
-        checked = _checked_headers(headers)
+        checked = headers_check(headers)
         row.header_names, row.sealed_headers = sorted(checked), seal(jsontext.encode_text(checked))
     elif moved or not row.sealed_headers:
         raise BadRequest("headers must be given: secrets do not move to another origin.", field="headers")
@@ -229,16 +229,17 @@ def _checked_url(url: str, principal: Principal) -> str:
         raise BadRequest(f"url {error.reason}", field="url") from None
 
 
-def _checked_headers(headers: Any) -> dict[str, str]:
+def headers_check(headers: Any, field: str = "headers") -> dict[str, str]:
+    """Returns checked headers for requests to a server. Raises BadRequest that names `field`."""
     if not isinstance(headers, Mapping) or not 0 < len(headers) <= MAX_HEADERS:
-        raise BadRequest(f"headers must be an object of 1 to {MAX_HEADERS} headers.", field="headers")
+        raise BadRequest(f"{field} must be an object of 1 to {MAX_HEADERS} headers.", field=field)
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.match(name):
-            raise BadRequest("headers has a name that is none.", field="headers")
+            raise BadRequest(f"{field} has a name that is none.", field=field)
         if name.lower() in _OWN_HEADERS or name.lower().startswith("mcp-"):
-            raise BadRequest(f"headers has {name}, which the gateway sets itself.", field="headers")
+            raise BadRequest(f"{field} has {name}, which the gateway sets itself.", field=field)
         if not isinstance(value, str) or len(value) > MAX_HEADER_CHARACTERS or not _HEADER_VALUE.match(value):
-            raise BadRequest(f"headers has a value of {name} that cannot be sent.", field="headers")
+            raise BadRequest(f"{field} has a value of {name} that cannot be sent.", field=field)
     return dict(headers)
 
 

@@ -41,6 +41,7 @@ class McpTool:
     parameters: Mapping[str, Any]
     is_checked: bool
     idempotent: bool
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class ToolListBuilder:
             parameters=jsontext.decode(schema.text),
             is_checked=schema.is_bounded,
             idempotent=bool(hints and (hints.read_only_hint or hints.idempotent_hint)),
+            read_only=bool(hints and hints.read_only_hint),
         )
 
 

@@ -27,6 +27,9 @@ _DEFAULTS: Json = {
 }
 
 
+_SECRETS = ("authorization", "headers", "gateway_sealed")
+
+
 def response_shape(request: Json, response_id: str, created_at: int) -> Json:
     """Returns a response in progress. `store` is false: who stores the response says otherwise."""
     reasoning = request.get("reasoning") if isinstance(request.get("reasoning"), dict) else {}
@@ -35,7 +38,7 @@ def response_shape(request: Json, response_id: str, created_at: int) -> Json:
     if isinstance(text, dict):
         asked["text"] = {**_DEFAULTS["text"], **text}
     if isinstance(tools := asked.get("tools"), list):
-        asked["tools"] = [_with_strict(tool) for tool in tools]
+        asked["tools"] = [_without_secrets(_with_strict(tool)) for tool in tools]
     return {
         "id": response_id,
         "object": "response",
@@ -53,6 +56,13 @@ def response_shape(request: Json, response_id: str, created_at: int) -> Json:
         **_DEFAULTS,
         **asked,
     }
+
+
+def _without_secrets(tool: object) -> object:
+    """Returns an MCP server without the credentials that the request gave for it."""
+    if isinstance(tool, dict) and tool.get("type") == "mcp":
+        return {name: value for name, value in tool.items() if name not in _SECRETS}
+    return tool
 
 
 def _with_strict(tool: object) -> object:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.agents.conftest import ROOT, Upstream
 from tests.api.served import Served, gateway_served
+from tests.tools.scripted_mcp import ScriptedMcp, text, tool
 
 CONFIG = """
 models:
@@ -134,3 +135,19 @@ def anthropic_client(gateway: Served) -> Iterator[Any]:
 
     with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.keys["owner"], max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+def echo(gateway: Served) -> Iterator[str]:
+    """The label of a server that the tenant has registered; its tool echoes."""
+    server = ScriptedMcp().start()
+    server.tools = [tool("echo")]
+    server.results = {"echo": lambda params: text(f"echoed {params['arguments'].get('x')}")}
+    with gateway.client() as http:
+        answer = http.post("/v1/mcp-servers", json={"name": "parrot", "url": server.url})
+        assert answer.status_code == 201, answer.text
+        # The library loads at the first use; a busy machine takes its time.
+        assert http.post("/v1/mcp-servers/parrot/test").status_code == 200
+        yield "parrot"
+        http.delete("/v1/mcp-servers/parrot")
+    server.stop()

@@ -20,7 +20,7 @@ SECONDS = 120
 OLDEST_NODE = 20
 
 
-def run(script: str, package: str, gateway: Served) -> dict[str, Any]:
+def run(script: str, package: str, gateway: Served, *more: str) -> dict[str, Any]:
     """Returns the output of the script; skips the test if it cannot run."""
     node = shutil.which("node")
     if node is None:
@@ -33,7 +33,7 @@ def run(script: str, package: str, gateway: Served) -> dict[str, Any]:
         if os.environ.get("GATEWAY_REQUIRE_SERVICES") == "1":
             pytest.fail(missing)
         pytest.skip(missing)
-    command = [node, str(SCRIPTS / script), gateway.url, gateway.keys["owner"]]
+    command = [node, str(SCRIPTS / script), gateway.url, gateway.keys["owner"], *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)
@@ -41,9 +41,9 @@ def run(script: str, package: str, gateway: Served) -> dict[str, Any]:
 
 
 async def test_openais_javascript_client_runs_over_a_provider_of_chat(
-    gateway: Served, plain: Upstream, everything: Upstream
+    gateway: Served, plain: Upstream, everything: Upstream, echo: str
 ) -> None:
-    seen = run("openai_client.cjs", "openai", gateway)
+    seen = run("openai_client.cjs", "openai", gateway, echo)
     numbers = seen.pop("numbers")
     assert numbers == list(range(len(numbers)))
     resumed = seen.pop("resumed")
@@ -59,6 +59,11 @@ async def test_openais_javascript_client_runs_over_a_provider_of_chat(
         "items": 1,
         "background": "Then I answer.",
         "cancelled": "cancelled",
+        "queued": ["resp_", 0],
+        "backgroundChat": "Hello, world.",
+        "backgroundStream": "Hello, world.",
+        "hosted": [["mcp_list_tools", "mcp_call", "message"], "Tools said: echoed 0"],
+        "compacted": ["compaction", "message"],
         "aborted": True,
         "error": [502, "PROVIDER_ERROR"],
     }
@@ -73,6 +78,9 @@ def test_anthropics_javascript_client_runs_over_a_provider_of_chat(gateway: Serv
         "calls": [0, 1],
         "answered": "Tools said: r0 | r1",
         "image": "text,image_url",
+        "queued": ["resp_", 0],
+        "background": "Hello, world.",
+        "backgroundStream": "Hello, world.",
         "broken": "raised",
         "error": 502,
         "runner": ["Tools said: r | r"] * 2,

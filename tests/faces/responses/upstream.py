@@ -104,7 +104,14 @@ def cut_short(body: Body, rest: str) -> Iterator[Chunk]:
     yield {"refusal": "not."}
 
 
-upstream.SCENARIOS |= {"assistant": assistant, "coder": coder, "city": city, "declining": cut_short}
+def hosted(body: Body, rest: str) -> Iterator[Chunk]:
+    """Calls the first tool whose name ends in `echo` once, and says what it brought."""
+    name = next(tool["function"]["name"] for tool in body["tools"] if tool["function"]["name"].endswith("echo"))
+    results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    yield from text("Tools said: ", *results) if results else call(0, name, json.dumps({"x": 0}), "call_0")
+
+
+upstream.SCENARIOS |= {"hosted": hosted, "assistant": assistant, "coder": coder, "city": city, "declining": cut_short}
 
 
 def order_check(messages: list[Body]) -> None:

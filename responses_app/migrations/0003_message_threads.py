@@ -9,7 +9,7 @@ from core_app.online_migrations import OnlineMigration
 class Migration(OnlineMigration):
 
     dependencies = [
-        ('responses_app', '0001_stored_responses'),
+        ('responses_app', '0002_kinds'),
         ('tenants_app', '0006_key_prefix'),
     ]
 

@@ -1,0 +1,1 @@
+"""Chat completions and messages in the background: the same promise as a background response, in their own dialects."""
