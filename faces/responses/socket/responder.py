@@ -37,9 +37,12 @@ from inference_app.relay.large_bodies import run_for_size
 from inference_app.request_kinds import NATIVE
 from responses_app.dialect import ResponsesDialect
 from responses_app.events import LAST_TYPES
+from responses_app.hosted.plan import HostedPlan, plan_of
+from responses_app.hosted.run import Composition, prepared_check
+from responses_app.hosted.upstream import HostedAnswer
 from responses_app.items import input_items, join_items
 from responses_app.preparation import Prepared, request_prepare
-from responses_app.recording import Recording
+from responses_app.recording import Recording, Relayed
 from responses_app.services import BackgroundRequest, model_check, response_start
 from tenants_app.principal import Principal
 
@@ -114,11 +117,12 @@ class Responder:
         try:
             if wanted.is_successor:
                 await take_token(principal, "responses")
-            prepared, history = await self._prepare(wanted, principal)
+            plan = await plan_of(wanted.envelope, principal)
+            prepared, history = await self._prepare(wanted, principal, composed=plan is not None)
             state = wanted.state
             recording = Recording(principal, state, prepared) if state.store else None
             response = SocketResponse(wanted, recording, self._sender(wanted), self._track(wanted))
-            await self._answer(wanted, prepared, principal, response)
+            await self._answer(wanted, prepared, principal, response, plan)
         except Exception as cause:
             begun = response is not None and response.target is not None
             if begun or not wanted.is_successor:
@@ -154,7 +158,7 @@ class Responder:
             return None
         return successor_of(settings, wanted, target.response_id, steers)
 
-    async def _prepare(self, wanted: Wanted, principal: Principal) -> tuple[Prepared, Sequence[str]]:
+    async def _prepare(self, wanted: Wanted, principal: Principal, *, composed: bool) -> tuple[Prepared, Sequence[str]]:
         """Returns the request with its whole conversation, and that conversation where the response is not stored."""
         envelope, state = wanted.envelope, wanted.state
         known = self._unstored.items(state.previous_id)
@@ -166,14 +170,23 @@ class Responder:
             own = input_items(envelope.fields.get("input"))
             envelope = envelope.with_changes({"input": join_items([*known, own]), "previous_response_id": None})
             state = replace(state, previous_id=None)
-        prepared = await request_prepare(envelope, state, principal)
+        prepared = await request_prepare(envelope, state, principal, composed=composed)
         if state.store:
             return prepared, ()
         return prepared, [input_items(prepared.envelope.fields.get("input"))]
 
-    async def _answer(self, wanted: Wanted, prepared: Prepared, principal: Principal, response: SocketResponse) -> None:
+    async def _answer(
+        self,
+        wanted: Wanted,
+        prepared: Prepared,
+        principal: Principal,
+        response: SocketResponse,
+        plan: HostedPlan | None,
+    ) -> None:
         try:
-            if wanted.generate:
+            if wanted.generate and plan is not None:
+                await self._compose(prepared, plan, principal, response)
+            elif wanted.generate:
                 await self._relay(prepared, principal, response)
             else:
                 await _keep_input(prepared, principal, response)
@@ -193,24 +206,38 @@ class Responder:
             dialect=dialect,
             converters=dialect.converters,
         )
-        parser = EventParser()
         async with upstream_call(request) as upstream:
             prepared.envelope.forget_body()
             if upstream.wire == NATIVE["responses"]:
                 dialect.pass_through()
-            data = upstream.first or await upstream.more()
-            while data:
-                dialect.remember(data)
-                for event in parser.feed(data):
-                    await _take(event, response)
-                data = await upstream.more()
-            for event in parser.end():
-                await _take(event, response)
+            await _take_all(upstream, response, dialect.remember)
+
+    async def _compose(
+        self, prepared: Prepared, plan: HostedPlan, principal: Principal, response: SocketResponse
+    ) -> None:
+        """Answers a request that takes several calls."""
+        given = Composition(
+            envelope=prepared.envelope,
+            plan=plan,
+            principal=principal,
+            request_id=self._socket.request_id(),
+            forwarded_headers={},
+        )
+        async with HostedAnswer(given, streamed=True) as composed:
+            await _take_all(composed, response, lambda data: None)
 
     async def _run_in_background(self, wanted: Wanted, principal: Principal) -> None:
-        prepared = await request_prepare(wanted.envelope, wanted.state, principal)
+        plan = await plan_of(wanted.envelope, principal)
+        prepared = await request_prepare(wanted.envelope, wanted.state, principal, composed=plan is not None)
+        if plan is not None:
+            await prepared_check(plan, prepared.envelope)
         request = BackgroundRequest(
-            wanted.state, prepared.envelope, prepared.own_input, streamed=True, place=prepared.place
+            wanted.state,
+            prepared.envelope,
+            prepared.own_input,
+            streamed=True,
+            place=prepared.place,
+            composed=plan is not None,
         )
         row = await database.run(response_start, principal=principal, request=request)
         target, kind = Target(row.public_id, wanted.stream_id, wanted.no_steering), ""
@@ -270,6 +297,18 @@ class Responder:
             await self._socket.put(encode_event(event, wanted.stream_id))
         if target is not None:
             target.steers.clear()
+
+
+async def _take_all(upstream: Relayed, response: SocketResponse, remember: Callable[[bytes], None]) -> None:
+    parser = EventParser()
+    data = upstream.first or await upstream.more()
+    while data:
+        remember(data)
+        for event in parser.feed(data):
+            await _take(event, response)
+        data = await upstream.more()
+    for event in parser.end():
+        await _take(event, response)
 
 
 async def _take(data: bytes, response: SocketResponse) -> None:
