@@ -49,8 +49,8 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """The input of a composed response. `envelope` is the request with its whole conversation; `kept` are the items of an
-    earlier attempt, which stay, and `first_index` is the index behind all that clients have seen. `before_call` is
+    """The input of a composed response. `envelope` is the request with its whole conversation; `kept` are the items of
+    an earlier attempt, which stay, and `first_index` is the index behind all that clients have seen. `before_call` is
     awaited before a tool is called: what was said of the call must be safe by then."""
 
     envelope: Envelope
