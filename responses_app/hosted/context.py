@@ -44,7 +44,7 @@ def length_check(plan: HostedPlan, items: Sequence[Any]) -> None:
         raise ContextTooLong
 
 
-def truncated(plan: HostedPlan, items: Sequence[Any]) -> list[Any]:
+def turns_truncate(plan: HostedPlan, items: Sequence[Any]) -> list[Any]:
     """Returns the items that fit, without the oldest turns. What is said to the model as its instructions stays. Raises
     ContextTooLong if the newest turn does not fit alone."""
     kept = list(items)

@@ -43,7 +43,7 @@ _DEFAULT_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a request says about its context. `threshold` 0: at a share of the model's window."""
+    """Wishes of a request for its context. `threshold` 0: at a share of the model's window."""
 
     threshold: int | None = None
     truncation: str | None = None

@@ -24,7 +24,7 @@ from inference_app.relay import Envelope, UpstreamRequest, upstream_call
 from inference_app.relay.large_bodies import run_for_size
 from responses_app.compaction import compaction_item, compaction_request, summary_message
 from responses_app.dialect import QuietDialect
-from responses_app.hosted.context import input_tokens, length_check, newest_turn, truncated
+from responses_app.hosted.context import input_tokens, length_check, newest_turn, turns_truncate
 from responses_app.hosted.items import kind_of, model_items
 from responses_app.hosted.output import Call, Output, listing_events
 from responses_app.hosted.plan import HostedPlan, left_out, shown_fields
@@ -49,8 +49,8 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """What a composed response needs. `envelope` is the request with its whole conversation; `kept` are the items of an
-    earlier attempt, which stay, and `first_index` is the index behind all that clients have seen. `before_call` is
+    """The input of a composed response. `envelope` is the request with its whole conversation; `kept` are the items of
+    an earlier attempt, which stay, and `first_index` is the index behind all that clients have seen. `before_call` is
     awaited before a tool is called: what was said of the call must be safe by then."""
 
     envelope: Envelope
@@ -88,7 +88,7 @@ class HostedRun:
         shown = model_items([*items, *self._replay(self._given.kept), *self._replay(self._output.items)])
         async for event in self._compact(shown):
             yield event
-        shown = truncated(self._plan, shown)
+        shown = turns_truncate(self._plan, shown)
         async with aclosing(self._take_turns(shown, envelope)) as turns:
             async for event in turns:
                 yield event

@@ -87,7 +87,7 @@ class HostedServer:
 
     @property
     def fault(self) -> str | None:
-        """Why the server has no tools now, None if it has."""
+        """The reason for which the server has no tools now, None if it has."""
         known = SERVERS.server(self.definition.key)
         if known is not None and known.state == "ok":
             return None
