@@ -39,7 +39,8 @@ def properties(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             if name == "example":
                 continue
             if name == "properties":
-                yield from ((f"{place}/{one}", schema) for one, schema in item.items())
+                # False forbids a property.
+                yield from ((f"{place}/{one}", schema) for one, schema in item.items() if schema is not False)
             yield from properties(item, f"{place}/{name}")
 
 

@@ -18,7 +18,7 @@ from agents_app.directory import (
     agent_update,
     agents_visible,
 )
-from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictString
+from edge_app.rest.fields import JSONObject, StrictBoolean, StrictChoice, StrictInteger, StrictString
 from edge_app.rest.viewsets import idempotent
 from faces.mesh.agents import agent_details, agent_errors, agent_to_wire
 from faces.mesh.views.base import MeshViewSet
@@ -106,7 +106,7 @@ class AgentChangeSerializer(AgentFieldsSerializer):
 class HeartbeatSerializer(serializers.Serializer[Any]):
     """POST /agents/:id/heartbeat."""
 
-    status = serializers.ChoiceField(
+    status = StrictChoice(
         REPORTED, required=False, allow_null=True, help_text="What the agent says of itself; `online` by default."
     )
 

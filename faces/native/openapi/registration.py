@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from edge_app.openapi import Schema
 from edge_app.rest.fields import JSONObject, StrictBoolean, StrictInteger, StrictString
+from sessions_app.events import WEBHOOK_EVENTS
 from tools_app import registry
 
 
@@ -64,6 +65,15 @@ class ToolRegistrationSerializer(serializers.Serializer[Any]):
         help_text="True: after a crash in its middle a call is repeated with the same id. False:"
         " the model is told that it may have taken effect.",
     )
+
+
+class EventTypeSchema(OpenApiSerializerFieldExtension):
+    """Describes the types of events that webhooks have."""
+
+    target_class = "faces.native.serializers.EventType"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        return {"type": "string", "enum": list(WEBHOOK_EVENTS)}
 
 
 class ToolEntrySchema(OpenApiSerializerFieldExtension):
