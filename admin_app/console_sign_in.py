@@ -1,6 +1,6 @@
 """The console's pages that need no role: sign in, sign out, and the choice of the tenant.
 
-They belong here and not to the console's face, because the admin and the API's cookies depend on them.
+They belong here and not to the console, because the admin and the cookies of the API depend on them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sign-in forms of admin and console. Attempts are limited, and failed ones are recorded in the audit trail."""
+"""The sign-in forms of admin and console. Attempts are limited; failed ones are recorded in the audit trail."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.conf import settings
+
 from core_app.errors import BadRequest
 from core_app.jsontext import clean_text
 from tenants_app.principal import (
@@ -63,3 +65,15 @@ def role_reaches(role: str | None, needed: str) -> bool:
     """True when `role` is `needed` or above it."""
     names = list(ROLES)
     return role is not None and names.index(role) >= names.index(needed)
+
+
+def group_roles() -> dict[str, list[tuple[str, str]]]:
+    """Returns GATEWAY_OIDC_GROUP_ROLES: tenants and roles by group. Raises ValueError with the entry that is wrong."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for entry in settings.GATEWAY_OIDC_GROUP_ROLES:
+        group, is_pair, target = entry.rpartition("=")
+        slug, is_role, role = target.partition(":")
+        if not (group and is_pair and slug and is_role and role in ROLES):
+            raise ValueError(entry)
+        found.setdefault(group.strip(), []).append((slug, role))
+    return found

@@ -1,4 +1,4 @@
-"""The end of a sign-in with a provider: the person's session and roles, or a page that says what is missing."""
+"""The end of a sign-in with a provider: the session and roles of the person, or a page that says what is missing."""
 
 from __future__ import annotations
 

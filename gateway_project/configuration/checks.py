@@ -27,6 +27,7 @@ from core_app.ids import CELL
 from core_app.suggestion import suggestion
 from gateway_project.configuration.environment import SECRETS
 from gateway_project.observability.logs import FORMATS, LEVELS
+from tenants_app.roles import ROLES, group_roles
 
 TAG = "gateway"
 RUNNERS = ("inline", "worker")
@@ -51,7 +52,7 @@ POSITIVE = (
     "GATEWAY_BUDGET_OUTPUT_TOKENS",
     "GATEWAY_REQUEST_TIMEOUT", "GATEWAY_AGENT_STREAM_TIMEOUT", "GATEWAY_AGENT_OUTPUT_BYTES",
     "GATEWAY_AGENT_LINE_BYTES", "GATEWAY_CLIENT_TOOL_SECONDS", "GATEWAY_CLIENT_TOOL_TIMEOUT_SECONDS",
-    "GATEWAY_PROGRAM_SECONDS",
+    "GATEWAY_PROGRAM_SECONDS", "GATEWAY_SIGN_IN_SECONDS",
 )  # fmt: skip
 
 MIN_SECRET_KEY = 32
@@ -88,7 +89,8 @@ def deployment(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[
 def values(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """Checks values that the typed reader accepts but that cannot work."""
     return [
-        *_unknown_names(), *_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references()
+        *_unknown_names(), *_choices(), *_numbers(), *_secrets(), *_tls(), *_traces(), *_addresses(), *_references(),
+        *_identity_provider(),
     ]  # fmt: skip
 
 
@@ -286,6 +288,24 @@ def _addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"GATEWAY_CELL is '{settings.GATEWAY_CELL}'; it is at most 8 lowercase letters and digits.",
             id="gateway.E022",
+        )
+
+
+def _identity_provider() -> Iterator[CheckMessage]:
+    issuer = settings.GATEWAY_OIDC_ISSUER
+    if not issuer:
+        return
+    if not issuer.startswith(("http://", "https://")) or not settings.GATEWAY_OIDC_CLIENT_ID:
+        yield Error(
+            "GATEWAY_OIDC_ISSUER is an address, https://id.example.com, and needs GATEWAY_OIDC_CLIENT_ID.",
+            id="gateway.E023",
+        )
+    try:
+        group_roles()
+    except ValueError as error:
+        yield Error(
+            f"GATEWAY_OIDC_GROUP_ROLES has '{error}'; an entry is group=tenant:role, with one of {_join(list(ROLES))}.",
+            id="gateway.E024",
         )
 
 

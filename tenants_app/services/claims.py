@@ -1,4 +1,4 @@
-"""People who sign in with an identity provider: who they are, and the roles that their claims give them.
+"""People who sign in with an identity provider, and the roles that their claims give them.
 
 A person is made at the first sign-in that gives a role, and known by issuer and subject from then on. Roles from claims
 are replaced at every sign-in. Those that people gave here, and scopes from before there were roles, stay.
@@ -19,7 +19,7 @@ from core_app.database import write_transaction
 from core_app.jsontext import clean_text
 from tenants_app.models import Membership, PersonIdentity, Tenant, User
 from tenants_app.people import home_of
-from tenants_app.roles import ROLES, role_reaches
+from tenants_app.roles import ROLES, group_roles, role_reaches
 from tenants_app.services.audit import audit_record
 from tenants_app.services.membership import role_give, role_take
 
@@ -83,18 +83,6 @@ def claim_value(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def group_roles() -> dict[str, list[tuple[str, str]]]:
-    """Returns GATEWAY_OIDC_GROUP_ROLES: tenants and roles by group. Raises ValueError with the entry that is wrong."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for entry in settings.GATEWAY_OIDC_GROUP_ROLES:
-        group, is_pair, target = entry.rpartition("=")
-        slug, is_role, role = target.partition(":")
-        if not (group and is_pair and slug and is_role and role in ROLES):
-            raise ValueError(entry)
-        found.setdefault(group.strip(), []).append((slug, role))
-    return found
 
 
 def person_from_claims(identity: ClaimedIdentity) -> User | None:

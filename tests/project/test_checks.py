@@ -140,3 +140,14 @@ def test_what_a_command_creates_is_its_users_own(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
     assert {"gateway.sqlite3", "secret_key"} <= set(modes)
     assert {name for name, mode in modes.items() if mode & 0o077} == set()
+
+
+def test_a_provider_of_identities_needs_its_client_and_good_roles(settings: Any) -> None:
+    settings.GATEWAY_OIDC_ISSUER = "id.example.com"
+    settings.GATEWAY_OIDC_GROUP_ROLES = ["staff=acme:viewer", "staff=acme:king"]
+    found = {message.id: message.msg for message in run_checks(tags=[TAG])}
+    assert {"gateway.E023", "gateway.E024"} <= found.keys()
+    assert "'staff=acme:king'" in found["gateway.E024"]
+    settings.GATEWAY_OIDC_ISSUER, settings.GATEWAY_OIDC_CLIENT_ID = "https://id.example.com", "gateway"
+    settings.GATEWAY_OIDC_GROUP_ROLES = ["cn=staff,ou=x=acme:viewer"]
+    assert not {"gateway.E023", "gateway.E024"} & {message.id for message in run_checks(tags=[TAG])}
