@@ -86,12 +86,12 @@ def console_required(role: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def serve_person(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             response = _refusal(request, role) or view(request, *args, **kwargs)
             response.headers.setdefault("Cache-Control", "no-store")
             return response
 
-        return guarded
+        return serve_person
 
     return decorate
 

@@ -1,4 +1,4 @@
-"""The script and the frame of the chat to embed. The chat's requests are `faces.native.embed`.
+"""The script and the frame of the chat to embed. The chat's requests go to the native API, below /v1/embed/.
 
 The frame is shown by pages of the origins that its token names (`frame-ancestors`), and holds no credential: the page
 around it hands the token over.

@@ -60,7 +60,7 @@ class MembershipAdmin(TenantModelAdmin):
 
     @admin.display(description="from")
     def source(self, membership: Membership) -> str:
-        """Who gave the role."""
+        """The giver of the role."""
         return "identity provider" if membership.from_claims else "people here"
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import jwt
-import requests
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
@@ -49,7 +48,7 @@ class Accounts(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth sh
 
 
 class ProviderError(OAuth2Error):  # type: ignore[misc]
-    """What the provider sent cannot be used; the message is the gateway's own."""
+    """An answer of the provider that cannot be used; the message is the gateway's own."""
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -69,7 +68,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         """The provider's own description. Raises ProviderError when it is another issuer's, or cannot be had."""
         try:
             config = super().openid_config
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:  # the library's failures of HTTP are OSErrors
             raise ProviderError("discovery failed") from error
         wanted = settings.GATEWAY_OIDC_ISSUER.rstrip("/")
         if not isinstance(config, dict) or str(config.get("issuer", "")).rstrip("/") != wanted:
@@ -135,7 +134,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
                 response = session.get(address, headers=headers, allow_redirects=False)
                 response.raise_for_status()
                 value = response.json()
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:  # the library's failures of HTTP are OSErrors
             raise ProviderError("a request to the provider failed") from error
         if not isinstance(value, dict):
             raise ProviderError("the provider sent no JSON object")

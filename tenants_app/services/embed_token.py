@@ -41,7 +41,7 @@ _SESSION = re.compile(r"emb_([a-z0-9]{16})_([0-9a-f]{40})\Z")
 
 @dataclass(frozen=True, slots=True)
 class EmbedBinding:
-    """Whom and what a token is for: an end user of a tenant, and the agent or else the model."""
+    """The end user of a tenant that a token is for, and the agent or else the model."""
 
     tenant_id: int
     end_user: str

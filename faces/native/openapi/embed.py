@@ -36,7 +36,7 @@ class EmbedSessionSerializer(serializers.Serializer[Any]):
 
 
 class EmbedMessageSerializer(serializers.Serializer[Any]):
-    """What a person or the agent said."""
+    """A message of the end user or the agent."""
 
     id = text()
     role = serializers.ChoiceField(["user", "assistant"])

@@ -299,6 +299,7 @@ function ask(ref, question, options) {
   reply.append(field, button);
   reply.addEventListener("submit", (event) => { event.preventDefault(); answer(field.value); });
   item.append(reply);
+  item.scrollIntoView({ block: "end" });
 }
 
 function decide(approvalId, toolName, args, argsHash) {
@@ -318,6 +319,7 @@ function choices(item, buttons) {
     row.append(button);
   }
   item.append(row);
+  item.scrollIntoView({ block: "end" });
 }
 
 function settle(id) {
