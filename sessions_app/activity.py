@@ -38,7 +38,7 @@ logger = structlog.get_logger("gateway.activity")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look has seen. `waits` counts what waits for people, up to MOST_COUNTED; `mark` differs whenever
+    """The state that a look has seen. `waits` counts what waits for people, up to MOST_COUNTED; `mark` differs whenever
     something changed."""
 
     waits: int
