@@ -99,7 +99,7 @@ def test_what_is_left_of_a_budget_is_what_the_ledger_leaves(owner: Caller) -> No
     spent(owner)
     spent(owner, model="other:model", cost=None)
     LedgerEntry.objects.filter(model="demo:tour").update(created_at=clock.now() - timedelta(days=1))
-    tenant_id, key = owner.principal.tenant_id, ApiKey.objects.get(pk=owner.principal.key_id or 0)
+    tenant_id, key = owner.principal.tenant_id, ApiKey.objects.get(tenant_id=owner.principal.tenant_id)
     Budget.objects.create(tenant_id=tenant_id, period="day", tokens=200)
     Budget.objects.create(tenant_id=tenant_id, period="day", tokens=50, model="other:model", api_key=key)
     whole, narrow = budget_states(tenant_id)
@@ -151,8 +151,8 @@ def test_the_keys_of_other_tenants_and_secrets_are_not_on_the_page(
 ) -> None:
     api_key_issue(tenant=tenant, name="wide", scopes=[ADMIN, PLATFORM])
     text = browser_of(tenant, "admin").get("/console/keys").content.decode()
-    assert ApiKey.objects.get(pk=owner.principal.key_id or 0).prefix in text
-    assert ApiKey.objects.get(pk=stranger.principal.key_id or 0).prefix not in text
+    assert ApiKey.objects.get(tenant_id=owner.principal.tenant_id, name="test key").prefix in text
+    assert ApiKey.objects.get(tenant_id=stranger.principal.tenant_id).prefix not in text
     assert owner.secret not in text
     assert "may do more than you" in text
 
