@@ -29,19 +29,25 @@ def operations() -> list[Operation]:
     ]
 
 
-def properties(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every property of every schema in `value`, with its place."""
+def properties(value: Any, place: str = "", told: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """Yields every property of every schema in `value`, with its place. `told`: properties of the same object, whose
+    sentence need not be repeated by a rule between them."""
     if isinstance(value, list):
         for number, item in enumerate(value):
-            yield from properties(item, f"{place}/{number}")
+            yield from properties(item, f"{place}/{number}", told)
     elif isinstance(value, dict):
+        own = value.get("properties", {})
+        inside = told | {name for name, schema in own.items() if isinstance(schema, dict) and "description" in schema}
         for name, item in value.items():
             if name == "example":
                 continue
             if name == "properties":
                 # False forbids a property.
-                yield from ((f"{place}/{one}", schema) for one, schema in item.items() if schema is not False)
-            yield from properties(item, f"{place}/{name}")
+                found = [(one, schema) for one, schema in item.items() if schema is not False and one not in told]
+                yield from ((f"{place}/{one}", schema) for one, schema in found)
+            yield from properties(
+                item, f"{place}/{name}", inside if name in ("anyOf", "oneOf", "allOf") else frozenset()
+            )
 
 
 def undescribed(value: Any) -> list[str]:
