@@ -176,7 +176,10 @@ def _paths(prefix: str, suffix: str) -> Mapping[str, Schema]:
         f"{prefix}/ws-info": {"get": _read(f"meshWsInfo{suffix}", "Get the addresses of live events", schemas.WS_INFO)},
         f"{prefix}/health": {"get": _read(f"meshHealth{suffix}", "Get the gateway's health", schemas.HEALTH)},
         f"{prefix}/spaces/{{space_id}}/artifacts/{{name}}": {
-            "get": _artifact(f"meshGetArtifact{suffix}", "Get an artifact's bytes", {"200": _BYTES}),
+            "get": {
+                **_artifact(f"meshGetArtifact{suffix}", "Get an artifact's bytes", {"200": _BYTES}),
+                "x-scope": "tasks:read",
+            },
             "put": _artifact(
                 f"meshPutArtifact{suffix}",
                 "Store an artifact",
