@@ -28,11 +28,20 @@ DATABASE_URLS = (
 )
 REDIS_URL = "redis://127.0.0.1:6379/0"
 ANSWER_SECONDS = 3
-PROCESSES = ("tests/stack", "tests/browser", "tests/deploy", "tests/client")
+PROCESSES = (
+    "tests/stack",
+    "tests/browser",
+    "tests/deploy",
+    "tests/client",
+    "tests/oidc",
+    "tests/project/test_faces_removed.py",
+    "tests/api/test_reference.py",
+)
 """Tests that kill real processes and wait for them: they run after the others, which use both cores."""
 
 NO_DATABASE = (
     "tests/agents",
+    "tests/api/test_reference.py",
     "tests/browser",
     "tests/client/cli",
     "tests/client/test_backoff.py",
@@ -53,9 +62,11 @@ NO_DATABASE = (
     "tests/edge/sockets",
     "tests/edge/test_adding_a_face.py",
     "tests/inference",
+    "tests/oidc",
     "tests/project/test_benchmarks_start.py",
     "tests/project/test_dependencies.py",
     "tests/project/test_faces_removed.py",
+    "tests/project/test_gateway_yaml_documented.py",
     "tests/project/test_house.py",
     "tests/project/test_language.py",
     "tests/project/test_layers.py",
@@ -63,6 +74,8 @@ NO_DATABASE = (
     "tests/project/test_loop_watch.py",
     "tests/project/test_tally.py",
     "tests/faces/responses",
+    "tests/stack/test_pages_played.py",
+    "tests/stack/test_ten_requests.py",
 )
 """Tests for which the deployment makes no difference; they run once."""
 
