@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from core_app.lifecycle import process_wide
 from events_app.batches import StoredEvent
 from tenants_app.principal import Principal
 
@@ -36,5 +37,5 @@ class Deliveries:
             await observers[event_type](principal, [event for event in events if event.type == event_type])
 
 
-DELIVERIES = Deliveries()
-"""The process's."""
+DELIVERIES = process_wide(Deliveries())
+"""Process-wide instance."""

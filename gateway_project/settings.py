@@ -388,6 +388,8 @@ DATABASES = {
     )
 }
 
-STORAGES = storages(GATEWAY_DATABASE_URL, GATEWAY_ARTIFACTS_DIR, GATEWAY_DATA_DIR)
+STORAGES = storages(
+    "faces.mesh.storage.DatabaseStorage" if GATEWAY_DATABASE_URL else None, GATEWAY_ARTIFACTS_DIR, GATEWAY_DATA_DIR
+)
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": channel_layer(GATEWAY_REDIS_URL)}

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 
-def storages(database_url: str, artifacts: Path | str | None, data: Path) -> dict[str, dict[str, Any]]:
-    """Returns STORAGES. Artifacts are in PostgreSQL, or in the directory `artifacts` where one is set; an embedded
-    gateway has them below its data directory."""
-    in_database = {"BACKEND": "faces.mesh.storage.DatabaseStorage"}
+def storages(database: str | None, artifacts: Path | str | None, data: Path) -> dict[str, dict[str, Any]]:
+    """Returns STORAGES. Artifacts are in the storage class `database`, or in the directory `artifacts` where one is
+    set; an embedded gateway, which has no such class, has them below its data directory."""
     in_files = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         # Files of tenants: not readable by others on this machine.
@@ -22,5 +21,5 @@ def storages(database_url: str, artifacts: Path | str | None, data: Path) -> dic
     return {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-        "artifacts": in_database if database_url and not artifacts else in_files,
+        "artifacts": {"BACKEND": database} if database and not artifacts else in_files,
     }

@@ -183,7 +183,7 @@ class ServerProcesses:
 
 
 class Member:
-    """What a server process knows of its parent: `number`, and the ends of both pipes, from `--member`."""
+    """A server process as seen by itself: its `number`, and the ends of the pipes to its parent, from `--member`."""
 
     def __init__(self, given: str) -> None:
         """Takes `number,report,leash`."""

@@ -31,6 +31,7 @@ RANDOM_ELSEWHERE = {
     "gateway_project/configuration/environment.py": "the secret key, which never leaves the machine",
     "tenants_app/services/bootstrap.py": "a person's password",
     "tenants_app/management/commands/user.py": "a person's password",
+    "faces/platform/views/users.py": "a person's password",
     "inference_app/providers/state_sync.py": "the name of this process in Redis",
     "inference_app/relay/observers.py": "the name of this process in the ledger",
     "events_app/webhooks/signing.py": "a signing secret in the form of Standard Webhooks, which is never sent",

@@ -22,7 +22,7 @@ from inference_app.catalogue.overlay import Overlay, overlay_replace
 from inference_app.errors import BudgetSpent
 from inference_app.models import Alias, Provider
 from inference_app.operator.operator_settings import OperatorSettings
-from inference_app.operator.services import provider_save, row_save
+from inference_app.operator.services import provider_save
 from inference_app.relay.admission import budget_headers
 from inference_app.spend.budgets import BUDGETS, BudgetRule, Budgets, Reservation
 from inference_app.spend.path_limits import PathLimits
@@ -268,7 +268,8 @@ async def test_a_change_of_a_row_is_in_force_in_another_process_at_its_next_look
 ) -> None:
     elsewhere = OperatorSettings()
     await elsewhere.refresh()
-    await database.run(lambda: row_save(row=Alias(name="new-name", targets="second:hello"), actor="test"))
+    # As another process saves it: the one that does has it in force at once.
+    await database.run(Alias(name="new-name", targets="second:hello").save)
     assert (await relay.chat("new-name")).status == 404
     await elsewhere.refresh()
     assert (await relay.chat("new-name")).status == 200
