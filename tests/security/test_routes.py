@@ -32,7 +32,7 @@ CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
 _OWNERS = {
     "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
-    "conversation_id", "completion_id", "message_id",
+    "conversation_id", "background_id", "completion_id", "message_id",
 }  # fmt: skip
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
@@ -152,8 +152,8 @@ def _stored_response(session: str) -> StoredResponse:
     ConversationItem.objects.create(conversation=talk, number=1, public_id="msg_kin", data='{"id":"msg_kin"}')
     for kind in ("chat", "messages"):
         StoredResponse.objects.create(
-            tenant_id=tenant_id, public_id=f"resp_kin_{kind}", kind=kind, status="completed", model="m", input="[]",
-            output='{"id":"kin"}', body='{"created":1}', background=True,
+            tenant_id=tenant_id, public_id=f"bg_kin_{kind}", kind=kind, status="completed", model="m", input="[]",
+            output='{"id":"kin"}', body='{}', background=True,
         )  # fmt: skip
     return StoredResponse.objects.create(
         tenant_id=tenant_id, public_id="resp_kin", status="completed", model="m", input="[]", body='{"id":"resp_kin"}'
@@ -179,7 +179,7 @@ async def place(api: Client) -> dict[str, str]:
     response = (await database.run(_stored_response, session)).public_id
     return {
         **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin",
-        "completion_id": "resp_kin_chat", "message_id": "resp_kin_messages",
+        "background_id": "bg_kin_chat", "completion_id": "bg_kin_chat", "message_id": "bg_kin_messages",
         "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
