@@ -1,12 +1,11 @@
 """Chat completions and messages in the background: `x-gateway-background: true`, and what becomes of them.
 
-The answer to such a request is 202 with the completion's id and its path as `Location`: its state, or its stream where
-the request asks for one. A client that leaves ends nothing.
+The answer to such a request is 202 with the completion's id and state, and with its path as `Location`, whether or not
+the request asks for a stream: that one is behind the path. A client that leaves ends nothing.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from core_app import database
@@ -28,13 +27,14 @@ from responses_app.completions.services import (
     completion_start,
 )
 from responses_app.completions.wire import (
+    BACKGROUND_PATH,
     PATHS,
     completion_deleted,
     completion_path,
     completion_state,
     completion_to_wire,
 )
-from responses_app.models import Kind, StoredResponse
+from responses_app.models import Kind
 from tenants_app.services.idempotency import Claim, Replay, idempotency_begin, idempotency_release
 
 HEADER = b"x-gateway-background"
@@ -52,52 +52,55 @@ def is_background(scope: Scope) -> bool:
 
 
 async def completion_create(kind: Kind, exchange: Exchange, body: bytes, envelope: Envelope) -> None:
-    """Starts the completion, and sends its state or its stream."""
-    # Before anything starts: a client that is refused its stream would ask for another completion.
-    with FOLLOWERS.track(exchange.principal) if envelope.streamed else nullcontext():
-        row, state = await _start(kind, exchange, body, envelope)
-        exchange.headers.append((b"location", completion_path(row).encode()))
-        exchange.release_body()
-        if envelope.streamed:
-            await send_completion(exchange, row, None, status=202)
-        else:
-            await exchange.send_json(202, state)
+    """Starts the completion, and sends its state."""
+    state = await _start(kind, exchange, body, envelope)
+    exchange.headers.append((b"location", completion_path(state["id"]).encode()))
+    exchange.release_body()
+    await exchange.send_json(202, state)
 
 
-def completion_endpoints(kind: Kind) -> dict[str, dict[str, Endpoint[Dialect]]]:
-    """Returns the methods of one completion's path, and of what is behind it."""
+def completion_endpoints(kind: Kind | None) -> dict[str, dict[str, Endpoint[Dialect]]]:
+    """Returns the methods of one completion's path, and of what is behind it: those of a dialect's own path, which has
+    completions of its `kind` alone, or for None those of the path of both."""
+    root, numbers = (BACKGROUND_PATH, ("after",)) if kind is None else (PATHS[kind], ("after", "starting_after"))
+
+    def id_in_path(exchange: Exchange) -> str:
+        path: str = exchange.scope["path"]
+        return path.removeprefix(f"{root}/").partition("/")[0]
 
     async def read(exchange: Exchange) -> None:
         query = query_of(exchange.scope)
-        row = await database.run(completion_get, exchange.principal, kind, _completion_id(kind, exchange))
+        row = await database.run(completion_get, exchange.principal, kind, id_in_path(exchange))
         if boolean(query, "stream"):
             with FOLLOWERS.track(exchange.principal):
-                await send_completion(exchange, row, requested_number(exchange.scope, query))
+                await send_completion(exchange, row, requested_number(exchange.scope, query, numbers))
             return
         shown = completion_to_wire(row)
         await exchange.send_json(shown.status, shown.body, [_NOT_AGAIN] if shown.status >= 400 else None)
 
     async def remove(exchange: Exchange) -> None:
-        public_id = _completion_id(kind, exchange)
-        await database.run(completion_delete, principal=exchange.principal, kind=kind, public_id=public_id)
-        await exchange.send_json(200, completion_deleted(kind, public_id))
+        public_id = id_in_path(exchange)
+        row = await database.run(completion_delete, principal=exchange.principal, kind=kind, public_id=public_id)
+        await exchange.send_json(200, completion_deleted(row))
 
     async def stop(exchange: Exchange) -> None:
-        public_id = _completion_id(kind, exchange)
+        public_id = id_in_path(exchange)
         row = await database.run(completion_cancel, principal=exchange.principal, kind=kind, public_id=public_id)
         await exchange.send_json(200, completion_state(row))
 
     return {"": {"GET": read, "DELETE": remove}, "cancel": {"POST": stop}}
 
 
-async def _start(kind: Kind, exchange: Exchange, body: bytes, envelope: Envelope) -> tuple[StoredResponse, Any]:
-    """Returns the completion with its first state; of a repeated request, those of the first."""
+async def _start(kind: Kind, exchange: Exchange, body: bytes, envelope: Envelope) -> Any:
+    """Returns the completion's first state; of a repeated request, that of the first."""
     principal = exchange.principal
     found = await _claim(kind, exchange, body)
     if isinstance(found, Replay):
         exchange.headers.append((b"idempotent-replayed", b"true"))
         state = decode(found.body)
-        return await database.run(completion_get, principal, kind, state["id"]), state
+        # One that was deleted has no state.
+        await database.run(completion_get, principal, kind, state["id"])
+        return state
     headers = exchange.forwarded_headers(FORWARDED_HEADERS)
     try:
         request = CompletionRequest(kind, envelope, headers, found)
@@ -106,7 +109,7 @@ async def _start(kind: Kind, exchange: Exchange, body: bytes, envelope: Envelope
         if found is not None:
             await database.run(idempotency_release, claim=found)
         raise
-    return row, completion_state(row)
+    return completion_state(row)
 
 
 async def _claim(kind: Kind, exchange: Exchange, body: bytes) -> Claim | Replay | None:
@@ -115,8 +118,3 @@ async def _claim(kind: Kind, exchange: Exchange, body: bytes) -> Claim | Replay 
         return None
     tenant_id, route = exchange.principal.tenant_id, f"POST {PATHS[kind]}"
     return await database.run(idempotency_begin, tenant_id=tenant_id, key=key.decode("latin-1"), route=route, body=body)
-
-
-def _completion_id(kind: Kind, exchange: Exchange) -> str:
-    path: str = exchange.scope["path"]
-    return path.removeprefix(f"{PATHS[kind]}/").partition("/")[0]

@@ -1,10 +1,13 @@
 """The stream of a background completion in its own dialect, from any event on, before its end and after.
 
-Each event has its number as its `id`, so a client goes on with `starting_after` or, as browsers do by themselves, with
-`Last-Event-ID`. Without either the stream begins with the newest attempt, which is a whole stream of the dialect.
+Each event has its number as its `id`, so a client goes on with `after` or, as browsers do by themselves, with
+`Last-Event-ID`. Without either the stream begins with the newest attempt, which is a whole stream of the dialect; so it
+does for 0, the number of a client that has nothing yet.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from core_app import database
 from core_app.errors import BadRequest
@@ -42,7 +45,7 @@ class CompletionView(EventView):
         if mark == "last" and not self._named:
             data = b"[DONE]"
         name = b"event: %b\n" % _type_of(data) if self._named else b""
-        return b"id: %d\n%bdata: %b\n\n" % (event.offset - 1, name, data)
+        return b"id: %d\n%bdata: %b\n\n" % (event.offset, name, data)
 
     def ends(self, event: StoredEvent) -> bool:
         """True for the end of an attempt or of the completion."""
@@ -57,32 +60,34 @@ class CompletionView(EventView):
         return b""
 
 
-async def send_completion(exchange: Exchange, row: StoredResponse, after: int | None, *, status: int = 200) -> None:
-    """Sends the events behind the number `after`, None for those of the newest attempt. The caller counts the
+async def send_completion(exchange: Exchange, row: StoredResponse, after: int) -> None:
+    """Sends the events behind the number `after`: 0 for those of the newest attempt, -1 for all. The caller counts the
     stream (`FOLLOWERS.track`)."""
     opened = await database.run(_open, row, after)
-    await send_stream(exchange, opened, INFERENCE, status=status)
+    await send_stream(exchange, opened, INFERENCE)
 
 
-def requested_number(scope: Scope, query: Query) -> int | None:
-    """Returns the number of the last event that the client has: `Last-Event-ID`, else `starting_after`; None without
-    either. Raises BadRequest."""
+def requested_number(scope: Scope, query: Query, names: Sequence[str]) -> int:
+    """Returns the number of the last event that the client has: `Last-Event-ID`, else the first of the parameters
+    `names` that is there; 0 without any. Raises BadRequest."""
     last = (header(scope, b"last-event-id") or b"").decode("latin-1").strip()
     if last:
         return whole_number(last, "Last-Event-ID")
-    after = query.get("starting_after")
-    return None if after is None else -1 if after == "-1" else whole_number(after, "starting_after")
+    for name in names:
+        if (after := query.get(name)) is not None:
+            return -1 if after == "-1" else whole_number(after, name)
+    return 0
 
 
-def _open(row: StoredResponse, after: int | None) -> OpenStream:
+def _open(row: StoredResponse, after: int) -> OpenStream:
     assert row.stream_id is not None
     try:
         here = position(row.stream_id)
     except Stream.DoesNotExist:
         raise ResponseNotFound(f"There is no completion '{row.public_id}'.", field="id") from None
-    start = row.abandoned if after is None else after + 1
+    start = after or row.abandoned if after >= 0 else 0
     if start > here.head:
-        raise BadRequest(f"The newest event has the number {here.head - 1}.", field="starting_after")
+        raise BadRequest(f"The newest event has the number {here.head}.", field="after")
     return OpenStream(row.stream_id, start, here, CompletionView(row.kind), over=row.finished and start == here.head)
 
 

@@ -33,6 +33,8 @@ FACE = Face(
             path=COMPLETION_PATH,
             application=inference_application,
             templates=(
+                "/v1/background/{background_id}",
+                "/v1/background/{background_id}/cancel",
                 "/v1/chat/completions/{completion_id}",
                 "/v1/chat/completions/{completion_id}/cancel",
                 "/v1/messages/{message_id}",

@@ -20,8 +20,8 @@ OPERATORS = "/model-gateway/"
 
 Exchange = HttpExchange[Dialect]
 
-_SHARED_PATHS = ("/v1/models", "/v1/files", "/v1/skills", "/v1/complete")
-"""Paths that both vendors have; Anthropic's clients send their version header."""
+_SHARED_PATHS = ("/v1/models", "/v1/background/", "/v1/files", "/v1/skills", "/v1/complete")
+"""Paths that clients of both vendors use; Anthropic's send their version header."""
 
 _VENDOR_PATHS = re.compile(
     r"/v1/(?:assistants|audio|batches|chat|complete|completions|containers|conversations|embeddings|evals|files"

@@ -252,6 +252,7 @@ DOCUMENT = FaceDocument(
     path_parameters={
         "model_id": "A public name, or `provider:model` with the colon percent-encoded.",
         "provider": "The provider's name.",
+        "background_id": "The `id` of the answer to the request that started it: `bg_…`.",
         "completion_id": "The completion's id, `id`.",
         "message_id": "The message's id, `id`.",
     },

@@ -20,7 +20,7 @@ from faces.inference.operators import OPERATORS_PATHS, probe_endpoint
 from faces.inference.relay import relay_endpoint
 from inference_app.relay import Dialect
 from inference_app.relay.dialect import error_headers
-from responses_app.completions.wire import PATHS
+from responses_app.completions.wire import BACKGROUND_PATH, PATHS
 from responses_app.models import Kind
 from tenants_app.principal import INFERENCE, PLATFORM
 
@@ -28,7 +28,7 @@ INFERENCE_PATH = re.compile(
     r"(?:v1/(?:chat/completions|embeddings|messages(?:/count_tokens)?|models(?:/.+)?)|model-gateway/.+)\Z"
 )
 COMPLETION_PATH = re.compile(
-    r"v1/(?:chat/completions/[^/]+|messages/(?!batches(?:/|\Z)|count_tokens\Z)[^/]+)(?:/cancel)?\Z"
+    r"v1/(?:(?:background|chat/completions)/[^/]+|messages/(?!batches(?:/|\Z)|count_tokens\Z)[^/]+)(?:/cancel)?\Z"
 )
 """Paths of completions in the background. Anthropic's batches are not served."""
 
@@ -45,7 +45,10 @@ _FIXED: Mapping[str, Mapping[str, Endpoint[Dialect]]] = {
 }
 
 
-_COMPLETIONS = {f"{PATHS[kind]}/": completion_endpoints(kind) for kind in (Kind.CHAT, Kind.MESSAGES)}
+_COMPLETIONS = {
+    f"{BACKGROUND_PATH}/": completion_endpoints(None),
+    **{f"{PATHS[kind]}/": completion_endpoints(kind) for kind in (Kind.CHAT, Kind.MESSAGES)},
+}
 
 
 def _route(path: str) -> Mapping[str, Endpoint[Dialect]]:

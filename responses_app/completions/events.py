@@ -1,7 +1,7 @@
 """The vocabulary of the stream of a background completion: the chunks of its dialect as they are sent, and marks.
 
 A mark says what else may stand in the stream: that an attempt broke off and another one begins, and how it all ended.
-The number of an event is its offset less one, so numbers have no gap, whatever happens to workers.
+The number of an event is its offset, so numbers begin at 1 and have no gap, whatever happens to workers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from inference_app.relay import Envelope, RequestKind
 from inference_app.relay.targets import TARGETS
 from responses_app.apps import ENGINE
 from responses_app.completions.events import KIND
-from responses_app.completions.wire import completion_state
+from responses_app.completions.wire import PATHS, completion_state
 from responses_app.models import Kind, StoredResponse
 from responses_app.request import MAX_END_USER, MAX_STORED_BYTES
 from responses_app.services import MAX_MODEL, background_stop, responses_remove, run_begin
@@ -55,24 +54,28 @@ def completion_start(*, principal: Principal, request: CompletionRequest) -> Sto
     return row
 
 
-def completion_get(principal: Principal, kind: str, public_id: str) -> StoredResponse:
-    """Returns the tenant's completion of that id and kind. Raises ResponseNotFound."""
-    rows = StoredResponse.objects.filter(tenant_id=principal.tenant_id, kind=kind, public_id=public_id[:65])
+def completion_get(principal: Principal, kind: str | None, public_id: str) -> StoredResponse:
+    """Returns the tenant's completion of that id and kind, of either kind for None. Raises ResponseNotFound."""
+    kinds = PATHS if kind is None else (kind,)
+    rows = StoredResponse.objects.filter(tenant_id=principal.tenant_id, kind__in=kinds, public_id=public_id[:65])
     if (found := rows.first()) is None:
         raise ResponseNotFound(f"There is no completion '{public_id[:100]}'.", field="id")
     return found
 
 
-def completion_cancel(*, principal: Principal, kind: str, public_id: str) -> StoredResponse:
+def completion_cancel(*, principal: Principal, kind: str | None, public_id: str) -> StoredResponse:
     """Cancels a completion, whatever its run is doing; one that has ended stays as it is."""
     row = completion_get(principal, kind, public_id)
     background_stop(principal, row)
     return row
 
 
-def completion_delete(*, principal: Principal, kind: str, public_id: str) -> None:
-    """Removes a completion and everything that was kept for it; one that still runs is cancelled first."""
-    responses_remove([completion_get(principal, kind, public_id)], actor=principal.actor)
+def completion_delete(*, principal: Principal, kind: str | None, public_id: str) -> StoredResponse:
+    """Removes a completion and everything that was kept for it, and returns what it was; one that still runs is
+    cancelled first."""
+    row = completion_get(principal, kind, public_id)
+    responses_remove([row], actor=principal.actor)
+    return row
 
 
 def _check(principal: Principal, request: CompletionRequest) -> None:
@@ -97,11 +100,11 @@ def _create(principal: Principal, request: CompletionRequest) -> StoredResponse:
     envelope = request.envelope
     model = envelope.model[:MAX_MODEL]
     session = session_create(principal=principal, request=SessionRequest(model=model, engine=ENGINE))
-    about = {"created": int(time.time()), "headers": dict(request.headers)}
+    about = {"headers": dict(request.headers)}
     return StoredResponse.objects.create(
         tenant_id=principal.tenant_id,
         api_key_id=principal.key_id,
-        public_id=new_id("resp"),
+        public_id=new_id("bg"),
         kind=request.kind,
         model=model,
         background=True,

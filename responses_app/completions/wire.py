@@ -1,6 +1,6 @@
-"""A background completion as the clients of its dialect see it: its state while it runs, then its answer or its error.
+"""A background completion as its clients see it: its state while it runs, then its answer or its error.
 
-A state has the shape of an answer without content, so an official client reads it, and `status` beside it.
+A state is `{"id": …, "status": …}` in both dialects; an answer and an error are those of the dialect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from responses_app.models import Kind, ResponseStatus, StoredResponse
 Json = dict[str, Any]
 
 PATHS = {Kind.CHAT.value: "/v1/chat/completions", Kind.MESSAGES.value: "/v1/messages"}
-"""The paths of the kinds: that of a completion is behind it."""
+"""The paths that start completions, by kind. A completion is behind it, too, where official clients look for it."""
+
+BACKGROUND_PATH = "/v1/background"
+"""The path of completions of both kinds: that of one is behind it."""
 
 _DELETED = {Kind.CHAT.value: "object", Kind.MESSAGES.value: "type"}
 _DELETED_NAMES = {Kind.CHAT.value: "chat.completion.deleted", Kind.MESSAGES.value: "message_deleted"}
@@ -44,19 +47,14 @@ def dialect_of(kind: str) -> Dialect:
     return ANTHROPIC if kind == Kind.MESSAGES else OPENAI
 
 
-def completion_path(row: StoredResponse) -> str:
+def completion_path(public_id: str) -> str:
     """Returns the path of a completion."""
-    return f"{PATHS[row.kind]}/{row.public_id}"
+    return f"{BACKGROUND_PATH}/{public_id}"
 
 
 def completion_state(row: StoredResponse) -> Json:
     """Returns the object that says how far the completion is."""
-    about = jsontext.decode(row.body)
-    shown: Json = {"id": row.public_id, "model": row.model, "status": row.status}
-    if row.kind == Kind.CHAT:
-        return {**shown, "object": "chat.completion", "created": about["created"], "choices": []}
-    ends: Json = {"stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 0, "output_tokens": 0}}
-    return {**shown, "type": "message", "role": "assistant", "content": [], **ends}
+    return {"id": row.public_id, "status": row.status}
 
 
 def completion_to_wire(row: StoredResponse) -> Shown:
@@ -79,6 +77,6 @@ def completion_error(row: StoredResponse) -> Json:
     return noted or {"status": failed.status, "body": dict(dialect.body(failed))}
 
 
-def completion_deleted(row_kind: str, public_id: str) -> Json:
+def completion_deleted(row: StoredResponse) -> Json:
     """Returns the answer to a deletion."""
-    return {"id": public_id, _DELETED[row_kind]: _DELETED_NAMES[row_kind], "deleted": True}
+    return {"id": row.public_id, _DELETED[row.kind]: _DELETED_NAMES[row.kind], "deleted": True}

@@ -65,7 +65,11 @@ def test_every_path_is_documented_and_no_other() -> None:
 
 
 STORED = ("/cancel", "/input_items")
-_COMPLETIONS = ("/v1/chat/completions/{completion_id}", "/v1/messages/{message_id}")
+_COMPLETIONS = (
+    "/v1/background/{background_id}",
+    "/v1/chat/completions/{completion_id}",
+    "/v1/messages/{message_id}",
+)
 TALKS = ("", "/items", "/items/{item_id}")
 
 

@@ -30,12 +30,13 @@ async function main() {
 
   const headers = { "x-gateway-background": "true" };
   const queued = await client.messages.create(ask("plain:hello", [user("Hi")]), { headers });
-  seen.queued = [queued.id.slice(0, 5), queued.content.length];
+  seen.queued = [queued.id.slice(0, 3), queued.status];
   let message = queued;
-  while (!message.content.length) message = await client.get(`/v1/messages/${queued.id}`);
+  while (!message.content) message = await client.get(`/v1/background/${queued.id}`);
   seen.background = message.content[0].text;
-  const background = client.messages.stream(ask("plain:hello", [user("Hi")]), { headers });
-  seen.backgroundStream = await background.finalText();
+  const background = await client.get(`/v1/background/${queued.id}`, { query: { stream: true }, stream: true });
+  seen.backgroundStream = "";
+  for await (const event of background) seen.backgroundStream += event.delta?.text ?? "";
 
   try {
     await client.messages.stream(ask("plain:drop:2", [user("Hi")])).finalMessage();

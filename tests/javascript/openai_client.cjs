@@ -57,11 +57,11 @@ async function main() {
   const headers = { "x-gateway-background": "true" };
   const hello = { model: "plain:hello", messages: [{ role: "user", content: "Hi" }] };
   const queued = await client.chat.completions.create(hello, { headers });
-  seen.queued = [queued.id.slice(0, 5), queued.choices.length];
+  seen.queued = [queued.id.slice(0, 3), queued.status];
   let chatFinal = queued;
-  while (!chatFinal.choices.length) chatFinal = await client.chat.completions.retrieve(queued.id);
+  while (!chatFinal.choices) chatFinal = await client.chat.completions.retrieve(queued.id);
   seen.backgroundChat = chatFinal.choices[0].message.content;
-  const backgroundStream = await client.chat.completions.create({ ...hello, stream: true }, { headers });
+  const backgroundStream = await client.get(`/background/${queued.id}`, { query: { stream: true }, stream: true });
   seen.backgroundStream = "";
   for await (const chunk of backgroundStream) seen.backgroundStream += chunk.choices[0]?.delta?.content ?? "";
 

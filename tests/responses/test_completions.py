@@ -18,7 +18,7 @@ from sessions_app.models import AgentSession, Run, RunState
 from tests.conftest import Caller
 from tests.faces.inference.scripted import DROP, SSE, STREAM, Reply, body, chunk, scripted, sse
 from tests.gateway_harness import WAIT, Answer, Client, EventReader, Frame, GatewayHarness, eventually
-from tests.responses.conftest import URL, USAGE, Json, posted, streamed, whole
+from tests.responses.conftest import URL, USAGE, Json, streamed, whole
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,9 +92,9 @@ async def test_a_completion_is_accepted_and_answered_without_its_client(
         address = accepted.headers["location"]
         answer = await ended(api, address)
     public_id = accepted.json["id"]
-    assert public_id.startswith("resp_")
-    assert address == f"{path}/{public_id}"
-    assert accepted.json["status"] == "queued"
+    assert public_id.startswith("bg_")
+    assert address == f"/v1/background/{public_id}"
+    assert accepted.json == {"id": public_id, "status": "queued"}
     assert answer.status == 200
     assert (answer.json["id"], text_in(answer.json)) == (public_id, "Hello")
     usage = answer.json["usage"]
@@ -108,21 +108,61 @@ async def test_a_completion_is_accepted_and_answered_without_its_client(
 @BOTH
 async def test_the_stream_is_read_again_from_every_event(api: Client, settings: Any, path: str) -> None:
     async with scripted(settings, streamed("He", "llo")):
-        async with posted(api, asked(path, stream=True), path, BACKGROUND) as reader:
-            assert (reader.status, reader.headers["location"].startswith(path)) == (202, True)
-            frames = await reader.read_to_end()
-        address = reader.headers["location"]
-    assert numbers(frames) == list(range(len(frames)))
+        # The answer is the state: the stream that the request asks for is behind the path.
+        accepted = await begun(api, path, stream=True)
+        address = accepted.headers["location"]
+        frames = await read_all(api, address)
+    assert accepted.json == {"id": address.rpartition("/")[2], "status": "queued"}
+    assert numbers(frames) == list(range(1, len(frames) + 1))
     assert said(frames) == "Hello"
+    opened = frames[0].data
+    assert opened.get("message", opened)["id"] == accepted.json["id"]
     assert frames[-1].event == ("message_stop" if path == MESSAGES else "[DONE]")
     assert raws(await read_all(api, address)) == raws(frames)
-    for number in range(len(frames)):
-        assert raws(await read_all(api, address, starting_after=number)) == raws(frames[number + 1 :])
-        assert raws(await read_all(api, address, last_id=number)) == raws(frames[number + 1 :])
-    assert raws(await read_all(api, address, starting_after=-1)) == raws(frames)
-    for beyond in (len(frames), 10**6, "x"):
-        refused = await api.get(f"{address}?stream=true&starting_after={beyond}")
+    for number in range(len(frames) + 1):
+        assert raws(await read_all(api, address, after=number)) == raws(frames[number:])
+        assert raws(await read_all(api, address, last_id=number)) == raws(frames[number:])
+    assert raws(await read_all(api, address, after=-1)) == raws(frames)
+    for beyond in (len(frames) + 1, 10**6, "x", -2):
+        refused = await api.get(f"{address}?stream=true&after={beyond}")
         assert refused.status == 400
+
+
+@BOTH
+async def test_a_completion_is_at_the_path_of_its_own_api_too(api: Client, settings: Any, path: str) -> None:
+    async with scripted(settings, streamed("He", "llo")):
+        address = (await begun(api, path)).headers["location"]
+        answer = await ended(api, address)
+    public_id = address.rpartition("/")[2]
+    own = f"{path}/{public_id}"
+    assert (await api.get(own)).json == answer.json
+    frames = await read_all(api, address)
+    for number in range(len(frames)):
+        for name in ("after", "starting_after"):
+            assert raws(await read_all(api, own, **{name: number})) == raws(frames[number:])
+    # Of both names the first counts; the other one is unknown at the path of both APIs.
+    assert raws(await read_all(api, own, after=2, starting_after=1)) == raws(frames[2:])
+    assert raws(await read_all(api, address, starting_after=1)) == raws(frames)
+    assert (await api.post(f"{own}/cancel")).json == {"id": public_id, "status": "completed"}
+    assert (await api.delete(own)).json["id"] == public_id
+    assert (await api.get(address)).status == 404
+
+
+@BOTH
+async def test_the_id_has_the_code_of_its_cell(api: Client, settings: Any, path: str) -> None:
+    settings.GATEWAY_CELL = "eu1"
+    async with scripted(settings, streamed("Hi")):
+        accepted = await begun(api, path)
+        await ended(api, accepted.headers["location"])
+    assert accepted.json["id"].startswith("bg_eu1_")
+
+
+async def test_errors_of_the_shared_path_are_in_the_dialect_of_the_client(api: Client) -> None:
+    openai = await api.get("/v1/background/bg_nobody")
+    anthropic = await api.get("/v1/background/bg_nobody", headers={"anthropic-version": "2023-06-01"})
+    assert (openai.status, anthropic.status) == (404, 404)
+    assert "type" not in openai.json
+    assert anthropic.json["type"] == "error"
 
 
 @BOTH
@@ -132,7 +172,9 @@ async def test_a_completion_that_asks_for_no_stream_has_one_all_the_same(api: Cl
         address = (await begun(api, path)).headers["location"]
         async with following(api, address) as reader:
             await reader.until(lambda: b"He" in reader.raw)
-            assert (await api.get(address)).json["status"] == "in_progress"
+            running = await api.get(address)
+            state = {"id": address.rpartition("/")[2], "status": "in_progress"}
+            assert (running.status, running.json) == (202, state)
             gate.set()
             frames = await reader.read_to_end()
     assert said(frames) == "Hello"
@@ -144,22 +186,22 @@ async def test_an_attempt_that_starts_again_ends_its_stream_with_an_error_and_th
 ) -> None:
     never = asyncio.Event()
     async with scripted(settings, streamed("Goo", "d ", gate=never), streamed("Hello", ".")):
-        async with posted(api, asked(path, stream=True), path, BACKGROUND) as reader:
+        address = (await begun(api, path)).headers["location"]
+        async with following(api, address) as reader:
             await reader.until(lambda: b"Goo" in reader.raw)
-        address = reader.headers["location"]
         await gateway.restart()
         answer = await ended(api, address)
         never.set()
     assert (answer.status, text_in(answer.json)) == (200, "Hello.")
-    old = await read_all(api, address, starting_after=-1)
+    old = await read_all(api, address, after=-1)
     assert said(old).startswith("Goo")
     assert "Hello" not in said(old)
     assert "error" in old[-1].data
-    new = await read_all(api, address, starting_after=numbers(old)[-1])
+    new = await read_all(api, address, after=numbers(old)[-1])
     assert said(new) == "Hello."
-    assert numbers([*old, *new]) == list(range(len(old) + len(new)))
-    # Who comes without a number sees the whole attempt that counts, and nothing else.
-    assert raws(await read_all(api, address)) == raws(new)
+    assert numbers([*old, *new]) == list(range(1, len(old) + len(new) + 1))
+    # Who comes without a number, or with that of nothing, sees the whole attempt that counts, and nothing else.
+    assert raws(await read_all(api, address)) == raws(await read_all(api, address, after=0)) == raws(new)
 
 
 async def test_a_stream_that_its_provider_broke_off_is_asked_for_again(
@@ -196,7 +238,7 @@ async def test_a_running_completion_is_cancelled(api: Client, settings: Any, pat
             stopped = await api.post(f"{address}/cancel")
             frames = await reader.read_to_end()
         gate.set()
-    assert (stopped.status, stopped.json["status"]) == (200, "cancelled")
+    assert (stopped.status, stopped.json) == (200, {"id": address.rpartition("/")[2], "status": "cancelled"})
     assert (await api.post(f"{address}/cancel")).json == stopped.json
     answer = await api.get(address)
     assert answer.status == 409
@@ -248,6 +290,8 @@ async def test_an_idempotency_key_starts_one_completion(api: Client, settings: A
     assert again.headers["idempotent-replayed"] == "true"
     assert other.status == 422
     assert len(provider.requests) == 1
+    await api.delete(first.headers["location"])
+    assert (await api.post(path, asked(path), headers=headers)).status == 404
 
 
 @BOTH
@@ -260,8 +304,12 @@ async def test_another_tenants_completion_and_one_of_another_api_are_unknown(
     public_id = address.rpartition("/")[2]
     rival = gateway.client(stranger)
     other = MESSAGES if path == CHAT else CHAT
-    missing = await rival.get(f"{path}/resp_nobody")
-    asks = [rival.get(address), rival.delete(address), rival.post(f"{address}/cancel")]
+    missing = await rival.get("/v1/background/bg_nobody")
+    asks = [
+        ask
+        for at in (address, f"{path}/{public_id}")
+        for ask in (rival.get(at), rival.delete(at), rival.post(f"{at}/cancel"))
+    ]
     for ask in (*asks, api.get(f"{other}/{public_id}"), api.get(f"{URL}/{public_id}")):
         refused = await ask
         assert refused.status == missing.status == 404

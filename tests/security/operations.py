@@ -20,7 +20,7 @@ UNKNOWN = {
     "task_id": "task_nobodys", "space_id": "space-nobodys", "agent_id": "no-agent",
     "response_id": "resp_nobodys", "conversation_id": "conv_nobodys", "item_id": "msg_nobodys",
     "tenant": "nobodys", "key_id": "key_0", "username": "nobody", "model": "no-model", "budget_id": "bud_0",
-    "completion_id": "resp_nobodys_chat", "message_id": "resp_nobodys_message",
+    "background_id": "bg_nobodys", "completion_id": "bg_nobodys_chat", "message_id": "bg_nobodys_message",
 }  # fmt: skip
 """Ids that nobody has, by the name of the parameter."""
 

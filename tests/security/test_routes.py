@@ -32,8 +32,9 @@ CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
 _OWNERS = {
     "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
-    "conversation_id", "completion_id", "message_id",
+    "conversation_id", "background_id", "completion_id", "message_id",
 }  # fmt: skip
+_RESPONSES = ("response_id", "background_id", "completion_id", "message_id")
 OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
 VOLATILE = {"x-request-id", "request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
@@ -150,10 +151,10 @@ def _stored_response(session: str) -> StoredResponse:
     tenant_id = AgentSession.objects.get(public_id=session).tenant_id
     talk = Conversation.objects.create(tenant_id=tenant_id, public_id="conv_kin", last_number=1)
     ConversationItem.objects.create(conversation=talk, number=1, public_id="msg_kin", data='{"id":"msg_kin"}')
-    for kind in ("chat", "messages"):
+    for public_id, kind in (("bg_kin", "chat"), ("bg_kin_chat", "chat"), ("bg_kin_messages", "messages")):
         StoredResponse.objects.create(
-            tenant_id=tenant_id, public_id=f"resp_kin_{kind}", kind=kind, status="completed", model="m", input="[]",
-            output='{"id":"kin"}', body='{"created":1}', background=True,
+            tenant_id=tenant_id, public_id=public_id, kind=kind, status="completed", model="m", input="[]",
+            output='{"id":"kin"}', body='{}', background=True,
         )  # fmt: skip
     return StoredResponse.objects.create(
         tenant_id=tenant_id, public_id="resp_kin", status="completed", model="m", input="[]", body='{"id":"resp_kin"}'
@@ -179,7 +180,7 @@ async def place(api: Client) -> dict[str, str]:
     response = (await database.run(_stored_response, session)).public_id
     return {
         **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin",
-        "completion_id": "resp_kin_chat", "message_id": "resp_kin_messages",
+        "background_id": "bg_kin", "completion_id": "bg_kin_chat", "message_id": "bg_kin_messages",
         "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
@@ -243,7 +244,7 @@ def _stored(place: Mapping[str, str]) -> Any:
         WebhookDelivery.objects.filter(endpoint__public_id=place["webhook_id"]).count(),
         list(McpServer.objects.filter(name=place["server"]).values()),
         list(Task.objects.filter(public_id=place["task_id"]).values()),
-        list(StoredResponse.objects.filter(public_id__startswith=place["response_id"]).values()),
+        list(StoredResponse.objects.filter(public_id__in=[place[name] for name in _RESPONSES]).order_by("pk").values()),
         list(Conversation.objects.filter(public_id=place["conversation_id"]).values("metadata", "items__public_id")),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),

@@ -191,7 +191,7 @@ def test_models_are_listed_and_shown(client: OpenAI) -> None:
         lambda client: client.moderations.create(input="x"),
         lambda client: client.images.generate(prompt="x"),
         lambda client: client.completions.create(model="chat:hello", prompt="x"),
-        lambda client: client.chat.completions.retrieve("c1"),
+        lambda client: client.chat.completions.messages.list("c1"),
         lambda client: client.vector_stores.list(),
     ],
 )

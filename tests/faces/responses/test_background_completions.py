@@ -19,7 +19,7 @@ SAID: Any = [{"role": "user", "content": "Hi"}]
 
 
 def chat_of(client: openai.OpenAI, completion_id: str) -> Any:
-    """Polls a chat completion until it has choices."""
+    """Polls a chat completion where the client looks for it, until it has choices."""
     deadline = time.monotonic() + SECONDS
     while not (found := client.chat.completions.retrieve(completion_id)).choices:
         assert time.monotonic() < deadline, found
@@ -29,11 +29,11 @@ def chat_of(client: openai.OpenAI, completion_id: str) -> Any:
 def chunks_after(client: openai.OpenAI, completion_id: str, number: int) -> Any:
     """Returns the rest of a stream, as the client reads it."""
     return client.get(
-        f"/chat/completions/{completion_id}",
+        f"/background/{completion_id}",
         cast_to=openai.types.chat.ChatCompletionChunk,
         stream=True,
         stream_cls=openai.Stream[openai.types.chat.ChatCompletionChunk],
-        options={"params": {"stream": "true", "starting_after": number}},
+        options={"params": {"stream": "true", "after": number}},
     )
 
 
@@ -41,14 +41,14 @@ def test_openais_client_starts_polls_streams_and_deletes_a_chat_completion(
     openai_client: openai.OpenAI, plain: Upstream
 ) -> None:
     queued = openai_client.chat.completions.create(model="plain:hello", messages=SAID, extra_headers=BACKGROUND)
-    assert (queued.id[:5], queued.choices) == ("resp_", [])
+    assert (queued.id[:3], queued.model_extra) == ("bg_", {"status": "queued"})
     final = chat_of(openai_client, queued.id)
     assert (final.id, final.choices[0].message.content) == (queued.id, "Hello, world.")
     assert (final.choices[0].finish_reason, final.usage.total_tokens) == ("stop", 18)
     chunks = list(chunks_after(openai_client, queued.id, -1))
     assert {chunk.id for chunk in chunks} == {queued.id}
-    for number in range(len(chunks)):
-        assert list(chunks_after(openai_client, queued.id, number)) == chunks[number + 1 :]
+    for number in range(len(chunks) + 1):
+        assert list(chunks_after(openai_client, queued.id, number)) == chunks[number:]
     assert openai_client.chat.completions.delete(queued.id).deleted
     with pytest.raises(openai.NotFoundError):
         openai_client.chat.completions.retrieve(queued.id)
@@ -57,19 +57,16 @@ def test_openais_client_starts_polls_streams_and_deletes_a_chat_completion(
 def test_openais_client_reads_the_stream_of_a_chat_completion_in_the_background(
     openai_client: openai.OpenAI, plain: Upstream
 ) -> None:
-    stream = openai_client.chat.completions.create(
-        model="plain:hello", messages=SAID, stream=True, extra_headers=BACKGROUND
-    )
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
-    completion_id = stream.response.headers["location"].rpartition("/")[2]
-    assert text == chat_of(openai_client, completion_id).choices[0].message.content == "Hello, world."
+    queued = openai_client.chat.completions.create(model="plain:hello", messages=SAID, extra_headers=BACKGROUND)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks_after(openai_client, queued.id, 0))
+    assert text == chat_of(openai_client, queued.id).choices[0].message.content == "Hello, world."
 
 
 def test_openais_client_reads_a_cancelled_chat_completion_as_an_error(
     openai_client: openai.OpenAI, plain: Upstream
 ) -> None:
     queued = openai_client.chat.completions.create(model="plain:slow:1000:50", messages=SAID, extra_headers=BACKGROUND)
-    openai_client.post(f"/chat/completions/{queued.id}/cancel", cast_to=object)
+    openai_client.post(f"/background/{queued.id}/cancel", cast_to=object)
     # It is final: the client does not try again.
     with pytest.raises(openai.ConflictError) as cancelled:
         openai_client.with_options(max_retries=5).chat.completions.retrieve(queued.id)
@@ -84,30 +81,27 @@ def test_anthropics_client_starts_polls_and_streams_a_message(
     queued = anthropic_client.messages.create(
         model="plain:reasoning", max_tokens=50, messages=SAID, extra_headers=BACKGROUND
     )
-    assert (queued.id[:5], queued.content) == ("resp_", [])
+    assert (queued.id[:3], queued.model_extra) == ("bg_", {"status": "queued"})
     deadline = time.monotonic() + SECONDS
     while True:
-        final = anthropic_client.get(f"/v1/messages/{queued.id}", cast_to=anthropic.types.Message)
+        final = anthropic_client.get(f"/v1/background/{queued.id}", cast_to=anthropic.types.Message)
         if final.content:
             break
         assert time.monotonic() < deadline
     assert [block.type for block in final.content] == ["thinking", "text"]
     assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 7)
-    with anthropic_client.messages.stream(
-        model="plain:hello", max_tokens=50, messages=SAID, extra_headers=BACKGROUND
-    ) as stream:
-        streamed = stream.get_final_message()
-        assert stream.response.status_code == 202
-    assert streamed.id.startswith("resp_")
-    assert [getattr(block, "text", "") for block in streamed.content] == ["Hello, world."]
     again: Any = anthropic_client.get(
-        f"/v1/messages/{streamed.id}",
+        f"/v1/background/{queued.id}",
         cast_to=EVENT,
         stream=True,
         stream_cls=anthropic.Stream[anthropic.types.RawMessageStreamEvent],
         options={"params": {"stream": "true"}},
     )
-    assert [event.type for event in again][-1] == "message_stop"
+    events = list(again)
+    assert (events[0].message.id, events[-1].type) == (queued.id, "message_stop")
+    deltas = [event.delta for event in events if event.type == "content_block_delta"]
+    said = "".join(delta.text for delta in deltas if delta.type == "text_delta")
+    assert said == getattr(final.content[1], "text", None) == "Then I answer."
 
 
 def test_another_tenants_completion_is_not_found(
