@@ -114,7 +114,7 @@ class _ConversationFit:
             paired += _unsettled(open_calls)
             if calls := message.get("tool_calls"):
                 given = [call["id"] for call in calls]
-                calls = [{**call, "id": self._new_id(call["id"])} for call in calls]
+                calls = [{**call, "id": self._fit_id(call["id"])} for call in calls]
                 open_calls = list(zip(given, calls, strict=True))
                 message = {**message, "tool_calls": calls}
             paired.append(message)
@@ -148,11 +148,11 @@ class _ConversationFit:
         plain = self._names.wire_name(name)
         return plain if _NAME.match(plain) else f"_{plain}"[:64]
 
-    def _new_id(self, given: str) -> str:
+    def _fit_id(self, given: str) -> str:
         # A mark of signed ids that no signature follows would be taken for one.
         fitted = fit_call_id(given.replace("__sig", "_sig") or "call", self._form)
         self._used[fitted] += 1
-        return fitted if self._used[fitted] == 1 else self._new_id(f"{given}_{self._used[fitted]}")
+        return fitted if self._used[fitted] == 1 else self._fit_id(f"{given}_{self._used[fitted]}")
 
     def _user_content(self, content: Any, *, is_newest: bool) -> str | list[Json]:
         if not isinstance(content, list):
