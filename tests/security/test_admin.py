@@ -21,7 +21,7 @@ from faces.mesh.models import RoutingRule, Space, Task
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from responses_app.models import Conversation, MessageThread, StoredResponse, ThreadTurn
 from sessions_app.models import AgentSession
-from tenants_app.models import Device, Tenant, User
+from tenants_app.models import Device, Membership, Tenant, User
 from tenants_app.principal import TENANT_SCOPES
 from tenants_app.services.connection_token import connection_token_issue
 from tests.admin.conftest import CALLS, Waiting, act, person, root, signed_in, waiting, waiting_made
@@ -54,6 +54,7 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
         tenant=tenant, url=f"https://{SECRET}.example.com/", secret="x", events=["agent_end"], description=SECRET
     )
     WebhookDelivery.objects.create(endpoint=hook, type="test", due_at=0)
+    Membership.objects.create(tenant=tenant, user=User.objects.create_user(SECRET), role="viewer")
     Device.objects.create(tenant=tenant, device_id=SECRET, public_key="A" * 44)
     connection_token_issue(principal=owner.principal, method="token", client_id=SECRET)
     Provider.objects.create(name=SECRET, entry={})
