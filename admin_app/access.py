@@ -29,6 +29,9 @@ View = Callable[..., HttpResponseBase]
 _KEPT = "_gateway_person"
 """Attribute of the request that keeps its person: pages ask dozens of times."""
 
+_KEPT_ADMITTED = "_gateway_admitted"
+"""Attribute of the request that keeps the person who was last asked for a role, and whether there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -59,12 +62,12 @@ def person_of(request: HttpRequest) -> Person:
 
     Raises Unauthorized for nobody, and Forbidden for a person without a tenant.
     """
-    kept = getattr(request, _KEPT, None)
-    if isinstance(kept, Person):
-        return kept
     user = user_of(request)
     if user is None:
         raise Unauthorized("Nobody is signed in.")
+    kept = getattr(request, _KEPT, None)
+    if isinstance(kept, Person) and kept.user.pk == user.pk:  # a sign-in changes the user within a request
+        return kept
     tenant = tenant_in(user, request.session.get(TENANT_KEY))
     if tenant is None:
         raise Forbidden("This person has no tenant here.")
@@ -129,7 +132,7 @@ def has_access(request: HttpRequest) -> bool:
     if user.is_superuser:
         return user.is_staff
     person = _person(request)
-    return person is not None and (user.is_staff or user.memberships.filter(tenant=person.tenant).exists())
+    return person is not None and (user.is_staff or _has_role(request, person))
 
 
 def may_enter(user: User) -> bool:
@@ -151,8 +154,10 @@ def may(request: HttpRequest, *scopes: str) -> bool:
     user = user_of(request)
     if user is None or not has_access(request):
         return False
+    if user.is_superuser:
+        return True
     person = _person(request)
-    return user.is_superuser or (person is not None and any(person.principal.allows(scope) for scope in scopes))
+    return person is not None and any(person.principal.allows(scope) for scope in scopes)
 
 
 def principal_in(request: HttpRequest, tenant: Tenant) -> Principal:
@@ -177,6 +182,15 @@ def principal_in(request: HttpRequest, tenant: Tenant) -> Principal:
     if person is None or person.tenant.pk != tenant.pk:
         raise Unauthorized("This user does not belong to the tenant.")
     return person.principal
+
+
+def _has_role(request: HttpRequest, person: Person) -> bool:
+    """True when somebody gave the person a role in the tenant; asked once per request."""
+    kept = getattr(request, _KEPT_ADMITTED, None)
+    if kept is None or kept[0] is not person:
+        kept = (person, person.user.memberships.filter(tenant=person.tenant).exists())
+        setattr(request, _KEPT_ADMITTED, kept)
+    return bool(kept[1])
 
 
 def _person(request: HttpRequest) -> Person | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tenants_app.models import AuditEntry, Membership, Tenant, User
 from tenants_app.services.membership import role_give
@@ -89,6 +91,15 @@ def test_a_viewer_sees_sessions_of_the_chosen_tenant_and_decides_nothing(
     viewer.post("/console/tenant", {"tenant": other_tenant.slug})
     assert waiting.session.public_id not in viewer.get(SESSIONS).content.decode()
     assert viewer.get(waiting.page).status_code == 404
+
+
+def test_a_page_asks_for_a_persons_role_a_few_times_only(tenant: Tenant) -> None:
+    """For the tenant, the principal and the admission; not for each of the models in the navigation."""
+    chief = member(tenant, "admin", "chief")
+    with CaptureQueriesContext(connection) as queries:
+        assert chief.get("/admin/").status_code == 200
+    asked = [query["sql"] for query in queries if 'FROM "tenants_app_membership"' in query["sql"]]
+    assert 1 <= len(asked) <= 3
 
 
 def test_people_without_a_role_or_staff_stay_out(tenant: Tenant, client: Client) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django import forms
 from django.contrib.admin import ModelAdmin
+from django.contrib.sessions.backends.db import SessionStore
 from django.db.models import QuerySet
 from django.test import Client, RequestFactory
 from rest_framework.fields import Field as WireField
@@ -84,6 +85,7 @@ def state_of_classes() -> dict[str, Any]:
 def request_of(user: User) -> Any:
     request = RequestFactory().get("/admin/")
     request.user = user
+    request.session = SessionStore()
     return request
 
 

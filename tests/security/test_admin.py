@@ -21,9 +21,10 @@ from faces.mesh.models import RoutingRule, Space, Task
 from inference_app.models import Alias, Budget, Price, Provider, Route, TenantModels
 from responses_app.models import Conversation, MessageThread, StoredResponse, ThreadTurn
 from sessions_app.models import AgentSession
-from tenants_app.models import Device, Tenant, User
+from tenants_app.models import Device, Membership, Tenant, User
 from tenants_app.principal import TENANT_SCOPES
 from tenants_app.services.connection_token import connection_token_issue
+from tenants_app.services.membership import role_give, role_take
 from tests.admin.conftest import CALLS, Waiting, act, person, root, signed_in, waiting, waiting_made
 from tests.conftest import Caller
 from tools_app.models import McpServer, McpServerState, SessionTool, ToolCall
@@ -54,6 +55,7 @@ def rows(waiting: Waiting, person: Client, tenant: Tenant, owner: Caller) -> Wai
         tenant=tenant, url=f"https://{SECRET}.example.com/", secret="x", events=["agent_end"], description=SECRET
     )
     WebhookDelivery.objects.create(endpoint=hook, type="test", due_at=0)
+    Membership.objects.create(tenant=tenant, user=User.objects.create_user(SECRET), role="viewer")
     Device.objects.create(tenant=tenant, device_id=SECRET, public_key="A" * 44)
     connection_token_issue(principal=owner.principal, method="token", client_id=SECRET)
     Provider.objects.create(name=SECRET, entry={})
@@ -110,6 +112,26 @@ def test_no_row_of_another_tenant_is_seen_or_changed(
     rows: Waiting, other_tenant: Tenant, tenant: Tenant, scopes: tuple[str, ...]
 ) -> None:
     client = signed_in(username="eve", is_staff=True, tenant=other_tenant, scopes=list(scopes))
+    attack(client, rows, tenant)
+
+
+def test_a_role_in_one_tenant_reaches_no_row_of_the_tenant_that_was_chosen_before(
+    rows: Waiting, other_tenant: Tenant, tenant: Tenant
+) -> None:
+    """The person is no staff, administers another tenant, and chose this one while there was a role in it."""
+    client = signed_in(username="eve")
+    eve = User.objects.get(username="eve")
+    role_give(user=eve, tenant=other_tenant, role="admin")
+    role_give(user=eve, tenant=tenant, role="admin")
+    client.post("/console/tenant", {"tenant": tenant.slug})
+    assert client.get(rows.page).status_code == 200
+    role_take(membership=Membership.objects.get(user=eve, tenant=tenant))
+    assert client.get("/admin/").status_code == 200
+    attack(client, rows, tenant)
+
+
+def attack(client: Client, rows: Waiting, tenant: Tenant) -> None:
+    """Opens every page of the tenant's rows and posts to it, as `eve`, who is of another."""
     before = stored()
     for admin in ADMINS:
         row = admin.model._default_manager.order_by("pk").first()
