@@ -30,6 +30,14 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
+EMBEDDED = {
+    "/v1/embed/sessions",
+    *(
+        f"/v1/embed/sessions/{{session_id}}{action}"
+        for action in ("", "/abort", "/decide", "/events", "/messages", "/prompt", "/respond")
+    ),
+}
+"""The paths of embedded chats, which take a token of their own."""
 _OWNERS = {
     "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
     "conversation_id", "completion_id", "message_id",
@@ -68,7 +76,8 @@ SPELLINGS = [
     "/healthz/v1/sessions", "/readyz/metrics", "/metrics/", "//metrics", "/healthz/../metrics", "/metrics;a",
     "/model-gateway/../metrics", "/v1/models/../sessions", "/v1/models/..%2f..%2fmetrics", "\\v1\\sessions",
     "/v1/sessions\t", "/v1/sessions ", "/v1/sessions\x85", "/v1/sessions\u2028", "/ｖ1/sessions", "/v1/sessions%20",
-    "/static/..%2f..%2fmanage.py",
+    "/static/..%2f..%2fmanage.py", "/console/sign-in/../../v1/sessions", "/console/..%2fv1%2fsessions",
+    "/v1/embed/../sessions", "/v1/embed/..%2fsessions", "/v1/embed/sessions/../../sessions", "/v1/embed//sessions",
 ]  # fmt: skip
 
 
@@ -82,6 +91,9 @@ async def test_the_document_has_the_routes_of_every_face() -> None:
     open_pages = {"/v1/callbacks/{token}", "/v1/health", "/v1/ws-info"}
     # Browsers and authorization servers have no key: the state is a credential, and the document no secret.
     open_pages |= {"/v1/mcp-oauth/callback", "/v1/mcp-oauth/client.json"}
+    # A visitor of an embedded chat has no key but its token.
+    assert {path for path in OPEN if path.startswith("/v1/embed/")} == EMBEDDED
+    open_pages |= EMBEDDED
     assert {path for path in OPEN if path.startswith(("/v1/", "/api/", "/model-gateway"))} == open_pages
 
 
@@ -95,6 +107,21 @@ async def test_no_method_of_a_route_answers_without_a_key(gateway: GatewayHarnes
             assert answer.status in (401, 429), (method, headers)
 
 
+@pytest.mark.parametrize("template", sorted(EMBEDDED))
+async def test_no_path_of_an_embedded_chat_answers_without_its_token(gateway: GatewayHarness, template: str) -> None:
+    path = Operation("GET", template, None).path()
+    for method in METHODS:
+        for headers in ({}, {"X-API-Key": "agw_unknown"}, {"X-Embed-Token": "emt_unknown.age_unknown"}):
+            answer = await gateway.client(None).ask(method, path, headers=headers)
+            assert answer.status in (401, 429), (method, headers)
+
+
+@pytest.mark.parametrize("operation", [one for one in operations() if one.template in EMBEDDED], ids=str)
+async def test_an_embedded_chat_takes_no_key(gateway: GatewayHarness, owner: Caller, operation: Operation) -> None:
+    answer = await gateway.client(owner).ask(operation.method, operation.path(), {})
+    assert answer.error == (401, "unauthorized")
+
+
 async def test_no_header_stands_for_a_key(gateway: GatewayHarness) -> None:
     for headers in WITHOUT_A_KEY:
         for path in ("/v1/sessions", "/metrics", "/v1/models", "/v1/webhooks"):
@@ -105,7 +132,7 @@ async def test_no_header_stands_for_a_key(gateway: GatewayHarness) -> None:
 async def test_no_spelling_of_a_path_goes_past_the_key(gateway: GatewayHarness) -> None:
     for path in SPELLINGS:
         answer = await gateway.client(None).get(path)
-        to_sign_in = answer.headers.get("location", "").startswith("/admin/login/")
+        to_sign_in = answer.headers.get("location", "").startswith(("/admin/login/", "/console/sign-in?"))
         assert answer.status in (400, 401, 404, 405, 429) or to_sign_in, path
 
 
