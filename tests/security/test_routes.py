@@ -15,8 +15,8 @@ from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import Space, Task
 from responses_app.models import Conversation, ConversationItem, StoredResponse
 from sessions_app.models import AgentSession, Run
-from tenants_app.models import AuditEntry
-from tenants_app.principal import INCLUDED_IN, SCOPES
+from tenants_app.models import ApiKey, AuditEntry
+from tenants_app.principal import INCLUDED_IN, PLATFORM, SCOPES
 from tenants_app.services import tenant_update
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Answer, Client, GatewayHarness
@@ -40,9 +40,9 @@ EMBEDDED = {
 """The paths of embedded chats, which take a token of their own."""
 _OWNERS = {
     "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
-    "conversation_id", "completion_id", "message_id",
+    "conversation_id", "completion_id", "message_id", "key_id",
 }  # fmt: skip
-OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
+OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters) and one.scope != PLATFORM]
 VOLATILE = {"x-request-id", "request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
 WITHOUT_A_KEY: list[dict[str, str]] = [
@@ -203,6 +203,7 @@ async def place(api: Client) -> dict[str, str]:
     task = (await api.post("/tasks", {"target": agent, "payload": {"task": "hello"}})).json["task_id"]
     while (await api.get(f"/tasks/{task}")).json["status"] != "completed":
         pass
+    key = (await api.post("/v1/keys", {"name": "kin", "scopes": ["sessions"]})).json["id"]
     response = (await database.run(_stored_response, session)).public_id
     return {
         **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin",
@@ -210,6 +211,7 @@ async def place(api: Client) -> dict[str, str]:
         "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
+        "key_id": str(key),
     }  # fmt: skip
 
 
@@ -274,6 +276,7 @@ def _stored(place: Mapping[str, str]) -> Any:
         list(Conversation.objects.filter(public_id=place["conversation_id"]).values("metadata", "items__public_id")),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),
+        list(ApiKey.objects.filter(tenant__slug="acme").values("pk", "name", "secret_hash", "revoked_at")),
         AuditEntry.objects.filter(tenant__slug="acme").count(),
     ]
 

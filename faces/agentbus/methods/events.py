@@ -85,7 +85,9 @@ METHODS: Mapping[str, Method[Caller]] = {
     "events.follow": Method.on_loop(
         parser(FollowParameters), _follow, scope=SESSIONS_READ, counted=True, shape=FollowParameters
     ),
-    "events.unfollow": Method.on_loop(parser(SessionParameters), _unfollow, scope=SESSIONS_READ, shape=SessionParameters),
+    "events.unfollow": Method.on_loop(
+        parser(SessionParameters), _unfollow, scope=SESSIONS_READ, shape=SessionParameters
+    ),
     "events.broadcast": Method.on_loop(
         parser(BroadcastParameters), _broadcast, scope=ADMIN, counted=True, shape=BroadcastParameters
     ),

@@ -16,6 +16,7 @@ from faces.agentbus.methods import METHODS
 from faces.agentbus.methods.chat import MAX_MESSAGE
 from faces.agentbus.methods.events import MAX_PAYLOAD
 from tenants_app.models import Tenant
+from tenants_app.roles import ROLES, VIEWER
 from tests.conftest import Caller
 from tests.conftest import caller as caller_of
 from tests.faces.agentbus.bus_client import BusClient, signed_in
@@ -293,6 +294,20 @@ async def test_a_caller_without_the_scope_is_refused(prepared: Prepared, row: Ro
     other = await database.run(caller_of, tenant, ["inference"])
     async with signed_in(prepared.server.port, other.secret, client_id="other") as client:
         assert await client.refused(row.method, **prepared.params(row)) == 4003
+
+
+READING = {"chat.history", "chat.sessions.list", "events.follow", "events.unfollow", "sessions.get", "sessions.list"}
+ANYBODYS = {"auth.revoke", "disconnect", "heartbeat", "presence.list", "system.info", "system.status"}
+
+
+async def test_a_reader_reads_and_never_acts(prepared: Prepared, tenant: Tenant) -> None:
+    other = await database.run(caller_of, tenant, sorted(ROLES[VIEWER]))
+    async with signed_in(prepared.server.port, other.secret, client_id="other") as client:
+        for row in ROWS:
+            if row.method in READING:
+                assert (await client.request(row.method, **prepared.params(row)))["ok"], row.method
+            elif row.method not in ANYBODYS:
+                assert await client.refused(row.method, **prepared.params(row)) == 4003, row.method
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.unknown is not None], ids=named)
