@@ -87,7 +87,7 @@ class CodelabSocket(SocketConsumer[Opening | str]):
 
     @property
     def _read_only(self) -> bool:
-        """Whether the caller may only read; a new session is then not created either."""
+        """True for a caller that may only read, for whom no session is created either."""
         return bool(self.scope.get(READ_ONLY)) or not self.principal.allows(SESSIONS)
 
     @property
