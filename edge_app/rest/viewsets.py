@@ -115,8 +115,13 @@ class GatewayViewSet(ViewSet):
         super().initial(request, *args, **kwargs)
 
     def check_permissions(self, request: Request) -> None:
-        """Raises Forbidden, which names the missing scope. A method without an action is 405 whatever the scope."""
-        if self.action and (scope := self.required_scope(self.action)) is not None:
+        """Raises Forbidden, which names the missing scope. A method without an action is 405 whatever the scope, and
+        OPTIONS takes the scope of any method of its path."""
+        if self.action == "metadata":
+            scopes = [self.required_scope(action) for action in self.action_map.values()]
+            if not any(scope is None or self.principal.allows(scope) for scope in scopes):
+                self.principal.require(cast("str", scopes[0]))
+        elif self.action and (scope := self.required_scope(self.action)) is not None:
             self.principal.require(scope)
 
 

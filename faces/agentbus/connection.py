@@ -35,7 +35,7 @@ from faces.agentbus.requests import Requests
 from faces.agentbus.session_view import Shown
 from faces.agentbus.sign_in import ConnectParameters, sign_in, timestamp_literal
 from faces.agentbus.welcome import client_about, welcome
-from tenants_app.principal import ADMIN, Principal
+from tenants_app.principal import ADMIN, SESSIONS_READ, Principal
 
 HANDSHAKE_SECONDS = 10.0
 MAX_CONNECTS = 5
@@ -235,9 +235,13 @@ class AgentbusConnection(Connection):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def key_is_good(self) -> bool:
-        """Asked before each batch of events; ends the connection when the credential is no longer good."""
+        """Asked before each batch of events; ends the connection when the credential is no longer good, or may not read
+        sessions any more."""
         try:
-            return self.credential is not None and await self.credential.check_key()
+            if self.credential is None or not await self.credential.check_key():
+                return False
+            self.credential.principal.require(SESSIONS_READ)
+            return True
         except GatewayError:
             self.end(self.unauthorized)
             return False

@@ -11,7 +11,7 @@ from events_app.generations import Position
 from events_app.positions import Dropped, StreamPosition
 from sessions_app.models import AgentSession
 from sessions_app.selectors import session_get, session_position
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS_READ, Principal
 
 MAX_RESUMED = 200
 """Sessions that one `connect` may name in `last_seq`."""
@@ -47,7 +47,7 @@ def sessions_to_resume(
 ) -> tuple[Sequence[FollowFrom], Mapping[str, SessionNotFound]]:
     """Returns where a client goes on in each of its sessions, and why it does not in those that are not there: they
     were erased, or lost when the database went back in time."""
-    principal.require(SESSIONS)
+    principal.require(SESSIONS_READ)
     if len(last_seen) > MAX_RESUMED:
         raise BadRequest(f"'last_seq' names at most {MAX_RESUMED} sessions.", field="last_seq")
     found: list[FollowFrom] = []

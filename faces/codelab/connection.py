@@ -27,17 +27,19 @@ from faces.codelab.frames import (
 from faces.codelab.offers import Offers, describe
 from faces.codelab.session_view import FRAMES
 from sessions_app.events import SessionClosed
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS, SESSIONS_READ, Principal
 from tools_app.models import ToolCall
 
 
 class CodelabConnection(AuthenticatedConnection):
-    """An accepted socket, which CLIENTS knows by its name. A `read_only` one (stream token) is offered no tool calls
-    and takes no messages."""
+    """An accepted socket, which CLIENTS knows by its name."""
 
-    __slots__ = ("_offers", "_seen", "read_only")
+    __slots__ = ("_offers", "_seen")
 
     required_scope = SESSIONS
+    read_only = False
+    """Whether the socket is offered no tool calls and takes no messages."""
+
     parse = staticmethod(parse_frame)
 
     def __init__(
@@ -48,11 +50,9 @@ class CodelabConnection(AuthenticatedConnection):
         *,
         session_id: str,
         name: str,
-        read_only: bool,
         follower: Follower,
     ) -> None:
         super().__init__(principal, receive, send, follower=follower)
-        self.read_only = read_only
         self._seen: int | str = follower.position.wire
         self.requests = Actions(self, session_id)
         self._offers = Offers(follower.stream_id, name, self._offer)
@@ -101,6 +101,16 @@ class CodelabConnection(AuthenticatedConnection):
         self.outbox.put_events([jsontext.encode_text(describe(call, self._seen))])
 
 
+class CodelabReader(CodelabConnection):
+    """The socket of a caller that may only read: the holder of a stream token, or a caller with the scope
+    `sessions:read` but not `sessions`."""
+
+    __slots__ = ()
+
+    required_scope = SESSIONS_READ
+    read_only = True
+
+
 class Actions(Dispatcher[SessionCaller]):
     """The messages of one socket. They take effect in their order, because a client sends a decision and the result of
     the tool without waiting in between. A turn under way holds none of them up."""
@@ -137,7 +147,7 @@ class Actions(Dispatcher[SessionCaller]):
 
     def objection(self, request: Request) -> GatewayError | None:
         if self._connection.read_only:
-            return Forbidden("This socket was opened with a stream token, which may only read.")
+            return Forbidden("This socket may only read: sending takes the scope 'sessions', and no stream token.")
         return super().objection(request)
 
     def span(self, request: Request) -> AbstractContextManager[Any]:

@@ -22,12 +22,12 @@ from events_app.generations import Position
 from events_app.positions import Dropped, StreamPosition
 from faces.codelab.clients import CLIENTS
 from faces.codelab.close_codes import CodelabClose
-from faces.codelab.connection import CodelabConnection
+from faces.codelab.connection import CodelabConnection, CodelabReader
 from faces.codelab.errors import INVALID_SESSION
 from faces.codelab.frames import encode_dropped, encode_error
 from sessions_app.selectors import session_get, session_position
 from sessions_app.services.conversation import session_ensure
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS, SESSIONS_READ, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,14 @@ class CodelabSocket(SocketConsumer[Opening | str]):
 
     async def open(self) -> Opening | str:
         bind_path_ids(self.scope)
-        self.principal.require(SESSIONS)
+        self.principal.require(SESSIONS_READ)
         since = query_of(self.scope).get("since")
         after = stream_position(since, "since") if since is not None else None
         claim = Claim(self.principal.tenant_id, self._session_id)
-        read_only = self.scope.get(READ_ONLY, False)
-        return await database.run_action(claim, _open, self.principal, self._session_id, after, read_only)
+        return await database.run_action(claim, _open, self.principal, self._session_id, after, self._read_only)
 
     def presence(self, opening: Opening | str) -> AbstractAsyncContextManager[None]:
-        if isinstance(opening, str) or self.scope.get(READ_ONLY, False):
+        if isinstance(opening, str) or self._read_only:
             return nullcontext()
         return CLIENTS.track(opening.stream_id, self._name)
 
@@ -76,16 +75,20 @@ class CodelabSocket(SocketConsumer[Opening | str]):
             return
         first = [] if opening.dropped is None else [encode_dropped(opening.start, opening.dropped)]
         async with Follower(opening.stream_id, after=opening.start, generations=opening.here.generations) as follower:
-            connection = CodelabConnection(
+            connection = (CodelabReader if self._read_only else CodelabConnection)(
                 self.principal,
                 self.receive,
                 self.base_send,
                 session_id=self._session_id,
                 name=self._name,
-                read_only=self.scope.get(READ_ONLY, False),
                 follower=follower,
             )
             await connection.serve(first)
+
+    @property
+    def _read_only(self) -> bool:
+        """True for a caller that may only read, for whom no session is created either."""
+        return bool(self.scope.get(READ_ONLY)) or not self.principal.allows(SESSIONS)
 
     @property
     def _session_id(self) -> str:

@@ -21,7 +21,7 @@ from faces.native.stream_tokens import TOKEN_PRINCIPAL
 from sessions_app.models import AgentSession, SessionGroup
 from sessions_app.services.session import SessionRequest, session_create
 from sessions_app.services.stream_token import group_token_issue, session_token_issue
-from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.principal import SCOPES, SESSIONS_READ
 from tests.conftest import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,8 +58,8 @@ async def test_a_token_of_a_group_reads_its_stream_and_no_other(owner: Caller) -
     holder = await GROUP_TOKENS(scope)
     assert holder is not None
     assert (holder.tenant_id, holder.key_id) == (owner.principal.tenant_id, owner.principal.key_id)
-    assert holder.allows(SESSIONS)
-    assert not holder.allows(APPROVALS)
+    assert holder.allows(SESSIONS_READ)
+    assert not any(holder.allows(scope) for scope in SCOPES if scope != SESSIONS_READ)
     assert scope[READ_ONLY]
     assert "this stream" in await refusal_message(GROUP_TOKENS, request("/groups/other", issued.secret))
 

@@ -15,8 +15,8 @@ from events_app.webhooks.models import WebhookDelivery, WebhookEndpoint
 from faces.mesh.models import Space, Task
 from responses_app.models import Conversation, ConversationItem, StoredResponse
 from sessions_app.models import AgentSession, Run
-from tenants_app.models import AuditEntry
-from tenants_app.principal import INCLUDED_IN, SCOPES
+from tenants_app.models import ApiKey, AuditEntry
+from tenants_app.principal import INCLUDED_IN, PLATFORM, SCOPES
 from tenants_app.services import tenant_update
 from tests.conftest import Caller, caller
 from tests.gateway_harness import Answer, Client, GatewayHarness
@@ -30,12 +30,20 @@ pytestmark = HERE
 
 CLOSED = closed()
 OPEN = {operation.template for operation in operations() if operation.scope is None}
+EMBEDDED = {
+    "/v1/embed/sessions",
+    *(
+        f"/v1/embed/sessions/{{session_id}}{action}"
+        for action in ("", "/abort", "/decide", "/events", "/messages", "/prompt", "/respond")
+    ),
+}
+"""The paths of embedded chats, which take a token of their own."""
 _OWNERS = {
     "session_id", "group_id", "webhook_id", "task_id", "space_id", "agent_id", "server", "response_id",
-    "conversation_id", "background_id", "completion_id", "message_id",
+    "conversation_id", "background_id", "completion_id", "message_id", "key_id",
 }  # fmt: skip
 _RESPONSES = ("response_id", "background_id", "completion_id", "message_id")
-OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters)]
+OWNED = [one for one in CLOSED if _OWNERS & set(one.parameters) and one.scope != PLATFORM]
 VOLATILE = {"x-request-id", "request-id", "date", "ratelimit", "ratelimit-policy", "content-length"}
 
 WITHOUT_A_KEY: list[dict[str, str]] = [
@@ -69,7 +77,8 @@ SPELLINGS = [
     "/healthz/v1/sessions", "/readyz/metrics", "/metrics/", "//metrics", "/healthz/../metrics", "/metrics;a",
     "/model-gateway/../metrics", "/v1/models/../sessions", "/v1/models/..%2f..%2fmetrics", "\\v1\\sessions",
     "/v1/sessions\t", "/v1/sessions ", "/v1/sessions\x85", "/v1/sessions\u2028", "/ｖ1/sessions", "/v1/sessions%20",
-    "/static/..%2f..%2fmanage.py",
+    "/static/..%2f..%2fmanage.py", "/console/sign-in/../../v1/sessions", "/console/..%2fv1%2fsessions",
+    "/v1/embed/../sessions", "/v1/embed/..%2fsessions", "/v1/embed/sessions/../../sessions", "/v1/embed//sessions",
 ]  # fmt: skip
 
 
@@ -83,6 +92,9 @@ async def test_the_document_has_the_routes_of_every_face() -> None:
     open_pages = {"/v1/callbacks/{token}", "/v1/health", "/v1/ws-info"}
     # Browsers and authorization servers have no key: the state is a credential, and the document no secret.
     open_pages |= {"/v1/mcp-oauth/callback", "/v1/mcp-oauth/client.json"}
+    # A visitor of an embedded chat has no key but its token.
+    assert {path for path in OPEN if path.startswith("/v1/embed/")} == EMBEDDED
+    open_pages |= EMBEDDED
     assert {path for path in OPEN if path.startswith(("/v1/", "/api/", "/model-gateway"))} == open_pages
 
 
@@ -96,6 +108,21 @@ async def test_no_method_of_a_route_answers_without_a_key(gateway: GatewayHarnes
             assert answer.status in (401, 429), (method, headers)
 
 
+@pytest.mark.parametrize("template", sorted(EMBEDDED))
+async def test_no_path_of_an_embedded_chat_answers_without_its_token(gateway: GatewayHarness, template: str) -> None:
+    path = Operation("GET", template, None).path()
+    for method in METHODS:
+        for headers in ({}, {"X-API-Key": "agw_unknown"}, {"X-Embed-Token": "emt_unknown.age_unknown"}):
+            answer = await gateway.client(None).ask(method, path, headers=headers)
+            assert answer.status in (401, 429), (method, headers)
+
+
+@pytest.mark.parametrize("operation", [one for one in operations() if one.template in EMBEDDED], ids=str)
+async def test_an_embedded_chat_takes_no_key(gateway: GatewayHarness, owner: Caller, operation: Operation) -> None:
+    answer = await gateway.client(owner).ask(operation.method, operation.path(), {})
+    assert answer.error == (401, "unauthorized")
+
+
 async def test_no_header_stands_for_a_key(gateway: GatewayHarness) -> None:
     for headers in WITHOUT_A_KEY:
         for path in ("/v1/sessions", "/metrics", "/v1/models", "/v1/webhooks"):
@@ -106,7 +133,7 @@ async def test_no_header_stands_for_a_key(gateway: GatewayHarness) -> None:
 async def test_no_spelling_of_a_path_goes_past_the_key(gateway: GatewayHarness) -> None:
     for path in SPELLINGS:
         answer = await gateway.client(None).get(path)
-        to_sign_in = answer.headers.get("location", "").startswith("/admin/login/")
+        to_sign_in = answer.headers.get("location", "").startswith(("/admin/login/", "/console/sign-in?"))
         assert answer.status in (400, 401, 404, 405, 429) or to_sign_in, path
 
 
@@ -177,6 +204,7 @@ async def place(api: Client) -> dict[str, str]:
     task = (await api.post("/tasks", {"target": agent, "payload": {"task": "hello"}})).json["task_id"]
     while (await api.get(f"/tasks/{task}")).json["status"] != "completed":
         pass
+    key = (await api.post("/v1/keys", {"name": "kin", "scopes": ["sessions"]})).json["id"]
     response = (await database.run(_stored_response, session)).public_id
     return {
         **UNKNOWN, "response_id": response, "conversation_id": "conv_kin", "item_id": "msg_kin",
@@ -184,6 +212,7 @@ async def place(api: Client) -> dict[str, str]:
         "task_id": task, "space_id": space, "agent_id": agent,
         "session_id": session, "request_id": run["requestId"], "group_id": "family", "name": "lookup",
         "webhook_id": webhook, "delivery_id": delivery, "server": "family-server",
+        "key_id": str(key),
     }  # fmt: skip
 
 
@@ -248,6 +277,7 @@ def _stored(place: Mapping[str, str]) -> Any:
         list(Conversation.objects.filter(public_id=place["conversation_id"]).values("metadata", "items__public_id")),
         list(Space.objects.filter(public_id=place["space_id"]).values()),
         list(Agent.objects.filter(public_id=place["agent_id"]).values()),
+        list(ApiKey.objects.filter(tenant__slug="acme").values("pk", "name", "secret_hash", "revoked_at")),
         AuditEntry.objects.filter(tenant__slug="acme").count(),
     ]
 

@@ -19,7 +19,7 @@ from sessions_app.services.conversation import session_ensure
 from sessions_app.services.prompt import Prompt, prompt_accept
 from sessions_app.services.run_control import run_abort
 from sessions_app.services.session import session_close
-from tenants_app.principal import SESSIONS, Principal
+from tenants_app.principal import SESSIONS, SESSIONS_READ, Principal
 
 MAX_MESSAGE = 1024 * 1024
 MAX_HISTORY = 1000
@@ -143,11 +143,11 @@ def _delete(caller: Caller, wanted: SessionParameters) -> Mapping[str, Any]:
 METHODS: Mapping[str, Method[Caller]] = {
     "chat.send": Method.on_loop(parser(SendParameters), _send, scope=SESSIONS, counted=True, shape=SendParameters),
     "chat.history": Method.on_database(
-        parser(HistoryParameters), _history, scope=SESSIONS, counted=True, shape=HistoryParameters
+        parser(HistoryParameters), _history, scope=SESSIONS_READ, counted=True, shape=HistoryParameters
     ),
     "chat.abort": Method.on_database(parser(AbortParameters), _abort, scope=SESSIONS, shape=AbortParameters),
     "chat.sessions.list": Method.on_database(
-        parser(ListParameters), _list, scope=SESSIONS, counted=True, shape=ListParameters
+        parser(ListParameters), _list, scope=SESSIONS_READ, counted=True, shape=ListParameters
     ),
     "chat.sessions.create": Method.on_database(
         parser(CreateParameters), _create, scope=SESSIONS, counted=True, shape=CreateParameters

@@ -9,7 +9,7 @@ from edge_app.rpc import Method
 from faces.agentbus.caller import Caller
 from faces.agentbus.parameters import Parameters, parser
 from sessions_app.services.decisions import approval_decide, question_answer
-from tenants_app.principal import APPROVALS, SESSIONS
+from tenants_app.principal import APPROVALS, QUESTIONS
 
 
 class ApproveParameters(Parameters):
@@ -75,5 +75,5 @@ def _respond(caller: Caller, wanted: RespondParameters) -> Mapping[str, Any]:
 METHODS: Mapping[str, Method[Caller]] = {
     "chat.approve": Method.on_database(parser(ApproveParameters), _approve, scope=APPROVALS, shape=ApproveParameters),
     "chat.reject": Method.on_database(parser(RejectParameters), _reject, scope=APPROVALS, shape=RejectParameters),
-    "chat.respond": Method.on_database(parser(RespondParameters), _respond, scope=SESSIONS, shape=RespondParameters),
+    "chat.respond": Method.on_database(parser(RespondParameters), _respond, scope=QUESTIONS, shape=RespondParameters),
 }

@@ -16,7 +16,7 @@ from faces.agentbus.clients import CLIENTS
 from faces.agentbus.parameters import NoParameters, Parameters, SessionParameters, parser
 from faces.agentbus.positions import FollowFrom, follow_from
 from sessions_app.selectors import session_get
-from tenants_app.principal import ADMIN, SESSIONS, Principal
+from tenants_app.principal import ADMIN, SESSIONS_READ, Principal
 
 MAX_PAYLOAD = 64 * 1024
 OWN_EVENTS = ("connect.", "chat.", "session.", "presence.")
@@ -83,9 +83,11 @@ async def _presence(caller: Caller, wanted: NoParameters) -> Mapping[str, Any]:
 
 METHODS: Mapping[str, Method[Caller]] = {
     "events.follow": Method.on_loop(
-        parser(FollowParameters), _follow, scope=SESSIONS, counted=True, shape=FollowParameters
+        parser(FollowParameters), _follow, scope=SESSIONS_READ, counted=True, shape=FollowParameters
     ),
-    "events.unfollow": Method.on_loop(parser(SessionParameters), _unfollow, scope=SESSIONS, shape=SessionParameters),
+    "events.unfollow": Method.on_loop(
+        parser(SessionParameters), _unfollow, scope=SESSIONS_READ, shape=SessionParameters
+    ),
     "events.broadcast": Method.on_loop(
         parser(BroadcastParameters), _broadcast, scope=ADMIN, counted=True, shape=BroadcastParameters
     ),

@@ -12,7 +12,7 @@ from faces.agentbus.parameters import SessionParameters, parser
 from faces.agentbus.shapes import sessions_newest, sessions_to_wire
 from sessions_app.selectors import session_get
 from sessions_app.services.session import session_close
-from tenants_app.principal import SESSIONS
+from tenants_app.principal import SESSIONS, SESSIONS_READ
 
 
 def _list(caller: Caller, wanted: ListParameters) -> Mapping[str, Any]:
@@ -30,10 +30,10 @@ def _delete(caller: Caller, wanted: SessionParameters) -> Mapping[str, Any]:
 
 METHODS: Mapping[str, Method[Caller]] = {
     "sessions.list": Method.on_database(
-        parser(ListParameters), _list, scope=SESSIONS, counted=True, shape=ListParameters
+        parser(ListParameters), _list, scope=SESSIONS_READ, counted=True, shape=ListParameters
     ),
     "sessions.get": Method.on_database(
-        parser(SessionParameters), _get, scope=SESSIONS, counted=True, shape=SessionParameters
+        parser(SessionParameters), _get, scope=SESSIONS_READ, counted=True, shape=SessionParameters
     ),
     "sessions.delete": Method.on_database(
         parser(SessionParameters), _delete, scope=SESSIONS, counted=True, shape=SessionParameters

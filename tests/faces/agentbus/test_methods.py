@@ -16,6 +16,7 @@ from faces.agentbus.methods import METHODS
 from faces.agentbus.methods.chat import MAX_MESSAGE
 from faces.agentbus.methods.events import MAX_PAYLOAD
 from tenants_app.models import Tenant
+from tenants_app.roles import ROLES, VIEWER
 from tests.conftest import Caller
 from tests.conftest import caller as caller_of
 from tests.faces.agentbus.bus_client import BusClient, signed_in
@@ -78,7 +79,7 @@ ROWS = (
         "chat.history",
         {"session_id": "old", "limit": 1},
         {"session_id": None, "messages": {"message_id", "role", "content", "timestamp", "metadata"}, "total": None},
-        "sessions",
+        "sessions:read",
         tuple(({"limit": limit}, "limit") for limit in (0, -1, 1001)),
     ),
     Row("chat.abort", {"run_id": "$run"}, plain("run_id", "status"), "sessions", unknown={"run_id": "run_none"}),
@@ -100,13 +101,13 @@ ROWS = (
         "chat.respond",
         {"session_id": "asks", "ref": "$ref", "response": "Yes"},
         plain("ref", "status"),
-        "sessions",
+        "questions",
         unknown={"ref": "none"},
     ),
     Row(
         "chat.sessions.list",
         payload={"total_sessions": None, "active_runs": None, "sessions": SESSION},
-        scope="sessions",
+        scope="sessions:read",
         faults=LIMITS,
     ),
     Row(
@@ -117,8 +118,8 @@ ROWS = (
         (({"session_id": "a b"}, "session_id"), ({"model": "none:such"}, "model"), ({"agent": "none"}, "agent")),
     ),
     Row("chat.sessions.delete", {"session_id": "old"}, plain("session_id", "status"), "sessions", unknown=NONE),
-    Row("sessions.list", payload={"sessions": SHOWN}, scope="sessions", faults=LIMITS),
-    Row("sessions.get", {"session_id": "old"}, {"session": SHOWN}, "sessions", unknown=NONE),
+    Row("sessions.list", payload={"sessions": SHOWN}, scope="sessions:read", faults=LIMITS),
+    Row("sessions.get", {"session_id": "old"}, {"session": SHOWN}, "sessions:read", unknown=NONE),
     Row("sessions.delete", {"session_id": "old"}, plain("status"), "sessions", unknown=NONE),
     Row(
         "devices.register",
@@ -147,11 +148,11 @@ ROWS = (
         "events.follow",
         {"session_id": "old", "since": 0},
         plain("session_id", "status"),
-        "sessions",
+        "sessions:read",
         (({"since": -1}, "since"), ({"since": "x"}, "since")),
         unknown=NONE,
     ),
-    Row("events.unfollow", {"session_id": "old"}, plain("session_id", "status"), "sessions", unknown=NONE),
+    Row("events.unfollow", {"session_id": "old"}, plain("session_id", "status"), "sessions:read", unknown=NONE),
     Row(
         "events.broadcast",
         {"event": "build.done", "payload": {"ok": True}, "capability": "paint"},
@@ -293,6 +294,20 @@ async def test_a_caller_without_the_scope_is_refused(prepared: Prepared, row: Ro
     other = await database.run(caller_of, tenant, ["inference"])
     async with signed_in(prepared.server.port, other.secret, client_id="other") as client:
         assert await client.refused(row.method, **prepared.params(row)) == 4003
+
+
+READING = {"chat.history", "chat.sessions.list", "events.follow", "events.unfollow", "sessions.get", "sessions.list"}
+ANYBODYS = {"auth.revoke", "disconnect", "heartbeat", "presence.list", "system.info", "system.status"}
+
+
+async def test_a_reader_reads_and_never_acts(prepared: Prepared, tenant: Tenant) -> None:
+    other = await database.run(caller_of, tenant, sorted(ROLES[VIEWER]))
+    async with signed_in(prepared.server.port, other.secret, client_id="other") as client:
+        for row in ROWS:
+            if row.method in READING:
+                assert (await client.request(row.method, **prepared.params(row)))["ok"], row.method
+            elif row.method not in ANYBODYS:
+                assert await client.refused(row.method, **prepared.params(row)) == 4003, row.method
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.unknown is not None], ids=named)

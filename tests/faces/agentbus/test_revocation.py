@@ -14,6 +14,7 @@ from events_app.signals import SIGNALS
 from tenants_app.key_cache import KEY_CACHE
 from tenants_app.models import ApiKey, ConnectionToken, Device, Tenant, User
 from tenants_app.services import api_key_revoke
+from tenants_app.services.api_key import api_key_update
 from tenants_app.services.device import device_register
 from tests.conftest import Caller, caller
 from tests.faces.agentbus.bus_client import bus, signed_in
@@ -108,6 +109,22 @@ async def test_a_revoked_key_ends_its_connections(server: LiveServer, owner: Cal
         await database.run(lambda: api_key_revoke(key=key))
         assert await client.close_code() == 4401
         assert (await other.call("heartbeat"))["status"] == "ok"
+
+
+async def test_a_key_that_may_no_longer_read_is_shown_no_event(
+    server: LiveServer, owner: Caller, tenant: Tenant
+) -> None:
+    reading = await database.run(caller, tenant, ["sessions:read", "inference"])
+    async with signed_in(server.port, reading.secret) as reader, signed_in(server.port, owner.secret) as writer:
+        await writer.call("chat.sessions.create", session_id="s", model="demo:echo")
+        await reader.call("events.follow", session_id="s")
+        key = await database.run(ApiKey.objects.get, pk=reading.principal.key_id)
+        await database.run(
+            lambda: api_key_update(key=key, name=key.name, scopes=["inference"], rpm=None, expires_at=None)
+        )
+        assert (await reader.call("heartbeat"))["status"] == "ok"
+        await writer.call("chat.send", session_id="s", message="a secret word")
+        assert await reader.close_code() == 4401
 
 
 async def test_a_change_in_another_process_is_looked_up_here_at_once(

@@ -8,14 +8,24 @@ import pytest
 from asgiref.sync import sync_to_async
 from websockets.exceptions import InvalidStatus
 
+from core_app import database
 from tenants_app.models import Tenant
 from tenants_app.services.tenant import tenant_update
-from tests.conftest import Caller
+from tests.conftest import Caller, caller
 from tests.faces.codelab.ide import ide
 from tests.faces.native.live_server import LiveServer
 from tests.gateway_harness import Client, GatewayHarness
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+SENT: dict[str, dict[str, Any]] = {
+    "user_message": {"content": "hello"},
+    "tool_result": {"call_id": "call_0", "result": "forged"},
+    "hitl_decision": {"call_id": "call_0", "decision": "approve"},
+    "switch_agent": {"agent_type": "nobody", "content": "x"},
+    "abort": {},
+}
+"""Every message of a client, in a form that is taken."""
 
 
 async def test_a_message_is_answered_token_by_token(server: LiveServer, owner: Caller, api: Client) -> None:
@@ -99,6 +109,36 @@ async def test_a_stream_token_opens_its_own_session_alone(
     async with ide(server.port, mine, token=same_name, since=0) as client:
         await gateway.client(stranger).run(theirs, "something else")
         assert "secret" not in "".join(await client.answer())
+
+
+@pytest.mark.parametrize("scopes", [["sessions:read"], ["sessions:read", "approvals", "questions"]])
+async def test_a_key_that_may_not_write_only_reads(
+    server: LiveServer, owner: Caller, api: Client, tenant: Tenant, scopes: list[str]
+) -> None:
+    session = await api.session(model="demo:tour")
+    viewer = await database.run(caller, tenant, scopes)
+    async with ide(server.port, session, viewer.secret) as reader, ide(server.port, session, owner.secret) as writer:
+        await writer.send("user_message", content="approve")
+        call_id = (await writer.frame("tool_call"))["call_id"]
+        for kind, fields in SENT.items():
+            named = {"call_id": call_id} if "call_id" in fields else {}
+            await reader.send(kind, **{**fields, **named})
+            refused = await reader.frame("error", "ack")
+            assert refused.get("code") == "FORBIDDEN" or refused["status"] == "error", kind
+        assert "tool_call" not in [frame["type"] for frame in reader.frames]
+        # Nothing of it was done: the call still waits, for the one that may decide it.
+        await writer.send("hitl_decision", call_id=call_id, decision="approve", message_id=1)
+        assert await writer.frame("ack") == {"type": "ack", "status": "received", "message_id": 1}
+        await writer.answer()
+    runs = (await api.get(f"/v1/sessions/{session}/runs")).json["runs"]
+    assert len(runs) == 1
+
+
+async def test_a_reader_creates_no_session(server: LiveServer, tenant: Tenant, api: Client) -> None:
+    viewer = await database.run(caller, tenant, ["sessions:read"])
+    async with ide(server.port, "fresh", viewer.secret) as client:
+        assert (await client.frame())["code"] == "INVALID_SESSION"
+    assert (await api.get("/v1/sessions/fresh")).status == 404
 
 
 @pytest.mark.parametrize("session", ["has.dot", "x" * 65])
