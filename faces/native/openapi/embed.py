@@ -17,7 +17,7 @@ from faces.native.serializers import RespondSerializer
 from sessions_app.models import SessionState
 
 EMBED = "Chat to embed"
-TOKEN = "embedToken"
+CREDENTIAL = "embedToken"
 """The security scheme of the chat's own paths."""
 
 
@@ -64,7 +64,7 @@ def embed_events() -> Schema:
             {"name": "since", "in": "query", "schema": {"type": "string"}, "description": "Events after this one."},
         ],
         "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {}}}}},
-        "x-credential": TOKEN,
+        "x-credential": CREDENTIAL,
     }
 
 
@@ -81,7 +81,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "create"): Operation(
         id="embedCreateSession",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Begin a chat",
         responses={201: EmbedSessionSerializer},
         errors=(422,),
@@ -89,21 +89,21 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "retrieve"): Operation(
         id="embedGetSession",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Get a chat",
         responses={200: EmbedSessionSerializer},
     ),
     (EmbedSessionViewSet, "messages"): Operation(
         id="embedGetMessages",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Get what was said",
         responses={200: EmbedMessagesSerializer},
     ),
     (EmbedSessionViewSet, "prompt"): Operation(
         id="embedPrompt",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Send a message",
         request=EmbedPromptSerializer,
         example={"text": "Hello"},
@@ -113,7 +113,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "abort"): Operation(
         id="embedAbort",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Stop the answer",
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
@@ -121,7 +121,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "respond"): Operation(
         id="embedRespond",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Answer a question of the agent",
         request=RespondSerializer,
         example={"ref": "ask_01m8q0000000000000000000", "response": "Yes"},
@@ -131,7 +131,7 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "decide"): Operation(
         id="embedDecide",
         tag=EMBED,
-        credential=TOKEN,
+        credential=CREDENTIAL,
         summary="Approve or reject a tool call, where the token allows it",
         request=EmbedDecisionSerializer,
         example={"approvalId": "apr_01m8q0000000000000000000", "approve": True, "argsHash": "0" * 64},
