@@ -36,6 +36,9 @@ class Operation:
     description: str = ""
     """Sentences below the summary, in Markdown."""
 
+    credential: str = ""
+    """The security scheme of the only credential that the operation takes; empty for the gateway's keys."""
+
     example: Any = None
     """A request body that works as it is; None for an operation without one."""
 

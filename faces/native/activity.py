@@ -12,11 +12,12 @@ import structlog
 from django.conf import settings
 
 from core_app import jsontext
-from core_app.errors import GatewayError, MethodNotAllowed
+from core_app.errors import BadRequest, GatewayError, MethodNotAllowed
 from edge_app.consumer import ChannellessConsumer
 from edge_app.followers import FOLLOWERS
 from edge_app.http.asgi import ClientGone
 from edge_app.http.errors import face_error_body, internal_error
+from edge_app.http.query import query_of
 from edge_app.http.response import send_error
 from edge_app.sse.frames import HEARTBEAT_COMMENT, RESTART_COMMENT, data_frame, retry_field
 from edge_app.sse.writer import write_stream
@@ -36,6 +37,9 @@ class ActivityStream(ChannellessConsumer):
             self.principal.require(SESSIONS_READ)
             if self.scope["method"] != "GET":
                 raise MethodNotAllowed("The activity is read with GET.", allow="GET")
+            if unknown := query_of(self.scope).keys():
+                name = min(unknown)[:64]
+                raise BadRequest(f"There is no parameter '{name}'.", field=name)
             with FOLLOWERS.track(self.principal):
                 async with ACTIVITY.follow(self.principal.tenant_id) as follower:
                     await write_stream(self.receive, self.base_send, follower, _chunks(follower, self.principal))

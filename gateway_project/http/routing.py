@@ -89,11 +89,14 @@ def route_templates(served: Sequence[Face]) -> RouteTemplates:
 
 
 def face_templates(face: Face) -> Iterator[str]:
-    """Yields the path templates of a face's routes and Django paths; those in a folder of pages have none."""
-    pages = tuple(f"/{folder}/" for folder in face.page_folders)
+    """Yields the path templates of a face's routes and Django paths; a folder of pages and those in it have none."""
+    folders = {f"/{folder}" for folder in face.page_folders}
+    pages = tuple(f"{folder}/" for folder in folders)
     for route in face.consumers:
         yield from route.templates or templates_of([route.pattern()])
-    yield from (template for template in templates_of(face.urls) if not template.startswith(pages))
+    yield from (
+        template for template in templates_of(face.urls) if template not in folders and not template.startswith(pages)
+    )
 
 
 def socket_templates(face: Face) -> set[str]:

@@ -32,6 +32,9 @@ _HEADERS_OF = {429: ("RetryAfter",)}
 KEYED: list[Schema] = [{"apiKey": []}, {"bearer": []}]
 BY_STREAM_TOKEN = [*KEYED, {"streamToken": []}]
 
+CREDENTIALS = {"embedToken": "Needs the token of an embedded chat in `X-Embed-Token`, and takes no key."}
+"""Sentences about the credentials of operations that take no key, by security scheme."""
+
 SECURITY_SCHEMES: Schema = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer`."},
@@ -40,6 +43,12 @@ SECURITY_SCHEMES: Schema = {
         "in": "query",
         "name": "token",
         "description": "From `…/stream-token`: one session, read only, for clients that cannot send headers.",
+    },
+    "embedToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Embed-Token",
+        "description": "From `POST /v1/embed-tokens`: one end user's chats, for the chat's own frame.",
     },
 }
 

@@ -72,12 +72,18 @@ def _complete(method: str, path: str, operation: Schema, path_parameters: dict[s
     """Adds credentials, errors, headers and descriptions of path parameters, so that no face repeats them. `error` is
     the component of the face's errors, empty for the native shape.
 
-    Takes out the notes of the face: `x-open` (no key), `x-stream-token` (takes one), `x-errors` (statuses beside the
+    Takes out the notes of the face: `x-open` (no key), `x-stream-token` (takes one), `x-credential` (the
+    security scheme of what it takes in place of a key), `x-errors` (statuses beside the
     common ones) and `x-dialect` (errors in the face's own shape, which it describes itself).
     """
     keyed = not operation.pop("x-open", False)
     token = operation.pop("x-stream-token", False)
+    credential = operation.pop("x-credential", "")
     operation["security"] = [] if not keyed else components.BY_STREAM_TOKEN if token else components.KEYED
+    if credential:
+        operation["security"] = [{credential: []}]
+        described = operation.get("description", "")
+        operation["description"] = f"{described} {components.CREDENTIALS[credential]}".strip()
     own = operation.pop("x-dialect", None)
     statuses = {*components.EVERYWHERE, *operation.pop("x-errors", ())}
     statuses |= set(components.WITH_A_KEY) if keyed else set()

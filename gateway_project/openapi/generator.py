@@ -58,6 +58,8 @@ class ViewSchema(AutoSchema):
             operation["x-open"] = True
         elif (scope := self._viewset.required_scope(self._action)) is not None:
             operation["x-scope"] = scope
+        if self.operation.credential:
+            operation["x-credential"] = self.operation.credential
         operation["x-errors"] = [*self.operation.errors, *(components.IDEMPOTENT if self._idempotent else ())]
         if self._idempotent:
             operation["parameters"] = [*operation.get("parameters", ()), components.IDEMPOTENCY_KEY]

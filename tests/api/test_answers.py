@@ -21,7 +21,7 @@ from tests.tools.scripted_mcp import ScriptedMcp, tool
 from tools_app.executors.mcp import SERVERS
 
 STREAMED = {"followGroup", "followActivity", "openSocket", "agentbus", "agentbusRoot", "agentbusWs", "agentbusWsSlash"}
-STREAMED |= {"meshEvents", "meshEventsV1"}
+STREAMED |= {"meshEvents", "meshEventsV1", "embedFollow"}
 ACP = {"acpEvents", "acpMessage", "acpEnd"}
 """Tested in tests/faces/acp, by the library's own client."""
 
@@ -81,6 +81,8 @@ async def test_every_operation_answers_as_documented(
     await webhooks(checking_client)
     await mcp_servers(checking_client)
     await platform(checking_client)
+    await keys(checking_client)
+    await embedded_chats(checking_client)
     await agentbus(checking_client)
     await codelab(checking_client)
     for prefix in ("", "/v1"):
@@ -291,6 +293,38 @@ async def platform_tenants(client: CheckingClient) -> None:
     await client.delete(f"{keys}/{issued['id']}")
 
 
+async def keys(client: CheckingClient) -> None:
+    issued = (await client.post("/v1/keys", {"name": "one", "scopes": ["sessions"]})).json
+    path = f"/v1/keys/{issued['id']}"
+    assert (await client.get("/v1/keys?limit=1")).json["keys"] != []
+    assert (await client.get(path)).json["state"] == "active"
+    assert (await client.post(f"{path}/rotate")).json["secret"] != issued["secret"]
+    assert (await client.delete(path)).status == 204
+
+
+async def embedded_chats(client: CheckingClient) -> None:
+    asked = {"endUser": "ann", "model": "demo:tour", "origins": ["https://www.example.com"], "approvals": True}
+    shown = {"x-embed-token": (await client.post("/v1/embed-tokens", asked)).json["token"]}
+    chat = make_checking_client(None, client.contract)
+    session = (await chat.post("/v1/embed/sessions", headers=shown)).json["sessionId"]
+    path = f"/v1/embed/sessions/{session}"
+
+    async def say(text: str, event: str) -> Frame:
+        """Returns what the agent waits with."""
+        sent = await chat.post(f"{path}/prompt", {"text": text}, headers=shown)
+        return await next_of(client, session, sent.json["requestId"], event)
+
+    approval = (await say("please approve", "approval_required")).data
+    decision = {"approvalId": approval["approvalId"], "argsHash": approval["argsHash"], "approve": True}
+    assert (await chat.post(f"{path}/decide", decision, headers=shown)).status == 200
+    question = (await say("ask me", "ask_user")).data
+    await chat.post(f"{path}/respond", {"ref": question["ref"], "response": "Yes"}, headers=shown)
+    await say("ask me", "ask_user")
+    assert (await chat.post(f"{path}/abort", headers=shown)).status == 202
+    assert (await chat.get(path, headers=shown)).json["state"] == "idle"
+    assert (await chat.get(f"{path}/messages", headers=shown)).json["messages"] != []
+
+
 async def mark_dead(delivery_id: str) -> None:
     """Changes the delivery as its last failed attempt does."""
 
@@ -376,7 +410,7 @@ async def test_who_may_not_is_answered_as_documented(
     client = make_checking_client({"colleague": colleague, "stranger": stranger, "nobody": None}[who], contract)
     refused = {"colleague": {403}, "stranger": {400, 404}, "nobody": {401}}[who]
     for operation in contract.operations():
-        if who == "stranger" and operation.name in {"meshEvents", "meshEventsV1"}:
+        if who == "stranger" and operation.name in {"meshEvents", "meshEventsV1", "followActivity"}:
             continue  # Their own tenant's events, which do not end.
         path = operation.path.format(
             agent_id="nobody",
@@ -384,6 +418,8 @@ async def test_who_may_not_is_answered_as_documented(
             space_id="space-x",
             response_id="resp_x",
             conversation_id="conv_x",
+            completion_id="resp_x_chat",
+            message_id="resp_x_message",
             item_id="msg_x",
             session_id=session,
             request_id="run_x",

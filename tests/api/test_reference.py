@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from gateway_project.openapi import document
+from gateway_project.openapi.components import CREDENTIALS
 from tests.api.contract import Operation
 from tests.api.served import Served, gateway_served
 
@@ -71,8 +72,13 @@ def test_every_operation_has_a_summary_its_errors_and_its_scope(operation: Opera
     assert re.match(r"[A-Z]", described["summary"])
     assert {"400", "500", "503"} <= set(described["responses"])
     if described["security"]:
-        assert f"Needs the scope `{described['x-scope']}`." in described["description"]
         assert {"401", "403", "429"} <= set(described["responses"])
+    if {"apiKey": []} in described["security"]:
+        assert f"Needs the scope `{described['x-scope']}`." in described["description"]
+    else:
+        assert "x-scope" not in described
+        for (scheme,) in described["security"]:
+            assert CREDENTIALS[scheme] in described["description"]
 
 
 @pytest.mark.parametrize("operation", operations(), ids=lambda one: one.name)
@@ -97,10 +103,16 @@ def waiting(client: httpx.Client, text: str, state: str, **more: Any) -> tuple[s
     """Returns a session, its run and its status, once the run waits for what the prompt asks for."""
     name = session(client, **more)
     run = client.post(f"/v1/sessions/{name}/prompt", json={"text": text}).raise_for_status().json()["requestId"]
+    return name, str(run), waited_for(client, name, state)
+
+
+def waited_for(client: httpx.Client, name: str, state: str) -> Body:
+    """Returns the session's status, once its run waits."""
     # The stream ends with the event that the run waits after.
     with client.stream("GET", f"/v1/sessions/{name}/events", params={"types": state}) as events:
         assert next(line for line in events.iter_lines() if line.startswith("event:")) == f"event: {state}"
-    return name, str(run), client.get(f"/v1/sessions/{name}/status").raise_for_status().json()
+    status: Body = client.get(f"/v1/sessions/{name}/status").raise_for_status().json()
+    return status
 
 
 def in_session(client: httpx.Client) -> tuple[dict[str, str], Body]:
@@ -160,6 +172,67 @@ def with_conversation(client: httpx.Client) -> tuple[dict[str, str], Body]:
     return {"conversation_id": client.post("/v1/conversations", json={}).raise_for_status().json()["id"]}, {}
 
 
+def in_chat(client: httpx.Client, text: str = "", state: str = "") -> tuple[str, Body]:
+    """Returns a session of an embedded chat and, where it was told `text`, its status once its run waits. `client` has
+    the chat's token in place of its key from then on."""
+    asked = {"endUser": "alice", "model": "demo:tour", "origins": ["https://www.example.com"], "approvals": True}
+    token = client.post("/v1/embed-tokens", json=asked).raise_for_status().json()["token"]
+    status: Body = {}
+    with httpx.Client(base_url=client.base_url, headers={"X-Embed-Token": token}, timeout=client.timeout) as chat:
+        name = chat.post("/v1/embed/sessions").raise_for_status().json()["sessionId"]
+        if text:
+            chat.post(f"/v1/embed/sessions/{name}/prompt", json={"text": text}).raise_for_status()
+            status = waited_for(client, name, state)
+    del client.headers["X-API-Key"]
+    client.headers["X-Embed-Token"] = token
+    return name, status
+
+
+def in_new_chat(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    return {"session_id": in_chat(client)[0]}, {}
+
+
+def in_chat_with_approval(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    name, status = in_chat(client, "approve this", "approval_required")
+    (pending,) = status["pendingApprovals"]
+    return {"session_id": name}, {field: pending[field] for field in ("approvalId", "argsHash")}
+
+
+def in_chat_with_question(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    name, status = in_chat(client, "ask me", "ask_user")
+    return {"session_id": name}, {"ref": status["pendingQuestions"][0]["ref"]}
+
+
+def with_tenant(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    client.put("/v1/platform/tenants/tried", json={}).raise_for_status()
+    return {"tenant": "tried"}, {}
+
+
+def for_tenant(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    return {}, with_tenant(client)[0]
+
+
+def with_tenant_key(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    path, _ = with_tenant(client)
+    made = client.post("/v1/platform/tenants/tried/keys", json={"name": "tried", "scopes": ["sessions"]})
+    return {**path, "key_id": made.raise_for_status().json()["id"]}, {}
+
+
+def with_user(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    client.post("/v1/platform/users", json={"username": "tried"}).raise_for_status()
+    return {"username": "tried"}, {}
+
+
+def with_provider(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    entry = {"base_url": "http://127.0.0.1:9/v1", "models": ["one"], "api_key": "none"}
+    client.put("/v1/platform/providers/tried", json={"entry": entry}).raise_for_status()
+    return {"provider": "tried", "model": "one"}, {}
+
+
+def with_demo(client: httpx.Client) -> tuple[dict[str, str], Body]:
+    return {"provider": "demo"}, {}
+
+
 def with_nothing(client: httpx.Client) -> tuple[dict[str, str], Body]:
     return {"token": "cbt_unknown", "session_id": "unknown"}, {}
 
@@ -176,6 +249,15 @@ PREPARED: dict[str, Prepare] = {
     "changeMcpServer": with_mcp_server,
     **{f"{name}{version}": with_agent for name in ("meshChangeAgent", "meshHeartbeat") for version in ("", "V1")},
     **{f"{name}{version}": with_space for name in ("meshAddMessage", "meshPutArtifact") for version in ("", "V1")},
+    "embedPrompt": in_new_chat,
+    "embedDecide": in_chat_with_approval,
+    "embedRespond": in_chat_with_question,
+    **dict.fromkeys(("putTenant", "changeTenant", "issueTenantKey"), with_tenant),
+    "changeTenantKey": with_tenant_key,
+    "createUser": for_tenant,
+    "changeUser": with_user,
+    **dict.fromkeys(("putProvider", "putPrice"), with_provider),
+    "testProvider": with_demo,
     **dict.fromkeys(("updateConversation", "addConversationItems"), with_conversation),
 }
 

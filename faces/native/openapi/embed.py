@@ -17,6 +17,8 @@ from faces.native.serializers import RespondSerializer
 from sessions_app.models import SessionState
 
 EMBED = "Chat to embed"
+CREDENTIAL = "embedToken"
+"""The security scheme of the chat's own paths."""
 
 
 class EmbedTokenIssuedSerializer(serializers.Serializer[Any]):
@@ -62,7 +64,7 @@ def embed_events() -> Schema:
             {"name": "since", "in": "query", "schema": {"type": "string"}, "description": "Events after this one."},
         ],
         "responses": {"200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {}}}}},
-        "x-errors": [401, 404],
+        "x-credential": CREDENTIAL,
     }
 
 
@@ -79,23 +81,30 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "create"): Operation(
         id="embedCreateSession",
         tag=EMBED,
-        summary="Begin a chat (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Begin a chat",
         responses={201: EmbedSessionSerializer},
         errors=(422,),
     ),
     (EmbedSessionViewSet, "retrieve"): Operation(
-        id="embedGetSession", tag=EMBED, summary="Get a chat (X-Embed-Token)", responses={200: EmbedSessionSerializer}
+        id="embedGetSession",
+        tag=EMBED,
+        credential=CREDENTIAL,
+        summary="Get a chat",
+        responses={200: EmbedSessionSerializer},
     ),
     (EmbedSessionViewSet, "messages"): Operation(
         id="embedGetMessages",
         tag=EMBED,
-        summary="Get what was said (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Get what was said",
         responses={200: EmbedMessagesSerializer},
     ),
     (EmbedSessionViewSet, "prompt"): Operation(
         id="embedPrompt",
         tag=EMBED,
-        summary="Send a message (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Send a message",
         request=EmbedPromptSerializer,
         example={"text": "Hello"},
         responses={202: shapes.PromptReceiptSerializer},
@@ -104,14 +113,16 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "abort"): Operation(
         id="embedAbort",
         tag=EMBED,
-        summary="Stop the answer (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Stop the answer",
         responses={202: shapes.AbortReceiptSerializer},
         errors=(409,),
     ),
     (EmbedSessionViewSet, "respond"): Operation(
         id="embedRespond",
         tag=EMBED,
-        summary="Answer a question of the agent (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Answer a question of the agent",
         request=RespondSerializer,
         example={"ref": "ask_01m8q0000000000000000000", "response": "Yes"},
         responses={200: shapes.AnswerReceiptSerializer},
@@ -120,7 +131,8 @@ EMBED_OPERATIONS: Mapping[tuple[type[APIView], str], Operation] = {
     (EmbedSessionViewSet, "decide"): Operation(
         id="embedDecide",
         tag=EMBED,
-        summary="Approve or reject a tool call, where the token allows it (X-Embed-Token)",
+        credential=CREDENTIAL,
+        summary="Approve or reject a tool call, where the token allows it",
         request=EmbedDecisionSerializer,
         example={"approvalId": "apr_01m8q0000000000000000000", "approve": True, "argsHash": "0" * 64},
         responses={200: shapes.DecisionSerializer},

@@ -257,7 +257,7 @@ def _paths(resolve: Resolve) -> dict[str, Schema]:
     """Returns the path item of the endpoint that is no view."""
     tested = resolve(shapes.ProviderTestedSerializer, "response")
     content: dict[str, Any] = {
-        "application/json": {"schema": resolve(ProviderTestSerializer, "request"), "example": {}},
+        "application/json": {"schema": resolve(ProviderTestSerializer, "request"), "example": {"model": "demo:echo"}},
     }
     operation: Schema = {
         "operationId": "testProvider",

@@ -181,6 +181,11 @@ async def test_the_activity_needs_the_right_to_read_sessions(gateway: GatewayHar
     assert (await gateway.client(None).get("/v1/activity")).error == (401, "unauthorized")
 
 
+async def test_the_activity_takes_no_parameters(api: Client) -> None:
+    refused = await api.get("/v1/activity?since=0")
+    assert (refused.error, refused.field) == ((400, "bad_request"), "since")
+
+
 async def test_a_look_that_fails_ends_no_stream(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter([RuntimeError("away"), RuntimeError("away")])
 
