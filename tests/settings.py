@@ -44,7 +44,9 @@ if DEPLOYMENT == "distributed":
     # Two checkouts may test at once on one server.
     _database["TEST"] = {"NAME": f"test_gateway_{crc32(os.fsencode(BASE_DIR)):08x}"}  # noqa: F405
     _options = _database["OPTIONS"]
-    _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=off".strip()
+    # A test that holds its transaction open thinks longer than the gateway does between two statements.
+    _own = "-c synchronous_commit=off -c idle_in_transaction_session_timeout=60000"
+    _options["options"] = f"{_options.get('options', '')} {_own}".strip()
 
 LOGGING_CONFIG = "tests.quiet_logs.configure"
 
