@@ -164,8 +164,7 @@ def indexes(table: str) -> set[str]:
 @pytest.mark.skipif(DEPLOYMENT != "distributed", reason="SQLite's connections have no such settings")
 @pytest.mark.django_db(transaction=True)
 def test_a_migration_may_think_between_two_statements() -> None:
-    """An idle transaction has little time (in tests a minute), and on a busy machine Django takes longer to work out its
-    state."""
+    """An idle transaction has little time, in tests a minute, and on a busy machine Django thinks longer than that."""
     config = apps.get_app_config("core_app")
     given: dict[str, Any] = {"sender": config, "using": "default", "verbosity": 0, "interactive": False}
     found = []
