@@ -33,6 +33,8 @@ class SessionInfo(Result, frozen=True):
     last_event_index: Position
     user_data: dict[str, Any]
     group_id: str | None
+    cost_usd: float = 0.0
+    cost_known: bool = True
 
 
 class SessionPage(Result, frozen=True):

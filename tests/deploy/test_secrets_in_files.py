@@ -23,13 +23,14 @@ VALUES = {
     "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3\n",
     "GATEWAY_PASSWORD": "of-the-gateway\n",
     "GATEWAY_INTERNAL_API_KEY": "of-a-runtime\nof-another:acme\n",
+    "GATEWAY_OIDC_CLIENT_SECRET": "of-the-identity-provider\n",
 }
 DUMP = """
 import json
 from gateway_project import settings
 print(json.dumps({name: getattr(settings, name) for name in (
     "GATEWAY_API_KEYS", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "GATEWAY_DATABASE_URL", "GATEWAY_REDIS_URL",
-    "GATEWAY_PASSWORD", "GATEWAY_INTERNAL_API_KEY")}))
+    "GATEWAY_PASSWORD", "GATEWAY_INTERNAL_API_KEY", "GATEWAY_OIDC_CLIENT_SECRET")}))
 """
 
 
@@ -61,6 +62,7 @@ def test_every_secret_setting_is_taken_from_its_file(tmp_path: Path, files: dict
         "GATEWAY_REDIS_URL": "redis://:from-a-file@127.0.0.1/3",
         "GATEWAY_PASSWORD": "of-the-gateway",
         "GATEWAY_INTERNAL_API_KEY": ["of-a-runtime", "of-another:acme"],
+        "GATEWAY_OIDC_CLIENT_SECRET": "of-the-identity-provider",
     }
 
 

@@ -42,6 +42,7 @@ PLAYED: Mapping[str, str] = {
     "docs/adding-an-engine.md": "tests/agents/test_adding_an_engine.py",
     "docs/command-line.md": "tests/client/cli/test_documented.py",
     "docs/gateway-yaml.md": "tests/project/test_gateway_yaml_documented.py",
+    "docs/platform-api.md": "tests/faces/platform/test_plan_script.py",
     "docs/protocol-agentbus.md": "tests/faces/agentbus/test_snippets.py",
     "docs/protocol-agentmesh.md": "tests/faces/mesh/test_documented.py",
     "docs/protocol-codelab.md": "tests/stack/test_codelab_examples.py",
@@ -83,6 +84,13 @@ RUN_HERE = (
 )
 
 LEFT_OUT: Mapping[tuple[str, str], str] = {
+    ("docs/console.md", "gateway user role"): "tests/admin/test_roles.py gives and takes roles with the same commands",
+    ("docs/console.md", "GATEWAY_OIDC_ISSUER"): "an identity provider; tests/oidc signs in with one",
+    ("docs/console.md", "msgfmt"): "a program of gettext; tests/faces/console compares its output",
+    ("docs/embed.md", "/v1/embed-tokens"): "tests/faces/native/test_embed.py asks for tokens",
+    ("docs/embed.md", "<script"): "another site; tests/faces/native/test_embed.py has the script and the frame",
+    ("docs/embed.md", "HTTPServer"): "another site in a browser; it was run by hand",
+    ("docs/responses.md", "responses.connect()"): "tests/responses/socket has OpenAI's own client on the socket",
     ("README.md", "agent-gateway chat"): "a conversation at a terminal, which tests/client/cli plays on one",
     ("gateway_client/README.md", "pip install"): "a package registry",
     ("gateway_client/README.md", "GatewayClient("): "a fragment of a coroutine; tests/client/test_rpc.py has its calls",

@@ -16,6 +16,9 @@ export interface SessionInfo {
   turns: number;
   toolCalls: number;
   totalTokens: number;
+  costUsd: number;
+  /** False when the price of a model is unknown. */
+  costKnown: boolean;
   uptimeMs: number;
   createdAt: string;
   updatedAt: string;
