@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from core_app import clock
 from faces.console.page import Page, Visit
 from tenants_app.principal import ADMIN, SCOPES
-from tenants_app.selectors.api_key import api_keys_page
+from tenants_app.selectors.api_key import api_key_id, api_keys_page
 from tenants_app.services.api_key import effective_rpm
 
 LISTED = 200
@@ -24,6 +24,7 @@ def _context(visit: Visit) -> Mapping[str, Any]:
     keys = [
         {
             "row": key,
+            "id": api_key_id(key.pk),
             "rpm": effective_rpm(key.rpm),
             "state": "revoked" if key.revoked_at else "expired" if not key.is_good(now) else "good",
             "mine": set(key.scopes) <= principal.held,
