@@ -14,6 +14,9 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "tests/security/test_routes.py::test_no_method_of_a_route_answers_without_a_key"
     ],
     "headers in place of a key": ["tests/security/test_routes.py::test_no_header_stands_for_a_key"],
+    "tokens of embedded chats": [
+        "tests/security/test_routes.py::test_no_path_of_an_embedded_chat_answers_without_its_token"
+    ],
     "spellings of paths": [
         "tests/security/test_routes.py::test_no_spelling_of_a_path_goes_past_the_key",
         "tests/edge/test_gate.py::test_what_only_begins_like_an_open_path_is_not_open",
