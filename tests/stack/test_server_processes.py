@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import psutil
@@ -27,6 +28,11 @@ Start = Callable[..., GatewayProcess]
 def members(parent: GatewayProcess) -> list[psutil.Process]:
     """Returns the server processes, the eldest first."""
     return sorted(psutil.Process(parent.pid).children(), key=lambda each: each.create_time())
+
+
+def ends(parent: GatewayProcess) -> list[dict[str, Any]]:
+    """Returns the ends of processes that the parent has noted, after which none of them is a zombie."""
+    return [line for line in parent.log() if line["event"] == "process_ended"]
 
 
 @pytest.fixture
@@ -72,9 +78,10 @@ async def test_a_killed_process_is_replaced_while_the_others_serve(
     request_id = await direct.prompt("kept", "long 100")
     victim.kill()
     assert (await client.insist(lambda: client.get("/v1/sessions/kept")))["sessionId"] == "kept"
+    await until(lambda: len(ends(server)) == 1, SECONDS, "its end is noted")
     await until(lambda: len(members(server)) == PROCESSES, SECONDS, "another process has been started")
     assert survivor in members(server)
-    [ended] = [line for line in server.log() if line["event"] == "process_ended"]
+    [ended] = ends(server)
     assert (ended["process"], ended["exit_code"]) == (0, -signal.SIGKILL)
     reader = Reader(client, "kept")
     await until(lambda: request_id in reader.over, SECONDS, "the run has ended")
