@@ -8,12 +8,14 @@ by its id, and only if its start time is that of the list.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -212,16 +214,24 @@ def create_database(url: str) -> None:
 
 
 def require_nginx() -> None:
-    """Installs the distribution's nginx when it is missing and this user may."""
+    """Installs the distribution's nginx when it is missing and this user may. Processes of one machine do so one after
+    the other: the package manager refuses a second one."""
     if shutil.which("nginx"):
         return
-    rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if shutil.which("apt-get"):
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "nginx-light"]):
-            subprocess.run([*rights, "apt-get", *arguments], env=quiet, stdout=subprocess.DEVNULL, check=False)
+    with (Path(tempfile.gettempdir()) / "agent-gateway-nginx.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install_nginx()
     if not shutil.which("nginx"):
         raise Refused("There is no nginx and it could not be installed; on Debian and Ubuntu: apt-get install nginx")
+
+
+def _install_nginx() -> None:
+    if shutil.which("nginx") or not shutil.which("apt-get"):
+        return
+    rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "nginx-light"]):
+        subprocess.run([*rights, "apt-get", *arguments], env=quiet, stdout=subprocess.DEVNULL, check=False)
 
 
 def summary(layout: StackLayout) -> str:
