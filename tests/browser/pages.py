@@ -68,6 +68,9 @@ class View:
 DESK, PHONE = (1280, 900), (390, 844)
 VIEWS: Sequence[View] = tuple(View(*size, dark=dark) for size in (DESK, PHONE) for dark in (False, True))
 
+AUDITED = VIEWS if os.environ.get("GATEWAY_TEST_BROWSER") == "thorough" else (VIEWS[0], VIEWS[3])
+"""The views in which whole sets of pages are audited: both sizes and both schemes, in minutes; `thorough` takes all."""
+
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:

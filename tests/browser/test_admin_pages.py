@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, StorageState, expect
 
-from tests.browser.pages import PHONE, VIEWS, View, WatchedPage, chromium, needs_axe, needs_chromium, watched_page
+from tests.browser.pages import AUDITED, PHONE, View, WatchedPage, chromium, needs_axe, needs_chromium, watched_page
 from tests.browser.test_admin_walk import PASSWORD, SECRET
 from tests.stack.client import until
 from tests.stack.conftest import deployment_of
@@ -128,7 +128,7 @@ def faultless(watched: WatchedPage) -> None:
     assert faults == ([], [], [], [])
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("view", AUDITED, ids=str)
 async def test_every_page_is_accessible_and_fits(browser: Browser, visited: Visited, view: View) -> None:
     state, audit = await signed_in(browser, visited), Audit()
     # axe sets styles of its own, which the policy blocks and reports; test_pages.py looks at the policy.
