@@ -20,7 +20,8 @@ NOT_A_TERMINAL = "(Whatever keeps this output has them too: replace them if othe
 def announcement(first: FirstStart | None) -> str:
     """Returns the whole text."""
     url = base_url(settings.GATEWAY_PORT)
-    lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}", f"  admin    {url}/admin/"]
+    lines = [f"Agent Gateway {settings.GATEWAY_VERSION} answers on {url}"]
+    lines += [f"  console  {url}/console", f"  admin    {url}/admin/"]
     lines.append(f"  API      {url}/docs")
     lines += [f"  also on  {base_url(port)}" for port in settings.GATEWAY_EXTRA_PORTS]
     key = None if first is None else first.api_key
